@@ -1,0 +1,1 @@
+//! The words of the wire: requests, replies and events, in two spellings.
