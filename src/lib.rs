@@ -1,5 +1,8 @@
 //! Secure Chat: a private messenger for people who run their own server and
 //! live in a terminal.
 
+// Tests may stop at the first surprise; the product may not.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod crypto;
 pub mod protocol;

@@ -1,0 +1,443 @@
+//! The JSON spelling: one object a line.
+//!
+//! Requests are `{"id":7,"op":"send",…}`; answers `{"id":7,"ok":{…}}` or
+//! `{"id":7,"error":{…}}`; news `{"event":…}`. A request without an `id` is
+//! answered only when it fails. Unknown fields are ignored.
+
+use std::borrow::Cow;
+
+use data_encoding::{BASE64, HEXLOWER};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::binary::MessageId;
+use super::name::UserName;
+use super::refusal::{Code, Refusal};
+use super::reply::{Accepted, Answer, Event, MessageState, Reply};
+use super::request::{Body, Request};
+
+/// A parsed line: the request's id, if it has one, and the request or why it is none.
+pub type Parsed = (Option<u64>, Result<Request, Refusal>);
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(default)]
+    id: Option<u64>,
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+}
+
+/// Only the id: for lines whose operation can't be read.
+#[derive(Deserialize)]
+struct Id {
+    #[serde(default)]
+    id: Option<u64>,
+}
+
+/// Parses one request.
+pub fn parse_request(line: &[u8]) -> Parsed {
+    match serde_json::from_slice::<Head<'_>>(line) {
+        Ok(head) => (head.id, parse_op(&head.op, line)),
+        Err(error) => {
+            let id = serde_json::from_slice::<Id>(line).map_or(None, |head| head.id);
+            (id, Err(malformed(&error)))
+        }
+    }
+}
+
+fn parse_op(op: &str, line: &[u8]) -> Result<Request, Refusal> {
+    Ok(match op {
+        "send" => Request::Send(fields(line)?),
+        "ack" => Request::Ack(fields(line)?),
+        "hello" => Request::Hello(fields(line)?),
+        "kdf" => Request::Kdf(fields(line)?),
+        "register" => Request::Register(fields(line)?),
+        "login" => Request::Login(fields(line)?),
+        "logout" => Request::Logout,
+        "search" => Request::Search(fields(line)?),
+        "status" => Request::Status(fields(line)?),
+        "settings" => Request::Settings(fields(line)?),
+        "block" => Request::Block(fields(line)?),
+        "unblock" => Request::Unblock(fields(line)?),
+        "keys" => Request::Keys(fields(line)?),
+        "publish" => Request::Publish(fields(line)?),
+        "outcome" => Request::Outcome(fields(line)?),
+        "fetch" => Request::Fetch(fields(line)?),
+        "passwd" => Request::Passwd(fields(line)?),
+        "delete_account" => Request::DeleteAccount(fields(line)?),
+        "ping" => Request::Ping,
+        _ => {
+            return Err(Refusal::new(
+                Code::UnknownOp,
+                "there is no such operation; see docs/PROTOCOL.md for the list",
+            ));
+        }
+    })
+}
+
+fn fields<T: DeserializeOwned>(line: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(line).map_err(|error| malformed(&error))
+}
+
+fn malformed(error: &serde_json::Error) -> Refusal {
+    Refusal::bad_request(format!("the line is not a valid request: {error}"))
+}
+
+/// Appends the answer to the request `id`. A success without an id stays unsaid.
+pub fn write_answer(out: &mut Vec<u8>, id: Option<u64>, answer: &Answer) {
+    match (answer, id) {
+        (Ok(_), None) => {}
+        (Ok(Reply::Accepted(accepted)), Some(id)) => write_accepted(out, id, *accepted),
+        (Ok(reply), Some(id)) => {
+            out.extend_from_slice(b"{\"id\":");
+            write_number(out, id);
+            out.extend_from_slice(b",\"ok\":");
+            append(out, reply);
+            out.extend_from_slice(b"}\n");
+        }
+        (Err(refusal), id) => {
+            out.extend_from_slice(b"{\"id\":");
+            match id {
+                Some(id) => write_number(out, id),
+                None => out.extend_from_slice(b"null"),
+            }
+            out.extend_from_slice(b",\"error\":");
+            append(out, refusal);
+            out.extend_from_slice(b"}\n");
+        }
+    }
+}
+
+/// The most frequent answer, spelled without serde: it costs the server as much
+/// as the message itself.
+fn write_accepted(out: &mut Vec<u8>, id: u64, accepted: Accepted) {
+    out.extend_from_slice(b"{\"id\":");
+    write_number(out, id);
+    out.extend_from_slice(match accepted.state {
+        MessageState::Stored => b",\"ok\":{\"state\":\"stored\",\"at\":",
+        MessageState::Delivered => b",\"ok\":{\"state\":\"delivered\",\"at\":",
+    });
+    write_number(out, accepted.at);
+    out.extend_from_slice(b"}}\n");
+}
+
+/// Appends an event.
+pub fn write_event(out: &mut Vec<u8>, event: &Event) {
+    append(out, event);
+    out.push(b'\n');
+}
+
+/// Appends the event of an arriving message, the same line as
+/// [`write_event`] makes, without copying the body first.
+pub fn write_message(out: &mut Vec<u8>, from: &UserName, mid: &MessageId, at: u64, body: &Body) {
+    out.extend_from_slice(b"{\"event\":\"message\",\"from\":\"");
+    out.extend_from_slice(from.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"mid\":\"");
+    let digits = out.len();
+    out.resize(digits + 32, 0);
+    HEXLOWER.encode_mut(&mid.0, &mut out[digits..]);
+    out.extend_from_slice(b"\",\"at\":");
+    write_number(out, at);
+    match body {
+        Body::Envelope(blob) => {
+            out.extend_from_slice(b",\"envelope\":\"");
+            let text = out.len();
+            out.resize(text + BASE64.encode_len(blob.0.len()), 0);
+            BASE64.encode_mut(&blob.0, &mut out[text..]);
+            out.push(b'"');
+        }
+        Body::Plain(text) => {
+            out.extend_from_slice(b",\"text\":");
+            append(out, text);
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+/// Appends a request, for clients. `None` where the request exists on the
+/// console only.
+pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> Option<()> {
+    #[derive(Serialize)]
+    struct Line<'a, T> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        op: &'a str,
+        #[serde(flatten)]
+        fields: T,
+    }
+    fn line<T: Serialize>(out: &mut Vec<u8>, id: Option<u64>, op: &str, fields: T) {
+        append(out, &Line { id, op, fields });
+        out.push(b'\n');
+    }
+    let none = super::reply::Done {};
+    match request {
+        Request::Hello(fields) => line(out, id, "hello", fields),
+        Request::Kdf(fields) => line(out, id, "kdf", fields),
+        Request::Register(fields) => line(out, id, "register", fields),
+        Request::Login(fields) => line(out, id, "login", fields),
+        Request::Logout => line(out, id, "logout", none),
+        Request::Search(fields) => line(out, id, "search", fields),
+        Request::Status(fields) => line(out, id, "status", fields),
+        Request::Settings(fields) => line(out, id, "settings", fields),
+        Request::Block(fields) => line(out, id, "block", fields),
+        Request::Unblock(fields) => line(out, id, "unblock", fields),
+        Request::Keys(fields) => line(out, id, "keys", fields),
+        Request::Publish(fields) => line(out, id, "publish", fields),
+        Request::Send(fields) => line(out, id, "send", fields),
+        Request::Outcome(fields) => line(out, id, "outcome", fields),
+        Request::Ack(fields) => line(out, id, "ack", fields),
+        Request::Fetch(fields) => line(out, id, "fetch", fields),
+        Request::Passwd(fields) => line(out, id, "passwd", fields),
+        Request::DeleteAccount(fields) => line(out, id, "delete_account", fields),
+        Request::Ping => line(out, id, "ping", none),
+        Request::AckShown
+        | Request::PasswordRegister(_)
+        | Request::PasswordLogin(_)
+        | Request::PasswordChange { .. } => return None,
+    }
+    Some(())
+}
+
+/// A line from the server, as a client reads it.
+#[derive(Debug)]
+pub enum ServerLine {
+    /// The answer to the request `id`; `None` where the server could not tell
+    /// which request it is about. The success is typed by the request.
+    Answer(Option<u64>, Result<serde_json::Value, Refusal>),
+    /// News.
+    Event(Box<Event>),
+}
+
+/// Parses a line from the server.
+///
+/// # Errors
+/// A sentence about what is wrong with it: the peer does not speak this protocol.
+pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
+    #[derive(Deserialize)]
+    struct Fields {
+        #[serde(default)]
+        id: Option<u64>,
+        #[serde(default)]
+        ok: Option<serde_json::Value>,
+        #[serde(default)]
+        error: Option<Refusal>,
+        #[serde(default)]
+        event: Option<serde::de::IgnoredAny>,
+    }
+    let wrong = |error: serde_json::Error| format!("the server's line is not understood: {error}");
+    let head: Fields = serde_json::from_slice(line).map_err(wrong)?;
+    match head {
+        Fields { event: Some(_), .. } => {
+            let event = serde_json::from_slice(line).map_err(wrong)?;
+            Ok(ServerLine::Event(Box::new(event)))
+        }
+        Fields {
+            error: Some(refusal),
+            id,
+            ..
+        } => Ok(ServerLine::Answer(id, Err(refusal))),
+        Fields {
+            ok: Some(value),
+            id,
+            ..
+        } => Ok(ServerLine::Answer(id, Ok(value))),
+        _ => Err("the server's line is neither an answer nor an event".to_owned()),
+    }
+}
+
+/// Appends a value as JSON.
+fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let before = out.len();
+    // Writing to memory cannot fail, and no type here has a fallible Serialize
+    // or a map with keys that are not strings; should one ever come, the line
+    // is left out whole instead of half.
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.truncate(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::binary::Blob;
+    use crate::protocol::reply::Incoming;
+    use crate::protocol::request::Send;
+
+    const MID: &str = "000102030405060708090a0b0c0d0e0f";
+
+    #[test]
+    fn a_send_round_trips() {
+        let line = format!(
+            r#"{{"id":7,"op":"send","to":"Bob","mid":"{MID}","envelope":"AQID","new_field":[{{}}]}}"#
+        );
+        let (id, request) = parse_request(line.as_bytes());
+        let Ok(Request::Send(send)) = request else {
+            panic!("{request:?}")
+        };
+        assert_eq!((id, send.to.as_str()), (Some(7), "bob"));
+        let mut out = Vec::new();
+        write_request(&mut out, id, &Request::Send(send)).unwrap();
+        let again = format!(
+            "{{\"id\":7,\"op\":\"send\",\"to\":\"bob\",\"mid\":\"{MID}\",\"envelope\":\"AQID\"}}\n"
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), again);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_id() {
+        let cases: [(&str, Code); 9] = [
+            (r#"{"id":3,"op":"dance"}"#, Code::UnknownOp),
+            (r#"{"id":3,"op":"status"}"#, Code::BadRequest),
+            (r#"{"id":3,"op":"status","name":17}"#, Code::BadRequest),
+            (
+                r#"{"id":3,"op":"status","name":"no spaces"}"#,
+                Code::BadRequest,
+            ),
+            (r#"{"id":3,"op":5}"#, Code::BadRequest),
+            (r#"{"id":3}"#, Code::BadRequest),
+            (
+                r#"{"id":3,"op":"send","to":"bob","mid":"00","text":"x"}"#,
+                Code::BadRequest,
+            ),
+            (
+                r#"{"id":3,"op":"search","text":"al","limit":-1}"#,
+                Code::BadRequest,
+            ),
+            (
+                r#"{"id":3,"op":"ack","from":"*x","ids":[]}"#,
+                Code::BadRequest,
+            ),
+        ];
+        for (line, code) in cases {
+            let (id, request) = parse_request(line.as_bytes());
+            assert_eq!((id, request.unwrap_err().code), (Some(3), code), "{line}");
+        }
+    }
+
+    #[test]
+    fn garbage_has_no_id() {
+        let deep = "[".repeat(50_000);
+        for line in [
+            "{",
+            "{\"id\":-1,\"op\":\"ping\"}",
+            "\u{0}",
+            &deep,
+            "{\"op\":",
+        ] {
+            let (id, request) = parse_request(line.as_bytes());
+            assert_eq!((id, request.unwrap_err().code), (None, Code::BadRequest));
+        }
+    }
+
+    #[test]
+    fn a_message_has_exactly_one_body() {
+        for body in [
+            r#""text":"x","envelope":"AQ==""#,
+            r#""at":1"#,
+            r#""text":"""#,
+            r#""envelope":"""#,
+        ] {
+            let line = format!(r#"{{"id":1,"op":"send","to":"bob","mid":"{MID}",{body}}}"#);
+            assert_eq!(
+                parse_request(line.as_bytes()).1.unwrap_err().code,
+                Code::BadRequest,
+                "{body}"
+            );
+        }
+        let long = "x".repeat(16385);
+        let line = format!(r#"{{"id":1,"op":"send","to":"bob","mid":"{MID}","text":"{long}"}}"#);
+        assert!(parse_request(line.as_bytes()).1.is_err());
+    }
+
+    #[test]
+    fn the_short_way_writes_what_serde_would() {
+        let message = |body| Incoming {
+            from: "alice".parse().unwrap(),
+            mid: MID.parse().unwrap(),
+            at: 1_700_000_000_123,
+            body,
+        };
+        for body in [
+            Body::Envelope(Blob(vec![1, 2, 250, 251].into())),
+            Body::Plain("quote \" and \u{1} and é".into()),
+        ] {
+            let message = message(body);
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            write_message(
+                &mut short,
+                &message.from,
+                &message.mid,
+                message.at,
+                &message.body,
+            );
+            write_event(&mut long, &Event::Message(message.clone()));
+            assert_eq!(short, long);
+            let Ok(ServerLine::Event(event)) = parse_server_line(&short) else {
+                panic!()
+            };
+            assert_eq!(*event, Event::Message(message));
+        }
+    }
+
+    #[test]
+    fn answers_are_told_from_events() {
+        let mut out = Vec::new();
+        let accepted = Accepted {
+            state: MessageState::Delivered,
+            at: 0,
+        };
+        write_answer(&mut out, Some(u64::MAX), &Ok(Reply::Accepted(accepted)));
+        let Ok(ServerLine::Answer(id, Ok(value))) = parse_server_line(&out) else {
+            panic!()
+        };
+        assert_eq!(id, Some(u64::MAX));
+        assert_eq!(serde_json::from_value::<Accepted>(value).unwrap(), accepted);
+
+        out.clear();
+        write_answer(&mut out, None, &Ok(Reply::Accepted(accepted)));
+        assert!(out.is_empty(), "a success without an id stays unsaid");
+        write_answer(&mut out, None, &Err(Refusal::bad_request("no")));
+        assert!(matches!(
+            parse_server_line(&out),
+            Ok(ServerLine::Answer(None, Err(_)))
+        ));
+        assert!(matches!(
+            parse_server_line(b"{\"event\":\"of the future\",\"x\":1}"),
+            Ok(ServerLine::Event(event)) if *event == Event::Unknown
+        ));
+        assert!(parse_server_line(b"SSH-2.0-OpenSSH").is_err());
+    }
+
+    #[test]
+    fn every_request_survives_the_wire() {
+        let send = Send {
+            to: "bob".parse().unwrap(),
+            mid: MID.parse().unwrap(),
+            body: Body::Plain("hi".into()),
+            identity: None,
+            again: true,
+        };
+        let mut out = Vec::new();
+        write_request(&mut out, None, &Request::Send(send.clone())).unwrap();
+        let (id, Ok(Request::Send(back))) = parse_request(&out) else {
+            panic!()
+        };
+        assert_eq!(id, None);
+        assert!(back.again && back.body == send.body);
+        assert!(write_request(&mut out, None, &Request::AckShown).is_none());
+    }
+}

@@ -1,0 +1,175 @@
+//! Bytes into lines, whatever pieces they arrive in. Knows no socket: the caller
+//! reads into [`LineBuffer::space`] and asks for lines until there is none.
+//!
+//! Memory is bounded by the line limit, and an idle connection gives most of it back.
+
+/// What an idle connection keeps, in bytes: enough for a usual line.
+const IDLE_SPACE: usize = 1024;
+
+/// The line grew past the limit. There is no way to find the next line's start
+/// without reading on for as long as the peer likes, so the connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
+/// A growing buffer that never holds more than the line limit plus one read.
+#[derive(Debug)]
+pub struct LineBuffer {
+    bytes: Vec<u8>,
+    /// Where unread content begins.
+    start: usize,
+    /// Where it ends; behind it is space to read into.
+    end: usize,
+    /// Up to here there is no newline: a dribbled line is scanned once.
+    scanned: usize,
+    max_line: usize,
+}
+
+impl LineBuffer {
+    /// A buffer for lines of at most `max_line` bytes, newline included.
+    pub fn new(max_line: usize) -> Self {
+        LineBuffer {
+            bytes: Vec::new(),
+            start: 0,
+            end: 0,
+            scanned: 0,
+            max_line,
+        }
+    }
+
+    /// Where to read into; never empty. Call [`filled`](Self::filled) afterwards.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+        let free = self.bytes.len() - self.end;
+        if free == 0 {
+            // One byte past the limit is enough to know that a line is too long.
+            let wanted = (self.bytes.len() * 2)
+                .max(IDLE_SPACE)
+                .min(self.max_line + 1);
+            self.bytes.resize(wanted.max(self.end + 1), 0);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// Says that `count` bytes were read into [`space`](Self::space).
+    pub fn filled(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// The next whole line, without its newline and a carriage return before it.
+    pub fn next_line(&mut self) -> Option<Result<&[u8], TooLong>> {
+        let found = self.bytes[self.scanned..self.end]
+            .iter()
+            .position(|byte| *byte == b'\n');
+        let Some(newline) = found.map(|at| self.scanned + at) else {
+            self.scanned = self.end;
+            return (self.end - self.start >= self.max_line).then_some(Err(TooLong));
+        };
+        let line = self.start..newline;
+        self.start = newline + 1;
+        self.scanned = self.start;
+        if line.len() >= self.max_line {
+            return Some(Err(TooLong));
+        }
+        let line = &self.bytes[line];
+        Some(Ok(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// The unread bytes, a half line included.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Gives memory back after a burst. Call it before waiting for more.
+    pub fn settle(&mut self) {
+        if self.start == self.end && self.bytes.len() > IDLE_SPACE {
+            *self = LineBuffer::new(self.max_line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn feed(buffer: &mut LineBuffer, mut bytes: &[u8]) -> Vec<Result<Vec<u8>, TooLong>> {
+        let mut lines = Vec::new();
+        while !bytes.is_empty() {
+            let space = buffer.space();
+            let count = space.len().min(bytes.len());
+            space[..count].copy_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            buffer.filled(count);
+            while let Some(line) = buffer.next_line() {
+                lines.push(line.map(<[u8]>::to_vec));
+                if lines.last() == Some(&Err(TooLong)) {
+                    return lines;
+                }
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn both_line_ends_are_fine() {
+        let mut buffer = LineBuffer::new(100);
+        assert_eq!(
+            feed(&mut buffer, b"one\r\ntwo\n\nrest"),
+            [Ok(b"one".to_vec()), Ok(b"two".to_vec()), Ok(Vec::new())]
+        );
+        assert_eq!(buffer.rest(), b"rest");
+    }
+
+    #[test]
+    fn an_endless_line_is_refused_within_its_bound() {
+        let mut buffer = LineBuffer::new(5000);
+        assert_eq!(feed(&mut buffer, &[b'x'; 100_000]), [Err(TooLong)]);
+        assert!(buffer.bytes.len() <= 5001, "{}", buffer.bytes.len());
+    }
+
+    #[test]
+    fn the_limit_counts_the_newline() {
+        let mut buffer = LineBuffer::new(2000);
+        let mut line = vec![b'x'; 1999];
+        line.push(b'\n');
+        assert_eq!(feed(&mut buffer, &line), [Ok(vec![b'x'; 1999])]);
+        line.insert(0, b'x');
+        assert_eq!(feed(&mut buffer, &line), [Err(TooLong)]);
+    }
+
+    #[test]
+    fn a_burst_is_given_back() {
+        let mut buffer = LineBuffer::new(65536);
+        let mut line = vec![b'x'; 60_000];
+        line.push(b'\n');
+        assert_eq!(feed(&mut buffer, &line).len(), 1);
+        buffer.settle();
+        assert!(buffer.bytes.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(
+            lines in proptest::collection::vec("[a-z\u{e4}]{0,300}", 0..20),
+            pieces in proptest::collection::vec(1usize..700, 1..40),
+        ) {
+            let all: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect();
+            let mut buffer = LineBuffer::new(1000);
+            let mut out = Vec::new();
+            let (mut rest, mut sizes) = (all.as_slice(), pieces.iter().cycle());
+            while !rest.is_empty() {
+                let (piece, tail) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+                out.extend(feed(&mut buffer, piece));
+                rest = tail;
+            }
+            let expected: Vec<_> = lines.iter().map(|line| Ok(line.clone().into_bytes())).collect();
+            prop_assert_eq!(out, expected);
+        }
+    }
+}

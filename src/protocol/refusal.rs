@@ -1,0 +1,154 @@
+//! Why a request was refused: a closed set of codes, each with whether trying
+//! again can help, and a sentence for a person.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares the codes once: the variant, its spelling on the wire, whether the
+/// same request may succeed later unchanged, and what it means.
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, retry: $retry:literal;)+) => {
+        /// The code of a refusal. `docs/PROTOCOL.md` lists them all, and a test
+        /// compares that list with this one.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)+
+            /// A code of a newer server, unknown to this client.
+            #[serde(other, rename = "unknown")]
+            Unknown,
+        }
+
+        impl Code {
+            /// Every code a server of this version can send.
+            pub const ALL: &[Code] = &[$(Code::$variant),+];
+
+            /// The code as it stands on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)+ Code::Unknown => "unknown" }
+            }
+
+            /// Whether the same request, unchanged, may succeed later.
+            pub fn retry(self) -> bool {
+                match self { $(Code::$variant => $retry,)+ Code::Unknown => false }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The line is not a request: not JSON, a field missing, of the wrong type or out of range.
+    BadRequest = "bad_request", retry: false;
+    /// No such operation.
+    UnknownOp = "unknown_op", retry: false;
+    /// The line is longer than the server takes; the connection ends.
+    LineTooLong = "line_too_long", retry: false;
+    /// The console has no such operation; JSON has.
+    UseJson = "use_json", retry: false;
+    /// An HTTP request; the connection ends.
+    NotHttp = "not_http", retry: false;
+    /// Too many bad lines in a row; the connection ends.
+    TooManyErrors = "too_many_errors", retry: false;
+    /// The client's protocol version is older than the server takes.
+    Version = "version", retry: false;
+    /// The operation needs a login first.
+    NotLoggedIn = "not_logged_in", retry: false;
+    /// The connection is logged in already; log out first.
+    AlreadyLoggedIn = "already_logged_in", retry: false;
+    /// No unused nonce: say `hello` again and sign the new one.
+    NoNonce = "no_nonce", retry: false;
+    /// The name or the password is wrong; which of them is not said.
+    WrongLogin = "wrong_login", retry: false;
+    /// The account is logged in elsewhere; ask to take over.
+    AlreadyOnline = "already_online", retry: true;
+    /// The name belongs, or once belonged, to an account.
+    NameTaken = "name_taken", retry: false;
+    /// The password is too short or too long.
+    BadPassword = "bad_password", retry: false;
+    /// A key, a signature or a cost is not acceptable.
+    BadKey = "bad_key", retry: false;
+    /// No account has this name.
+    UnknownUser = "unknown_user", retry: false;
+    /// The user has published no keys, so only unencrypted mail can reach them.
+    NoKeys = "no_keys", retry: false;
+    /// Another identity is published than the one named.
+    IdentityChanged = "identity_changed", retry: false;
+    /// The same id was used for another body.
+    IdConflict = "id_conflict", retry: false;
+    /// The recipient's mailbox, or this sender's share of it, is full.
+    MailboxFull = "mailbox_full", retry: true;
+    /// The server or the recipient takes encrypted messages only.
+    UnencryptedRefused = "unencrypted_refused", retry: false;
+    /// A list, a text or an envelope is longer than allowed.
+    TooLarge = "too_large", retry: false;
+    /// Too many requests or attempts; wait, then try again.
+    SlowDown = "slow_down", retry: true;
+    /// The server has as many connections as it takes; the connection ends.
+    ServerFull = "server_full", retry: true;
+    /// The disk refused to store; nothing was accepted.
+    Storage = "storage", retry: true;
+    /// Plain TCP is taken from this machine only; the connection ends.
+    TlsRequired = "tls_required", retry: false;
+    /// Nothing was heard for too long, or the login took too long; the connection ends.
+    TimedOut = "timed_out", retry: true;
+    /// The server is shutting down; the connection ends.
+    ShuttingDown = "shutting_down", retry: true;
+    /// A fault of the server's own; its log says more.
+    Internal = "internal", retry: true;
+}
+
+/// A refusal: the code for programs, the sentence for people. The sentence says
+/// what happened and what to do next, and is never to be parsed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Which of the closed set.
+    pub code: Code,
+    /// One sentence.
+    pub message: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal with its sentence.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// A malformed request, with what is wrong with it.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(Code::BadRequest, message)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_spelled_alike_everywhere() {
+        for code in Code::ALL {
+            let json = serde_json::to_string(code).unwrap();
+            assert_eq!(json, format!("\"{}\"", code.as_str()));
+            assert_eq!(serde_json::from_str::<Code>(&json).unwrap(), *code);
+        }
+    }
+
+    #[test]
+    fn a_newer_servers_code_is_understood_as_unknown() {
+        assert_eq!(
+            serde_json::from_str::<Code>("\"brand_new\"").unwrap(),
+            Code::Unknown
+        );
+    }
+}
