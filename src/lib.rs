@@ -6,3 +6,4 @@
 
 pub mod crypto;
 pub mod protocol;
+pub mod store;
