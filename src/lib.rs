@@ -6,4 +6,5 @@
 
 pub mod crypto;
 pub mod protocol;
+pub mod server;
 pub mod store;
