@@ -127,6 +127,21 @@ impl World {
             Op::Wait => self.now += HOLD,
             Op::Crash => self.crash(),
         }
+        self.check_counts();
+    }
+
+    /// What the mailbox counts as pending is what is pending.
+    fn check_counts(&self) {
+        let in_memory = self.mailbox.unwritten.values();
+        let in_memory = in_memory
+            .filter(|u| u.progress != Progress::WritingAcknowledged)
+            .count();
+        let on_disk = self
+            .disk
+            .keys()
+            .filter(|n| !self.mailbox.is_acknowledged(**n))
+            .count();
+        assert_eq!(self.mailbox.pending().0, (in_memory + on_disk) as u64);
     }
 
     fn offer(&mut self, sender: usize, sequence: usize, earlier: Earlier) {
@@ -290,7 +305,10 @@ impl World {
     /// Lets everything come to rest with the recipient online.
     fn settle(&mut self) {
         (0..2).for_each(|sender| self.repeat(sender));
-        self.attach();
+        // A session that is there must get all of it without a new one's help.
+        if self.session.is_none() {
+            self.attach();
+        }
         for _ in 0..10_000 {
             for op in [
                 Op::Read,
