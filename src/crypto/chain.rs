@@ -97,3 +97,19 @@ impl Chain {
         Ok(Self { key, next })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_ends_before_its_numbers_repeat() {
+        let mut chain = Chain {
+            key: Secret::from_bytes(&[0; 32]),
+            next: u32::MAX - 1,
+        };
+        assert_eq!(chain.advance().map(|(number, _)| number), Ok(u32::MAX - 1));
+        assert_eq!(chain.advance().map(|_| ()), Err(ChainExhausted));
+        assert_eq!(chain.next(), u32::MAX);
+    }
+}

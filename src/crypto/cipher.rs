@@ -216,3 +216,93 @@ fn open_with(
     let (ciphertext, mac) = rest.split_last_chunk().ok_or(NotAuthentic)?;
     MessageKeys::derive(salt, key, label).decrypt(ad, salt, ciphertext, mac)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::recovery::RecoveryCode;
+    use crate::crypto::testing::{TestRng, array, bytes, text, vectors};
+
+    #[test]
+    fn messages_agree_with_pycryptodome() {
+        for case in vectors(include_str!("../../tests/vectors/cipher.json")) {
+            let key = Secret::from_bytes(&array(&case, "message_key"));
+            let keys = || MessageKeys::of_message(&key);
+            assert_eq!(*keys().aes.expose(), array(&case, "aes_key"));
+            assert_eq!(*keys().mac.expose(), array(&case, "mac_key"));
+            assert_eq!(*keys().iv.expose(), array(&case, "iv"));
+            let [ad, header, plaintext, encrypted] =
+                ["ad", "header", "plaintext", "encrypted"].map(|field| bytes(&case, field));
+            assert_eq!(keys().encrypt(&ad, &header, &plaintext), encrypted);
+            let (ciphertext, mac) = encrypted.split_last_chunk().unwrap();
+            let opened = keys().decrypt(&ad, &header, ciphertext, mac).unwrap();
+            assert_eq!(*opened, plaintext);
+        }
+    }
+
+    #[test]
+    fn the_vault_agrees_with_pycryptodome() {
+        for case in vectors(include_str!("../../tests/vectors/vault.json")) {
+            let mut rng = TestRng::reading(&[array::<16>(&case, "salt"); 3].concat());
+            let key = SealKey::from_bytes(&array(&case, "key"));
+            let wrapping = WrappingKey(Secret::from_bytes(&array(&case, "wrapping_key")));
+            let code = RecoveryCode::parse(text(&case, "recovery_code")).unwrap();
+            assert_eq!(*code.to_text(), text(&case, "recovery_code"));
+            let (ad, plaintext) = (bytes(&case, "ad"), bytes(&case, "plaintext"));
+            let sealed = key.seal(&mut rng, &ad, &plaintext);
+            assert_eq!(sealed, bytes(&case, "sealed"));
+            assert!(sealed.len() <= plaintext.len() + SEAL_OVERHEAD);
+            assert_eq!(*key.open(&ad, &sealed).unwrap(), plaintext);
+            let wrapped = wrapping.wrap(&mut rng, &ad, &key);
+            assert_eq!(wrapped, bytes(&case, "wrapped"));
+            assert_eq!(wrapped.len(), WRAPPED_LEN);
+            let wrapped = code.wrapping_key().wrap(&mut rng, &ad, &key);
+            assert_eq!(wrapped, bytes(&case, "wrapped_by_recovery_code"));
+            let unwrapped = code.wrapping_key().unwrap(&ad, &wrapped).unwrap();
+            assert_eq!(unwrapped.to_bytes(), key.to_bytes());
+        }
+    }
+
+    #[test]
+    fn sealed_values_open_only_whole_in_their_place_and_with_their_key() {
+        let mut rng = TestRng::new(3);
+        let key = SealKey::generate(&mut rng);
+        let sealed = key.seal(&mut rng, b"place", b"value");
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key.open(b"place", &changed), Err(NotAuthentic));
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(key.open(b"place", &sealed[..length]), Err(NotAuthentic));
+        }
+        assert_eq!(key.open(b"other", &sealed), Err(NotAuthentic));
+        let other = SealKey::generate(&mut rng);
+        assert_eq!(other.open(b"place", &sealed), Err(NotAuthentic));
+        assert_ne!(key.seal(&mut rng, b"place", b"value"), sealed);
+    }
+
+    #[test]
+    fn lengths_keep_associated_data_and_header_apart() {
+        let keys = || MessageKeys::of_message(&Secret::from_bytes(&[1; 32]));
+        let encrypted = keys().encrypt(b"ab", b"c", b"text");
+        let (ciphertext, mac) = encrypted.split_last_chunk().unwrap();
+        assert!(keys().decrypt(b"ab", b"c", ciphertext, mac).is_ok());
+        assert!(keys().decrypt(b"a", b"bc", ciphertext, mac).is_err());
+    }
+
+    #[test]
+    fn a_wrapped_key_is_no_sealed_value() {
+        let mut rng = TestRng::new(4);
+        let (wrapping, key) = (
+            WrappingKey(Secret::from_bytes(&[7; 32])),
+            SealKey::from_bytes(&[7; 32]),
+        );
+        let wrapped = wrapping.wrap(&mut rng, b"", &key);
+        assert_eq!(key.open(b"", &wrapped), Err(NotAuthentic));
+        assert_eq!(
+            format!("{key:?} {wrapping:?}"),
+            "SealKey([redacted]) WrappingKey([redacted])"
+        );
+    }
+}

@@ -498,3 +498,8 @@ fn opened(received: Received, used_one_time: Option<u32>, started_session: bool)
         missing: received.newly_missing,
     }
 }
+
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
+mod tests;

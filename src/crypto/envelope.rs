@@ -176,3 +176,91 @@ impl<'a> Envelope<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::keys::IdentityKeys;
+    use proptest::prelude::*;
+
+    fn header(one_time_id: Option<u32>, is_initial: bool) -> Header {
+        let initial = InitialHeader {
+            identity: IdentityKeys::from_bytes(&[3; 64]).public(),
+            ephemeral: [4; 32],
+            signed_prekey_id: 5,
+            one_time_id,
+        };
+        Header {
+            session_id: [1; 16],
+            ratchet: RatchetHeader {
+                ratchet_key: [2; 32],
+                previous_count: 6,
+                number: 7,
+            },
+            initial: is_initial.then_some(initial),
+        }
+    }
+
+    fn envelope(header: Header, blocks: usize) -> Vec<u8> {
+        [header.to_bytes(), vec![8; 16 * blocks], vec![9; 32]].concat()
+    }
+
+    #[test]
+    fn headers_survive_the_journey_in_their_documented_sizes() {
+        for (header, length) in [
+            (header(None, false), 58),
+            (header(None, true), 163),
+            (header(Some(0), true), 163),
+            (header(Some(u32::MAX), true), 163),
+        ] {
+            let bytes = envelope(header, 2);
+            let parsed = Envelope::parse(&bytes).unwrap();
+            assert_eq!(parsed.header, header);
+            assert_eq!(parsed.header_bytes, header.to_bytes());
+            assert_eq!(
+                (parsed.header_bytes.len(), parsed.ciphertext.len()),
+                (length, 32)
+            );
+        }
+    }
+
+    #[test]
+    fn what_no_client_writes_is_refused() {
+        let good = envelope(header(None, true), 1);
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            Envelope::parse(&bytes).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(with(0, 2), EnvelopeError::UnknownVersion(2));
+        assert_eq!(with(1, 3), EnvelopeError::UnknownKind(3));
+        assert_eq!(with(158, 2), EnvelopeError::Malformed);
+        assert_eq!(with(162, 1), EnvelopeError::Malformed);
+        let mut weak = good.clone();
+        weak[58..90].fill(0);
+        assert_eq!(Envelope::parse(&weak), Err(EnvelopeError::BadIdentity));
+        for length in 0..good.len() {
+            assert!(Envelope::parse(&good[..length]).is_err());
+        }
+        for extra in 1..16 {
+            let longer = [good.as_slice(), &vec![0; extra]].concat();
+            assert_eq!(Envelope::parse(&longer), Err(EnvelopeError::Malformed));
+        }
+        let none = envelope(header(None, false), 0);
+        assert_eq!(Envelope::parse(&none), Err(EnvelopeError::Malformed));
+        let huge = vec![1; MAX_ENVELOPE + 1];
+        let too_long = Err(EnvelopeError::TooLong(MAX_ENVELOPE + 1));
+        assert_eq!(Envelope::parse(&huge), too_long);
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 1..3_u8) {
+            let _ = Envelope::parse(&bytes);
+            for (place, byte) in bytes.iter_mut().zip([VERSION, kind]) {
+                *place = byte;
+            }
+            let _ = Envelope::parse(&bytes);
+        }
+    }
+}

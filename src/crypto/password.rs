@@ -197,3 +197,85 @@ pub fn fake_salt(secret: &[u8; 32], name: &str) -> [u8; SALT_LEN] {
     let tag = mac.finalize().into_bytes();
     std::array::from_fn(|i| tag[i])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::cipher::SealKey;
+    use crate::crypto::testing::{array, bytes, number, text, vectors};
+
+    #[test]
+    fn keys_agree_with_argon2_cffi_and_pycryptodome() {
+        for case in vectors(include_str!("../../tests/vectors/password.json")) {
+            let cost = Cost {
+                memory_kib: number(&case, "memory_kib"),
+                passes: number(&case, "passes"),
+                lanes: number(&case, "lanes"),
+            };
+            let derived = derive(text(&case, "password"), &array(&case, "salt"), cost).unwrap();
+            assert_eq!(derived.login_key.public(), array(&case, "login_public"));
+            let opened = derived
+                .wrapping_key
+                .unwrap(b"vault", &bytes(&case, "wrapped"));
+            let expected = SealKey::from_bytes(&array(&case, "vault_key"));
+            assert_eq!(opened.unwrap().to_bytes(), expected.to_bytes());
+        }
+    }
+
+    #[test]
+    fn costs_outside_the_bounds_are_refused_field_by_field() {
+        for good in [Cost::DEFAULT, Cost::FLOOR, Cost::CEILING] {
+            assert_eq!(good.check(), Ok(good));
+        }
+        let changes: [fn(&mut Cost) -> &mut u32; 3] = [
+            |cost| &mut cost.memory_kib,
+            |cost| &mut cost.passes,
+            |cost| &mut cost.lanes,
+        ];
+        for field in changes {
+            let (mut cheap, mut dear) = (Cost::FLOOR, Cost::CEILING);
+            *field(&mut cheap) -= 1;
+            *field(&mut dear) += 1;
+            assert_eq!(cheap.check(), Err(CostError::TooCheap(cheap)));
+            assert_eq!(dear.check(), Err(CostError::TooDear(dear)));
+        }
+        assert_eq!(
+            Cost {
+                memory_kib: 8,
+                passes: 1,
+                lanes: 1
+            }
+            .check()
+            .unwrap_err()
+            .to_string(),
+            "the server asks to protect the password with 8 KiB, 1 passes and 1 lanes, \
+             less than the least allowed, 19456 KiB, 2 passes and 1 lanes"
+        );
+    }
+
+    #[test]
+    fn a_cost_that_argon2_cannot_run_is_an_error() {
+        let cost = Cost {
+            memory_kib: 0,
+            passes: 0,
+            lanes: 0,
+        };
+        assert_eq!(
+            derive("", &[0; 16], cost).map(|_| ()),
+            Err(ImpossibleCost(cost))
+        );
+    }
+
+    #[test]
+    fn debug_output_is_silent() {
+        let cost = Cost {
+            memory_kib: 8,
+            passes: 1,
+            lanes: 1,
+        };
+        assert_eq!(
+            format!("{:?}", derive("secret", &[0; 16], cost).unwrap()),
+            "Derived { login_key: LoginKey([redacted]), wrapping_key: WrappingKey([redacted]) }"
+        );
+    }
+}

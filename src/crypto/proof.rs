@@ -111,3 +111,91 @@ fn statement(purpose: &Purpose, challenge: &Challenge<'_>) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::password::{derive, fake_salt};
+    use crate::crypto::testing::{array, bytes, text, vectors};
+
+    const CHEAP: Cost = Cost {
+        memory_kib: 64,
+        passes: 1,
+        lanes: 1,
+    };
+
+    #[test]
+    fn proofs_agree_with_pycryptodome_and_fit_nothing_else() {
+        let cases = vectors(include_str!("../../tests/vectors/proof.json"));
+        let mut proofs = Vec::new();
+        for case in &cases {
+            let salt = array(case, "salt");
+            let derived = derive(text(case, "password"), &salt, CHEAP).unwrap();
+            let login_key = array(case, "login_public");
+            assert_eq!(derived.login_key.public(), login_key);
+            let purpose = match text(case, "purpose") {
+                "register" => Purpose::Register(Credentials {
+                    login_key,
+                    salt,
+                    cost: CHEAP,
+                }),
+                "login" => Purpose::Login,
+                "delete" => Purpose::Delete,
+                _ => Purpose::Passwd(Credentials {
+                    login_key: array(case, "new_login_public"),
+                    salt: array(case, "new_salt"),
+                    cost: Cost::DEFAULT,
+                }),
+            };
+            let (nonce, certificate) = (array(case, "nonce"), bytes(case, "certificate"));
+            let challenge = Challenge {
+                name: text(case, "name"),
+                nonce: &nonce,
+                certificate: &certificate,
+            };
+            let proof = derived.login_key.prove(&purpose, &challenge);
+            assert_eq!(proof, array(case, "proof"));
+            let fake = fake_salt(&array(case, "fake_salt_secret"), challenge.name);
+            assert_eq!(fake, array(case, "fake_salt"));
+            let verify = |purpose: &Purpose, challenge: &Challenge<'_>, proof: &[u8; 64]| {
+                verify_proof(&login_key, purpose, challenge, proof)
+            };
+            assert_eq!(verify(&purpose, &challenge, &proof), Ok(()));
+            let other_name = Challenge {
+                name: "bob",
+                ..challenge
+            };
+            let other_nonce = Challenge {
+                nonce: &[0; 32],
+                ..challenge
+            };
+            let other_server = Challenge {
+                certificate: &[1; 32],
+                ..challenge
+            };
+            for other in [other_name, other_nonce, other_server] {
+                assert_eq!(verify(&purpose, &other, &proof), Err(BadProof));
+            }
+            for other in &proofs {
+                assert_eq!(verify(&purpose, &challenge, other), Err(BadProof));
+            }
+            proofs.push(proof);
+        }
+    }
+
+    #[test]
+    fn a_key_that_would_accept_anything_is_refused() {
+        let challenge = Challenge {
+            name: "alice",
+            nonce: &[0; 32],
+            certificate: &[],
+        };
+        let neutral: [u8; 32] = std::array::from_fn(|i| u8::from(i == 0));
+        let mut proof = [0; 64];
+        proof[0] = 1;
+        assert_eq!(
+            verify_proof(&neutral, &Purpose::Login, &challenge, &proof),
+            Err(BadProof)
+        );
+    }
+}

@@ -132,15 +132,7 @@ impl Ratchet {
         prekey: [u8; 32],
         rng: &mut R,
     ) -> Result<Self, WeakKey> {
-        Self::initiator_with(shared, prekey, AgreementKey::generate(rng))
-    }
-
-    /// [`initiator`](Self::initiator) with its first ratchet key given.
-    pub(super) fn initiator_with(
-        shared: Secret<32>,
-        prekey: [u8; 32],
-        own: AgreementKey,
-    ) -> Result<Self, WeakKey> {
+        let own = AgreementKey::generate(rng);
         let remote = RemoteRatchetKey(prekey);
         let (root, chain) = RootKey::of_session(shared).step(&own, &remote)?;
         Ok(Self {
@@ -223,7 +215,7 @@ impl Ratchet {
             && let Some(chain) = &self.receiving
         {
             let mut next = Advance::along(key, chain.clone());
-            let plaintext = next.to_message(message)?;
+            let plaintext = next.reach(message)?;
             self.receiving = Some(next.chain);
             return Ok(self.keep_skipped(plaintext, next.skipped, now_ms));
         }
@@ -270,7 +262,7 @@ impl Ratchet {
         }
         let (root, chain) = self.root.step(own, &key)?;
         let mut next = Advance::along(key, chain);
-        let plaintext = next.to_message(message)?;
+        let plaintext = next.reach(message)?;
 
         self.previous_count = sent.next();
         self.root = root;
@@ -387,7 +379,7 @@ impl Advance {
         }
     }
 
-    fn to_message(&mut self, message: Incoming<'_>) -> Result<Zeroizing<Vec<u8>>, RatchetError> {
+    fn reach(&mut self, message: Incoming<'_>) -> Result<Zeroizing<Vec<u8>>, RatchetError> {
         if message.header.number < self.chain.next() {
             return Err(RatchetError::Replayed);
         }

@@ -85,3 +85,31 @@ fn digits(name: &str, identity: &Identity) -> [u32; GROUPS_EACH] {
         (run % 100_000) as u32
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testing::{array, text, vectors};
+
+    #[test]
+    fn numbers_agree_with_python_and_look_the_same_on_both_screens() {
+        for case in vectors(include_str!("../../tests/vectors/safety_number.json")) {
+            let mine = Identity::from_bytes(&array(&case, "my_identity")).unwrap();
+            let theirs = Identity::from_bytes(&array(&case, "their_identity")).unwrap();
+            let (my_name, their_name) = (text(&case, "my_name"), text(&case, "their_name"));
+            let number = safety_number(my_name, &mine, their_name, &theirs);
+            assert_eq!(serde_json::json!(number.groups()), case["groups"]);
+            assert_eq!(safety_number(their_name, &theirs, my_name, &mine), number);
+            assert_ne!(safety_number("mallory", &mine, their_name, &theirs), number);
+            let shown = number.to_string();
+            assert_eq!(
+                shown.lines().map(str::len).collect::<Vec<_>>(),
+                [23, 23, 23]
+            );
+            assert_eq!(
+                shown.split_whitespace().collect::<Vec<_>>(),
+                number.groups()
+            );
+        }
+    }
+}

@@ -110,3 +110,46 @@ impl SkippedKeys {
         Ok(Self { entries })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::secret::Secret;
+
+    const CHAIN: RemoteRatchetKey = RemoteRatchetKey([1; 32]);
+
+    fn keys(numbers: std::ops::Range<u32>) -> Vec<SkippedKey> {
+        let key = |number: u32| SkippedKey {
+            chain: CHAIN,
+            number,
+            key: MessageKey(Secret::from_bytes(&[number as u8; 32])),
+        };
+        numbers.map(key).collect()
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut kept = SkippedKeys::default();
+        kept.add(keys(0..1_000), 0);
+        kept.add(keys(1_000..2_001), 0);
+        assert_eq!(kept.len(), MAX_SKIPPED);
+        assert_eq!(kept.find(&CHAIN, 0, 0), None);
+        assert!(kept.find(&CHAIN, 1, 0).is_some());
+        assert_eq!(kept.find(&RemoteRatchetKey([2; 32]), 1, 0), None);
+    }
+
+    #[test]
+    fn keys_expire_after_thirty_days_by_the_callers_clock() {
+        let mut kept = SkippedKeys::default();
+        kept.add(keys(0..1), 5_000);
+        let last = 5_000 + SKIPPED_LIFETIME_MS;
+        assert!(kept.find(&CHAIN, 0, last).is_some());
+        assert_eq!(kept.find(&CHAIN, 0, last + 1), None);
+        assert!(
+            kept.find(&CHAIN, 0, 0).is_some(),
+            "a clock set back expires nothing"
+        );
+        kept.add(keys(1..2), last + 1);
+        assert_eq!(kept.len(), 1);
+    }
+}

@@ -1,6 +1,7 @@
 //! What the tests of this module share: randomness that repeats itself, and
 //! known answers. Compiled for tests only.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use data_encoding::HEXLOWER;
@@ -8,16 +9,35 @@ use rand::rand_core::{TryCryptoRng, TryRng};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// A generator that gives the same bytes for the same seed: SHA-256 of the seed
-/// and a counter.
+/// A generator that gives the same bytes for the same seed (SHA-256 of the seed
+/// and a counter), after a script if there is one.
 pub(super) struct TestRng {
     seed: u64,
     counter: u64,
+    script: VecDeque<u8>,
 }
 
 impl TestRng {
     pub(super) fn new(seed: u64) -> Self {
-        Self { seed, counter: 0 }
+        Self {
+            seed,
+            counter: 0,
+            script: VecDeque::new(),
+        }
+    }
+
+    /// A generator whose first bytes are those of `script`.
+    pub(super) fn reading(script: &[u8]) -> Self {
+        let script = script.iter().copied().collect();
+        Self {
+            script,
+            ..Self::new(0)
+        }
+    }
+
+    /// Whether the whole script has been read.
+    pub(super) fn is_read(&self) -> bool {
+        self.script.is_empty()
     }
 
     fn block(&mut self) -> [u8; 32] {
@@ -43,7 +63,9 @@ impl TryRng for TestRng {
     fn try_fill_bytes(&mut self, place: &mut [u8]) -> Result<(), Infallible> {
         for chunk in place.chunks_mut(32) {
             let block = self.block();
-            chunk.copy_from_slice(&block[..chunk.len()]);
+            for (byte, random) in chunk.iter_mut().zip(block) {
+                *byte = self.script.pop_front().unwrap_or(random);
+            }
         }
         Ok(())
     }
@@ -81,4 +103,21 @@ pub(super) fn number<T: TryFrom<u64>>(case: &Value, field: &str) -> T {
         .as_u64()
         .and_then(|number| T::try_from(number).ok());
     number.unwrap_or_else(|| panic!("no number {field} in {case}"))
+}
+
+/// Encodings of X25519 public keys of low order, with which every exchange gives
+/// zeros: 0, 1, p - 1, p, p + 1, and the two points of order eight.
+pub(super) fn low_order_points() -> Vec<[u8; 32]> {
+    [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    ]
+    .iter()
+    .map(|hex| HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap())
+    .collect()
 }

@@ -94,15 +94,7 @@ pub fn initiate<R: CryptoRng + ?Sized>(
     bundle: &VerifiedBundle,
     rng: &mut R,
 ) -> Result<(Secret<32>, InitialHeader), WeakKey> {
-    initiate_with(our, bundle, &AgreementKey::generate(rng))
-}
-
-/// [`initiate`] with the ephemeral key given.
-pub(super) fn initiate_with(
-    our: &IdentityKeys,
-    bundle: &VerifiedBundle,
-    ephemeral: &AgreementKey,
-) -> Result<(Secret<32>, InitialHeader), WeakKey> {
+    let ephemeral = AgreementKey::generate(rng);
     let prekey = bundle.signed_prekey();
     let shared = combine(
         our.agreement().agree(&prekey.key)?,
@@ -157,4 +149,88 @@ fn combine(
         input.extend_from_slice(dh.expose());
     }
     kdf::hkdf(&kdf::NO_SALT, &input, label::X3DH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::keys::PrekeyBundle;
+    use crate::crypto::testing::{TestRng, array, bytes, low_order_points, vectors};
+
+    #[test]
+    fn both_sides_agree_with_pycryptodome() {
+        for case in vectors(include_str!("../../tests/vectors/x3dh.json")) {
+            let initiator = IdentityKeys::from_bytes(&array(&case, "initiator"));
+            let responder = IdentityKeys::from_bytes(&array(&case, "responder"));
+            assert_eq!(
+                initiator.public().to_bytes(),
+                array(&case, "initiator_identity")
+            );
+            assert_eq!(
+                responder.public().to_bytes(),
+                array(&case, "responder_identity")
+            );
+            let fingerprint = array(&case, "responder_fingerprint");
+            assert_eq!(responder.public().fingerprint(), fingerprint);
+            let signed = SignedPrekeySecret::from_bytes(&bytes(&case, "signed_prekey")).unwrap();
+            let one_time = OneTimePrekeySecret::from_bytes(&bytes(&case, "one_time_prekey")).ok();
+            let bundle = PrekeyBundle {
+                identity: responder.public(),
+                signed_prekey: signed.public(),
+                one_time: one_time.as_ref().map(OneTimePrekeySecret::public),
+            };
+            let mut rng = TestRng::reading(&bytes(&case, "ephemeral"));
+            let bundle = bundle.verify().unwrap();
+            let (secret, header) = initiate(&initiator, &bundle, &mut rng).unwrap();
+            assert_eq!(*secret.expose(), array(&case, "shared_secret"));
+            assert_eq!(
+                header.session_id(&responder.public()),
+                array(&case, "session_id")
+            );
+            let secret = respond(&responder, &signed, one_time.as_ref(), &header).unwrap();
+            assert_eq!(*secret.expose(), array(&case, "shared_secret"));
+        }
+    }
+
+    #[test]
+    fn low_order_points_are_refused_in_every_exchange() {
+        let mut rng = TestRng::new(1);
+        let our = IdentityKeys::generate(&mut rng);
+        let signed = SignedPrekeySecret::generate(&our, 1, &mut rng);
+        let one_time = OneTimePrekeySecret::generate(1, &mut rng);
+        for point in low_order_points() {
+            let mut weak = our.public().to_bytes();
+            weak[32..].copy_from_slice(&point);
+            let good = InitialHeader {
+                identity: our.public(),
+                ephemeral: [9; 32],
+                signed_prekey_id: 1,
+                one_time_id: None,
+            };
+            let identity = InitialHeader {
+                identity: Identity::from_bytes(&weak).unwrap(),
+                ..good
+            };
+            let ephemeral = InitialHeader {
+                ephemeral: point,
+                ..good
+            };
+            for header in [identity, ephemeral] {
+                for one_time in [None, Some(&one_time)] {
+                    let shared = respond(&our, &signed, one_time, &header);
+                    assert_eq!(shared.map(|_| ()), Err(WeakKey));
+                }
+            }
+            let mut bundle = PrekeyBundle {
+                identity: our.public(),
+                signed_prekey: signed.public(),
+                one_time: Some(one_time.public()),
+            };
+            if let Some(one_time) = &mut bundle.one_time {
+                one_time.key = point;
+            }
+            let shared = initiate(&our, &bundle.verify().unwrap(), &mut rng);
+            assert_eq!(shared.map(|_| ()), Err(WeakKey));
+        }
+    }
 }
