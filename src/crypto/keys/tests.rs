@@ -101,3 +101,30 @@ fn debug_output_shows_public_halves_only() {
         "OneTimePrekeySecret { secret: AgreementKey([redacted]), public: OneTimePrekey { id: 1, key: ["
     ));
 }
+
+#[test]
+fn a_bundle_of_low_order_keys_starts_nothing_even_if_signed() {
+    let mut rng = TestRng::new(6);
+    let our = IdentityKeys::generate(&mut rng);
+    for point in low_order_points() {
+        let owner = IdentityKeys::generate(&mut rng);
+        let mut weak_owner = owner.clone();
+        weak_owner.public.0[32..].copy_from_slice(&point);
+        let prekey = SignedPrekeySecret::generate(&owner, 1, &mut rng).public();
+        for (owner, key) in [(owner, point), (weak_owner, prekey.key)] {
+            let signature = owner.sign(&prekey_statement(&owner.public, 1, &key));
+            let bundle = PrekeyBundle {
+                identity: owner.public,
+                signed_prekey: SignedPrekey {
+                    id: 1,
+                    key,
+                    signature,
+                },
+                one_time: None,
+            };
+            let bundle = bundle.verify().unwrap();
+            let started = crate::crypto::x3dh::initiate(&our, &bundle, &mut rng);
+            assert_eq!(started.map(|_| ()), Err(WeakKey));
+        }
+    }
+}
