@@ -148,9 +148,19 @@ pub struct Work {
 #[derive(Debug)]
 pub enum Step {
     /// Read this page and hand it to [`Mailbox::page`].
-    Read(PageBounds),
+    Read(Reading),
     /// Nothing: it is live, full, out of budget or gone.
     Rest,
+}
+
+/// A page to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Which.
+    pub bounds: PageBounds,
+    /// Tells an answer that came too late: the session may have gone back since,
+    /// and the store shown messages that were acknowledged in between.
+    ticket: u64,
 }
 
 #[derive(Debug)]
@@ -178,6 +188,8 @@ struct Attached {
     what: Attachment,
     window: Window,
     position: Position,
+    /// The last page asked for.
+    ticket: u64,
     /// Acknowledged before this session began, deletion not committed yet: the
     /// store may still show them.
     stale: BTreeSet<u64>,
@@ -301,6 +313,9 @@ impl<O> Mailbox<O> {
             self.held_bytes += size;
             Progress::Held(now)
         } else {
+            // Nothing may be on disk ahead of what was accepted before it: a
+            // crash in between would turn the order round.
+            self.write_held();
             self.due += 1;
             Progress::Due
         };
@@ -415,20 +430,20 @@ impl<O> Mailbox<O> {
     }
 
     /// Begins a session, in place of the one before, unless that is a later
-    /// one. It is behind, from the first pending message: call [`step`](Self::step).
+    /// one (`false`). It is behind, from the first pending message: call [`step`](Self::step).
     pub fn attach(
         &mut self,
         what: Attachment,
         at: u64,
         now: Instant,
         effects: &mut Vec<Effect<O>>,
-    ) {
+    ) -> bool {
         if self
             .attached
             .as_ref()
             .is_some_and(|a| a.what.session > what.session)
         {
-            return;
+            return false;
         }
         self.write_held();
         self.attached = None;
@@ -440,22 +455,27 @@ impl<O> Mailbox<O> {
                 cursor: 0,
                 clear_to: 0,
             },
-            stale: self.acknowledged.union(&self.deleting).copied().collect(),
+            ticket: 0,
+            stale: self.acknowledged_on_disk(),
         });
+        true
     }
 
-    /// Ends a session. What it did not acknowledge stays pending.
-    pub fn detach(&mut self, session: SessionId) {
-        if self.attached(session).is_some() {
+    /// Ends a session; `false` if it was not attached. What it did not
+    /// acknowledge stays pending.
+    pub fn detach(&mut self, session: SessionId) -> bool {
+        let attached = self.attached(session).is_some();
+        if attached {
             self.attached = None;
             self.write_held();
         }
+        attached
     }
 
     /// Goes back to the first pending message, with a new budget for sessions
     /// that have one. Call [`step`](Self::step) afterwards.
     pub fn rewind(&mut self, session: SessionId, budget: usize) {
-        let stale = self.acknowledged.union(&self.deleting).copied().collect();
+        let stale = self.acknowledged_on_disk();
         if let Some(attached) = self.attached(session) {
             attached.window = Window::default();
             attached.position = Position::Behind {
@@ -463,8 +483,21 @@ impl<O> Mailbox<O> {
                 clear_to: 0,
             };
             attached.stale = stale;
+            attached.ticket += 1;
             attached.what.budget = attached.what.budget.map(|_| budget);
         }
+    }
+
+    /// Numbers that are acknowledged, and that the store holds or will hold
+    /// until their deletion is committed.
+    fn acknowledged_on_disk(&self) -> BTreeSet<u64> {
+        let writing = self.unwritten.iter();
+        writing
+            .filter(|(_, unwritten)| unwritten.progress == Progress::WritingAcknowledged)
+            .map(|(&number, _)| number)
+            .chain(self.acknowledged.iter().copied())
+            .chain(self.deleting.iter().copied())
+            .collect()
     }
 
     /// Nobody is expected to acknowledge soon: what is held back is due.
@@ -514,7 +547,8 @@ impl<O> Mailbox<O> {
                     return Step::Rest;
                 }
                 unwritten => {
-                    return Step::Read(PageBounds {
+                    attached.ticket += 1;
+                    let bounds = PageBounds {
                         after: cursor,
                         before: unwritten.map_or(next, |(&number, _)| number),
                         messages: PAGE_MESSAGES
@@ -522,18 +556,22 @@ impl<O> Mailbox<O> {
                             .min(attached.what.budget.unwrap_or(usize::MAX)),
                         bytes: PAGE_BYTES,
                         envelopes: attached.what.envelopes,
+                    };
+                    return Step::Read(Reading {
+                        bounds,
+                        ticket: attached.ticket,
                     });
                 }
             }
         }
     }
 
-    /// Takes a page that [`step`](Self::step) asked for. A page read for a
-    /// position that has changed since is ignored.
+    /// Takes a page that [`step`](Self::step) asked for. A page that is
+    /// not the last one asked for is ignored.
     pub fn page(
         &mut self,
         session: SessionId,
-        bounds: PageBounds,
+        reading: Reading,
         page: Page,
         effects: &mut Vec<Effect<O>>,
     ) {
@@ -547,11 +585,12 @@ impl<O> Mailbox<O> {
         else {
             return;
         };
-        if cursor != bounds.after {
+        if attached.ticket != reading.ticket {
             return;
         }
+        attached.ticket += 1;
         if page.complete {
-            clear_to = clear_to.max(bounds.before);
+            clear_to = clear_to.max(reading.bounds.before);
         }
         for message in page.messages {
             cursor = message.number;

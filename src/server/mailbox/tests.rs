@@ -29,7 +29,7 @@ struct World {
     /// What is on disk: survives crashes.
     disk: BTreeMap<u64, Message>,
     writing: Option<Work>,
-    reading: Option<(SessionId, PageBounds, Page)>,
+    reading: Option<(SessionId, Reading, Page)>,
     session: Option<SessionId>,
     sessions: u64,
     /// On the wire to the recipient, and acknowledgements on their way back.
@@ -240,23 +240,25 @@ impl World {
     fn read(&mut self) {
         let Some(session) = self.session else { return };
         let mut effects = Vec::new();
-        if let Step::Read(bounds) = self.mailbox.step(session, true, &mut effects) {
-            let mut rows = self.disk.range(bounds.after + 1..bounds.before);
+        if let Step::Read(reading) = self.mailbox.step(session, true, &mut effects) {
+            let mut rows = self
+                .disk
+                .range(reading.bounds.after + 1..reading.bounds.before);
             // Small pages, to meet their ends often.
             let messages: Vec<Message> = rows.by_ref().take(3).map(|(_, m)| m.clone()).collect();
             let page = Page {
                 messages,
                 complete: rows.next().is_none(),
             };
-            self.reading = Some((session, bounds, page));
+            self.reading = Some((session, reading, page));
         }
         self.apply(effects);
     }
 
     fn page(&mut self) {
-        if let Some((session, bounds, page)) = self.reading.take() {
+        if let Some((session, reading, page)) = self.reading.take() {
             let mut effects = Vec::new();
-            self.mailbox.page(session, bounds, page, &mut effects);
+            self.mailbox.page(session, reading, page, &mut effects);
             self.apply(effects);
         }
     }
@@ -383,9 +385,9 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn accepted_arrives_exactly_once_in_order(ops in proptest::collection::vec(op(), 1..300)) {
+    fn accepted_arrives_exactly_once_in_order(ops in proptest::collection::vec(op(), 1..400)) {
         let mut world = World::new();
         for op in ops {
             world.run(op);
@@ -425,10 +427,10 @@ fn attach(mailbox: &mut Mailbox<u32>, envelopes: bool, budget: Option<usize>) ->
         Instant::now(),
         &mut effects,
     );
-    while let Step::Read(bounds) = mailbox.step(session, true, &mut effects) {
+    while let Step::Read(reading) = mailbox.step(session, true, &mut effects) {
         mailbox.page(
             session,
-            bounds,
+            reading,
             Page {
                 messages: Vec::new(),
                 complete: true,
@@ -523,10 +525,10 @@ fn quotas_hold_and_the_recipient_is_told_once() {
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
     mailbox.rewind(session, 0);
-    while let Step::Read(bounds) = mailbox.step(session, true, &mut effects) {
+    while let Step::Read(reading) = mailbox.step(session, true, &mut effects) {
         mailbox.page(
             session,
-            bounds,
+            reading,
             Page {
                 messages: Vec::new(),
                 complete: true,
@@ -619,10 +621,10 @@ fn a_fetching_session_gets_its_budget() {
     }
     assert!(effects.is_empty());
     mailbox.rewind(session, 3);
-    while let Step::Read(bounds) = mailbox.step(session, true, &mut effects) {
+    while let Step::Read(reading) = mailbox.step(session, true, &mut effects) {
         mailbox.page(
             session,
-            bounds,
+            reading,
             Page {
                 messages: Vec::new(),
                 complete: true,
