@@ -9,6 +9,9 @@ use crate::harness::{Client, Server, mid};
 /// More than two windows of 2,048 messages.
 const MANY: u64 = 5_000;
 
+/// Messages of one ack: many short ones, or as many long ones as fit in a window.
+const LOT: usize = 50;
+
 /// A server on which `count` messages from alice wait for bob, who is offline.
 fn with_backlog(server: &Server, count: u64) -> Client {
     server.register("bob").ok("logout", json!({}));
@@ -17,14 +20,14 @@ fn with_backlog(server: &Server, count: u64) -> Client {
     alice
 }
 
-/// Reads messages in order and acknowledges them in lots.
+/// Reads messages in order and acknowledges them in lots, well within a window.
 fn take(client: &mut Client, numbers: Range<u64>) {
     let mut lot = Vec::new();
     for number in numbers.clone() {
         let message = client.message();
         assert_eq!(message.mid, mid(number));
         lot.push(message.mid);
-        if lot.len() == 500 || number + 1 == numbers.end {
+        if lot.len() == LOT || number + 1 == numbers.end {
             let count = lot.len() as u64;
             assert_eq!(client.ack("alice", &std::mem::take(&mut lot)), (count, 0));
         }
