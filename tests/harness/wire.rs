@@ -13,13 +13,18 @@ pub struct Wire {
 impl Wire {
     /// Connects.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Wire {
+        Wire::try_connect(address).expect("the server listens")
+    }
+
+    /// Connects to a server that may be dead.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Wire {
             reader: BufReader::new(stream),
-        }
+        })
     }
 
     /// The socket itself. What the server said already may be buffered here.
@@ -37,11 +42,17 @@ impl Wire {
         self.reader.get_mut().write_all(bytes)
     }
 
-    /// The next line without its end; `None` when the server closed.
+    /// Whether a line is here already.
+    pub fn has_line(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
+    }
+
+    /// The next line without its end; `None` when the server closed, or died
+    /// in the middle of a line.
     pub fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         match self.reader.read_until(b'\n', &mut line) {
-            Ok(0) => None,
+            Ok(_) if line.last() != Some(&b'\n') => None,
             Ok(_) => {
                 let text = String::from_utf8(line).expect("the server sends UTF-8");
                 Some(text.trim_end_matches(['\r', '\n']).to_owned())
