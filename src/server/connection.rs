@@ -131,7 +131,7 @@ impl Connection {
         let now = Now::read();
         loop {
             if self.outbox.is_saturated() {
-                // The answers it waits for need these writes.
+                // What it waits for needs these writes.
                 touched.flush();
                 self.outbox.flush();
                 if !self.outbox.wait_for_room() {

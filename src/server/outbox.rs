@@ -196,18 +196,22 @@ impl Outbox {
         }
     }
 
-    /// Whether so much is undecided that the reader should pause.
+    /// Whether so much is undecided or unread that the reader should pause: asked
+    /// before every line, since a few bytes can ask for a long answer.
     pub fn is_saturated(&self) -> bool {
-        self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
+        self.is_full(&self.lock())
+    }
+
+    fn is_full(&self, state: &State) -> bool {
+        state.queue.len() + state.in_flight >= REPLY_ROOM
+            || self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
     }
 
     /// Waits until the connection may be read again: for the thread that reads
     /// it, holding no lock. `false` when the connection has ended.
     pub fn wait_for_room(&self) -> bool {
         let mut state = self.lock();
-        while !state.ended
-            && (state.queue.len() + state.in_flight >= REPLY_ROOM || self.is_saturated())
-        {
+        while !state.ended && self.is_full(&state) {
             state = self
                 .progressed
                 .wait(state)
