@@ -60,13 +60,16 @@ fn a_line_may_come_a_byte_at_a_time() {
 fn answers_that_nobody_reads_are_bounded_whatever_they_were_asked_with() {
     let server = Server::start();
     let before = server.resident_kib();
-    // Two bytes ask for a page of help: 64 KiB of them for 40 MiB.
+    // Two bytes ask for a page of help: 64 KiB of them for 40 MiB. A long line
+    // comes first, so that the server reads that many at once.
     let mut flooders: Vec<Wire> = (0..8).map(|_| server.wire()).collect();
     for flooder in &mut flooders {
+        flooder.write(&[b' '; 60_000]);
         flooder.stream().set_nonblocking(true).unwrap();
-        let lines = b"?\n".repeat(32 * 1024);
+        let mut lines = b"\n".to_vec();
+        lines.extend_from_slice(&b"?\n".repeat(100_000));
         // As much as the server and the kernels between take.
-        for _ in 0..64 {
+        for _ in 0..20 {
             if flooder.stream().write(&lines).is_err() {
                 break;
             }
