@@ -1,0 +1,127 @@
+//! HKDF and HMAC over SHA-256, and every label that separates their uses.
+//!
+//! A key derived for one purpose must be useless for every other, so each
+//! purpose has a label of its own. They stand here in one list, where two equal
+//! ones would be seen (a test looks). Everything big-endian, `||` joins bytes,
+//! and HKDF(salt, ikm, info, n) is RFC 5869's extract and expand with SHA-256.
+//! This module doesn't decide who derives what: the modules named below do.
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::secret::Secret;
+
+/// The labels, one a purpose. All are ASCII and begin with the protocol's name
+/// and version, so a later version can't meet this one's keys.
+pub mod label {
+    /// `SK = HKDF(32 zero bytes, 32 bytes FF || DH1 || DH2 || DH3 [|| DH4], X3DH, 32)`.
+    pub const X3DH: &[u8] = b"secure-chat/1 x3dh";
+    /// `session id = SHA-256(SESSION || initiator's identity || responder's identity || ephemeral)[..16]`.
+    pub const SESSION: &[u8] = b"secure-chat/1 session";
+    /// `root key || chain key = HKDF(root key, DH output, ROOT, 64)`.
+    pub const ROOT: &[u8] = b"secure-chat/1 root";
+    /// `AES key || MAC key || IV = HKDF(32 zero bytes, message key, MESSAGE, 80)`.
+    pub const MESSAGE: &[u8] = b"secure-chat/1 message";
+    /// `AES key || MAC key || IV = HKDF(salt, vault key, VAULT, 80)`.
+    pub const VAULT: &[u8] = b"secure-chat/1 vault";
+    /// `AES key || MAC key || IV = HKDF(salt, wrapping key, WRAP, 80)`.
+    pub const WRAP: &[u8] = b"secure-chat/1 wrap";
+    /// `wrapping key = HKDF(32 zero bytes, 16 bytes of the recovery code, RECOVERY, 32)`.
+    pub const RECOVERY: &[u8] = b"secure-chat/1 recovery";
+    /// `checksum = SHA-256(RECOVERY_CHECK || 16 bytes of the recovery code)[..4]`.
+    pub const RECOVERY_CHECK: &[u8] = b"secure-chat/1 recovery-check";
+    /// Signed with the Ed25519 identity key:
+    /// `SIGNED_PREKEY || X25519 identity key || prekey id (4 bytes) || prekey`.
+    pub const SIGNED_PREKEY: &[u8] = b"secure-chat/1 signed-prekey";
+    /// `fingerprint = SHA-256(IDENTITY || identity)`.
+    pub const IDENTITY: &[u8] = b"secure-chat/1 identity";
+    /// First input of the iterated SHA-512 behind a safety number.
+    pub const SAFETY_NUMBER: &[u8] = b"secure-chat/1 safety-number";
+    /// First field of what a registration signs.
+    pub const REGISTER: &[u8] = b"secure-chat/1 register";
+    /// First field of what a login signs.
+    pub const LOGIN: &[u8] = b"secure-chat/1 login";
+    /// First field of what a change of password signs.
+    pub const PASSWD: &[u8] = b"secure-chat/1 passwd";
+    /// First field of what the deletion of an account signs.
+    pub const DELETE: &[u8] = b"secure-chat/1 delete";
+    /// `salt = HMAC-SHA-256(server's secret, FAKE_SALT || name)[..16]`.
+    pub const FAKE_SALT: &[u8] = b"secure-chat/1 fake-salt";
+
+    /// Every label above, for the test that no two are alike.
+    #[cfg(test)]
+    pub(super) const ALL: [&[u8]; 16] = [
+        X3DH,
+        SESSION,
+        ROOT,
+        MESSAGE,
+        VAULT,
+        WRAP,
+        RECOVERY,
+        RECOVERY_CHECK,
+        SIGNED_PREKEY,
+        IDENTITY,
+        SAFETY_NUMBER,
+        REGISTER,
+        LOGIN,
+        PASSWD,
+        DELETE,
+        FAKE_SALT,
+    ];
+}
+
+/// The salt of an HKDF that has none (RFC 5869 section 2.2).
+pub(super) const NO_SALT: [u8; 32] = [0; 32];
+
+/// HKDF-SHA-256, extract then expand (RFC 5869), to `N` bytes.
+#[allow(
+    clippy::expect_used,
+    reason = "expand fails only past 255 * 32 bytes, which the assertion rules out at compile time"
+)]
+pub(super) fn hkdf<const N: usize>(salt: &[u8], ikm: &[u8], info: &[u8]) -> Secret<N> {
+    const { assert!(N <= 255 * 32) };
+    let expander = Hkdf::<Sha256>::new(Some(salt), ikm);
+    Secret::filled_by(|place| expander.expand(info, place).expect("length is in range"))
+}
+
+/// An HMAC-SHA-256 (RFC 2104) waiting for its message.
+#[allow(
+    clippy::expect_used,
+    reason = "HMAC takes keys of every length; only the trait it shares with others can refuse"
+)]
+pub(super) fn hmac(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
+/// HMAC-SHA-256 of one byte, as the chains of the Double Ratchet use it.
+pub(super) fn hmac_of_byte(key: &Secret<32>, byte: u8) -> Secret<32> {
+    let mut mac = hmac(key.expose());
+    mac.update(&[byte]);
+    let mut output = mac.finalize().into_bytes();
+    let secret = Secret::filled_by(|place| place.copy_from_slice(&output));
+    zeroize::Zeroize::zeroize(output.as_mut_slice());
+    secret
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_all_different_and_none_begins_another_of_the_same_shape() {
+        for (i, a) in label::ALL.iter().enumerate() {
+            assert!(a.starts_with(b"secure-chat/1 "));
+            assert!(label::ALL[i + 1..].iter().all(|b| a != b));
+        }
+    }
+
+    #[test]
+    fn hkdf_agrees_with_rfc_5869_case_3() {
+        let output: Secret<42> = hkdf(&[], &[0x0b; 22], &[]);
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(output.expose()),
+            "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! What the tests of this module share: randomness that repeats itself, and
+//! known answers. Compiled for tests only.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use data_encoding::HEXLOWER;
+use rand::rand_core::{TryCryptoRng, TryRng};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// A generator that gives the same bytes for the same seed (SHA-256 of the seed
+/// and a counter), after a script if there is one.
+pub(super) struct TestRng {
+    seed: u64,
+    counter: u64,
+    script: VecDeque<u8>,
+}
+
+impl TestRng {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            counter: 0,
+            script: VecDeque::new(),
+        }
+    }
+
+    /// A generator whose first bytes are those of `script`.
+    pub(super) fn reading(script: &[u8]) -> Self {
+        let script = script.iter().copied().collect();
+        Self {
+            script,
+            ..Self::new(0)
+        }
+    }
+
+    /// Whether the whole script has been read.
+    pub(super) fn is_read(&self) -> bool {
+        self.script.is_empty()
+    }
+
+    fn block(&mut self) -> [u8; 32] {
+        self.counter += 1;
+        let input = [self.seed.to_be_bytes(), self.counter.to_be_bytes()].concat();
+        Sha256::digest(input).into()
+    }
+}
+
+impl TryRng for TestRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let [a, b, c, d, ..] = self.block();
+        Ok(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let [a, b, c, d, e, f, g, h, ..] = self.block();
+        Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
+    fn try_fill_bytes(&mut self, place: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in place.chunks_mut(32) {
+            let block = self.block();
+            for (byte, random) in chunk.iter_mut().zip(block) {
+                *byte = self.script.pop_front().unwrap_or(random);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for TestRng {}
+
+/// The known answers in one file of `tests/vectors`.
+pub(super) fn vectors(json: &str) -> Vec<Value> {
+    let cases: Vec<Value> = serde_json::from_str(json).unwrap();
+    assert!(!cases.is_empty());
+    cases
+}
+
+/// A field that holds bytes in hexadecimal.
+pub(super) fn bytes(case: &Value, field: &str) -> Vec<u8> {
+    HEXLOWER.decode(text(case, field).as_bytes()).unwrap()
+}
+
+/// A field that holds exactly `N` bytes in hexadecimal.
+pub(super) fn array<const N: usize>(case: &Value, field: &str) -> [u8; N] {
+    bytes(case, field).try_into().unwrap()
+}
+
+/// A field that holds text.
+pub(super) fn text<'a>(case: &'a Value, field: &str) -> &'a str {
+    case[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text {field} in {case}"))
+}
+
+/// A field that holds a number.
+pub(super) fn number<T: TryFrom<u64>>(case: &Value, field: &str) -> T {
+    let number = case[field]
+        .as_u64()
+        .and_then(|number| T::try_from(number).ok());
+    number.unwrap_or_else(|| panic!("no number {field} in {case}"))
+}
+
+/// Encodings of X25519 public keys of low order, with which every exchange gives
+/// zeros: 0, 1, p - 1, p, p + 1, and the two points of order eight.
+pub(super) fn low_order_points() -> Vec<[u8; 32]> {
+    [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    ]
+    .iter()
+    .map(|hex| HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap())
+    .collect()
+}
