@@ -50,6 +50,9 @@ impl Messenger {
 
     fn greet(&mut self, welcome: &Welcome) -> Result<()> {
         self.session = welcome.session;
+        // What is in the outbox now may have been sent on an earlier connection.
+        self.sent_through = 0;
+        self.again_through = self.vault.last_out()?;
         let mut device = self.vault.device()?;
         if device.logins > 0 && welcome.logins > device.logins + 1 {
             let count = welcome.logins - device.logins - 1;
@@ -234,8 +237,6 @@ impl Messenger {
             return;
         }
         self.awaited.clear();
-        self.sent_through = 0;
-        self.again_through = i64::MAX;
         self.retry = (Instant::now() + FIRST_DELAY, FIRST_DELAY);
         self.say(Show::warning(format!(
             "connection lost ({why}); trying again in {} s",

@@ -212,8 +212,7 @@ impl Messenger {
             pinged: false,
             awaited: HashMap::new(),
             sent_through: 0,
-            // Whatever a former process left may have been sent by it.
-            again_through: i64::MAX,
+            again_through: 0,
             resend_at: None,
             failed: 0,
             settling: None,
@@ -431,3 +430,6 @@ pub(super) fn random_id() -> [u8; 16] {
     os_rng().fill_bytes(&mut id);
     id
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,26 +175,38 @@ impl Messenger {
         if let Err(why) = encrypted {
             self.fail(seq, &contact.name, &why)?;
         }
+        // Later messages to others may have been sent while this one waited.
+        self.sent_through = self.sent_through.min(seq - 1);
         Ok(true)
     }
 
     /// Sends from the outbox as much as may be under way.
     pub(super) fn pump(&mut self) -> Result<()> {
         while self.under_way() < WINDOW && self.resend_at.is_none() {
-            let Some(link) = &mut self.link else {
-                return Ok(());
-            };
             let Some((seq, mut send)) = self.vault.next_out(self.sent_through)? else {
                 return Ok(());
             };
+            let again = seq <= self.again_through;
+            let under_way = self.is_under_way(seq);
+            let Some(link) = &mut self.link else {
+                return Ok(());
+            };
             self.sent_through = seq;
-            send.again = seq <= self.again_through;
+            if under_way {
+                continue;
+            }
+            send.again = again;
             // A connection that is lost just now says so by itself.
             if let Ok(id) = link.post(&Request::Send(send)) {
                 self.awaited.insert(id, Awaited::Send(seq));
             }
         }
         Ok(())
+    }
+
+    fn is_under_way(&self, seq: i64) -> bool {
+        let this = |awaited: &Awaited| matches!(awaited, Awaited::Send(other) if *other == seq);
+        self.awaited.values().any(this)
     }
 
     pub(super) fn under_way(&self) -> usize {

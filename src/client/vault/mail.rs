@@ -100,6 +100,15 @@ impl Vault {
         Ok(Some((seq, self.open_json(Place::Outbox, seq, &sealed)?)))
     }
 
+    /// The last place in the outbox, 0 if it is empty.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn last_out(&self) -> Result<i64> {
+        let sql = "SELECT coalesce(max(seq), 0) FROM outbox";
+        Ok(self.db.query_row(sql, [], |row| row.get(0))?)
+    }
+
     /// Takes a message out of the outbox: the server has answered for it.
     ///
     /// # Errors
