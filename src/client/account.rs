@@ -90,7 +90,10 @@ pub enum NoEntry {
 impl fmt::Display for NoEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoEntry::Refused(why) | NoEntry::Unreachable(why) => f.write_str(why),
+            NoEntry::Refused(why) => f.write_str(why),
+            NoEntry::Unreachable(why) => {
+                write!(f, "{why}; check the address and that the server runs")
+            }
             NoEntry::Vault(error) => error.fmt(f),
         }
     }

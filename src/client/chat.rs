@@ -395,11 +395,11 @@ impl Chat {
             _ => format!("logged in as {name}"),
         };
         self.terminal.say(&Show::good(done));
-        self.menu();
         let display: Arc<dyn Display> = screen;
         let session = Session::start(account, self.options.trust, display)
             .map_err(|error| NoEntry::Refused(format!("no thread for the session: {error}")))?;
         self.session = Some((*name, session));
+        self.menu();
         Ok(())
     }
 

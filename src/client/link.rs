@@ -70,9 +70,7 @@ impl Link {
     pub fn connect(server: &str, inbox: &mut Inbox) -> Result<Self, CallError> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let stream = open(server).map_err(|error| {
-            CallError::Lost(format!(
-                "no connection to {server}: {error}; check the address and that the server runs"
-            ))
+            CallError::Lost(format!("no connection to {server} ({})", reason(&error)))
         })?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let reading = stream.try_clone().map_err(lost)?;
@@ -228,6 +226,17 @@ pub fn typed<T: DeserializeOwned>(
 
 fn lost(error: io::Error) -> CallError {
     CallError::Lost(format!("the connection is lost: {error}"))
+}
+
+/// The error without its number, where the system's kind says enough.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        kind @ (io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable) => kind.to_string(),
+        _ => error.to_string(),
+    }
 }
 
 fn open(server: &str) -> io::Result<TcpStream> {

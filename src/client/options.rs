@@ -30,7 +30,7 @@ pub struct Options {
     #[arg(long, env = "SECURE_CHAT_SERVER", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub server: String,
     /// Where keys and messages are kept [default: $XDG_DATA_HOME/secure-chat or ~/.local/share/secure-chat]
-    #[arg(long, env = "SECURE_CHAT_DATA", value_name = "DIR")]
+    #[arg(long, env = "SECURE_CHAT_CLIENT_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Log in as this user at once
     #[arg(long, env = "SECURE_CHAT_USER", value_name = "NAME")]

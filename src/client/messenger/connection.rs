@@ -248,7 +248,7 @@ impl Messenger {
         let delay = (self.retry.1 * 2).min(LONGEST_DELAY);
         self.retry = (Instant::now() + delay, delay);
         self.say(Show::quiet(format!(
-            "no connection yet ({why}); trying again in {} s",
+            "{why}; trying again in {} s",
             delay.as_secs()
         )));
     }
