@@ -7,3 +7,6 @@
 pub mod client;
 pub mod crypto;
 pub mod protocol;
+pub mod server;
+pub mod store;
+pub mod transport;

@@ -1,2 +1,101 @@
-//! The server's command line.
-fn main() {}
+//! The server's command line: flags in, server out. Nothing else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser};
+use secure_chat::protocol::limits;
+use secure_chat::server::config::Config;
+use secure_chat::server::mailbox::Quota;
+use secure_chat::server::run;
+
+/// A private chat server: one program, one file, no set-up.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Flags {
+    /// Address and port to listen on
+    #[arg(long, env = "SECURE_CHAT_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+
+    /// Folder of the database, made if it is missing
+    #[arg(long, env = "SECURE_CHAT_DATA", default_value = "secure-chat-data")]
+    data: PathBuf,
+
+    /// Connections at most
+    #[arg(long, env = "SECURE_CHAT_MAX_CLIENTS", default_value_t = 10_000)]
+    max_clients: usize,
+
+    /// Longest line taken, in bytes
+    #[arg(long, env = "SECURE_CHAT_MAX_LINE", default_value_t = limits::MAX_LINE as u64,
+          value_parser = clap::value_parser!(u64).range(4096..=1_048_576))]
+    max_line: u64,
+
+    /// Seconds from connecting to a login
+    #[arg(long, env = "SECURE_CHAT_LOGIN_TIME", default_value_t = 120)]
+    login_time: u64,
+
+    /// Seconds of silence after which a client is asked whether it is there
+    #[arg(long, env = "SECURE_CHAT_PING_AFTER", default_value_t = 60)]
+    ping_after: u64,
+
+    /// Seconds of silence after which a client is dropped
+    #[arg(long, env = "SECURE_CHAT_IDLE_LIMIT", default_value_t = 150)]
+    idle_limit: u64,
+
+    /// Messages that a mailbox holds
+    #[arg(long, env = "SECURE_CHAT_MAILBOX_MESSAGES", default_value_t = 100_000)]
+    mailbox_messages: u64,
+
+    /// MiB that a mailbox holds
+    #[arg(long, env = "SECURE_CHAT_MAILBOX_MIB", default_value_t = 256)]
+    mailbox_mib: u64,
+
+    /// Percent of a mailbox that one sender may fill
+    #[arg(long, env = "SECURE_CHAT_SENDER_SHARE", default_value_t = 50,
+          value_parser = clap::value_parser!(u64).range(1..=100))]
+    sender_share: u64,
+
+    /// Take unencrypted messages, as telnet sends them
+    #[arg(long, env = "SECURE_CHAT_UNENCRYPTED", default_value_t = true, action = ArgAction::Set,
+          value_name = "true|false")]
+    unencrypted: bool,
+
+    /// Let people make accounts
+    #[arg(long, env = "SECURE_CHAT_REGISTRATION", default_value_t = true, action = ArgAction::Set,
+          value_name = "true|false")]
+    registration: bool,
+
+    /// Take plain TCP from other machines too: anybody between can see who writes to whom
+    #[arg(long, env = "SECURE_CHAT_PLAINTEXT")]
+    plaintext: bool,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let config = Config {
+        listen: flags.listen,
+        data: flags.data,
+        max_clients: flags.max_clients,
+        max_line: flags.max_line as usize,
+        login_time: Duration::from_secs(flags.login_time),
+        ping_after: Duration::from_secs(flags.ping_after),
+        idle_limit: Duration::from_secs(flags.idle_limit),
+        quota: Quota {
+            messages: flags.mailbox_messages,
+            bytes: flags.mailbox_mib.saturating_mul(1024 * 1024),
+            share: flags.sender_share,
+        },
+        unencrypted: flags.unencrypted,
+        registration: flags.registration,
+        plaintext: flags.plaintext,
+    };
+    match run::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

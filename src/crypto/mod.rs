@@ -17,16 +17,6 @@
 //! - [`cipher`], [`kdf`], [`secret`]: AES-CBC then HMAC, HKDF and its labels, and
 //!   how secrets are held.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "a test that can't go on fails by panicking"
-    )
-)]
-
 mod chain;
 pub mod cipher;
 mod codec;

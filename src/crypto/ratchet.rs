@@ -166,7 +166,7 @@ impl Ratchet {
         })
     }
 
-    /// How many messages are known to be missing and could still be decrypted.
+    /// How many messages are known to be missing: those whose keys are kept.
     pub(super) fn missing(&self) -> usize {
         self.skipped.len()
     }

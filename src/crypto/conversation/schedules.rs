@@ -5,7 +5,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::Device;
+use super::pair::Device;
 use super::*;
 use crate::crypto::content::Body;
 use crate::crypto::testing::TestRng;

@@ -1,0 +1,34 @@
+//! What an operator can set. `src/bin/server.rs` fills it from flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::mailbox::Quota;
+
+/// The server's settings, with units.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The folder of the database; made if it is missing.
+    pub data: PathBuf,
+    /// Connections at most.
+    pub max_clients: usize,
+    /// The longest line taken, in bytes.
+    pub max_line: usize,
+    /// Time from connecting, or logging out, to a login.
+    pub login_time: Duration,
+    /// Silence after which a client is asked whether it is there.
+    pub ping_after: Duration,
+    /// Silence after which a client is dropped.
+    pub idle_limit: Duration,
+    /// How much a mailbox holds.
+    pub quota: Quota,
+    /// Take unencrypted messages at all.
+    pub unencrypted: bool,
+    /// Let people make accounts.
+    pub registration: bool,
+    /// Take plain TCP from other machines too.
+    pub plaintext: bool,
+}

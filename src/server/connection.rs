@@ -1,0 +1,381 @@
+//! One client's life, on its own thread: bytes in, lines, requests, goodbye.
+//!
+//! All lines that arrived together are handled before anything is written, so
+//! that a burst of requests costs a few writes, not one each.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::delivery::Now;
+use super::handler::Handler;
+use super::log::{self, ConnectionId};
+use super::outbox::{Outbox, Spelling, Touched};
+use crate::protocol::binary::MessageId;
+use crate::protocol::lines::{LineBuffer, TooLong};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::reply::Event;
+use crate::protocol::{console, json};
+
+/// Lines in a row that are no request, after which a connection ends.
+const MAX_BAD_LINES: u32 = 10;
+
+/// Failed logins after which a connection ends.
+const MAX_FAILED_LOGINS: u32 = 5;
+
+/// What the first failed login costs in time; each further one twice that.
+const FAILED_LOGIN_DELAY: Duration = Duration::from_millis(250);
+
+/// How long the last words may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The first byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Why a connection ended; logged once.
+#[derive(Debug)]
+enum Disconnect {
+    /// The peer closed it.
+    Closed,
+    /// The network did.
+    Broken(io::Error),
+    /// `quit`.
+    Quit,
+    /// Ended from elsewhere: replaced, stalled, shutdown.
+    Ended,
+    /// The client broke a rule and was told which.
+    Refused(Refusal),
+}
+
+/// A connection and its thread's state.
+pub struct Connection {
+    core: Arc<Core>,
+    id: ConnectionId,
+    peer: SocketAddr,
+    outbox: Arc<Outbox>,
+    handler: Handler,
+    lines: LineBuffer,
+    spelling: Option<Spelling>,
+    bad_lines: u32,
+    first_line: bool,
+    /// When a login must have succeeded; `None` once it has.
+    login_deadline: Option<Instant>,
+    /// When the peer was last heard.
+    heard: Instant,
+    pinged: bool,
+}
+
+impl Connection {
+    /// A new connection.
+    pub fn new(core: Arc<Core>, id: ConnectionId, peer: SocketAddr, outbox: Arc<Outbox>) -> Self {
+        let now = Instant::now();
+        Connection {
+            id,
+            peer,
+            handler: Handler::new(Arc::clone(&core), Arc::clone(&outbox)),
+            lines: LineBuffer::new(core.config.max_line),
+            outbox,
+            spelling: None,
+            bad_lines: 0,
+            first_line: true,
+            login_deadline: Some(now + core.config.login_time),
+            heard: now,
+            pinged: false,
+            core,
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.turn() {
+                break end;
+            }
+        };
+        let user = self.handler.user();
+        if let Disconnect::Refused(refusal) = &end {
+            if self.spelling.is_none() {
+                self.choose_spelling(Spelling::Console);
+            }
+            self.outbox.answer(None, &Err(refusal.clone()));
+        }
+        log::info(
+            Some(self.id),
+            format_args!(
+                "{} {} left: {}",
+                self.peer,
+                user.map_or("(not logged in)".to_owned(), |user| user.to_string()),
+                describe(&end)
+            ),
+        );
+        self.outbox.finish(FAREWELL);
+    }
+
+    /// Handles what has arrived, then waits for more.
+    fn turn(&mut self) -> Result<(), Disconnect> {
+        let mut touched = Touched::default();
+        let handled = self.handle_lines(&mut touched);
+        touched.flush();
+        self.outbox.flush();
+        handled?;
+        if !self.outbox.wait_for_room() {
+            return Err(Disconnect::Ended);
+        }
+        self.lines.settle();
+        self.read()
+    }
+
+    fn handle_lines(&mut self, touched: &mut Touched) -> Result<(), Disconnect> {
+        let now = Now::read();
+        loop {
+            if self.outbox.is_saturated() {
+                // The answers it waits for need these writes.
+                touched.flush();
+                self.outbox.flush();
+                if !self.outbox.wait_for_room() {
+                    return Err(Disconnect::Ended);
+                }
+            }
+            // The line is copied out only on the console and for errors: JSON is
+            // parsed where it lies.
+            let spelling = self.spelling;
+            let parsed = match (self.lines.next_line(), spelling) {
+                (None, _) => return Ok(()),
+                (Some(Err(TooLong)), _) => return Err(too_long(self.core.config.max_line)),
+                (Some(Ok(line)), Some(Spelling::Json)) => {
+                    if line.iter().all(u8::is_ascii_whitespace) {
+                        continue;
+                    }
+                    self.first_line = false;
+                    Line::Json(json::parse_request(line))
+                }
+                (Some(Ok(line)), _) => {
+                    if std::mem::take(&mut self.first_line) && console::is_http(line) {
+                        return Err(not_http());
+                    }
+                    let id = super::accounts::random().map(MessageId);
+                    Line::Console(id.and_then(|id| console::parse(line, || id)))
+                }
+            };
+            match parsed {
+                Line::Json((id, Ok(request))) => self.handle(id, request, now, touched)?,
+                Line::Json((id, Err(refusal))) => self.bad_line(id, refusal)?,
+                Line::Console(Ok(line)) => self.handle_console(line, now, touched)?,
+                Line::Console(Err(refusal)) => self.bad_line(None, refusal)?,
+            }
+        }
+    }
+
+    fn handle(
+        &mut self,
+        id: Option<u64>,
+        request: crate::protocol::Request,
+        now: Now,
+        touched: &mut Touched,
+    ) -> Result<(), Disconnect> {
+        self.bad_lines = 0;
+        let failed = self.handler.failed_logins();
+        let user = self.handler.user();
+        self.handler.handle(id, request, now, touched);
+        if self.handler.user() != user {
+            self.changed_user(user);
+        }
+        if self.handler.failed_logins() > failed {
+            return self.slow_down();
+        }
+        Ok(())
+    }
+
+    fn changed_user(&mut self, before: Option<crate::protocol::UserName>) {
+        match (before, self.handler.user()) {
+            (_, Some(user)) => {
+                self.login_deadline = None;
+                log::info(
+                    Some(self.id),
+                    format_args!("{} logged in as {user}", self.peer),
+                );
+            }
+            (Some(user), None) => {
+                self.login_deadline = Some(Instant::now() + self.core.config.login_time);
+                log::info(Some(self.id), format_args!("{user} logged out"));
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// A wrong password costs time, in this connection's thread alone.
+    fn slow_down(&mut self) -> Result<(), Disconnect> {
+        let failed = self.handler.failed_logins();
+        log::warn(
+            Some(self.id),
+            format_args!("{} failed to log in ({failed})", self.peer),
+        );
+        if failed >= MAX_FAILED_LOGINS {
+            return Err(Disconnect::Refused(Refusal::new(
+                Code::SlowDown,
+                "too many wrong logins; connect again later",
+            )));
+        }
+        std::thread::sleep(FAILED_LOGIN_DELAY * 2u32.pow(failed - 1));
+        Ok(())
+    }
+
+    fn handle_console(
+        &mut self,
+        line: console::Line,
+        now: Now,
+        touched: &mut Touched,
+    ) -> Result<(), Disconnect> {
+        match line {
+            console::Line::Request(request) => return self.handle(None, request, now, touched),
+            console::Line::Greeting => self.outbox.text(console::GREETING),
+            console::Line::Help => self.outbox.text(console::HELP),
+            console::Line::Quit => {
+                self.outbox.text("+OK goodbye\r\n");
+                return Err(Disconnect::Quit);
+            }
+        }
+        self.bad_lines = 0;
+        Ok(())
+    }
+
+    fn bad_line(&mut self, id: Option<u64>, refusal: Refusal) -> Result<(), Disconnect> {
+        self.bad_lines += 1;
+        self.outbox.answer(id, &Err(refusal));
+        if self.bad_lines >= MAX_BAD_LINES {
+            return Err(Disconnect::Refused(Refusal::new(
+                Code::TooManyErrors,
+                "too many lines in a row were no requests; see docs/PROTOCOL.md",
+            )));
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes as long as the peer may be silent.
+    fn read(&mut self) -> Result<(), Disconnect> {
+        loop {
+            let now = Instant::now();
+            let deadline = self.next_deadline(now)?;
+            let socket = self.outbox.socket();
+            socket
+                .set_read_timeout(deadline.saturating_duration_since(now))
+                .map_err(Disconnect::Broken)?;
+            match socket.read(self.lines.space()) {
+                Ok(0) => {
+                    return Err(match self.outbox.wait_for_room() {
+                        true => Disconnect::Closed,
+                        false => Disconnect::Ended,
+                    });
+                }
+                Ok(count) => {
+                    self.lines.filled(count);
+                    self.heard = Instant::now();
+                    self.pinged = false;
+                    return self.sniff();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(Disconnect::Broken(error)),
+            }
+        }
+    }
+
+    /// The next moment at which silence means something; asks or gives up if
+    /// that moment has come.
+    fn next_deadline(&mut self, now: Instant) -> Result<Instant, Disconnect> {
+        let config = &self.core.config;
+        if let Some(deadline) = self.login_deadline {
+            if now >= deadline {
+                return Err(timed_out(
+                    "nobody logged in in time; connect again when you are ready",
+                ));
+            }
+            return Ok(deadline);
+        }
+        let (ping, drop) = (
+            self.heard + config.ping_after,
+            self.heard + config.idle_limit,
+        );
+        if now >= drop {
+            return Err(timed_out(
+                "nothing was heard from you for too long; connect again",
+            ));
+        }
+        if !self.pinged && now >= ping {
+            self.pinged = true;
+            self.outbox.event(&Event::Ping {});
+            self.outbox.flush();
+        }
+        Ok(if self.pinged { drop } else { ping.min(drop) })
+    }
+
+    /// Tells the languages apart by the first byte.
+    fn sniff(&mut self) -> Result<(), Disconnect> {
+        if self.spelling.is_some() {
+            return Ok(());
+        }
+        match self.lines.rest().first() {
+            None => Ok(()),
+            Some(&TLS_HANDSHAKE) => Err(Disconnect::Refused(Refusal::new(
+                Code::BadRequest,
+                "this server speaks plain TCP only; connect without TLS",
+            ))),
+            Some(b'{') => {
+                self.choose_spelling(Spelling::Json);
+                Ok(())
+            }
+            Some(_) => {
+                self.choose_spelling(Spelling::Console);
+                self.handler.without_envelopes();
+                Ok(())
+            }
+        }
+    }
+
+    fn choose_spelling(&mut self, spelling: Spelling) {
+        self.spelling = Some(spelling);
+        self.outbox.set_spelling(spelling);
+    }
+}
+
+impl Drop for Connection {
+    /// Whatever ends the thread, a panic included, ends the session.
+    fn drop(&mut self) {
+        self.handler.leave(Now::read());
+        self.outbox.end();
+    }
+}
+
+enum Line {
+    Json(json::Parsed),
+    Console(Result<console::Line, Refusal>),
+}
+
+fn too_long(max_line: usize) -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::LineTooLong,
+        format!("a line has at most {max_line} bytes; this connection ends"),
+    ))
+}
+
+fn not_http() -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::NotHttp,
+        "this is a chat server, not a web server; use the client, or telnet",
+    ))
+}
+
+fn timed_out(message: &'static str) -> Disconnect {
+    Disconnect::Refused(Refusal::new(Code::TimedOut, message))
+}
+
+fn describe(end: &Disconnect) -> String {
+    match end {
+        Disconnect::Closed => "closed the connection".to_owned(),
+        Disconnect::Broken(error) => format!("the connection broke ({error})"),
+        Disconnect::Quit => "quit".to_owned(),
+        Disconnect::Ended => "was disconnected".to_owned(),
+        Disconnect::Refused(refusal) => format!("was refused ({})", refusal.code.as_str()),
+    }
+}

@@ -1,0 +1,154 @@
+//! How much a mailbox holds, in all and by sender, and who was turned away.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::protocol::name::UserName;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::request::{Body, Sender};
+use crate::store::{Message, Summary, Tally, UserId};
+
+/// Names listed in one notice about senders turned away.
+const MAX_TURNED_AWAY: usize = 100;
+
+/// Bounds of a mailbox, and of one sender's share of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Quota {
+    /// Pending messages at most.
+    pub messages: u64,
+    /// Bytes of their bodies at most.
+    pub bytes: u64,
+    /// What one sender may fill of both, in percent.
+    pub share: u64,
+}
+
+/// What the server sees of a message's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Envelope,
+    Plain,
+    Notice,
+}
+
+impl Kind {
+    pub(super) fn of(message: &Message) -> Kind {
+        match (message.from, &message.body) {
+            (Sender::Server, _) => Kind::Notice,
+            (_, Body::Envelope(_)) => Kind::Envelope,
+            (_, Body::Plain(_)) => Kind::Plain,
+        }
+    }
+}
+
+/// What is pending.
+#[derive(Debug)]
+pub(super) struct Counts {
+    quota: Quota,
+    total: Tally,
+    by_sender: HashMap<UserId, Tally>,
+    turned_away: BTreeSet<UserName>,
+    turned_away_count: u64,
+}
+
+impl Counts {
+    pub(super) fn new(summary: &Summary, quota: Quota) -> Self {
+        let mut total = Tally::default();
+        for (_, tally) in &summary.tallies {
+            total.envelopes += tally.envelopes;
+            total.plain += tally.plain;
+            total.notices += tally.notices;
+            total.bytes += tally.bytes;
+        }
+        Counts {
+            quota,
+            total,
+            by_sender: summary.tallies.iter().copied().collect(),
+            turned_away: BTreeSet::new(),
+            turned_away_count: 0,
+        }
+    }
+
+    /// Whether a message from `sender` still fits.
+    pub(super) fn check(&self, sender: UserId, body: &Body) -> Result<(), Refusal> {
+        let exceeds = |tally: &Tally, percent: u64| {
+            let share = |bound: u64| bound.saturating_mul(percent) / 100;
+            count(tally) + 1 > share(self.quota.messages)
+                || tally.bytes + body.len() as u64 > share(self.quota.bytes)
+        };
+        if exceeds(&self.total, 100) {
+            return Err(Refusal::new(
+                Code::MailboxFull,
+                "the recipient's mailbox is full; try again when they have read their messages",
+            ));
+        }
+        let share = self.by_sender.get(&sender).copied().unwrap_or_default();
+        if exceeds(&share, self.quota.share) {
+            return Err(Refusal::new(
+                Code::MailboxFull,
+                "your share of the recipient's mailbox is full; try again when they have read \
+                 your messages",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, sender: UserId, kind: Kind, size: usize) {
+        let share = self.by_sender.entry(sender).or_default();
+        for tally in [&mut self.total, share] {
+            *of_kind(tally, kind) += 1;
+            tally.bytes += size as u64;
+        }
+    }
+
+    pub(super) fn remove(&mut self, sender: UserId, kind: Kind, size: usize) {
+        let subtract = |tally: &mut Tally| {
+            let of_kind = of_kind(tally, kind);
+            *of_kind = of_kind.saturating_sub(1);
+            tally.bytes = tally.bytes.saturating_sub(size as u64);
+        };
+        subtract(&mut self.total);
+        if let Some(share) = self.by_sender.get_mut(&sender) {
+            subtract(share);
+            if count(share) == 0 {
+                self.by_sender.remove(&sender);
+            }
+        }
+    }
+
+    pub(super) fn turn_away(&mut self, name: UserName) {
+        self.turned_away_count += 1;
+        if self.turned_away.len() < MAX_TURNED_AWAY {
+            self.turned_away.insert(name);
+        }
+    }
+
+    /// Who was turned away since the last notice; nobody while one is pending,
+    /// so that a flood makes one notice, not a flood of them.
+    pub(super) fn take_turned_away(&mut self) -> Option<(Vec<UserName>, u64)> {
+        if self.turned_away_count == 0 || self.total.notices > 0 {
+            return None;
+        }
+        let names = std::mem::take(&mut self.turned_away);
+        let count = std::mem::take(&mut self.turned_away_count);
+        Some((names.into_iter().collect(), count))
+    }
+
+    pub(super) fn envelopes(&self) -> u64 {
+        self.total.envelopes
+    }
+
+    pub(super) fn pending(&self) -> (u64, u64, u64) {
+        (self.total.envelopes, self.total.plain, self.total.notices)
+    }
+}
+
+fn count(tally: &Tally) -> u64 {
+    tally.envelopes + tally.plain + tally.notices
+}
+
+fn of_kind(tally: &mut Tally, kind: Kind) -> &mut u64 {
+    match kind {
+        Kind::Envelope => &mut tally.envelopes,
+        Kind::Plain => &mut tally.plain,
+        Kind::Notice => &mut tally.notices,
+    }
+}

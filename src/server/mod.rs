@@ -1,0 +1,27 @@
+//! The server: from a socket to a mailbox and back.
+//!
+//! A thread per connection reads requests ([`connection`], [`handler`]); what it
+//! has for others it puts into their [`outbox`]. Mail goes through the
+//! recipient's [`mailbox`], run by [`postbox`] and [`delivery`]; one [`writer`]
+//! commits. The server never imports the ratchet: it can't read messages.
+//!
+//! Locks, outermost first: the postbox table, one postbox, then an outbox or the
+//! writer's queue. The session table and the connection table are never held
+//! together with another. No lock is held across a read, a write or a commit;
+//! the store's own locks guard its connections.
+
+pub mod accounts;
+pub mod config;
+pub mod connection;
+pub mod core;
+pub mod counters;
+pub mod delivery;
+pub mod handler;
+pub mod listener;
+pub mod log;
+pub mod mailbox;
+pub mod outbox;
+pub mod postbox;
+pub mod run;
+pub mod sessions;
+pub mod writer;

@@ -1,0 +1,455 @@
+//! What a connection has still to be told, and the only way to write to it.
+//!
+//! Whoever has something for a connection appends it here and, once it holds no
+//! lock, calls [`flush`](Outbox::flush), which writes without blocking. What the
+//! kernel does not take is written by a thread that lives only as long as that
+//! lasts. So nobody ever waits for somebody else's network.
+//!
+//! Rules, for whoever changes this:
+//! 1. Appending never blocks and never fails; after the end it does nothing.
+//! 2. One thread at a time is the flusher; bytes leave in the order appended.
+//! 3. No lock is held while a system call runs.
+//! 4. The queue is bounded by its users: pushes ask [`has_room`](Outbox::has_room),
+//!    the connection's own thread [`wait_for_room`](Outbox::wait_for_room)s, and
+//!    answers from elsewhere are bounded by what is undecided.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::protocol::reply::{Answer, Event, News, Notice};
+use crate::protocol::request::Sender;
+use crate::protocol::{console, json};
+use crate::store::Message;
+use crate::transport::socket::{Socket, Written};
+
+/// Past so many bytes a session is behind instead of being pushed to.
+const PUSH_ROOM: usize = 256 * 1024;
+
+/// Past so many bytes the connection's own requests are not read.
+const REPLY_ROOM: usize = 1024 * 1024;
+
+/// A peer that takes nothing for so long is dropped.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Memory an idle outbox keeps for its next line, in bytes.
+const IDLE_SPACE: usize = 1024;
+
+/// `send`s of one connection without an answer; past it, it is not read.
+const MAX_UNDECIDED: usize = 4096;
+
+/// Stack of the thread that writes to a slow peer.
+const DRAIN_STACK: usize = 64 * 1024;
+
+/// In which spelling a connection is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// JSON lines.
+    Json,
+    /// The console.
+    Console,
+}
+
+/// See the module.
+pub struct Outbox {
+    socket: Socket,
+    /// Guards the queue and who flushes. The innermost lock: while it is held
+    /// nothing else is locked, and no system call is made but a wait on it.
+    state: Mutex<State>,
+    /// The queue shrank, an answer left, or the end came.
+    progressed: Condvar,
+    undecided: AtomicUsize,
+}
+
+struct State {
+    queue: Vec<u8>,
+    spelling: Spelling,
+    /// Somebody writes at the moment, and will look at the queue again.
+    flushing: bool,
+    /// Bytes in the flusher's hands.
+    in_flight: usize,
+    ended: bool,
+    on_drained: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Outbox {
+    /// An empty outbox over a socket.
+    pub fn new(socket: Socket) -> Self {
+        Outbox {
+            socket,
+            state: Mutex::new(State {
+                queue: Vec::new(),
+                spelling: Spelling::Json,
+                flushing: false,
+                in_flight: 0,
+                ended: false,
+                on_drained: None,
+            }),
+            progressed: Condvar::new(),
+            undecided: AtomicUsize::new(0),
+        }
+    }
+
+    /// The socket: for its one reader, and for closing.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Appending leaves whole lines or is cut back, so a panic elsewhere in
+        // the holder's thread does not leave half of one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Chooses the spelling, once the first byte told it.
+    pub fn set_spelling(&self, spelling: Spelling) {
+        self.lock().spelling = spelling;
+    }
+
+    /// What to do whenever a slow peer has taken all that waited for it.
+    pub fn set_on_drained(&self, hook: Option<Arc<dyn Fn() + Send + Sync>>) {
+        self.lock().on_drained = hook;
+    }
+
+    fn append(&self, write: impl FnOnce(&mut Vec<u8>, Spelling)) {
+        let mut state = self.lock();
+        if !state.ended {
+            let spelling = state.spelling;
+            write(&mut state.queue, spelling);
+        }
+    }
+
+    /// Appends the answer to a request.
+    pub fn answer(&self, id: Option<u64>, answer: &Answer) {
+        self.append(|queue, spelling| match spelling {
+            Spelling::Json => json::write_answer(queue, id, answer),
+            Spelling::Console => console::write_answer(queue, answer),
+        });
+    }
+
+    /// Appends news.
+    pub fn event(&self, event: &Event) {
+        self.append(|queue, spelling| match spelling {
+            Spelling::Json => match event {
+                Event::EnvelopesWait { .. } => {}
+                event => json::write_event(queue, event),
+            },
+            Spelling::Console => console::write_event(queue, event),
+        });
+    }
+
+    /// Appends text that stands outside the protocol: the console's help.
+    pub fn text(&self, text: &str) {
+        self.append(|queue, _| queue.extend_from_slice(text.as_bytes()));
+    }
+
+    /// Appends an arriving message.
+    pub fn message(&self, message: &Message) {
+        match message.from {
+            Sender::User(from) => self.append(|queue, spelling| match spelling {
+                Spelling::Json => {
+                    json::write_message(queue, &from, &message.id, message.at, &message.body);
+                }
+                Spelling::Console => {
+                    let incoming = crate::protocol::reply::Incoming {
+                        from,
+                        mid: message.id,
+                        at: message.at,
+                        body: message.body.clone(),
+                    };
+                    console::write_event(queue, &incoming.into());
+                }
+            }),
+            Sender::Server => self.event(&Event::Notice(notice(message))),
+        }
+    }
+
+    /// Whether another message may be pushed.
+    pub fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.ended || state.queue.len() + state.in_flight < PUSH_ROOM
+    }
+
+    /// Counts a request whose answer comes later.
+    pub fn expect_answer(&self) {
+        self.undecided.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Appends such an answer.
+    pub fn late_answer(&self, id: Option<u64>, answer: &Answer) {
+        self.answer(id, answer);
+        let before = self.undecided.fetch_sub(1, Ordering::Relaxed);
+        if before == MAX_UNDECIDED {
+            // The reader waits with the lock released: take it, so that the
+            // notice can't fall between its look and its wait.
+            drop(self.lock());
+            self.progressed.notify_all();
+        }
+    }
+
+    /// Whether so much is undecided that the reader should pause.
+    pub fn is_saturated(&self) -> bool {
+        self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
+    }
+
+    /// Waits until the connection may be read again: for the thread that reads
+    /// it, holding no lock. `false` when the connection has ended.
+    pub fn wait_for_room(&self) -> bool {
+        let mut state = self.lock();
+        while !state.ended
+            && (state.queue.len() + state.in_flight >= REPLY_ROOM || self.is_saturated())
+        {
+            state = self
+                .progressed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.ended
+    }
+
+    /// Writes what waits, as far as the kernel takes it at once; a thread writes
+    /// the rest. Returns at once if somebody else is writing: they look again.
+    pub fn flush(self: &Arc<Self>) {
+        let Some(mut batch) = self.begin_flush() else {
+            return;
+        };
+        loop {
+            let mut written = 0;
+            while written < batch.len() {
+                match self.socket.try_write(&batch[written..]) {
+                    Ok(Written::Some(count)) => written += count,
+                    Ok(Written::Full) => return self.drain_later(batch, written),
+                    Err(_) => return self.end(),
+                }
+            }
+            match self.next_batch(batch) {
+                Some(next) => batch = next,
+                None => return,
+            }
+        }
+    }
+
+    fn begin_flush(&self) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        if state.flushing || state.ended || state.queue.is_empty() {
+            return None;
+        }
+        state.flushing = true;
+        let batch = std::mem::take(&mut state.queue);
+        state.in_flight = batch.len();
+        Some(batch)
+    }
+
+    /// Swaps a written batch for the next one; `None` when there is none, and
+    /// the caller is no longer the flusher.
+    fn next_batch(&self, mut done: Vec<u8>) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        state.in_flight = 0;
+        self.progressed.notify_all();
+        if state.queue.is_empty() || state.ended {
+            state.flushing = false;
+            if done.capacity() <= IDLE_SPACE {
+                done.clear();
+                state.queue = done;
+            }
+            return None;
+        }
+        let batch = std::mem::take(&mut state.queue);
+        state.in_flight = batch.len();
+        Some(batch)
+    }
+
+    fn drain_later(self: &Arc<Self>, batch: Vec<u8>, written: usize) {
+        let outbox = Arc::clone(self);
+        let spawned = std::thread::Builder::new()
+            .name("drain".to_owned())
+            .stack_size(DRAIN_STACK)
+            .spawn(move || outbox.drain(batch, written));
+        if spawned.is_err() {
+            self.end(); // No thread to be had: the slow peer goes first.
+        }
+    }
+
+    /// Writes to a slow peer until nothing waits, or it stalls for too long.
+    fn drain(&self, mut batch: Vec<u8>, mut written: usize) {
+        let mut progress = Instant::now();
+        loop {
+            while written < batch.len() {
+                match self.socket.try_write(&batch[written..]) {
+                    Ok(Written::Some(count)) => {
+                        written += count;
+                        progress = Instant::now();
+                    }
+                    Ok(Written::Full) => {
+                        let left = STALL_LIMIT.saturating_sub(progress.elapsed());
+                        if !self.socket.wait_writable(left).unwrap_or(false) {
+                            return self.end();
+                        }
+                    }
+                    Err(_) => return self.end(),
+                }
+            }
+            written = 0;
+            match self.next_batch(batch) {
+                Some(next) => batch = next,
+                None => break,
+            }
+        }
+        let hook = self.lock().on_drained.clone();
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
+    /// Ends the connection now, dropping what waits; the reader sees the end.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.flushing = false;
+        state.in_flight = 0;
+        state.queue = Vec::new();
+        state.on_drained = None;
+        drop(state);
+        self.progressed.notify_all();
+        self.socket.close();
+    }
+
+    /// Ends the connection once what waits has left, or after `limit`.
+    pub fn finish(self: &Arc<Self>, limit: Duration) {
+        self.flush();
+        let deadline = Instant::now() + limit;
+        let mut state = self.lock();
+        while !state.ended && (state.flushing || !state.queue.is_empty()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.progressed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
+        self.socket.close_writing();
+        self.end();
+    }
+}
+
+fn notice(message: &Message) -> Notice {
+    let news = match &message.body {
+        crate::protocol::Body::Plain(text) => serde_json::from_str(text).unwrap_or(News::Unknown),
+        crate::protocol::Body::Envelope(_) => News::Unknown,
+    };
+    Notice {
+        mid: message.id,
+        at: message.at,
+        news,
+    }
+}
+
+/// The outboxes written to in one turn, to be flushed once at its end.
+#[derive(Default)]
+pub struct Touched(Vec<Arc<Outbox>>);
+
+impl Touched {
+    /// Remembers an outbox.
+    pub fn add(&mut self, outbox: &Arc<Outbox>) {
+        // Usually the same as before; a repeated flush is cheap, but not free.
+        if !self
+            .0
+            .iter()
+            .rev()
+            .take(4)
+            .any(|known| Arc::ptr_eq(known, outbox))
+        {
+            self.0.push(Arc::clone(outbox));
+        }
+    }
+
+    /// Flushes them all. Hold no lock.
+    pub fn flush(&mut self) {
+        for outbox in self.0.drain(..) {
+            outbox.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn pair() -> (Arc<Outbox>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        (Arc::new(Outbox::new(Socket::new(server).unwrap())), client)
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_blocks_nobody_and_loses_nothing() {
+        let (outbox, mut client) = pair();
+        let drained = Arc::new((Mutex::new(false), Condvar::new()));
+        let seen = Arc::clone(&drained);
+        outbox.set_on_drained(Some(Arc::new(move || {
+            *seen.0.lock().unwrap() = true;
+            seen.1.notify_all();
+        })));
+        let line = "x".repeat(99_999) + "\n";
+        for _ in 0..200 {
+            outbox.text(&line);
+            outbox.flush();
+        }
+        assert!(!outbox.has_room());
+        let mut received = vec![0; 200 * line.len()];
+        client.read_exact(&mut received).unwrap();
+        assert!(
+            received
+                .chunks(line.len())
+                .all(|chunk| chunk == line.as_bytes())
+        );
+        let (flag, changed) = &*drained;
+        let timeout = Duration::from_secs(10);
+        let result = changed.wait_timeout_while(flag.lock().unwrap(), timeout, |done| !*done);
+        assert!(*result.unwrap().0, "the hook ran");
+        assert!(outbox.has_room());
+    }
+
+    #[test]
+    fn many_writers_keep_lines_whole() {
+        let (outbox, mut client) = pair();
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let outbox = Arc::clone(&outbox);
+                std::thread::spawn(move || {
+                    for _ in 0..500 {
+                        outbox.text(&format!("{writer}{writer}{writer}\n"));
+                        outbox.flush();
+                    }
+                })
+            })
+            .collect();
+        let mut received = vec![0; 4 * 500 * 4];
+        client.read_exact(&mut received).unwrap();
+        writers
+            .into_iter()
+            .for_each(|writer| writer.join().unwrap());
+        assert!(
+            received
+                .chunks(4)
+                .all(|c| c[0] == c[1] && c[1] == c[2] && c[3] == b'\n')
+        );
+    }
+
+    #[test]
+    fn finishing_says_the_last_words() {
+        let (outbox, mut client) = pair();
+        outbox.text("goodbye\n");
+        outbox.finish(Duration::from_secs(10));
+        outbox.text("too late\n");
+        outbox.flush();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "goodbye\n");
+    }
+}

@@ -1,0 +1,207 @@
+//! The server's life: start, signals, shutdown.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use termcolor::{Color, ColorSpec, StandardStream, WriteColor};
+
+use super::config::Config;
+use super::core::Core;
+use super::listener::{Connections, Listener};
+use super::log;
+use crate::store::sqlite::Sqlite;
+use crate::transport::socket;
+
+/// How long clients have to take their last words.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Descriptors beyond those of clients: database, log, listener, spare.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// Why the server did not start. Each says what to do about it.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Runs a server until a signal ends it.
+///
+/// # Errors
+/// It could not start.
+pub fn run(config: Config) -> Result<(), StartError> {
+    // Signals first: one that comes during start-up is not lost.
+    let signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| StartError(format!("signals can't be received: {error}")))?;
+    let _lock = lock_data(&config.data)?;
+    let database = config.data.join("chat.db");
+    let store = Sqlite::open(&database).map_err(|error| {
+        StartError(format!(
+            "the database {} can't be used: {error}; restore a backup, or choose another folder \
+             with --data",
+            database.display()
+        ))
+    })?;
+    let listener =
+        socket::listen(config.listen).map_err(|error| listen_error(config.listen, &error))?;
+    let address = listener.local_addr().unwrap_or(config.listen);
+    let limit = socket::raise_descriptor_limit(config.max_clients as u64 + OWN_DESCRIPTORS);
+    print_banner(&config, address);
+    if limit < config.max_clients as u64 + OWN_DESCRIPTORS {
+        log::warn(
+            None,
+            format_args!(
+                "only {limit} files may be open, fewer than --max-clients {} needs; raise \
+                 'ulimit -n'",
+                config.max_clients
+            ),
+        );
+    }
+    serve(config, store, listener, signals)
+}
+
+fn serve(
+    config: Config,
+    store: Sqlite,
+    listener: std::net::TcpListener,
+    signals: Signals,
+) -> Result<(), StartError> {
+    let no_thread = |error: io::Error| StartError(format!("the system has no thread: {error}"));
+    let core = Arc::new(Core::new(config, Arc::new(store)));
+    let writer = core
+        .writer
+        .start(Arc::clone(&core.store), Arc::clone(&core.counters))
+        .map_err(no_thread)?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    watch_signals(signals, Arc::clone(&stopping)).map_err(no_thread)?;
+
+    let connections = Arc::new(Connections::default());
+    Listener::new(Arc::clone(&core), Arc::clone(&connections), listener).run(&stopping);
+
+    log::info(None, format_args!("shutting down"));
+    connections.say_goodbye(GOODBYE);
+    core.writer.stop();
+    if writer.join().is_err() {
+        log::error(None, format_args!("the writer ended with a fault"));
+    }
+    let counters = &core.counters;
+    log::info(
+        None,
+        format_args!(
+            "ended: {} messages taken, {} acknowledged, {} written in {} commits, {} connections",
+            counters.taken.get(),
+            counters.acknowledged.get(),
+            counters.stored.get(),
+            counters.commits.get(),
+            counters.connections.get(),
+        ),
+    );
+    Ok(())
+}
+
+/// The first signal asks for an orderly end, the second ends at once. Nothing
+/// accepted depends on the order.
+fn watch_signals(mut signals: Signals, stopping: Arc<AtomicBool>) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if stopping.swap(true, Ordering::AcqRel) {
+                    std::process::exit(128 + signal);
+                }
+            }
+        })
+        .map(|_| ())
+}
+
+/// Makes the data folder and locks it: two servers on one database would both
+/// number the same mailboxes.
+fn lock_data(data: &Path) -> Result<File, StartError> {
+    let unwritable = |error: io::Error| {
+        StartError(format!(
+            "the folder {} can't be written: {error}; choose another with --data",
+            data.display()
+        ))
+    };
+    make_folder(data).map_err(unwritable)?;
+    let lock = File::create(data.join("server.lock")).map_err(unwritable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartError(format!(
+            "another server is running on the folder {}; stop it, or choose another folder with \
+             --data",
+            data.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unwritable(error)),
+    }
+}
+
+fn make_folder(data: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if data.is_dir() {
+        return Ok(());
+    }
+    // Mail of others lies in it, if only encrypted.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+}
+
+fn listen_error(address: SocketAddr, error: &io::Error) -> StartError {
+    StartError(match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "the address {address} is taken by another program; stop it, or choose another with \
+             --listen"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "the address {address} is not permitted; choose a port above 1023 with --listen"
+        ),
+        _ => format!("can't listen on {address}: {error}; choose another with --listen"),
+    })
+}
+
+const BANNER: &str = r"
+  ___                           ___ _         _
+ / __| ___ __ _  _ _ _ ___     / __| |_  __ _| |_
+ \__ \/ -_) _| || | '_/ -_)   | (__| ' \/ _` |  _|
+ |___/\___\__|\_,_|_| \___|    \___|_||_\__,_|\__|
+";
+
+fn print_banner(config: &Config, address: SocketAddr) {
+    let terminal = io::stdout().is_terminal();
+    let mut out = StandardStream::stdout(log::color_choice(terminal));
+    let data = fs::canonicalize(&config.data).unwrap_or_else(|_| config.data.clone());
+    let mut print = || -> io::Result<()> {
+        if terminal {
+            out.set_color(ColorSpec::new().set_fg(Some(Color::Cyan)).set_bold(true))?;
+            writeln!(out, "{BANNER}")?;
+            out.reset()?;
+        }
+        writeln!(out, "Secure Chat server {}", env!("CARGO_PKG_VERSION"))?;
+        writeln!(out, "listening on {address}")?;
+        writeln!(out, "data in {}", data.display())?;
+        if terminal {
+            writeln!(
+                out,
+                "Ctrl-C stops it. In another terminal: cargo run --bin client"
+            )?;
+        }
+        out.flush()
+    };
+    // Without standard output the server serves all the same.
+    let _ = print();
+}

@@ -1,0 +1,309 @@
+//! The contract, on SQLite.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::protocol::binary::{Blob, Fixed};
+use crate::protocol::request::{Body, Identity, Kdf, OneTimePrekey, Publish, Sender, SignedPrekey};
+use crate::store::{Change, Flags, NewAccount};
+
+struct Fixture {
+    store: Sqlite,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("chat.db")).unwrap();
+        Fixture {
+            store,
+            _folder: folder,
+        }
+    }
+
+    fn change(&self, change: Change) -> Changed {
+        let batch = Batch {
+            changes: vec![change],
+            ..Batch::default()
+        };
+        self.store.commit(&batch).unwrap().remove(0)
+    }
+
+    fn register(&self, name: &str) -> UserId {
+        match self.change(Change::Register(new_account(name))) {
+            Changed::Registered(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn put(&self, recipient: UserId, sender: UserId, from: Sender, number: u64) {
+        let body = if number.is_multiple_of(2) {
+            Body::Envelope(Blob(vec![1; 10].into()))
+        } else {
+            Body::Plain("hello".into())
+        };
+        let message = Message {
+            number,
+            sender,
+            from,
+            id: MessageId([number as u8; 16]),
+            at: 5,
+            body,
+        };
+        let batch = Batch {
+            messages: vec![(recipient, Arc::new(message))],
+            ..Batch::default()
+        };
+        self.store.commit(&batch).unwrap();
+    }
+
+    fn numbers(&self, recipient: UserId) -> Vec<u64> {
+        let page = self.store.page(recipient, bounds(0, u64::MAX)).unwrap();
+        page.messages.iter().map(|message| message.number).collect()
+    }
+}
+
+fn bounds(after: u64, before: u64) -> PageBounds {
+    PageBounds {
+        after,
+        before,
+        messages: 100,
+        bytes: 1 << 20,
+        envelopes: true,
+    }
+}
+
+fn kdf() -> Kdf {
+    Kdf {
+        salt: Fixed([1; 16]),
+        memory_kib: 65536,
+        passes: 3,
+        lanes: 1,
+    }
+}
+
+fn new_account(name: &str) -> NewAccount {
+    NewAccount {
+        name: name.parse().unwrap(),
+        kdf: kdf(),
+        login_key: Fixed([2; 32]),
+        created: 1,
+    }
+}
+
+fn keys(identity: u8, one_time: std::ops::Range<u32>) -> Box<Publish> {
+    Box::new(Publish {
+        identity: Identity {
+            signing: Fixed([identity; 32]),
+            dh: Fixed([identity; 32]),
+        },
+        signed_prekey: SignedPrekey {
+            id: 1,
+            key: Fixed([3; 32]),
+            signature: Fixed([4; 64]),
+        },
+        one_time: one_time
+            .map(|id| OneTimePrekey {
+                id,
+                key: Fixed([5; 32]),
+            })
+            .collect(),
+        replace: false,
+        new_identity: false,
+    })
+}
+
+#[test]
+fn names_are_taken_once_and_stay_taken() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    assert_eq!(
+        fixture.change(Change::Register(new_account("Alice"))),
+        Changed::NameTaken
+    );
+    fixture.change(Change::Delete(alice));
+    assert!(
+        fixture
+            .store
+            .account(&"alice".parse().unwrap())
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        fixture.change(Change::Register(new_account("alice"))),
+        Changed::NameTaken
+    );
+}
+
+#[test]
+fn mail_is_paged_in_order_and_deleted_by_range() {
+    let fixture = Fixture::new();
+    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
+    let from = Sender::User("alice".parse().unwrap());
+    for number in 1..=10 {
+        fixture.put(bob, alice, from, number);
+    }
+    let page = fixture
+        .store
+        .page(
+            bob,
+            PageBounds {
+                messages: 3,
+                ..bounds(2, 9)
+            },
+        )
+        .unwrap();
+    let numbers: Vec<u64> = page.messages.iter().map(|m| m.number).collect();
+    assert_eq!((numbers, page.complete), (vec![3, 4, 5], false));
+    let page = fixture
+        .store
+        .page(
+            bob,
+            PageBounds {
+                envelopes: false,
+                ..bounds(0, 9)
+            },
+        )
+        .unwrap();
+    assert!(
+        page.complete
+            && page
+                .messages
+                .iter()
+                .all(|m| matches!(m.body, Body::Plain(_)))
+    );
+    assert_eq!(page.messages[0].from, from);
+
+    let batch = Batch {
+        acknowledged: vec![(bob, 2..=4), (bob, 7..=7), (alice, 1..=9)],
+        ..Batch::default()
+    };
+    fixture.store.commit(&batch).unwrap();
+    assert_eq!(fixture.numbers(bob), [1, 5, 6, 8, 9, 10]);
+
+    let summary = fixture.store.summary(bob).unwrap();
+    assert_eq!(summary.last, 10);
+    let [(sender, tally)] = summary.tallies[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (sender, tally.envelopes, tally.plain, tally.bytes),
+        (alice, 3, 3, 45)
+    );
+    let found = fixture
+        .store
+        .find(bob, alice, &[MessageId([5; 16]), MessageId([4; 16])])
+        .unwrap();
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn a_failed_batch_leaves_nothing() {
+    let fixture = Fixture::new();
+    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
+    let from = Sender::User("alice".parse().unwrap());
+    fixture.put(bob, alice, from, 1);
+    let page = fixture.store.page(bob, bounds(0, 9)).unwrap();
+    let again = Arc::new(page.messages[0].clone());
+    let fresh = Arc::new(Message {
+        number: 2,
+        ..page.messages[0].clone()
+    });
+    let batch = Batch {
+        messages: vec![(bob, fresh), (bob, again)],
+        ..Batch::default()
+    };
+    assert!(fixture.store.commit(&batch).is_err(), "number 1 exists");
+    assert_eq!(fixture.numbers(bob), [1]);
+    fixture.put(bob, alice, from, 2);
+    assert_eq!(fixture.numbers(bob), [1, 2], "the connection was reopened");
+}
+
+#[test]
+fn a_one_time_prekey_is_handed_out_once() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    assert_eq!(fixture.change(Change::TakeBundle(alice)), Changed::NoKeys);
+    assert_eq!(
+        fixture.change(Change::Publish(alice, keys(1, 0..2))),
+        Changed::Published(2)
+    );
+    let mut handed_out = Vec::new();
+    for left in [1, 0, 0] {
+        let Changed::Bundle(bundle, stock) = fixture.change(Change::TakeBundle(alice)) else {
+            panic!()
+        };
+        assert_eq!(stock, left);
+        handed_out.push(bundle.one_time.map(|key| key.id));
+    }
+    assert_eq!(handed_out, [Some(0), Some(1), None]);
+}
+
+#[test]
+fn an_identity_is_replaced_only_on_request() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    fixture.change(Change::Publish(alice, keys(1, 0..5)));
+    assert_eq!(
+        fixture.change(Change::Publish(alice, keys(2, 5..6))),
+        Changed::IdentityChanged
+    );
+    let mut new = keys(2, 5..6);
+    new.new_identity = true;
+    assert_eq!(
+        fixture.change(Change::Publish(alice, new)),
+        Changed::Published(1),
+        "old prekeys go too"
+    );
+    let many = keys(2, 10..400);
+    assert_eq!(
+        fixture.change(Change::Publish(alice, many)),
+        Changed::Published(200)
+    );
+}
+
+#[test]
+fn search_is_a_prefix_in_pages() {
+    let fixture = Fixture::new();
+    for name in ["al", "alice", "alf", "bob", "al-z", "al_z"] {
+        fixture.register(name);
+    }
+    let hidden = fixture.register("alan");
+    let flags = Flags {
+        listed: false,
+        presence: true,
+        refuse_unencrypted: false,
+    };
+    fixture.change(Change::SetFlags(hidden, flags));
+    let names = |after: Option<&str>, limit| -> Vec<String> {
+        let after = after.map(|name| name.parse().unwrap());
+        let found = fixture.store.search("al", after.as_ref(), limit).unwrap();
+        found.iter().map(|found| found.name.to_string()).collect()
+    };
+    assert_eq!(names(None, 10), ["al", "al-z", "al_z", "alf", "alice"]);
+    assert_eq!(names(Some("al_z"), 1), ["alf"]);
+    assert!(fixture.store.search("%", None, 10).unwrap().is_empty());
+}
+
+#[test]
+fn foreign_and_newer_files_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text");
+    std::fs::write(&text, "just some text, longer than a header".repeat(40)).unwrap();
+    assert!(Sqlite::open(&text).is_err());
+    assert!(
+        std::fs::read_to_string(&text)
+            .unwrap()
+            .starts_with("just some text")
+    );
+
+    let newer = folder.path().join("newer");
+    drop(Sqlite::open(&newer).unwrap());
+    Connection::open(&newer)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let message = Sqlite::open(&newer).err().unwrap().to_string();
+    assert!(message.contains("newer version"), "{message}");
+}

@@ -1,0 +1,260 @@
+//! TCP sockets: listening, accepting under pressure, reading with a deadline,
+//! writing without blocking, closing from another thread.
+
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send, sockopt};
+
+/// After so much silence the kernel asks whether the peer's machine still lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// How often it asks.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How many questions may stay unanswered.
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// A connected stream that several threads use: one reads, any writes without
+/// blocking, any closes.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+}
+
+/// What an attempt to write came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    /// So many bytes, at least one.
+    Some(usize),
+    /// None: the kernel's buffer is full.
+    Full,
+}
+
+impl Socket {
+    /// Prepares a connected stream: no delay for small writes, keep-alive.
+    ///
+    /// # Errors
+    /// The peer is gone already.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+        Ok(Socket { stream })
+    }
+
+    /// Reads what is there, waiting for it as long as the timeout set allows.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when the time is over; anything else is the end.
+    pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&self.stream).read(into) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// How long a read waits.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        // Zero would mean for ever.
+        let timeout = timeout.max(Duration::from_millis(1));
+        self.stream.set_read_timeout(Some(timeout))
+    }
+
+    /// Writes as much as the kernel takes at once.
+    ///
+    /// # Errors
+    /// The connection is at its end.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<Written> {
+        loop {
+            match send(
+                &self.stream,
+                bytes,
+                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            ) {
+                Ok(count) => return Ok(Written::Some(count)),
+                Err(Errno::AGAIN) => return Ok(Written::Full),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits until writing makes sense again; `false` when the time is over.
+    ///
+    /// # Errors
+    /// The wait itself failed.
+    pub fn wait_writable(&self, limit: Duration) -> io::Result<bool> {
+        wait(&self.stream, PollFlags::OUT, limit)
+    }
+
+    /// Ends the connection in both directions, and with it every read and write
+    /// that waits, on whatever thread.
+    pub fn close(&self) {
+        // It fails only when the connection has ended already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the reading side only: the reader sees the end, writes go on.
+    pub fn close_reading(&self) {
+        let _ = self.stream.shutdown(Shutdown::Read);
+    }
+
+    /// Says that nothing more will be written.
+    pub fn close_writing(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+fn wait(fd: &impl std::os::fd::AsFd, flags: PollFlags, limit: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(fd, flags)];
+    let limit = Timespec::try_from(limit).map_err(|_| io::ErrorKind::InvalidInput)?;
+    match poll(&mut fds, Some(&limit)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Listens on an address.
+///
+/// # Errors
+/// The address is taken, not ours, or not permitted.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Waits until a listener has a connection, or `limit` is over.
+///
+/// # Errors
+/// The wait itself failed.
+pub fn wait_for_connection(listener: &TcpListener, limit: Duration) -> io::Result<bool> {
+    wait(listener, PollFlags::IN, limit)
+}
+
+/// What a failed accept means for the loop around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptError {
+    /// That one connection failed, or there is none: go on.
+    Harmless,
+    /// Out of descriptors: make room, then go on.
+    NoDescriptor,
+    /// Out of memory or something unknown: pause, then go on.
+    Pause,
+}
+
+/// Judges a failed accept by its raw number, because the standard library's
+/// kinds do not tell these apart (accept(2), "Error handling").
+pub fn judge_accept_error(error: &io::Error) -> AcceptError {
+    let Some(errno) = Errno::from_io_error(error) else {
+        return AcceptError::Pause;
+    };
+    match errno {
+        Errno::MFILE | Errno::NFILE => AcceptError::NoDescriptor,
+        Errno::AGAIN
+        | Errno::INTR
+        | Errno::CONNABORTED
+        | Errno::PROTO
+        | Errno::PERM
+        | Errno::NETDOWN
+        | Errno::NOPROTOOPT
+        | Errno::HOSTDOWN
+        | Errno::HOSTUNREACH
+        | Errno::OPNOTSUPP
+        | Errno::NETUNREACH
+        | Errno::TIMEDOUT => AcceptError::Harmless,
+        _ => AcceptError::Pause,
+    }
+}
+
+/// Raises the limit of open descriptors to `wanted` where that is allowed, and
+/// returns the limit now in force.
+pub fn raise_descriptor_limit(wanted: u64) -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let current = limit.current.unwrap_or(u64::MAX);
+    if current >= wanted {
+        return current;
+    }
+    let mut higher = limit;
+    higher.current = Some(wanted);
+    higher.maximum = limit.maximum.map(|maximum| maximum.max(wanted));
+    if setrlimit(Resource::Nofile, higher).is_ok() {
+        return wanted;
+    }
+    // Without the right to raise the ceiling, go up to it.
+    limit.current = limit.maximum;
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        Err(_) => current,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::Arc;
+
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        (Socket::new(server).unwrap(), client)
+    }
+
+    #[test]
+    fn a_write_that_does_not_fit_does_not_block() {
+        let (socket, _client) = pair();
+        let block = [0; 65536];
+        while socket.try_write(&block).unwrap() != Written::Full {}
+        assert!(!socket.wait_writable(Duration::from_millis(10)).unwrap());
+    }
+
+    #[test]
+    fn a_read_times_out_and_goes_on() {
+        let (socket, mut client) = pair();
+        socket.set_read_timeout(Duration::from_millis(10)).unwrap();
+        let mut byte = [0; 1];
+        let error = socket.read(&mut byte).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        client.write_all(b"x").unwrap();
+        socket.set_read_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(socket.read(&mut byte).unwrap(), 1);
+    }
+
+    #[test]
+    fn closing_wakes_a_reader_on_another_thread() {
+        let (socket, _client) = pair();
+        let socket = Arc::new(socket);
+        let reader = {
+            let socket = Arc::clone(&socket);
+            std::thread::spawn(move || socket.read(&mut [0; 1]))
+        };
+        socket.close();
+        assert_eq!(reader.join().unwrap().unwrap(), 0);
+    }
+
+    #[test]
+    fn accept_errors_are_told_apart() {
+        let judge = |errno: Errno| judge_accept_error(&errno.into());
+        assert_eq!(judge(Errno::MFILE), AcceptError::NoDescriptor);
+        assert_eq!(judge(Errno::CONNABORTED), AcceptError::Harmless);
+        assert_eq!(judge(Errno::NOMEM), AcceptError::Pause);
+    }
+}
