@@ -5,20 +5,21 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use rand::Rng;
 use zeroize::Zeroizing;
 
+use super::credentials::{
+    Credentials, check_new, derive, login_request, new_kdf, register_request,
+};
 use super::inbox::Inbox;
 use super::link::{CallError, Link};
 use super::messenger::{Show, wire_identity};
 use super::vault::{Closed, Vault, VaultError, VaultFile};
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
-use crate::crypto::password::{self, Cost, Derived, LoginKey};
-use crate::crypto::proof::{Challenge, Credentials as Signed, Purpose};
+use crate::crypto::password::Derived;
 use crate::crypto::recovery::RecoveryCode;
 use crate::protocol::reply::{Done, Welcome};
-use crate::protocol::request::{Kdf, Login, Named, Register, SessionWish};
+use crate::protocol::request::{Kdf, Named, SessionWish};
 use crate::protocol::{Code, Fixed, Request, UserName, limits};
 
 /// Everything that a session begins with.
@@ -41,15 +42,6 @@ pub struct Account {
     pub welcome: Box<Welcome>,
     /// The identity is to replace the one that is published.
     pub new_identity: bool,
-}
-
-/// A login key and how it comes from the password.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The derivation.
-    pub kdf: Kdf,
-    /// The key.
-    pub login_key: LoginKey,
 }
 
 /// Where and how to get in.
@@ -118,84 +110,6 @@ impl From<CallError> for NoEntry {
 
 type Result<T> = std::result::Result<T, NoEntry>;
 
-/// A fresh salt at today's cost.
-pub fn new_kdf() -> Kdf {
-    let mut salt = [0; 16];
-    os_rng().fill_bytes(&mut salt);
-    let cost = Cost::DEFAULT;
-    Kdf {
-        salt: Fixed(salt),
-        memory_kib: cost.memory_kib,
-        passes: cost.passes,
-        lanes: cost.lanes,
-    }
-}
-
-/// Derives a password's keys, at a cost that neither weakens nor exhausts us.
-///
-/// # Errors
-/// A sentence about the cost.
-pub fn derive(password: &str, kdf: Kdf) -> std::result::Result<Derived, String> {
-    let cost = cost_of(kdf).check().map_err(|error| error.to_string())?;
-    password::derive(password, &kdf.salt.0, cost).map_err(|error| error.to_string())
-}
-
-fn cost_of(kdf: Kdf) -> Cost {
-    Cost {
-        memory_kib: kdf.memory_kib,
-        passes: kdf.passes,
-        lanes: kdf.lanes,
-    }
-}
-
-fn prove(name: &UserName, key: &LoginKey, purpose: &Purpose, link: &Link) -> Fixed<64> {
-    let greeting = link.greeting();
-    let certificate = greeting
-        .certificate
-        .as_ref()
-        .map_or(&[][..], |fixed| &fixed.0);
-    Fixed(key.prove(
-        purpose,
-        &Challenge {
-            name: name.as_str(),
-            nonce: &greeting.nonce.0,
-            certificate,
-        },
-    ))
-}
-
-fn signed(credentials: &Credentials) -> Signed {
-    Signed {
-        login_key: credentials.login_key.public(),
-        salt: credentials.kdf.salt.0,
-        cost: cost_of(credentials.kdf),
-    }
-}
-
-/// The request that logs in, with a proof for the connection's nonce.
-pub fn login_request(
-    name: &UserName,
-    credentials: &Credentials,
-    link: &Link,
-    session: SessionWish,
-) -> Request {
-    Request::Login(Login {
-        name: *name,
-        proof: prove(name, &credentials.login_key, &Purpose::Login, link),
-        session,
-    })
-}
-
-/// The proof that allows a change of password.
-pub fn passwd_proof(
-    name: &UserName,
-    old: &Credentials,
-    new: &Credentials,
-    link: &Link,
-) -> Fixed<64> {
-    prove(name, &old.login_key, &Purpose::Passwd(signed(new)), link)
-}
-
 impl Door {
     /// Makes an account: the vault first, then the server's side of it, so that
     /// a kill in between loses nothing that counts.
@@ -233,14 +147,7 @@ impl Door {
         fresh: bool,
     ) -> Result<Account> {
         let keys = identity(&mut vault)?;
-        let statement = Purpose::Register(signed(&credentials));
-        let request = Request::Register(Register {
-            name,
-            kdf: credentials.kdf,
-            login_key: Fixed(credentials.login_key.public()),
-            proof: prove(&name, &credentials.login_key, &statement, &link),
-            session: SessionWish::default(),
-        });
+        let request = register_request(&name, &credentials, &link);
         let welcome = match link.call(&mut inbox, &request) {
             Ok(welcome) => Box::new(welcome),
             Err(CallError::Refused(refusal)) => {
@@ -476,20 +383,6 @@ fn new_password(ask: &mut dyn Ask) -> Result<Zeroizing<String>> {
         true => Ok(password),
         false => Err(NoEntry::Refused(
             "the two passwords are not the same; try again".to_owned(),
-        )),
-    }
-}
-
-/// Whether a new password is long enough.
-///
-/// # Errors
-/// A sentence.
-pub fn check_new(password: &str) -> std::result::Result<(), String> {
-    match password.chars().count() >= limits::MIN_PASSWORD {
-        true => Ok(()),
-        false => Err(format!(
-            "a password needs at least {} characters; choose a longer one",
-            limits::MIN_PASSWORD
         )),
     }
 }

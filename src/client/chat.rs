@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
-use super::account::{self, Account, Ask, Door, NoEntry};
+use super::account::{Account, Door, NoEntry};
 use super::commands::{self, Line, Spec, Verb};
+use super::credentials;
 use super::messenger::{Command, Display, End, Outcome, Session, Show};
 use super::options::Options;
+use super::questions::Asker;
 use super::terminal::{Heard, Screen, Terminal};
 use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
@@ -352,7 +352,7 @@ impl Chat {
                     FAILED,
                 );
             }
-            Some((old, new, _)) => match account::check_new(&new) {
+            Some((old, new, _)) => match credentials::check_new(&new) {
                 Ok(()) => self.run(Command::Passwd(old, new)),
                 Err(why) => self.fail(&why, FAILED),
             },
@@ -413,43 +413,6 @@ impl Chat {
         };
         self.fail(&error.to_string(), code);
         !self.terminal.interactive()
-    }
-}
-
-/// Asks the person, or gives the password that the options name.
-struct Asker<'a> {
-    terminal: &'a mut Terminal,
-    password: Option<Zeroizing<String>>,
-}
-
-impl Ask for Asker<'_> {
-    fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
-        match &self.password {
-            Some(password) => Some(password.clone()),
-            None => self.secret(prompt),
-        }
-    }
-
-    fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
-        match self.terminal.secret(prompt) {
-            Heard::Line(line) if !line.is_empty() => Some(line),
-            _ => None,
-        }
-    }
-
-    fn yes(&mut self, question: &str) -> bool {
-        if !self.terminal.interactive() {
-            return false;
-        }
-        self.terminal.say(&Show::warning(question));
-        match self.terminal.line("y/N> ") {
-            Heard::Line(line) => matches!(line.trim(), "y" | "Y" | "yes"),
-            _ => false,
-        }
-    }
-
-    fn say(&mut self, show: Show) {
-        self.terminal.say(&show);
     }
 }
 

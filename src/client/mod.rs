@@ -10,7 +10,8 @@
 //! | `commands` | the one table of what can be typed |
 //! | `terminal` | the only room that prints and reads keys |
 //! | `chat` | the conversation with the person: menus, questions, commands |
-//! | `account` | registering, logging in, and what they ask |
+//! | `account`, `questions` | registering, logging in, and what they ask |
+//! | `credentials` | login keys, and what they sign |
 //! | `messenger` | the thread that owns keys and messages while logged in |
 //! | `link`, `inbox` | the connection, and what arrives on it |
 //! | `clock` | times as people read them |
@@ -24,9 +25,11 @@ pub mod account;
 pub mod chat;
 pub mod clock;
 pub mod commands;
+pub mod credentials;
 pub mod inbox;
 pub mod link;
 pub mod messenger;
 pub mod options;
+pub mod questions;
 pub mod terminal;
 pub mod vault;

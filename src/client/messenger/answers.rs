@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use super::receiving::plural;
 use super::show::Show;
 use super::{Command, Messenger, Outcome};
-use crate::client::account::{self, Credentials};
 use crate::client::clock;
+use crate::client::credentials::{self, Credentials};
 use crate::client::link::CallError;
 use crate::client::vault::{Form, Message, Result, State};
 use crate::protocol::reply::{Done, Fetched, Found, Settings, UserStatus};
@@ -186,7 +186,7 @@ impl Messenger {
     /// The new wrap first, then the server, then the old wrap goes: killed at any
     /// instant, the vault opens with whichever password the server accepts.
     fn passwd(&mut self, old: &Zeroizing<String>, new: &Zeroizing<String>) -> Result<Outcome> {
-        let same = account::derive(old, self.credentials.kdf)
+        let same = credentials::derive(old, self.credentials.kdf)
             .is_ok_and(|derived| derived.login_key.public() == self.credentials.login_key.public());
         if !same {
             return Ok(Err(
@@ -201,8 +201,8 @@ impl Messenger {
         if let Err(error) = link.hello(&mut self.inbox) {
             return Ok(Err(format!("{error}; nothing was changed")));
         }
-        let kdf = account::new_kdf();
-        let derived = match account::derive(new, kdf) {
+        let kdf = credentials::new_kdf();
+        let derived = match credentials::derive(new, kdf) {
             Ok(derived) => derived,
             Err(why) => return Ok(Err(why)),
         };
@@ -214,7 +214,7 @@ impl Messenger {
         let request = Request::Passwd(Passwd {
             kdf,
             login_key: Fixed(fresh.login_key.public()),
-            proof: account::passwd_proof(&self.me.name, &self.credentials, &fresh, link),
+            proof: credentials::passwd_proof(&self.me.name, &self.credentials, &fresh, link),
         });
         match link.call::<Done>(&mut self.inbox, &request) {
             Ok(Done {}) => {

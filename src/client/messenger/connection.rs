@@ -9,7 +9,7 @@ use super::receiving::wire_identity;
 use super::sending::Awaited;
 use super::show::{End, Show};
 use super::{Messenger, now_ms};
-use crate::client::account;
+use crate::client::credentials;
 use crate::client::link::{CallError, Link};
 use crate::client::vault::{Result, VaultError};
 use crate::crypto::keys::SignedPrekeySecret;
@@ -309,7 +309,7 @@ impl Messenger {
             replaces: Some(self.session),
             ..SessionWish::default()
         };
-        let login = account::login_request(&self.me.name, &self.credentials, &link, wish);
+        let login = credentials::login_request(&self.me.name, &self.credentials, &link, wish);
         let welcome = link.call(&mut self.inbox, &login)?;
         Ok((link, welcome))
     }

@@ -8,6 +8,7 @@
 
 mod answers;
 mod connection;
+mod receipts;
 mod receiving;
 mod sending;
 mod show;
@@ -26,7 +27,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rand::Rng;
 use zeroize::Zeroizing;
 
-use super::account::{Account, Credentials};
+use super::account::Account;
+use super::credentials::Credentials;
 use super::inbox::{Inbox, Input};
 use super::link::Link;
 use super::vault::{self, Vault};

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::client::account::{Ask, Door, NoEntry};
+use crate::client::credentials;
 use crate::protocol::{Blob, Body, MessageId};
 use double::Double;
 
@@ -444,4 +445,49 @@ fn a_second_login_needs_leave_and_ends_the_first() {
     elsewhere.start(account);
     alice.sees_line("took over");
     assert!(alice.run(Command::Fetch).is_err());
+}
+
+#[test]
+fn after_a_reset_the_old_password_or_the_code_opens_the_vault() {
+    let server = Double::start();
+    let mut alice = Somebody::new(&server, "alice");
+    let asked = &mut answers(PASSWORD);
+    let account = alice.door().register(alice.name, asked).unwrap();
+    let code = asked.said.iter().find_map(|show| match show {
+        Show::Line(Tone::Plain, code) => Some(code.trim().to_owned()),
+        _ => None,
+    });
+    alice.start(account);
+    alice.log_out();
+    let reset = |password: &str| {
+        let kdf = credentials::new_kdf();
+        let derived = credentials::derive(password, kdf).unwrap();
+        let mut world = server.world.lock().unwrap();
+        let account = world.accounts.get_mut(&alice.name).unwrap();
+        account.set_login(kdf, derived.login_key.public());
+    };
+    for (password, secret) in [
+        ("reset once", code.unwrap()),
+        ("reset twice", "reset once".to_owned()),
+    ] {
+        reset(password);
+        let refused = alice.door().log_in(alice.name, &mut answers(password));
+        assert!(matches!(refused, Err(NoEntry::Vault(_))));
+        drop(refused);
+        server.cut();
+        let asked = &mut Answers {
+            secret: Some(secret),
+            ..answers(password)
+        };
+        drop(alice.door().log_in(alice.name, asked).unwrap());
+        server.cut();
+        // From now on the new password is enough.
+        drop(
+            alice
+                .door()
+                .log_in(alice.name, &mut answers(password))
+                .unwrap(),
+        );
+        server.cut();
+    }
 }
