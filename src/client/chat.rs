@@ -82,7 +82,7 @@ impl Chat {
         self.screen().banner();
         if let Some(name) = self.options.user {
             let entered = self.enter(&name, Verb::Login);
-            if self.failed_for_good(entered) {
+            if self.failed_for_good(entered) || self.terminal.stopped() {
                 return;
             }
         }
@@ -100,7 +100,7 @@ impl Chat {
                     Next::Quit
                 }
             };
-            if matches!(next, Next::Quit) {
+            if matches!(next, Next::Quit) || self.terminal.stopped() {
                 break;
             }
         }
@@ -406,6 +406,9 @@ impl Chat {
     /// Says why nobody got in; whether that ends the program, as it does a script's.
     fn failed_for_good(&mut self, entered: Result<(), NoEntry>) -> bool {
         let Err(error) = entered else { return false };
+        if self.terminal.stopped() {
+            return true;
+        }
         let code = match &error {
             NoEntry::Refused(_) => REFUSED,
             NoEntry::Unreachable(_) => UNREACHABLE,

@@ -52,6 +52,8 @@ pub struct Terminal {
     heard: Receiver<Heard>,
     /// A line was asked for and has not come yet.
     asked: bool,
+    /// The program is to end.
+    stopped: bool,
     interactive: bool,
     /// How the terminal was before, for an end in the middle of a read.
     before: Option<Termios>,
@@ -85,6 +87,7 @@ impl Terminal {
             asks,
             heard,
             asked: false,
+            stopped: false,
             interactive,
             before,
         })
@@ -128,7 +131,13 @@ impl Terminal {
         if !matches!(heard, Heard::Ended(_)) {
             self.asked = false;
         }
+        self.stopped |= matches!(heard, Heard::Stop);
         heard
+    }
+
+    /// Whether [`Heard::Stop`] was heard, whatever was being asked just then.
+    pub fn stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Leaves the terminal as it was found.
