@@ -264,12 +264,13 @@ impl Door {
     fn log_in_opened(
         &self,
         name: UserName,
-        vault: Vault,
+        mut vault: Vault,
         credentials: Credentials,
         mut link: Link,
         mut inbox: Inbox,
         ask: &mut dyn Ask,
     ) -> Result<Account> {
+        vault.note_login_tried()?;
         let last = vault.device()?.session;
         let welcome = self.enter(&name, &credentials, last, &mut link, &mut inbox, ask)?;
         self.with_vault(name, vault, credentials, link, inbox, welcome, ask)

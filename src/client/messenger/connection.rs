@@ -54,8 +54,9 @@ impl Messenger {
         self.sent_through = 0;
         self.again_through = self.vault.last_out()?;
         let mut device = self.vault.device()?;
-        if device.logins > 0 && welcome.logins > device.logins + 1 {
-            let count = welcome.logins - device.logins - 1;
+        let ours = device.logins + device.tried.max(1);
+        if device.logins > 0 && welcome.logins > ours {
+            let count = welcome.logins - ours;
             self.say(Show::warning(format!(
                 "since the last login from here there {} of this account from elsewhere (another program or the console); \
                  if that wasn't you, change the password with /passwd",
@@ -67,6 +68,7 @@ impl Messenger {
         }
         device.registered = true;
         device.logins = welcome.logins;
+        device.tried = 0;
         device.session = Some(welcome.session);
         self.vault.transact(|vault| vault.save_device(&device))?;
         self.keep_published(welcome)?;
@@ -254,6 +256,7 @@ impl Messenger {
     }
 
     fn reconnect(&mut self) -> Result<()> {
+        self.vault.note_login_tried()?;
         match self.log_in_again() {
             Ok((link, welcome)) => {
                 self.link = Some(link);

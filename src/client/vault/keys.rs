@@ -27,6 +27,9 @@ pub struct Device {
     pub registered: bool,
     /// The server's count of logins after the last one from here.
     pub logins: u64,
+    /// Logins tried from here since, whose answer may never have been read.
+    #[serde(default)]
+    pub tried: u64,
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<Fixed<16>>,
@@ -85,6 +88,19 @@ impl Vault {
         let plain = serde_json::to_vec(device)
             .map_err(|error| self.damaged(format!("the device's record: {error}")))?;
         self.set_state(DEVICE, &plain)
+    }
+
+    /// Notes that a login is about to be tried: if this process is killed before
+    /// the answer is noted, the server may count it all the same.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn note_login_tried(&mut self) -> Result<()> {
+        self.transact(|vault| {
+            let mut device = vault.device()?;
+            device.tried += 1;
+            vault.save_device(&device)
+        })
     }
 
     /// Makes `count` one-time prekeys and saves them before anybody sees them.

@@ -1,6 +1,7 @@
 //! Whole sessions against a small server, down to the screen.
 
 mod double;
+mod hostile;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
