@@ -80,11 +80,6 @@ impl Inbox {
         self.aside.push_back(input);
         self.aside.len() <= MAX_ASIDE
     }
-
-    /// Puts an arrival that can't be handled yet back to the front.
-    pub fn put_back(&mut self, input: Input) {
-        self.aside.push_front(input);
-    }
 }
 
 impl Default for Inbox {

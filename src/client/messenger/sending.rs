@@ -154,7 +154,13 @@ impl Messenger {
         if !session.is_some_and(|conversation| conversation.has_session()) {
             match self.start_session(&contact.name)? {
                 Ok(()) => {}
-                Err(NoSession::Later(_)) => return Ok(false),
+                Err(NoSession::Later(_)) => {
+                    // Without a connection the next one brings it up again.
+                    if self.link.is_some() {
+                        self.resend_later();
+                    }
+                    return Ok(false);
+                }
                 Err(NoSession::Held(warning)) => {
                     self.say(Show::warning(warning));
                     return Ok(false);
