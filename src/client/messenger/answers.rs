@@ -22,6 +22,9 @@ const SHOWN: u32 = 50;
 impl Messenger {
     /// Runs a command and says what it came to.
     pub(super) fn command(&mut self, command: Command, done: SyncSender<Outcome>) -> Result<()> {
+        if !matches!(command, Command::Send(..)) {
+            self.note_accepted()?;
+        }
         let outcome = match command {
             Command::Settle(limit) => {
                 self.settling = Some((done, Instant::now() + limit));

@@ -51,6 +51,7 @@ impl Messenger {
     fn greet(&mut self, welcome: &Welcome) -> Result<()> {
         self.session = welcome.session;
         // What is in the outbox now may have been sent on an earlier connection.
+        self.note_accepted()?;
         self.sent_through = 0;
         self.again_through = self.vault.last_out()?;
         let mut device = self.vault.device()?;
@@ -182,6 +183,7 @@ impl Messenger {
             self.reconnect()?;
         }
         if self.resend_at.is_some_and(|at| now >= at) && self.under_way() == 0 {
+            self.note_accepted()?;
             self.resend_at = None;
             self.sent_through = 0;
             self.send_postponed()?;
@@ -209,7 +211,7 @@ impl Messenger {
             return Ok(());
         };
         // What is held until an identity is accepted can take any time.
-        if now < *deadline && self.vault.under_way()? {
+        if now < *deadline && (!self.accepted.is_empty() || self.vault.under_way()?) {
             return Ok(());
         }
         let outcome = match (

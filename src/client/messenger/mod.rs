@@ -35,7 +35,7 @@ use super::vault::{self, Vault};
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
-use crate::protocol::reply::{Event, Incoming, Notice, Welcome};
+use crate::protocol::reply::{Accepted, Event, Incoming, Notice, Welcome};
 use crate::protocol::request::ChangeSettings;
 use crate::protocol::{Fixed, UserName};
 use receiving::Batch;
@@ -47,6 +47,10 @@ const BATCH: usize = 256;
 
 /// How often the clock is looked at when nothing arrives.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long what the server accepted may wait to be written down with something
+/// else: commands of a script follow each other faster.
+const SOON: Duration = Duration::from_millis(20);
 
 /// How new identities are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -130,6 +134,8 @@ pub(super) struct Messenger {
     heard: Instant,
     pinged: bool,
     awaited: HashMap<u64, Awaited>,
+    /// Accepted by the server, to be written down with the next transaction.
+    accepted: Vec<(i64, Accepted)>,
     /// The outbox has been sent up to this place on this connection.
     sent_through: i64,
     /// Up to this place it may have been sent on an earlier one.
@@ -213,6 +219,7 @@ impl Messenger {
             heard: now,
             pinged: false,
             awaited: HashMap::new(),
+            accepted: Vec::new(),
             sent_through: 0,
             again_through: 0,
             resend_at: None,
@@ -226,11 +233,15 @@ impl Messenger {
         let begun = self.begin();
         self.note(begun);
         while !self.over {
-            let deadline = Instant::now() + TICK;
-            if let Some(input) = self.inbox.next(deadline) {
-                let done = self.process(input);
-                self.note(done);
-            }
+            let patience = match self.accepted.is_empty() {
+                true => TICK,
+                false => SOON,
+            };
+            let done = match self.inbox.next(Instant::now() + patience) {
+                Some(input) => self.process(input),
+                None => self.note_accepted(),
+            };
+            self.note(done);
             let done = self.tick();
             self.note(done);
         }

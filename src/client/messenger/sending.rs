@@ -45,7 +45,9 @@ impl Messenger {
         let record = outgoing(text, Form::Encrypted);
         let (now, mid) = (now_ms(), MessageId(random_id()));
         let me = &self.me;
+        let accepted = std::mem::take(&mut self.accepted);
         let (seq, encrypted) = self.vault.transact(|vault| {
+            note(vault, &accepted)?;
             let contact = vault.contact_or_new(to)?;
             let behind = vault.postponed()?.iter().any(|(_, id)| *id == contact.id);
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
@@ -231,7 +233,7 @@ impl Messenger {
             return Ok(());
         };
         match link::typed::<Accepted>(answer) {
-            Ok(accepted) => self.accepted(&to, message, accepted),
+            Ok(accepted) => self.accepted(&to, seq, accepted),
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
                 if self.resend_at.is_none() {
                     self.say(Show::warning(format!(
@@ -249,30 +251,31 @@ impl Messenger {
         }
     }
 
-    fn accepted(&mut self, to: &UserName, mut message: Message, accepted: Accepted) -> Result<()> {
+    fn accepted(&mut self, to: &UserName, seq: i64, accepted: Accepted) -> Result<()> {
         let state = match accepted.state {
             MessageState::Stored => "stored",
             MessageState::Delivered => "delivered",
         };
-        // A `delivered` event may have been faster than the answer.
-        if message.record.state != State::Delivered {
-            message.record.state = State::Stored;
-        }
-        message.record.stored_at = Some(accepted.at);
-        if accepted.state == MessageState::Delivered {
-            message.record.state = State::Delivered;
-            message.record.delivered_at = Some(now_ms());
-        }
-        self.vault.transact(|vault| {
-            vault.save_message(message.seq, &message.record)?;
-            vault.answered(message.seq)
-        })?;
         self.say(Show::Receipt {
             to: *to,
             state,
             count: 1,
         });
-        Ok(())
+        self.accepted.push((seq, accepted));
+        match self.accepted.len() < WINDOW {
+            true => Ok(()),
+            false => self.note_accepted(),
+        }
+    }
+
+    /// Writes down what the server accepted. It may wait for the next transaction:
+    /// a message that is sent again for want of it is recognised by its id.
+    pub(super) fn note_accepted(&mut self) -> Result<()> {
+        if self.accepted.is_empty() {
+            return Ok(());
+        }
+        let accepted = std::mem::take(&mut self.accepted);
+        self.vault.transact(|vault| note(vault, &accepted))
     }
 
     /// The envelope was made for an identity that is not published any more. It
@@ -353,6 +356,26 @@ fn outgoing(text: String, form: Form) -> Record {
         identity: None,
         verified: false,
     }
+}
+
+/// The server has these; they leave the outbox.
+fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
+    for (seq, accepted) in accepted {
+        vault.answered(*seq)?;
+        let Some(Message { mut record, .. }) = vault.message(*seq)? else {
+            continue;
+        };
+        record.stored_at = Some(accepted.at);
+        if accepted.state == MessageState::Delivered {
+            record.delivered_at = Some(now_ms());
+            record.state = State::Delivered;
+        } else if record.state != State::Delivered {
+            // A `delivered` event may have been faster than the answer.
+            record.state = State::Stored;
+        }
+        vault.save_message(*seq, &record)?;
+    }
+    Ok(())
 }
 
 /// Encrypts the message at `seq`: the moved ratchet, the ciphertext and its
