@@ -35,6 +35,9 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Memory an idle outbox keeps for its next line, in bytes.
 const IDLE_SPACE: usize = 1024;
 
+/// Memory a busy outbox keeps for its next batch, in bytes.
+const BUSY_SPACE: usize = 64 * 1024;
+
 /// `send`s of one connection without an answer; past it, it is not read.
 const MAX_UNDECIDED: usize = 4096;
 
@@ -69,6 +72,8 @@ struct State {
     /// Bytes in the flusher's hands.
     in_flight: usize,
     ended: bool,
+    /// Somebody waits for the last words to leave.
+    finishing: bool,
     on_drained: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -83,6 +88,7 @@ impl Outbox {
                 flushing: false,
                 in_flight: 0,
                 ended: false,
+                finishing: false,
                 on_drained: None,
             }),
             progressed: Condvar::new(),
@@ -243,20 +249,38 @@ impl Outbox {
     /// Swaps a written batch for the next one; `None` when there is none, and
     /// the caller is no longer the flusher.
     fn next_batch(&self, mut done: Vec<u8>) -> Option<Vec<u8>> {
+        done.clear();
         let mut state = self.lock();
+        if state.in_flight + state.queue.len() >= REPLY_ROOM || state.finishing {
+            self.progressed.notify_all();
+        }
         state.in_flight = 0;
-        self.progressed.notify_all();
-        if state.queue.is_empty() || state.ended {
+        if state.ended {
             state.flushing = false;
-            if done.capacity() <= IDLE_SPACE {
-                done.clear();
-                state.queue = done;
-            }
             return None;
         }
-        let batch = std::mem::take(&mut state.queue);
+        if done.capacity() > BUSY_SPACE {
+            done = Vec::new();
+        }
+        let batch = std::mem::replace(&mut state.queue, done);
+        if batch.is_empty() {
+            // Of two empty buffers, keep the one that has grown already.
+            if batch.capacity() > state.queue.capacity() {
+                state.queue = batch;
+            }
+            state.flushing = false;
+            return None;
+        }
         state.in_flight = batch.len();
         Some(batch)
+    }
+
+    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    pub fn settle(&self) {
+        let mut state = self.lock();
+        if state.queue.is_empty() && state.queue.capacity() > IDLE_SPACE {
+            state.queue = Vec::new();
+        }
     }
 
     fn drain_later(self: &Arc<Self>, batch: Vec<u8>, written: usize) {
@@ -319,6 +343,7 @@ impl Outbox {
         self.flush();
         let deadline = Instant::now() + limit;
         let mut state = self.lock();
+        state.finishing = true;
         while !state.ended && (state.flushing || !state.queue.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
