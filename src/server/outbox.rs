@@ -74,6 +74,10 @@ struct State {
     ended: bool,
     /// Somebody waits for the last words to leave.
     finishing: bool,
+    /// A push was told that there is no room, and waits for `on_drained`.
+    starved: bool,
+    /// Somebody runs `on_drained`, and will look at `starved` again.
+    resuming: bool,
     on_drained: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -89,6 +93,8 @@ impl Outbox {
                 in_flight: 0,
                 ended: false,
                 finishing: false,
+                starved: false,
+                resuming: false,
                 on_drained: None,
             }),
             progressed: Condvar::new(),
@@ -112,7 +118,8 @@ impl Outbox {
         self.lock().spelling = spelling;
     }
 
-    /// What to do whenever a slow peer has taken all that waited for it.
+    /// What to do whenever all that waited has left, if [`has_room`](Self::has_room)
+    /// was denied before.
     pub fn set_on_drained(&self, hook: Option<Arc<dyn Fn() + Send + Sync>>) {
         self.lock().on_drained = hook;
     }
@@ -170,10 +177,12 @@ impl Outbox {
         }
     }
 
-    /// Whether another message may be pushed.
+    /// Whether another message may be pushed. If not, the hook runs once it may.
     pub fn has_room(&self) -> bool {
-        let state = self.lock();
-        state.ended || state.queue.len() + state.in_flight < PUSH_ROOM
+        let mut state = self.lock();
+        let room = state.ended || state.queue.len() + state.in_flight < PUSH_ROOM;
+        state.starved |= !room;
+        room
     }
 
     /// Counts a request whose answer comes later.
@@ -216,6 +225,11 @@ impl Outbox {
     /// Writes what waits, as far as the kernel takes it at once; a thread writes
     /// the rest. Returns at once if somebody else is writing: they look again.
     pub fn flush(self: &Arc<Self>) {
+        self.write_out();
+        self.resume();
+    }
+
+    fn write_out(self: &Arc<Self>) {
         let Some(mut batch) = self.begin_flush() else {
             return;
         };
@@ -319,9 +333,27 @@ impl Outbox {
                 None => break,
             }
         }
-        let hook = self.lock().on_drained.clone();
-        if let Some(hook) = hook {
+        self.resume();
+    }
+
+    /// Lets pushes that found no room go on, now that all has left. The hook
+    /// flushes in its turn: that one leaves further pushes to this loop, so that
+    /// no stack grows with the backlog.
+    fn resume(&self) {
+        let mut state = self.lock();
+        if state.resuming {
+            return;
+        }
+        while state.starved && !state.flushing && state.queue.is_empty() {
+            let Some(hook) = state.on_drained.clone() else {
+                return;
+            };
+            state.starved = false;
+            state.resuming = true;
+            drop(state);
             hook();
+            state = self.lock();
+            state.resuming = false;
         }
     }
 
@@ -438,6 +470,30 @@ mod tests {
         let result = changed.wait_timeout_while(flag.lock().unwrap(), timeout, |done| !*done);
         assert!(*result.unwrap().0, "the hook ran");
         assert!(outbox.has_room());
+    }
+
+    #[test]
+    fn a_push_without_room_is_resumed_even_if_the_kernel_takes_all_at_once() {
+        let (outbox, mut client) = pair();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (counted, inner) = (Arc::clone(&calls), Arc::downgrade(&outbox));
+        outbox.set_on_drained(Some(Arc::new(move || {
+            // Like a session that is behind: pushes until there is no room again.
+            let outbox = inner.upgrade().unwrap();
+            if counted.fetch_add(1, Ordering::Relaxed) < 3 {
+                while outbox.has_room() {
+                    outbox.text(&"x".repeat(1000));
+                }
+                outbox.flush();
+            }
+        })));
+        let reader = std::thread::spawn(move || client.read_exact(&mut vec![0; 4 * PUSH_ROOM]));
+        while outbox.has_room() {
+            outbox.text(&"x".repeat(1000));
+        }
+        outbox.flush();
+        reader.join().unwrap().unwrap();
+        assert!(calls.load(Ordering::Relaxed) >= 3);
     }
 
     #[test]
