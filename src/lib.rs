@@ -4,6 +4,7 @@
 // Tests may stop at the first surprise; the product may not.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod client;
 pub mod crypto;
 pub mod protocol;
 pub mod server;
