@@ -1,3 +1,5 @@
+//! The vault, from its first moment to a damaged file.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
