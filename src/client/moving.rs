@@ -55,10 +55,10 @@ fn export(
     let export = door.export(name, &mut Asker { terminal, password })?;
     let sealed = export.seal(&passphrase).map_err(NoEntry::Refused)?;
     write_export(&moved.file, &sealed).map_err(NoEntry::Refused)?;
-    let (contacts, messages) = export.counts();
     terminal.say(&Show::good(format!(
-        "exported to {}: the identity, {contacts} contacts, {messages} messages",
-        moved.file.display()
+        "exported to {}: {}",
+        moved.file.display(),
+        export.summary()
     )));
     terminal.say(&Show::plain(
         "whoever has the file and the passphrase can be you and read all of it; delete it once it is imported",
@@ -90,10 +90,10 @@ fn import(
         .map_err(|error| NoEntry::Refused(format!("no thread for the session: {error}")))?;
     let settled = session.run(Command::Settle(SETTLES));
     session.end();
-    let (contacts, messages) = export.counts();
     terminal.say(&Show::good(format!(
-        "imported {}: the identity, {contacts} contacts, {messages} messages",
-        export.name
+        "imported {}: {}",
+        export.name,
+        export.summary()
     )));
     terminal.say(&Show::plain(
         "use this machine from now on; the other one's sessions are left behind",

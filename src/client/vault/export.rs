@@ -161,9 +161,15 @@ impl Export {
         Ok(IdentityKeys::from_bytes(bytes))
     }
 
-    /// How many contacts and messages it holds.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.contacts.len(), self.messages.len())
+    /// What it holds, in words.
+    pub fn summary(&self) -> String {
+        let (contacts, messages) = (self.contacts.len(), self.messages.len());
+        let s = |count| if count == 1 { "" } else { "s" };
+        format!(
+            "the identity, {contacts} contact{}, {messages} message{}",
+            s(contacts),
+            s(messages)
+        )
     }
 }
 

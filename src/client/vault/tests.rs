@@ -311,3 +311,52 @@ fn prekeys_are_used_once() {
     assert!(reader.one_time(one_time).is_none());
     reader.finish().unwrap();
 }
+
+#[test]
+fn an_export_is_sealed_and_holds_no_sessions_or_prekeys() {
+    let dir = TempDir::new().unwrap();
+    let (mut vault, _) = create(&dir);
+    fill(&mut vault);
+    let export = vault.export(alice()).unwrap();
+    let sealed = export.seal("a long passphrase").unwrap();
+    let readable = |text: &[u8]| sealed.windows(text.len()).any(|window| window == text);
+    assert!(!readable(b"mallory") && !readable(b"telling"));
+
+    let open = |file: &[u8], passphrase| Export::open(file, passphrase).map(drop);
+    assert_eq!(open(&sealed, "a long passphrase"), Ok(()));
+    assert_eq!(open(&sealed, "guess"), Err(ExportError::WrongPassphrase));
+    let changed = |at: usize, to: u8| {
+        let mut file = sealed.clone();
+        file[at] = to;
+        open(&file, "a long passphrase")
+    };
+    assert_eq!(changed(0, b'S'), Err(ExportError::NotAnExport));
+    assert_eq!(changed(19, b'2'), Err(ExportError::Newer));
+    // The salt, the cost beyond bounds, the wrapped key, the JSON.
+    let wrong = Err(ExportError::WrongPassphrase);
+    assert_eq!(changed(21, sealed[21] ^ 1), wrong);
+    assert!(matches!(changed(37, 0xff), Err(ExportError::Damaged(_))));
+    assert_eq!(changed(60, sealed[60] ^ 1), wrong);
+    assert_eq!(
+        changed(sealed.len() - 1, sealed[sealed.len() - 1] ^ 1),
+        wrong
+    );
+    for length in [0, 20, 30, 100, sealed.len() - 1] {
+        assert!(open(&sealed[..length], "a long passphrase").is_err());
+    }
+
+    let elsewhere = TempDir::new().unwrap();
+    let (mut copy, _) = create(&elsewhere);
+    copy.import(&export, 10).unwrap();
+    let fingerprint = |vault: &Vault| vault.identity().unwrap().unwrap().public();
+    assert_eq!(fingerprint(&copy), fingerprint(&vault));
+    assert!(copy.newest_signed().unwrap().is_none());
+    let history = copy.whole_history().unwrap();
+    assert_eq!(history.len(), 1);
+    assert_eq!(history[0].record.text, "a telling text");
+    assert!(
+        matches!(history[0].record.state, State::Failed(_)),
+        "the other machine sends what waits there"
+    );
+    assert_eq!(copy.unanswered().unwrap(), 0);
+}
