@@ -1,3 +1,5 @@
+//! A vault from its making to its damage, and what an export takes from it.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

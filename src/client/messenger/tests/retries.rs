@@ -402,6 +402,30 @@ fn two_copies_that_take_turns_lose_nothing() {
 }
 
 #[test]
+fn what_is_taken_counts_as_unread_until_it_is_shown() {
+    let home = TempDir::new().unwrap();
+    let (mut vault, me, _) = asked_vault(&home, 0);
+    let message = Incoming {
+        from: "carol".parse().unwrap(),
+        mid: MessageId([3; 16]),
+        at: 5,
+        body: Body::Plain("from a console".into()),
+    };
+    let batch = vault
+        .transact(|vault| {
+            let mut batch = Batch::default();
+            receiving::take_message(vault, &me, &mut batch, &message, now_ms())?;
+            Ok(batch)
+        })
+        .unwrap();
+    let unread: Vec<_> = vault.all_unread().unwrap();
+    assert_eq!(unread.len(), 1, "killed here, it is shown at the next login");
+    assert_eq!(batch.unread, [unread[0].seq]);
+    vault.transact(|vault| vault.shown(&batch.unread)).unwrap();
+    assert!(vault.all_unread().unwrap().is_empty());
+}
+
+#[test]
 fn what_a_kill_kept_from_the_screen_is_shown_at_the_next_login() {
     let server = Double::start();
     let alice = Somebody::registered(&server, "alice");
