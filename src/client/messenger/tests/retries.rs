@@ -419,7 +419,11 @@ fn what_is_taken_counts_as_unread_until_it_is_shown() {
         })
         .unwrap();
     let unread: Vec<_> = vault.all_unread().unwrap();
-    assert_eq!(unread.len(), 1, "killed here, it is shown at the next login");
+    assert_eq!(
+        unread.len(),
+        1,
+        "killed here, it is shown at the next login"
+    );
     assert_eq!(batch.unread, [unread[0].seq]);
     vault.transact(|vault| vault.shown(&batch.unread)).unwrap();
     assert!(vault.all_unread().unwrap().is_empty());
