@@ -1,5 +1,6 @@
 //! Whole sessions against a small server, down to the screen.
 
+mod copies;
 mod double;
 mod hostile;
 mod passwd;
