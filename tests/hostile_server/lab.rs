@@ -202,6 +202,13 @@ impl Proxy {
         })
     }
 
+    /// How many messages the client was to get so far.
+    pub(crate) fn count_messages(&self) -> usize {
+        let state = self.state.0.lock().unwrap();
+        let message = |event: &&Value| event["event"] == "message";
+        state.events.iter().filter(message).count()
+    }
+
     /// The requests of one kind that the client has sent.
     pub(crate) fn requests(&self, op: &str) -> Vec<Value> {
         let state = self.state.0.lock().unwrap();
@@ -237,7 +244,7 @@ fn connect(client: TcpStream, server: TcpStream, state: &Arc<(Mutex<State>, Cond
     state.0.lock().unwrap().client = Some(client.try_clone().unwrap());
     let upward = (client.try_clone().unwrap(), Arc::clone(state), Arc::clone(&asked));
     let both = [client.try_clone().unwrap(), server.try_clone().unwrap()];
-    let ends = both.map(|end| end.try_clone().unwrap());
+    let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
     let (mut to_client, mut to_server) = (client, server.try_clone().unwrap());
     thread::spawn(move || {
         let (from, state, asked) = upward;

@@ -1,6 +1,8 @@
 //! What the one in between has: an identity, prekeys and the same cryptography
 //! as everybody else.
 
+use std::cell::RefCell;
+
 use data_encoding::BASE64;
 use ed25519_dalek::{Signer, SigningKey};
 use secure_chat::crypto::content::{Body, Content};
@@ -17,6 +19,8 @@ use crate::lab::now_ms;
 pub(crate) struct Mallory {
     keys: IdentityKeys,
     signed: SignedPrekeySecret,
+    /// The session that mallory started, if there is one.
+    session: RefCell<Option<Conversation>>,
 }
 
 impl Prekeys for Mallory {
@@ -33,7 +37,11 @@ impl Mallory {
     pub(crate) fn new() -> Self {
         let keys = IdentityKeys::generate(&mut os_rng());
         let signed = SignedPrekeySecret::generate(&keys, 77, &mut os_rng());
-        Mallory { keys, signed }
+        Mallory {
+            keys,
+            signed,
+            session: RefCell::new(None),
+        }
     }
 
     /// A bundle that verifies, to be served in somebody's name.
@@ -79,6 +87,7 @@ impl Mallory {
             body,
         };
         let envelope = conversation.encrypt(&self.keys, context, &content, &mut os_rng());
+        *self.session.borrow_mut() = Some(conversation);
         BASE64.encode(&envelope.unwrap())
     }
 
@@ -90,7 +99,9 @@ impl Mallory {
             sender: from,
             recipient: send["to"].as_str()?,
         };
-        let mut conversation = Conversation::new(identity(&sender["identity"]));
+        let started = self.session.borrow().clone();
+        let new = || Conversation::new(identity(&sender["identity"]));
+        let mut conversation = started.unwrap_or_else(new);
         let opened = conversation.decrypt(&self.keys, self, &envelope, &context, now_ms());
         match opened.ok()?.content.ok()?.body {
             Body::Text(text) => Some(text),

@@ -1,0 +1,1 @@
+//! The numbers in `docs/SECURITY.md` are the code's.
