@@ -154,8 +154,17 @@ fn changed_messages() -> Vec<Row> {
     let mut renamed = message.clone();
     renamed["from"] = "carol".into();
     take(&mut alice, &renamed);
-    let (shows, lies) = (alice.line("carol: (a message"), alice.genuine("carol", words));
-    rows.push(row("the sender's name is changed", shows, &[&alice, &bob], &[words], lies));
+    let (shows, lies) = (
+        alice.line("carol: (a message"),
+        alice.genuine("carol", words),
+    );
+    rows.push(row(
+        "the sender's name is changed",
+        shows,
+        &[&alice, &bob],
+        &[words],
+        lies,
+    ));
     take(&mut alice, &message);
     assert_eq!(alice.genuine("bob", words), 1, "the real one is unharmed");
 
@@ -165,7 +174,13 @@ fn changed_messages() -> Vec<Row> {
     other_id["mid"] = "0123456789abcdef0123456789abcdef".into();
     take(&mut alice, &other_id);
     let (shows, lies) = (alice.line("bob: (a message"), alice.genuine("bob", words));
-    rows.push(row("the message's id is changed", shows, &[&alice, &bob], &[words], lies));
+    rows.push(row(
+        "the message's id is changed",
+        shows,
+        &[&alice, &bob],
+        &[words],
+        lies,
+    ));
     take(&mut alice, &message);
     assert_eq!(alice.genuine("bob", words), 1, "the real one is unharmed");
 
@@ -178,11 +193,27 @@ fn changed_messages() -> Vec<Row> {
         }
         let lies = alice.genuine("bob", words) - 1;
         rows.push(match repeated {
-            false => row("a message is replayed", "(nothing)", &[&alice, &bob], &[words], lies),
+            false => row(
+                "a message is replayed",
+                "(nothing)",
+                &[&alice, &bob],
+                &[words],
+                lies,
+            ),
             true => {
-                let shows = alice.shown.iter().rev().find(|line| line.contains("bob: (a message"));
+                let shows = alice
+                    .shown
+                    .iter()
+                    .rev()
+                    .find(|line| line.contains("bob: (a message"));
                 let shows = shows.unwrap().clone();
-                row("replayed under a new id", shows, &[&alice, &bob], &[words], lies)
+                row(
+                    "replayed under a new id",
+                    shows,
+                    &[&alice, &bob],
+                    &[words],
+                    lies,
+                )
             }
         });
     }
@@ -198,7 +229,13 @@ fn changed_messages() -> Vec<Row> {
     alice.done();
     alice.proxy.behave();
     let (shows, lies) = (alice.line(words), alice.genuine("bob", words) - 1);
-    rows.push(row("a message is delivered twice", shows, &[&alice, &bob], &[words], lies));
+    rows.push(row(
+        "a message is delivered twice",
+        shows,
+        &[&alice, &bob],
+        &[words],
+        lies,
+    ));
 
     for (attack, words, cut) in [
         ("a bit of a message is changed", "transfer ten coins", false),
@@ -211,7 +248,13 @@ fn changed_messages() -> Vec<Row> {
     alice.sees(&format!("bob: {words}"));
     alice.done();
     let shows = alice.line("have not arrived");
-    rows.push(row("messages are dropped", shows, &[&alice, &bob], &[words], 0));
+    rows.push(row(
+        "messages are dropped",
+        shows,
+        &[&alice, &bob],
+        &[words],
+        0,
+    ));
 
     alice.proxy.meddle(hold);
     let first = alice.proxy.count_messages();
@@ -224,7 +267,13 @@ fn changed_messages() -> Vec<Row> {
     take(&mut alice, &earlier);
     let lies = alice.genuine("bob", "the earlier") + alice.genuine("bob", "the later") - 2;
     let words = ["the earlier", "the later"];
-    rows.push(row("messages are reordered", shows, &[&alice, &bob], &words, lies));
+    rows.push(row(
+        "messages are reordered",
+        shows,
+        &[&alice, &bob],
+        &words,
+        lies,
+    ));
 
     let words = "these are my own words";
     alice.types(&format!("/msg bob {words}"));
@@ -234,9 +283,19 @@ fn changed_messages() -> Vec<Row> {
     let reflected = json!({"event": "message", "from": "bob", "mid": sent["mid"],
         "at": now_ms(), "envelope": sent["envelope"]});
     take(&mut alice, &reflected);
-    let shows = alice.shown.iter().rev().find(|line| line.contains("bob: (a message"));
+    let shows = alice
+        .shown
+        .iter()
+        .rev()
+        .find(|line| line.contains("bob: (a message"));
     let (shows, lies) = (shows.unwrap().clone(), alice.genuine("bob", words));
-    rows.push(row("alice's own message comes back as bob's", shows, &[&alice, &bob], &[words], lies));
+    rows.push(row(
+        "alice's own message comes back as bob's",
+        shows,
+        &[&alice, &bob],
+        &[words],
+        lies,
+    ));
     rows
 }
 
@@ -259,7 +318,11 @@ fn lost_to(
         false => envelope[100] ^= 1,
     });
     take(alice, &changed);
-    let shows = alice.shown.iter().rev().find(|line| line.contains("bob: (a message"));
+    let shows = alice
+        .shown
+        .iter()
+        .rev()
+        .find(|line| line.contains("bob: (a message"));
     let (shows, lies) = (shows.unwrap().clone(), alice.genuine("bob", words));
     rows.push(row(attack, shows, &[alice, bob], &[words], lies));
 }
@@ -275,20 +338,39 @@ fn unencrypted_and_lies() -> Vec<Row> {
     let shows = alice.sees(words);
     alice.done();
     let lies = alice.genuine("bob", words);
-    rows.push(row("an unencrypted message in bob's name", shows, &[&alice], &[words], lies));
+    rows.push(row(
+        "an unencrypted message in bob's name",
+        shows,
+        &[&alice],
+        &[words],
+        lies,
+    ));
     let before = alice.shown.len();
     alice.types("/history bob");
     alice.done();
-    let shows = alice.shown[before..].iter().find(|line| line.contains(words));
+    let shows = alice.shown[before..]
+        .iter()
+        .find(|line| line.contains(words));
     let shows = shows.unwrap().clone();
     let open = !shows.contains("(unproven)");
     rows.push(
-        row("the same, later in /history", shows, &[&alice], &[words], alice.genuine("bob", words))
-            .gap(open, "marked as unencrypted, but not as unproven, and inside the conversation"),
+        row(
+            "the same, later in /history",
+            shows,
+            &[&alice],
+            &[words],
+            alice.genuine("bob", words),
+        )
+        .gap(
+            open,
+            "marked as unencrypted, but not as unproven, and inside the conversation",
+        ),
     );
 
     let hostile = "\u{1b}[2J\u{1b}]0;title\u{7}\r\nbob: forged line\u{202e}\u{9b}1m";
-    alice.proxy.inject_message("bob", [2; 16], ("text", hostile));
+    alice
+        .proxy
+        .inject_message("bob", [2; 16], ("text", hostile));
     alice.sees("forged line");
     alice.proxy.meddle(|seen, onward| {
         if let Seen::Answer(request) = seen
@@ -307,7 +389,13 @@ fn unencrypted_and_lies() -> Vec<Row> {
     let lies = alice.shown.iter().filter(raw).count()
         + alice.genuine("bob", "forged line")
         + alice.genuine("bob", "forged error");
-    rows.push(row("terminal escapes in messages and errors", shows, &[&alice], &[], lies));
+    rows.push(row(
+        "terminal escapes in messages and errors",
+        shows,
+        &[&alice],
+        &[],
+        lies,
+    ));
 
     alice.proxy.meddle(|seen, onward| {
         if let Seen::Answer(request) = seen
@@ -327,7 +415,13 @@ fn unencrypted_and_lies() -> Vec<Row> {
     );
     alice.types("/send-unencrypted bob the safe is open");
     let shows = alice.sees("nothing is ever sent to them unencrypted");
-    rows.push(row("… and alice does as she is told", shows, &[&alice], &["the safe is open"], 0));
+    rows.push(row(
+        "… and alice does as she is told",
+        shows,
+        &[&alice],
+        &["the safe is open"],
+        0,
+    ));
 
     let words = "are you there";
     alice.proxy.meddle(|seen, onward| {
@@ -343,33 +437,67 @@ fn unencrypted_and_lies() -> Vec<Row> {
     bob.done();
     assert_eq!(bob.genuine("alice", words), 0);
     rows.push(
-        row("a forged `delivered` for a message that was dropped", shows, &[&alice], &[words], 0)
-            .gap(true, "receipts are the server's word; bob sees a gap with alice's next message"),
+        row(
+            "a forged `delivered` for a message that was dropped",
+            shows,
+            &[&alice],
+            &[words],
+            0,
+        )
+        .gap(
+            true,
+            "receipts are the server's word; bob sees a gap with alice's next message",
+        ),
     );
     alice.proxy.behave();
     alice.types("/msg bob still here");
     bob.sees("still here");
     bob.done();
     let shows = bob.line("1 message from alice has not arrived");
-    rows.push(row("… as bob sees it", shows, &[&alice, &bob], &["still here"], 0));
+    rows.push(row(
+        "… as bob sees it",
+        shows,
+        &[&alice, &bob],
+        &["still here"],
+        0,
+    ));
 
     let words = "never without encryption";
-    deny_session(&alice, json!({"error": {"code": "no_keys", "message": "none"}}));
+    deny_session(
+        &alice,
+        json!({"error": {"code": "no_keys", "message": "none"}}),
+    );
     alice.types(&format!("/msg bob {words}"));
     let shows = alice.sees("has no keys, though you know");
-    rows.push(row("bob's keys are denied (downgrade)", shows, &[&alice], &[words], 0));
+    rows.push(row(
+        "bob's keys are denied (downgrade)",
+        shows,
+        &[&alice],
+        &[words],
+        0,
+    ));
     alice.proxy.behave();
 
     let mallory = Mallory::new();
     let sends = alice.proxy.requests("send");
     let old = text(&sends[0], "mid");
-    let old: [u8; 16] = data_encoding::HEXLOWER.decode(old.as_bytes()).unwrap().try_into().unwrap();
+    let old: [u8; 16] = data_encoding::HEXLOWER
+        .decode(old.as_bytes())
+        .unwrap()
+        .try_into()
+        .unwrap();
     in_bobs_name(&mut alice, &mallory, [3; 16], Body::RetryRequest(vec![old]));
     let shows = alice.line("bob's identity has changed");
     alice.done();
     let after = alice.proxy.requests("send").len();
     assert_eq!(after, sends.len(), "nothing is sent again");
-    rows.push(row("old messages are asked for under a swapped identity", shows, &[&alice], &["good morning"], 0));
+    rows.push(row(
+        "old messages are asked for under a swapped identity",
+        shows,
+        &[&alice],
+        &["good morning"],
+        0,
+    ));
     rows
 }
 
@@ -399,8 +527,12 @@ fn in_bobs_name(alice: &mut Client, mallory: &Mallory, mid: [u8; 16], body: Body
     };
     let publish = alice.proxy.requests("publish").pop().unwrap();
     let envelope = mallory.envelope(&publish, &context, body);
-    alice.proxy.inject_message("bob", mid, ("envelope", &envelope));
-    alice.proxy.acknowledged("bob", &data_encoding::HEXLOWER.encode(&mid));
+    alice
+        .proxy
+        .inject_message("bob", mid, ("envelope", &envelope));
+    alice
+        .proxy
+        .acknowledged("bob", &data_encoding::HEXLOWER.encode(&mid));
     alice.done();
 }
 
@@ -437,20 +569,34 @@ fn garbage() -> Vec<Row> {
     let filler = "x".repeat(16_000);
     for n in 0..2_000_u32 {
         let mid: [u8; 16] = std::array::from_fn(|i| n.to_be_bytes()[i % 4] ^ i as u8);
-        alice.proxy.inject_message("mallory", mid, ("text", &filler));
+        alice
+            .proxy
+            .inject_message("mallory", mid, ("text", &filler));
     }
-    alice.proxy.acknowledged("mallory", &data_encoding::HEXLOWER.encode(&std::array::from_fn::<_, 16, _>(
-        |i| 1_999_u32.to_be_bytes()[i % 4] ^ i as u8,
-    )));
+    alice.proxy.acknowledged(
+        "mallory",
+        &data_encoding::HEXLOWER.encode(&std::array::from_fn::<_, 16, _>(|i| {
+            1_999_u32.to_be_bytes()[i % 4] ^ i as u8
+        })),
+    );
     alice.done();
     let peak = alice.peak_mib().zip(before);
     if let Some((peak, before)) = peak {
-        assert!(peak < before + 100, "{before} MiB before a flood, {peak} after");
+        assert!(
+            peak < before + 100,
+            "{before} MiB before a flood, {peak} after"
+        );
     }
     let shows = peak.map_or("(not measured)".to_owned(), |(peak, before)| {
         format!("(all of it, marked; memory at its peak {before} MiB before, {peak} MiB after)")
     });
-    rows.push(row("a flood of 2,000 messages, 32 MB", shows, &[&alice], &[], 0));
+    rows.push(row(
+        "a flood of 2,000 messages, 32 MB",
+        shows,
+        &[&alice],
+        &[],
+        0,
+    ));
     bob.types("/msg alice after all that");
     alice.sees("bob: after all that");
     rows
@@ -498,10 +644,19 @@ fn first_contact() -> Vec<Row> {
         rows.push(row(attack, shows, &[&alice], &[words], 0));
     }
     let words = "not for everybody";
-    serve(&alice, json!({"error": {"code": "no_keys", "message": "none"}}));
+    serve(
+        &alice,
+        json!({"error": {"code": "no_keys", "message": "none"}}),
+    );
     alice.types(&format!("/msg carol {words}"));
     let shows = alice.sees("has no keys");
-    rows.push(row("keys of somebody new are denied", shows, &[&alice], &[words], 0));
+    rows.push(row(
+        "keys of somebody new are denied",
+        shows,
+        &[&alice],
+        &[words],
+        0,
+    ));
 
     let words = "whom am i talking to";
     let mallory = Mallory::new();
@@ -522,7 +677,13 @@ fn first_contact() -> Vec<Row> {
     let publish = alice.proxy.requests("publish").pop().unwrap();
     let read = mallory.reads(&send, &publish, "alice");
     let shows = alice.line("stored for bob");
-    let mut first = row("all keys are swapped at the very first message", shows, &[&alice], &[words], 0);
+    let mut first = row(
+        "all keys are swapped at the very first message",
+        shows,
+        &[&alice],
+        &[words],
+        0,
+    );
     first.left |= read.as_deref() == Some(words);
     rows.push(first.gap(true, "the first identity is trusted unless --trust never; comparing safety numbers shows it (next row)"));
     let numbers = |client: &mut Client, other: &str| {
@@ -537,7 +698,13 @@ fn first_contact() -> Vec<Row> {
     assert!(hers.len() == 3 && his.len() == 3, "{hers:?} {his:?}");
     let lies = usize::from(hers == his);
     let shows = format!("alice: {}… bob: {}…", hers[0].trim(), his[0].trim());
-    rows.push(row("… as /verify shows it: the numbers differ", shows, &[&bob], &[], lies));
+    rows.push(row(
+        "… as /verify shows it: the numbers differ",
+        shows,
+        &[&bob],
+        &[],
+        lies,
+    ));
     rows
 }
 
@@ -552,7 +719,13 @@ fn nobody_is_trusted() -> Vec<Row> {
     let shows = alice.sees("new identities are not trusted");
     alice.done();
     assert!(alice.proxy.requests("send").is_empty());
-    vec![row("the same under --trust never", shows, &[&alice], &[words], 0)]
+    vec![row(
+        "the same under --trust never",
+        shows,
+        &[&alice],
+        &[words],
+        0,
+    )]
 }
 
 /// Keys that are exchanged once bob is known.
@@ -563,15 +736,30 @@ fn swapped_later() -> Vec<Row> {
     let mallory = Mallory::new();
     let forged = "it is me, on a new phone";
     in_bobs_name(&mut alice, &mallory, [4; 16], Body::Text(forged.to_owned()));
-    let (shows, lies) = (alice.line("(identity changed)"), alice.genuine("bob", forged));
-    rows.push(row("a message in bob's name under another identity", shows, &[&alice], &[forged], lies));
+    let (shows, lies) = (
+        alice.line("(identity changed)"),
+        alice.genuine("bob", forged),
+    );
+    rows.push(row(
+        "a message in bob's name under another identity",
+        shows,
+        &[&alice],
+        &[forged],
+        lies,
+    ));
 
     deny_session(&alice, json!({"ok": mallory.bundle()}));
     let words = "for the bob i know";
     alice.types(&format!("/msg bob {words}"));
     let shows = alice.sees("the message waits here until you accept");
     alice.done();
-    let mut held = row("bob's identity is swapped", shows, &[&alice, &bob], &[words], 0);
+    let mut held = row(
+        "bob's identity is swapped",
+        shows,
+        &[&alice, &bob],
+        &[words],
+        0,
+    );
     held.left |= read_by(&mallory, &alice);
     rows.push(held);
     drop((alice, bob));
@@ -587,7 +775,13 @@ fn swapped_later() -> Vec<Row> {
     alice.types(&format!("/msg bob {words}"));
     let shows = alice.sees("NOT the one you verified");
     alice.done();
-    let mut held = row("the identity of a verified bob, under --trust always", shows, &[&alice, &bob], &[words], 0);
+    let mut held = row(
+        "the identity of a verified bob, under --trust always",
+        shows,
+        &[&alice, &bob],
+        &[words],
+        0,
+    );
     held.left |= read_by(&mallory, &alice);
     rows.push(held);
     rows
@@ -617,15 +811,31 @@ fn unproven_claims() -> Vec<Row> {
     let mut forged = BASE64.decode(envelope.as_bytes()).unwrap();
     *forged.last_mut().unwrap() ^= 1;
     let forged = BASE64.encode(&forged);
-    alice.proxy.inject_message("bob", [6; 16], ("envelope", &forged));
+    alice
+        .proxy
+        .inject_message("bob", [6; 16], ("envelope", &forged));
     alice.sees("bob: (a message");
     alice.done();
-    let accepted = alice.shown.iter().find(|line| line.contains("was accepted, as --trust"));
+    let accepted = alice
+        .shown
+        .iter()
+        .find(|line| line.contains("was accepted, as --trust"));
     let open = accepted.is_some();
-    let shows = accepted.cloned().unwrap_or_else(|| alice.line("bob: (a message"));
+    let shows = accepted
+        .cloned()
+        .unwrap_or_else(|| alice.line("bob: (a message"));
     rows.push(
-        row("a forged message names another identity, under --trust always", shows, &[&alice, &bob], &[], 0)
-            .gap(open, "the claim is accepted though the message is not authentic"),
+        row(
+            "a forged message names another identity, under --trust always",
+            shows,
+            &[&alice, &bob],
+            &[],
+            0,
+        )
+        .gap(
+            open,
+            "the claim is accepted though the message is not authentic",
+        ),
     );
     drop((alice, bob));
 
@@ -646,10 +856,21 @@ fn unproven_claims() -> Vec<Row> {
     alice.done();
     let pinned = alice.shown.iter().find(|line| line.starts_with("bob "));
     let open = pinned.is_some_and(|line| line.ends_with("not verified"));
-    let shows = pinned.cloned().unwrap_or_else(|| "(bob is not pinned)".to_owned());
+    let shows = pinned
+        .cloned()
+        .unwrap_or_else(|| "(bob is not pinned)".to_owned());
     rows.push(
-        row("weak keys are refused: what /contacts says then", shows, &[&alice, &bob], &[words], 0)
-            .gap(open, "the refused identity stays pinned, so that the right one looks like a change"),
+        row(
+            "weak keys are refused: what /contacts says then",
+            shows,
+            &[&alice, &bob],
+            &[words],
+            0,
+        )
+        .gap(
+            open,
+            "the refused identity stays pinned, so that the right one looks like a change",
+        ),
     );
     rows
 }
@@ -678,10 +899,19 @@ fn swapped_while_comparing() -> Vec<Row> {
     let verified = alice.shown.iter().rev().find(|line| line.contains("verif"));
     let shows = verified.unwrap().clone();
     let lies = alice.genuine("bob", "hi");
-    let mut swapped = row("bob's identity is swapped between /verify and /verify yes", shows, &[&alice], &[words], lies);
+    let mut swapped = row(
+        "bob's identity is swapped between /verify and /verify yes",
+        shows,
+        &[&alice],
+        &[words],
+        lies,
+    );
     swapped.left |= read;
     let open = swapped.left || lies > 0;
-    vec![swapped.gap(open, "the yes counts for an identity whose number was never shown")]
+    vec![swapped.gap(
+        open,
+        "the yes counts for an identity whose number was never shown",
+    )]
 }
 
 /// One prekey for two people.
@@ -714,7 +944,13 @@ fn one_time_prekey_twice() -> Vec<Row> {
     bob.done();
     let lies = bob.genuine("carol", second);
     let clients = [&alice, &bob, &carol];
-    vec![row("one one-time prekey is handed out twice", shows, &clients, &[words, second], lies)]
+    vec![row(
+        "one one-time prekey is handed out twice",
+        shows,
+        &clients,
+        &[words, second],
+        lies,
+    )]
 }
 
 /// Logging in on a machine without a vault, where the server names the cost.
@@ -724,10 +960,30 @@ fn logins() -> Vec<Row> {
     let key = bytes(&bob.proxy.requests("register")[0]["login_key"]);
     let mut rows = Vec::new();
     for (attack, field, value, part) in [
-        ("the password's cost is lowered", "memory_kib", 8, "less than the least allowed"),
-        ("… or its passes", "passes", 1, "less than the least allowed"),
-        ("the password's cost is raised", "memory_kib", u32::MAX, "more than the most allowed"),
-        ("… or its passes", "passes", 1_000_000, "more than the most allowed"),
+        (
+            "the password's cost is lowered",
+            "memory_kib",
+            8,
+            "less than the least allowed",
+        ),
+        (
+            "… or its passes",
+            "passes",
+            1,
+            "less than the least allowed",
+        ),
+        (
+            "the password's cost is raised",
+            "memory_kib",
+            u32::MAX,
+            "more than the most allowed",
+        ),
+        (
+            "… or its passes",
+            "passes",
+            1_000_000,
+            "more than the most allowed",
+        ),
     ] {
         let mut elsewhere = Client::elsewhere(&server, "bob", move |seen, onward| {
             if let Seen::Answer(request) = seen
@@ -763,8 +1019,17 @@ fn logins() -> Vec<Row> {
     });
     let shows = elsewhere.shown.last().cloned().unwrap_or_default();
     rows.push(
-        row("a login proof for another server's certificate is asked for", shows, &[&elsewhere], &[], usize::from(usable))
-            .gap(usable, "the client signs the fingerprint that the server names, not the one it saw"),
+        row(
+            "a login proof for another server's certificate is asked for",
+            shows,
+            &[&elsewhere],
+            &[],
+            usize::from(usable),
+        )
+        .gap(
+            usable,
+            "the client signs the fingerprint that the server names, not the one it saw",
+        ),
     );
     rows
 }

@@ -163,7 +163,8 @@ impl Proxy {
     pub(crate) fn inject_message(&self, from: &str, mid: [u8; 16], body: (&str, &str)) {
         let (kind, body) = body;
         let mid = HEXLOWER.encode(&mid);
-        let event = json!({"event": "message", "from": from, "mid": mid, "at": now_ms(), kind: body});
+        let event =
+            json!({"event": "message", "from": from, "mid": mid, "at": now_ms(), kind: body});
         self.inject(event.to_string().as_bytes());
     }
 
@@ -188,7 +189,11 @@ impl Proxy {
             let acks = |request: &Value| {
                 request["op"] == "ack"
                     && request["from"] == from
-                    && request["ids"].as_array().unwrap().iter().any(|id| id == mid)
+                    && request["ids"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .any(|id| id == mid)
             };
             state.requests.iter().any(acks).then_some(())
         });
@@ -221,7 +226,10 @@ impl Proxy {
     /// any base64 on the wire.
     pub(crate) fn has_seen(&self, words: &str) -> bool {
         let state = self.state.0.lock().unwrap();
-        let mut hidden = vec![words.as_bytes().to_vec(), HEXLOWER.encode(words.as_bytes()).into()];
+        let mut hidden = vec![
+            words.as_bytes().to_vec(),
+            HEXLOWER.encode(words.as_bytes()).into(),
+        ];
         for shift in 0..3 {
             let shifted = [&[0; 2][..shift], words.as_bytes()].concat();
             let encoded = BASE64.encode(&shifted);
@@ -242,7 +250,11 @@ impl Proxy {
 fn connect(client: TcpStream, server: TcpStream, state: &Arc<(Mutex<State>, Condvar)>) {
     let asked: Arc<Mutex<HashMap<u64, Value>>> = Arc::default();
     state.0.lock().unwrap().client = Some(client.try_clone().unwrap());
-    let upward = (client.try_clone().unwrap(), Arc::clone(state), Arc::clone(&asked));
+    let upward = (
+        client.try_clone().unwrap(),
+        Arc::clone(state),
+        Arc::clone(&asked),
+    );
     let both = [client.try_clone().unwrap(), server.try_clone().unwrap()];
     let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
     let (mut to_client, mut to_server) = (client, server.try_clone().unwrap());

@@ -132,7 +132,11 @@ pub(crate) fn weak_bundle(which: &str) -> Value {
     let signature = signing.sign(&statement).to_bytes();
     let verifying = signing.verifying_key().to_bytes();
     let signing = if which == "signing" { zero } else { verifying };
-    let one_time = if which == "one-time" { BASE64.encode(&zero) } else { good };
+    let one_time = if which == "one-time" {
+        BASE64.encode(&zero)
+    } else {
+        good
+    };
     json!({
         "identity": {"signing": BASE64.encode(&signing), "dh": BASE64.encode(&dh)},
         "signed_prekey": {
