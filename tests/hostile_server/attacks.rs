@@ -597,9 +597,74 @@ fn garbage() -> Vec<Row> {
         &[],
         0,
     ));
+    let before = alice.proxy.requests("publish").len();
+    for _ in 0..5 {
+        alice
+            .proxy
+            .inject(br#"{"event":"prekeys_low","one_time":0}"#);
+    }
+    alice.done();
+    let published = alice.proxy.requests("publish").len() - before;
+    let shows = format!("(nothing; prekeys are published {published} times)");
+    rows.push(
+        row(
+            "five times: prekeys are running out",
+            shows,
+            &[&alice],
+            &[],
+            0,
+        )
+        .gap(
+            published > 2,
+            "every claim costs 100 new prekeys, and the vault keeps them all",
+        ),
+    );
+    rows.push(flood_during_a_call(&mut alice));
     bob.types("/msg alice after all that");
     alice.sees("bob: after all that");
     rows
+}
+
+/// The answer that a client waits for never comes, and everything else does.
+fn flood_during_a_call(alice: &mut Client) -> Row {
+    alice.proxy.meddle(|seen, onward| {
+        if let Seen::Request(request) = seen
+            && request["op"] == "search"
+        {
+            onward.to_server.clear();
+        }
+    });
+    let before = alice.peak_mib();
+    alice.types("/search bo");
+    alice.proxy.requested("search");
+    let filler = "y".repeat(60_000);
+    for n in 0..1_000_u32 {
+        let mid = std::array::from_fn(|i| !n.to_be_bytes()[i % 4] ^ i as u8);
+        alice
+            .proxy
+            .inject_message("mallory", mid, ("text", &filler));
+    }
+    let request = alice.proxy.requests("search").pop().unwrap();
+    let error = json!({"id": request["id"], "error": {"code": "slow_down", "message": "at last"}});
+    alice.proxy.inject(error.to_string().as_bytes());
+    alice.sees("at last");
+    alice.proxy.behave();
+    alice.done();
+    let peak = alice.peak_mib().zip(before);
+    let shows = peak.map_or("(not measured)".to_owned(), |(peak, before)| {
+        format!("(all of it, marked; memory at its peak {before} MiB before, {peak} MiB after)")
+    });
+    row(
+        "1,000 messages, 60 MB, instead of an answer",
+        shows,
+        &[&*alice],
+        &[],
+        0,
+    )
+    .gap(
+        peak.is_some_and(|(peak, before)| peak > before + 25),
+        "up to 20,000 lines are kept while an answer is awaited, whatever their size",
+    )
 }
 
 /// Keys that are served when alice writes to somebody for the first time.
@@ -943,14 +1008,31 @@ fn one_time_prekey_twice() -> Vec<Row> {
     let shows = bob.sees("carol: (a message");
     bob.done();
     let lies = bob.genuine("carol", second);
+    let mut rows = Vec::new();
     let clients = [&alice, &bob, &carol];
-    vec![row(
+    rows.push(row(
         "one one-time prekey is handed out twice",
         shows,
         &clients,
         &[words, second],
         lies,
-    )]
+    ));
+    let sent = alice.proxy.requests("send").pop().unwrap();
+    let astray = json!({"event": "message", "from": "alice", "mid": sent["mid"],
+        "at": now_ms(), "envelope": sent["envelope"]});
+    take(&mut carol, &astray);
+    let (shows, lies) = (
+        carol.line("alice: (a message"),
+        carol.genuine("alice", words),
+    );
+    rows.push(row(
+        "a message is delivered to somebody else",
+        shows,
+        &[&alice, &carol],
+        &[words],
+        lies,
+    ));
+    rows
 }
 
 /// Logging in on a machine without a vault, where the server names the cost.

@@ -199,6 +199,14 @@ impl Proxy {
         });
     }
 
+    /// Waits until the client has asked for something.
+    pub(crate) fn requested(&self, op: &str) {
+        self.wait(op, |state| {
+            let this = |request: &Value| request["op"] == op;
+            state.requests.iter().any(this).then_some(())
+        });
+    }
+
     /// Waits for the `n`th message that the client got.
     pub(crate) fn message(&self, n: usize) -> Value {
         self.wait(&format!("message {n}"), |state| {
