@@ -268,6 +268,28 @@ impl Body {
         }
     }
 
+    /// The body of a `send`: exactly one of the two fields, within its bounds.
+    pub(super) fn from_wire(
+        envelope: Option<Blob>,
+        text: Option<Box<str>>,
+    ) -> Result<Self, &'static str> {
+        let body = match (envelope, text) {
+            (Some(envelope), None) => Body::Envelope(envelope),
+            (None, Some(text)) => Body::Plain(text),
+            _ => return Err("a message has either an 'envelope' or a 'text'"),
+        };
+        match &body {
+            body if body.is_empty() => Err("the message is empty"),
+            Body::Envelope(blob) if blob.0.len() > limits::MAX_ENVELOPE => {
+                Err("an envelope has at most 24576 bytes")
+            }
+            Body::Plain(text) if text.len() > limits::MAX_TEXT => {
+                Err("a text has at most 16384 bytes")
+            }
+            Body::Envelope(_) | Body::Plain(_) => Ok(body),
+        }
+    }
+
     /// Whether there is nothing in it; such a body is never accepted.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -310,23 +332,7 @@ impl TryFrom<SendFields> for Send {
     type Error = &'static str;
 
     fn try_from(fields: SendFields) -> Result<Self, Self::Error> {
-        let body = match (fields.envelope, fields.text) {
-            (Some(envelope), None) => Body::Envelope(envelope),
-            (None, Some(text)) => Body::Plain(text),
-            _ => return Err("a message has either an 'envelope' or a 'text'"),
-        };
-        if body.is_empty() {
-            return Err("the message is empty");
-        }
-        match &body {
-            Body::Envelope(blob) if blob.0.len() > limits::MAX_ENVELOPE => {
-                return Err("an envelope has at most 24576 bytes");
-            }
-            Body::Plain(text) if text.len() > limits::MAX_TEXT => {
-                return Err("a text has at most 16384 bytes");
-            }
-            Body::Envelope(_) | Body::Plain(_) => {}
-        }
+        let body = Body::from_wire(fields.envelope, fields.text)?;
         Ok(Send {
             to: fields.to,
             mid: fields.mid,

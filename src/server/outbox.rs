@@ -35,6 +35,9 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Memory an idle outbox keeps for its next line, in bytes.
 const IDLE_SPACE: usize = 1024;
 
+/// Memory a busy outbox keeps for its next batch, in bytes.
+const BUSY_SPACE: usize = 64 * 1024;
+
 /// `send`s of one connection without an answer; past it, it is not read.
 const MAX_UNDECIDED: usize = 4096;
 
@@ -69,6 +72,12 @@ struct State {
     /// Bytes in the flusher's hands.
     in_flight: usize,
     ended: bool,
+    /// Somebody waits for the last words to leave.
+    finishing: bool,
+    /// A push was told that there is no room, and waits for `on_drained`.
+    starved: bool,
+    /// Somebody runs `on_drained`, and will look at `starved` again.
+    resuming: bool,
     on_drained: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -83,6 +92,9 @@ impl Outbox {
                 flushing: false,
                 in_flight: 0,
                 ended: false,
+                finishing: false,
+                starved: false,
+                resuming: false,
                 on_drained: None,
             }),
             progressed: Condvar::new(),
@@ -106,7 +118,8 @@ impl Outbox {
         self.lock().spelling = spelling;
     }
 
-    /// What to do whenever a slow peer has taken all that waited for it.
+    /// What to do whenever all that waited has left, if [`has_room`](Self::has_room)
+    /// was denied before.
     pub fn set_on_drained(&self, hook: Option<Arc<dyn Fn() + Send + Sync>>) {
         self.lock().on_drained = hook;
     }
@@ -164,10 +177,12 @@ impl Outbox {
         }
     }
 
-    /// Whether another message may be pushed.
+    /// Whether another message may be pushed. If not, the hook runs once it may.
     pub fn has_room(&self) -> bool {
-        let state = self.lock();
-        state.ended || state.queue.len() + state.in_flight < PUSH_ROOM
+        let mut state = self.lock();
+        let room = state.ended || state.queue.len() + state.in_flight < PUSH_ROOM;
+        state.starved |= !room;
+        room
     }
 
     /// Counts a request whose answer comes later.
@@ -210,6 +225,11 @@ impl Outbox {
     /// Writes what waits, as far as the kernel takes it at once; a thread writes
     /// the rest. Returns at once if somebody else is writing: they look again.
     pub fn flush(self: &Arc<Self>) {
+        self.write_out();
+        self.resume();
+    }
+
+    fn write_out(self: &Arc<Self>) {
         let Some(mut batch) = self.begin_flush() else {
             return;
         };
@@ -243,20 +263,38 @@ impl Outbox {
     /// Swaps a written batch for the next one; `None` when there is none, and
     /// the caller is no longer the flusher.
     fn next_batch(&self, mut done: Vec<u8>) -> Option<Vec<u8>> {
+        done.clear();
         let mut state = self.lock();
+        if state.in_flight + state.queue.len() >= REPLY_ROOM || state.finishing {
+            self.progressed.notify_all();
+        }
         state.in_flight = 0;
-        self.progressed.notify_all();
-        if state.queue.is_empty() || state.ended {
+        if state.ended {
             state.flushing = false;
-            if done.capacity() <= IDLE_SPACE {
-                done.clear();
-                state.queue = done;
-            }
             return None;
         }
-        let batch = std::mem::take(&mut state.queue);
+        if done.capacity() > BUSY_SPACE {
+            done = Vec::new();
+        }
+        let batch = std::mem::replace(&mut state.queue, done);
+        if batch.is_empty() {
+            // Of two empty buffers, keep the one that has grown already.
+            if batch.capacity() > state.queue.capacity() {
+                state.queue = batch;
+            }
+            state.flushing = false;
+            return None;
+        }
         state.in_flight = batch.len();
         Some(batch)
+    }
+
+    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    pub fn settle(&self) {
+        let mut state = self.lock();
+        if state.queue.is_empty() && state.queue.capacity() > IDLE_SPACE {
+            state.queue = Vec::new();
+        }
     }
 
     fn drain_later(self: &Arc<Self>, batch: Vec<u8>, written: usize) {
@@ -295,9 +333,27 @@ impl Outbox {
                 None => break,
             }
         }
-        let hook = self.lock().on_drained.clone();
-        if let Some(hook) = hook {
+        self.resume();
+    }
+
+    /// Lets pushes that found no room go on, now that all has left. The hook
+    /// flushes in its turn: that one leaves further pushes to this loop, so that
+    /// no stack grows with the backlog.
+    fn resume(&self) {
+        let mut state = self.lock();
+        if state.resuming {
+            return;
+        }
+        while state.starved && !state.flushing && state.queue.is_empty() {
+            let Some(hook) = state.on_drained.clone() else {
+                return;
+            };
+            state.starved = false;
+            state.resuming = true;
+            drop(state);
             hook();
+            state = self.lock();
+            state.resuming = false;
         }
     }
 
@@ -319,6 +375,7 @@ impl Outbox {
         self.flush();
         let deadline = Instant::now() + limit;
         let mut state = self.lock();
+        state.finishing = true;
         while !state.ended && (state.flushing || !state.queue.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -413,6 +470,30 @@ mod tests {
         let result = changed.wait_timeout_while(flag.lock().unwrap(), timeout, |done| !*done);
         assert!(*result.unwrap().0, "the hook ran");
         assert!(outbox.has_room());
+    }
+
+    #[test]
+    fn a_push_without_room_is_resumed_even_if_the_kernel_takes_all_at_once() {
+        let (outbox, mut client) = pair();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (counted, inner) = (Arc::clone(&calls), Arc::downgrade(&outbox));
+        outbox.set_on_drained(Some(Arc::new(move || {
+            // Like a session that is behind: pushes until there is no room again.
+            let outbox = inner.upgrade().unwrap();
+            if counted.fetch_add(1, Ordering::Relaxed) < 3 {
+                while outbox.has_room() {
+                    outbox.text(&"x".repeat(1000));
+                }
+                outbox.flush();
+            }
+        })));
+        let reader = std::thread::spawn(move || client.read_exact(&mut vec![0; 4 * PUSH_ROOM]));
+        while outbox.has_room() {
+            outbox.text(&"x".repeat(1000));
+        }
+        outbox.flush();
+        reader.join().unwrap().unwrap();
+        assert!(calls.load(Ordering::Relaxed) >= 3);
     }
 
     #[test]

@@ -1,0 +1,257 @@
+//! The server as a process: its folder, its address, its log, its end.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{Client, Console, PATIENCE, Wire};
+
+/// A running server with a folder of its own. Dropping it kills it.
+pub struct Server {
+    folder: TempDir,
+    flags: Vec<String>,
+    /// Typed into a shell before the server takes its place.
+    prelude: Option<&'static str>,
+    child: Child,
+    address: SocketAddr,
+    /// Kept open: a server that is told nobody listens is another test.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// A server with default settings.
+    pub fn start() -> Self {
+        Server::with(&[])
+    }
+
+    /// A server with these flags.
+    pub fn with(flags: &[&str]) -> Self {
+        Server::launch(None, flags)
+    }
+
+    /// A server in a shell that has run `prelude` first, to set limits.
+    pub fn after(prelude: &'static str, flags: &[&str]) -> Self {
+        Server::launch(Some(prelude), flags)
+    }
+
+    fn launch(prelude: Option<&'static str>, flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let (child, address, stdout) = spawn(folder.path(), prelude, &flags);
+        Server {
+            folder,
+            flags,
+            prelude,
+            child,
+            address,
+            _stdout: stdout,
+        }
+    }
+
+    /// Kills it without warning and starts it again on the same folder.
+    pub fn crash_and_restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Kills it without warning.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it on the same folder, once it has ended.
+    pub fn start_again(&mut self) {
+        let (child, address, stdout) = spawn(self.folder.path(), self.prelude, &self.flags);
+        (self.child, self.address, self._stdout) = (child, address, stdout);
+    }
+
+    /// Sends a signal to this process alone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        // It fails only when the process has ended already.
+        let _ = kill_process(pid, signal);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Messages in its database, as another process sees them.
+    pub fn mail_on_disk(&self) -> i64 {
+        let database = rusqlite::Connection::open(self.data().join("chat.db")).unwrap();
+        let count = "SELECT count(*) FROM mail";
+        database.query_row(count, [], |row| row.get(0)).unwrap()
+    }
+
+    /// All it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// A connection that has said nothing yet.
+    pub fn wire(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// A JSON client that is not logged in.
+    pub fn client(&self) -> Client {
+        Client::new(self.wire())
+    }
+
+    /// A new account, logged in.
+    pub fn register(&self, name: &str) -> Client {
+        let mut client = self.client();
+        client.register(name);
+        client
+    }
+
+    /// An account that exists, logged in.
+    pub fn login(&self, name: &str) -> Client {
+        let mut client = self.client();
+        client.login(name).expect("the login is right");
+        client
+    }
+
+    /// A person at telnet.
+    pub fn console(&self) -> Console {
+        Console::new(self.wire())
+    }
+
+    /// Memory in use, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let digits = line.unwrap().split_whitespace().nth(1).unwrap();
+        digits.parse().unwrap()
+    }
+
+    /// Processor time used so far, in clock ticks (a hundredth of a second).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the program's name, which may hold spaces: state is field 3,
+        // user and system time are 14 and 15 (proc(5)).
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log\n{}---", self.log());
+        }
+    }
+}
+
+fn spawn(
+    folder: &Path,
+    prelude: Option<&str>,
+    flags: &[String],
+) -> (Child, SocketAddr, BufReader<ChildStdout>) {
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .open(folder.join("log"))
+        .unwrap();
+    let mut command = command(prelude);
+    command
+        .args(["--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.join("data"))
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    let mut child = command.spawn().expect("the server starts");
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        if stdout.read_line(&mut line).unwrap() == 0 {
+            let log = fs::read_to_string(folder.join("log")).unwrap();
+            panic!("the server did not start: {log}");
+        }
+        if let Some(address) = line.trim_end().strip_prefix("listening on ") {
+            break address.parse().unwrap();
+        }
+    };
+    (child, address, stdout)
+}
+
+fn command(prelude: Option<&str>) -> Command {
+    const SERVER: &str = env!("CARGO_BIN_EXE_server");
+    let mut command = match prelude {
+        None => Command::new(SERVER),
+        Some(prelude) => {
+            let mut shell = Command::new("sh");
+            // The shell's process becomes the server's, so its pid is ours to end.
+            shell.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\""), SERVER]);
+            shell
+        }
+    };
+    // Nothing of whoever runs the tests gets in.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SECURE_CHAT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a server that is expected not to start. Returns how it ended and what
+/// it said.
+pub fn run_to_the_end(arguments: &[&str]) -> (ExitStatus, String) {
+    let mut child = command(None)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("the server runs, but it should not have started");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
+}

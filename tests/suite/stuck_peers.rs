@@ -1,0 +1,140 @@
+//! Peers that stop reading, for the others' sake: everybody else goes on, memory
+//! stays bounded, and whoever reads again gets everything in order.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, eventually, mid, plain};
+
+/// Messages for the stuck one: with this text far more than the kernel's
+/// buffers, a window and an outbox hold together.
+const MANY: u64 = 1200;
+
+/// What the server may grow by meanwhile, in KiB.
+const ROOM_KIB: u64 = 64 * 1024;
+
+fn text(number: u64) -> String {
+    format!("{number} {}", "x".repeat(12_000))
+}
+
+/// Talks back and forth, each message acked before the next.
+fn chat(alice: &mut Client, bob: &mut Client, from: &str, to: &str, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let sent = alice.post("send", &plain(to, number, "hello"));
+        let message = bob.message();
+        assert_eq!(message.mid, mid(number));
+        assert_eq!(bob.ack(from, &[message.mid]), (1, 0));
+        alice.answer(sent).unwrap();
+    }
+}
+
+#[test]
+fn a_recipient_that_does_not_read_slows_nobody_and_misses_nothing() {
+    let server = Server::start();
+    let mut stuck = server.register("stuck");
+    let (mut alice, mut bob) = (server.register("alice"), server.register("bob"));
+    let mut sender = server.register("sender");
+    let before = server.resident_kib();
+    for lot in 0..MANY / 100 {
+        let numbers = lot * 100..(lot + 1) * 100;
+        sender.send_all(
+            "stuck",
+            numbers.clone().map(|number| (number, text(number))),
+        );
+        chat(&mut alice, &mut bob, "alice", "bob", numbers);
+        let grown = server.resident_kib().saturating_sub(before);
+        assert!(grown < ROOM_KIB, "{grown} KiB");
+    }
+    for number in 0..MANY {
+        let message = stuck.message();
+        assert_eq!(message.mid, mid(number));
+        assert_eq!(message.body, text(number));
+        stuck.post("ack", &json!({"from": "sender", "ids": [message.mid]}));
+    }
+    stuck.no_event();
+}
+
+/// A process that copies its socket into a file, until it is stopped.
+struct Peer {
+    child: Child,
+}
+
+impl Peer {
+    fn signal(&self, signal: Signal) {
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_frozen_process_slows_nobody_and_misses_nothing() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let arrived = folder.path().join("arrived");
+    let mut frozen = server.register("frozen");
+    let (mut alice, mut bob) = (server.register("alice"), server.register("bob"));
+    let mut sender = server.register("sender");
+    let socket = frozen.wire().stream().try_clone().unwrap();
+    let peer = Peer {
+        child: Command::new("cat")
+            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .stdout(fs::File::create(&arrived).unwrap())
+            .spawn()
+            .unwrap(),
+    };
+    peer.signal(Signal::STOP);
+    sender.send_all("frozen", (0..MANY).map(|number| (number, text(number))));
+    chat(&mut alice, &mut bob, "alice", "bob", 0..100);
+    peer.signal(Signal::CONT);
+
+    // It goes on where it was; acks go over the same connection.
+    let mut acked = 0;
+    eventually("all has arrived", || {
+        let content = fs::read(&arrived).unwrap();
+        let lines = content.split_inclusive(|byte| *byte == b'\n');
+        let messages: Vec<Value> = lines
+            .filter(|line| line.ends_with(b"\n"))
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .filter(|line: &Value| line["event"] == "message")
+            .collect();
+        for (number, message) in messages.iter().enumerate() {
+            assert_eq!(message["mid"], mid(number as u64));
+        }
+        let new: Vec<&Value> = messages[acked..].iter().map(|line| &line["mid"]).collect();
+        acked = messages.len();
+        if !new.is_empty() {
+            for lot in new.chunks(500) {
+                let ack = json!({"op": "ack", "from": "sender", "ids": lot});
+                frozen.wire().write(format!("{ack}\n").as_bytes());
+            }
+        }
+        acked as u64 == MANY
+    });
+}
+
+#[test]
+fn a_sender_that_reads_no_answers_is_not_read_either() {
+    let server = Server::start();
+    let mut deaf = server.register("deaf");
+    let (mut alice, mut bob) = (server.register("alice"), server.register("bob"));
+    let before = server.resident_kib();
+    deaf.wire().stream().set_nonblocking(true).unwrap();
+    // It asks for far more than it takes, until even the kernels are full.
+    let request = b"{\"op\":\"search\",\"text\":\"al\",\"id\":1}\n".repeat(1000);
+    for round in 0..200 {
+        let _ = std::io::Write::write(&mut deaf.wire().stream(), &request);
+        chat(&mut alice, &mut bob, "alice", "bob", round..round + 1);
+    }
+    let grown = server.resident_kib().saturating_sub(before);
+    assert!(grown < ROOM_KIB, "{grown} KiB");
+}

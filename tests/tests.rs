@@ -1,0 +1,39 @@
+//! The tests that need a real server: one binary, so that they build and run
+//! together. What each module shows stands beside it.
+
+// A failed expectation is how a test fails, and nothing here is reachable from
+// outside, however it is spelled.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unreachable_pub)]
+
+/// The server as a process, and clients over real sockets.
+mod harness;
+
+mod suite {
+    //! The index.
+
+    /// Registering, proofs and nonces, passwords, deletion, settings, blocking.
+    mod accounts;
+    /// More mail than a window holds, quotas, scripts that fetch.
+    mod backlog;
+    /// The language that a person types into telnet.
+    mod console;
+    /// Two people talk, from the first hello to the last logout.
+    mod conversation;
+    /// Kill -9 under load, again and again: every message is accounted for.
+    mod crash;
+    /// Too much of everything: lines, bytes, connections, descriptors.
+    mod floods;
+    /// Lines that are no requests, and bytes that are no lines.
+    mod hostile;
+    /// The promise: accepted means stored, in order, until acknowledged.
+    mod mailbox;
+    /// One login per account, and what becomes of dead ones.
+    mod sessions;
+    /// SIGTERM, and what nothing depends on.
+    mod shutdown;
+    /// Why a server refuses to start, in a sentence.
+    mod startup;
+    /// Peers that stop reading, for the others' sake.
+    mod stuck_peers;
+}
