@@ -8,7 +8,7 @@
 # RUSTC_BOOTSTRAP=1 makes a stable one take it, too, for this build alone. The
 # address sanitizer stays off: this crate forbids unsafe code, and without it a
 # target does several times as many executions. What the fuzzer learns stays in
-# fuzz/corpus, which is not kept in the repository; the seeds are in tests/corpus.
+# fuzz/target, which is not kept in the repository; the seeds are in tests/corpus.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -22,13 +22,13 @@ mkdir -p "$logs"
 cargo fuzz build --sanitizer none
 failed=0
 for target in "$@"; do
-    mkdir -p "fuzz/corpus/$target"
+    mkdir -p "fuzz/target/corpus/$target" "fuzz/target/found/$target"
     # A line of the protocol has 64 KiB at most, an envelope 24 KiB; longer inputs
     # only slow the search down. Nothing here may need 512 MiB or ten seconds.
     if cargo fuzz run --sanitizer none "$target" \
-        "fuzz/corpus/$target" "tests/corpus/$target" -- \
+        "fuzz/target/corpus/$target" "tests/corpus/$target" -- \
         -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=512 -timeout=10 \
-        -print_final_stats=1 >"$logs/$target" 2>&1
+        -artifact_prefix="fuzz/target/found/$target/" -print_final_stats=1 >"$logs/$target" 2>&1
     then
         result='no crash'
     else

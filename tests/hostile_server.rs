@@ -17,7 +17,7 @@
     reason = "a test that can't go on has failed"
 )]
 
-#[path = "hostile_server/attacks.rs"]
+#[path = "hostile_server/attacks/mod.rs"]
 mod attacks;
 #[path = "hostile_server/figures.rs"]
 mod figures;

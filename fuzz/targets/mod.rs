@@ -13,6 +13,7 @@
 )]
 
 mod crypto;
+mod scene;
 mod wire;
 
 pub(crate) use crypto::{envelope, prekey_bundle, vault_row};

@@ -318,7 +318,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let lines = [
         ("short", &b"\x00\x40\x01one\r\ntwo\n\nthree"[..]),
         ("too-long", b"\x00\x02\x05abcdefgh\n"),
-        ("bare-returns", b"\x01\x00\x09\r\r\n\r\n\n\r"),
+        ("bare-returns", b"\x01\x00\x09\r\r\n\r\n\n\xff\r"),
     ];
     let sniff = [
         (
