@@ -397,18 +397,23 @@ impl Client {
 
     /// Waits for a line that contains `part`, from now on.
     pub(crate) fn sees(&mut self, part: &str) -> String {
+        self.sees_one_of(&[part])
+    }
+
+    /// Waits for a line that contains one of `parts`, from now on.
+    pub(crate) fn sees_one_of(&mut self, parts: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.screen.recv_timeout(left) {
                 Ok(line) => {
                     self.shown.push(line.clone());
-                    if line.contains(part) {
+                    if parts.iter().any(|part| line.contains(part)) {
                         return line;
                     }
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("{} never saw {part:?} but {:#?}", self.name, self.shown)
+                    panic!("{} never saw {parts:?} but {:#?}", self.name, self.shown)
                 }
             }
         }
