@@ -21,6 +21,8 @@ pub struct LineBuffer {
     end: usize,
     /// Up to here there is no newline: a dribbled line is scanned once.
     scanned: usize,
+    /// The last read took all the space there was: a burst, so make more.
+    was_filled: bool,
     max_line: usize,
 }
 
@@ -32,6 +34,7 @@ impl LineBuffer {
             start: 0,
             end: 0,
             scanned: 0,
+            was_filled: false,
             max_line,
         }
     }
@@ -44,10 +47,10 @@ impl LineBuffer {
             self.scanned -= self.start;
             self.start = 0;
         }
-        let free = self.bytes.len() - self.end;
-        if free == 0 {
+        if self.bytes.len() == self.end || self.was_filled {
+            self.was_filled = false;
             // One byte past the limit is enough to know that a line is too long.
-            let wanted = (self.bytes.len() * 2)
+            let wanted = (self.bytes.len() * 4)
                 .max(IDLE_SPACE)
                 .min(self.max_line + 1);
             self.bytes.resize(wanted.max(self.end + 1), 0);
@@ -58,6 +61,7 @@ impl LineBuffer {
     /// Says that `count` bytes were read into [`space`](Self::space).
     pub fn filled(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
+        self.was_filled = self.end == self.bytes.len();
     }
 
     /// The next whole line, without its newline and a carriage return before it.
@@ -84,9 +88,14 @@ impl LineBuffer {
         &self.bytes[self.start..self.end]
     }
 
-    /// Gives memory back after a burst. Call it before waiting for more.
+    /// Whether it holds memory that an idle connection could give back.
+    pub fn is_large(&self) -> bool {
+        self.start == self.end && self.bytes.len() > IDLE_SPACE
+    }
+
+    /// Gives the memory of a burst back. Call it when nothing has come for a while.
     pub fn settle(&mut self) {
-        if self.start == self.end && self.bytes.len() > IDLE_SPACE {
+        if self.is_large() {
             *self = LineBuffer::new(self.max_line);
         }
     }

@@ -28,6 +28,9 @@ const MAX_FAILED_LOGINS: u32 = 5;
 /// What the first failed login costs in time; each further one twice that.
 const FAILED_LOGIN_DELAY: Duration = Duration::from_millis(250);
 
+/// Silence after which a connection gives the memory of its last burst back.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
+
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -65,6 +68,8 @@ pub struct Connection {
     /// When the peer was last heard.
     heard: Instant,
     pinged: bool,
+    /// How long the socket waits at present.
+    timeout: Duration,
 }
 
 impl Connection {
@@ -83,6 +88,7 @@ impl Connection {
             login_deadline: Some(now + core.config.login_time),
             heard: now,
             pinged: false,
+            timeout: Duration::ZERO,
             core,
         }
     }
@@ -123,7 +129,6 @@ impl Connection {
         if !self.outbox.wait_for_room() {
             return Err(Disconnect::Ended);
         }
-        self.lines.settle();
         self.read()
     }
 
@@ -131,7 +136,7 @@ impl Connection {
         let now = Now::read();
         loop {
             if self.outbox.is_saturated() {
-                // What it waits for needs these writes.
+                // The answers it waits for need these writes.
                 touched.flush();
                 self.outbox.flush();
                 if !self.outbox.wait_for_room() {
@@ -242,7 +247,8 @@ impl Connection {
     }
 
     fn bad_line(&mut self, id: Option<u64>, refusal: Refusal) -> Result<(), Disconnect> {
-        self.bad_lines += 1;
+        // What is merely too large is a request, and its sender may go on.
+        self.bad_lines += u32::from(refusal.code != Code::TooLarge);
         self.outbox.answer(id, &Err(refusal));
         if self.bad_lines >= MAX_BAD_LINES {
             return Err(Disconnect::Refused(Refusal::new(
@@ -258,11 +264,12 @@ impl Connection {
         loop {
             let now = Instant::now();
             let deadline = self.next_deadline(now)?;
-            let socket = self.outbox.socket();
-            socket
-                .set_read_timeout(deadline.saturating_duration_since(now))
-                .map_err(Disconnect::Broken)?;
-            match socket.read(self.lines.space()) {
+            let mut timeout = deadline.saturating_duration_since(now);
+            if self.lines.is_large() {
+                timeout = timeout.min(SETTLE_AFTER);
+            }
+            self.set_timeout(timeout).map_err(Disconnect::Broken)?;
+            match self.outbox.socket().read(self.lines.space()) {
                 Ok(0) => {
                     return Err(match self.outbox.wait_for_room() {
                         true => Disconnect::Closed,
@@ -275,10 +282,25 @@ impl Connection {
                     self.pinged = false;
                     return self.sniff();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.lines.settle();
+                    self.outbox.settle();
+                }
                 Err(error) => return Err(Disconnect::Broken(error)),
             }
         }
+    }
+
+    /// Sets the socket's timeout, if it is another one than before: in the
+    /// middle of traffic it is the same again and again. To the millisecond, and
+    /// rounded up, so that a wait never ends just short of its deadline.
+    fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = Duration::from_millis(timeout.as_millis() as u64 + 1);
+        if self.timeout != timeout {
+            self.outbox.socket().set_read_timeout(timeout)?;
+            self.timeout = timeout;
+        }
+        Ok(())
     }
 
     /// The next moment at which silence means something; asks or gives up if

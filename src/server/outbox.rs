@@ -35,6 +35,9 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Memory an idle outbox keeps for its next line, in bytes.
 const IDLE_SPACE: usize = 1024;
 
+/// Memory a busy outbox keeps for its next batch, in bytes.
+const BUSY_SPACE: usize = 64 * 1024;
+
 /// `send`s of one connection without an answer; past it, it is not read.
 const MAX_UNDECIDED: usize = 4096;
 
@@ -59,6 +62,8 @@ pub struct Outbox {
     /// The queue shrank, an answer left, or the end came.
     progressed: Condvar,
     undecided: AtomicUsize,
+    /// The queue's length, for a look without the lock.
+    queued: AtomicUsize,
 }
 
 struct State {
@@ -69,6 +74,8 @@ struct State {
     /// Bytes in the flusher's hands.
     in_flight: usize,
     ended: bool,
+    /// Somebody waits for the last words to leave.
+    finishing: bool,
     /// A push was told that there is no room, and waits for `on_drained`.
     starved: bool,
     /// Somebody runs `on_drained`, and will look at `starved` again.
@@ -87,12 +94,14 @@ impl Outbox {
                 flushing: false,
                 in_flight: 0,
                 ended: false,
+                finishing: false,
                 starved: false,
                 resuming: false,
                 on_drained: None,
             }),
             progressed: Condvar::new(),
             undecided: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
         }
     }
 
@@ -123,6 +132,7 @@ impl Outbox {
         if !state.ended {
             let spelling = state.spelling;
             write(&mut state.queue, spelling);
+            self.queued.store(state.queue.len(), Ordering::Relaxed);
         }
     }
 
@@ -196,22 +206,21 @@ impl Outbox {
         }
     }
 
-    /// Whether so much is undecided or unread that the reader should pause: asked
-    /// before every line, since a few bytes can ask for a long answer.
+    /// Whether so much is undecided or unwritten that the reader should pause:
+    /// two bytes can ask for a page of help.
     pub fn is_saturated(&self) -> bool {
-        self.is_full(&self.lock())
-    }
-
-    fn is_full(&self, state: &State) -> bool {
-        state.queue.len() + state.in_flight >= REPLY_ROOM
-            || self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
+        self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
+            || self.queued.load(Ordering::Relaxed) >= REPLY_ROOM
     }
 
     /// Waits until the connection may be read again: for the thread that reads
     /// it, holding no lock. `false` when the connection has ended.
     pub fn wait_for_room(&self) -> bool {
         let mut state = self.lock();
-        while !state.ended && self.is_full(&state) {
+        while !state.ended
+            && (state.queue.len() + state.in_flight >= REPLY_ROOM
+                || self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED)
+        {
             state = self
                 .progressed
                 .wait(state)
@@ -254,6 +263,7 @@ impl Outbox {
         }
         state.flushing = true;
         let batch = std::mem::take(&mut state.queue);
+        self.queued.store(0, Ordering::Relaxed);
         state.in_flight = batch.len();
         Some(batch)
     }
@@ -261,20 +271,39 @@ impl Outbox {
     /// Swaps a written batch for the next one; `None` when there is none, and
     /// the caller is no longer the flusher.
     fn next_batch(&self, mut done: Vec<u8>) -> Option<Vec<u8>> {
+        done.clear();
         let mut state = self.lock();
+        if state.in_flight + state.queue.len() >= REPLY_ROOM || state.finishing {
+            self.progressed.notify_all();
+        }
         state.in_flight = 0;
-        self.progressed.notify_all();
-        if state.queue.is_empty() || state.ended {
+        if state.ended {
             state.flushing = false;
-            if done.capacity() <= IDLE_SPACE {
-                done.clear();
-                state.queue = done;
-            }
             return None;
         }
-        let batch = std::mem::take(&mut state.queue);
+        if done.capacity() > BUSY_SPACE {
+            done = Vec::new();
+        }
+        let batch = std::mem::replace(&mut state.queue, done);
+        self.queued.store(0, Ordering::Relaxed);
+        if batch.is_empty() {
+            // Of two empty buffers, keep the one that has grown already.
+            if batch.capacity() > state.queue.capacity() {
+                state.queue = batch;
+            }
+            state.flushing = false;
+            return None;
+        }
         state.in_flight = batch.len();
         Some(batch)
+    }
+
+    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    pub fn settle(&self) {
+        let mut state = self.lock();
+        if state.queue.is_empty() && state.queue.capacity() > IDLE_SPACE {
+            state.queue = Vec::new();
+        }
     }
 
     fn drain_later(self: &Arc<Self>, batch: Vec<u8>, written: usize) {
@@ -355,6 +384,7 @@ impl Outbox {
         self.flush();
         let deadline = Instant::now() + limit;
         let mut state = self.lock();
+        state.finishing = true;
         while !state.ended && (state.flushing || !state.queue.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -166,8 +166,10 @@ pub struct Reading {
 #[derive(Debug)]
 struct Unwritten<O> {
     message: Arc<Message>,
-    /// Who waits for the answer: more than one if the sender repeated itself.
-    origins: Vec<O>,
+    /// Who waits for the answer.
+    origin: Option<O>,
+    /// Who else does: the sender repeated itself.
+    repeats: Vec<O>,
     progress: Progress,
 }
 
@@ -257,7 +259,7 @@ impl<O> Mailbox<O> {
                 State::Decided(accepted) => Offer::Known(accepted),
                 State::Undecided(number) => {
                     if let Some(unwritten) = self.unwritten.get_mut(&number) {
-                        unwritten.origins.push(offered.origin);
+                        unwritten.repeats.push(offered.origin);
                     }
                     Offer::Undecided
                 }
@@ -291,7 +293,7 @@ impl<O> Mailbox<O> {
             at: offered.at,
             body: offered.body,
         };
-        self.add(message, vec![offered.origin], room, now, effects);
+        self.add(message, Some(offered.origin), room, now, effects);
         Offer::Undecided
     }
 
@@ -299,7 +301,7 @@ impl<O> Mailbox<O> {
     fn add(
         &mut self,
         message: Message,
-        origins: Vec<O>,
+        origin: Option<O>,
         room: bool,
         now: Instant,
         effects: &mut Vec<Effect<O>>,
@@ -321,7 +323,8 @@ impl<O> Mailbox<O> {
         };
         let unwritten = Unwritten {
             message,
-            origins,
+            origin,
+            repeats: Vec::new(),
             progress,
         };
         self.unwritten.insert(unwritten.message.number, unwritten);
@@ -399,14 +402,14 @@ impl<O> Mailbox<O> {
         match self.unwritten.get_mut(&taken.number) {
             Some(unwritten) if unwritten.progress == Progress::Writing => {
                 unwritten.progress = Progress::WritingAcknowledged;
-                for origin in unwritten.origins.drain(..) {
+                for origin in unwritten.take_origins() {
                     effects.push(Effect::Answer(origin, accepted));
                 }
             }
             Some(_) => {
-                if let Some(unwritten) = self.unwritten.remove(&taken.number) {
+                if let Some(mut unwritten) = self.unwritten.remove(&taken.number) {
                     self.release(&unwritten);
-                    for origin in unwritten.origins {
+                    for origin in unwritten.take_origins() {
                         effects.push(Effect::Answer(origin, accepted));
                     }
                 }
@@ -431,13 +434,7 @@ impl<O> Mailbox<O> {
 
     /// Begins a session, in place of the one before, unless that is a later
     /// one (`false`). It is behind, from the first pending message: call [`step`](Self::step).
-    pub fn attach(
-        &mut self,
-        what: Attachment,
-        at: u64,
-        now: Instant,
-        effects: &mut Vec<Effect<O>>,
-    ) -> bool {
+    pub fn attach(&mut self, what: Attachment) -> bool {
         if self
             .attached
             .as_ref()
@@ -446,8 +443,6 @@ impl<O> Mailbox<O> {
             return false;
         }
         self.write_held();
-        self.attached = None;
-        self.give_notice(at, false, now, effects);
         self.attached = Some(Attached {
             what,
             window: Window::default(),
@@ -645,7 +640,7 @@ impl<O> Mailbox<O> {
     /// The writer's work is on disk.
     pub fn committed(&mut self, work: &Work, effects: &mut Vec<Effect<O>>) {
         for message in &work.messages {
-            let Some(unwritten) = self.unwritten.remove(&message.number) else {
+            let Some(mut unwritten) = self.unwritten.remove(&message.number) else {
                 continue;
             };
             if unwritten.progress == Progress::WritingAcknowledged {
@@ -657,7 +652,7 @@ impl<O> Mailbox<O> {
                 at: message.at,
             };
             self.seen.decide(message.sender, message.id, accepted);
-            for origin in unwritten.origins {
+            for origin in unwritten.take_origins() {
                 effects.push(Effect::Answer(origin, accepted));
             }
         }
@@ -669,7 +664,7 @@ impl<O> Mailbox<O> {
     /// The writer's work could not be done; nothing of it was.
     pub fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<O>>) {
         for message in &work.messages {
-            let Some(unwritten) = self.unwritten.remove(&message.number) else {
+            let Some(mut unwritten) = self.unwritten.remove(&message.number) else {
                 continue;
             };
             if unwritten.progress == Progress::WritingAcknowledged {
@@ -683,7 +678,7 @@ impl<O> Mailbox<O> {
             if let Some(attached) = &mut self.attached {
                 attached.window.take(message.from, message.id);
             }
-            for origin in unwritten.origins {
+            for origin in unwritten.take_origins() {
                 effects.push(Effect::Refuse(origin, refusal.clone()));
             }
         }
@@ -694,7 +689,7 @@ impl<O> Mailbox<O> {
     }
 
     /// Writes down who was turned away, one notice at a time.
-    fn give_notice(&mut self, at: u64, room: bool, now: Instant, effects: &mut Vec<Effect<O>>) {
+    pub fn give_notice(&mut self, at: u64, room: bool, now: Instant, effects: &mut Vec<Effect<O>>) {
         let Some((names, count)) = self.counts.take_turned_away() else {
             return;
         };
@@ -712,7 +707,7 @@ impl<O> Mailbox<O> {
             at,
             body: Body::Plain(text.into()),
         };
-        self.add(message, Vec::new(), room, now, effects);
+        self.add(message, None, room, now, effects);
     }
 
     /// Which of a sender's `ids` are in memory: `Some(pending)` where the
@@ -747,6 +742,13 @@ impl<O> Mailbox<O> {
             && self.unwritten.is_empty()
             && self.acknowledged.is_empty()
             && self.deleting.is_empty()
+    }
+}
+
+impl<O> Unwritten<O> {
+    fn take_origins(&mut self) -> impl Iterator<Item = O> + use<O> {
+        let repeats = std::mem::take(&mut self.repeats);
+        self.origin.take().into_iter().chain(repeats)
     }
 }
 

@@ -1,0 +1,42 @@
+//! What the fuzzer feeds and what must hold whatever it feeds: one function a
+//! target. `fuzz/fuzz_targets` calls them under libFuzzer, and `tests/corpus.rs`
+//! replays the seeds through the same functions on stable.
+//!
+//! A function panics where something does not hold. Nothing here is random: the
+//! same bytes do the same in every run.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each fuzz binary calls one of these, and a panic is how a finding is reported"
+)]
+
+mod crypto;
+mod scene;
+mod wire;
+
+pub(crate) use crypto::{envelope, prekey_bundle, vault_row};
+pub(crate) use wire::{console, json, lines, sniff};
+
+/// A target's name and its function.
+pub(crate) type Target = (&'static str, fn(&[u8]));
+
+/// All of them: for the replay, and for a test that none is missing.
+pub(crate) const ALL: [Target; 7] = [
+    ("envelope", envelope),
+    ("prekey_bundle", prekey_bundle),
+    ("vault_row", vault_row),
+    ("json", json),
+    ("console", console),
+    ("lines", lines),
+    ("sniff", sniff),
+];
+
+/// Files to begin with, by target and name, made by the code itself so that
+/// they are as deep in it as valid input is.
+pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    let mut seeds = crypto::seeds();
+    seeds.extend(wire::seeds());
+    seeds
+}

@@ -1,0 +1,46 @@
+//! Times as people read them: local, from milliseconds since 1970.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// A date and a time to the second, as `/info` shows it.
+pub fn date_and_time(ms: u64) -> String {
+    written(ms, "%Y-%m-%d %H:%M:%S")
+}
+
+/// The time alone if it was today, otherwise with the date.
+pub fn short(ms: u64, now: u64) -> String {
+    let day = |ms| written(ms, "%Y-%m-%d");
+    if day(ms) == day(now) {
+        written(ms, "%H:%M")
+    } else {
+        written(ms, "%Y-%m-%d %H:%M")
+    }
+}
+
+fn written(ms: u64, format: &str) -> String {
+    // A server may claim any time; one outside the calendar is shown as such.
+    match i64::try_from(ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+    {
+        Some(time) => time
+            .to_zoned(TimeZone::system())
+            .strftime(format)
+            .to_string(),
+        None => "(no such time)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_other_days_have_a_date() {
+        let now = 1_700_000_000_000;
+        assert_eq!(short(now, now).len(), 5);
+        assert_eq!(short(now - 3 * 86_400_000, now).len(), 16);
+        assert_eq!(short(u64::MAX, now), "(no such time)");
+    }
+}

@@ -1,0 +1,374 @@
+//! The one table of what can be typed. Parsing, help, the menu, completion and
+//! the tests all read it; what a command does is not known here.
+
+/// When a command makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Before logging in.
+    LoggedOut,
+    /// After logging in.
+    LoggedIn,
+    /// Always.
+    Always,
+}
+
+/// What a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described by its row in the table")]
+pub enum Verb {
+    Register,
+    Login,
+    Search,
+    Message,
+    Fetch,
+    Logout,
+    To,
+    Status,
+    Contacts,
+    History,
+    Verify,
+    Accept,
+    Info,
+    SendUnencrypted,
+    Settings,
+    Block,
+    Unblock,
+    Passwd,
+    Help,
+    Quit,
+}
+
+/// A row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// What it does.
+    pub verb: Verb,
+    /// How it is typed; the first name is shown.
+    pub names: &'static [&'static str],
+    /// Its arguments: a word each, the last one takes the rest of the line if it
+    /// is `TEXT`; brackets make one optional.
+    pub arguments: &'static [&'static str],
+    /// One line of help.
+    pub help: &'static str,
+    /// When it can be used.
+    pub when: When,
+    /// Its number and name in the menu.
+    pub menu: Option<(&'static str, &'static str)>,
+}
+
+use Verb as V;
+use When::{Always, LoggedIn, LoggedOut};
+
+/// Every command, in the order in which help shows them.
+#[rustfmt::skip]
+pub const TABLE: &[Spec] = &[
+    Spec { verb: V::Register, names: &["/register"], arguments: &["NAME"], when: LoggedOut, menu: Some(("1", "Create account")),
+        help: "create an account; asks for a password" },
+    Spec { verb: V::Login, names: &["/login"], arguments: &["NAME"], when: LoggedOut, menu: Some(("2", "Log in")),
+        help: "log in; asks for the password" },
+    Spec { verb: V::Search, names: &["/search"], arguments: &["TEXT"], when: LoggedIn, menu: Some(("1", "Search users")),
+        help: "find users whose names begin with a text of two characters or more" },
+    Spec { verb: V::Message, names: &["/msg", "/send"], arguments: &["NAME", "TEXT"], when: LoggedIn, menu: Some(("2", "Send a message")),
+        help: "send one encrypted message" },
+    Spec { verb: V::Fetch, names: &["/fetch"], arguments: &[], when: LoggedIn, menu: Some(("3", "Fetch missed messages")),
+        help: "get what waits on the server" },
+    Spec { verb: V::Logout, names: &["/logout"], arguments: &[], when: LoggedIn, menu: Some(("4", "Log out")),
+        help: "end the session; messages wait on the server" },
+    Spec { verb: V::To, names: &["/to"], arguments: &["[NAME]"], when: LoggedIn, menu: None,
+        help: "talk to somebody: plain lines go there; without a name, to nobody" },
+    Spec { verb: V::Status, names: &["/who", "/status"], arguments: &["NAME"], when: LoggedIn, menu: None,
+        help: "is somebody online, and when were they last seen" },
+    Spec { verb: V::Contacts, names: &["/contacts"], arguments: &[], when: LoggedIn, menu: None,
+        help: "everyone you know, and whether they are verified" },
+    Spec { verb: V::History, names: &["/history"], arguments: &["[NAME]"], when: LoggedIn, menu: None,
+        help: "the last messages, with somebody or with all" },
+    Spec { verb: V::Verify, names: &["/verify"], arguments: &["NAME", "[yes]"], when: LoggedIn, menu: None,
+        help: "show the safety number to compare by voice; 'yes' notes that it is the same" },
+    Spec { verb: V::Accept, names: &["/accept"], arguments: &["NAME"], when: LoggedIn, menu: None,
+        help: "accept somebody's changed identity without comparing" },
+    Spec { verb: V::Info, names: &["/info"], arguments: &["[ID]"], when: LoggedIn, menu: None,
+        help: "all that is known of the last message, or of one by the beginning of its id" },
+    Spec { verb: V::SendUnencrypted, names: &["/send-unencrypted"], arguments: &["NAME", "TEXT"], when: LoggedIn, menu: None,
+        help: "send a message that the server and the network can read" },
+    Spec { verb: V::Settings, names: &["/settings"], arguments: &["[listed|presence|refuse-unencrypted]", "[on|off]"], when: LoggedIn, menu: None,
+        help: "show the account's settings, or change one" },
+    Spec { verb: V::Block, names: &["/block"], arguments: &["NAME"], when: LoggedIn, menu: None,
+        help: "drop what somebody sends from now on, without telling them" },
+    Spec { verb: V::Unblock, names: &["/unblock"], arguments: &["NAME"], when: LoggedIn, menu: None,
+        help: "take messages from somebody again" },
+    Spec { verb: V::Passwd, names: &["/passwd"], arguments: &[], when: LoggedIn, menu: None,
+        help: "change the password" },
+    Spec { verb: V::Help, names: &["/help"], arguments: &[], when: Always, menu: None,
+        help: "this list" },
+    Spec { verb: V::Quit, names: &["/quit", "/exit"], arguments: &[], when: Always, menu: Some(("0", "Quit")),
+        help: "end the program" },
+];
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Nothing.
+    Empty,
+    /// A command with the arguments that were given, and whether it was picked by
+    /// its number, so that the missing ones are asked for.
+    Command {
+        /// Which.
+        spec: &'static Spec,
+        /// At most as many as it takes.
+        given: Vec<String>,
+        /// Picked from the menu.
+        by_number: bool,
+    },
+    /// Words for whoever is being talked to.
+    Text(String),
+}
+
+impl Spec {
+    /// The arguments that must be given.
+    pub fn required(&self) -> impl Iterator<Item = &'static str> {
+        self.arguments
+            .iter()
+            .copied()
+            .filter(|argument| !argument.starts_with('['))
+    }
+
+    /// How it is typed, as help and errors show it.
+    pub fn usage(&self) -> String {
+        let mut usage = self.names[0].to_owned();
+        for argument in self.arguments {
+            usage.push(' ');
+            usage.push_str(argument);
+        }
+        usage
+    }
+
+    /// Whether it can be used now.
+    pub fn fits(&self, logged_in: bool) -> bool {
+        match self.when {
+            When::Always => true,
+            When::LoggedIn => logged_in,
+            When::LoggedOut => !logged_in,
+        }
+    }
+}
+
+/// The commands that can be used now.
+pub fn usable(logged_in: bool) -> impl Iterator<Item = &'static Spec> {
+    TABLE.iter().filter(move |spec| spec.fits(logged_in))
+}
+
+/// Parses a line. While one `talks` to somebody, numbers and words without a slash
+/// are words for them; otherwise a number picks from the menu.
+///
+/// # Errors
+/// A sentence about what is wrong and how it would be right.
+pub fn parse(line: &str, logged_in: bool, talks: bool) -> Result<Line, String> {
+    let line = line.trim();
+    if line.is_empty() {
+        return Ok(Line::Empty);
+    }
+    if line.starts_with('/') {
+        // Two slashes say one: the way to send a text that begins with it.
+        if let (Some(text), true) = (line.strip_prefix('/'), talks)
+            && text.starts_with('/')
+        {
+            return Ok(Line::Text(text.to_owned()));
+        }
+        return parse_command(line, logged_in);
+    }
+    if talks {
+        return Ok(Line::Text(line.to_owned()));
+    }
+    let by_number = |spec: &&Spec| spec.menu.is_some_and(|(number, _)| number == line);
+    match usable(logged_in).find(by_number) {
+        Some(spec) => Ok(Line::Command {
+            spec,
+            given: Vec::new(),
+            by_number: true,
+        }),
+        None if logged_in => Err("nobody is being talked to; choose somebody with /to NAME, \
+                                  or a number from the menu (/help lists all commands)"
+            .to_owned()),
+        None => Err("that is not in the menu; type its number, or /help".to_owned()),
+    }
+}
+
+fn parse_command(line: &str, logged_in: bool) -> Result<Line, String> {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let Some(spec) = TABLE.iter().find(|spec| spec.names.contains(&word)) else {
+        return Err(format!(
+            "there is no command {word}; /help lists them (nothing was sent)"
+        ));
+    };
+    if !spec.fits(logged_in) {
+        return Err(if logged_in {
+            format!("{word} works only before logging in; /logout first")
+        } else {
+            format!("{word} needs a login first; choose 2 or /login NAME")
+        });
+    }
+    let given = split(spec, rest.trim());
+    if given.len() < spec.required().count() {
+        return Err(format!("{word} is used like this: {}", spec.usage()));
+    }
+    Ok(Line::Command {
+        spec,
+        given,
+        by_number: false,
+    })
+}
+
+/// Cuts the rest of a line into the command's arguments.
+fn split(spec: &Spec, mut rest: &str) -> Vec<String> {
+    let mut given = Vec::new();
+    for argument in spec.arguments {
+        if rest.is_empty() {
+            break;
+        }
+        let (word, behind) = match *argument {
+            "TEXT" => (rest, ""),
+            _ => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        };
+        given.push(word.to_owned());
+        rest = behind.trim_start();
+    }
+    given
+}
+
+/// The beginnings of what may stand at the cursor: command names, or names of
+/// people where a command takes one. `(where the word starts, candidates)`.
+pub fn complete(line: &str, logged_in: bool, people: &[String]) -> (usize, Vec<String>) {
+    let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let word = &line[start..];
+    if start == 0 {
+        let names = usable(logged_in).flat_map(|spec| spec.names);
+        let fitting = names.filter(|name| word.starts_with('/') && name.starts_with(word));
+        return (0, fitting.map(|name| format!("{name} ")).collect());
+    }
+    let mut words = line[..start].split_whitespace();
+    let command = words.next().unwrap_or_default();
+    let spec = TABLE.iter().find(|spec| spec.names.contains(&command));
+    let argument = spec.and_then(|spec| spec.arguments.get(words.count()));
+    if argument.is_none_or(|argument| argument.trim_matches(['[', ']']) != "NAME") {
+        return (start, Vec::new());
+    }
+    let fitting = people.iter().filter(|name| name.starts_with(word));
+    (start, fitting.map(|name| format!("{name} ")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(line: &str) -> (Verb, Vec<String>) {
+        match parse(line, true, true) {
+            Ok(Line::Command { spec, given, .. }) => (spec.verb, given),
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_table_is_consistent() {
+        let mut names: Vec<_> = TABLE.iter().flat_map(|spec| spec.names).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count, "a name stands twice");
+        for logged_in in [false, true] {
+            let mut numbers: Vec<_> = usable(logged_in).filter_map(|spec| spec.menu).collect();
+            let count = numbers.len();
+            numbers.sort();
+            numbers.dedup_by_key(|(number, _)| *number);
+            assert_eq!(numbers.len(), count, "a number stands twice");
+        }
+        for spec in TABLE {
+            assert!(
+                spec.names.iter().all(|name| name.starts_with('/')),
+                "{spec:?}"
+            );
+            assert!(
+                !spec.help.is_empty() && !spec.help.ends_with('.'),
+                "{spec:?}"
+            );
+            let optional = |argument: &&'static str| argument.starts_with('[');
+            assert!(
+                spec.arguments
+                    .iter()
+                    .skip_while(|argument| !optional(argument))
+                    .all(|argument| argument.starts_with('[')),
+                "{spec:?}: nothing required follows what is optional"
+            );
+            let text = spec
+                .arguments
+                .iter()
+                .position(|argument| *argument == "TEXT");
+            assert!(
+                text.is_none_or(|at| at + 1 == spec.arguments.len()),
+                "{spec:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn arguments_are_cut_as_the_table_says() {
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| word.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            given("/msg  bob  hi  there "),
+            (Verb::Message, words(&["bob", "hi  there"]))
+        );
+        assert_eq!(
+            given("/verify bob yes"),
+            (Verb::Verify, words(&["bob", "yes"]))
+        );
+        assert_eq!(given("/to"), (Verb::To, Vec::new()));
+    }
+
+    #[test]
+    fn an_unknown_word_is_never_sent() {
+        for talks in [false, true] {
+            assert!(parse("/mgs bob secret", true, talks).is_err());
+            assert!(parse("/msg bob", true, talks).is_err());
+            assert!(parse("/login bob", true, talks).is_err());
+        }
+        assert_eq!(
+            parse("//shrug", true, true),
+            Ok(Line::Text("/shrug".to_owned()))
+        );
+    }
+
+    #[test]
+    fn numbers_pick_unless_one_talks() {
+        let pick = |line, logged_in| match parse(line, logged_in, false) {
+            Ok(Line::Command {
+                spec,
+                by_number: true,
+                ..
+            }) => Some(spec.verb),
+            _ => None,
+        };
+        assert_eq!(pick("1", false), Some(Verb::Register));
+        assert_eq!(pick("1", true), Some(Verb::Search));
+        assert_eq!(pick("0", true), Some(Verb::Quit));
+        assert_eq!(pick("9", true), None);
+        assert_eq!(parse("1", true, true), Ok(Line::Text("1".to_owned())));
+        assert!(parse("hello", true, false).is_err());
+    }
+
+    #[test]
+    fn completion_follows_the_table() {
+        let people = ["bob".to_owned(), "bea".to_owned()];
+        assert_eq!(complete("/con", true, &people).1, ["/contacts "]);
+        assert_eq!(
+            complete("/msg b", true, &people),
+            (5, vec!["bob ".into(), "bea ".into()])
+        );
+        assert!(complete("/msg bob b", true, &people).1.is_empty());
+        assert!(complete("/con", false, &people).1.is_empty());
+        assert_eq!(complete("/to be", true, &people).1, ["bea "]);
+    }
+}

@@ -1,0 +1,290 @@
+//! The connection to the server: requests out, lines in. All socket handling of
+//! the client is here.
+//!
+//! It is owned by whoever speaks for the account; a thread called `link-N` reads
+//! until the connection ends and puts every line into the inbox. There is one way
+//! to learn of a lost connection: that thread's last arrival. Reconnecting is
+//! decided elsewhere.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::inbox::{Inbox, Input};
+use crate::protocol::json::{self, ServerLine};
+use crate::protocol::lines::LineBuffer;
+use crate::protocol::reply::{Event, Greeting};
+use crate::protocol::request::Hello;
+use crate::protocol::{Refusal, Request, VERSION, limits};
+
+/// How long one address may take to answer.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long an answer may take before the connection counts as lost: a server
+/// that writes to a slow disk answers late, not never.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// How long a write may be stuck before the connection counts as lost.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// Why a request has no success to show.
+#[derive(Debug)]
+pub enum CallError {
+    /// The server said no.
+    Refused(Refusal),
+    /// The connection is gone, or was never made.
+    Lost(String),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::Refused(refusal) => refusal.fmt(f),
+            CallError::Lost(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// An open connection that has said hello.
+pub struct Link {
+    stream: TcpStream,
+    number: u64,
+    next_id: u64,
+    greeting: Greeting,
+    line: Vec<u8>,
+}
+
+impl Link {
+    /// Connects to `HOST:PORT` and says hello.
+    ///
+    /// # Errors
+    /// A sentence about what is in the way.
+    pub fn connect(server: &str, inbox: &mut Inbox) -> Result<Self, CallError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let stream = open(server).map_err(|error| {
+            CallError::Lost(format!("no connection to {server} ({})", reason(&error)))
+        })?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let reading = stream.try_clone().map_err(lost)?;
+        let inbox_end = inbox.sender();
+        thread::Builder::new()
+            .name(format!("link-{number}"))
+            .spawn(move || read_lines(reading, number, &inbox_end))
+            .map_err(lost)?;
+        let mut link = Link {
+            stream,
+            number,
+            next_id: 1,
+            greeting: Greeting {
+                server: String::new(),
+                version: VERSION,
+                oldest: VERSION,
+                nonce: crate::protocol::Fixed([0; 32]),
+                certificate: None,
+                max_line: limits::MAX_SERVER_LINE,
+            },
+            line: Vec::new(),
+        };
+        link.hello(inbox)?;
+        Ok(link)
+    }
+
+    /// Says hello (again): every proof needs a nonce of its own.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn hello(&mut self, inbox: &mut Inbox) -> Result<(), CallError> {
+        let hello = Request::Hello(Hello { version: VERSION });
+        self.greeting = self.call(inbox, &hello)?;
+        if self.greeting.oldest > VERSION {
+            self.close();
+            return Err(CallError::Lost(
+                "the server speaks only newer versions of the protocol; update this client"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the server said to the last hello.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Which connection it is: the number on its arrivals.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Asks and waits for the answer. What else arrives meanwhile stays in the
+    /// inbox, in order; the server's pings are answered at once.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the connection is lost.
+    pub fn call<T: DeserializeOwned>(
+        &mut self,
+        inbox: &mut Inbox,
+        request: &Request,
+    ) -> Result<T, CallError> {
+        let id = self.post(request)?;
+        let deadline = Instant::now() + ANSWER_TIME;
+        loop {
+            let Some(input) = inbox.fresh(deadline) else {
+                self.close();
+                return Err(CallError::Lost("the server does not answer".to_owned()));
+            };
+            match input {
+                Input::Server(number, Ok(ServerLine::Answer(about, answer)))
+                    if number == self.number && (about == Some(id) || about.is_none()) =>
+                {
+                    return typed(answer);
+                }
+                Input::Server(number, Ok(ServerLine::Event(event)))
+                    if number == self.number && matches!(*event, Event::Ping {}) =>
+                {
+                    self.pong();
+                }
+                Input::Server(number, Err(why)) if number == self.number => {
+                    let lost = CallError::Lost(why.clone());
+                    inbox.keep(Input::Server(number, Err(why)));
+                    return Err(lost);
+                }
+                other => {
+                    if !inbox.keep(other) {
+                        self.close();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends without waiting and gives the id that the answer will carry.
+    ///
+    /// # Errors
+    /// That the connection is lost; its reader says so, too.
+    pub fn post(&mut self, request: &Request) -> Result<u64, CallError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.line.clear();
+        if json::write_request(&mut self.line, Some(id), request).is_none() {
+            return Err(CallError::Refused(Refusal::bad_request(
+                "this operation exists on the console only",
+            )));
+        }
+        self.write()?;
+        Ok(id)
+    }
+
+    /// Answers a ping; any line is an answer.
+    pub fn pong(&mut self) {
+        self.line.clear();
+        if json::write_request(&mut self.line, None, &Request::Ping).is_some() {
+            // A lost connection is the reader's to tell.
+            let _lost = self.write();
+        }
+    }
+
+    /// Ends the connection; its reader notices and ends, too.
+    pub fn close(&self) {
+        // It may be closed already, which is as well.
+        let _closed = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn write(&mut self) -> Result<(), CallError> {
+        self.stream.write_all(&self.line).map_err(|error| {
+            self.close();
+            lost(error)
+        })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Reads an answer as the type that its request has.
+///
+/// # Errors
+/// The refusal, or that the answer has another form.
+pub fn typed<T: DeserializeOwned>(
+    answer: Result<serde_json::Value, Refusal>,
+) -> Result<T, CallError> {
+    let value = answer.map_err(CallError::Refused)?;
+    serde_json::from_value(value)
+        .map_err(|error| CallError::Lost(format!("the server's answer is not understood: {error}")))
+}
+
+fn lost(error: io::Error) -> CallError {
+    CallError::Lost(format!("the connection is lost: {error}"))
+}
+
+/// The error without its number, where the system's kind says enough.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        kind @ (io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable) => kind.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+fn open(server: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in server.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIME) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_write_timeout(Some(WRITE_TIME))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The reader thread: ends with the connection, or when nobody listens any more.
+fn read_lines(mut stream: TcpStream, number: u64, inbox: &SyncSender<Input>) {
+    let mut buffer = LineBuffer::new(limits::MAX_SERVER_LINE);
+    let why = loop {
+        match stream.read(buffer.space()) {
+            Ok(0) => break "the server closed the connection".to_owned(),
+            Ok(count) => buffer.filled(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => break format!("the connection is lost: {error}"),
+        }
+        if let Err(why) = hand_over(&mut buffer, number, inbox) {
+            break why;
+        }
+        buffer.settle();
+    };
+    // The other side learns of a line that was not understood by the close.
+    let _closed = stream.shutdown(Shutdown::Both);
+    let _gone = inbox.send(Input::Server(number, Err(why)));
+}
+
+fn hand_over(
+    buffer: &mut LineBuffer,
+    number: u64,
+    inbox: &SyncSender<Input>,
+) -> Result<(), String> {
+    while let Some(line) = buffer.next_line() {
+        let line = line.map_err(|_| "the server sent a line that is too long".to_owned())?;
+        let line = json::parse_server_line(line)?;
+        inbox
+            .send(Input::Server(number, Ok(line)))
+            .map_err(|_| "the client is done".to_owned())?;
+    }
+    Ok(())
+}

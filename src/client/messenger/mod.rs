@@ -1,0 +1,427 @@
+//! The thread that owns the vault, the keys and the connection while one is
+//! logged in. Commands and server lines come in, displays go out.
+//!
+//! What arrives together is processed together: one vault transaction for all
+//! messages that are there, then their acknowledgements, then the screen. The
+//! order is the promise: commit before the ciphertext leaves, commit before the ack.
+//! It prints nothing itself and asks nobody anything.
+
+mod answers;
+mod arrivals;
+mod connection;
+mod parcels;
+mod receipts;
+mod receiving;
+mod retries;
+mod sending;
+mod show;
+mod trust;
+
+pub use receiving::wire_identity;
+pub use show::{Display, End, Mark, Person, Show, Tone};
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rand::Rng;
+use zeroize::Zeroizing;
+
+use super::account::Account;
+use super::credentials::Credentials;
+use super::inbox::{Inbox, Input};
+use super::link::Link;
+use super::vault::{self, Vault};
+use crate::crypto::keys::IdentityKeys;
+use crate::crypto::os_rng;
+use crate::protocol::json::ServerLine;
+use crate::protocol::reply::{Accepted, Event, Welcome};
+use crate::protocol::request::ChangeSettings;
+use crate::protocol::{Fixed, UserName};
+use arrivals::{Arrivals, Mail};
+use receiving::Batch;
+use sending::Awaited;
+
+/// How many arrivals share one transaction at most, so that a long backlog is
+/// shown and acknowledged in steps.
+const BATCH: usize = 256;
+
+/// How often the clock is looked at when nothing arrives.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long what the server accepted, or the person was shown, may wait to be
+/// written down with something else: commands of a script follow each other faster.
+const SOON: Duration = Duration::from_millis(20);
+
+/// How new identities are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Trust {
+    /// The first identity seen is pinned, and a change must be accepted by hand.
+    #[default]
+    FirstUse,
+    /// Changes are accepted, too, with a warning; never for somebody verified.
+    Always,
+    /// Nobody is trusted until accepted or verified by hand.
+    Never,
+}
+
+/// What a command came to: nothing to add, or what failed.
+pub type Outcome = Result<(), String>;
+
+/// What the person can ask of a session.
+pub enum Command {
+    /// One encrypted message.
+    Send(UserName, String),
+    /// One that the server can read.
+    SendUnencrypted(UserName, String),
+    /// Online, last seen.
+    Status(UserName),
+    /// Names that begin with a text.
+    Search(String),
+    /// What waits on the server.
+    Fetch,
+    /// Everyone known.
+    Contacts,
+    /// The last messages.
+    History(Option<UserName>),
+    /// The safety number; or that it was compared.
+    Verify(UserName, bool),
+    /// A changed identity is fine.
+    Accept(UserName),
+    /// All about one message.
+    Info(Option<String>),
+    /// Read or change settings.
+    Settings(ChangeSettings),
+    /// Drop what somebody sends.
+    Block(UserName),
+    /// Take it again.
+    Unblock(UserName),
+    /// From the old password to the new.
+    Passwd(Zeroizing<String>, Zeroizing<String>),
+    /// Wait until everything sent is answered.
+    Settle(Duration),
+    /// End the session.
+    Logout,
+}
+
+/// Who we are.
+pub(super) struct Me {
+    pub(super) name: UserName,
+    pub(super) keys: IdentityKeys,
+    pub(super) trust: Trust,
+}
+
+/// The state of the thread.
+pub(super) struct Messenger {
+    me: Me,
+    server: String,
+    vault: Vault,
+    inbox: Inbox,
+    display: Arc<dyn Display>,
+    credentials: Credentials,
+    /// A change of password whose outcome is unknown: the new one to try if the
+    /// server refuses the old.
+    password_open: bool,
+    other: Option<Credentials>,
+    session: Fixed<16>,
+    /// The server's words to the first login, until they are dealt with.
+    welcome: Option<Box<Welcome>>,
+    /// The person wants this identity to replace the published one.
+    new_identity: bool,
+    link: Option<Link>,
+    /// When to try again without a connection, and how long after that.
+    retry: (Instant, Duration),
+    /// When the server was last heard.
+    heard: Instant,
+    pinged: bool,
+    awaited: HashMap<u64, Awaited>,
+    /// Accepted by the server, to be written down with the next transaction.
+    accepted: Vec<(i64, Accepted)>,
+    /// Shown to the person, to be written down likewise.
+    shown: Vec<i64>,
+    /// The outbox has been sent up to this place on this connection.
+    sent_through: i64,
+    /// Up to this place it may have been sent on an earlier one.
+    again_through: i64,
+    /// When to send again what the server could not take.
+    resend_at: Option<Instant>,
+    /// Messages given up since the last settling.
+    failed: usize,
+    settling: Option<(SyncSender<Outcome>, Instant)>,
+    over: bool,
+}
+
+/// A running session, as the person's side holds it.
+pub struct Session {
+    inbox: SyncSender<Input>,
+    thread: JoinHandle<()>,
+}
+
+impl Session {
+    /// Starts the thread. It ends on [`Command::Logout`], or by itself after
+    /// telling [`Display::ended`].
+    ///
+    /// # Errors
+    /// That there is no thread to be had.
+    pub fn start(account: Account, trust: Trust, display: Arc<dyn Display>) -> io::Result<Self> {
+        let inbox = account.inbox.sender();
+        let mut messenger = Messenger::new(account, trust, display);
+        let thread = thread::Builder::new()
+            .name("messenger".to_owned())
+            .spawn(move || messenger.run())?;
+        Ok(Session { inbox, thread })
+    }
+
+    /// Runs a command and waits until it is done.
+    ///
+    /// # Errors
+    /// What failed, as a sentence.
+    pub fn run(&self, command: Command) -> Outcome {
+        let over = || "the session is over; log in again".to_owned();
+        let (sender, receiver) = sync_channel(1);
+        self.inbox
+            .send(Input::Command(command, sender))
+            .map_err(|_| over())?;
+        receiver.recv().map_err(|_| over())?
+    }
+
+    /// Whether the session goes on.
+    pub fn goes_on(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Logs out and waits for the thread's end.
+    pub fn end(self) {
+        // If the session is over already, there is nothing to end.
+        let _outcome = self.run(Command::Logout);
+        let _ended = self.thread.join();
+    }
+}
+
+impl Messenger {
+    fn new(account: Account, trust: Trust, display: Arc<dyn Display>) -> Self {
+        let now = Instant::now();
+        Messenger {
+            me: Me {
+                name: account.name,
+                keys: account.keys,
+                trust,
+            },
+            server: account.server,
+            vault: account.vault,
+            inbox: account.inbox,
+            display,
+            credentials: account.credentials,
+            password_open: false,
+            other: None,
+            session: account.welcome.session,
+            welcome: Some(account.welcome),
+            new_identity: account.new_identity,
+            link: Some(account.link),
+            retry: (now, connection::FIRST_DELAY),
+            heard: now,
+            pinged: false,
+            awaited: HashMap::new(),
+            accepted: Vec::new(),
+            shown: Vec::new(),
+            sent_through: 0,
+            again_through: 0,
+            resend_at: None,
+            failed: 0,
+            settling: None,
+            over: false,
+        }
+    }
+
+    fn run(&mut self) {
+        let begun = self.begin();
+        self.note(begun);
+        while !self.over {
+            let patience = match self.accepted.is_empty() && self.shown.is_empty() {
+                true => TICK,
+                false => SOON,
+            };
+            let done = match self.inbox.next(Instant::now() + patience) {
+                Some(input) => self.process(input),
+                None => self.note_done(),
+            };
+            self.note(done);
+            let done = self.tick();
+            self.note(done);
+        }
+        if let Some((waiting, _)) = self.settling.take() {
+            let _gone = waiting.send(Err("the session is over".to_owned()));
+        }
+    }
+
+    /// A vault that fails ends the session: nothing may be acknowledged or sent
+    /// that is not safe in it.
+    fn note(&mut self, done: vault::Result<()>) {
+        if let Err(error) = done {
+            self.end(End::Vault(error.to_string()));
+        }
+    }
+
+    pub(super) fn end(&mut self, end: End) {
+        if !self.over {
+            self.over = true;
+            self.link = None;
+            self.display.ended(end);
+        }
+    }
+
+    pub(super) fn say(&self, show: Show) {
+        self.display.show(show);
+    }
+
+    pub(super) fn publish_people(&self) {
+        let person = |contact: &vault::Contact| Person {
+            name: contact.name,
+            verified: contact.verified && contact.offered.is_none(),
+        };
+        self.display
+            .people(self.vault.contacts().iter().map(person).collect());
+    }
+
+    /// Processes an arrival and those right behind it.
+    fn process(&mut self, first: Input) -> vault::Result<()> {
+        let mut arrivals = Arrivals::default();
+        let mut next = Some(first);
+        while let Some(input) = next {
+            match input {
+                Input::Command(command, outcome) => {
+                    // What arrived before the command is dealt with before it.
+                    self.take(&mut arrivals)?;
+                    self.command(command, outcome)?;
+                    return Ok(());
+                }
+                Input::Server(number, line) => {
+                    let current = self.link.as_ref().map(Link::number);
+                    if current == Some(number) && !arrivals.sort(line) {
+                        break;
+                    }
+                }
+            }
+            next = if arrivals.count < BATCH {
+                self.inbox.ready()
+            } else {
+                None
+            };
+        }
+        self.take(&mut arrivals)
+    }
+
+    /// One transaction for the messages, then the acks, then the screen; then
+    /// what else arrived, in order.
+    fn take(&mut self, arrivals: &mut Arrivals) -> vault::Result<()> {
+        let arrivals = std::mem::take(arrivals);
+        let mut errands = false;
+        if arrivals.count > 0 {
+            self.heard = Instant::now();
+            self.pinged = false;
+        }
+        if !arrivals.mail.is_empty() {
+            let (me, now) = (&self.me, now_ms());
+            let shown = std::mem::take(&mut self.shown);
+            let batch = self.vault.transact(|vault| {
+                vault.shown(&shown)?;
+                let mut batch = Batch::default();
+                for mail in &arrivals.mail {
+                    match mail {
+                        Mail::Message(message) => {
+                            receiving::take_message(vault, me, &mut batch, message, now)?;
+                        }
+                        Mail::Notice(notice) => {
+                            receiving::take_notice(vault, &mut batch, notice)?;
+                        }
+                    }
+                }
+                retries::ask_for_all(vault, &mut batch, now)?;
+                Ok(batch)
+            })?;
+            errands = batch.errands;
+            self.finish(batch);
+        }
+        for line in arrivals.others {
+            match line {
+                ServerLine::Answer(Some(id), answer) => match self.awaited.remove(&id) {
+                    Some(Awaited::Send(seq)) => self.answered(seq, answer)?,
+                    Some(Awaited::Quiet(what)) => {
+                        if let Err(refusal) = answer {
+                            self.say(Show::warning(format!("{what} failed: {refusal}")));
+                        }
+                    }
+                    None => {}
+                },
+                ServerLine::Answer(None, Err(refusal)) => {
+                    self.say(Show::warning(format!("the server says: {refusal}")));
+                }
+                ServerLine::Answer(None, Ok(_)) => {}
+                ServerLine::Event(event) => self.event(*event)?,
+            }
+        }
+        if let Some(why) = arrivals.lost {
+            self.lost(&why);
+        }
+        match errands {
+            true => self.send_postponed(),
+            false => self.pump(),
+        }
+    }
+
+    fn finish(&mut self, batch: Batch) {
+        for (from, ids) in batch.acks {
+            self.acknowledge(from, ids);
+        }
+        if batch.people_changed {
+            self.publish_people();
+        }
+        for show in batch.shows {
+            self.say(show);
+        }
+        self.shown.extend(batch.unread);
+    }
+
+    fn event(&mut self, event: Event) -> vault::Result<()> {
+        match event {
+            Event::Delivered { to, ids } => self.delivered(&to, &ids)?,
+            Event::PrekeysLow { one_time } => self.replenish(one_time)?,
+            Event::Replaced {} => self.end(End::ShutOut(
+                "this account was logged in from elsewhere, and that login took over; log in again to take it back"
+                    .to_owned(),
+            )),
+            Event::Ping {} => {
+                if let Some(link) = &mut self.link {
+                    link.pong();
+                }
+            }
+            Event::ShuttingDown {} => {
+                self.say(Show::warning("the server is shutting down; what was accepted is safe"));
+            }
+            // Messages and notices were sorted out before; the rest is the console's,
+            // or a newer server's.
+            Event::Message(_) | Event::Notice(_) | Event::EnvelopesWait { .. } | Event::Unknown => {}
+        }
+        Ok(())
+    }
+}
+
+/// Our clock, in milliseconds since 1970 (UTC).
+pub fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+/// 128 random bits.
+pub(super) fn random_id() -> [u8; 16] {
+    let mut id = [0; 16];
+    os_rng().fill_bytes(&mut id);
+    id
+}
+
+#[cfg(test)]
+mod tests;

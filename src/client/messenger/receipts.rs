@@ -1,0 +1,103 @@
+//! What became of messages that were sent: the server's `delivered` events, and
+//! the question after an absence.
+
+use super::show::{Mark, Show};
+use super::{Messenger, now_ms};
+use crate::client::vault::{Form, Message, Result, State};
+use crate::protocol::reply::Waiting;
+use crate::protocol::request::Outcome;
+use crate::protocol::{MessageId, Request, UserName};
+
+/// How far back a login looks for messages whose delivery it may have missed.
+const LOOK_BACK: u32 = 500;
+
+impl Messenger {
+    /// The recipient's client has acknowledged messages.
+    pub(super) fn delivered(&mut self, to: &UserName, ids: &[MessageId]) -> Result<()> {
+        let Some(contact) = self.vault.contact(to).map(|contact| contact.id) else {
+            return Ok(());
+        };
+        let now = now_ms();
+        let count = self.vault.transact(|vault| {
+            let mut count = 0;
+            for mid in ids {
+                let Some(mut message) = vault.message_by_mid(contact, mid)? else {
+                    continue;
+                };
+                if message.record.outgoing && message.record.state != State::Delivered {
+                    message.record.state = State::Delivered;
+                    message.record.delivered_at = Some(now);
+                    vault.save_message(message.seq, &message.record)?;
+                    count += 1;
+                }
+            }
+            Ok(count)
+        })?;
+        if count > 0 {
+            self.say(Show::Receipt {
+                to: *to,
+                state: "delivered",
+                count,
+            });
+        }
+        Ok(())
+    }
+
+    /// Asks what became of messages whose delivery may have happened while away.
+    pub(super) fn ask_outcomes(&mut self) -> Result<()> {
+        let mut stored: Vec<(i64, Vec<MessageId>)> = Vec::new();
+        for message in self.vault.history(None, LOOK_BACK)? {
+            if message.record.state == State::Stored {
+                match stored.iter_mut().find(|(id, _)| *id == message.contact) {
+                    Some((_, ids)) => ids.push(message.mid),
+                    None => stored.push((message.contact, vec![message.mid])),
+                }
+            }
+        }
+        for (contact, ids) in stored {
+            let Some(to) = self
+                .vault
+                .contact_by_id(contact)
+                .map(|contact| contact.name)
+            else {
+                continue;
+            };
+            let ask = Request::Outcome(Outcome {
+                to,
+                ids: ids.clone(),
+            });
+            // Not worth a word if it fails: the next login asks again.
+            if let Ok(Waiting { waiting }) = self.call(&ask) {
+                let gone: Vec<_> = ids.into_iter().filter(|id| !waiting.contains(id)).collect();
+                self.delivered(&to, &gone)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Message {
+    /// The message as a line of the conversation with `name`.
+    pub(super) fn show(&self, name: UserName) -> Show {
+        let record = &self.record;
+        Show::Message {
+            name,
+            outgoing: record.outgoing,
+            text: record.text.clone(),
+            at: self.at,
+            mark: match &record.form {
+                Form::Encrypted => Mark::None,
+                Form::Unencrypted => Mark::Unencrypted,
+                Form::Undecryptable(why) => Mark::Undecryptable(why.clone()),
+                Form::Held => Mark::Held,
+            },
+            state: match record.state {
+                State::Waiting => "waiting",
+                State::Stored => "stored",
+                State::Delivered => "delivered",
+                State::Failed(_) => "not sent",
+                State::Received => "",
+            },
+        }
+    }
+}

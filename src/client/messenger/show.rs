@@ -1,0 +1,125 @@
+//! What the messenger has to say to the person, as values: how it looks is the
+//! terminal's business. Texts may contain anything; the terminal makes them harmless.
+
+use crate::protocol::UserName;
+use crate::protocol::reply::UserStatus;
+
+/// The kind of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Something worked.
+    Good,
+    /// Something failed.
+    Bad,
+    /// Something to be careful about.
+    Warning,
+    /// Something to know.
+    Plain,
+    /// Something in passing.
+    Quiet,
+}
+
+/// What is odd about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing: encrypted, and decrypted here.
+    None,
+    /// The server and the network could read it.
+    Unencrypted,
+    /// Unencrypted in the name of a contact whose identity is known: anybody at
+    /// the server could have written it.
+    Unproven,
+    /// It could not be decrypted, for this reason.
+    Undecryptable(String),
+    /// It came under an identity that is not accepted.
+    Held,
+}
+
+/// One thing to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Show {
+    /// A line of ours.
+    Line(Tone, String),
+    /// A message of a conversation.
+    Message {
+        /// With whom.
+        name: UserName,
+        /// Whether we wrote it.
+        outgoing: bool,
+        /// Its words.
+        text: String,
+        /// Milliseconds since 1970.
+        at: u64,
+        /// What is odd about it.
+        mark: Mark,
+        /// How far it got, for one of ours.
+        state: &'static str,
+    },
+    /// A message of ours was accepted, or arrived.
+    Receipt {
+        /// The recipient.
+        to: UserName,
+        /// "stored" or "delivered".
+        state: &'static str,
+        /// How many.
+        count: usize,
+    },
+    /// Somebody's status.
+    Status(UserStatus),
+}
+
+impl Show {
+    /// A line that says what worked.
+    pub fn good(text: impl Into<String>) -> Self {
+        Show::Line(Tone::Good, text.into())
+    }
+
+    /// A line that says what failed.
+    pub fn bad(text: impl Into<String>) -> Self {
+        Show::Line(Tone::Bad, text.into())
+    }
+
+    /// A line that warns.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Show::Line(Tone::Warning, text.into())
+    }
+
+    /// A line that tells.
+    pub fn plain(text: impl Into<String>) -> Self {
+        Show::Line(Tone::Plain, text.into())
+    }
+
+    /// A line in passing.
+    pub fn quiet(text: impl Into<String>) -> Self {
+        Show::Line(Tone::Quiet, text.into())
+    }
+}
+
+/// Somebody whom the prompt and completion know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Person {
+    /// Their name.
+    pub name: UserName,
+    /// Whether their identity was verified by hand.
+    pub verified: bool,
+}
+
+/// Why a session ended without being asked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The server lets nobody in with what we have: taken over, logged in
+    /// elsewhere, another password, another identity.
+    ShutOut(String),
+    /// The vault can't be trusted to keep what arrives.
+    Vault(String),
+}
+
+/// Where the messenger shows things. Called from its thread.
+pub trait Display: Send + Sync {
+    /// Shows one thing.
+    fn show(&self, show: Show);
+    /// The contacts changed.
+    fn people(&self, people: Vec<Person>);
+    /// The session is over.
+    fn ended(&self, end: End);
+}

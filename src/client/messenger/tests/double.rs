@@ -1,0 +1,427 @@
+//! A small server for tests, in memory and on a real socket, that can be told to
+//! misbehave. It keeps the protocol's promises only as far as the tests need.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::crypto::password::Cost;
+use crate::crypto::proof::{Challenge, Credentials, Purpose, verify_proof};
+use crate::protocol::reply::{
+    Accepted, Acked, Bundle, Done, Fetched, Found, Greeting, Incoming, MessageState, Published,
+    Settings, UserStatus, Waiting, Welcome,
+};
+use crate::protocol::request::{Kdf, Publish, SessionWish};
+use crate::protocol::{
+    Answer, Code, Event, Fixed, MessageId, Refusal, Reply, Request, Sender, UserName, json,
+};
+
+/// The server; clone it to keep a handle.
+#[derive(Clone)]
+pub(super) struct Double {
+    pub(super) address: String,
+    pub(super) world: Arc<Mutex<World>>,
+}
+
+/// All that it knows.
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) accounts: HashMap<UserName, Account>,
+    /// Whose messages are accepted and answered with a lost connection.
+    pub(super) drop_answers: bool,
+    /// Where the next change of password is cut off.
+    pub(super) cut_passwd: Option<Cut>,
+    /// Every `send` that came, accepted or not.
+    pub(super) sends: Vec<(MessageId, Vec<u8>, bool)>,
+    connections: Vec<TcpStream>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Cut {
+    Before,
+    After,
+}
+
+pub(super) struct Account {
+    kdf: Kdf,
+    login_key: [u8; 32],
+    pub(super) published: Option<Publish>,
+    pub(super) mailbox: Vec<Incoming>,
+    online: Option<TcpStream>,
+    session: Fixed<16>,
+    logins: u64,
+}
+
+impl Account {
+    /// What an operator's reset does.
+    pub(super) fn set_login(&mut self, kdf: Kdf, login_key: [u8; 32]) {
+        self.kdf = kdf;
+        self.login_key = login_key;
+    }
+}
+
+impl Double {
+    pub(super) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let double = Double {
+            address: listener.local_addr().unwrap().to_string(),
+            world: Arc::default(),
+        };
+        let serving = double.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, world) = (stream.unwrap(), Arc::clone(&serving.world));
+                let kept = stream.try_clone().unwrap();
+                world.lock().unwrap().connections.push(kept);
+                thread::spawn(move || Connection::new(stream, world).serve());
+            }
+        });
+        double
+    }
+
+    /// Cuts every connection, as a crash would.
+    pub(super) fn cut(&self) {
+        let mut world = self.world.lock().unwrap();
+        for stream in world.connections.drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+        for account in world.accounts.values_mut() {
+            account.online = None;
+        }
+    }
+
+    /// Pushes a message as the server would, also one that nobody sent.
+    pub(super) fn push(&self, to: &str, message: Incoming) {
+        let mut world = self.world.lock().unwrap();
+        deliver(&mut world, to.parse().unwrap(), message);
+    }
+}
+
+fn deliver(world: &mut World, to: UserName, message: Incoming) {
+    let account = world.accounts.get_mut(&to).unwrap();
+    if let Some(stream) = &account.online {
+        write(stream, &Event::Message(message.clone()));
+    }
+    account.mailbox.push(message);
+}
+
+fn write(mut stream: &TcpStream, event: &Event) {
+    let mut out = Vec::new();
+    json::write_event(&mut out, event);
+    let _ = stream.write_all(&out);
+}
+
+struct Connection {
+    stream: TcpStream,
+    world: Arc<Mutex<World>>,
+    nonce: [u8; 32],
+    me: Option<UserName>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, world: Arc<Mutex<World>>) -> Self {
+        Connection {
+            stream,
+            world,
+            nonce: [0; 32],
+            me: None,
+        }
+    }
+
+    fn serve(mut self) {
+        let lines = BufReader::new(self.stream.try_clone().unwrap());
+        for line in lines.lines() {
+            let Ok(line) = line else { break };
+            let (id, request) = json::parse_request(line.as_bytes());
+            let is_send = matches!(request, Ok(Request::Send(_)));
+            let cut = match &request {
+                Ok(Request::Passwd(_)) => self.world.lock().unwrap().cut_passwd.take(),
+                _ => None,
+            };
+            if cut == Some(Cut::Before) {
+                break;
+            }
+            let answer = request.and_then(|request| self.answer(request));
+            if cut == Some(Cut::After) {
+                break;
+            }
+            if is_send && self.world.lock().unwrap().drop_answers {
+                break;
+            }
+            let mut out = Vec::new();
+            json::write_answer(&mut out, id, &answer);
+            if self.stream.write_all(&out).is_err() {
+                break;
+            }
+            if let Ok(Reply::Welcome(welcome)) = &answer {
+                self.push_pending(welcome.name);
+            }
+        }
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn push_pending(&self, name: UserName) {
+        let mut world = self.world.lock().unwrap();
+        let account = world.accounts.get_mut(&name).unwrap();
+        for message in &account.mailbox {
+            write(&self.stream, &Event::Message(message.clone()));
+        }
+        account.online = Some(self.stream.try_clone().unwrap());
+    }
+
+    fn prove(
+        &self,
+        name: &UserName,
+        key: &[u8; 32],
+        purpose: &Purpose,
+        proof: &Fixed<64>,
+    ) -> Result<(), Refusal> {
+        let challenge = Challenge {
+            name: name.as_str(),
+            nonce: &self.nonce,
+            certificate: &[],
+        };
+        verify_proof(key, purpose, &challenge, &proof.0)
+            .map_err(|_| Refusal::new(Code::WrongLogin, "the name or the password is wrong"))
+    }
+
+    fn answer(&mut self, request: Request) -> Answer {
+        let world = Arc::clone(&self.world);
+        let mut world = world.lock().unwrap();
+        let world = &mut *world;
+        match request {
+            Request::Hello(_) => {
+                self.nonce = [self.nonce[0] + 1; 32];
+                Ok(Reply::Greeting(Greeting {
+                    server: "double".to_owned(),
+                    version: 1,
+                    oldest: 1,
+                    nonce: Fixed(self.nonce),
+                    certificate: None,
+                    max_line: 65536,
+                }))
+            }
+            Request::Kdf(named) => Ok(Reply::Kdf(
+                world.accounts.get(&named.name).ok_or_else(unknown)?.kdf,
+            )),
+            Request::Register(register) => {
+                if world.accounts.contains_key(&register.name) {
+                    return Err(Refusal::new(Code::NameTaken, "the name is taken"));
+                }
+                let purpose = Purpose::Register(credentials(register.kdf, register.login_key));
+                self.prove(
+                    &register.name,
+                    &register.login_key.0,
+                    &purpose,
+                    &register.proof,
+                )?;
+                world.accounts.insert(
+                    register.name,
+                    Account {
+                        kdf: register.kdf,
+                        login_key: register.login_key.0,
+                        published: None,
+                        mailbox: Vec::new(),
+                        online: None,
+                        session: Fixed([0; 16]),
+                        logins: 0,
+                    },
+                );
+                self.enter(world, register.name, &register.session)
+            }
+            Request::Login(login) => {
+                let key = world
+                    .accounts
+                    .get(&login.name)
+                    .ok_or_else(unknown)?
+                    .login_key;
+                self.prove(&login.name, &key, &Purpose::Login, &login.proof)?;
+                self.enter(world, login.name, &login.session)
+            }
+            other => {
+                let me = self
+                    .me
+                    .ok_or_else(|| Refusal::new(Code::NotLoggedIn, "log in first"))?;
+                self.logged_in(world, me, other)
+            }
+        }
+    }
+
+    fn enter(&mut self, world: &mut World, name: UserName, wish: &SessionWish) -> Answer {
+        let account = world.accounts.get_mut(&name).ok_or_else(unknown)?;
+        if let Some(other) = &account.online {
+            if !wish.take_over && wish.replaces != Some(account.session) {
+                return Err(Refusal::new(Code::AlreadyOnline, "already online"));
+            }
+            write(other, &Event::Replaced {});
+        }
+        account.logins += 1;
+        account.session = Fixed([account.logins as u8; 16]);
+        self.me = Some(name);
+        Ok(Reply::Welcome(Box::new(Welcome {
+            name,
+            session: account.session,
+            envelopes: account.mailbox.len() as u64,
+            plain: 0,
+            notices: 0,
+            identity: account
+                .published
+                .as_ref()
+                .map(|published| published.identity),
+            signed_prekey: account
+                .published
+                .as_ref()
+                .map(|published| published.signed_prekey.id),
+            one_time: account
+                .published
+                .as_ref()
+                .map_or(0, |published| published.one_time.len() as u32),
+            logins: account.logins,
+            settings: settings(),
+        })))
+    }
+
+    fn logged_in(&mut self, world: &mut World, me: UserName, request: Request) -> Answer {
+        match request {
+            Request::Publish(mut publish) => {
+                let account = world.accounts.get_mut(&me).unwrap();
+                if let Some(old) = account.published.take_if(|_| !publish.replace) {
+                    publish.one_time.extend(old.one_time);
+                }
+                let one_time = publish.one_time.len() as u32;
+                account.published = Some(publish);
+                Ok(Reply::Published(Published { one_time }))
+            }
+            Request::Keys(named) => {
+                let account = world.accounts.get_mut(&named.name).ok_or_else(unknown)?;
+                let published = account.published.as_mut();
+                let published = published.ok_or_else(|| Refusal::new(Code::NoKeys, "no keys"))?;
+                Ok(Reply::Bundle(Box::new(Bundle {
+                    identity: published.identity,
+                    signed_prekey: published.signed_prekey,
+                    one_time: published.one_time.pop(),
+                })))
+            }
+            Request::Send(send) => {
+                let bytes = match &send.body {
+                    crate::protocol::Body::Envelope(blob) => blob.0.to_vec(),
+                    crate::protocol::Body::Plain(text) => text.as_bytes().to_vec(),
+                };
+                let before = world.sends.iter().any(|(mid, ..)| *mid == send.mid);
+                world.sends.push((send.mid, bytes, send.again));
+                let account = world.accounts.get(&send.to).ok_or_else(unknown)?;
+                let published = account
+                    .published
+                    .as_ref()
+                    .map(|published| super::super::receiving::fingerprint(&published.identity));
+                if send.identity.is_some() && send.identity != published {
+                    world.sends.pop();
+                    return Err(Refusal::new(Code::IdentityChanged, "another identity"));
+                }
+                if !before {
+                    let message = Incoming {
+                        from: me,
+                        mid: send.mid,
+                        at: 1_700_000_000_000,
+                        body: send.body,
+                    };
+                    deliver(world, send.to, message);
+                }
+                Ok(Reply::Accepted(Accepted {
+                    state: MessageState::Stored,
+                    at: 1_700_000_000_000,
+                }))
+            }
+            Request::Ack(ack) => {
+                let account = world.accounts.get_mut(&me).unwrap();
+                let before = account.mailbox.len();
+                account.mailbox.retain(|message| {
+                    message.sender() != ack.from || !ack.ids.contains(&message.mid)
+                });
+                let acked = before - account.mailbox.len();
+                if let Sender::User(from) = ack.from
+                    && let Some(stream) = world
+                        .accounts
+                        .get(&from)
+                        .and_then(|sender| sender.online.as_ref())
+                {
+                    write(
+                        stream,
+                        &Event::Delivered {
+                            to: me,
+                            ids: ack.ids,
+                        },
+                    );
+                }
+                Ok(Reply::Acked(Acked { acked, unknown: 0 }))
+            }
+            Request::Outcome(outcome) => {
+                let account = world.accounts.get(&outcome.to).ok_or_else(unknown)?;
+                let waits =
+                    |id: &MessageId| account.mailbox.iter().any(|message| message.mid == *id);
+                let waiting = outcome.ids.into_iter().filter(waits).collect();
+                Ok(Reply::Waiting(Waiting { waiting }))
+            }
+            Request::Status(named) => {
+                let account = world.accounts.get(&named.name).ok_or_else(unknown)?;
+                Ok(Reply::Status(UserStatus {
+                    name: named.name,
+                    online: account.online.is_some(),
+                    last_seen: None,
+                }))
+            }
+            Request::Passwd(passwd) => {
+                let key = world.accounts[&me].login_key;
+                let purpose = Purpose::Passwd(credentials(passwd.kdf, passwd.login_key));
+                self.prove(&me, &key, &purpose, &passwd.proof)?;
+                let account = world.accounts.get_mut(&me).unwrap();
+                account.kdf = passwd.kdf;
+                account.login_key = passwd.login_key.0;
+                Ok(Reply::Done(Done {}))
+            }
+            Request::Logout => {
+                world.accounts.get_mut(&me).unwrap().online = None;
+                Ok(Reply::Done(Done {}))
+            }
+            Request::Settings(_) | Request::Block(_) | Request::Unblock(_) => {
+                Ok(Reply::Settings(settings()))
+            }
+            Request::Fetch(_) => Ok(Reply::Fetched(Fetched {
+                sent: 0,
+                waiting: 0,
+            })),
+            Request::Search(_) => Ok(Reply::Found(Found {
+                users: Vec::new(),
+                more: false,
+            })),
+            _ => Ok(Reply::Done(Done {})),
+        }
+    }
+}
+
+fn credentials(kdf: Kdf, login_key: Fixed<32>) -> Credentials {
+    Credentials {
+        login_key: login_key.0,
+        salt: kdf.salt.0,
+        cost: Cost {
+            memory_kib: kdf.memory_kib,
+            passes: kdf.passes,
+            lanes: kdf.lanes,
+        },
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        listed: true,
+        presence: true,
+        refuse_unencrypted: false,
+        blocked: Vec::new(),
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(Code::UnknownUser, "there is no such user")
+}

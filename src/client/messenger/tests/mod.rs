@@ -1,0 +1,484 @@
+//! Whole sessions against a small server, down to the screen.
+
+mod copies;
+mod double;
+mod hostile;
+mod passwd;
+mod retries;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::client::account::{Ask, Door, NoEntry};
+use crate::client::credentials;
+use crate::protocol::reply::Incoming;
+use crate::protocol::{Blob, Body, MessageId};
+use double::Double;
+
+/// Collects what is shown.
+struct Recorder(Mutex<Sender<Show>>);
+
+impl Display for Recorder {
+    fn show(&self, show: Show) {
+        let _ = self.0.lock().unwrap().send(show);
+    }
+
+    fn people(&self, _: Vec<Person>) {}
+
+    fn ended(&self, end: End) {
+        let (End::ShutOut(why) | End::Vault(why)) = end;
+        self.show(Show::bad(format!("ended: {why}")));
+    }
+}
+
+/// Answers every question alike.
+struct Answers {
+    password: &'static str,
+    secret: Option<String>,
+    yes: bool,
+    said: Vec<Show>,
+}
+
+impl Ask for Answers {
+    fn password(&mut self, _: &str) -> Option<Zeroizing<String>> {
+        Some(Zeroizing::new(self.password.to_owned()))
+    }
+
+    fn secret(&mut self, _: &str) -> Option<Zeroizing<String>> {
+        self.secret.take().map(Zeroizing::new)
+    }
+
+    fn yes(&mut self, _: &str) -> bool {
+        self.yes
+    }
+
+    fn say(&mut self, show: Show) {
+        self.said.push(show);
+    }
+}
+
+fn answers(password: &'static str) -> Answers {
+    Answers {
+        password,
+        secret: None,
+        yes: false,
+        said: Vec::new(),
+    }
+}
+
+const PASSWORD: &str = "correct horse";
+
+/// Somebody with a machine of their own.
+struct Somebody {
+    name: UserName,
+    home: TempDir,
+    server: String,
+    trust: Trust,
+    session: Option<Session>,
+    screen: Option<Receiver<Show>>,
+}
+
+impl Somebody {
+    fn new(server: &Double, name: &str) -> Self {
+        Somebody {
+            name: name.parse().unwrap(),
+            home: TempDir::new().unwrap(),
+            server: server.address.clone(),
+            trust: Trust::FirstUse,
+            session: None,
+            screen: None,
+        }
+    }
+
+    fn registered(server: &Double, name: &str) -> Self {
+        let mut somebody = Self::new(server, name);
+        let account = somebody
+            .door()
+            .register(somebody.name, &mut answers(PASSWORD))
+            .unwrap();
+        somebody.start(account);
+        somebody
+    }
+
+    fn door(&self) -> Door {
+        Door {
+            server: self.server.clone(),
+            data: self.home.path().to_owned(),
+            take_over: false,
+            new_identity: false,
+        }
+    }
+
+    fn start(&mut self, account: Account) {
+        let (sender, receiver) = channel();
+        let recorder = Arc::new(Recorder(Mutex::new(sender)));
+        self.session = Some(Session::start(account, self.trust, recorder).unwrap());
+        self.screen = Some(receiver);
+        // Its keys are published before it hears a command.
+        self.run(Command::Contacts).unwrap();
+    }
+
+    fn log_in(&mut self) {
+        let account = self
+            .door()
+            .log_in(self.name, &mut answers(PASSWORD))
+            .unwrap();
+        self.start(account);
+    }
+
+    fn log_out(&mut self) {
+        self.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        self.session.take().unwrap().end();
+    }
+
+    fn run(&self, command: Command) -> Outcome {
+        self.session.as_ref().unwrap().run(command)
+    }
+
+    fn send(&self, to: &str, text: &str) {
+        self.run(Command::Send(to.parse().unwrap(), text.to_owned()))
+            .unwrap();
+    }
+
+    /// Waits until something is shown that `wanted` takes.
+    fn sees<T>(&self, what: &str, wanted: impl Fn(&Show) -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.screen.as_ref().unwrap().recv_timeout(left) {
+                Ok(show) => match wanted(&show) {
+                    Some(found) => return found,
+                    None => seen.push(show),
+                },
+                Err(_) => panic!("{} never saw {what}, but {seen:#?}", self.name),
+            }
+        }
+    }
+
+    fn reads(&self, wanted: &str) -> Mark {
+        self.sees(wanted, |show| match show {
+            Show::Message {
+                text,
+                mark,
+                outgoing: false,
+                ..
+            } if text == wanted => Some(mark.clone()),
+            _ => None,
+        })
+    }
+
+    fn sees_line(&self, part: &str) {
+        self.sees(part, |show| match show {
+            Show::Line(_, line) if line.contains(part) => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Everything shown until now, after the messenger has done what it had to.
+    fn everything(&self) -> Vec<Show> {
+        self.run(Command::Contacts).unwrap();
+        self.screen.as_ref().unwrap().try_iter().collect()
+    }
+
+    fn sees_state(&self, wanted: &str) {
+        self.sees(wanted, |show| match show {
+            Show::Receipt { state, .. } if *state == wanted => Some(()),
+            _ => None,
+        });
+    }
+}
+
+fn messages(shows: &[Show]) -> usize {
+    shows
+        .iter()
+        .filter(|show| matches!(show, Show::Message { .. }))
+        .count()
+}
+
+#[test]
+fn two_people_talk_online_and_offline() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let mut bob = Somebody::registered(&server, "bob");
+    alice.send("bob", "hello");
+    assert_eq!(bob.reads("hello"), Mark::None);
+    alice.sees_state("delivered");
+    bob.send("alice", "hello yourself");
+    assert_eq!(alice.reads("hello yourself"), Mark::None);
+
+    bob.log_out();
+    for number in 0..20 {
+        alice.send("bob", &format!("missed {number}"));
+    }
+    bob.log_in();
+    bob.sees_line("while you were away: 20 messages");
+    for number in 0..20 {
+        assert_eq!(bob.reads(&format!("missed {number}")), Mark::None);
+    }
+    bob.run(Command::Fetch).unwrap();
+    assert!(
+        server.world.lock().unwrap().accounts[&bob.name]
+            .mailbox
+            .is_empty()
+    );
+    let ciphertexts = &server.world.lock().unwrap().sends;
+    let found = |text: &[u8]| {
+        ciphertexts
+            .iter()
+            .any(|(_, bytes, _)| bytes.windows(text.len()).any(|w| w == text))
+    };
+    assert!(!found(b"missed") && !found(b"hello"));
+}
+
+#[test]
+fn a_message_that_comes_twice_is_taken_once() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let bob = Somebody::registered(&server, "bob");
+    alice.send("bob", "once");
+    bob.reads("once");
+    alice.sees_state("delivered");
+    let (mid, bytes, _) = server.world.lock().unwrap().sends[0].clone();
+    let again = |mid, bytes: &[u8]| Incoming {
+        from: alice.name,
+        mid,
+        at: 5,
+        body: Body::Envelope(Blob(bytes.into())),
+    };
+    server.push("bob", again(mid, &bytes));
+    // The same bytes under another id are caught by the encryption.
+    server.push("bob", again(MessageId([9; 16]), &bytes));
+    let mark = bob.reads("");
+    assert!(matches!(mark, Mark::Undecryptable(_)), "{mark:?}");
+    assert_eq!(messages(&bob.everything()), 0);
+    assert!(
+        server.world.lock().unwrap().accounts[&bob.name]
+            .mailbox
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_answer_that_is_lost_makes_no_second_message() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let bob = Somebody::registered(&server, "bob");
+    alice.send("bob", "first");
+    bob.reads("first");
+    server.world.lock().unwrap().drop_answers = true;
+    alice.send("bob", "second");
+    bob.reads("second");
+    alice.sees_line("connection lost");
+    server.world.lock().unwrap().drop_answers = false;
+    alice.send("bob", "third");
+    alice.sees_line("connected again");
+    bob.reads("third");
+    assert_eq!(messages(&bob.everything()), 0, "nothing came twice");
+    let world = server.world.lock().unwrap();
+    let second: Vec<_> = world
+        .sends
+        .iter()
+        .filter(|send| send.0 == world.sends[1].0)
+        .collect();
+    assert!(
+        second.len() >= 2 && second.iter().all(|send| send.1 == second[0].1),
+        "the same bytes"
+    );
+    assert!(second[1].2, "said to be sent again");
+}
+
+#[test]
+fn what_was_typed_without_a_connection_goes_out_later() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let bob = Somebody::registered(&server, "bob");
+    server.cut();
+    alice.sees_line("connection lost");
+    alice.send("bob", "typed in the dark");
+    alice.sees_line("connected again");
+    bob.reads("typed in the dark");
+}
+
+#[test]
+fn a_changed_identity_holds_messages_until_it_is_accepted() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let mut bob = Somebody::registered(&server, "bob");
+    alice.send("bob", "to the old bob");
+    bob.reads("to the old bob");
+    alice.sees_state("delivered");
+    bob.log_out();
+
+    // Bob's machine is gone; on the new one a question is asked first.
+    bob.home = TempDir::new().unwrap();
+    let refused = bob.door().log_in(bob.name, &mut answers(PASSWORD));
+    assert!(matches!(refused, Err(NoEntry::Refused(_))));
+    let account = loop {
+        let yes = &mut Answers {
+            yes: true,
+            ..answers(PASSWORD)
+        };
+        if let Ok(account) = bob.door().log_in(bob.name, yes) {
+            break account;
+        }
+    };
+    bob.start(account);
+    bob.run(Command::Status(alice.name)).unwrap();
+
+    alice.send("bob", "who are you");
+    alice.sees_line("bob's identity has changed");
+    bob.send("alice", "it is me");
+    alice.sees("a held message", |show| match show {
+        Show::Message {
+            mark: Mark::Held,
+            text,
+            ..
+        } if text.is_empty() => Some(()),
+        _ => None,
+    });
+    assert_eq!(messages(&bob.everything()), 0, "alice's message is held");
+    alice.run(Command::Accept(bob.name)).unwrap();
+    assert_eq!(alice.reads("it is me"), Mark::None);
+    assert_eq!(bob.reads("who are you"), Mark::None);
+}
+
+#[test]
+fn safety_numbers_agree_and_are_remembered() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let bob = Somebody::registered(&server, "bob");
+    let number = |me: &Somebody, them: &Somebody| {
+        me.run(Command::Verify(them.name, false)).unwrap();
+        let digits = |show: &Show| match show {
+            Show::Line(_, line) if line.starts_with("    ") => Some(line.clone()),
+            _ => None,
+        };
+        (0..3)
+            .map(|_| me.sees("digits", digits))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(number(&alice, &bob), number(&bob, &alice));
+    alice.run(Command::Verify(bob.name, true)).unwrap();
+    alice.sees_line("bob is verified");
+}
+
+#[test]
+fn unencrypted_mail_is_marked_and_never_sent_by_itself() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let bob = Somebody::registered(&server, "bob");
+    let plain = |text: &str| Incoming {
+        from: bob.name,
+        mid: MessageId([text.len() as u8; 16]),
+        at: 5,
+        body: Body::Plain(text.into()),
+    };
+    server.push("alice", plain("from a console"));
+    assert_eq!(alice.reads("from a console"), Mark::Unencrypted);
+    alice.send("bob", "now we know each other");
+    server.push("alice", plain("from who knows whom"));
+    assert_eq!(alice.reads("from who knows whom"), Mark::Unproven);
+
+    let refused = alice.run(Command::SendUnencrypted(bob.name, "x".to_owned()));
+    assert!(refused.unwrap_err().contains("ever sent to them"));
+    // The server denies the keys of somebody who is known.
+    server
+        .world
+        .lock()
+        .unwrap()
+        .accounts
+        .get_mut(&bob.name)
+        .unwrap()
+        .published = None;
+    alice
+        .run(Command::Send(bob.name, "still encrypted".to_owned()))
+        .unwrap();
+    alice.sees_line("has no keys, though you know");
+    let world = server.world.lock().unwrap();
+    assert!(
+        world
+            .sends
+            .iter()
+            .all(|(_, bytes, _)| bytes.first() == Some(&1)),
+        "only envelopes left"
+    );
+}
+
+#[test]
+fn a_second_login_needs_leave_and_ends_the_first() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let mut elsewhere = Somebody::new(&server, "alice");
+    let refused = elsewhere.door().log_in(alice.name, &mut answers(PASSWORD));
+    let Err(NoEntry::Refused(why)) = refused else {
+        panic!()
+    };
+    assert!(why.contains("nothing was changed"), "{why}");
+    // Not even when told to take over: first comes the question about identities.
+    let door = Door {
+        take_over: true,
+        ..elsewhere.door()
+    };
+    let refused = door.log_in(alice.name, &mut answers(PASSWORD));
+    assert!(matches!(refused, Err(NoEntry::Refused(_))));
+    alice.run(Command::Fetch).unwrap();
+    let yes = &mut Answers {
+        yes: true,
+        ..answers(PASSWORD)
+    };
+    let account = elsewhere.door().log_in(alice.name, yes).unwrap();
+    elsewhere.start(account);
+    alice.sees_line("took over");
+    assert!(alice.run(Command::Fetch).is_err());
+}
+
+#[test]
+fn after_a_reset_the_old_password_or_the_code_opens_the_vault() {
+    let server = Double::start();
+    let mut alice = Somebody::new(&server, "alice");
+    let asked = &mut answers(PASSWORD);
+    let account = alice.door().register(alice.name, asked).unwrap();
+    let code = asked.said.iter().find_map(|show| match show {
+        Show::Line(Tone::Plain, code) => Some(code.trim().to_owned()),
+        _ => None,
+    });
+    alice.start(account);
+    alice.log_out();
+    let reset = |password: &str| {
+        let kdf = credentials::new_kdf();
+        let derived = credentials::derive(password, kdf).unwrap();
+        let mut world = server.world.lock().unwrap();
+        let account = world.accounts.get_mut(&alice.name).unwrap();
+        account.set_login(kdf, derived.login_key.public());
+    };
+    for (password, secret) in [
+        ("reset once", code.unwrap()),
+        ("reset twice", "reset once".to_owned()),
+    ] {
+        reset(password);
+        let refused = alice.door().log_in(alice.name, &mut answers(password));
+        assert!(matches!(refused, Err(NoEntry::Vault(_))));
+        drop(refused);
+        server.cut();
+        let asked = &mut Answers {
+            secret: Some(secret),
+            ..answers(password)
+        };
+        drop(alice.door().log_in(alice.name, asked).unwrap());
+        server.cut();
+        // From now on the new password is enough.
+        drop(
+            alice
+                .door()
+                .log_in(alice.name, &mut answers(password))
+                .unwrap(),
+        );
+        server.cut();
+    }
+}

@@ -1,0 +1,40 @@
+//! The terminal client: what a person or a script talks to.
+//!
+//! It holds the only readable copy of messages and keys; the server is never
+//! trusted with either. It may use `protocol`, `crypto` and `transport`, and
+//! knows nothing of `server` and `store`.
+//!
+//! | room | what |
+//! | --- | --- |
+//! | `options` | what the command line decided |
+//! | `commands`, `settings` | the one table of what can be typed, and the words after `/settings` |
+//! | `terminal` | the only room that prints and reads keys |
+//! | `chat` | the conversation with the person: menus, questions, commands |
+//! | `account`, `questions` | registering, logging in, and what they ask |
+//! | `moving` | `vault export` and `vault import` |
+//! | `fresh` | logging in where there is no vault: a new identity, or an imported one |
+//! | `credentials` | login keys, and what they sign |
+//! | `messenger` | the thread that owns keys and messages while logged in |
+//! | `link`, `inbox` | the connection, and what arrives on it |
+//! | `clock` | times as people read them |
+//! | `vault` | what must not be lost, sealed on disk |
+//!
+//! Threads: the main one asks and waits; `input` reads lines; `signals` hears
+//! SIGINT, SIGTERM and SIGHUP; `messenger` lives from login to logout; one
+//! `link` per connection reads it until it closes.
+
+pub mod account;
+pub mod chat;
+pub mod clock;
+pub mod commands;
+pub mod credentials;
+pub mod fresh;
+pub mod inbox;
+pub mod link;
+pub mod messenger;
+pub mod moving;
+pub mod options;
+pub mod questions;
+pub mod settings;
+pub mod terminal;
+pub mod vault;

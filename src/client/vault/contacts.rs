@@ -1,0 +1,158 @@
+//! Contacts with the identities they are known by, and the ratchets with them.
+//!
+//! Contacts are few, so all are kept in memory and their names stay unreadable on
+//! disk without an index over names.
+
+use serde::{Deserialize, Serialize};
+
+use super::seal::Place;
+use super::{Result, Vault};
+use crate::crypto::conversation::Conversation;
+use crate::protocol::UserName;
+use crate::protocol::request::Identity;
+
+/// Somebody this account has written to or heard from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// The vault's number for them.
+    #[serde(skip)]
+    pub id: i64,
+    /// Their account.
+    pub name: UserName,
+    /// The identity they are known by, pinned at first use or by hand.
+    pub identity: Option<Identity>,
+    /// Whether the safety number was compared by the person.
+    pub verified: bool,
+    /// Another identity that turned up since, for the person to accept.
+    pub offered: Option<Identity>,
+    /// The session they send in does not decrypt here, so the next message to
+    /// them starts another.
+    #[serde(default)]
+    pub renew: bool,
+    /// How often they were asked to send something again since they were last
+    /// understood.
+    #[serde(default)]
+    pub asked: u8,
+}
+
+impl Vault {
+    /// Everyone known, by name.
+    pub fn contacts(&self) -> &[Contact] {
+        &self.contacts
+    }
+
+    /// The contact with this name.
+    pub fn contact(&self, name: &UserName) -> Option<&Contact> {
+        self.contacts
+            .binary_search_by_key(name, |contact| contact.name)
+            .ok()
+            .map(|place| &self.contacts[place])
+    }
+
+    /// The contact with this number.
+    pub fn contact_by_id(&self, id: i64) -> Option<&Contact> {
+        self.contacts.iter().find(|contact| contact.id == id)
+    }
+
+    /// The contact with this name, made if need be. Call it within a transaction.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn contact_or_new(&mut self, name: &UserName) -> Result<Contact> {
+        if let Some(contact) = self.contact(name) {
+            return Ok(contact.clone());
+        }
+        let id: i64 =
+            self.db
+                .query_row("SELECT coalesce(max(id), 0) + 1 FROM contacts", [], |row| {
+                    row.get(0)
+                })?;
+        let contact = Contact {
+            id,
+            name: *name,
+            identity: None,
+            verified: false,
+            offered: None,
+            renew: false,
+            asked: 0,
+        };
+        self.save_contact(&contact)?;
+        Ok(contact)
+    }
+
+    /// Replaces what is known of a contact.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn save_contact(&mut self, contact: &Contact) -> Result<()> {
+        let sealed = self.seal_json(Place::Contact, contact.id, contact)?;
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO contacts (id, sealed) VALUES (?, ?)")?
+            .execute((contact.id, sealed))?;
+        match self
+            .contacts
+            .binary_search_by_key(&contact.name, |known| known.name)
+        {
+            Ok(place) => self.contacts[place] = contact.clone(),
+            Err(place) => self.contacts.insert(place, contact.clone()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn load_contacts(&self) -> Result<Vec<Contact>> {
+        let mut query = self.db.prepare("SELECT id, sealed FROM contacts")?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut contacts = Vec::new();
+        for row in rows {
+            let (id, sealed): (i64, Vec<u8>) = row?;
+            let contact: Contact = self.open_json(Place::Contact, id, &sealed)?;
+            contacts.push(Contact { id, ..contact });
+        }
+        contacts.sort_by_key(|contact| contact.name);
+        Ok(contacts)
+    }
+
+    /// The ratchets with a contact, if there are any.
+    ///
+    /// # Errors
+    /// That they could not be read.
+    pub fn conversation(&self, contact: i64) -> Result<Option<Conversation>> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT sealed FROM conversations WHERE contact = ?")?;
+        let Some(row) = query
+            .query_map([contact], |row| row.get::<_, Vec<u8>>(0))?
+            .next()
+        else {
+            return Ok(None);
+        };
+        let plain = self.open_sealed(Place::Conversation, contact, &row?)?;
+        Conversation::from_bytes(&plain)
+            .map(Some)
+            .map_err(|error| self.damaged(format!("session {contact}: {error}")))
+    }
+
+    /// Saves the ratchets after they moved: in the transaction of the message
+    /// that moved them.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn save_conversation(&mut self, contact: i64, conversation: &Conversation) -> Result<()> {
+        let plain = conversation.to_bytes();
+        let sealed = self.sealer.seal(Place::Conversation, contact, &plain);
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO conversations (contact, sealed) VALUES (?, ?)")?
+            .execute((contact, sealed))?;
+        Ok(())
+    }
+
+    /// Forgets the ratchets with a contact whose identity was replaced.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn forget_conversation(&mut self, contact: i64) -> Result<()> {
+        self.db
+            .execute("DELETE FROM conversations WHERE contact = ?", [contact])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! The messages a person can look at again, sent and received.
+
+use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
+
+use super::seal::Place;
+use super::{Result, Vault};
+use crate::protocol::{Fixed, MessageId};
+
+/// One message of the history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Its place in the history.
+    pub seq: i64,
+    /// With whom.
+    pub contact: i64,
+    /// Its id.
+    pub mid: MessageId,
+    /// When it happened here, or the server took it: milliseconds since 1970.
+    pub at: u64,
+    /// The sealed part.
+    pub record: Record,
+}
+
+/// What is known about a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Whether this account sent it.
+    pub outgoing: bool,
+    /// Its words; empty where they could not be read.
+    pub text: String,
+    /// How it travelled.
+    pub form: Form,
+    /// How far it got.
+    pub state: State,
+    /// The sender's clock when it was written.
+    pub sent_at: Option<u64>,
+    /// The server's clock when it was accepted.
+    pub stored_at: Option<u64>,
+    /// Our clock when the server said it was delivered.
+    pub delivered_at: Option<u64>,
+    /// The fingerprint of the other side's identity it was encrypted with.
+    pub identity: Option<Fixed<32>>,
+    /// Whether that identity had been verified by hand.
+    pub verified: bool,
+    /// The ids of the answers to requests to send it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<MessageId>,
+}
+
+/// How a message travelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// Encrypted end to end.
+    Encrypted,
+    /// Readable by the server and the network.
+    Unencrypted,
+    /// Came encrypted and could not be decrypted, for this reason.
+    Undecryptable(String),
+    /// Came under another identity than the known one, and waits for its acceptance.
+    Held,
+}
+
+/// How far a message got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Not yet accepted by the server.
+    Waiting,
+    /// Accepted.
+    Stored,
+    /// Acknowledged by the recipient's client.
+    Delivered,
+    /// Received here.
+    Received,
+    /// Given up, for this reason.
+    Failed(String),
+}
+
+impl Vault {
+    /// Adds a message at the end and gives its place.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn add_message(
+        &mut self,
+        contact: i64,
+        mid: &MessageId,
+        at: u64,
+        record: &Record,
+    ) -> Result<i64> {
+        let seq = self.next_seq()?;
+        let sealed = self.seal_json(Place::Message, seq, record)?;
+        self.db
+            .prepare_cached(
+                "INSERT INTO messages (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
+            )?
+            .execute((seq, contact, mid.0, at as i64, sealed))?;
+        Ok(seq)
+    }
+
+    /// The next place, which no message and no errand ever had.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub(super) fn next_seq(&self) -> Result<i64> {
+        let sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence";
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))?)
+    }
+
+    /// Removes what turned out to be no message for a person, or a second copy of one.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn remove_message(&mut self, seq: i64) -> Result<()> {
+        for table in ["messages", "unread"] {
+            self.db
+                .execute(&format!("DELETE FROM {table} WHERE seq = ?"), [seq])?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a message is about to be shown, in the transaction that keeps it.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn unread(&mut self, seq: i64) -> Result<()> {
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO unread (seq) VALUES (?)")?
+            .execute([seq])?;
+        Ok(())
+    }
+
+    /// Notes that messages were shown.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn shown(&mut self, seqs: &[i64]) -> Result<()> {
+        let mut delete = self.db.prepare_cached("DELETE FROM unread WHERE seq = ?")?;
+        for seq in seqs {
+            delete.execute([seq])?;
+        }
+        Ok(())
+    }
+
+    /// The messages that may not have been shown, oldest first.
+    ///
+    /// # Errors
+    /// That they could not be read.
+    pub fn all_unread(&self) -> Result<Vec<Message>> {
+        self.many("WHERE seq IN (SELECT seq FROM unread) ORDER BY seq", ())
+    }
+
+    /// The whole history, oldest first.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub fn whole_history(&self) -> Result<Vec<Message>> {
+        self.many("ORDER BY seq", ())
+    }
+
+    /// Replaces what is known of a message.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn save_message(&mut self, seq: i64, record: &Record) -> Result<()> {
+        let sealed = self.seal_json(Place::Message, seq, record)?;
+        self.db
+            .prepare_cached("UPDATE messages SET sealed = ? WHERE seq = ?")?
+            .execute((sealed, seq))?;
+        Ok(())
+    }
+
+    /// The message at a place.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub fn message(&self, seq: i64) -> Result<Option<Message>> {
+        self.one_message("WHERE seq = ?", [seq])
+    }
+
+    /// The latest message with a contact under an id.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub fn message_by_mid(&self, contact: i64, mid: &MessageId) -> Result<Option<Message>> {
+        self.one_message(
+            "WHERE contact = ? AND mid = ? ORDER BY seq DESC LIMIT 1",
+            (contact, mid.0),
+        )
+    }
+
+    /// The latest message of all, or the latest whose id begins with `prefix`
+    /// (hexadecimal digits).
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub fn find_message(&self, prefix: Option<&str>) -> Result<Option<Message>> {
+        match prefix {
+            None => self.one_message("ORDER BY seq DESC LIMIT 1", []),
+            Some(prefix) => self.one_message(
+                "WHERE substr(lower(hex(mid)), 1, ?) = ? ORDER BY seq DESC LIMIT 1",
+                (prefix.len() as i64, prefix.to_ascii_lowercase()),
+            ),
+        }
+    }
+
+    /// The last `count` messages, with one contact or with all, oldest first.
+    ///
+    /// # Errors
+    /// That they could not be read.
+    pub fn history(&self, contact: Option<i64>, count: u32) -> Result<Vec<Message>> {
+        let mut messages = self.many(
+            "WHERE ?1 IS NULL OR contact = ?1 ORDER BY seq DESC LIMIT ?2",
+            (contact, count),
+        )?;
+        messages.reverse();
+        Ok(messages)
+    }
+
+    fn many(&self, tail: &str, values: impl rusqlite::Params) -> Result<Vec<Message>> {
+        let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
+        let mut query = self.db.prepare_cached(&sql)?;
+        let rows = query.query_map(values, raw)?;
+        let mut messages = Vec::new();
+        for row in rows {
+            messages.push(self.opened(row?)?);
+        }
+        Ok(messages)
+    }
+
+    fn one_message(&self, tail: &str, values: impl rusqlite::Params) -> Result<Option<Message>> {
+        let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
+        let row = self
+            .db
+            .prepare_cached(&sql)?
+            .query_row(values, raw)
+            .optional()?;
+        row.map(|row| self.opened(row)).transpose()
+    }
+
+    fn opened(&self, row: Raw) -> Result<Message> {
+        let (seq, contact, mid, at, sealed) = row;
+        Ok(Message {
+            seq,
+            contact,
+            mid: MessageId(mid),
+            at: at as u64,
+            record: self.open_json(Place::Message, seq, &sealed)?,
+        })
+    }
+}
+
+pub(super) type Raw = (i64, i64, [u8; 16], i64, Vec<u8>);
+
+pub(super) fn raw(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
+    Ok((
+        row.get(0)?,
+        row.get(1)?,
+        row.get(2)?,
+        row.get(3)?,
+        row.get(4)?,
+    ))
+}

@@ -1,0 +1,198 @@
+//! What the client must not lose: keys, sessions, contacts, messages, and what
+//! is still to be sent. One SQLite file per account, readable only with the
+//! password or the recovery code.
+//!
+//! Every value but bare ids and times is sealed under the vault key, bound to its
+//! table, column and row. [`Vault::transact`] is the unit of safety: what one
+//! closure does is on disk whole or not at all, and durable when it returns.
+//! This room decides nothing about trust or delivery, and prints nothing.
+
+mod contacts;
+mod errands;
+mod export;
+mod file;
+mod history;
+mod keys;
+mod mail;
+mod seal;
+mod wraps;
+
+pub use contacts::Contact;
+pub use errands::{Errand, REMEMBERED_MS, Task};
+pub use export::{Export, ExportError};
+pub use file::{Closed, VaultFile};
+pub use history::{Form, Message, Record, State};
+pub use keys::{Device, PrekeyReader};
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+
+use crate::crypto::cipher::NotAuthentic;
+use seal::Sealer;
+
+/// An open vault. One process at a time holds it, by the lock inside.
+pub struct Vault {
+    db: Connection,
+    sealer: Sealer,
+    contacts: Vec<Contact>,
+    path: PathBuf,
+    /// Held until drop.
+    _lock: File,
+}
+
+/// Why the vault could not be opened, read or written.
+#[derive(Debug)]
+pub enum VaultError {
+    /// Another process has it open.
+    InUse {
+        /// The vault.
+        path: PathBuf,
+        /// That process, if it said so.
+        pid: Option<u32>,
+    },
+    /// The file is something else, or what is left of a vault.
+    NotAVault(PathBuf),
+    /// A newer version of the client wrote it.
+    Newer(PathBuf),
+    /// Parts of it are unreadable or were changed.
+    Damaged(PathBuf, String),
+    /// There is one already.
+    Exists(PathBuf),
+    /// Neither the password nor the code opens it.
+    WrongKey,
+    /// The file system refused.
+    Io(PathBuf, io::Error),
+    /// SQLite refused, for a reason other than damage.
+    Database(rusqlite::Error),
+}
+
+impl fmt::Display for VaultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VaultError::InUse { path, pid } => {
+                write!(f, "the vault {} is in use by another client", path.display())?;
+                match pid {
+                    Some(pid) => write!(f, " (process {pid}); end that one first"),
+                    None => f.write_str("; end that one first"),
+                }
+            }
+            VaultError::NotAVault(path) => write!(
+                f,
+                "{} is not a vault, or was cut off; it is left as it is: restore it from a \
+                 backup, or move it away to begin anew",
+                path.display()
+            ),
+            VaultError::Newer(path) => write!(
+                f,
+                "{} was written by a newer version of this client; update the client",
+                path.display()
+            ),
+            VaultError::Damaged(path, what) => write!(
+                f,
+                "the vault {} is damaged ({what}); it is left as it is: restore it from a \
+                 backup, or move it away to begin anew",
+                path.display()
+            ),
+            VaultError::Exists(path) => write!(
+                f,
+                "{} exists already; log in instead, or move it away",
+                path.display()
+            ),
+            VaultError::WrongKey => f.write_str(
+                "the vault on this machine does not open with this password; try again, or with the one before",
+            ),
+            VaultError::Io(path, error) => write!(
+                f,
+                "{}: {error}; check the folder's permissions and the free space",
+                path.display()
+            ),
+            VaultError::Database(error) => {
+                write!(f, "the vault could not be read or written: {error}; check the free space")
+            }
+        }
+    }
+}
+
+impl std::error::Error for VaultError {}
+
+impl From<rusqlite::Error> for VaultError {
+    fn from(error: rusqlite::Error) -> Self {
+        VaultError::Database(error)
+    }
+}
+
+/// What reading and writing the vault gives.
+pub type Result<T> = std::result::Result<T, VaultError>;
+
+impl Vault {
+    /// Runs `work` as one transaction: durable when this returns `Ok`, and as if
+    /// it had never begun otherwise.
+    ///
+    /// # Errors
+    /// What `work` failed with, or that the transaction could not be committed.
+    pub fn transact<T>(&mut self, work: impl FnOnce(&mut Vault) -> Result<T>) -> Result<T> {
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        let done = work(self).and_then(|value| {
+            self.db.execute_batch("COMMIT")?;
+            Ok(value)
+        });
+        if done.is_err() {
+            // A commit that failed may have ended the transaction already.
+            if !self.db.is_autocommit() {
+                self.db.execute_batch("ROLLBACK")?;
+            }
+            self.contacts = self.load_contacts()?;
+        }
+        done
+    }
+
+    /// The file, for messages to the person.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    fn damaged(&self, what: impl Into<String>) -> VaultError {
+        VaultError::Damaged(self.path.clone(), what.into())
+    }
+
+    fn open_sealed(
+        &self,
+        place: seal::Place,
+        row: i64,
+        sealed: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+        self.sealer
+            .open(place, row, sealed)
+            .map_err(|NotAuthentic| self.damaged(format!("row {row} of {place}")))
+    }
+
+    fn open_json<T: serde::de::DeserializeOwned>(
+        &self,
+        place: seal::Place,
+        row: i64,
+        sealed: &[u8],
+    ) -> Result<T> {
+        let plain = self.open_sealed(place, row, sealed)?;
+        serde_json::from_slice(&plain)
+            .map_err(|error| self.damaged(format!("row {row} of {place}: {error}")))
+    }
+
+    fn seal_json<T: serde::Serialize>(
+        &self,
+        place: seal::Place,
+        row: i64,
+        value: &T,
+    ) -> Result<Vec<u8>> {
+        let plain = serde_json::to_vec(value)
+            .map(zeroize::Zeroizing::new)
+            .map_err(|error| self.damaged(format!("{place}: {error}")))?;
+        Ok(self.sealer.seal(place, row, &plain))
+    }
+}
+
+#[cfg(test)]
+mod tests;

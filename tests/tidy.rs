@@ -1,0 +1,463 @@
+//! The repository's rules, as a test: which room of the crate may see which,
+//! what a source file looks like, and that the documentation keeps up.
+//!
+//! | rule | test |
+//! | --- | --- |
+//! | `crate::` edges between rooms | `rooms_see_only_what_they_may` |
+//! | header, length, unfinished code | `source_files_are_in_shape` |
+//! | white space, notes, a machine's paths | `text_files_are_clean` |
+//! | links between Markdown files | `links_lead_somewhere` |
+//! | `docs/PROTOCOL.md` against the code | `the_protocols_page_*` |
+//!
+//! The scanners are tested on small texts, so that they can be seen to fail.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise"
+)]
+
+#[path = "tidy/paths.rs"]
+mod paths;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use paths::{covers, outward_paths, tokens};
+use secure_chat::protocol::refusal::Code;
+use secure_chat::protocol::{json, limits};
+
+/// What each room may see: a room, or one module of it. Whatever stands below
+/// an entry is allowed with it.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("protocol", &["protocol"]),
+    ("crypto", &["crypto"]),
+    ("store", &["store", "protocol"]),
+    ("transport", &["transport", "protocol"]),
+    (
+        // No ratchet, no cipher: the layout shows that it can't read messages.
+        "server",
+        &[
+            "server",
+            "store",
+            "transport",
+            "protocol",
+            "crypto::password",
+            "crypto::proof",
+            "crypto::keys",
+        ],
+    ),
+    ("client", &["client", "transport", "protocol", "crypto"]),
+    ("bin/server", &["server", "protocol"]),
+    ("bin/client", &["client", "protocol"]),
+];
+
+/// Lines of a source file at most, blank ones and tests included.
+const MAX_LINES: usize = 560;
+
+/// Files that may be longer, each up to its own bound.
+const LONGER: &[(&str, usize)] = &[
+    // One state machine, whose steps are read against each other.
+    ("src/server/mailbox/mod.rs", 780),
+    // Its model and its schedules.
+    ("src/server/mailbox/tests.rs", 640),
+    // One arm an operation.
+    ("src/server/handler.rs", 640),
+];
+
+/// Macros that mark code as unfinished or as a trial.
+const UNFINISHED: &[&str] = &["todo", "unimplemented", "dbg"];
+
+/// Folders that hold nothing of the repository's own.
+const FOREIGN: &[&str] = &["target", ".git", "__pycache__", "secure-chat-data"];
+
+#[test]
+fn rooms_see_only_what_they_may() {
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for file in files().iter().filter(|file| is_product(file)) {
+        let Some(room) = room(&name(file)) else {
+            continue;
+        };
+        let Some((_, allowed)) = ROOMS.iter().find(|(known, _)| *known == room) else {
+            wrong.push(format!(
+                "{}: the room {room} has no line in ROOMS",
+                name(file)
+            ));
+            continue;
+        };
+        for (line, path) in outward_paths(&read(file), &module_of(&name(file))) {
+            seen.insert(room.clone());
+            if !allowed.iter().any(|entry| covers(entry, &path)) {
+                wrong.push(format!("{}:{line}: {room} must not see {path}", name(file)));
+            }
+        }
+    }
+    report(&wrong);
+    for room in ["server", "store", "protocol", "crypto", "bin/server"] {
+        assert!(
+            seen.contains(room),
+            "no path was found in {room}: is it still there?"
+        );
+    }
+}
+
+#[test]
+fn source_files_are_in_shape() {
+    let mut wrong = Vec::new();
+    for file in files().iter().filter(|file| has_extension(file, "rs")) {
+        let (name, text) = (name(file), read(file));
+        if !text.starts_with("//!") {
+            wrong.push(format!("{name}:1: begins without a //! header"));
+        }
+        let lines = text.lines().count();
+        match LONGER.iter().find(|(longer, _)| *longer == name) {
+            Some((_, bound)) if lines > *bound => {
+                wrong.push(format!("{name}: {lines} lines, over its bound of {bound}"));
+            }
+            Some(_) if lines <= MAX_LINES => {
+                wrong.push(format!(
+                    "{name}: {lines} lines need no place in LONGER any more"
+                ));
+            }
+            None if lines > MAX_LINES => {
+                wrong.push(format!(
+                    "{name}: {lines} lines, over {MAX_LINES}; divide it"
+                ));
+            }
+            _ => {}
+        }
+        let tokens = tokens(&text);
+        for pair in tokens.windows(2) {
+            if pair[1].text == "!" && UNFINISHED.contains(&pair[0].text.as_str()) {
+                wrong.push(format!("{name}:{}: {}!", pair[0].line, pair[0].text));
+            }
+        }
+    }
+    report(&wrong);
+}
+
+#[test]
+fn text_files_are_clean() {
+    let mut wrong = Vec::new();
+    for file in files() {
+        let Ok(text) = fs::read_to_string(&file) else {
+            continue; // No text.
+        };
+        wrong.extend(unclean(&text).map(|(line, what)| format!("{}:{line}: {what}", name(&file))));
+    }
+    report(&wrong);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for file in files().iter().filter(|file| has_extension(file, "md")) {
+        for (line, link) in links(&read(file)) {
+            count += 1;
+            if let Some(why) = broken(file, &link) {
+                wrong.push(format!("{}:{line}: {link}: {why}", name(file)));
+            }
+        }
+    }
+    report(&wrong);
+    assert!(count > 0, "not one link was found: does the scanner work?");
+}
+
+#[test]
+fn the_protocols_page_lists_every_error_code() {
+    let listed: Vec<(String, bool)> = protocol_chapter("## 8. Error codes")
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.split('|').map(str::trim).skip(1);
+            let code = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+            let retry = match cells.next()? {
+                "yes" => true,
+                "no" => false,
+                other => panic!("{code}: retry is yes or no, not {other:?}"),
+            };
+            Some((code.to_owned(), retry))
+        })
+        .collect();
+    let known: Vec<(String, bool)> = Code::ALL
+        .iter()
+        .map(|code| (code.as_str().to_owned(), code.retry()))
+        .collect();
+    assert_eq!(listed, known);
+}
+
+#[test]
+fn the_protocols_page_lists_every_operation() {
+    let chapter = protocol_chapter("## 6. Operations");
+    let headings: BTreeSet<&str> = chapter
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .flat_map(|heading| heading.trim_end_matches(" †").split(", "))
+        .collect();
+    for op in &headings {
+        let line = format!(r#"{{"op":"{op}"}}"#);
+        if let (_, Err(refusal)) = json::parse_request(line.as_bytes()) {
+            assert_ne!(
+                refusal.code,
+                Code::UnknownOp,
+                "{op} is described, but not taken"
+            );
+        }
+    }
+    let parser = read(&root().join("src/protocol/json.rs"));
+    let taken: BTreeSet<&str> = parser
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => Request::"))
+        .map(|(op, _)| op)
+        .collect();
+    assert_eq!(headings, taken);
+}
+
+#[test]
+fn the_protocols_page_gives_the_sizes_of_the_code() {
+    let chapter = protocol_chapter("## 19. Sizes");
+    for (what, size) in [
+        ("line to the server", limits::MAX_LINE),
+        ("text", limits::MAX_TEXT),
+        ("envelope", limits::MAX_ENVELOPE),
+        ("ids in `ack`, `outcome`", limits::MAX_IDS),
+        ("one-time prekeys kept", limits::MAX_ONE_TIME_PREKEYS),
+        ("users in a page of `search`", limits::MAX_FOUND),
+        ("names blocked", limits::MAX_BLOCKED),
+        ("name |", secure_chat::protocol::name::MAX_NAME),
+    ] {
+        let row = chapter
+            .lines()
+            .find(|line| line.starts_with(&format!("| {what}")))
+            .unwrap_or_else(|| panic!("no row begins with {what:?}"));
+        let numbers = row.replace(',', "");
+        let found = numbers
+            .split(|character: char| !character.is_ascii_digit())
+            .any(|number| number == size.to_string());
+        assert!(found, "{what}: {size} in the code, but: {row}");
+    }
+}
+
+#[test]
+fn the_scanners_find_what_they_look_for() {
+    let code = r#"
+        //! use crate::server::a;
+        use crate::{client, store::{self, sqlite::Sqlite}};
+        /* crate::server::b */ const TEXT: &str = "crate::server::c";
+        mod tests { use super::super::super::transport::x; use super::*; }
+        fn f<'a>(x: &'a str) -> char { crate::crypto::ratchet::g::<u8>(x, '"') }
+        use super::{Y, super::protocol::*};
+    "#;
+    let module = ["server".to_owned(), "handler".to_owned()];
+    let found: Vec<String> = outward_paths(code, &module)
+        .into_iter()
+        .map(|(line, path)| format!("{line} {path}"))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "3 client",
+            "3 store::self",
+            "3 store::sqlite::Sqlite",
+            "5 transport::x",
+            "6 crypto::ratchet::g",
+            "7 protocol::*",
+        ]
+    );
+    assert!(covers("crypto::keys", "crypto::keys::Identity"));
+    assert!(!covers("crypto::keys", "crypto::keystore"));
+    assert!(!covers("crypto::keys", "crypto"));
+
+    let text = concat!(
+        "ends \n\tx\n",
+        "TO",
+        "DO: later\nin ",
+        "/wo",
+        "rk/here\nnet/wo",
+        "rk/x\n"
+    );
+    assert_eq!(
+        unclean(text).map(|(line, _)| line).collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
+
+    let page = "a [b](c.md#d) `[no](x)`\n```text\n[no](y)\n```\n![e](f.png) [g](<h i.md>)";
+    let found: Vec<String> = links(page).into_iter().map(|(_, link)| link).collect();
+    assert_eq!(found, ["c.md#d", "f.png", "<h i.md>"]);
+    assert_eq!(slug("block, unblock †"), "block-unblock-");
+    let here = root().join("README.md");
+    assert!(broken(&here, "no-such-file.md").is_some());
+    assert!(broken(&here, "docs/PROTOCOL.md#no-such-heading").is_some());
+    assert_eq!(broken(&here, "docs/PROTOCOL.md#8-error-codes"), None);
+}
+
+// Files
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files of the repository, in order.
+fn files() -> Vec<PathBuf> {
+    fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
+        let mut entries: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        entries.sort();
+        for path in entries {
+            let last = path.file_name().unwrap_or_default().to_string_lossy();
+            if FOREIGN.contains(&last.as_ref()) {
+                continue;
+            }
+            if path.is_dir() {
+                collect(&path, into);
+            } else {
+                into.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(&root(), &mut found);
+    found
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The path from the repository's root, with `/`.
+fn name(file: &Path) -> String {
+    let relative = file.strip_prefix(root()).unwrap_or(file);
+    relative.to_string_lossy().replace('\\', "/")
+}
+
+fn has_extension(file: &Path, extension: &str) -> bool {
+    file.extension().is_some_and(|found| found == extension)
+}
+
+fn is_product(file: &Path) -> bool {
+    has_extension(file, "rs") && name(file).starts_with("src/")
+}
+
+fn report(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+// Layers
+
+/// `server` for `src/server/…`, `bin/server` for `src/bin/server.rs`; nothing
+/// for `src/lib.rs`, which only lists the rooms.
+fn room(name: &str) -> Option<String> {
+    let path = name.strip_prefix("src/")?.trim_end_matches(".rs");
+    let mut parts = path.split('/');
+    match parts.next()? {
+        "lib" => None,
+        "bin" => Some(format!("bin/{}", parts.next()?)),
+        room => Some(room.to_owned()),
+    }
+}
+
+/// The module that a file is, from the crate's root.
+fn module_of(name: &str) -> Vec<String> {
+    let path = name.trim_start_matches("src/").trim_end_matches(".rs");
+    let path = path.trim_end_matches("/mod").trim_end_matches("/main");
+    path.split('/').map(str::to_owned).collect()
+}
+
+// Texts
+
+/// What is wrong with a text's lines.
+fn unclean(text: &str) -> impl Iterator<Item = (usize, String)> {
+    // In pieces, or this file would be the first to offend.
+    const NOTES: [&str; 2] = [concat!("TO", "DO"), concat!("FIX", "ME")];
+    const MACHINES: [&str; 2] = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
+    let part_of_a_name = |c: char| c.is_alphanumeric() || "._-~/".contains(c);
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let machine = MACHINES.iter().find(|path| {
+            line.match_indices(**path)
+                .any(|(at, _)| !line[..at].ends_with(part_of_a_name))
+        });
+        let what = if line.ends_with([' ', '\t', '\r']) {
+            "white space at the end".to_owned()
+        } else if line.contains('\t') {
+            "a tab".to_owned()
+        } else if let Some(note) = NOTES.iter().find(|note| line.contains(**note)) {
+            format!("{note} belongs into an issue")
+        } else if let Some(path) = machine {
+            format!("{path} exists on one machine only")
+        } else {
+            return None;
+        };
+        Some((index + 1, what))
+    })
+}
+
+/// The targets of a page's links, and their lines; what stands as code is none.
+fn links(page: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut fenced = false;
+    for (index, line) in page.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced {
+            continue;
+        }
+        let prose: String = line.split('`').step_by(2).collect();
+        for (at, _) in prose.match_indices("](") {
+            if let Some((target, _)) = prose[at + 2..].split_once(')') {
+                found.push((index + 1, target.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+/// Why a link leads nowhere. Links to other machines are not followed.
+fn broken(page: &Path, link: &str) -> Option<String> {
+    let link = link.trim_start_matches('<').trim_end_matches('>');
+    if link.contains("://") || link.starts_with("mailto:") {
+        return None;
+    }
+    let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+    let target = match file {
+        "" => page.to_owned(),
+        file => page.parent()?.join(file),
+    };
+    if !target.exists() {
+        return Some("no such file".to_owned());
+    }
+    if heading.is_empty() || !has_extension(&target, "md") {
+        return None;
+    }
+    let text = read(&target);
+    let known = text
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .any(|line| slug(line.trim_start_matches('#').trim()) == heading);
+    (!known).then(|| "no such heading".to_owned())
+}
+
+/// A heading as the end of a link, the way code hosts make it.
+fn slug(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+/// A chapter of the protocol's page, from its heading to the next.
+fn protocol_chapter(heading: &str) -> String {
+    let page = read(&root().join("docs/PROTOCOL.md"));
+    let (_, chapter) = page
+        .split_once(&format!("\n{heading}"))
+        .unwrap_or_else(|| panic!("docs/PROTOCOL.md has no chapter {heading:?}"));
+    let end = chapter.find("\n## ").unwrap_or(chapter.len());
+    chapter[..end].to_owned()
+}
