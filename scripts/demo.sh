@@ -213,7 +213,7 @@ says alice '/verify bob yes'
 sees alice 'bob is verified'
 
 step 'a second login, from another machine with the right password, is refused'
-start intruder client elsewhere --user alice
+start intruder client elsewhere --user alice --new-identity
 sees intruder 'alice is logged in elsewhere'
 ends intruder 3
 

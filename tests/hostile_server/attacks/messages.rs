@@ -118,6 +118,13 @@ pub(super) fn changed_messages() -> Vec<Row> {
     ] {
         lost_to(&mut rows, &mut alice, &mut bob, attack, words, cut);
     }
+    // The damage made them begin a new session; these are lost within it.
+    alice.proxy.meddle(hold);
+    let first = alice.proxy.count_messages();
+    bob.types("/msg alice kept from her");
+    bob.types("/msg alice and this one too");
+    alice.proxy.message(first + 1);
+    alice.proxy.behave();
     let words = "after the damage";
     bob.types(&format!("/msg alice {words}"));
     alice.sees(&format!("bob: {words}"));

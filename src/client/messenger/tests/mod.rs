@@ -147,7 +147,7 @@ impl Somebody {
 
     /// Waits until something is shown that `wanted` takes.
     fn sees<T>(&self, what: &str, wanted: impl Fn(&Show) -> Option<T>) -> T {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut seen = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
