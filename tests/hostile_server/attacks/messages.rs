@@ -13,19 +13,8 @@ pub(super) fn changed_messages() -> Vec<Row> {
     let server = Server::start();
     let (mut alice, mut bob) = acquainted(&server);
     let mut rows = Vec::new();
-    let mut count = 1;
-    // Bob writes, and the message is kept from alice.
-    let mut held = |alice: &Client, bob: &mut Client, words: &str| {
-        alice.proxy.meddle(hold);
-        bob.types(&format!("/msg alice {words}"));
-        let message = alice.proxy.message(count);
-        count += 1;
-        alice.proxy.behave();
-        message
-    };
-
     let words = "pay mallory in full";
-    let message = held(&alice, &mut bob, words);
+    let message = held(&mut alice, &mut bob, words);
     let mut renamed = message.clone();
     renamed["from"] = "carol".into();
     take(&mut alice, &renamed);
@@ -44,7 +33,7 @@ pub(super) fn changed_messages() -> Vec<Row> {
     assert_eq!(alice.genuine("bob", words), 1, "the real one is unharmed");
 
     let words = "meet at noon by the well";
-    let message = held(&alice, &mut bob, words);
+    let message = held(&mut alice, &mut bob, words);
     let mut other_id = message.clone();
     other_id["mid"] = "0123456789abcdef0123456789abcdef".into();
     take(&mut alice, &other_id);
@@ -122,7 +111,7 @@ pub(super) fn changed_messages() -> Vec<Row> {
     bob.types(&format!("/msg alice {words}"));
     alice.sees(&format!("bob: {words}"));
     alice.done();
-    let shows = alice.line("have not arrived");
+    let shows = alice.line("not arrived");
     rows.push(row(
         "messages are dropped",
         shows,
@@ -131,12 +120,8 @@ pub(super) fn changed_messages() -> Vec<Row> {
         0,
     ));
 
-    alice.proxy.meddle(hold);
-    let first = alice.proxy.count_messages();
-    bob.types("/msg alice the earlier");
-    bob.types("/msg alice the later");
-    let [earlier, later] = [first, first + 1].map(|n| alice.proxy.message(n));
-    alice.proxy.behave();
+    let earlier = held(&mut alice, &mut bob, "the earlier");
+    let later = held(&mut alice, &mut bob, "the later");
     take(&mut alice, &later);
     let shows = alice.line("1 message from bob has not arrived");
     take(&mut alice, &earlier);
@@ -183,6 +168,20 @@ fn with_envelope(message: &Value, change: impl FnOnce(&mut Vec<u8>)) -> Value {
     changed
 }
 
+/// Bob writes, and the message is kept from alice. What their clients have to ask
+/// each other after the attack before goes first.
+fn held(alice: &mut Client, bob: &mut Client, words: &str) -> Value {
+    alice.done();
+    bob.done();
+    alice.done();
+    let next = alice.proxy.count_messages();
+    alice.proxy.meddle(hold);
+    bob.types(&format!("/msg alice {words}"));
+    let message = alice.proxy.message(next);
+    alice.proxy.behave();
+    message
+}
+
 /// One message changed on its way; the real one is lost by it.
 fn lost_to(
     rows: &mut Vec<Row>,
@@ -192,11 +191,7 @@ fn lost_to(
     words: &str,
     cut: bool,
 ) {
-    alice.proxy.meddle(hold);
-    let n = alice.proxy.count_messages();
-    bob.types(&format!("/msg alice {words}"));
-    let message = alice.proxy.message(n);
-    alice.proxy.behave();
+    let message = held(alice, bob, words);
     let changed = with_envelope(&message, |envelope| match cut {
         true => envelope.truncate(122),
         false => envelope[100] ^= 1,
