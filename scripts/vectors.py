@@ -2,7 +2,7 @@
 """Write the known answers in tests/vectors.
 
 Everything is computed with PyCryptodome, argon2-cffi and the standard library
-from the formulas of docs/ENCRYPTION_FORMAT.md, and nothing from this project's
+from the formulas of docs/PROTOCOL.md, and nothing from this project's
 own code, so that the Rust tests compare two independent implementations.
 
     pip install pycryptodome argon2-cffi

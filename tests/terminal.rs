@@ -210,8 +210,14 @@ impl Seat {
         self.keys(&format!("{line}\r"));
     }
 
-    /// Types a line that isn't shown, once the terminal has been told not to.
+    /// Types a line that isn't shown.
     fn secret(&self, prompt: &str, secret: &str) {
+        self.hidden(prompt);
+        self.enter(secret);
+    }
+
+    /// Waits for a prompt, and until the terminal has been told not to echo.
+    fn hidden(&self, prompt: &str) {
         self.prompt(prompt);
         let deadline = Instant::now() + PATIENCE;
         let echoes = || {
@@ -223,7 +229,6 @@ impl Seat {
             assert!(Instant::now() < deadline, "the echo was never turned off");
             thread::sleep(Duration::from_millis(1));
         }
-        self.enter(secret);
     }
 
     /// Makes an account through the menu, from its prompt.
@@ -475,7 +480,7 @@ fn ctrl_c_and_ctrl_d_end_it_in_good_order() {
         seat.keys(key);
         let pty = Arc::clone(&seat.pty);
         assert_eq!(seat.ends().code(), Some(0), "{key:?}");
-        assert_usable(&pty);
+        assert_usable(&pty, "at the menu");
     }
     let alice = server.person("alice");
     alice.keys(CTRL_D);
@@ -484,18 +489,18 @@ fn ctrl_c_and_ctrl_d_end_it_in_good_order() {
     let alice = server.seat("alice");
     alice.prompt("> ");
     alice.enter("/login alice");
-    alice.prompt("Password for alice: ");
+    alice.hidden("Password for alice: ");
     let pty = Arc::clone(&alice.pty);
     alice.keys(CTRL_C);
     assert_eq!(alice.ends().code(), Some(0));
-    assert_usable(&pty);
+    assert_usable(&pty, "at a password");
 }
 
 /// Whether a shell would find the terminal as one expects it.
-fn assert_usable(pty: &Pty) {
+fn assert_usable(pty: &Pty, when: &str) {
     let modes = tcgetattr(pty).unwrap().local_modes;
     for mode in [LocalModes::ECHO, LocalModes::ICANON, LocalModes::ISIG] {
-        assert!(modes.contains(mode), "{mode:?} is off");
+        assert!(modes.contains(mode), "{mode:?} is off after an end {when}");
     }
 }
 

@@ -108,7 +108,7 @@ impl From<CallError> for NoEntry {
     }
 }
 
-type Result<T> = std::result::Result<T, NoEntry>;
+pub(super) type Result<T> = std::result::Result<T, NoEntry>;
 
 impl Door {
     /// Makes an account: the vault first, then the server's side of it, so that
@@ -125,7 +125,7 @@ impl Door {
             false => {
                 let kdf = new_kdf();
                 let derived = derive(&password, kdf).map_err(NoEntry::Refused)?;
-                let vault = create_vault(file, kdf, &derived, ask)?;
+                let vault = create_vault(file, kdf, &derived, ask, |_| Ok(()))?;
                 let login_key = derived.login_key;
                 (vault, Credentials { kdf, login_key }, true)
             }
@@ -182,42 +182,11 @@ impl Door {
     pub fn log_in(&self, name: UserName, ask: &mut dyn Ask) -> Result<Account> {
         let file = VaultFile::take(&self.data, &self.server, &name)?;
         let mut inbox = Inbox::new();
-        let mut link = Link::connect(&self.server, &mut inbox)?;
+        let link = Link::connect(&self.server, &mut inbox)?;
         if file.exists() {
             return self.log_in_here(name, file.read()?, link, inbox, ask);
         }
-        let kdf: Kdf = link.call(&mut inbox, &Request::Kdf(Named { name }))?;
-        let password = known_password(&name, ask)?;
-        let derived = derive(&password, kdf).map_err(NoEntry::Refused)?;
-        let login_key = derived.login_key.clone();
-        let credentials = Credentials { kdf, login_key };
-        let welcome = self.enter(&name, &credentials, None, &mut link, &mut inbox, ask)?;
-        let question = format!(
-            "{name} has used another device, and its keys are not on this one. A new identity \
-             makes everybody you talk to see a warning, and messages encrypted to the old one \
-             can't be read here. Make a new identity on this device?"
-        );
-        let new_identity = welcome.identity.is_some();
-        if new_identity && !self.may_replace(&question, ask) {
-            // The server notices the closed connection, too.
-            let _answer = link.call::<Done>(&mut inbox, &Request::Logout);
-            return Err(NoEntry::Refused(
-                "nothing was changed; copy the vault from the other device, or log in with --new-identity"
-                    .to_owned(),
-            ));
-        }
-        let mut vault = create_vault(file, kdf, &derived, ask)?;
-        Ok(Account {
-            name,
-            server: self.server.clone(),
-            keys: identity(&mut vault)?,
-            vault,
-            credentials,
-            link,
-            inbox,
-            welcome,
-            new_identity,
-        })
+        self.log_in_fresh(name, file, (link, inbox), None, ask)
     }
 
     fn log_in_here(
@@ -324,7 +293,7 @@ impl Door {
     }
 
     /// The login itself, and the question about another session.
-    fn enter(
+    pub(super) fn enter(
         &self,
         name: &UserName,
         credentials: &Credentials,
@@ -358,7 +327,7 @@ impl Door {
     }
 }
 
-fn known_password(name: &UserName, ask: &mut dyn Ask) -> Result<Zeroizing<String>> {
+pub(super) fn known_password(name: &UserName, ask: &mut dyn Ask) -> Result<Zeroizing<String>> {
     ask.password(&format!("Password for {name}: "))
         .ok_or_else(no_password)
 }
@@ -388,9 +357,15 @@ fn new_password(ask: &mut dyn Ask) -> Result<Zeroizing<String>> {
     }
 }
 
-fn create_vault(file: VaultFile, kdf: Kdf, derived: &Derived, ask: &mut dyn Ask) -> Result<Vault> {
+pub(super) fn create_vault(
+    file: VaultFile,
+    kdf: Kdf,
+    derived: &Derived,
+    ask: &mut dyn Ask,
+    fill: impl FnOnce(&mut Vault) -> super::vault::Result<()>,
+) -> Result<Vault> {
     let code = RecoveryCode::generate(&mut os_rng());
-    let vault = file.create(kdf, &derived.wrapping_key, &code.wrapping_key())?;
+    let vault = file.create(kdf, &derived.wrapping_key, &code.wrapping_key(), fill)?;
     ask.say(Show::warning(
         "Write down this recovery code. It opens your messages and keys on this device if the \
          password is lost, it is shown only now, and whoever has it and this device needs no password:",
@@ -399,7 +374,7 @@ fn create_vault(file: VaultFile, kdf: Kdf, derived: &Derived, ask: &mut dyn Ask)
     Ok(vault)
 }
 
-fn identity(vault: &mut Vault) -> Result<IdentityKeys> {
+pub(super) fn identity(vault: &mut Vault) -> Result<IdentityKeys> {
     match vault.identity()? {
         Some(keys) => Ok(keys),
         None => Ok(vault.make_identity()?),
@@ -407,9 +382,9 @@ fn identity(vault: &mut Vault) -> Result<IdentityKeys> {
 }
 
 /// Opens with a password, whichever of its derivations it is.
-type Tried<T> = std::result::Result<T, Box<Closed>>;
+pub(super) type Tried<T> = std::result::Result<T, Box<Closed>>;
 
-fn open(closed: Closed, password: &str) -> Result<Tried<(Vault, Credentials)>> {
+pub(super) fn open(closed: Closed, password: &str) -> Result<Tried<(Vault, Credentials)>> {
     let mut closed = Box::new(closed);
     let kdfs: Vec<Kdf> = closed.passwords().collect();
     for kdf in kdfs {

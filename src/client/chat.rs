@@ -4,15 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::account::{Account, Door, NoEntry};
 use super::commands::{self, Line, Spec, Verb};
 use super::credentials;
 use super::messenger::{Command, Display, End, Outcome, Session, Show};
-use super::options::Options;
+use super::moving;
+use super::options::{Options, Task, VaultTask};
 use super::questions::Asker;
+use super::settings;
 use super::terminal::{Heard, Screen, Terminal};
 use crate::protocol::UserName;
-use crate::protocol::request::ChangeSettings;
 
 /// How long the end of a script waits for the server's last answers.
 const SCRIPT_SETTLES: Duration = Duration::from_secs(30);
@@ -72,7 +75,10 @@ pub fn run(options: Options) -> u8 {
         talks_to: None,
         code: 0,
     };
-    chat.begin();
+    match chat.options.task.take() {
+        Some(Task::Vault(task)) => chat.move_vault(&task),
+        None => chat.begin(),
+    }
     chat.terminal.restore();
     chat.code
 }
@@ -106,6 +112,14 @@ impl Chat {
         }
         self.settle();
         self.leave();
+    }
+
+    fn move_vault(&mut self, task: &VaultTask) {
+        let moved = moving::run(task, &self.options, &self.door, &mut self.terminal);
+        if let Err(error) = moved {
+            self.terminal.say(&Show::bad(error.to_string()));
+            self.code = code(&error);
+        }
     }
 
     fn screen(&self) -> Arc<Screen> {
@@ -250,7 +264,7 @@ impl Chat {
             Verb::Contacts => self.run(Command::Contacts),
             Verb::Search => self.run(Command::Search(text())),
             Verb::Info => self.run(Command::Info(given.first().cloned())),
-            Verb::Settings => match change(given) {
+            Verb::Settings => match settings::change(given) {
                 Ok(change) => self.run(Command::Settings(change)),
                 Err(why) => self.fail(&why, FAILED),
             },
@@ -332,6 +346,11 @@ impl Chat {
     }
 
     fn passwd(&mut self) {
+        match (self.options.password(), self.options.new_password()) {
+            (Ok(Some(old)), Ok(Some(new))) => return self.change_password(old, new),
+            (Err(why), _) | (_, Err(why)) => return self.fail(&why, FAILED),
+            _ => {}
+        }
         let mut ask = |prompt: &str| match self.terminal.secret(prompt) {
             Heard::Line(line) => Some(line),
             _ => None,
@@ -343,7 +362,7 @@ impl Chat {
         });
         match typed {
             None => self.fail(
-                "a password is changed on a terminal; nothing was changed",
+                "a password is changed on a terminal, or with --password-file and --new-password-file; nothing was changed",
                 FAILED,
             ),
             Some((_, new, again)) if *new != *again => {
@@ -352,10 +371,14 @@ impl Chat {
                     FAILED,
                 );
             }
-            Some((old, new, _)) => match credentials::check_new(&new) {
-                Ok(()) => self.run(Command::Passwd(old, new)),
-                Err(why) => self.fail(&why, FAILED),
-            },
+            Some((old, new, _)) => self.change_password(old, new),
+        }
+    }
+
+    fn change_password(&mut self, old: Zeroizing<String>, new: Zeroizing<String>) {
+        match credentials::check_new(&new) {
+            Ok(()) => self.run(Command::Passwd(old, new)),
+            Err(why) => self.fail(&why, FAILED),
         }
     }
 
@@ -409,39 +432,15 @@ impl Chat {
         if self.terminal.stopped() {
             return true;
         }
-        let code = match &error {
-            NoEntry::Refused(_) => REFUSED,
-            NoEntry::Unreachable(_) => UNREACHABLE,
-            NoEntry::Vault(_) => VAULT,
-        };
-        self.fail(&error.to_string(), code);
+        self.fail(&error.to_string(), code(&error));
         !self.terminal.interactive()
     }
 }
 
-/// What `/settings` is to change.
-fn change(given: &[String]) -> Result<ChangeSettings, String> {
-    let mut change = ChangeSettings::default();
-    let [what, value] = given else {
-        return match given.is_empty() {
-            true => Ok(change),
-            false => Err("say on or off, for instance: /settings presence off".to_owned()),
-        };
-    };
-    let value = match value.as_str() {
-        "on" => Some(true),
-        "off" => Some(false),
-        _ => return Err("a setting is on or off".to_owned()),
-    };
-    match what.as_str() {
-        "listed" => change.listed = value,
-        "presence" => change.presence = value,
-        "refuse-unencrypted" => change.refuse_unencrypted = value,
-        _ => {
-            return Err(
-                "there are three settings: listed, presence, refuse-unencrypted".to_owned(),
-            );
-        }
+fn code(error: &NoEntry) -> u8 {
+    match error {
+        NoEntry::Refused(_) => REFUSED,
+        NoEntry::Unreachable(_) => UNREACHABLE,
+        NoEntry::Vault(_) => VAULT,
     }
-    Ok(change)
 }

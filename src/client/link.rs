@@ -89,7 +89,7 @@ impl Link {
                 oldest: VERSION,
                 nonce: crate::protocol::Fixed([0; 32]),
                 certificate: None,
-                max_line: limits::MAX_LINE,
+                max_line: limits::MAX_SERVER_LINE,
             },
             line: Vec::new(),
         };
@@ -256,7 +256,7 @@ fn open(server: &str) -> io::Result<TcpStream> {
 
 /// The reader thread: ends with the connection, or when nobody listens any more.
 fn read_lines(mut stream: TcpStream, number: u64, inbox: &SyncSender<Input>) {
-    let mut buffer = LineBuffer::new(limits::MAX_LINE);
+    let mut buffer = LineBuffer::new(limits::MAX_SERVER_LINE);
     let why = loop {
         match stream.read(buffer.space()) {
             Ok(0) => break "the server closed the connection".to_owned(),

@@ -7,10 +7,12 @@
 //! | room | what |
 //! | --- | --- |
 //! | `options` | what the command line decided |
-//! | `commands` | the one table of what can be typed |
+//! | `commands`, `settings` | the one table of what can be typed, and the words after `/settings` |
 //! | `terminal` | the only room that prints and reads keys |
 //! | `chat` | the conversation with the person: menus, questions, commands |
 //! | `account`, `questions` | registering, logging in, and what they ask |
+//! | `moving` | `vault export` and `vault import` |
+//! | `fresh` | logging in where there is no vault: a new identity, or an imported one |
 //! | `credentials` | login keys, and what they sign |
 //! | `messenger` | the thread that owns keys and messages while logged in |
 //! | `link`, `inbox` | the connection, and what arrives on it |
@@ -26,10 +28,13 @@ pub mod chat;
 pub mod clock;
 pub mod commands;
 pub mod credentials;
+pub mod fresh;
 pub mod inbox;
 pub mod link;
 pub mod messenger;
+pub mod moving;
 pub mod options;
 pub mod questions;
+pub mod settings;
 pub mod terminal;
 pub mod vault;

@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use super::messenger::Trust;
@@ -65,9 +65,57 @@ pub struct Options {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub color: Colours,
+    /// What /passwd changes the password to where there is no terminal: the first
+    /// line of a file
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
     /// For screen readers: no banner, no colours, words instead of signs
     #[arg(long, env = "SECURE_CHAT_PLAIN")]
     pub plain: bool,
+    /// Something else than chatting
+    #[command(subcommand)]
+    pub task: Option<Task>,
+}
+
+/// What to do instead of chatting.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Move identity, contacts and history to another machine
+    #[command(subcommand)]
+    Vault(VaultTask),
+}
+
+/// What to do with a vault.
+#[derive(Debug, Subcommand)]
+pub enum VaultTask {
+    /// Write identity, contacts and history of --user to a new FILE, sealed under a passphrase
+    ///
+    /// Sessions and prekeys stay here: the other machine makes its own. Export while the client is not running.
+    Export(Moved),
+    /// Log in on a machine without a vault, with identity, contacts and history from FILE
+    ///
+    /// Use one of the two machines from then on: each gets only what arrives while it is logged in.
+    Import(Moved),
+}
+
+/// The file that moves.
+#[derive(Debug, clap::Args)]
+pub struct Moved {
+    /// The export
+    pub file: PathBuf,
+    /// Read the passphrase from the first line of a file
+    #[arg(long, env = "SECURE_CHAT_PASSPHRASE_FILE", value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl Moved {
+    /// The passphrase, if a file gives it.
+    ///
+    /// # Errors
+    /// That the file gives none.
+    pub fn passphrase(&self) -> Result<Option<Zeroizing<String>>, String> {
+        secret_file("--passphrase-file", self.passphrase_file.as_deref())
+    }
 }
 
 fn address(text: &str) -> Result<String, String> {
@@ -99,16 +147,21 @@ impl Options {
             .ok_or_else(|| "neither XDG_DATA_HOME nor HOME is set; use --data DIR".to_owned())
     }
 
+    /// The password after a change, if a file gives it.
+    ///
+    /// # Errors
+    /// That the file gives none.
+    pub fn new_password(&self) -> Result<Option<Zeroizing<String>>, String> {
+        secret_file("--new-password-file", self.new_password_file.as_deref())
+    }
+
     /// The password, if a file, a command or the environment gives it.
     ///
     /// # Errors
     /// That the file or the command gives none.
     pub fn password(&self) -> Result<Option<Zeroizing<String>>, String> {
-        if let Some(path) = &self.password_file {
-            let read = fs::File::open(path).and_then(|mut file| first_line(&mut file));
-            return read
-                .map(Some)
-                .map_err(|error| format!("--password-file {}: {error}", path.display()));
+        if self.password_file.is_some() {
+            return secret_file("--password-file", self.password_file.as_deref());
         }
         if let Some(command) = &self.password_command {
             return from_command(command)
@@ -119,6 +172,15 @@ impl Options {
             .ok()
             .map(Zeroizing::new))
     }
+}
+
+fn secret_file(option: &str, path: Option<&Path>) -> Result<Option<Zeroizing<String>>, String> {
+    let read = |path: &Path| {
+        fs::File::open(path)
+            .and_then(|mut file| first_line(&mut file))
+            .map_err(|error| format!("{option} {}: {error}", path.display()))
+    };
+    path.map(read).transpose()
 }
 
 fn first_line(source: &mut dyn Read) -> std::io::Result<Zeroizing<String>> {

@@ -2,8 +2,9 @@
 //!
 //! As bytes: `kind (1) || sender's clock (8, milliseconds since 1970 UTC) ||
 //! body`, numbers big-endian. The body of kind 1 (text) is UTF-8, of kind 2
-//! (receipt) and kind 3 (retry request) one or more message ids of 16 bytes
-//! each. A kind that this version doesn't know is kept as a number, so that it
+//! (receipt), kind 3 (retry request) and kind 5 (nothing there) one or more message
+//! ids of 16 bytes each, of kind 4 (sent again) `number of ids (1) || ids (16 each)
+//! || UTF-8`. A kind that this version doesn't know is kept as a number, so that it
 //! can be shown as "sent by a newer client" and not as damage. Padding and
 //! encryption come after.
 
@@ -19,9 +20,15 @@ pub const MAX_TEXT: usize = 16 * 1024;
 /// The most ids in one receipt or retry request: as many as a text has room for.
 pub const MAX_IDS: usize = MAX_TEXT / 16;
 
+/// The most ids that one text was sent under before: its own, and one for each
+/// answer to a retry request, of which there are few.
+pub const MAX_SENT_AS: usize = 8;
+
 const TEXT: u8 = 1;
 const RECEIPT: u8 = 2;
 const RETRY_REQUEST: u8 = 3;
+const AGAIN: u8 = 4;
+const NOTHING_THERE: u8 = 5;
 
 /// A 128-bit message id, as the sender's client chose it.
 pub type Id = [u8; 16];
@@ -46,6 +53,17 @@ pub enum Body {
     /// These messages couldn't be decrypted here; please send them again in
     /// this session. 1 to [`MAX_IDS`] ids.
     RetryRequest(Vec<Id>),
+    /// The answer to a retry request: the words of a message that was sent before.
+    Again {
+        /// The ids it was sent under, its own first: 1 to [`MAX_SENT_AS`]. The
+        /// receiver shows the words once, whichever of them it has.
+        sent_as: Vec<Id>,
+        /// As in [`Text`](Self::Text).
+        text: String,
+    },
+    /// Another answer to a retry request: these messages had nothing in them for
+    /// a person. 1 to [`MAX_IDS`] ids.
+    NothingThere(Vec<Id>),
     /// A kind of a later version, by its number. It can be read, not written.
     Unknown(u8),
 }
@@ -55,7 +73,7 @@ pub enum Body {
 pub enum ContentError {
     /// The text has this many bytes, over [`MAX_TEXT`].
     TextTooLong(usize),
-    /// There is no id or there are over [`MAX_IDS`]; this many.
+    /// There is no id or there are more than this list may have; this many.
     IdCount(usize),
     /// A kind that this version can't write.
     UnknownKind(u8),
@@ -74,7 +92,7 @@ impl fmt::Display for ContentError {
             ),
             Self::IdCount(count) => write!(
                 f,
-                "the list has {count} message ids; it must have 1 to {MAX_IDS}"
+                "the list has {count} message ids; there must be one, and not so many"
             ),
             Self::UnknownKind(kind) => {
                 write!(f, "this version can't write contents of kind {kind}")
@@ -90,16 +108,27 @@ impl std::error::Error for ContentError {}
 impl Content {
     /// The bytes, unpadded.
     pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, ContentError> {
-        let (kind, body): (u8, &[u8]) = match &self.body {
-            Body::Text(text) => (TEXT, checked_text(text)?),
-            Body::Receipt(ids) => (RECEIPT, checked_ids(ids)?.as_flattened()),
-            Body::RetryRequest(ids) => (RETRY_REQUEST, checked_ids(ids)?.as_flattened()),
+        let ids = |ids| checked_ids(ids, MAX_IDS);
+        let count;
+        let (kind, body): (u8, [&[u8]; 3]) = match &self.body {
+            Body::Text(text) => (TEXT, [checked_text(text)?, &[], &[]]),
+            Body::Receipt(seen) => (RECEIPT, [ids(seen)?.as_flattened(), &[], &[]]),
+            Body::RetryRequest(lost) => (RETRY_REQUEST, [ids(lost)?.as_flattened(), &[], &[]]),
+            Body::Again { sent_as, text } => {
+                let sent_as = checked_ids(sent_as, MAX_SENT_AS)?;
+                count = [sent_as.len() as u8];
+                (AGAIN, [&count, sent_as.as_flattened(), checked_text(text)?])
+            }
+            Body::NothingThere(lost) => (NOTHING_THERE, [ids(lost)?.as_flattened(), &[], &[]]),
             Body::Unknown(kind) => return Err(ContentError::UnknownKind(*kind)),
         };
-        let mut out = Zeroizing::new(Vec::with_capacity(1 + 8 + body.len()));
+        let length: usize = body.iter().map(|part| part.len()).sum();
+        let mut out = Zeroizing::new(Vec::with_capacity(1 + 8 + length));
         out.push(kind);
         out.extend_from_slice(&self.sent_at_ms.to_be_bytes());
-        out.extend_from_slice(body);
+        for part in body {
+            out.extend_from_slice(part);
+        }
         Ok(out)
     }
 
@@ -110,13 +139,20 @@ impl Content {
         let sent_at_ms = reader.u64().map_err(|_| ContentError::Malformed)?;
         let body = reader.rest();
         let body = match kind {
-            TEXT => {
-                let text = std::str::from_utf8(body).map_err(|_| ContentError::NotUtf8)?;
-                checked_text(text)?;
-                Body::Text(text.to_owned())
-            }
+            TEXT => Body::Text(text(body)?),
             RECEIPT => Body::Receipt(ids(body)?),
             RETRY_REQUEST => Body::RetryRequest(ids(body)?),
+            AGAIN => {
+                let (count, rest) = body.split_first().ok_or(ContentError::Malformed)?;
+                let (sent_as, words) = rest
+                    .split_at_checked(usize::from(*count) * 16)
+                    .ok_or(ContentError::Malformed)?;
+                let sent_as = ids(sent_as)?;
+                checked_ids(&sent_as, MAX_SENT_AS)?;
+                let text = text(words)?;
+                Body::Again { sent_as, text }
+            }
+            NOTHING_THERE => Body::NothingThere(ids(body)?),
             kind => Body::Unknown(kind),
         };
         Ok(Self { sent_at_ms, body })
@@ -130,8 +166,14 @@ fn checked_text(text: &str) -> Result<&[u8], ContentError> {
     Ok(text.as_bytes())
 }
 
-fn checked_ids(ids: &[Id]) -> Result<&[Id], ContentError> {
-    if ids.is_empty() || ids.len() > MAX_IDS {
+fn text(body: &[u8]) -> Result<String, ContentError> {
+    let text = std::str::from_utf8(body).map_err(|_| ContentError::NotUtf8)?;
+    checked_text(text)?;
+    Ok(text.to_owned())
+}
+
+fn checked_ids(ids: &[Id], most: usize) -> Result<&[Id], ContentError> {
+    if ids.is_empty() || ids.len() > most {
         return Err(ContentError::IdCount(ids.len()));
     }
     Ok(ids)
@@ -142,7 +184,7 @@ fn ids(body: &[u8]) -> Result<Vec<Id>, ContentError> {
     if !rest.is_empty() {
         return Err(ContentError::Malformed);
     }
-    checked_ids(ids).map(<[Id]>::to_vec)
+    checked_ids(ids, MAX_IDS).map(<[Id]>::to_vec)
 }
 
 #[cfg(test)]
@@ -159,6 +201,35 @@ mod tests {
     fn layout_is_as_documented() {
         let text = at(Body::Text("hé".into())).encode().unwrap();
         assert_eq!(text[..], *b"\x01\x00\x00\x01\x8b\xcf\xe5\x68\x7bh\xc3\xa9");
+    }
+
+    #[test]
+    fn what_is_sent_again_names_its_ids() {
+        let sent_as = vec![[7; 16], [8; 16]];
+        let text = "hé".to_owned();
+        let again = at(Body::Again { sent_as, text });
+        let bytes = again.encode().unwrap();
+        let ids = [[7_u8; 16], [8; 16]].concat();
+        assert_eq!(bytes[9..], *[&b"\x02"[..], &ids, "hé".as_bytes()].concat());
+        assert_eq!(Content::decode(&bytes), Ok(again));
+        // The number of ids stands at 9: none, more than there are, too many.
+        for (count, error) in [
+            (0, ContentError::IdCount(0)),
+            (3, ContentError::Malformed),
+            (9, ContentError::IdCount(9)),
+        ] {
+            let mut wrong = bytes.to_vec();
+            wrong[9] = count;
+            if count == 9 {
+                wrong.extend([0; 9 * 16]);
+            }
+            assert_eq!(Content::decode(&wrong), Err(error), "{count}");
+        }
+        let longest = at(Body::Again {
+            sent_as: vec![[0; 16]; MAX_SENT_AS],
+            text: "x".repeat(MAX_TEXT),
+        });
+        assert!(longest.encode().unwrap().len() <= super::super::padding::MAX_CONTENT);
     }
 
     #[test]
@@ -198,7 +269,9 @@ mod tests {
     proptest! {
         #[test]
         fn decode_inverts_encode(text in ".{0,200}", ids in proptest::collection::vec(any::<Id>(), 1..40)) {
-            for body in [Body::Text(text), Body::Receipt(ids.clone()), Body::RetryRequest(ids)] {
+            let again = Body::Again { sent_as: ids.iter().copied().take(MAX_SENT_AS).collect(), text: text.clone() };
+            let others = [Body::Text(text), Body::Receipt(ids.clone()), Body::RetryRequest(ids.clone()), Body::NothingThere(ids)];
+            for body in others.into_iter().chain([again]) {
                 let content = at(body);
                 prop_assert_eq!(Content::decode(&content.encode().unwrap()), Ok(content));
             }

@@ -118,6 +118,13 @@ impl Conversation {
         !self.sessions.is_empty()
     }
 
+    /// Whether the next message goes into a session that we started and in which
+    /// nothing has been decrypted yet.
+    pub fn awaits_answer(&self) -> bool {
+        let first = self.sessions.first();
+        first.is_some_and(|session| session.unanswered.is_some())
+    }
+
     /// How many messages are known to be missing. Those whose keys have expired
     /// count until the next gap clears them away.
     pub fn missing(&self) -> usize {

@@ -14,7 +14,7 @@ use super::binary::{Blob, Fixed, MessageId};
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Accepted, Answer, Event, MessageState, Reply};
-use super::request::{Ack, Body, Request, Send, Sender};
+use super::request::{Ack, Body, Request, Send, SendFields, Sender};
 
 /// A parsed line: the request's id, if it has one, and the request or why it is none.
 pub type Parsed = (Option<u64>, Result<Request, Refusal>);
@@ -103,7 +103,7 @@ pub fn parse_request(line: &[u8]) -> Parsed {
 
 fn parse_op(op: &str, line: &[u8]) -> Result<Request, Refusal> {
     Ok(match op {
-        "send" => Request::Send(fields(line)?),
+        "send" => Request::Send(fields::<SendFields>(line)?.try_into()?),
         "ack" => Request::Ack(fields(line)?),
         "hello" => Request::Hello(fields(line)?),
         "kdf" => Request::Kdf(fields(line)?),
@@ -294,6 +294,9 @@ pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
         #[serde(default)]
         event: Option<serde::de::IgnoredAny>,
     }
+    if let Some(refusal) = console_refusal(line) {
+        return Ok(ServerLine::Answer(None, Err(refusal)));
+    }
     let wrong = |error: serde_json::Error| format!("the server's line is not understood: {error}");
     let head: Fields = serde_json::from_slice(line).map_err(wrong)?;
     match head {
@@ -313,6 +316,16 @@ pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
         } => Ok(ServerLine::Answer(id, Ok(value))),
         _ => Err("the server's line is neither an answer nor an event".to_owned()),
     }
+}
+
+/// A connection refused before its first byte is told so in the console's
+/// spelling, since nobody knows yet which one it speaks.
+fn console_refusal(line: &[u8]) -> Option<Refusal> {
+    let text = std::str::from_utf8(line.strip_prefix(b"-ERR ")?).ok()?;
+    let (code, message) = text.trim_end().split_once(' ')?;
+    let known = Code::ALL.iter().find(|known| known.as_str() == code);
+    let code = known.copied().unwrap_or(Code::Unknown);
+    Some(Refusal::new(code, message.to_owned()))
 }
 
 /// Appends a value as JSON.
@@ -474,6 +487,11 @@ mod tests {
             Ok(ServerLine::Event(event)) if *event == Event::Unknown
         ));
         assert!(parse_server_line(b"SSH-2.0-OpenSSH").is_err());
+        assert!(matches!(
+            parse_server_line(b"-ERR server_full try again later"),
+            Ok(ServerLine::Answer(None, Err(refusal)))
+                if refusal == Refusal::new(Code::ServerFull, "try again later")
+        ));
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Sizes that both ends of the wire know. What an operator can set is a flag of
 //! the server and is told to clients in the answer to `hello`.
 
-/// The longest line either side sends by default, in bytes, its newline included.
+/// The longest line a server takes by default, in bytes, its newline included.
 pub const MAX_LINE: usize = 64 * 1024;
+
+/// The longest line a client takes. A text of [`MAX_TEXT`] control characters
+/// grows to six times its size as JSON, so this is more than what it may send.
+pub const MAX_SERVER_LINE: usize = 128 * 1024;
 
 /// The longest text of a message, in bytes of UTF-8.
 pub const MAX_TEXT: usize = 16 * 1024;

@@ -64,6 +64,8 @@ codes! {
     AlreadyOnline = "already_online", retry: true;
     /// The name belongs, or once belonged, to an account.
     NameTaken = "name_taken", retry: false;
+    /// The server makes no new accounts.
+    RegistrationClosed = "registration_closed", retry: false;
     /// The password is too short or too long.
     BadPassword = "bad_password", retry: false;
     /// A key, a signature or a cost is not acceptable.

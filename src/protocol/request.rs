@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::binary::{Blob, Fixed, MessageId};
 use super::limits;
 use super::name::UserName;
+use super::refusal::{Code, Refusal};
 
 /// One request. Each JSON operation carries the struct of its fields; the last
 /// three exist on the console only, where the server derives the login key,
@@ -272,20 +273,26 @@ impl Body {
     pub(super) fn from_wire(
         envelope: Option<Blob>,
         text: Option<Box<str>>,
-    ) -> Result<Self, &'static str> {
+    ) -> Result<Self, Refusal> {
         let body = match (envelope, text) {
             (Some(envelope), None) => Body::Envelope(envelope),
             (None, Some(text)) => Body::Plain(text),
-            _ => return Err("a message has either an 'envelope' or a 'text'"),
+            _ => {
+                return Err(Refusal::bad_request(
+                    "a message has either an 'envelope' or a 'text'",
+                ));
+            }
         };
         match &body {
-            body if body.is_empty() => Err("the message is empty"),
-            Body::Envelope(blob) if blob.0.len() > limits::MAX_ENVELOPE => {
-                Err("an envelope has at most 24576 bytes")
-            }
-            Body::Plain(text) if text.len() > limits::MAX_TEXT => {
-                Err("a text has at most 16384 bytes")
-            }
+            body if body.is_empty() => Err(Refusal::bad_request("the message is empty")),
+            Body::Envelope(blob) if blob.0.len() > limits::MAX_ENVELOPE => Err(Refusal::new(
+                Code::TooLarge,
+                "an envelope has at most 24576 bytes",
+            )),
+            Body::Plain(text) if text.len() > limits::MAX_TEXT => Err(Refusal::new(
+                Code::TooLarge,
+                "a text has at most 16384 bytes",
+            )),
             Body::Envelope(_) | Body::Plain(_) => Ok(body),
         }
     }
@@ -315,7 +322,7 @@ pub struct Send {
 
 /// `send` as it stands on the wire.
 #[derive(Serialize, Deserialize)]
-struct SendFields {
+pub(super) struct SendFields {
     to: UserName,
     mid: MessageId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -329,7 +336,7 @@ struct SendFields {
 }
 
 impl TryFrom<SendFields> for Send {
-    type Error = &'static str;
+    type Error = Refusal;
 
     fn try_from(fields: SendFields) -> Result<Self, Self::Error> {
         let body = Body::from_wire(fields.envelope, fields.text)?;

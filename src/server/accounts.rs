@@ -72,6 +72,15 @@ impl Default for Derivations {
 
 impl Derivations {
     fn run(&self, password: &Password, kdf: &Kdf) -> Result<Derived, Refusal> {
+        // A client may choose to work harder than this; the server must not be
+        // made to, by whoever registers such an account.
+        let (cost, most) = (cost(kdf), Cost::DEFAULT);
+        if cost.memory_kib > most.memory_kib || cost.passes > most.passes {
+            return Err(Refusal::new(
+                Code::UseJson,
+                "this account's password takes more work than the console does; use the client",
+            ));
+        }
         let deadline = Instant::now() + DERIVATION_WAIT;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         while *free == 0 {
@@ -87,7 +96,7 @@ impl Derivations {
         }
         *free -= 1;
         drop(free);
-        let derived = derive(&password.0, &kdf.salt.0, cost(kdf));
+        let derived = derive(&password.0, &kdf.salt.0, cost);
         *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.freed.notify_one();
         derived.map_err(|_| Refusal::new(Code::BadKey, "the account's key derivation can't run"))
@@ -169,7 +178,7 @@ impl Accounts<'_> {
     fn check_registration(&self, name: &UserName) -> Result<(), Refusal> {
         if !self.registration {
             return Err(Refusal::new(
-                Code::BadRequest,
+                Code::RegistrationClosed,
                 "this server makes no new accounts; ask its operator",
             ));
         }

@@ -247,7 +247,8 @@ impl Connection {
     }
 
     fn bad_line(&mut self, id: Option<u64>, refusal: Refusal) -> Result<(), Disconnect> {
-        self.bad_lines += 1;
+        // What is merely too large is a request, and its sender may go on.
+        self.bad_lines += u32::from(refusal.code != Code::TooLarge);
         self.outbox.answer(id, &Err(refusal));
         if self.bad_lines >= MAX_BAD_LINES {
             return Err(Disconnect::Refused(Refusal::new(

@@ -15,6 +15,7 @@ use super::sessions::{Session, Sessions};
 use super::writer::Writer;
 use crate::crypto::keys::Identity as IdentityKey;
 use crate::protocol::binary::MessageId;
+use crate::protocol::limits;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{
@@ -217,12 +218,29 @@ impl Delivery {
             ));
         }
         match (identity, recipient.identity) {
+            _ if plain => Ok(()),
+            (Some(_), None) => Err(Refusal::new(
+                Code::NoKeys,
+                "the recipient has no keys published any more; try again when they have logged in",
+            )),
             (Some(named), Some(published)) if named.0 != published => Err(Refusal::new(
                 Code::IdentityChanged,
                 "the recipient has another identity now; get their keys and check who it is",
             )),
             _ => Ok(()),
         }
+    }
+
+    /// What is pending for a login: envelopes, unencrypted messages, notices,
+    /// the news that gathered since the last notice included.
+    pub fn pending(&self, postbox: &Arc<Postbox>, now: Now) -> (u64, u64, u64) {
+        let mut state = postbox.lock();
+        let mut effects = Vec::new();
+        let mailbox = &mut state.mailbox;
+        mailbox.give_notice(now.millis, false, now.instant, &mut effects);
+        let pending = mailbox.pending();
+        postbox.carry_out(&mut state, effects, &self.writer, &mut Touched::default());
+        pending
     }
 
     /// Begins receiving. Call it after the welcome has been appended.
@@ -232,7 +250,6 @@ impl Delivery {
         postbox: &Arc<Postbox>,
         envelopes: bool,
         budget: Option<usize>,
-        now: Now,
         touched: &mut Touched,
     ) {
         let what = Attachment {
@@ -241,14 +258,10 @@ impl Delivery {
             budget,
         };
         let mut state = postbox.lock();
-        let mut effects = Vec::new();
-        if state
-            .mailbox
-            .attach(what, now.millis, now.instant, &mut effects)
-        {
+        if state.mailbox.attach(what) {
             state.outbox = Some(Arc::clone(&session.outbox));
         }
-        postbox.carry_out(&mut state, effects, &self.writer, touched);
+        postbox.carry_out(&mut state, Vec::new(), &self.writer, touched);
         drop(state);
         let hook = {
             let (delivery, session) = (Arc::downgrade(self), Arc::downgrade(session));
@@ -371,8 +384,10 @@ impl Delivery {
         }
         for (sender, ids) in by_sender {
             if let Some(online) = self.sessions.find(&sender) {
-                let to = session.name;
-                online.outbox.event(&Event::Delivered { to, ids });
+                for ids in ids.chunks(limits::MAX_IDS) {
+                    let (to, ids) = (session.name, ids.to_vec());
+                    online.outbox.event(&Event::Delivered { to, ids });
+                }
                 touched.add(&online.outbox);
             }
         }

@@ -117,7 +117,17 @@ impl Handler {
                 Phase::Anonymous => Err(not_logged_in()),
             },
         };
+        if let Err(refusal) = &answer {
+            self.count_failure(refusal);
+        }
         self.outbox.answer(id, &answer);
+    }
+
+    /// A wrong password counts wherever it is given: a login, a change, a deletion.
+    fn count_failure(&mut self, refusal: &Refusal) {
+        if refusal.code == Code::WrongLogin {
+            self.failed_logins += 1;
+        }
     }
 
     fn accounts(&self) -> Accounts<'_> {
@@ -171,7 +181,7 @@ impl Handler {
                     .answer(id, &Ok(Reply::Welcome(Box::new(welcome))));
                 let budget = (!wish.receive).then_some(0);
                 let delivery = &self.core.delivery;
-                delivery.attach(&session, &own, self.envelopes, budget, now, touched);
+                delivery.attach(&session, &own, self.envelopes, budget, touched);
                 self.failed_logins = 0;
                 self.phase = Phase::LoggedIn(LoggedIn {
                     session,
@@ -180,9 +190,7 @@ impl Handler {
                 });
             }
             Err(refusal) => {
-                if refusal.code == Code::WrongLogin {
-                    self.failed_logins += 1;
-                }
+                self.count_failure(&refusal);
                 self.outbox.answer(id, &Err(refusal));
             }
         }
@@ -235,9 +243,11 @@ impl Handler {
         };
         let own = self.core.delivery.postbox(&account.name)?;
         let session = self.begin_session(&account, &wish)?;
-        let welcome = self.describe(&account, &session, &own).inspect_err(|_| {
-            self.core.sessions.remove(&session);
-        })?;
+        let welcome = self
+            .describe(&account, &session, &own, now)
+            .inspect_err(|_| {
+                self.core.sessions.remove(&session);
+            })?;
         Ok((session, own, wish, welcome))
     }
 
@@ -282,12 +292,13 @@ impl Handler {
         account: &Account,
         session: &Session,
         own: &Arc<Postbox>,
+        now: Now,
     ) -> Result<Welcome, Refusal> {
         let logins = match self.core.writer.change(Change::CountLogin(account.id))? {
             Changed::Logins(logins) => logins,
             _ => account.logins,
         };
-        let (envelopes, plain, notices) = own.lock().mailbox.pending();
+        let (envelopes, plain, notices) = self.core.delivery.pending(own, now);
         Ok(Welcome {
             name: account.name,
             session: session.secret,

@@ -62,6 +62,8 @@ pub struct Outbox {
     /// The queue shrank, an answer left, or the end came.
     progressed: Condvar,
     undecided: AtomicUsize,
+    /// The queue's length, for a look without the lock.
+    queued: AtomicUsize,
 }
 
 struct State {
@@ -99,6 +101,7 @@ impl Outbox {
             }),
             progressed: Condvar::new(),
             undecided: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
         }
     }
 
@@ -129,6 +132,7 @@ impl Outbox {
         if !state.ended {
             let spelling = state.spelling;
             write(&mut state.queue, spelling);
+            self.queued.store(state.queue.len(), Ordering::Relaxed);
         }
     }
 
@@ -202,9 +206,11 @@ impl Outbox {
         }
     }
 
-    /// Whether so much is undecided that the reader should pause.
+    /// Whether so much is undecided or unwritten that the reader should pause:
+    /// two bytes can ask for a page of help.
     pub fn is_saturated(&self) -> bool {
         self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
+            || self.queued.load(Ordering::Relaxed) >= REPLY_ROOM
     }
 
     /// Waits until the connection may be read again: for the thread that reads
@@ -212,7 +218,8 @@ impl Outbox {
     pub fn wait_for_room(&self) -> bool {
         let mut state = self.lock();
         while !state.ended
-            && (state.queue.len() + state.in_flight >= REPLY_ROOM || self.is_saturated())
+            && (state.queue.len() + state.in_flight >= REPLY_ROOM
+                || self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED)
         {
             state = self
                 .progressed
@@ -256,6 +263,7 @@ impl Outbox {
         }
         state.flushing = true;
         let batch = std::mem::take(&mut state.queue);
+        self.queued.store(0, Ordering::Relaxed);
         state.in_flight = batch.len();
         Some(batch)
     }
@@ -277,6 +285,7 @@ impl Outbox {
             done = Vec::new();
         }
         let batch = std::mem::replace(&mut state.queue, done);
+        self.queued.store(0, Ordering::Relaxed);
         if batch.is_empty() {
             // Of two empty buffers, keep the one that has grown already.
             if batch.capacity() > state.queue.capacity() {

@@ -141,7 +141,7 @@ fn a_server_can_be_closed_to_new_accounts() {
     let server = Server::with(&["--registration", "false"]);
     let mut client = server.client();
     let fields = client.registration("alice");
-    refused(&client.ask("register", fields), "bad_request");
+    refused(&client.ask("register", fields), "registration_closed");
     refused(&client.login("alice"), "wrong_login");
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Wire, credentials, eventually, mid, plain};
+use crate::harness::{Server, Wire, credentials, eventually, plain};
 
 /// Kills in a usual test run.
 const KILLS: u64 = 5;
@@ -290,7 +290,10 @@ fn receive(stage: &Stage, name: &str, habit: Habit) -> Vault {
     let mut vault = Vault::default();
     let mut dice = Dice::new();
     let mut last_visit = None;
-    while habit != Habit::Offline {
+    if habit == Habit::Offline {
+        return vault;
+    }
+    loop {
         if habit == Habit::Visiting && last_visit == Some(stage.server().0) {
             if stage.is_closing() {
                 return vault;
@@ -330,7 +333,6 @@ fn receive(stage: &Stage, name: &str, habit: Habit) -> Vault {
             return vault;
         }
     }
-    vault
 }
 
 /// What one recipient has taken, and found wrong with it.

@@ -23,7 +23,7 @@ impl Messenger {
     /// Runs a command and says what it came to.
     pub(super) fn command(&mut self, command: Command, done: SyncSender<Outcome>) -> Result<()> {
         if !matches!(command, Command::Send(..)) {
-            self.note_accepted()?;
+            self.note_done()?;
         }
         let outcome = match command {
             Command::Settle(limit) => {

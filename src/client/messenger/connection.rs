@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::receiving::wire_identity;
+use super::receiving::{Batch, plural, wire_identity};
+use super::retries;
 use super::sending::Awaited;
 use super::show::{End, Show};
 use super::{Messenger, now_ms};
@@ -41,6 +42,7 @@ impl Messenger {
     /// taken note of by whoever logged in.
     pub(super) fn begin(&mut self) -> Result<()> {
         self.publish_people();
+        self.show_unread()?;
         let welcome = self.welcome.take();
         if let Some(welcome) = welcome {
             self.greet(&welcome)?;
@@ -48,40 +50,102 @@ impl Messenger {
         Ok(())
     }
 
+    /// What was taken before a kill and perhaps not shown.
+    fn show_unread(&mut self) -> Result<()> {
+        let unread = self.vault.all_unread()?;
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let count = unread.len() as u64;
+        self.say(Show::plain(format!(
+            "{count} {} when this client ended the last time, perhaps unseen:",
+            plural(
+                count,
+                "message had just arrived",
+                "messages had just arrived"
+            ),
+        )));
+        for message in unread {
+            if let Some(contact) = self.vault.contact_by_id(message.contact) {
+                self.say(message.show(contact.name));
+            }
+            self.shown.push(message.seq);
+        }
+        Ok(())
+    }
+
     fn greet(&mut self, welcome: &Welcome) -> Result<()> {
         self.session = welcome.session;
         // What is in the outbox now may have been sent on an earlier connection.
-        self.note_accepted()?;
+        self.note_done()?;
         self.sent_through = 0;
         self.again_through = self.vault.last_out()?;
         let mut device = self.vault.device()?;
         let ours = device.logins + device.tried.max(1);
-        if device.logins > 0 && welcome.logins > ours {
-            let count = welcome.logins - ours;
-            self.say(Show::warning(format!(
-                "since the last login from here there {} of this account from elsewhere (another program or the console); \
-                 if that wasn't you, change the password with /passwd",
-                match count {
-                    1 => "was one".to_owned(),
-                    _ => format!("were {count}"),
-                }
-            )));
+        let elsewhere = match device.logins {
+            0 => 0,
+            _ => welcome.logins.saturating_sub(ours),
+        };
+        let copied = self.foreign_prekeys(welcome)?;
+        if elsewhere > 0 {
+            self.warn_of_logins(elsewhere, copied);
         }
         device.registered = true;
         device.logins = welcome.logins;
         device.tried = 0;
         device.session = Some(welcome.session);
-        self.vault.transact(|vault| vault.save_device(&device))?;
+        let now = now_ms();
+        let batch = self.vault.transact(|vault| {
+            vault.save_device(&device)?;
+            vault.forget_errands(now)?;
+            let mut batch = Batch {
+                wanted_of: vault.wanting()?,
+                // The answers may have gone to the copy.
+                again: elsewhere > 0,
+                ..Batch::default()
+            };
+            retries::ask_for_all(vault, &mut batch, now)?;
+            Ok(batch)
+        })?;
         self.keep_published(welcome)?;
+        self.finish(batch);
         let waiting = welcome.envelopes + welcome.plain;
         if waiting > 0 {
             self.say(Show::plain(format!(
                 "while you were away: {waiting} {}",
-                super::receiving::plural(waiting, "message", "messages")
+                plural(waiting, "message", "messages")
             )));
         }
         self.ask_outcomes()?;
         self.send_postponed()
+    }
+
+    /// Whether prekeys are published under this identity that were not made here:
+    /// by a copy of this vault, or before it was imported.
+    fn foreign_prekeys(&self, welcome: &Welcome) -> Result<bool> {
+        let mine = wire_identity(&self.me.keys.public());
+        match welcome.signed_prekey {
+            Some(id) if welcome.identity == Some(mine) => Ok(!self.vault.has_signed(id)?),
+            _ => Ok(false),
+        }
+    }
+
+    fn warn_of_logins(&self, count: u64, copied: bool) {
+        let were = match count {
+            1 => "was one login".to_owned(),
+            _ => format!("were {count} logins"),
+        };
+        self.say(Show::warning(match copied {
+            true => format!(
+                "since the last login from here there {were} with a copy of this device's keys; \
+                 if that was you, use one of the two from now on, since each gets only the messages that \
+                 arrive while it is logged in; if it wasn't, change the password with /passwd and tell your contacts"
+            ),
+            false => format!(
+                "since the last login from here there {were} of this account from elsewhere (another program or the console); \
+                 if that wasn't you, change the password with /passwd"
+            ),
+        }));
     }
 
     /// Publishes what the server lacks of this device's keys.
@@ -102,9 +166,15 @@ impl Messenger {
             _ => self.vault.make_signed(&self.me.keys, now)?,
         };
         let few = welcome.one_time < FEW_PREKEYS;
-        if anew || few || welcome.signed_prekey != Some(signed.public().id) {
-            let stock = if anew { 0 } else { welcome.one_time as usize };
-            self.publish(&signed, stock, anew)?;
+        // One-time prekeys of a copy are of no use with a signed prekey of ours.
+        let replace = anew || self.foreign_prekeys(welcome)?;
+        if replace || few || welcome.signed_prekey != Some(signed.public().id) {
+            let stock = if replace {
+                0
+            } else {
+                welcome.one_time as usize
+            };
+            self.publish(&signed, stock, replace)?;
         }
         Ok(())
     }
@@ -117,7 +187,7 @@ impl Messenger {
         }
     }
 
-    fn publish(&mut self, signed: &SignedPrekeySecret, stock: usize, anew: bool) -> Result<()> {
+    fn publish(&mut self, signed: &SignedPrekeySecret, stock: usize, replace: bool) -> Result<()> {
         let wanted = limits::ONE_TIME_PREKEYS.saturating_sub(stock);
         let one_time = self.vault.make_one_time(wanted)?;
         let public = signed.public();
@@ -135,8 +205,8 @@ impl Messenger {
                     key: Fixed(prekey.public().key),
                 })
                 .collect(),
-            replace: anew,
-            new_identity: anew && self.new_identity,
+            replace,
+            new_identity: replace && self.new_identity,
         });
         match self.call::<Published>(&request) {
             Ok(_) => self.new_identity = false,
@@ -183,7 +253,7 @@ impl Messenger {
             self.reconnect()?;
         }
         if self.resend_at.is_some_and(|at| now >= at) && self.under_way() == 0 {
-            self.note_accepted()?;
+            self.note_done()?;
             self.resend_at = None;
             self.sent_through = 0;
             self.send_postponed()?;

@@ -7,9 +7,12 @@
 //! It prints nothing itself and asks nobody anything.
 
 mod answers;
+mod arrivals;
 mod connection;
+mod parcels;
 mod receipts;
 mod receiving;
+mod retries;
 mod sending;
 mod show;
 mod trust;
@@ -35,9 +38,10 @@ use super::vault::{self, Vault};
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
-use crate::protocol::reply::{Accepted, Event, Incoming, Notice, Welcome};
+use crate::protocol::reply::{Accepted, Event, Welcome};
 use crate::protocol::request::ChangeSettings;
 use crate::protocol::{Fixed, UserName};
+use arrivals::{Arrivals, Mail};
 use receiving::Batch;
 use sending::Awaited;
 
@@ -48,8 +52,8 @@ const BATCH: usize = 256;
 /// How often the clock is looked at when nothing arrives.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long what the server accepted may wait to be written down with something
-/// else: commands of a script follow each other faster.
+/// How long what the server accepted, or the person was shown, may wait to be
+/// written down with something else: commands of a script follow each other faster.
 const SOON: Duration = Duration::from_millis(20);
 
 /// How new identities are trusted.
@@ -136,6 +140,8 @@ pub(super) struct Messenger {
     awaited: HashMap<u64, Awaited>,
     /// Accepted by the server, to be written down with the next transaction.
     accepted: Vec<(i64, Accepted)>,
+    /// Shown to the person, to be written down likewise.
+    shown: Vec<i64>,
     /// The outbox has been sent up to this place on this connection.
     sent_through: i64,
     /// Up to this place it may have been sent on an earlier one.
@@ -220,6 +226,7 @@ impl Messenger {
             pinged: false,
             awaited: HashMap::new(),
             accepted: Vec::new(),
+            shown: Vec::new(),
             sent_through: 0,
             again_through: 0,
             resend_at: None,
@@ -233,13 +240,13 @@ impl Messenger {
         let begun = self.begin();
         self.note(begun);
         while !self.over {
-            let patience = match self.accepted.is_empty() {
+            let patience = match self.accepted.is_empty() && self.shown.is_empty() {
                 true => TICK,
                 false => SOON,
             };
             let done = match self.inbox.next(Instant::now() + patience) {
                 Some(input) => self.process(input),
-                None => self.note_accepted(),
+                None => self.note_done(),
             };
             self.note(done);
             let done = self.tick();
@@ -311,13 +318,16 @@ impl Messenger {
     /// what else arrived, in order.
     fn take(&mut self, arrivals: &mut Arrivals) -> vault::Result<()> {
         let arrivals = std::mem::take(arrivals);
+        let mut errands = false;
         if arrivals.count > 0 {
             self.heard = Instant::now();
             self.pinged = false;
         }
         if !arrivals.mail.is_empty() {
             let (me, now) = (&self.me, now_ms());
+            let shown = std::mem::take(&mut self.shown);
             let batch = self.vault.transact(|vault| {
+                vault.shown(&shown)?;
                 let mut batch = Batch::default();
                 for mail in &arrivals.mail {
                     match mail {
@@ -329,8 +339,10 @@ impl Messenger {
                         }
                     }
                 }
+                retries::ask_for_all(vault, &mut batch, now)?;
                 Ok(batch)
             })?;
+            errands = batch.errands;
             self.finish(batch);
         }
         for line in arrivals.others {
@@ -354,13 +366,13 @@ impl Messenger {
         if let Some(why) = arrivals.lost {
             self.lost(&why);
         }
-        self.pump()
+        match errands {
+            true => self.send_postponed(),
+            false => self.pump(),
+        }
     }
 
     fn finish(&mut self, batch: Batch) {
-        if batch.is_empty() {
-            return;
-        }
         for (from, ids) in batch.acks {
             self.acknowledge(from, ids);
         }
@@ -370,6 +382,7 @@ impl Messenger {
         for show in batch.shows {
             self.say(show);
         }
+        self.shown.extend(batch.unread);
     }
 
     fn event(&mut self, event: Event) -> vault::Result<()> {
@@ -396,42 +409,8 @@ impl Messenger {
     }
 }
 
-/// Server lines that are there together, sorted by how they are dealt with.
-#[derive(Default)]
-struct Arrivals {
-    mail: Vec<Mail>,
-    others: Vec<ServerLine>,
-    lost: Option<String>,
-    count: usize,
-}
-
-enum Mail {
-    Message(Incoming),
-    Notice(Notice),
-}
-
-impl Arrivals {
-    /// Sorts a line in; `false` if it is the connection's last.
-    fn sort(&mut self, line: Result<ServerLine, String>) -> bool {
-        self.count += 1;
-        match line {
-            Ok(ServerLine::Event(event)) => match *event {
-                Event::Message(message) => self.mail.push(Mail::Message(message)),
-                Event::Notice(notice) => self.mail.push(Mail::Notice(notice)),
-                other => self.others.push(ServerLine::Event(Box::new(other))),
-            },
-            Ok(answer) => self.others.push(answer),
-            Err(why) => {
-                self.lost = Some(why);
-                return false;
-            }
-        }
-        true
-    }
-}
-
 /// Our clock, in milliseconds since 1970 (UTC).
-pub(super) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)

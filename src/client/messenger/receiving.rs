@@ -4,10 +4,11 @@
 //! Everything here runs inside one vault transaction with the rest of its batch
 //! and touches no network: acknowledging and showing follow the commit.
 
+use super::retries::{self, Before};
 use super::show::{Mark, Show};
 use super::{Me, Trust};
 use crate::client::vault::{Contact, Form, PrekeyReader, Record, Result, State, Vault};
-use crate::crypto::content::{Body as Inside, Content};
+use crate::crypto::content::{Body as Inside, Content, Id};
 use crate::crypto::context::Context;
 use crate::crypto::conversation::{Conversation, DecryptError, claimed_identity};
 use crate::crypto::keys::Identity as Keys;
@@ -24,6 +25,14 @@ pub(super) struct Batch {
     pub(super) shows: Vec<Show>,
     /// Whether a contact was made or changed.
     pub(super) people_changed: bool,
+    /// The contacts of whom messages are wanted.
+    pub(super) wanted_of: Vec<i64>,
+    /// Whether they are to be asked a second time.
+    pub(super) again: bool,
+    /// Whether there is something new to be sent.
+    pub(super) errands: bool,
+    /// The places of the messages among what is to be shown.
+    pub(super) unread: Vec<i64>,
 }
 
 impl Batch {
@@ -34,8 +43,10 @@ impl Batch {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.acks.is_empty() && self.shows.is_empty()
+    pub(super) fn wants(&mut self, contact: i64) {
+        if !self.wanted_of.contains(&contact) {
+            self.wanted_of.push(contact);
+        }
     }
 }
 
@@ -145,7 +156,8 @@ fn take_envelope(
     };
     let Some(pinned) = pinned else {
         let why = "it belongs to a session that this device doesn't have";
-        return undecryptable(vault, batch, &contact, message, seq, why);
+        undecryptable(vault, batch, &contact, message, seq, why)?;
+        return retries::want(vault, batch, &mut contact, &message.mid, false);
     };
     let mut conversation = match vault.conversation(contact.id)? {
         Some(conversation) if *conversation.identity() == pinned => conversation,
@@ -172,7 +184,16 @@ fn take_envelope(
             }
             hold(vault, batch, contact, message, seq, claimed)
         }
-        Err(error) => undecryptable(vault, batch, &contact, message, seq, &error.to_string()),
+        Err(error) => {
+            undecryptable(vault, batch, &contact, message, seq, &error.to_string())?;
+            if !retries::curable(&error) {
+                return Ok(());
+            }
+            // A session that we started has yet to reach them: another would not
+            // reach them sooner.
+            let renew = conversation.has_session() && !conversation.awaits_answer();
+            retries::want(vault, batch, &mut contact, &message.mid, renew)
+        }
         Ok(opened) => {
             vault.save_conversation(contact.id, &conversation)?;
             if let Some(id) = opened.used_one_time {
@@ -187,6 +208,7 @@ fn take_envelope(
                     contact.name
                 )));
             }
+            retries::understood(vault, batch, &mut contact)?;
             if opened.missing > 0 {
                 batch.shows.push(Show::warning(format!(
                     "{} {} from {} {} not arrived",
@@ -197,7 +219,9 @@ fn take_envelope(
                 )));
             }
             match opened.content {
-                Ok(content) => take_content(vault, batch, &contact, message, seq, content),
+                Ok(content) => {
+                    take_content(vault, me, batch, &contact, message, (seq, now), content)
+                }
                 Err(error) => {
                     undecryptable(vault, batch, &contact, message, seq, &error.to_string())
                 }
@@ -208,28 +232,78 @@ fn take_envelope(
 
 fn take_content(
     vault: &mut Vault,
+    me: &Me,
     batch: &mut Batch,
     contact: &Contact,
     message: &Incoming,
-    seq: Option<i64>,
+    (seq, now): (Option<i64>, u64),
     content: Content,
 ) -> Result<()> {
-    let text = match content.body {
-        Inside::Text(text) => text,
-        Inside::Receipt(_) | Inside::RetryRequest(_) => return Ok(()),
-        Inside::Unknown(_) => {
-            let why = "a newer client sent something that this version can't show";
-            return undecryptable(vault, batch, contact, message, seq, why);
-        }
-    };
-    let record = Record {
+    let record = |text| Record {
         text,
         sent_at: Some(content.sent_at_ms),
         identity: contact.identity.map(|identity| fingerprint(&identity)),
         verified: contact.verified,
         ..received(message)
     };
-    keep(vault, batch, contact, message, seq, record, Mark::None)
+    match content.body {
+        Inside::Text(text) => {
+            return keep(
+                vault,
+                batch,
+                contact,
+                message,
+                seq,
+                record(text),
+                Mark::None,
+            );
+        }
+        Inside::Again { sent_as, text } => {
+            take_sent_again(vault, batch, contact, message, &sent_as, record(text))?;
+        }
+        Inside::RetryRequest(ids) => retries::answer(vault, me, batch, contact, &ids, now)?,
+        Inside::NothingThere(ids) => retries::forget(vault, contact, &ids)?,
+        Inside::Receipt(_) => {}
+        Inside::Unknown(_) => {
+            let why = "a newer client sent something that this version can't show";
+            return undecryptable(vault, batch, contact, message, seq, why);
+        }
+    }
+    // It was held, and shown as a message.
+    seq.map_or(Ok(()), |seq| vault.remove_message(seq))
+}
+
+/// The words of a message that was asked for: they take its place.
+fn take_sent_again(
+    vault: &mut Vault,
+    batch: &mut Batch,
+    contact: &Contact,
+    message: &Incoming,
+    sent_as: &[Id],
+    record: Record,
+) -> Result<()> {
+    let (seq, at) = match retries::before(vault, contact, sent_as)? {
+        Before::Read => return Ok(()),
+        Before::Lost(lost) => {
+            vault.save_message(lost.seq, &record)?;
+            (lost.seq, lost.at)
+        }
+        Before::Nothing => {
+            let own = sent_as.first().map_or(message.mid, |id| MessageId(*id));
+            if !vault.was_taken(contact.id, &own)? {
+                vault.take(contact.id, &own)?;
+            }
+            let seq = vault.add_message(contact.id, &own, message.at, &record)?;
+            (seq, message.at)
+        }
+    };
+    batch.unread.push(seq);
+    let mut show = shown(contact, at, &record, Mark::None);
+    if let Show::Message { state, .. } = &mut show {
+        *state = "sent again";
+    }
+    batch.shows.push(show);
+    vault.unread(seq)
 }
 
 fn undecryptable(
@@ -277,6 +351,8 @@ fn hold(
         }
         None => vault.add_message(contact.id, &message.mid, message.at, &record)?,
     };
+    batch.unread.push(seq);
+    vault.unread(seq)?;
     batch
         .shows
         .push(shown(&contact, message.at, &record, Mark::Held));
@@ -292,14 +368,16 @@ fn keep(
     record: Record,
     mark: Mark,
 ) -> Result<()> {
-    match seq {
-        Some(seq) => vault.save_message(seq, &record)?,
-        None => {
-            vault.add_message(contact.id, &message.mid, message.at, &record)?;
+    let seq = match seq {
+        Some(seq) => {
+            vault.save_message(seq, &record)?;
+            seq
         }
-    }
+        None => vault.add_message(contact.id, &message.mid, message.at, &record)?,
+    };
+    batch.unread.push(seq);
     batch.shows.push(shown(contact, message.at, &record, mark));
-    Ok(())
+    vault.unread(seq)
 }
 
 fn received(message: &Incoming) -> Record {
@@ -313,6 +391,7 @@ fn received(message: &Incoming) -> Record {
         delivered_at: None,
         identity: None,
         verified: false,
+        again: Vec::new(),
     }
 }
 

@@ -1,18 +1,16 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
+use super::parcels::encrypt;
 use super::receiving::{fingerprint, plural};
 use super::show::Show;
 use super::trust::NoSession;
-use super::{Me, Messenger, Outcome, now_ms, random_id};
+use super::{Messenger, Outcome, now_ms, random_id};
 use crate::client::link::{self, CallError};
-use crate::client::vault::{Form, Message, Record, Result, State, Vault};
-use crate::crypto::content::{Body as Inside, Content};
-use crate::crypto::context::Context;
-use crate::crypto::os_rng;
+use crate::client::vault::{Contact, Form, Message, Record, Result, State, Vault};
 use crate::protocol::reply::{Accepted, MessageState};
 use crate::protocol::request::Send;
-use crate::protocol::{Blob, Body, Code, MessageId, Refusal, Request, UserName, limits};
+use crate::protocol::{Body, Code, MessageId, Refusal, Request, UserName, limits};
 
 /// How many messages may be under way unanswered; the rest waits in the vault.
 const WINDOW: usize = 64;
@@ -109,9 +107,14 @@ impl Messenger {
         let Some(contact) = self.vault.contact(to) else {
             return Ok((false, false));
         };
+        Ok((contact.offered.is_some(), self.usable_session(contact)?))
+    }
+
+    /// Whether there is a session to send in that the other side can decrypt, as
+    /// far as is known.
+    fn usable_session(&self, contact: &Contact) -> Result<bool> {
         let session = self.vault.conversation(contact.id)?;
-        let ready = session.is_some_and(|conversation| conversation.has_session());
-        Ok((contact.offered.is_some(), ready))
+        Ok(!contact.renew && session.is_some_and(|conversation| conversation.has_session()))
     }
 
     fn check_text(&self, to: &UserName, text: &str) -> std::result::Result<(), String> {
@@ -133,7 +136,13 @@ impl Messenger {
     pub(super) fn send_postponed(&mut self) -> Result<()> {
         // Contacts that can't be written to now keep all their messages in order.
         let mut stuck = Vec::new();
-        for (seq, contact) in self.vault.postponed()? {
+        let postponed = self.vault.postponed()?;
+        if !postponed.is_empty() {
+            // The outbox is read again from an earlier place: without what is
+            // answered already.
+            self.note_done()?;
+        }
+        for (seq, contact) in postponed {
             if stuck.contains(&contact) {
                 continue;
             }
@@ -152,8 +161,7 @@ impl Messenger {
         if contact.offered.is_some() {
             return Ok(false);
         }
-        let session = self.vault.conversation(contact.id)?;
-        if !session.is_some_and(|conversation| conversation.has_session()) {
+        if !self.usable_session(&contact)? {
             match self.start_session(&contact.name)? {
                 Ok(()) => {}
                 Err(NoSession::Later(_)) => {
@@ -226,7 +234,7 @@ impl Messenger {
         answer: std::result::Result<serde_json::Value, Refusal>,
     ) -> Result<()> {
         let Some(message) = self.vault.message(seq)? else {
-            return self.vault.transact(|vault| vault.answered(seq));
+            return self.answered_errand(seq, answer);
         };
         let contact = self.vault.contact_by_id(message.contact);
         let Some(to) = contact.map(|contact| contact.name) else {
@@ -251,6 +259,26 @@ impl Messenger {
         }
     }
 
+    /// The person did not send it and hears nothing of it. One that is refused is
+    /// given up: whoever still lacks something asks again.
+    fn answered_errand(
+        &mut self,
+        seq: i64,
+        answer: std::result::Result<serde_json::Value, Refusal>,
+    ) -> Result<()> {
+        match link::typed::<Accepted>(answer) {
+            Ok(accepted) => {
+                self.accepted.push((seq, accepted));
+                Ok(())
+            }
+            Err(CallError::Refused(refusal)) if refusal.code.retry() => {
+                self.resend_later();
+                Ok(())
+            }
+            Err(_) => self.vault.transact(|vault| vault.answered(seq)),
+        }
+    }
+
     fn accepted(&mut self, to: &UserName, seq: i64, accepted: Accepted) -> Result<()> {
         let state = match accepted.state {
             MessageState::Stored => "stored",
@@ -264,18 +292,23 @@ impl Messenger {
         self.accepted.push((seq, accepted));
         match self.accepted.len() < WINDOW {
             true => Ok(()),
-            false => self.note_accepted(),
+            false => self.note_done(),
         }
     }
 
-    /// Writes down what the server accepted. It may wait for the next transaction:
-    /// a message that is sent again for want of it is recognised by its id.
-    pub(super) fn note_accepted(&mut self) -> Result<()> {
-        if self.accepted.is_empty() {
+    /// Writes down what the server accepted and what was shown. It may wait for the
+    /// next transaction: a message that is sent again for want of it is recognised
+    /// by its id, and one that is shown again is marked as such.
+    pub(super) fn note_done(&mut self) -> Result<()> {
+        if self.accepted.is_empty() && self.shown.is_empty() {
             return Ok(());
         }
         let accepted = std::mem::take(&mut self.accepted);
-        self.vault.transact(|vault| note(vault, &accepted))
+        let shown = std::mem::take(&mut self.shown);
+        self.vault.transact(|vault| {
+            vault.shown(&shown)?;
+            note(vault, &accepted)
+        })
     }
 
     /// The envelope was made for an identity that is not published any more. It
@@ -316,6 +349,7 @@ impl Messenger {
 
     fn fail(&mut self, seq: i64, to: &UserName, why: &str) -> Result<()> {
         let message = self.vault.message(seq)?;
+        let errand = message.is_none();
         self.vault.transact(|vault| {
             if let Some(Message { mut record, .. }) = message {
                 record.state = State::Failed(why.to_owned());
@@ -324,6 +358,9 @@ impl Messenger {
             vault.unpostpone(seq)?;
             vault.answered(seq)
         })?;
+        if errand {
+            return Ok(());
+        }
         self.failed += 1;
         self.say(Show::bad(format!(
             "the message to {to} was not sent: {why}"
@@ -355,6 +392,7 @@ fn outgoing(text: String, form: Form) -> Record {
         delivered_at: None,
         identity: None,
         verified: false,
+        again: Vec::new(),
     }
 }
 
@@ -376,51 +414,4 @@ fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
         vault.save_message(*seq, &record)?;
     }
     Ok(())
-}
-
-/// Encrypts the message at `seq`: the moved ratchet, the ciphertext and its
-/// place in the outbox are one transaction with the caller's.
-fn encrypt(
-    vault: &mut Vault,
-    me: &Me,
-    seq: i64,
-    contact: i64,
-) -> Result<std::result::Result<(), String>> {
-    let (Some(mut message), Some(contact), Some(mut conversation)) = (
-        vault.message(seq)?,
-        vault.contact_by_id(contact).cloned(),
-        vault.conversation(contact)?,
-    ) else {
-        return Ok(Err("its session is gone; send it again".to_owned()));
-    };
-    let content = Content {
-        sent_at_ms: message.record.sent_at.unwrap_or(message.at),
-        body: Inside::Text(message.record.text.clone()),
-    };
-    let context = Context {
-        message_id: message.mid.0,
-        sender: me.name.as_str(),
-        recipient: contact.name.as_str(),
-    };
-    let envelope = match conversation.encrypt(&me.keys, &context, &content, &mut os_rng()) {
-        Ok(envelope) => envelope,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let identity = super::receiving::wire_identity(conversation.identity());
-    message.record.identity = Some(fingerprint(&identity));
-    message.record.verified = contact.verified;
-    vault.save_message(seq, &message.record)?;
-    vault.save_conversation(contact.id, &conversation)?;
-    vault.unpostpone(seq)?;
-    vault.put_out(
-        seq,
-        &Send {
-            to: contact.name,
-            mid: message.mid,
-            body: Body::Envelope(Blob(envelope.into())),
-            identity: message.record.identity,
-            again: false,
-        },
-    )?;
-    Ok(Ok(()))
 }

@@ -3,6 +3,7 @@
 //! they chose `--trust always`.
 
 use super::receiving::{self, Batch, identity_keys, wire_identity};
+use super::retries;
 use super::show::Show;
 use super::{Messenger, Outcome, Trust, now_ms};
 use crate::client::link::CallError;
@@ -56,6 +57,8 @@ pub(super) fn replace_identity(
     contact.identity = Some(identity);
     contact.offered = None;
     contact.verified = false;
+    contact.renew = false;
+    contact.asked = 0;
     vault.forget_conversation(contact.id)?;
     vault.save_contact(contact)
 }
@@ -101,6 +104,8 @@ impl Messenger {
                 .unwrap_or_else(|| Conversation::new(*bundle.identity()));
             let started = conversation.start(keys, &bundle, &mut os_rng());
             if started.is_ok() {
+                contact.renew = false;
+                vault.save_contact(&contact)?;
                 vault.save_conversation(contact.id, &conversation)?;
             }
             Ok(started)
@@ -231,7 +236,8 @@ impl Messenger {
         let now = now_ms();
         let batch = self.vault.transact(|vault| {
             let mut batch = Batch::default();
-            if contact.identity != Some(identity) {
+            let new = contact.identity != Some(identity);
+            if new {
                 replace_identity(vault, &mut contact, identity)?;
             }
             contact.offered = None;
@@ -240,11 +246,12 @@ impl Messenger {
             for (seq, message) in vault.held(contact.id)? {
                 receiving::take_again(vault, me, &mut batch, seq, &message, now)?;
             }
+            batch.wants(contact.id);
+            batch.again |= new;
+            retries::ask_for_all(vault, &mut batch, now)?;
             Ok(batch)
         })?;
-        for show in batch.shows {
-            self.say(show);
-        }
+        self.finish(batch);
         self.publish_people();
         self.send_postponed()
     }

@@ -86,6 +86,9 @@ pub(super) fn from_keys(asks: &Receiver<Ask>, tell: &SyncSender<Heard>, screen: 
             Ask::Secret(prompt) => match rpassword::prompt_password(prompt) {
                 Ok(line) => Heard::Line(Zeroizing::new(line)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Heard::Eof,
+                // Ctrl-C, which raises SIGINT besides. Asking on until that is heard would
+                // change the terminal's modes while the program is leaving them as they were.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Heard::Stop,
                 Err(error) => Heard::Failed(format!("the terminal can't be read: {error}")),
             },
         };

@@ -25,6 +25,14 @@ pub struct Contact {
     pub verified: bool,
     /// Another identity that turned up since, for the person to accept.
     pub offered: Option<Identity>,
+    /// The session they send in does not decrypt here, so the next message to
+    /// them starts another.
+    #[serde(default)]
+    pub renew: bool,
+    /// How often they were asked to send something again since they were last
+    /// understood.
+    #[serde(default)]
+    pub asked: u8,
 }
 
 impl Vault {
@@ -65,6 +73,8 @@ impl Vault {
             identity: None,
             verified: false,
             offered: None,
+            renew: false,
+            asked: 0,
         };
         self.save_contact(&contact)?;
         Ok(contact)

@@ -59,16 +59,28 @@ impl VaultFile {
         Ok(VaultFile { path, lock })
     }
 
+    /// The vault's place.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether there is something at the vault's place.
     pub fn exists(&self) -> bool {
         self.path.symlink_metadata().is_ok()
     }
 
-    /// Makes a vault that `password` and the recovery code open.
+    /// Makes a vault that `password` and the recovery code open, with what `fill`
+    /// puts into it: all of it is there, or no vault.
     ///
     /// # Errors
     /// [`VaultError::Exists`] if there is one: it is never replaced.
-    pub fn create(self, kdf: Kdf, password: &WrappingKey, recovery: &WrappingKey) -> Result<Vault> {
+    pub fn create(
+        self,
+        kdf: Kdf,
+        password: &WrappingKey,
+        recovery: &WrappingKey,
+        fill: impl FnOnce(&mut Vault) -> Result<()>,
+    ) -> Result<Vault> {
         if self.exists() {
             return Err(VaultError::Exists(self.path));
         }
@@ -85,11 +97,20 @@ impl VaultFile {
         wraps::insert(&made, &key, &Secret::Password(kdf, password))?;
         wraps::insert(&made, &key, &Secret::Recovery(recovery))?;
         made.commit()?;
+        let mut vault = finish(db, key, draft, self.lock)?;
+        fill(&mut vault)?;
+        let Vault {
+            db,
+            sealer,
+            path: draft,
+            _lock: lock,
+            ..
+        } = vault;
         db.close().map_err(|(_, error)| error)?;
         fs::rename(&draft, &self.path).map_err(|error| VaultError::Io(draft, error))?;
         sync_folder(&self.path)?;
         let db = open_database(&self.path)?;
-        finish(db, key, self.path, self.lock)
+        finish(db, sealer.into_key(), self.path, lock)
     }
 
     /// Reads the header of the vault that is there.

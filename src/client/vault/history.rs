@@ -43,6 +43,9 @@ pub struct Record {
     pub identity: Option<Fixed<32>>,
     /// Whether that identity had been verified by hand.
     pub verified: bool,
+    /// The ids of the answers to requests to send it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<MessageId>,
 }
 
 /// How a message travelled.
@@ -87,10 +90,7 @@ impl Vault {
         at: u64,
         record: &Record,
     ) -> Result<i64> {
-        let seq: i64 = self
-            .db
-            .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM messages")?
-            .query_row([], |row| row.get(0))?;
+        let seq = self.next_seq()?;
         let sealed = self.seal_json(Place::Message, seq, record)?;
         self.db
             .prepare_cached(
@@ -98,6 +98,69 @@ impl Vault {
             )?
             .execute((seq, contact, mid.0, at as i64, sealed))?;
         Ok(seq)
+    }
+
+    /// The next place, which no message and no errand ever had.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub(super) fn next_seq(&self) -> Result<i64> {
+        let sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence";
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))?)
+    }
+
+    /// Removes what turned out to be no message for a person, or a second copy of one.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn remove_message(&mut self, seq: i64) -> Result<()> {
+        for table in ["messages", "unread"] {
+            self.db
+                .execute(&format!("DELETE FROM {table} WHERE seq = ?"), [seq])?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a message is about to be shown, in the transaction that keeps it.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn unread(&mut self, seq: i64) -> Result<()> {
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO unread (seq) VALUES (?)")?
+            .execute([seq])?;
+        Ok(())
+    }
+
+    /// Notes that messages were shown.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn shown(&mut self, seqs: &[i64]) -> Result<()> {
+        let mut delete = self.db.prepare_cached("DELETE FROM unread WHERE seq = ?")?;
+        for seq in seqs {
+            delete.execute([seq])?;
+        }
+        Ok(())
+    }
+
+    /// The messages that may not have been shown, oldest first.
+    ///
+    /// # Errors
+    /// That they could not be read.
+    pub fn all_unread(&self) -> Result<Vec<Message>> {
+        self.many("WHERE seq IN (SELECT seq FROM unread) ORDER BY seq", ())
+    }
+
+    /// The whole history, oldest first.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub fn whole_history(&self) -> Result<Vec<Message>> {
+        self.many("ORDER BY seq", ())
     }
 
     /// Replaces what is known of a message.
@@ -151,16 +214,22 @@ impl Vault {
     /// # Errors
     /// That they could not be read.
     pub fn history(&self, contact: Option<i64>, count: u32) -> Result<Vec<Message>> {
-        let mut query = self.db.prepare_cached(
-            "SELECT seq, contact, mid, at, sealed FROM messages
-             WHERE ?1 IS NULL OR contact = ?1 ORDER BY seq DESC LIMIT ?2",
+        let mut messages = self.many(
+            "WHERE ?1 IS NULL OR contact = ?1 ORDER BY seq DESC LIMIT ?2",
+            (contact, count),
         )?;
-        let rows = query.query_map((contact, count), raw)?;
+        messages.reverse();
+        Ok(messages)
+    }
+
+    fn many(&self, tail: &str, values: impl rusqlite::Params) -> Result<Vec<Message>> {
+        let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
+        let mut query = self.db.prepare_cached(&sql)?;
+        let rows = query.query_map(values, raw)?;
         let mut messages = Vec::new();
         for row in rows {
             messages.push(self.opened(row?)?);
         }
-        messages.reverse();
         Ok(messages)
     }
 
@@ -186,9 +255,9 @@ impl Vault {
     }
 }
 
-type Raw = (i64, i64, [u8; 16], i64, Vec<u8>);
+pub(super) type Raw = (i64, i64, [u8; 16], i64, Vec<u8>);
 
-fn raw(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
+pub(super) fn raw(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
     Ok((
         row.get(0)?,
         row.get(1)?,

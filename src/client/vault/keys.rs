@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use rand::Rng;
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -33,8 +34,6 @@ pub struct Device {
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<Fixed<16>>,
-    /// The next number for a prekey of either kind.
-    pub next_prekey: u32,
 }
 
 impl Vault {
@@ -59,13 +58,15 @@ impl Vault {
     /// That nothing was written.
     pub fn make_identity(&mut self) -> Result<IdentityKeys> {
         let keys = IdentityKeys::generate(&mut os_rng());
-        self.transact(|vault| {
-            vault.db.execute_batch(
-                "DELETE FROM conversations; DELETE FROM signed_prekeys; DELETE FROM one_time_prekeys;",
-            )?;
-            vault.set_state(IDENTITY, keys.to_bytes().as_slice())
-        })?;
+        self.transact(|vault| vault.set_identity(&keys))?;
         Ok(keys)
+    }
+
+    pub(super) fn set_identity(&mut self, keys: &IdentityKeys) -> Result<()> {
+        self.db.execute_batch(
+            "DELETE FROM conversations; DELETE FROM signed_prekeys; DELETE FROM one_time_prekeys;",
+        )?;
+        self.set_state(IDENTITY, keys.to_bytes().as_slice())
     }
 
     /// What is remembered of the server.
@@ -109,24 +110,20 @@ impl Vault {
     /// That nothing was written.
     pub fn make_one_time(&mut self, count: usize) -> Result<Vec<OneTimePrekeySecret>> {
         self.transact(|vault| {
-            let mut device = vault.device()?;
             let mut made = Vec::with_capacity(count);
             for _ in 0..count {
-                device.next_prekey = device.next_prekey.wrapping_add(1);
-                let prekey = OneTimePrekeySecret::generate(device.next_prekey, &mut os_rng());
+                let id = vault.free_number("one_time_prekeys")?;
+                let prekey = OneTimePrekeySecret::generate(id, &mut os_rng());
                 let row = i64::from(prekey.public().id);
                 let sealed = vault
                     .sealer
                     .seal(Place::OneTimePrekey, row, &prekey.to_bytes());
                 vault
                     .db
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO one_time_prekeys (id, sealed) VALUES (?, ?)",
-                    )?
+                    .prepare_cached("INSERT INTO one_time_prekeys (id, sealed) VALUES (?, ?)")?
                     .execute((row, sealed))?;
                 made.push(prekey);
             }
-            vault.save_device(&device)?;
             Ok(made)
         })
     }
@@ -137,9 +134,8 @@ impl Vault {
     /// That nothing was written.
     pub fn make_signed(&mut self, owner: &IdentityKeys, now: u64) -> Result<SignedPrekeySecret> {
         self.transact(|vault| {
-            let mut device = vault.device()?;
-            device.next_prekey = device.next_prekey.wrapping_add(1);
-            let prekey = SignedPrekeySecret::generate(owner, device.next_prekey, &mut os_rng());
+            let id = vault.free_number("signed_prekeys")?;
+            let prekey = SignedPrekeySecret::generate(owner, id, &mut os_rng());
             let row = i64::from(prekey.public().id);
             // After a long absence the newest is old, too, and still in use.
             let newest: Option<i64> =
@@ -160,9 +156,29 @@ impl Vault {
                 "INSERT INTO signed_prekeys (id, created, sealed) VALUES (?, ?, ?)",
                 (row, now as i64, sealed),
             )?;
-            vault.save_device(&device)?;
             Ok(prekey)
         })
+    }
+
+    /// A number for a prekey. Drawn, not counted: two copies of a vault would count
+    /// alike, and a message for one copy's prekey would reach the other's of the
+    /// same number.
+    fn free_number(&self, table: &str) -> Result<u32> {
+        let sql = format!("SELECT 1 FROM {table} WHERE id = ?");
+        loop {
+            let id = os_rng().next_u32();
+            if !self.db.prepare_cached(&sql)?.exists([id])? {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// Whether the signed prekey of this number is one of ours.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn has_signed(&self, id: u32) -> Result<bool> {
+        Ok(self.sealed_prekey("signed_prekeys", id)?.is_some())
     }
 
     /// The newest signed prekey and when it was made.

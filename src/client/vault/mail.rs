@@ -159,7 +159,8 @@ impl Vault {
     /// That the vault could not be read.
     pub fn unanswered(&self) -> Result<u64> {
         let count: i64 = self.db.query_row(
-            "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM unsent)",
+            "SELECT count(*) FROM messages
+             WHERE seq IN (SELECT seq FROM outbox UNION ALL SELECT seq FROM unsent)",
             [],
             |row| row.get(0),
         )?;

@@ -8,6 +8,8 @@
 //! This room decides nothing about trust or delivery, and prints nothing.
 
 mod contacts;
+mod errands;
+mod export;
 mod file;
 mod history;
 mod keys;
@@ -16,6 +18,8 @@ mod seal;
 mod wraps;
 
 pub use contacts::Contact;
+pub use errands::{Errand, REMEMBERED_MS, Task};
+pub use export::{Export, ExportError};
 pub use file::{Closed, VaultFile};
 pub use history::{Form, Message, Record, State};
 pub use keys::{Device, PrekeyReader};

@@ -41,9 +41,10 @@ CREATE TABLE one_time_prekeys (
     sealed BLOB NOT NULL
 ) STRICT;
 
--- The history, in the order it happened here.
+-- The history, in the order it happened here. No place is used twice, here and
+-- among the errands: the outbox remembers by place what has been sent.
 CREATE TABLE messages (
-    seq     INTEGER PRIMARY KEY,
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
     contact INTEGER NOT NULL,
     mid     BLOB NOT NULL,
     at      INTEGER NOT NULL,     -- milliseconds since 1970
@@ -52,8 +53,34 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_contact ON messages (contact, seq);
 CREATE INDEX messages_by_mid ON messages (mid);
 
+-- Messages that may not have been shown: a kill can come between taking and showing.
+CREATE TABLE unread (
+    seq INTEGER PRIMARY KEY
+) STRICT;
+
+-- What the client sends by itself: requests to send messages again, and answers
+-- to such requests.
+CREATE TABLE errands (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    contact INTEGER NOT NULL,
+    mid     BLOB NOT NULL,
+    at      INTEGER NOT NULL,     -- milliseconds since 1970
+    sealed  BLOB NOT NULL
+) STRICT;
+CREATE INDEX errands_by_mid ON errands (mid);
+
+-- Messages that could not be decrypted and may still be sent again, and how often
+-- they were asked for.
+CREATE TABLE wanted (
+    id      INTEGER PRIMARY KEY,
+    contact INTEGER NOT NULL,
+    mid     BLOB NOT NULL,
+    asked   INTEGER NOT NULL,
+    UNIQUE (contact, mid)
+) STRICT;
+
 -- Ciphertext that the server has not answered for: sent again with the same
--- bytes after a lost connection. `seq` is the message's.
+-- bytes after a lost connection. `seq` is the message's or the errand's.
 CREATE TABLE outbox (
     seq    INTEGER PRIMARY KEY,
     sealed BLOB NOT NULL

@@ -19,6 +19,7 @@ pub(super) enum Place {
     Message,
     Outbox,
     Held,
+    Errand,
 }
 
 impl fmt::Display for Place {
@@ -32,6 +33,7 @@ impl fmt::Display for Place {
             Place::Message => "messages.sealed",
             Place::Outbox => "outbox.sealed",
             Place::Held => "held.sealed",
+            Place::Errand => "errands.sealed",
         })
     }
 }
@@ -42,6 +44,10 @@ pub(super) struct Sealer(SealKey);
 impl Sealer {
     pub(super) fn new(key: SealKey) -> Self {
         Sealer(key)
+    }
+
+    pub(super) fn into_key(self) -> SealKey {
+        self.0
     }
 
     pub(super) fn key(&self) -> &SealKey {

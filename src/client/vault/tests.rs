@@ -1,3 +1,5 @@
+//! A vault from its making to its damage, and what an export takes from it.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -46,7 +48,9 @@ fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
     let code = RecoveryCode::generate(&mut os_rng());
     let vault = take(dir)
         .unwrap()
-        .create(kdf(1), &key("right", kdf(1)), &code.wrapping_key())
+        .create(kdf(1), &key("right", kdf(1)), &code.wrapping_key(), |_| {
+            Ok(())
+        })
         .unwrap();
     (vault, code)
 }
@@ -78,6 +82,7 @@ fn record(text: &str) -> Record {
         delivered_at: None,
         identity: None,
         verified: false,
+        again: Vec::new(),
     }
 }
 
@@ -133,7 +138,6 @@ fn what_was_put_in_comes_out_and_nothing_is_readable() {
     assert!(vault.was_taken(contact.id, &MessageId([8; 16])).unwrap());
     assert!(!vault.was_taken(contact.id, &MessageId([7; 16])).unwrap());
     assert!(vault.identity().unwrap().is_some());
-    assert_eq!(vault.device().unwrap().next_prekey, 4);
 }
 
 #[test]
@@ -213,6 +217,7 @@ fn what_is_no_whole_vault_is_said_and_left_alone() {
             kdf(1),
             &key("right", kdf(1)),
             &RecoveryCode::generate(&mut os_rng()).wrapping_key(),
+            |_| Ok(()),
         );
         assert!(matches!(exists, Err(VaultError::Exists(_))), "{what}");
         assert_eq!(fs::read(file(&dir)).unwrap(), bytes, "{what}");
@@ -307,4 +312,53 @@ fn prekeys_are_used_once() {
     let reader = PrekeyReader::new(&vault);
     assert!(reader.one_time(one_time).is_none());
     reader.finish().unwrap();
+}
+
+#[test]
+fn an_export_is_sealed_and_holds_no_sessions_or_prekeys() {
+    let dir = TempDir::new().unwrap();
+    let (mut vault, _) = create(&dir);
+    fill(&mut vault);
+    let export = vault.export(alice()).unwrap();
+    let sealed = export.seal("a long passphrase").unwrap();
+    let readable = |text: &[u8]| sealed.windows(text.len()).any(|window| window == text);
+    assert!(!readable(b"mallory") && !readable(b"telling"));
+
+    let open = |file: &[u8], passphrase| Export::open(file, passphrase).map(drop);
+    assert_eq!(open(&sealed, "a long passphrase"), Ok(()));
+    assert_eq!(open(&sealed, "guess"), Err(ExportError::WrongPassphrase));
+    let changed = |at: usize, to: u8| {
+        let mut file = sealed.clone();
+        file[at] = to;
+        open(&file, "a long passphrase")
+    };
+    assert_eq!(changed(0, b'S'), Err(ExportError::NotAnExport));
+    assert_eq!(changed(19, b'2'), Err(ExportError::Newer));
+    // The salt, the cost beyond bounds, the wrapped key, the JSON.
+    let wrong = Err(ExportError::WrongPassphrase);
+    assert_eq!(changed(21, sealed[21] ^ 1), wrong);
+    assert!(matches!(changed(37, 0xff), Err(ExportError::Damaged(_))));
+    assert_eq!(changed(60, sealed[60] ^ 1), wrong);
+    assert_eq!(
+        changed(sealed.len() - 1, sealed[sealed.len() - 1] ^ 1),
+        wrong
+    );
+    for length in [0, 20, 30, 100, sealed.len() - 1] {
+        assert!(open(&sealed[..length], "a long passphrase").is_err());
+    }
+
+    let elsewhere = TempDir::new().unwrap();
+    let (mut copy, _) = create(&elsewhere);
+    copy.import(&export, 10).unwrap();
+    let fingerprint = |vault: &Vault| vault.identity().unwrap().unwrap().public();
+    assert_eq!(fingerprint(&copy), fingerprint(&vault));
+    assert!(copy.newest_signed().unwrap().is_none());
+    let history = copy.whole_history().unwrap();
+    assert_eq!(history.len(), 1);
+    assert_eq!(history[0].record.text, "a telling text");
+    assert!(
+        matches!(history[0].record.state, State::Failed(_)),
+        "the other machine sends what waits there"
+    );
+    assert_eq!(copy.unanswered().unwrap(), 0);
 }

@@ -434,13 +434,7 @@ impl<O> Mailbox<O> {
 
     /// Begins a session, in place of the one before, unless that is a later
     /// one (`false`). It is behind, from the first pending message: call [`step`](Self::step).
-    pub fn attach(
-        &mut self,
-        what: Attachment,
-        at: u64,
-        now: Instant,
-        effects: &mut Vec<Effect<O>>,
-    ) -> bool {
+    pub fn attach(&mut self, what: Attachment) -> bool {
         if self
             .attached
             .as_ref()
@@ -449,8 +443,6 @@ impl<O> Mailbox<O> {
             return false;
         }
         self.write_held();
-        self.attached = None;
-        self.give_notice(at, false, now, effects);
         self.attached = Some(Attached {
             what,
             window: Window::default(),
@@ -697,7 +689,7 @@ impl<O> Mailbox<O> {
     }
 
     /// Writes down who was turned away, one notice at a time.
-    fn give_notice(&mut self, at: u64, room: bool, now: Instant, effects: &mut Vec<Effect<O>>) {
+    pub fn give_notice(&mut self, at: u64, room: bool, now: Instant, effects: &mut Vec<Effect<O>>) {
         let Some((names, count)) = self.counts.take_turned_away() else {
             return;
         };

@@ -273,10 +273,7 @@ impl World {
             envelopes: true,
             budget: None,
         };
-        let mut effects = Vec::new();
-        self.mailbox
-            .attach(what, self.clock, self.now, &mut effects);
-        self.apply(effects);
+        self.mailbox.attach(what);
     }
 
     /// kill -9: the disk and the clients remain.
@@ -417,16 +414,11 @@ fn offer(
 fn attach(mailbox: &mut Mailbox<u32>, envelopes: bool, budget: Option<usize>) -> SessionId {
     let session = SessionId(1);
     let mut effects = Vec::new();
-    mailbox.attach(
-        Attachment {
-            session,
-            envelopes,
-            budget,
-        },
-        0,
-        Instant::now(),
-        &mut effects,
-    );
+    mailbox.attach(Attachment {
+        session,
+        envelopes,
+        budget,
+    });
     while let Step::Read(reading) = mailbox.step(session, true, &mut effects) {
         mailbox.page(
             session,
@@ -599,14 +591,13 @@ fn a_full_window_makes_a_session_fall_behind() {
 #[test]
 fn a_late_session_does_not_replace_its_successor() {
     let mut mailbox: Mailbox<u32> = Mailbox::new(&Summary::default(), QUOTA);
-    let mut effects = Vec::new();
     let what = |id| Attachment {
         session: SessionId(id),
         envelopes: true,
         budget: None,
     };
-    mailbox.attach(what(2), 0, Instant::now(), &mut effects);
-    mailbox.attach(what(1), 0, Instant::now(), &mut effects);
+    mailbox.attach(what(2));
+    mailbox.attach(what(1));
     mailbox.detach(SessionId(1));
     assert!(mailbox.attached(SessionId(2)).is_some());
 }

@@ -83,7 +83,8 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
             Ok(Changed::Logins(logins.unwrap_or(0) as u64))
         }
         Change::Seen(user, at) => {
-            let query = "UPDATE users SET last_seen = ?2 WHERE id = ?1 AND deleted = 0";
+            let query =
+                "UPDATE users SET last_seen = ?2 WHERE id = ?1 AND deleted = 0 AND presence";
             transaction
                 .prepare_cached(query)?
                 .execute(params![user.0, *at as i64])?;

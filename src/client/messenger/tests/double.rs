@@ -31,9 +31,17 @@ pub(super) struct World {
     pub(super) accounts: HashMap<UserName, Account>,
     /// Whose messages are accepted and answered with a lost connection.
     pub(super) drop_answers: bool,
+    /// Where the next change of password is cut off.
+    pub(super) cut_passwd: Option<Cut>,
     /// Every `send` that came, accepted or not.
     pub(super) sends: Vec<(MessageId, Vec<u8>, bool)>,
     connections: Vec<TcpStream>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Cut {
+    Before,
+    After,
 }
 
 pub(super) struct Account {
@@ -128,7 +136,17 @@ impl Connection {
             let Ok(line) = line else { break };
             let (id, request) = json::parse_request(line.as_bytes());
             let is_send = matches!(request, Ok(Request::Send(_)));
+            let cut = match &request {
+                Ok(Request::Passwd(_)) => self.world.lock().unwrap().cut_passwd.take(),
+                _ => None,
+            };
+            if cut == Some(Cut::Before) {
+                break;
+            }
             let answer = request.and_then(|request| self.answer(request));
+            if cut == Some(Cut::After) {
+                break;
+            }
             if is_send && self.world.lock().unwrap().drop_answers {
                 break;
             }

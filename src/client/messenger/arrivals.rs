@@ -1,0 +1,38 @@
+//! What arrives together, sorted by how it is dealt with.
+
+use crate::protocol::json::ServerLine;
+use crate::protocol::reply::{Event, Incoming, Notice};
+
+/// Server lines that are there together, sorted by how they are dealt with.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    pub(super) mail: Vec<Mail>,
+    pub(super) others: Vec<ServerLine>,
+    pub(super) lost: Option<String>,
+    pub(super) count: usize,
+}
+
+pub(super) enum Mail {
+    Message(Incoming),
+    Notice(Notice),
+}
+
+impl Arrivals {
+    /// Sorts a line in; `false` if it is the connection's last.
+    pub(super) fn sort(&mut self, line: Result<ServerLine, String>) -> bool {
+        self.count += 1;
+        match line {
+            Ok(ServerLine::Event(event)) => match *event {
+                Event::Message(message) => self.mail.push(Mail::Message(message)),
+                Event::Notice(notice) => self.mail.push(Mail::Notice(notice)),
+                other => self.others.push(ServerLine::Event(Box::new(other))),
+            },
+            Ok(answer) => self.others.push(answer),
+            Err(why) => {
+                self.lost = Some(why);
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,91 @@
+//! Encrypting what is to be sent, in the transaction that moves the ratchet and
+//! puts the ciphertext into the outbox. Touches no network.
+
+use super::Me;
+use super::receiving::{fingerprint, wire_identity};
+use super::retries;
+use crate::client::vault::{Contact, Message, Result, Vault};
+use crate::crypto::content::{Body as Inside, Content};
+use crate::crypto::context::Context;
+use crate::crypto::os_rng;
+use crate::protocol::request::Send;
+use crate::protocol::{Blob, Body, MessageId};
+
+/// What is to be encrypted: a message of the person's, or an errand.
+struct Parcel {
+    mid: MessageId,
+    content: Content,
+    message: Option<Message>,
+}
+
+fn parcel(vault: &Vault, me: &Me, seq: i64, contact: &Contact) -> Result<Option<Parcel>> {
+    if let Some(message) = vault.message(seq)? {
+        let content = Content {
+            sent_at_ms: message.record.sent_at.unwrap_or(message.at),
+            body: Inside::Text(message.record.text.clone()),
+        };
+        return Ok(Some(Parcel {
+            mid: message.mid,
+            content,
+            message: Some(message),
+        }));
+    }
+    let Some(errand) = vault.errand(seq)? else {
+        return Ok(None);
+    };
+    let content = retries::content(vault, me, &errand, contact)?;
+    Ok(content.map(|(sent_at_ms, body)| Parcel {
+        mid: errand.mid,
+        content: Content { sent_at_ms, body },
+        message: None,
+    }))
+}
+
+/// Encrypts the message or errand at `seq`: the moved ratchet, the ciphertext and its
+/// place in the outbox are one transaction with the caller's.
+pub(super) fn encrypt(
+    vault: &mut Vault,
+    me: &Me,
+    seq: i64,
+    contact: i64,
+) -> Result<std::result::Result<(), String>> {
+    let (Some(contact), Some(mut conversation)) = (
+        vault.contact_by_id(contact).cloned(),
+        vault.conversation(contact)?,
+    ) else {
+        return Ok(Err("its session is gone; send it again".to_owned()));
+    };
+    let Some(parcel) = parcel(vault, me, seq, &contact)? else {
+        // An errand that nobody waits for any more.
+        return vault.unpostpone(seq).map(Ok);
+    };
+    let context = Context {
+        message_id: parcel.mid.0,
+        sender: me.name.as_str(),
+        recipient: contact.name.as_str(),
+    };
+    let envelope = match conversation.encrypt(&me.keys, &context, &parcel.content, &mut os_rng()) {
+        Ok(envelope) => envelope,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let identity = wire_identity(conversation.identity());
+    let identity = fingerprint(&identity);
+    if let Some(mut message) = parcel.message {
+        message.record.identity = Some(identity);
+        message.record.verified = contact.verified;
+        vault.save_message(seq, &message.record)?;
+    }
+    vault.save_conversation(contact.id, &conversation)?;
+    vault.unpostpone(seq)?;
+    vault.put_out(
+        seq,
+        &Send {
+            to: contact.name,
+            mid: parcel.mid,
+            body: Body::Envelope(Blob(envelope.into())),
+            identity: Some(identity),
+            again: false,
+        },
+    )?;
+    Ok(Ok(()))
+}

@@ -1,0 +1,273 @@
+//! Asking for messages again that could not be decrypted, and answering when
+//! somebody asks. Bounded on both ends, so that neither a hostile server nor a
+//! hostile contact can make two clients talk to each other for ever.
+//!
+//! All of it happens inside the transaction of the message it is about; what is
+//! to be sent waits as an errand for the connection like any other message.
+
+use super::receiving::{Batch, fingerprint, plural};
+use super::show::Show;
+use super::{Me, Trust, random_id};
+use crate::client::vault::{
+    Contact, Errand, Form, Message, REMEMBERED_MS, Result, State, Task, Vault,
+};
+use crate::crypto::content::{Body as Inside, Id, MAX_IDS};
+use crate::crypto::conversation::DecryptError;
+use crate::protocol::MessageId;
+
+/// How often one message is asked for, and how often it is sent again.
+pub(super) const TIMES: u8 = 2;
+
+/// How many requests may go out to somebody of whom nothing is understood.
+const IN_VAIN: u8 = 3;
+
+/// Whether a message that failed like this may come again and be readable then.
+/// What no client of ours sends is not worth asking for.
+pub(super) fn curable(error: &DecryptError) -> bool {
+    match error {
+        DecryptError::NotOurIdentity
+        | DecryptError::UnknownSession
+        | DecryptError::MissingSignedPrekey(_)
+        | DecryptError::MissingOneTimePrekey(_)
+        | DecryptError::Replayed
+        | DecryptError::TooFarAhead { .. }
+        | DecryptError::NotAuthentic => true,
+        DecryptError::Envelope(_)
+        | DecryptError::IdentityMismatch { .. }
+        | DecryptError::WeakKey => false,
+    }
+}
+
+/// Notes that a message is to be asked for, and whether the session it came in
+/// is of no use any more.
+pub(super) fn want(
+    vault: &mut Vault,
+    batch: &mut Batch,
+    contact: &mut Contact,
+    mid: &MessageId,
+    renew: bool,
+) -> Result<()> {
+    vault.want(contact.id, mid)?;
+    if renew && !contact.renew {
+        contact.renew = true;
+        vault.save_contact(contact)?;
+    }
+    batch.wants(contact.id);
+    Ok(())
+}
+
+/// Something of theirs was decrypted: what could not be asked for before can be now.
+pub(super) fn understood(
+    vault: &mut Vault,
+    batch: &mut Batch,
+    contact: &mut Contact,
+) -> Result<()> {
+    if contact.renew || contact.asked > 0 {
+        contact.renew = false;
+        contact.asked = 0;
+        vault.save_contact(contact)?;
+        batch.wants(contact.id);
+    }
+    Ok(())
+}
+
+/// Makes the errand that asks a contact for what was asked for fewer than `times`
+/// times; how many messages that are.
+pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Result<usize> {
+    let Some(mut contact) = vault.contact_by_id(contact).cloned() else {
+        return Ok(0);
+    };
+    let ids = vault.wanted(contact.id, times, MAX_IDS)?;
+    if ids.is_empty() || contact.asked >= IN_VAIN {
+        return Ok(0);
+    }
+    for mid in &ids {
+        vault.asked(contact.id, mid)?;
+    }
+    contact.asked += 1;
+    vault.save_contact(&contact)?;
+    let count = ids.len();
+    vault.add_errand(contact.id, &MessageId(random_id()), now, &Task::Ask(ids))?;
+    Ok(count)
+}
+
+/// Asks for all that a batch has found to be lost.
+pub(super) fn ask_for_all(vault: &mut Vault, batch: &mut Batch, now: u64) -> Result<()> {
+    let times = if batch.again { TIMES } else { 1 };
+    for contact in std::mem::take(&mut batch.wanted_of) {
+        let count = ask(vault, contact, times, now)? as u64;
+        if count == 0 {
+            continue;
+        }
+        batch.errands = true;
+        if let Some(contact) = vault.contact_by_id(contact) {
+            batch.shows.push(Show::quiet(format!(
+                "{}'s client is asked to send {count} {} again; it answers when it is online",
+                contact.name,
+                plural(count, "message", "messages"),
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Somebody's client asks for messages again. The request was decrypted, so it
+/// comes from the identity that the contact is known by.
+pub(super) fn answer(
+    vault: &mut Vault,
+    me: &Me,
+    batch: &mut Batch,
+    contact: &Contact,
+    ids: &[Id],
+    now: u64,
+) -> Result<()> {
+    let name = contact.name;
+    let Some(identity) = contact.identity.filter(|_| contact.offered.is_none()) else {
+        return Ok(());
+    };
+    if me.trust == Trust::Always {
+        batch.shows.push(Show::warning(format!(
+            "{name}'s client asks for earlier messages again; with --trust always that is never done by itself"
+        )));
+        return Ok(());
+    }
+    let identity = fingerprint(&identity);
+    let (mut nothing, mut count) = (Vec::new(), 0);
+    for mid in ids.iter().copied().map(MessageId) {
+        let errand = vault.errand_by_mid(contact.id, &mid)?;
+        let message = match errand.map(|errand| errand.task) {
+            Some(Task::Ask(_) | Task::NothingThere(..)) => {
+                nothing.push(mid);
+                continue;
+            }
+            Some(Task::Again(seq, _)) => vault.message(seq)?,
+            None => vault.message_by_mid(contact.id, &mid)?,
+        };
+        if let Some(mut message) = message.filter(|message| may_go_again(message, now)) {
+            let mid = MessageId(random_id());
+            message.record.again.push(mid);
+            vault.save_message(message.seq, &message.record)?;
+            vault.add_errand(contact.id, &mid, now, &Task::Again(message.seq, identity))?;
+            count += 1;
+        }
+    }
+    if !nothing.is_empty() {
+        // Our own request may have been among them.
+        batch.wants(contact.id);
+        batch.again = true;
+        let mid = MessageId(random_id());
+        vault.add_errand(
+            contact.id,
+            &mid,
+            now,
+            &Task::NothingThere(nothing, identity),
+        )?;
+        batch.errands = true;
+    }
+    if count > 0 {
+        batch.errands = true;
+        batch.shows.push(Show::quiet(format!(
+            "{name}'s client could not decrypt {count} {} and asked for {}; sent again",
+            plural(count, "message", "messages"),
+            plural(count, "it", "them"),
+        )));
+    }
+    Ok(())
+}
+
+fn may_go_again(message: &Message, now: u64) -> bool {
+    let record = &message.record;
+    record.outgoing
+        && record.form == Form::Encrypted
+        && !matches!(record.state, State::Failed(_))
+        && now.saturating_sub(message.at) <= REMEMBERED_MS
+        && record.again.len() < usize::from(TIMES)
+}
+
+/// What an errand says, and the time on it; nothing if it is pointless by now.
+pub(super) fn content(
+    vault: &Vault,
+    me: &Me,
+    errand: &Errand,
+    contact: &Contact,
+) -> Result<Option<(u64, Inside)>> {
+    let for_them = |identity| {
+        let known = contact.identity.map(|identity| fingerprint(&identity));
+        known == Some(identity) && me.trust != Trust::Always
+    };
+    let raw = |ids: &[MessageId]| ids.iter().map(|mid| mid.0).collect::<Vec<Id>>();
+    Ok(match &errand.task {
+        Task::Ask(ids) => {
+            let mut still = Vec::new();
+            for mid in ids {
+                if vault.is_wanted(contact.id, mid)? {
+                    still.push(mid.0);
+                }
+            }
+            (!still.is_empty()).then_some((errand.at, Inside::RetryRequest(still)))
+        }
+        Task::Again(seq, identity) if for_them(*identity) => vault.message(*seq)?.map(|message| {
+            let mut sent_as = vec![message.mid.0];
+            sent_as.extend(raw(&message.record.again));
+            let text = message.record.text;
+            let at = message.record.sent_at.unwrap_or(message.at);
+            (at, Inside::Again { sent_as, text })
+        }),
+        Task::NothingThere(ids, identity) if for_them(*identity) => {
+            Some((errand.at, Inside::NothingThere(raw(ids))))
+        }
+        Task::Again(..) | Task::NothingThere(..) => None,
+    })
+}
+
+/// What is there of a message that was sent again.
+pub(super) enum Before {
+    /// Nothing: it never came.
+    Nothing,
+    /// Its words, or it waits for its sender's identity to be accepted.
+    Read,
+    /// This, which could not be decrypted.
+    Lost(Box<Message>),
+}
+
+/// Looks for a message under every id it was sent under, ends the asking for it,
+/// and leaves at most one row of it.
+pub(super) fn before(vault: &mut Vault, contact: &Contact, sent_as: &[Id]) -> Result<Before> {
+    let mut before = Before::Nothing;
+    let mut lost = Vec::new();
+    for mid in sent_as.iter().copied().map(MessageId) {
+        vault.want_no_more(contact.id, &mid)?;
+        match vault.message_by_mid(contact.id, &mid)? {
+            Some(message) if message.record.outgoing => {}
+            Some(message) if is_lost(&message) => lost.push(message),
+            Some(_) => before = Before::Read,
+            None => {}
+        }
+    }
+    let mut lost = lost.into_iter();
+    if matches!(before, Before::Nothing)
+        && let Some(message) = lost.next()
+    {
+        before = Before::Lost(Box::new(message));
+    }
+    for message in lost {
+        vault.remove_message(message.seq)?;
+    }
+    Ok(before)
+}
+
+/// Removes what turned out to hold nothing for a person.
+pub(super) fn forget(vault: &mut Vault, contact: &Contact, ids: &[Id]) -> Result<()> {
+    for mid in ids.iter().copied().map(MessageId) {
+        vault.want_no_more(contact.id, &mid)?;
+        let message = vault.message_by_mid(contact.id, &mid)?;
+        if let Some(message) = message.filter(is_lost) {
+            vault.remove_message(message.seq)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_lost(message: &Message) -> bool {
+    !message.record.outgoing && matches!(message.record.form, Form::Undecryptable(_))
+}

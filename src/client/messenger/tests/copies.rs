@@ -1,0 +1,140 @@
+//! An export goes on where the chat is, and two copies of an account take turns.
+
+use super::retries::texts;
+use super::*;
+use crate::client::vault::Export;
+
+fn export_of(somebody: &Somebody) -> Export {
+    let export = somebody
+        .door()
+        .export(somebody.name, &mut answers(PASSWORD))
+        .unwrap();
+    let sealed = export.seal("a long passphrase").unwrap();
+    assert!(Export::open(&sealed, "another").is_err());
+    Export::open(&sealed, "a long passphrase").unwrap()
+}
+
+fn imported(server: &Double, export: &Export) -> Somebody {
+    let mut somebody = Somebody::new(server, "bob");
+    let account = somebody
+        .door()
+        .import(export, &mut answers(PASSWORD))
+        .unwrap();
+    somebody.start(account);
+    somebody
+}
+
+#[test]
+fn an_old_export_in_the_middle_of_a_chat_goes_on() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let mut bob = Somebody::registered(&server, "bob");
+    alice.send("bob", "before the export");
+    bob.reads("before the export");
+    bob.run(Command::Verify(alice.name, true)).unwrap();
+    bob.log_out();
+    let export = export_of(&bob);
+    bob.log_in();
+    bob.send("alice", "after the export");
+    alice.reads("after the export");
+    bob.log_out();
+    for text in ["to the old session", "and another"] {
+        alice.send("bob", text);
+    }
+    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+
+    let prekeys = || {
+        let world = server.world.lock().unwrap();
+        let published = world.accounts[&export.name].published.clone();
+        let one_time = published.unwrap().one_time;
+        one_time.iter().map(|prekey| prekey.id).collect::<Vec<_>>()
+    };
+    let old = prekeys();
+    let bob = imported(&server, &export);
+    let new = prekeys();
+    assert!(!new.is_empty() && !new.iter().any(|id| old.contains(id)));
+    bob.reads_again("to the old session");
+    bob.reads_again("and another");
+    alice.send("bob", "to the new one");
+    assert_eq!(bob.reads("to the new one"), Mark::None);
+    bob.send("alice", "the same bob");
+    assert_eq!(alice.reads("the same bob"), Mark::None);
+    let warned = |show: &Show| matches!(show, Show::Line(_, line) if line.contains("changed"));
+    assert!(!alice.everything().iter().any(warned), "the same identity");
+    let all = ["before the export", "to the old session", "and another"];
+    assert_eq!(bob.texts("alice")[..3], texts(&all));
+    let again = bob.run(Command::Verify(alice.name, false));
+    again.unwrap();
+    bob.sees_line("alice is verified");
+}
+
+#[test]
+fn two_copies_that_take_turns_lose_nothing() {
+    let server = Double::start();
+    let alice = Somebody::registered(&server, "alice");
+    let mut original = Somebody::registered(&server, "bob");
+    alice.send("bob", "hello");
+    original.reads("hello");
+    original.log_out();
+    let mut copy = imported(&server, &export_of(&original));
+    copy.log_out();
+    for turn in 0..20 {
+        let away = format!("while away {turn}");
+        alice.send("bob", &away);
+        alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        let bob = if turn % 2 == 0 {
+            &mut original
+        } else {
+            &mut copy
+        };
+        bob.log_in();
+        if turn > 1 {
+            bob.sees_line("with a copy of this device's keys");
+        }
+        let here = format!("while here {turn}");
+        alice.send("bob", &here);
+        let arrived = |wanted: &str| {
+            bob.sees(wanted, |show| match show {
+                Show::Message {
+                    text,
+                    mark: Mark::None,
+                    ..
+                } if text == wanted => Some(()),
+                _ => None,
+            });
+        };
+        // Either may come first: one of the two may have to come again.
+        let texts = [&away, &here].map(String::as_str);
+        let mut missing: Vec<&str> = texts.to_vec();
+        while !missing.is_empty() {
+            let found = bob.sees("either", |show| match show {
+                Show::Message {
+                    text,
+                    mark: Mark::None,
+                    ..
+                } => missing.iter().position(|missing| missing == text),
+                _ => None,
+            });
+            missing.remove(found);
+        }
+        bob.send("alice", &format!("answer {turn}"));
+        alice.sees("the answer", |show| match show {
+            Show::Message {
+                text,
+                mark: Mark::None,
+                ..
+            } if *text == format!("answer {turn}") => Some(()),
+            _ => None,
+        });
+        alice.send("bob", &format!("goodbye {turn}"));
+        arrived(&format!("goodbye {turn}"));
+        bob.log_out();
+    }
+    let lost = |who: &mut Somebody| {
+        who.log_in();
+        let texts = who.texts("alice");
+        who.log_out();
+        texts.iter().filter(|text| text.is_none()).count()
+    };
+    assert_eq!((lost(&mut original), lost(&mut copy)), (0, 0));
+}

@@ -1,0 +1,186 @@
+//! What the client sends without being told to: requests to send messages again,
+//! and the answers to such requests. Each has a place of its own among the
+//! messages, so that all that leaves goes in one order.
+//!
+//! Also kept here: which messages could not be decrypted and may still arrive.
+
+use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
+
+use super::history::raw;
+use super::seal::Place;
+use super::{Result, Vault};
+use crate::protocol::{Fixed, MessageId};
+
+/// How long an errand is remembered, so that somebody who could not decrypt it
+/// can be told what it was: as long as messages are sent again.
+pub const REMEMBERED_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Errand {
+    /// Its place.
+    pub seq: i64,
+    /// To whom.
+    pub contact: i64,
+    /// Its id.
+    pub mid: MessageId,
+    /// When it was made: milliseconds since 1970.
+    pub at: u64,
+    /// What it is.
+    pub task: Task,
+}
+
+/// What an errand is to tell the other side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// These could not be decrypted here.
+    Ask(Vec<MessageId>),
+    /// The words of the message at a place, for the identity that asked.
+    Again(i64, Fixed<32>),
+    /// Nothing was in these for a person, for the identity that asked.
+    NothingThere(Vec<MessageId>, Fixed<32>),
+}
+
+impl Vault {
+    /// Adds an errand, to be encrypted and sent after all that is there already.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn add_errand(
+        &mut self,
+        contact: i64,
+        mid: &MessageId,
+        at: u64,
+        task: &Task,
+    ) -> Result<()> {
+        let seq = self.next_seq()?;
+        let sealed = self.seal_json(Place::Errand, seq, task)?;
+        self.db
+            .prepare_cached(
+                "INSERT INTO errands (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
+            )?
+            .execute((seq, contact, mid.0, at as i64, sealed))?;
+        self.postpone(seq, contact)
+    }
+
+    /// Forgets the errands of long ago.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn forget_errands(&mut self, now: u64) -> Result<()> {
+        self.db.execute(
+            "DELETE FROM errands WHERE at < ?
+             AND seq NOT IN (SELECT seq FROM outbox UNION ALL SELECT seq FROM unsent)",
+            [now.saturating_sub(REMEMBERED_MS) as i64],
+        )?;
+        Ok(())
+    }
+
+    /// The errand at a place.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub fn errand(&self, seq: i64) -> Result<Option<Errand>> {
+        self.one_errand("seq = ?", [seq])
+    }
+
+    /// The errand to a contact under an id.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub fn errand_by_mid(&self, contact: i64, mid: &MessageId) -> Result<Option<Errand>> {
+        self.one_errand("contact = ? AND mid = ?", (contact, mid.0))
+    }
+
+    fn one_errand(&self, which: &str, values: impl rusqlite::Params) -> Result<Option<Errand>> {
+        let sql = format!("SELECT seq, contact, mid, at, sealed FROM errands WHERE {which}");
+        let row = self
+            .db
+            .prepare_cached(&sql)?
+            .query_row(values, raw)
+            .optional()?;
+        let Some((seq, contact, mid, at, sealed)) = row else {
+            return Ok(None);
+        };
+        Ok(Some(Errand {
+            seq,
+            contact,
+            mid: MessageId(mid),
+            at: at as u64,
+            task: self.open_json(Place::Errand, seq, &sealed)?,
+        }))
+    }
+
+    /// Notes that a message could not be decrypted and is to be asked for.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn want(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO wanted (contact, mid, asked) VALUES (?, ?, 0)")?
+            .execute((contact, mid.0))?;
+        Ok(())
+    }
+
+    /// A message arrived after all, or never will.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn want_no_more(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
+        self.db
+            .prepare_cached("DELETE FROM wanted WHERE contact = ? AND mid = ?")?
+            .execute((contact, mid.0))?;
+        Ok(())
+    }
+
+    /// The messages of a contact that are wanted and were asked for fewer than
+    /// `times` times, in the order they came, `most` at most.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn wanted(&self, contact: i64, times: u8, most: usize) -> Result<Vec<MessageId>> {
+        let mut query = self.db.prepare_cached(
+            "SELECT mid FROM wanted WHERE contact = ? AND asked < ? ORDER BY id LIMIT ?",
+        )?;
+        let rows = query.query_map((contact, times, most as i64), |row| row.get(0))?;
+        Ok(rows
+            .map(|row| row.map(MessageId))
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Whether a message is still wanted.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn is_wanted(&self, contact: i64, mid: &MessageId) -> Result<bool> {
+        Ok(self
+            .db
+            .prepare_cached("SELECT 1 FROM wanted WHERE contact = ? AND mid = ?")?
+            .exists((contact, mid.0))?)
+    }
+
+    /// Counts one more time that a message is asked for.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn asked(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
+        self.db
+            .prepare_cached("UPDATE wanted SET asked = asked + 1 WHERE contact = ? AND mid = ?")?
+            .execute((contact, mid.0))?;
+        Ok(())
+    }
+
+    /// The contacts of whom messages are wanted.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn wanting(&self) -> Result<Vec<i64>> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT DISTINCT contact FROM wanted")?;
+        let rows = query.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}

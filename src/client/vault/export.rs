@@ -1,0 +1,255 @@
+//! What moves to another machine: identity, contacts and history in one file,
+//! sealed under a passphrase.
+//!
+//! Never in it: ratchets and the private halves of prekeys. Two machines that
+//! went on with the same ratchet would use its keys twice; an imported vault opens
+//! new sessions under the old identity instead, and an old export can do no harm.
+//!
+//! The file: `"secure-chat export 1\n" || salt (16) || Argon2id's cost (12) || a
+//! random key under the passphrase's (96) || sealed JSON`. Everything before the
+//! JSON is in its associated data.
+
+use std::fmt;
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::errands::REMEMBERED_MS;
+use super::{Contact, Form, Record, Result, State, Vault, VaultError};
+use crate::crypto::cipher::{NotAuthentic, SealKey, WRAPPED_LEN};
+use crate::crypto::keys::IdentityKeys;
+use crate::crypto::os_rng;
+use crate::crypto::password::{self, Cost};
+use crate::protocol::{MessageId, UserName};
+
+const MAGIC: &[u8] = b"secure-chat export ";
+
+/// The first line, its version included.
+const FIRST_LINE: &[u8] = b"secure-chat export 1\n";
+
+const SALT_AT: usize = FIRST_LINE.len();
+const COST_AT: usize = SALT_AT + 16;
+const KEY_AT: usize = COST_AT + 12;
+const SEALED_AT: usize = KEY_AT + WRAPPED_LEN;
+
+/// What moves.
+#[derive(Serialize, Deserialize)]
+pub struct Export {
+    /// Whose.
+    pub name: UserName,
+    identity: Secret,
+    contacts: Vec<Contact>,
+    messages: Vec<Exported>,
+}
+
+/// The identity's private halves.
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct Secret(Vec<u8>);
+
+#[derive(Serialize, Deserialize)]
+struct Exported {
+    with: UserName,
+    mid: MessageId,
+    at: u64,
+    record: Record,
+}
+
+/// Why a file gives no export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExportError {
+    /// It is something else.
+    NotAnExport,
+    /// A newer version of the client wrote it.
+    Newer,
+    /// The passphrase is wrong, or the file was changed or cut off: the two can't
+    /// be told apart.
+    WrongPassphrase,
+    /// It opened and makes no sense, or its cost is out of bounds.
+    Damaged(String),
+}
+
+impl fmt::Display for ExportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExportError::NotAnExport => {
+                f.write_str("it is not an export; make one with: client vault export FILE")
+            }
+            ExportError::Newer => {
+                f.write_str("a newer version of this client wrote it; update the client")
+            }
+            ExportError::WrongPassphrase => f.write_str(
+                "the passphrase is wrong, or the file was changed or cut off; try again, or export anew",
+            ),
+            ExportError::Damaged(why) => write!(f, "it is damaged ({why}); export anew"),
+        }
+    }
+}
+
+impl std::error::Error for ExportError {}
+
+impl Export {
+    /// Seals it under a passphrase: the file's bytes.
+    ///
+    /// # Errors
+    /// That the key could not be derived.
+    pub fn seal(&self, passphrase: &str) -> std::result::Result<Vec<u8>, String> {
+        let mut salt = [0; 16];
+        os_rng().fill_bytes(&mut salt);
+        let cost = Cost::DEFAULT;
+        let derived =
+            password::derive(passphrase, &salt, cost).map_err(|error| error.to_string())?;
+        let json = Zeroizing::new(serde_json::to_vec(self).map_err(|error| error.to_string())?);
+        let mut file = [FIRST_LINE, &salt, &cost.to_bytes()].concat();
+        let key = SealKey::generate(&mut os_rng());
+        let wrapped = derived.wrapping_key.wrap(&mut os_rng(), &file, &key);
+        file.extend_from_slice(&wrapped);
+        let sealed = key.seal(&mut os_rng(), &file, &json);
+        file.extend_from_slice(&sealed);
+        Ok(file)
+    }
+
+    /// Opens a file with its passphrase.
+    ///
+    /// # Errors
+    /// Why it gives none.
+    pub fn open(file: &[u8], passphrase: &str) -> std::result::Result<Self, ExportError> {
+        if !file.starts_with(FIRST_LINE) {
+            return Err(match file.starts_with(MAGIC) {
+                true => ExportError::Newer,
+                false => ExportError::NotAnExport,
+            });
+        }
+        let (header, sealed) = file
+            .split_at_checked(SEALED_AT)
+            .ok_or(ExportError::NotAnExport)?;
+        let number = |at: usize| {
+            let bytes: [u8; 4] = std::array::from_fn(|i| header[COST_AT + at * 4 + i]);
+            u32::from_be_bytes(bytes)
+        };
+        let cost = Cost {
+            memory_kib: number(0),
+            passes: number(1),
+            lanes: number(2),
+        };
+        let damaged = |error: &dyn fmt::Display| ExportError::Damaged(error.to_string());
+        let cost = cost
+            .check()
+            .map_err(|_| damaged(&format!("its cost is {cost}")))?;
+        let salt: [u8; 16] = std::array::from_fn(|i| header[SALT_AT + i]);
+        let derived = password::derive(passphrase, &salt, cost).map_err(|e| damaged(&e))?;
+        let wrong = |NotAuthentic| ExportError::WrongPassphrase;
+        let key = derived
+            .wrapping_key
+            .unwrap(&header[..KEY_AT], &header[KEY_AT..])
+            .map_err(wrong)?;
+        let json = key.open(header, sealed).map_err(wrong)?;
+        serde_json::from_slice(&json).map_err(|error| damaged(&error))
+    }
+
+    /// This account's identity.
+    ///
+    /// # Errors
+    /// That it has the wrong length.
+    pub fn identity(&self) -> std::result::Result<IdentityKeys, ExportError> {
+        let bytes: &[u8; 64] = self
+            .identity
+            .0
+            .as_slice()
+            .try_into()
+            .map_err(|_| ExportError::Damaged("the identity's length".to_owned()))?;
+        Ok(IdentityKeys::from_bytes(bytes))
+    }
+
+    /// What it holds, in words.
+    pub fn summary(&self) -> String {
+        let (contacts, messages) = (self.contacts.len(), self.messages.len());
+        let s = |count| if count == 1 { "" } else { "s" };
+        format!(
+            "the identity, {contacts} contact{}, {messages} message{}",
+            s(contacts),
+            s(messages)
+        )
+    }
+}
+
+impl Vault {
+    /// What is to move to another machine.
+    ///
+    /// # Errors
+    /// That it could not be read, or that there is no identity yet.
+    pub fn export(&self, name: UserName) -> Result<Export> {
+        let identity = self
+            .identity()?
+            .ok_or_else(|| self.damaged("it has no identity"))?;
+        let mut messages = Vec::new();
+        for message in self.whole_history()? {
+            if let Some(contact) = self.contact_by_id(message.contact) {
+                messages.push(Exported {
+                    with: contact.name,
+                    mid: message.mid,
+                    at: message.at,
+                    record: message.record,
+                });
+            }
+        }
+        Ok(Export {
+            name,
+            identity: Secret(identity.to_bytes().to_vec()),
+            contacts: self.contacts().to_vec(),
+            messages,
+        })
+    }
+
+    /// Fills a vault that was just made. What was under way when the export was
+    /// made is the other machine's to finish; what could not be decrypted there is
+    /// asked for once more.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn import(&mut self, export: &Export, now: u64) -> Result<()> {
+        let identity = export
+            .identity()
+            .map_err(|error| VaultError::Damaged(self.path.clone(), error.to_string()))?;
+        self.transact(|vault| {
+            vault.set_identity(&identity)?;
+            for contact in &export.contacts {
+                let id = vault.contact_or_new(&contact.name)?.id;
+                vault.save_contact(&Contact {
+                    id,
+                    renew: false,
+                    asked: 0,
+                    ..contact.clone()
+                })?;
+            }
+            for message in &export.messages {
+                vault.import_message(message, now)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn import_message(&mut self, message: &Exported, now: u64) -> Result<()> {
+        let contact = self.contact_or_new(&message.with)?.id;
+        let mut record = message.record.clone();
+        if record.state == State::Waiting {
+            record.state = State::Failed("it waited on the machine of the export".to_owned());
+        }
+        if record.form == Form::Held {
+            record.form =
+                Form::Undecryptable("it was held on the machine of the export".to_owned());
+        }
+        self.add_message(contact, &message.mid, message.at, &record)?;
+        if record.outgoing {
+            return Ok(());
+        }
+        let lost = matches!(record.form, Form::Undecryptable(_));
+        if lost && now.saturating_sub(message.at) < REMEMBERED_MS {
+            self.want(contact, &message.mid)?;
+        }
+        match self.was_taken(contact, &message.mid)? {
+            true => Ok(()),
+            false => self.take(contact, &message.mid),
+        }
+    }
+}
