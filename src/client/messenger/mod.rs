@@ -39,7 +39,7 @@ use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Accepted, Event, Welcome};
-use crate::protocol::request::ChangeSettings;
+use crate::protocol::request::{ChangeSettings, Identity};
 use crate::protocol::{Fixed, UserName};
 use arrivals::{Arrivals, Mail};
 use receiving::Batch;
@@ -142,6 +142,8 @@ pub(super) struct Messenger {
     accepted: Vec<(i64, Accepted)>,
     /// Shown to the person, to be written down likewise.
     shown: Vec<i64>,
+    /// The last safety number that the person was shown: whose, of which identity.
+    number_shown: Option<(UserName, Identity)>,
     /// The outbox has been sent up to this place on this connection.
     sent_through: i64,
     /// Up to this place it may have been sent on an earlier one.
@@ -227,6 +229,7 @@ impl Messenger {
             awaited: HashMap::new(),
             accepted: Vec::new(),
             shown: Vec::new(),
+            number_shown: None,
             sent_through: 0,
             again_through: 0,
             resend_at: None,

@@ -173,7 +173,15 @@ fn take_envelope(
     prekeys.finish()?;
     match opened {
         Err(DecryptError::IdentityMismatch { claimed }) => {
-            if me.trust == Trust::Always && !contact.verified {
+            // Nothing is believed of a claim that its message does not prove.
+            let proven = || {
+                let prekeys = PrekeyReader::new(vault);
+                let mut trial = Conversation::new(claimed);
+                trial
+                    .decrypt(&me.keys, &prekeys, &envelope.0, &context, now)
+                    .is_ok()
+            };
+            if me.trust == Trust::Always && !contact.verified && proven() {
                 batch.shows.push(Show::warning(format!(
                     "{}'s identity has changed and was accepted, as --trust always says",
                     contact.name

@@ -93,25 +93,30 @@ impl Messenger {
             self.publish_people();
             return Ok(Err(NoSession::Held(warning)));
         }
-        let keys = &self.me.keys;
-        let started = self.vault.transact(|vault| {
+        let known_here = self.vault.contact(name).filter(|_| known == Some(identity));
+        let mut conversation = match known_here.map(|contact| contact.id) {
+            Some(id) => self.vault.conversation(id)?,
+            None => None,
+        }
+        .unwrap_or_else(|| Conversation::new(*bundle.identity()));
+        // Before anything is pinned: keys that are refused leave no trace.
+        let started = conversation.start(&self.me.keys, &bundle, &mut os_rng());
+        if let Err(error) = started {
+            return Ok(Err(NoSession::Refused(format!(
+                "{error}; nothing was sent"
+            ))));
+        }
+        self.vault.transact(|vault| {
             let mut contact = vault.contact_or_new(name)?;
             if contact.identity != Some(identity) {
                 replace_identity(vault, &mut contact, identity)?;
             }
-            let mut conversation = vault
-                .conversation(contact.id)?
-                .unwrap_or_else(|| Conversation::new(*bundle.identity()));
-            let started = conversation.start(keys, &bundle, &mut os_rng());
-            if started.is_ok() {
-                contact.renew = false;
-                vault.save_contact(&contact)?;
-                vault.save_conversation(contact.id, &conversation)?;
-            }
-            Ok(started)
+            contact.renew = false;
+            vault.save_contact(&contact)?;
+            vault.save_conversation(contact.id, &conversation)
         })?;
         self.publish_people();
-        Ok(started.map_err(|error| NoSession::Refused(format!("{error}; nothing was sent"))))
+        Ok(Ok(()))
     }
 
     fn bundle(&mut self, name: &UserName) -> std::result::Result<VerifiedBundle, NoSession> {
@@ -198,11 +203,19 @@ impl Messenger {
         }) else {
             return Ok(Err(format!("no identity of {name} is known yet")));
         };
-        if confirmed {
+        // The yes is about the number that was compared, and about no other.
+        let compared = self.number_shown == Some((*name, identity));
+        if confirmed && compared {
             self.take_on(contact, identity, true)?;
             self.say(Show::good(format!("{name} is verified")));
             return Ok(Ok(()));
         }
+        if confirmed {
+            self.say(Show::warning(format!(
+                "{name} is NOT verified: this number was not shown before; compare it first"
+            )));
+        }
+        self.number_shown = Some((*name, identity));
         let Some(theirs) = identity_keys(&identity) else {
             return Ok(Err(format!(
                 "{name}'s identity is not a usable key; don't accept it"

@@ -31,6 +31,7 @@ fn an_old_export_in_the_middle_of_a_chat_goes_on() {
     let mut bob = Somebody::registered(&server, "bob");
     alice.send("bob", "before the export");
     bob.reads("before the export");
+    bob.run(Command::Verify(alice.name, false)).unwrap();
     bob.run(Command::Verify(alice.name, true)).unwrap();
     bob.log_out();
     let export = export_of(&bob);

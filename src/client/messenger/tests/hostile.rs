@@ -134,6 +134,7 @@ fn swap(server: &Double, bob: &Somebody, carol: &Somebody) {
 #[test]
 fn swapped_keys_of_somebody_verified_are_never_accepted_by_themselves() {
     let (server, mut alice, bob, carol) = three();
+    alice.run(Command::Verify(bob.name, false)).unwrap();
     alice.run(Command::Verify(bob.name, true)).unwrap();
     alice.log_out();
     alice.trust = Trust::Always;

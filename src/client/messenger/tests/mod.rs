@@ -364,6 +364,7 @@ fn safety_numbers_agree_and_are_remembered() {
             .collect::<Vec<_>>()
     };
     assert_eq!(number(&alice, &bob), number(&bob, &alice));
+    alice.run(Command::Verify(bob.name, false)).unwrap();
     alice.run(Command::Verify(bob.name, true)).unwrap();
     alice.sees_line("bob is verified");
 }
