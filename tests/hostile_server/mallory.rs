@@ -104,7 +104,7 @@ impl Mallory {
         let mut conversation = started.unwrap_or_else(new);
         let opened = conversation.decrypt(&self.keys, self, &envelope, &context, now_ms());
         match opened.ok()?.content.ok()?.body {
-            Body::Text(text) => Some(text),
+            Body::Text(text) | Body::Again { text, .. } => Some(text),
             _ => None,
         }
     }

@@ -161,8 +161,16 @@ fn in_bobs_name(alice: &mut Client, mallory: &Mallory, mid: [u8; 16], body: Body
 
 /// Whether anything that alice sent opens for mallory.
 fn read_by(mallory: &Mallory, alice: &Client) -> bool {
+    reads(mallory, alice, "")
+}
+
+/// Whether these words are in something that alice sent and mallory opens.
+fn reads(mallory: &Mallory, alice: &Client, words: &str) -> bool {
     let publish = alice.proxy.requests("publish").pop().unwrap();
     let sends = alice.proxy.requests("send");
-    let mut sends = sends.iter();
-    sends.any(|send| mallory.reads(send, &publish, "alice").is_some())
+    let read = |send: &Value| mallory.reads(send, &publish, "alice");
+    sends
+        .iter()
+        .filter_map(read)
+        .any(|text| text.contains(words))
 }
