@@ -58,9 +58,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let listener =
         socket::listen(config.listen).map_err(|error| listen_error(config.listen, &error))?;
     let address = listener.local_addr().unwrap_or(config.listen);
-    let limit = socket::raise_descriptor_limit(config.max_clients as u64 + OWN_DESCRIPTORS);
+    let limit =
+        socket::raise_descriptor_limit((config.max_clients as u64).saturating_add(OWN_DESCRIPTORS));
     print_banner(&config, address);
-    if limit < config.max_clients as u64 + OWN_DESCRIPTORS {
+    if limit < (config.max_clients as u64).saturating_add(OWN_DESCRIPTORS) {
         log::warn(
             None,
             format_args!(
