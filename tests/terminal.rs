@@ -42,6 +42,8 @@ const PASSWORD: &str = "correct horse battery";
 struct Server {
     child: Child,
     address: String,
+    /// What its operator hands out: with the certificate's fingerprint, if there is TLS.
+    for_clients: String,
     folder: TempDir,
 }
 
@@ -56,16 +58,21 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
-            .expect("the server says where it listens");
+        let mut said = |what: &str| {
+            let mut lines = lines.by_ref().map(Result::unwrap);
+            lines.find_map(|line| line.strip_prefix(what).map(str::to_owned))
+        };
+        let address = said("listening on ").expect("the server says where it listens");
+        let for_clients = match cfg!(feature = "tls") {
+            true => said("for clients ").expect("and what to hand out"),
+            false => address.clone(),
+        };
         // Whatever else it says is read, so that it can't get stuck.
         thread::spawn(move || lines.for_each(drop));
         Server {
             child,
             address,
+            for_clients,
             folder,
         }
     }
@@ -73,7 +80,7 @@ impl Server {
     /// The arguments of a client that keeps its things in `home`.
     fn arguments(&self, home: &str) -> Vec<String> {
         let data = self.folder.path().join(home).display().to_string();
-        ["--server", &self.address, "--data", &data]
+        ["--server", &self.for_clients, "--data", &data]
             .map(str::to_owned)
             .to_vec()
     }

@@ -24,6 +24,7 @@ use crate::protocol::request::{
 };
 use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::store::{Account, Change, Changed, Flags};
+use crate::transport::fingerprint::Fingerprint;
 
 /// Messages of one `fetch` at most, for sessions that fetch.
 const MAX_FETCH: usize = 500;
@@ -77,6 +78,11 @@ impl Handler {
     /// This connection is the console.
     pub fn without_envelopes(&mut self) {
         self.envelopes = false;
+    }
+
+    /// The connection is under TLS, and its client sees this certificate.
+    pub fn set_certificate(&mut self, fingerprint: Fingerprint) {
+        self.certificate = fingerprint.0.to_vec();
     }
 
     /// The logged-in user.
