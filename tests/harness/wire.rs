@@ -19,6 +19,7 @@ pub struct Wire {
 
 enum Stream {
     Open(TcpStream),
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nobody connects so"))]
     Tls(Channel, Raw),
 }
 
