@@ -216,7 +216,7 @@ fn idle_memory(_settings: &Settings) {
     let peer = Peer::start(Kind::Server);
     let before = peer.memory("VmRSS");
     let connections = idle_connections(&peer, COUNT);
-    thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(7));
     let count = connections.len() as f64;
     println!(
         "server: {:.1} KiB RSS per idle logged-in connection ({:.1} PSS), {} connections",
