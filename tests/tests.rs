@@ -26,6 +26,8 @@ mod suite {
     mod floods;
     /// Lines that are no requests, and bytes that are no lines.
     mod hostile;
+    /// What one address, account or connection may ask for.
+    mod limits;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
     /// One login per account, and what becomes of dead ones.

@@ -16,6 +16,7 @@ pub mod connection;
 pub mod core;
 pub mod counters;
 pub mod delivery;
+pub mod derivations;
 pub mod handler;
 pub mod limits;
 pub mod listener;
