@@ -45,13 +45,19 @@ pub enum CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::Refused(refusal) => refusal.fmt(f),
+            CallError::Refused(refusal) => f.write_str(&said(refusal)),
             CallError::Lost(why) => f.write_str(why),
         }
     }
 }
 
 impl std::error::Error for CallError {}
+
+/// A refusal's sentence, marked as what it is: the words of a server that may be
+/// hostile, never this program's own. Where they end is seen, too.
+pub fn said(refusal: &Refusal) -> String {
+    format!("the server says \"{}\"", refusal.message.replace('"', "'"))
+}
 
 /// An open connection that has said hello.
 pub struct Link {
@@ -160,6 +166,9 @@ impl Link {
                 other => {
                     if !inbox.keep(other) {
                         self.close();
+                        return Err(CallError::Lost(
+                            "the server sent too much instead of an answer".to_owned(),
+                        ));
                     }
                 }
             }
