@@ -30,6 +30,8 @@ mod suite {
     mod limits;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
+    /// Blocks, settings and full mailboxes, as people meet them.
+    mod people;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.
