@@ -218,6 +218,28 @@ fn wrong_logins_lock_nobody_out() {
 }
 
 #[test]
+fn the_operators_page_names_every_limit_of_the_help() {
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_server"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let page = include_str!("../../docs/OPERATIONS.md");
+    let (_, limits) = help.split_once("\nLimits:\n").expect("a heading");
+    let flags: Vec<&str> = limits
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .filter_map(|line| line.split([' ', '=']).next())
+        .collect();
+    assert!(flags.len() >= 15, "{flags:?}");
+    for flag in flags {
+        assert!(page.contains(&format!("`--{flag}`")), "--{flag}");
+        let twin = flag.to_uppercase().replace('-', "_");
+        assert!(help.contains(&format!("SECURE_CHAT_{twin}=")), "{flag}");
+    }
+}
+
+#[test]
 fn rates_out_of_range_are_explained() {
     for flag in ["--message-rate", "--search-rate", "--key-rate"] {
         let (status, text) = crate::harness::run_to_the_end(&[flag, "2000000"]);
