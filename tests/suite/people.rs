@@ -87,7 +87,8 @@ fn script(server: &Server, home: &Path, lines: &str) -> String {
     let password = home.join("password");
     std::fs::write(&password, "correct horse battery").unwrap();
     let mut client = Command::new(env!("CARGO_BIN_EXE_client"))
-        .args(["--server", &server.address().to_string(), "--data"])
+        .args(["--tls", "off", "--server", &server.address().to_string()])
+        .arg("--data")
         .arg(home.join("data"))
         .arg("--password-file")
         .arg(&password)

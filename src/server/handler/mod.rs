@@ -27,6 +27,7 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Answer, Done, Reply};
 use crate::protocol::request::{Request, Send};
+use crate::transport::fingerprint::Fingerprint;
 
 /// Messages of one `fetch` at most, for sessions that fetch.
 const MAX_FETCH: usize = 500;
@@ -85,6 +86,11 @@ impl Handler {
     /// This connection is the console.
     pub fn without_envelopes(&mut self) {
         self.envelopes = false;
+    }
+
+    /// The connection is under TLS, and its client sees this certificate.
+    pub fn set_certificate(&mut self, fingerprint: Fingerprint) {
+        self.certificate = fingerprint.0.to_vec();
     }
 
     /// The logged-in user.
