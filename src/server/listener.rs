@@ -252,7 +252,9 @@ impl Listener {
         }
         Some(Refusal::new(
             Code::ServerFull,
-            format!("your address has {most} connections, the most for one; close some first"),
+            format!(
+                "your address has as many connections as one may have, {most}; close one first"
+            ),
         ))
     }
 }

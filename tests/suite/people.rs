@@ -82,8 +82,15 @@ fn until(person: &mut Console, part: &str) -> String {
     }
 }
 
-/// Runs the client with these lines typed into it; all that it says.
+/// Runs the client with these lines typed into it, to a good end; all that it says.
 fn script(server: &Server, home: &Path, lines: &str) -> String {
+    let (code, said) = run(server, home, lines);
+    assert_eq!(code, Some(0), "{said}");
+    said
+}
+
+/// Runs the client with these lines typed into it; its exit code, and what it says.
+fn run(server: &Server, home: &Path, lines: &str) -> (Option<i32>, String) {
     let password = home.join("password");
     std::fs::write(&password, "correct horse battery").unwrap();
     let mut client = Command::new(env!("CARGO_BIN_EXE_client"))
@@ -101,9 +108,18 @@ fn script(server: &Server, home: &Path, lines: &str) -> String {
     typed.unwrap();
     let output = client.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8(said).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    said
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn who_finds_the_server_full_is_told_by_the_client() {
+    let server = Server::with(&["--limit-loopback", "--max-clients-per-address", "1"]);
+    let home = tempfile::tempdir().unwrap();
+    let _alice = server.register("alice");
+    let (code, said) = run(&server, home.path(), "/register bob\n/quit\n");
+    assert_eq!(code, Some(4), "{said}");
+    let sentence = "the server says \"your address has as many connections as one may have, 1;";
+    assert!(said.contains(sentence), "{said}");
 }
 
 #[test]
