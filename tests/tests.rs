@@ -26,8 +26,12 @@ mod suite {
     mod floods;
     /// Lines that are no requests, and bytes that are no lines.
     mod hostile;
+    /// What one address, account or connection may ask for.
+    mod limits;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
+    /// Blocks, settings and full mailboxes, as people meet them.
+    mod people;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

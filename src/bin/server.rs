@@ -5,11 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::builder::RangedI64ValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
 use secure_chat::protocol::limits;
 use secure_chat::server::config::Config;
+use secure_chat::server::limits::Settings;
 use secure_chat::server::mailbox::Quota;
 use secure_chat::server::run;
+
+/// Heading of what bounds the server as a whole.
+const LIMITS: &str = "Limits";
 
 /// A private chat server: one program, one file, no set-up.
 #[derive(Parser)]
@@ -34,40 +39,40 @@ struct Flags {
     data: PathBuf,
 
     /// Connections at most
-    #[arg(long, env = "SECURE_CHAT_MAX_CLIENTS", default_value_t = 10_000)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAX_CLIENTS", default_value_t = 10_000)]
     max_clients: usize,
 
     /// Longest line taken, in bytes
-    #[arg(long, env = "SECURE_CHAT_MAX_LINE", default_value_t = limits::MAX_LINE as u64,
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAX_LINE", default_value_t = limits::MAX_LINE as u64,
           value_parser = clap::value_parser!(u64).range(4096..=1_048_576))]
     max_line: u64,
 
     /// Seconds from connecting to a login
-    #[arg(long, env = "SECURE_CHAT_LOGIN_TIME", default_value_t = 120)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_LOGIN_TIME", default_value_t = 120)]
     login_time: u64,
 
     /// Seconds for a TLS handshake
-    #[arg(long, env = "SECURE_CHAT_HANDSHAKE_TIME", default_value_t = 10)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_HANDSHAKE_TIME", default_value_t = 10)]
     handshake_time: u64,
 
     /// Seconds of silence after which a client is asked whether it is there
-    #[arg(long, env = "SECURE_CHAT_PING_AFTER", default_value_t = 60)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_PING_AFTER", default_value_t = 60)]
     ping_after: u64,
 
     /// Seconds of silence after which a client is dropped
-    #[arg(long, env = "SECURE_CHAT_IDLE_LIMIT", default_value_t = 150)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_IDLE_LIMIT", default_value_t = 150)]
     idle_limit: u64,
 
     /// Messages that a mailbox holds
-    #[arg(long, env = "SECURE_CHAT_MAILBOX_MESSAGES", default_value_t = 100_000)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAILBOX_MESSAGES", default_value_t = 100_000)]
     mailbox_messages: u64,
 
     /// MiB that a mailbox holds
-    #[arg(long, env = "SECURE_CHAT_MAILBOX_MIB", default_value_t = 256)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAILBOX_MIB", default_value_t = 256)]
     mailbox_mib: u64,
 
     /// Percent of a mailbox that one sender may fill
-    #[arg(long, env = "SECURE_CHAT_SENDER_SHARE", default_value_t = 50,
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_SENDER_SHARE", default_value_t = 50,
           value_parser = clap::value_parser!(u64).range(1..=100))]
     sender_share: u64,
 
@@ -105,6 +110,9 @@ struct Flags {
     )]
     tls_key: Option<PathBuf>,
 
+    #[command(flatten)]
+    limits: LimitFlags,
+
     #[command(subcommand)]
     task: Option<Task>,
 }
@@ -114,6 +122,54 @@ struct Flags {
 enum Task {
     /// Print the certificate's fingerprint, and the address to hand out
     Fingerprint,
+}
+
+/// What any one address, account or connection may ask for; 0 is no limit.
+#[derive(Args)]
+#[command(next_help_heading = "Limits for each client (0: none)")]
+struct LimitFlags {
+    /// Connections from one address (IPv6: one /64)
+    #[arg(
+        long,
+        env = "SECURE_CHAT_MAX_CLIENTS_PER_ADDRESS",
+        default_value_t = 100,
+        value_name = "COUNT"
+    )]
+    max_clients_per_address: usize,
+
+    /// Messages and other requests a second of one connection; past it, it is slowed down
+    #[arg(long, env = "SECURE_CHAT_MESSAGE_RATE", default_value_t = 5000,
+          value_name = "PER_SECOND", value_parser = rate())]
+    message_rate: u32,
+
+    /// Searches a minute of one account
+    #[arg(long, env = "SECURE_CHAT_SEARCH_RATE", default_value_t = 60,
+          value_name = "PER_MINUTE", value_parser = rate())]
+    search_rate: u32,
+
+    /// Times a minute that one account may ask for somebody's keys
+    #[arg(long, env = "SECURE_CHAT_KEY_RATE", default_value_t = 60,
+          value_name = "PER_MINUTE", value_parser = rate())]
+    key_rate: u32,
+
+    /// New accounts an hour from one address
+    #[arg(long, env = "SECURE_CHAT_REGISTRATION_RATE", default_value_t = 20,
+          value_name = "PER_HOUR", value_parser = rate())]
+    registration_rate: u32,
+
+    /// Console logins a minute from one address: the server works for each
+    #[arg(long, env = "SECURE_CHAT_CONSOLE_LOGIN_RATE", default_value_t = 30,
+          value_name = "PER_MINUTE", value_parser = rate())]
+    console_login_rate: u32,
+
+    /// Count this machine as one address, too; without it, it has no limits by address
+    #[arg(long, env = "SECURE_CHAT_LIMIT_LOOPBACK")]
+    limit_loopback: bool,
+}
+
+/// A count in a time.
+fn rate() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..=1_000_000)
 }
 
 fn main() -> ExitCode {
@@ -131,6 +187,15 @@ fn main() -> ExitCode {
             messages: flags.mailbox_messages,
             bytes: flags.mailbox_mib.saturating_mul(1024 * 1024),
             share: flags.sender_share,
+        },
+        limits: Settings {
+            clients_per_address: flags.limits.max_clients_per_address,
+            messages_per_second: flags.limits.message_rate,
+            searches_per_minute: flags.limits.search_rate,
+            bundles_per_minute: flags.limits.key_rate,
+            registrations_per_hour: flags.limits.registration_rate,
+            console_logins_per_minute: flags.limits.console_login_rate,
+            loopback: flags.limits.limit_loopback,
         },
         unencrypted: flags.unencrypted,
         registration: flags.registration,

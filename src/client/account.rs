@@ -11,7 +11,7 @@ use super::credentials::{
     Credentials, check_new, derive, login_request, new_kdf, register_request,
 };
 use super::inbox::Inbox;
-use super::link::{CallError, Link};
+use super::link::{CallError, Link, said};
 use super::messenger::{Show, wire_identity};
 use super::route::{Route, RouteError};
 use super::vault::{Closed, Vault, VaultError, VaultFile};
@@ -105,7 +105,7 @@ impl From<VaultError> for NoEntry {
 impl From<CallError> for NoEntry {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Refused(refusal) => NoEntry::Refused(refusal.to_string()),
+            CallError::Refused(refusal) => NoEntry::Refused(said(&refusal)),
             CallError::Lost(why) => NoEntry::Unreachable(why),
         }
     }
@@ -176,7 +176,7 @@ impl Door {
                     Code::NameTaken if !fresh => "; if it is yours, log in instead",
                     _ => "",
                 };
-                return Err(NoEntry::Refused(format!("{refusal}{next}")));
+                return Err(NoEntry::Refused(format!("{}{next}", said(&refusal))));
             }
             Err(lost) => return Err(lost.into()),
         };

@@ -5,15 +5,19 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::messenger::{Command, Outcome};
 use crate::protocol::json::ServerLine;
+use crate::protocol::reply::{Event, News};
 
 /// How much may wait before the connection's reader waits, too.
 const QUEUE: usize = 256;
 
-/// How much may be kept aside during one call: several times what a server
-/// leaves unacknowledged. Past it the server is not keeping to the protocol.
-const MAX_ASIDE: usize = 20_000;
+/// How many bytes may be kept aside during one call: several times the messages
+/// that a server leaves unacknowledged. Past it the server is not keeping to the
+/// protocol.
+const MAX_ASIDE: usize = 4 * 1024 * 1024;
 
 /// One arrival.
 pub enum Input {
@@ -28,6 +32,8 @@ pub struct Inbox {
     receiver: Receiver<Input>,
     sender: SyncSender<Input>,
     aside: VecDeque<Input>,
+    /// About how many bytes `aside` takes.
+    aside_bytes: usize,
 }
 
 impl Inbox {
@@ -38,6 +44,7 @@ impl Inbox {
             receiver,
             sender,
             aside: VecDeque::new(),
+            aside_bytes: 0,
         }
     }
 
@@ -48,17 +55,21 @@ impl Inbox {
 
     /// The next arrival, if one comes until `deadline`.
     pub fn next(&mut self, deadline: Instant) -> Option<Input> {
-        match self.aside.pop_front() {
+        match self.first_aside() {
             Some(input) => Some(input),
             None => self.fresh(deadline),
         }
     }
 
+    fn first_aside(&mut self) -> Option<Input> {
+        let input = self.aside.pop_front()?;
+        self.aside_bytes = self.aside_bytes.saturating_sub(weight(&input));
+        Some(input)
+    }
+
     /// The next arrival that is here already.
     pub fn ready(&mut self) -> Option<Input> {
-        self.aside
-            .pop_front()
-            .or_else(|| self.receiver.try_recv().ok())
+        self.first_aside().or_else(|| self.receiver.try_recv().ok())
     }
 
     /// The next arrival that was not kept aside.
@@ -75,15 +86,106 @@ impl Inbox {
         }
     }
 
-    /// Keeps an arrival for later; `false` if there are too many.
+    /// Keeps an arrival for later; `false` if that is too much by now.
     pub(super) fn keep(&mut self, input: Input) -> bool {
+        self.aside_bytes += weight(&input);
         self.aside.push_back(input);
-        self.aside.len() <= MAX_ASIDE
+        self.aside_bytes <= MAX_ASIDE
     }
+}
+
+/// About how many bytes an arrival takes.
+fn weight(input: &Input) -> usize {
+    let behind = match input {
+        Input::Server(_, Ok(ServerLine::Answer(_, Ok(value)))) => weight_of_value(value),
+        Input::Server(_, Ok(ServerLine::Answer(_, Err(refusal)))) => refusal.message.len(),
+        Input::Server(_, Ok(ServerLine::Event(event))) => {
+            size_of::<Event>() + weight_of_event(event)
+        }
+        Input::Server(_, Err(why)) => why.len(),
+        // The person's own.
+        Input::Command(..) => 0,
+    };
+    size_of::<Input>() + behind
+}
+
+fn weight_of_event(event: &Event) -> usize {
+    match event {
+        Event::Message(message) => message.body.len(),
+        Event::Delivered { ids, .. } => size_of_val(ids.as_slice()),
+        Event::Notice(notice) => match &notice.news {
+            News::TurnedAway { names, .. } => size_of_val(names.as_slice()),
+            News::Unknown => 0,
+        },
+        Event::PrekeysLow { .. }
+        | Event::Replaced {}
+        | Event::Ping {}
+        | Event::ShuttingDown {}
+        | Event::EnvelopesWait { .. }
+        | Event::Unknown => 0,
+    }
+}
+
+/// An answer is not typed before somebody wants it, and `[[],[],…]` takes many
+/// times the memory of its line. Parsing has bounded its depth.
+fn weight_of_value(value: &Value) -> usize {
+    let within = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(weight_of_value).sum(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| size_of::<String>() + name.len() + weight_of_value(value))
+            .sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + within
 }
 
 impl Default for Inbox {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::json::parse_server_line;
+
+    fn line(text: &str) -> Input {
+        Input::Server(1, parse_server_line(text.as_bytes()))
+    }
+
+    /// How many of an arrival fit beside each other.
+    fn fitting(text: &str) -> usize {
+        let mut inbox = Inbox::new();
+        let kept = (0..1_000_000)
+            .take_while(|_| inbox.keep(line(text)))
+            .count();
+        while inbox.ready().is_some() {}
+        assert_eq!(inbox.aside_bytes, 0, "what is taken out is not counted");
+        kept
+    }
+
+    #[test]
+    fn what_is_kept_aside_is_bounded_in_bytes_whatever_it_is() {
+        let mid = "0".repeat(32);
+        let message = |text: &str| {
+            format!(r#"{{"event":"message","from":"bob","mid":"{mid}","at":1,"text":"{text}"}}"#)
+        };
+        let large = fitting(&message(&"x".repeat(16_000)));
+        assert!((200..=262).contains(&large), "{large}");
+        // All that an honest server leaves unacknowledged.
+        let small = fitting(&message(&"x".repeat(500)));
+        assert!(small > 2 * 2048, "{small}");
+        let nested = fitting(&format!(r#"{{"id":9,"ok":[{}0]}}"#, "[],".repeat(30_000)));
+        assert!(nested < 10, "{nested}");
+        let pings = fitting(r#"{"event":"ping"}"#);
+        assert!(pings < 100_000, "{pings}");
+        let ids = vec![format!("\"{mid}\""); 1000].join(",");
+        let receipts = fitting(&format!(
+            r#"{{"event":"delivered","to":"bob","ids":[{ids}]}}"#
+        ));
+        assert!((200..=262).contains(&receipts), "{receipts}");
     }
 }

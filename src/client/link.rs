@@ -22,7 +22,7 @@ use crate::protocol::json::{self, ServerLine};
 use crate::protocol::lines::LineBuffer;
 use crate::protocol::reply::{Event, Greeting};
 use crate::protocol::request::Hello;
-use crate::protocol::{Refusal, Request, VERSION, limits};
+use crate::protocol::{Code, Refusal, Request, VERSION, limits};
 use crate::transport::channel::{Channel, Raw, Received};
 use crate::transport::fingerprint::Fingerprint;
 
@@ -45,13 +45,19 @@ pub enum CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::Refused(refusal) => refusal.fmt(f),
+            CallError::Refused(refusal) => f.write_str(&said(refusal)),
             CallError::Lost(why) => f.write_str(why),
         }
     }
 }
 
 impl std::error::Error for CallError {}
+
+/// A refusal's sentence, marked as what it is: the words of a server that may be
+/// hostile, never this program's own. Where they end is seen, too.
+pub fn said(refusal: &Refusal) -> String {
+    format!("the server says \"{}\"", refusal.message.replace('"', "'"))
+}
 
 /// An open connection that has said hello.
 pub struct Link {
@@ -171,6 +177,9 @@ impl Link {
                 other => {
                     if !inbox.keep(other) {
                         self.close();
+                        return Err(CallError::Lost(
+                            "the server sent too much instead of an answer".to_owned(),
+                        ));
                     }
                 }
             }
@@ -261,6 +270,15 @@ fn read_lines(channel: &Channel, mut raw: Raw, number: u64, inbox: &SyncSender<I
     let _gone = inbox.send(Input::Server(number, Err(why)));
 }
 
+/// What a server says that refuses the connection before it knows the language:
+/// one line of the console's.
+fn turned_away(line: &[u8]) -> Option<String> {
+    let line = std::str::from_utf8(line).ok()?.strip_prefix("-ERR ")?;
+    let (_code, sentence) = line.split_once(' ')?;
+    let refusal = Refusal::new(Code::Unknown, sentence.trim_end().to_owned());
+    Some(said(&refusal))
+}
+
 fn hand_over(
     buffer: &mut LineBuffer,
     number: u64,
@@ -268,6 +286,9 @@ fn hand_over(
 ) -> Result<(), String> {
     while let Some(line) = buffer.next_line() {
         let line = line.map_err(|_| "the server sent a line that is too long".to_owned())?;
+        if let Some(why) = turned_away(line) {
+            return Err(why);
+        }
         let line = json::parse_server_line(line)?;
         inbox
             .send(Input::Server(number, Ok(line)))

@@ -86,7 +86,7 @@ codes! {
     TooLarge = "too_large", retry: false;
     /// Too many requests or attempts; wait, then try again.
     SlowDown = "slow_down", retry: true;
-    /// The server has as many connections as it takes; the connection ends.
+    /// The server, or this address, has as many connections as it may; the connection ends.
     ServerFull = "server_full", retry: true;
     /// The disk refused to store; nothing was accepted.
     Storage = "storage", retry: true;

@@ -2,13 +2,13 @@
 //!
 //! A client proves its password with a signature over this connection's nonce;
 //! the password itself arrives only from the console, where a person has no
-//! program to derive the key. That derivation costs 64 MiB and a third of a
-//! second, so only a few run at a time.
-
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+//! program to derive the key. The server does that for them, when it is their turn.
 
 use super::delivery::{Now, store_failed};
+use super::derivations::Derivations;
+use super::limits::Limits;
+use super::limits::network::Network;
+use super::writer::Writer;
 use crate::crypto::password::{Cost, Derived, derive, fake_salt};
 use crate::crypto::proof::{Challenge, Credentials, Purpose, verify_proof};
 use crate::protocol::binary::Fixed;
@@ -17,14 +17,6 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::request::{Kdf, Login, Passwd, Password, PasswordLogin, Register};
 use crate::store::{Account, Change, Changed, NewAccount, Store};
-
-use super::writer::Writer;
-
-/// Derivations for the console at the same time: memory and a core each.
-const DERIVATIONS: usize = 2;
-
-/// How long a console login waits for its turn.
-const DERIVATION_WAIT: Duration = Duration::from_secs(10);
 
 /// A login key that nobody has: checked for unknown users, so that the answer
 /// takes as long as for known ones. The point is the curve's base point.
@@ -50,57 +42,14 @@ pub struct Accounts<'a> {
     pub writer: &'a Writer,
     /// Turns for the console's derivations.
     pub derivations: &'a Derivations,
+    /// How much one address may ask for.
+    pub limits: &'a Limits,
+    /// As which address whoever asks counts.
+    pub from: Option<Network>,
+    /// The moment of the request.
+    pub now: Now,
     /// Whether new accounts are welcome.
     pub registration: bool,
-}
-
-/// A counting semaphore for expensive derivations.
-#[derive(Debug)]
-pub struct Derivations {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-impl Default for Derivations {
-    fn default() -> Self {
-        Derivations {
-            free: Mutex::new(DERIVATIONS),
-            freed: Condvar::new(),
-        }
-    }
-}
-
-impl Derivations {
-    fn run(&self, password: &Password, kdf: &Kdf) -> Result<Derived, Refusal> {
-        // A client may choose to work harder than this; the server must not be
-        // made to, by whoever registers such an account.
-        let (cost, most) = (cost(kdf), Cost::DEFAULT);
-        if cost.memory_kib > most.memory_kib || cost.passes > most.passes {
-            return Err(Refusal::new(
-                Code::UseJson,
-                "this account's password takes more work than the console does; use the client",
-            ));
-        }
-        let deadline = Instant::now() + DERIVATION_WAIT;
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        while *free == 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Refusal::new(
-                    Code::SlowDown,
-                    "too many people log in at the moment; try again in a minute",
-                ));
-            }
-            let waited = self.freed.wait_timeout(free, left);
-            free = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *free -= 1;
-        drop(free);
-        let derived = derive(&password.0, &kdf.salt.0, cost);
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.freed.notify_one();
-        derived.map_err(|_| Refusal::new(Code::BadKey, "the account's key derivation can't run"))
-    }
 }
 
 fn cost(kdf: &Kdf) -> Cost {
@@ -141,12 +90,7 @@ impl Accounts<'_> {
     }
 
     /// Makes an account from a client's key.
-    pub fn register(
-        &self,
-        register: &Register,
-        terms: &Terms,
-        now: Now,
-    ) -> Result<Account, Refusal> {
+    pub fn register(&self, register: &Register, terms: &Terms) -> Result<Account, Refusal> {
         check_cost(&register.kdf)?;
         let purpose = Purpose::Register(credentials(&register.kdf, &register.login_key));
         check(
@@ -162,20 +106,38 @@ impl Accounts<'_> {
                 "the registration is not signed by its own login key",
             )
         })?;
-        self.create(register.name, register.kdf, register.login_key, now)
+        self.admit(&register.name)?;
+        self.create(register.name, register.kdf, register.login_key)
     }
 
     /// Makes an account from the console's password.
-    pub fn register_password(&self, login: &PasswordLogin, now: Now) -> Result<Account, Refusal> {
+    pub fn register_password(&self, login: &PasswordLogin) -> Result<Account, Refusal> {
         check_password(&login.password)?;
         // Before the expensive part: a taken name is the usual reason to fail.
-        self.check_registration(&login.name)?;
+        self.admit(&login.name)?;
         let kdf = fresh_kdf()?;
-        let derived = self.derivations.run(&login.password, &kdf)?;
-        self.create(login.name, kdf, Fixed(derived.login_key.public()), now)
+        let derived = self.derive(&login.password, &kdf)?;
+        self.create(login.name, kdf, Fixed(derived.login_key.public()))
     }
 
-    fn check_registration(&self, name: &UserName) -> Result<(), Refusal> {
+    /// Derives a key for the console, when it is its turn.
+    fn derive(&self, password: &Password, kdf: &Kdf) -> Result<Derived, Refusal> {
+        // A client may choose to work harder than this; the server must not be
+        // made to, by whoever registers such an account.
+        let (cost, most) = (cost(kdf), Cost::DEFAULT);
+        if cost.memory_kib > most.memory_kib || cost.passes > most.passes {
+            return Err(Refusal::new(
+                Code::UseJson,
+                "this account's password takes more work than the console does; use the client",
+            ));
+        }
+        let _turn = self.derivations.turn(self.from, self.now.instant)?;
+        derive(&password.0, &kdf.salt.0, cost)
+            .map_err(|_| Refusal::new(Code::BadKey, "the account's key derivation can't run"))
+    }
+
+    /// Whether an account of this name may be made. Counts it.
+    fn admit(&self, name: &UserName) -> Result<(), Refusal> {
         if !self.registration {
             return Err(Refusal::new(
                 Code::RegistrationClosed,
@@ -184,23 +146,16 @@ impl Accounts<'_> {
         }
         match self.store.account(name).map_err(store_failed)? {
             Some(_) => Err(name_taken(name)),
-            None => Ok(()),
+            None => self.limits.register(self.from, self.now.instant),
         }
     }
 
-    fn create(
-        &self,
-        name: UserName,
-        kdf: Kdf,
-        login_key: Fixed<32>,
-        now: Now,
-    ) -> Result<Account, Refusal> {
-        self.check_registration(&name)?;
+    fn create(&self, name: UserName, kdf: Kdf, login_key: Fixed<32>) -> Result<Account, Refusal> {
         let account = NewAccount {
             name,
             kdf,
             login_key,
-            created: now.millis,
+            created: self.now.millis,
         };
         match self.writer.change(Change::Register(account))? {
             Changed::Registered(_) => self.existing(&name),
@@ -235,7 +190,7 @@ impl Accounts<'_> {
         let kdf = account
             .as_ref()
             .map_or_else(|| self.fake_kdf(name), |account| account.kdf);
-        let derived = self.derivations.run(password, &kdf)?;
+        let derived = self.derive(password, &kdf)?;
         match account {
             Some(account) if account.login_key.0 == derived.login_key.public() => Ok(account),
             _ => Err(wrong_login()),
@@ -271,7 +226,7 @@ impl Accounts<'_> {
             ));
         }
         let kdf = fresh_kdf()?;
-        let derived = self.derivations.run(new, &kdf)?;
+        let derived = self.derive(new, &kdf)?;
         let login_key = Fixed(derived.login_key.public());
         self.writer
             .change(Change::SetLogin(account.id, kdf, login_key))

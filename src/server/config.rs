@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limits::Settings;
 use super::mailbox::Quota;
 
 /// The server's settings, with units.
@@ -27,6 +28,8 @@ pub struct Config {
     pub idle_limit: Duration,
     /// How much a mailbox holds.
     pub quota: Quota,
+    /// What any one address, account or connection may ask for.
+    pub limits: Settings,
     /// Take unencrypted messages at all.
     pub unencrypted: bool,
     /// Let people make accounts.

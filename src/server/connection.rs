@@ -27,8 +27,11 @@ const MAX_BAD_LINES: u32 = 10;
 /// Failed logins after which a connection ends.
 const MAX_FAILED_LOGINS: u32 = 5;
 
-/// What the first failed login costs in time; each further one twice that.
-const FAILED_LOGIN_DELAY: Duration = Duration::from_millis(250);
+/// A shorter pause is left to grow: sleeping costs more than it.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+
+/// No connection is left alone for longer, whatever its client did.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Silence after which a connection gives the memory of its last burst back, its
 /// thread's included. A fresh thread costs a few dozen microseconds.
@@ -83,6 +86,8 @@ pub struct Connection {
     spelling: Option<Spelling>,
     bad_lines: u32,
     first_line: bool,
+    /// That its client asks too fast was logged.
+    slowed: bool,
     /// When a login must have succeeded; `None` once it has.
     login_deadline: Option<Instant>,
     /// When a TLS handshake that goes on must be done.
@@ -102,16 +107,18 @@ impl Connection {
     /// A new connection.
     pub fn new(core: Arc<Core>, id: ConnectionId, peer: SocketAddr, outbox: Arc<Outbox>) -> Self {
         let now = Instant::now();
+        let from = core.limits.network(peer.ip());
         Connection {
             id,
             peer,
-            handler: Handler::new(Arc::clone(&core), Arc::clone(&outbox)),
+            handler: Handler::new(Arc::clone(&core), Arc::clone(&outbox), from, now),
             lines: LineBuffer::new(core.config.max_line),
             outbox,
             raw: Raw::default(),
             spelling: None,
             bad_lines: 0,
             first_line: true,
+            slowed: false,
             login_deadline: Some(now + core.config.login_time),
             handshake_deadline: None,
             deadline: now,
@@ -186,7 +193,7 @@ impl Connection {
     }
 
     fn handle_lines(&mut self, touched: &mut Touched) -> Result<(), Disconnect> {
-        let now = Now::read();
+        let mut now = Now::read();
         loop {
             if self.outbox.is_saturated() {
                 // The answers it waits for need these writes.
@@ -195,6 +202,7 @@ impl Connection {
                 if !self.outbox.wait_for_room() {
                     return Err(Disconnect::Ended);
                 }
+                now = Now::read();
             }
             // The line is copied out only on the console and for errors: JSON is
             // parsed where it lies.
@@ -218,9 +226,9 @@ impl Connection {
                 }
             };
             match parsed {
-                Line::Json((id, Ok(request))) => self.handle(id, request, now, touched)?,
+                Line::Json((id, Ok(request))) => self.handle(id, request, &mut now, touched)?,
                 Line::Json((id, Err(refusal))) => self.bad_line(id, refusal)?,
-                Line::Console(Ok(line)) => self.handle_console(line, now, touched)?,
+                Line::Console(Ok(line)) => self.handle_console(line, &mut now, touched)?,
                 Line::Console(Err(refusal)) => self.bad_line(None, refusal)?,
             }
         }
@@ -230,20 +238,33 @@ impl Connection {
         &mut self,
         id: Option<u64>,
         request: crate::protocol::Request,
-        now: Now,
+        now: &mut Now,
         touched: &mut Touched,
     ) -> Result<(), Disconnect> {
         self.bad_lines = 0;
         let failed = self.handler.failed_logins();
         let user = self.handler.user();
-        self.handler.handle(id, request, now, touched);
+        let pause = self.handler.handle(id, request, *now, touched);
         if self.handler.user() != user {
             self.changed_user(user);
         }
-        if self.handler.failed_logins() > failed {
-            return self.slow_down();
+        let wrong = self.handler.failed_logins() > failed;
+        if pause >= LEAST_PAUSE {
+            if !wrong && !std::mem::replace(&mut self.slowed, true) {
+                log::warn(
+                    Some(self.id),
+                    format_args!("{} asks faster than it may, and is slowed down", self.peer),
+                );
+            }
+            // Others do not wait for it; its own answer does.
+            touched.flush();
+            std::thread::sleep(pause.min(LONGEST_PAUSE));
+            *now = Now::read();
         }
-        Ok(())
+        match wrong {
+            true => self.failed_login(),
+            false => Ok(()),
+        }
     }
 
     fn changed_user(&mut self, before: Option<crate::protocol::UserName>) {
@@ -263,8 +284,7 @@ impl Connection {
         }
     }
 
-    /// A wrong password costs time, in this connection's thread alone.
-    fn slow_down(&mut self) -> Result<(), Disconnect> {
+    fn failed_login(&self) -> Result<(), Disconnect> {
         let failed = self.handler.failed_logins();
         log::warn(
             Some(self.id),
@@ -276,14 +296,13 @@ impl Connection {
                 "too many wrong logins; connect again later",
             )));
         }
-        std::thread::sleep(FAILED_LOGIN_DELAY * 2u32.pow(failed - 1));
         Ok(())
     }
 
     fn handle_console(
         &mut self,
         line: console::Line,
-        now: Now,
+        now: &mut Now,
         touched: &mut Touched,
     ) -> Result<(), Disconnect> {
         match line {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::accounts::Derivations;
 use super::config::Config;
 use super::counters::Counters;
 use super::delivery::Delivery;
+use super::derivations::Derivations;
+use super::limits::Limits;
 use super::sessions::Sessions;
 use super::writer::Writer;
 use crate::store::Store;
@@ -27,6 +28,8 @@ pub struct Core {
     pub delivery: Arc<Delivery>,
     /// Turns for expensive derivations.
     pub derivations: Derivations,
+    /// What any one address, account or connection may ask for.
+    pub limits: Limits,
     /// What happened so far.
     pub counters: Arc<Counters>,
 }
@@ -45,6 +48,8 @@ impl Core {
             config.quota,
             config.unencrypted,
         ));
+        let limits = Limits::new(config.limits.clone());
+        let derivations = Derivations::new(config.limits.console_logins_per_minute);
         Core {
             config,
             tls,
@@ -52,7 +57,8 @@ impl Core {
             writer,
             sessions,
             delivery,
-            derivations: Derivations::default(),
+            derivations,
+            limits,
             counters,
         }
     }

@@ -31,6 +31,6 @@ pub struct Counters {
     pub commits: Counter,
     /// Connections accepted.
     pub connections: Counter,
-    /// Connections refused because there were too many.
+    /// Connections refused because there were too many, in all or from one address.
     pub refused: Counter,
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::core::Core;
+use super::limits::crowd::Crowd;
+use super::limits::network::Network;
 use super::log::{self, ConnectionId};
 use super::outbox::{Outbox, Spelling};
 use super::visit::Visit;
@@ -28,12 +30,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Connections {
     /// Held for single operations on the map.
     open: Mutex<HashMap<u64, Arc<Outbox>>>,
+    /// How many each address has. Held for single operations, alone.
+    crowd: Mutex<Crowd>,
     closed: Condvar,
 }
 
 impl Connections {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Outbox>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Crowd> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells every client that the server goes down, stops reading from them,
@@ -68,10 +76,15 @@ pub struct Guest {
     connections: Arc<Connections>,
     /// Which connection.
     pub id: u64,
+    /// As which address it is counted.
+    from: Option<Network>,
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        if let Some(from) = self.from {
+            self.connections.crowd().leave(from);
+        }
         self.connections.lock().remove(&self.id);
         self.connections.closed.notify_all();
     }
@@ -87,6 +100,8 @@ pub struct Listener {
     spare: Option<File>,
     next_id: u64,
     pause: Duration,
+    /// That there are too many connections was logged.
+    full: bool,
 }
 
 impl Listener {
@@ -99,6 +114,7 @@ impl Listener {
             spare: spare_descriptor(),
             next_id: 1,
             pause: FIRST_PAUSE,
+            full: false,
         }
     }
 
@@ -150,16 +166,8 @@ impl Listener {
     }
 
     fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let connections = self.connections.lock().len();
-        let refusal = if connections >= self.core.config.max_clients {
-            self.core.counters.refused.add(1);
-            Some(Refusal::new(
-                Code::ServerFull,
-                "the server has as many connections as it takes; try again later",
-            ))
-        } else {
-            None
-        };
+        let from = self.core.limits.network(peer.ip());
+        let admitted = self.admit(from);
         // Accepted sockets inherit nothing here but on some systems.
         let socket = match stream
             .set_nonblocking(false)
@@ -169,17 +177,13 @@ impl Listener {
             Err(_) => return, // Gone already.
         };
         let outbox = Arc::new(Outbox::new(socket));
-        if let Some(refusal) = refusal {
-            return turn_away(&outbox, &refusal);
-        }
-        self.core.counters.connections.add(1);
-        let id = self.next_id;
-        self.next_id += 1;
-        self.connections.lock().insert(id, Arc::clone(&outbox));
-        let guest = Guest {
-            connections: Arc::clone(&self.connections),
-            id,
+        let guest = match admitted {
+            Ok(guest) => guest,
+            Err(refusal) => return turn_away(&outbox, &refusal),
         };
+        self.core.counters.connections.add(1);
+        let id = guest.id;
+        self.connections.lock().insert(id, Arc::clone(&outbox));
         let core = Arc::clone(&self.core);
         let connection = Connection::new(core, ConnectionId(id), peer, Arc::clone(&outbox));
         // What comes back is dropped after its peer was told.
@@ -192,6 +196,64 @@ impl Listener {
             turn_away(&outbox, &full);
             std::thread::sleep(FIRST_PAUSE);
         }
+    }
+
+    /// Counts a newcomer, whose end is noticed from here on, whichever it is; or
+    /// says why there may be none.
+    fn admit(&mut self, from: Option<Network>) -> Result<Guest, Refusal> {
+        if self.is_full() {
+            self.core.counters.refused.add(1);
+            return Err(Refusal::new(
+                Code::ServerFull,
+                "the server has as many connections as it takes; try again later",
+            ));
+        }
+        if let Some(refusal) = self.crowded(from) {
+            return Err(refusal);
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        Ok(Guest {
+            connections: Arc::clone(&self.connections),
+            id,
+            from,
+        })
+    }
+
+    /// Whether there are as many connections as may be.
+    fn is_full(&mut self) -> bool {
+        let connections = self.connections.lock().len();
+        let most = self.core.config.max_clients;
+        let full = connections >= most;
+        if full && !self.full {
+            log::warn(
+                None,
+                format_args!("there are {most} connections, the most; newcomers are refused"),
+            );
+        }
+        // Once for each time it fills up, not for each newcomer.
+        self.full = full || self.full && connections > most / 2;
+        full
+    }
+
+    /// Counts a connection of this address, or says why there may be none.
+    fn crowded(&self, from: Option<Network>) -> Option<Refusal> {
+        let from = from?;
+        let most = self.core.limits.settings().clients_per_address;
+        let too_many = self.connections.crowd().enter(from, most).err()?;
+        self.core.counters.refused.add(1);
+        if too_many.first {
+            log::warn(
+                None,
+                format_args!("{from} has {most} connections, the most for one; more are refused"),
+            );
+        }
+        Some(Refusal::new(
+            Code::ServerFull,
+            format!(
+                "your address has as many connections as one may have, {most}; close one first"
+            ),
+        ))
     }
 }
 

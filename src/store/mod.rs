@@ -158,8 +158,13 @@ pub enum Change {
     Seen(UserId, u64),
     /// Replace identity and prekeys, or add to them.
     Publish(UserId, Box<Publish>),
-    /// Hand out a bundle, and with it a one-time prekey for good.
-    TakeBundle(UserId),
+    /// Hand out a bundle, and with it, if asked to, a one-time prekey for good.
+    TakeBundle {
+        /// Whose.
+        of: UserId,
+        /// With a one-time prekey, if there is one left.
+        one_time: bool,
+    },
     /// New flags.
     SetFlags(UserId, Flags),
     /// Block, or with `false` unblock.

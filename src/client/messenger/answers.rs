@@ -10,7 +10,7 @@ use super::show::Show;
 use super::{Command, Messenger, Outcome};
 use crate::client::clock;
 use crate::client::credentials::{self, Credentials};
-use crate::client::link::CallError;
+use crate::client::link::{self, CallError};
 use crate::client::vault::{Form, Message, Result, State};
 use crate::protocol::reply::{Done, Fetched, Found, Settings, UserStatus};
 use crate::protocol::request::{ChangeSettings, Fetch, Named, Passwd, Search};
@@ -129,7 +129,7 @@ impl Messenger {
         };
         for message in self.vault.history(contact, SHOWN)? {
             if let Some(contact) = self.vault.contact_by_id(message.contact) {
-                self.say(message.show(contact.name));
+                self.say(message.show(contact));
             }
         }
         Ok(Ok(()))
@@ -144,14 +144,10 @@ impl Messenger {
         let Some(message) = self.vault.find_message(id)? else {
             return Ok(Err("there is no such message".to_owned()));
         };
-        let Some(name) = self
-            .vault
-            .contact_by_id(message.contact)
-            .map(|contact| contact.name)
-        else {
+        let Some(contact) = self.vault.contact_by_id(message.contact) else {
             return Ok(Err("there is no such message".to_owned()));
         };
-        self.say(message.show(name));
+        self.say(message.show(contact));
         for (what, value) in details(&message) {
             self.say(Show::plain(format!("    {what:<10} {value}")));
         }
@@ -228,7 +224,10 @@ impl Messenger {
             }
             Err(CallError::Refused(refusal)) => {
                 self.keep_password()?;
-                Ok(Err(format!("the password stays as it was: {refusal}")))
+                Ok(Err(format!(
+                    "the password stays as it was: {}",
+                    link::said(&refusal)
+                )))
             }
             Err(CallError::Lost(why)) => {
                 self.other = Some(fresh);

@@ -11,12 +11,12 @@ use super::sending::Awaited;
 use super::show::{End, Show};
 use super::{Messenger, now_ms};
 use crate::client::credentials;
-use crate::client::link::{CallError, Link};
+use crate::client::link::{CallError, Link, said};
 use crate::client::vault::{Result, VaultError};
 use crate::crypto::keys::SignedPrekeySecret;
 use crate::protocol::reply::{Published, Welcome};
 use crate::protocol::request::{Ack, OneTimePrekey, Publish, Sender, SessionWish, SignedPrekey};
-use crate::protocol::{Code, Fixed, MessageId, Request, limits};
+use crate::protocol::{Code, Fixed, MessageId, Refusal, Request, limits};
 
 /// How long to wait before the first attempt to connect again; doubled each time.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -36,6 +36,11 @@ const ROTATION_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// Below this many one-time prekeys on the server, more are published.
 const FEW_PREKEYS: u32 = 50;
+
+/// How long after prekeys were published a server's word that they run out is
+/// not acted on: each time costs a hundred keys that are kept. An honest server
+/// hands out half of them in this time at most.
+const REPLENISH_AFTER: Duration = Duration::from_secs(600);
 
 impl Messenger {
     /// What follows a login, the first one and every later one. The welcome was
@@ -67,7 +72,7 @@ impl Messenger {
         )));
         for message in unread {
             if let Some(contact) = self.vault.contact_by_id(message.contact) {
-                self.say(message.show(contact.name));
+                self.say(message.show(contact));
             }
             self.shown.push(message.seq);
         }
@@ -165,10 +170,12 @@ impl Messenger {
             Some((signed, made)) if !anew && now.saturating_sub(made) < ROTATION_MS => signed,
             _ => self.vault.make_signed(&self.me.keys, now)?,
         };
-        let few = welcome.one_time < FEW_PREKEYS;
+        if welcome.one_time < FEW_PREKEYS {
+            self.few_prekeys = Some(welcome.one_time);
+        }
         // One-time prekeys of a copy are of no use with a signed prekey of ours.
         let replace = anew || self.foreign_prekeys(welcome)?;
-        if replace || few || welcome.signed_prekey != Some(signed.public().id) {
+        if replace || welcome.signed_prekey != Some(signed.public().id) {
             let stock = if replace {
                 0
             } else {
@@ -176,15 +183,22 @@ impl Messenger {
             };
             self.publish(&signed, stock, replace)?;
         }
-        Ok(())
+        self.replenish(Instant::now())
     }
 
-    /// `prekeys_low`
-    pub(super) fn replenish(&mut self, left: u32) -> Result<()> {
-        match self.vault.newest_signed()? {
-            Some((signed, _)) => self.publish(&signed, left as usize, false),
-            None => Ok(()),
+    /// Publishes more prekeys, if the server said that they run out, and did not
+    /// say so just before.
+    pub(super) fn replenish(&mut self, now: Instant) -> Result<()> {
+        let published = self.published_at;
+        if published.is_some_and(|at| now.saturating_duration_since(at) < REPLENISH_AFTER) {
+            return Ok(());
         }
+        if let Some(left) = self.few_prekeys
+            && let Some((signed, _)) = self.vault.newest_signed()?
+        {
+            self.publish(&signed, left as usize, false)?;
+        }
+        Ok(())
     }
 
     fn publish(&mut self, signed: &SignedPrekeySecret, stock: usize, replace: bool) -> Result<()> {
@@ -209,11 +223,16 @@ impl Messenger {
             new_identity: replace && self.new_identity,
         });
         match self.call::<Published>(&request) {
-            Ok(_) => self.new_identity = false,
+            Ok(_) => {
+                self.new_identity = false;
+                self.few_prekeys = None;
+                self.published_at = Some(Instant::now());
+            }
             // The next login finishes it; a lost connection says so itself.
             Err(CallError::Lost(_)) => {}
             Err(CallError::Refused(refusal)) => self.say(Show::warning(format!(
-                "your keys could not be published, so others may not be able to write to you: {refusal}"
+                "your keys could not be published, so others may not be able to write to you: {}",
+                said(&refusal)
             ))),
         }
         Ok(())
@@ -257,6 +276,9 @@ impl Messenger {
             self.resend_at = None;
             self.sent_through = 0;
             self.send_postponed()?;
+        }
+        if self.few_prekeys.is_some() && self.link.is_some() {
+            self.replenish(now)?;
         }
         self.check_silence(now);
         self.check_settled(now)
@@ -354,24 +376,25 @@ impl Messenger {
                 Ok(())
             }
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
-                self.later(&refusal.message);
+                self.later(&said(&refusal));
                 Ok(())
             }
-            Err(CallError::Refused(refusal)) => self.refused_again(refusal.code, &refusal.message),
+            Err(CallError::Refused(refusal)) => self.refused_again(&refusal),
         }
     }
 
     /// A login that worked before is refused: perhaps a change of password that
     /// was under way did, or did not, reach the server.
-    fn refused_again(&mut self, code: Code, message: &str) -> Result<()> {
+    fn refused_again(&mut self, refusal: &Refusal) -> Result<()> {
         match self.other.take() {
-            Some(other) if code == Code::WrongLogin => {
+            Some(other) if refusal.code == Code::WrongLogin => {
                 self.credentials = other;
                 Ok(())
             }
             _ => {
                 self.end(End::ShutOut(format!(
-                    "the server lets this client in no more: {message}"
+                    "this client is let in no more: {}",
+                    said(refusal)
                 )));
                 Ok(())
             }

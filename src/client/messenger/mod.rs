@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 use super::account::Account;
 use super::credentials::Credentials;
 use super::inbox::{Inbox, Input};
-use super::link::Link;
+use super::link::{Link, said};
 use super::route::Route;
 use super::vault::{self, Vault};
 use crate::crypto::keys::IdentityKeys;
@@ -151,6 +151,10 @@ pub(super) struct Messenger {
     again_through: i64,
     /// When to send again what the server could not take.
     resend_at: Option<Instant>,
+    /// One-time prekeys are running out, the server says: so many are left.
+    few_prekeys: Option<u32>,
+    /// When prekeys were published the last time.
+    published_at: Option<Instant>,
     /// Messages given up since the last settling.
     failed: usize,
     settling: Option<(SyncSender<Outcome>, Instant)>,
@@ -234,6 +238,8 @@ impl Messenger {
             sent_through: 0,
             again_through: 0,
             resend_at: None,
+            few_prekeys: None,
+            published_at: None,
             failed: 0,
             settling: None,
             over: false,
@@ -355,13 +361,13 @@ impl Messenger {
                     Some(Awaited::Send(seq)) => self.answered(seq, answer)?,
                     Some(Awaited::Quiet(what)) => {
                         if let Err(refusal) = answer {
-                            self.say(Show::warning(format!("{what} failed: {refusal}")));
+                            self.say(Show::warning(format!("{what} failed: {}", said(&refusal))));
                         }
                     }
                     None => {}
                 },
                 ServerLine::Answer(None, Err(refusal)) => {
-                    self.say(Show::warning(format!("the server says: {refusal}")));
+                    self.say(Show::warning(said(&refusal)));
                 }
                 ServerLine::Answer(None, Ok(_)) => {}
                 ServerLine::Event(event) => self.event(*event)?,
@@ -392,7 +398,10 @@ impl Messenger {
     fn event(&mut self, event: Event) -> vault::Result<()> {
         match event {
             Event::Delivered { to, ids } => self.delivered(&to, &ids)?,
-            Event::PrekeysLow { one_time } => self.replenish(one_time)?,
+            Event::PrekeysLow { one_time } => {
+                self.few_prekeys = Some(one_time);
+                self.replenish(Instant::now())?;
+            }
             Event::Replaced {} => self.end(End::ShutOut(
                 "this account was logged in from elsewhere, and that login took over; log in again to take it back"
                     .to_owned(),

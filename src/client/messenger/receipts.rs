@@ -3,7 +3,7 @@
 
 use super::show::{Mark, Show};
 use super::{Messenger, now_ms};
-use crate::client::vault::{Form, Message, Result, State};
+use crate::client::vault::{Contact, Form, Message, Result, State};
 use crate::protocol::reply::Waiting;
 use crate::protocol::request::Outcome;
 use crate::protocol::{MessageId, Request, UserName};
@@ -77,16 +77,20 @@ impl Messenger {
 }
 
 impl Message {
-    /// The message as a line of the conversation with `name`.
-    pub(super) fn show(&self, name: UserName) -> Show {
+    /// The message as a line of the conversation with a contact.
+    pub(super) fn show(&self, contact: &Contact) -> Show {
         let record = &self.record;
         Show::Message {
-            name,
+            name: contact.name,
             outgoing: record.outgoing,
             text: record.text.clone(),
             at: self.at,
             mark: match &record.form {
                 Form::Encrypted => Mark::None,
+                // Also if the identity became known later: it proves nothing then.
+                Form::Unencrypted if !record.outgoing && contact.identity.is_some() => {
+                    Mark::Unproven
+                }
                 Form::Unencrypted => Mark::Unencrypted,
                 Form::Undecryptable(why) => Mark::Undecryptable(why.clone()),
                 Form::Held => Mark::Held,

@@ -245,7 +245,8 @@ impl Messenger {
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
                 if self.resend_at.is_none() {
                     self.say(Show::warning(format!(
-                        "a message to {to} waits here and will be sent again: {refusal}"
+                        "a message to {to} waits here and will be sent again: {}",
+                        link::said(&refusal)
                     )));
                 }
                 self.resend_later();
@@ -254,7 +255,7 @@ impl Messenger {
             Err(CallError::Refused(refusal)) if refusal.code == Code::IdentityChanged => {
                 self.refused_for_identity(&to, message)
             }
-            Err(CallError::Refused(refusal)) => self.fail(seq, &to, &refusal.message),
+            Err(CallError::Refused(refusal)) => self.fail(seq, &to, &link::said(&refusal)),
             Err(CallError::Lost(why)) => self.fail(seq, &to, &why),
         }
     }

@@ -6,7 +6,7 @@ use super::receiving::{self, Batch, identity_keys, wire_identity};
 use super::retries;
 use super::show::Show;
 use super::{Messenger, Outcome, Trust, now_ms};
-use crate::client::link::CallError;
+use crate::client::link::{CallError, said};
 use crate::client::vault::{Contact, Result, Vault};
 use crate::crypto::conversation::Conversation;
 use crate::crypto::keys::{OneTimePrekey, PrekeyBundle, SignedPrekey, VerifiedBundle};
@@ -140,9 +140,9 @@ impl Messenger {
                 })
             }
             CallError::Refused(refusal) if refusal.code.retry() => {
-                NoSession::Later(refusal.to_string())
+                NoSession::Later(said(&refusal))
             }
-            CallError::Refused(refusal) => NoSession::Refused(refusal.to_string()),
+            CallError::Refused(refusal) => NoSession::Refused(said(&refusal)),
             CallError::Lost(why) => NoSession::Later(why),
         })?;
         let bad = || {

@@ -57,6 +57,12 @@ impl Handler {
         now: Now,
         touched: &mut Touched,
     ) {
+        let account = match &request {
+            Request::Register(register) => Some(register.name),
+            Request::Login(login) => Some(login.name),
+            Request::PasswordRegister(login) | Request::PasswordLogin(login) => Some(login.name),
+            _ => None,
+        };
         match self.welcome(request, now) {
             Ok((session, own, wish, welcome)) => {
                 // The welcome goes ahead of the messages.
@@ -73,7 +79,9 @@ impl Handler {
                 });
             }
             Err(refusal) => {
-                self.count_failure(&refusal);
+                if let Some(account) = account {
+                    self.count_failure(&refusal, account, now);
+                }
                 self.outbox.answer(id, &Err(refusal));
             }
         }
@@ -98,20 +106,20 @@ impl Handler {
         let (account, wish) = match request {
             Request::Register(register) => {
                 let terms = self.terms()?;
-                let account = self.accounts().register(&register, &terms, now)?;
+                let account = self.accounts(now).register(&register, &terms)?;
                 (account, register.session)
             }
             Request::Login(login) => {
                 let terms = self.terms()?;
-                (self.accounts().login(&login, &terms)?, login.session)
+                (self.accounts(now).login(&login, &terms)?, login.session)
             }
             Request::PasswordRegister(login) => {
-                let account = self.accounts().register_password(&login, now)?;
+                let account = self.accounts(now).register_password(&login)?;
                 (account, SessionWish::default())
             }
             Request::PasswordLogin(login) => {
                 let account = self
-                    .accounts()
+                    .accounts(now)
                     .login_password(&login.name, &login.password)?;
                 let take_over = login.take_over;
                 (

@@ -1,7 +1,7 @@
 //! Keys: handing out prekey bundles and publishing them. The server checks what
 //! every contact would check, and can do nothing else with them.
 
-use super::super::delivery::{fingerprint, store_failed, unknown_user};
+use super::super::delivery::{Now, fingerprint, store_failed, unknown_user};
 use super::super::postbox::Postbox;
 use super::super::sessions::Session;
 use super::{Handler, too_many};
@@ -17,10 +17,16 @@ use crate::store::{Change, Changed};
 const FEW_PREKEYS: u32 = 20;
 
 impl Handler {
-    pub(super) fn keys(&self, name: UserName) -> Answer {
+    pub(super) fn keys(&self, session: &Session, name: UserName, now: Now) -> Answer {
+        let limits = &self.core.limits;
+        limits.ask_for_keys(session.user, now.instant)?;
         let account = self.core.store.account(&name).map_err(store_failed)?;
         let account = account.ok_or_else(|| unknown_user(&name))?;
-        match self.core.writer.change(Change::TakeBundle(account.id))? {
+        let take = Change::TakeBundle {
+            of: account.id,
+            one_time: limits.take_prekey(session.user, account.id, now.instant),
+        };
+        match self.core.writer.change(take)? {
             Changed::Bundle(bundle, left) => {
                 if left < FEW_PREKEYS
                     && bundle.one_time.is_some()

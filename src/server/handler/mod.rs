@@ -12,10 +12,13 @@ mod keys;
 mod people;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::accounts::Accounts;
 use super::core::Core;
 use super::delivery::Now;
+use super::limits::network::Network;
+use super::limits::pace::Pace;
 use super::outbox::{Outbox, Touched};
 use super::postbox::Postbox;
 use super::sessions::Session;
@@ -55,20 +58,28 @@ pub struct Handler {
     certificate: Vec<u8>,
     /// The console can't read envelopes.
     envelopes: bool,
+    /// As which address the peer counts.
+    from: Option<Network>,
+    pace: Pace,
     failed_logins: u32,
+    /// How long the connection is not to be read after this request.
+    pause: Duration,
 }
 
 impl Handler {
-    /// A handler for a new connection.
-    pub fn new(core: Arc<Core>, outbox: Arc<Outbox>) -> Self {
+    /// A handler for a new connection, and as which address its peer counts.
+    pub fn new(core: Arc<Core>, outbox: Arc<Outbox>, from: Option<Network>, now: Instant) -> Self {
         Handler {
+            pace: Pace::new(core.limits.settings().messages_per_second, now),
             core,
             outbox,
             phase: Phase::Anonymous,
             nonce: None,
             certificate: Vec::new(),
             envelopes: true,
+            from,
             failed_logins: 0,
+            pause: Duration::ZERO,
         }
     }
 
@@ -95,21 +106,41 @@ impl Handler {
         self.failed_logins
     }
 
-    /// Handles one request and appends its answer, unless that comes later.
-    pub fn handle(&mut self, id: Option<u64>, request: Request, now: Now, touched: &mut Touched) {
+    /// Handles one request and appends its answer, unless that comes later. Says
+    /// how long the connection is not to be read afterwards.
+    pub fn handle(
+        &mut self,
+        id: Option<u64>,
+        request: Request,
+        now: Now,
+        touched: &mut Touched,
+    ) -> Duration {
+        self.pause = match request {
+            // Whoever receives much has much to acknowledge.
+            Request::Ack(_) | Request::AckShown => Duration::ZERO,
+            _ => {
+                let logged_in = matches!(self.phase, Phase::LoggedIn(_));
+                self.pace.take(logged_in, now.instant)
+            }
+        };
         if let Request::Send(send) = request {
             if let Some(answer) = self.send(id, send, now, touched) {
                 self.outbox.answer(id, &answer);
             }
-            return;
+        } else {
+            self.handle_other(id, request, now, touched);
         }
+        self.pause
+    }
+
+    fn handle_other(&mut self, id: Option<u64>, request: Request, now: Now, touched: &mut Touched) {
         let answer = match request {
             Request::Register(_)
             | Request::Login(_)
             | Request::PasswordRegister(_)
             | Request::PasswordLogin(_) => return self.enter(id, request, now, touched),
             Request::Hello(hello) => self.hello(&hello),
-            Request::Kdf(named) => self.accounts().kdf(&named.name).map(Reply::Kdf),
+            Request::Kdf(named) => self.accounts(now).kdf(&named.name).map(Reply::Kdf),
             Request::Ping => Ok(Reply::Done(Done {})),
             other => match &mut self.phase {
                 Phase::LoggedIn(logged_in) if logged_in.session.is_over() => Err(Refusal::new(
@@ -120,24 +151,30 @@ impl Handler {
                 Phase::Anonymous => Err(not_logged_in()),
             },
         };
-        if let Err(refusal) = &answer {
-            self.count_failure(refusal);
+        if let (Err(refusal), Some(user)) = (&answer, self.user()) {
+            self.count_failure(refusal, user, now);
         }
         self.outbox.answer(id, &answer);
     }
 
     /// A wrong password counts wherever it is given: a login, a change, a deletion.
-    fn count_failure(&mut self, refusal: &Refusal) {
+    fn count_failure(&mut self, refusal: &Refusal, account: UserName, now: Now) {
         if refusal.code == Code::WrongLogin {
             self.failed_logins += 1;
+            let limits = &self.core.limits;
+            let failed = self.failed_logins;
+            self.pause += limits.wrong_login(account, self.from, failed, now.instant);
         }
     }
 
-    fn accounts(&self) -> Accounts<'_> {
+    fn accounts(&self, now: Now) -> Accounts<'_> {
         Accounts {
             store: &*self.core.store,
             writer: &self.core.writer,
             derivations: &self.core.derivations,
+            limits: &self.core.limits,
+            from: self.from,
+            now,
             registration: self.core.config.registration,
         }
     }
@@ -191,28 +228,32 @@ impl Handler {
                 too_many(outcome.ids.len(), limits::MAX_IDS)?;
                 delivery.outcome(session, &outcome).map(Reply::Waiting)
             }
-            Request::Search(search) => self.search(session, &search),
+            Request::Search(search) => {
+                self.pause += self.core.limits.search(session.user, now.instant)?;
+                self.search(session, &search)
+            }
             Request::Status(named) => self.status(session, named.name),
             Request::Settings(change) => self.settings(session, own, &change),
             Request::Block(named) => self.block(session, own, named.name, true),
             Request::Unblock(named) => self.block(session, own, named.name, false),
-            Request::Keys(named) => self.keys(named.name),
+            Request::Keys(named) => self.keys(session, named.name, now),
             Request::Publish(publish) => self.publish(session, own, publish),
             Request::Passwd(passwd) => {
                 let name = session.name;
                 let terms = self.terms()?;
-                self.accounts().passwd(&name, &passwd, &terms)?;
+                self.accounts(now).passwd(&name, &passwd, &terms)?;
                 Ok(Reply::Done(Done {}))
             }
             Request::PasswordChange { old, new } => {
-                self.accounts().passwd_password(&session.name, &old, &new)?;
+                self.accounts(now)
+                    .passwd_password(&session.name, &old, &new)?;
                 Ok(Reply::Done(Done {}))
             }
             Request::DeleteAccount(delete) => {
                 let name = session.name;
                 let terms = self.terms()?;
                 let account = self
-                    .accounts()
+                    .accounts(now)
                     .check_deletion(&name, &delete.proof, &terms)?;
                 self.delete(&account, now)
             }

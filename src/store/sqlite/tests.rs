@@ -224,20 +224,26 @@ fn a_failed_batch_leaves_nothing() {
 fn a_one_time_prekey_is_handed_out_once() {
     let fixture = Fixture::new();
     let alice = fixture.register("alice");
-    assert_eq!(fixture.change(Change::TakeBundle(alice)), Changed::NoKeys);
+    let take = |one_time| {
+        fixture.change(Change::TakeBundle {
+            of: alice,
+            one_time,
+        })
+    };
+    assert_eq!(take(true), Changed::NoKeys);
     assert_eq!(
         fixture.change(Change::Publish(alice, keys(1, 0..2))),
         Changed::Published(2)
     );
     let mut handed_out = Vec::new();
-    for left in [1, 0, 0] {
-        let Changed::Bundle(bundle, stock) = fixture.change(Change::TakeBundle(alice)) else {
+    for (one_time, left) in [(true, 1), (false, 1), (true, 0), (true, 0)] {
+        let Changed::Bundle(bundle, stock) = take(one_time) else {
             panic!()
         };
         assert_eq!(stock, left);
         handed_out.push(bundle.one_time.map(|key| key.id));
     }
-    assert_eq!(handed_out, [Some(0), Some(1), None]);
+    assert_eq!(handed_out, [Some(0), None, Some(1), None]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
             Ok(Changed::Done)
         }
         Change::Publish(user, keys) => publish(transaction, *user, keys),
-        Change::TakeBundle(user) => take_bundle(transaction, *user),
+        Change::TakeBundle { of, one_time } => take_bundle(transaction, *of, *one_time),
         Change::SetFlags(user, flags) => {
             transaction.execute(
                 "UPDATE users SET listed = ?2, presence = ?3, refuse_unencrypted = ?4,
@@ -203,7 +203,11 @@ fn stock(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<u32> {
         .query_row([user.0], |row| row.get(0))
 }
 
-fn take_bundle(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
+fn take_bundle(
+    transaction: &Transaction<'_>,
+    user: UserId,
+    one_time: bool,
+) -> rusqlite::Result<Changed> {
     let bundle = transaction
         .prepare_cached(
             "SELECT identity_signing, identity_dh, prekey_id, prekey, prekey_signature
@@ -222,7 +226,23 @@ fn take_bundle(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<
     let Some((identity, signed_prekey)) = bundle else {
         return Ok(Changed::NoKeys);
     };
-    let one_time = transaction
+    let one_time = match one_time {
+        true => take_one_time(transaction, user)?,
+        false => None,
+    };
+    let bundle = Bundle {
+        identity,
+        signed_prekey,
+        one_time,
+    };
+    Ok(Changed::Bundle(Box::new(bundle), stock(transaction, user)?))
+}
+
+fn take_one_time(
+    transaction: &Transaction<'_>,
+    user: UserId,
+) -> rusqlite::Result<Option<OneTimePrekey>> {
+    transaction
         .prepare_cached(
             "DELETE FROM one_time_prekeys WHERE user = ?1 AND id =
                 (SELECT min(id) FROM one_time_prekeys WHERE user = ?1)
@@ -234,13 +254,7 @@ fn take_bundle(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<
                 key: Fixed(row.get(1)?),
             })
         })
-        .optional()?;
-    let bundle = Bundle {
-        identity,
-        signed_prekey,
-        one_time,
-    };
-    Ok(Changed::Bundle(Box::new(bundle), stock(transaction, user)?))
+        .optional()
 }
 
 fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {

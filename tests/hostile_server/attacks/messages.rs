@@ -234,20 +234,14 @@ pub(super) fn unencrypted_and_lies() -> Vec<Row> {
         .iter()
         .find(|line| line.contains(words));
     let shows = shows.unwrap().clone();
-    let open = !shows.contains("(unproven)");
-    rows.push(
-        row(
-            "the same, later in /history",
-            shows,
-            &[&alice],
-            &[words],
-            alice.genuine("bob", words),
-        )
-        .gap(
-            open,
-            "marked as unencrypted, but not as unproven, and inside the conversation",
-        ),
-    );
+    assert!(shows.contains("bob (unproven) [UNENCRYPTED]"), "{shows}");
+    rows.push(row(
+        "the same, later in /history",
+        shows,
+        &[&alice],
+        &[words],
+        alice.genuine("bob", words),
+    ));
 
     let hostile = "\u{1b}[2J\u{1b}]0;title\u{7}\r\nbob: forged line\u{202e}\u{9b}1m";
     alice
@@ -290,11 +284,14 @@ pub(super) fn unencrypted_and_lies() -> Vec<Row> {
     });
     alice.types("/who bob");
     let shows = alice.sees("lost his keys");
-    let open = !shows.contains("server");
-    rows.push(
-        row("lies in the text of an error", shows, &[&alice], &[], 0)
-            .gap(open, "nothing says that these are the server's words"),
-    );
+    assert!(shows.starts_with("the server says \""), "{shows}");
+    rows.push(row(
+        "lies in the text of an error",
+        shows,
+        &[&alice],
+        &[],
+        0,
+    ));
     alice.types("/send-unencrypted bob the safe is open");
     let shows = alice.sees("nothing is ever sent to them unencrypted");
     rows.push(row(

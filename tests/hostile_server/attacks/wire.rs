@@ -79,19 +79,14 @@ pub(super) fn garbage() -> Vec<Row> {
     alice.done();
     let published = alice.proxy.requests("publish").len() - before;
     let shows = format!("(nothing; prekeys are published {published} times)");
-    rows.push(
-        row(
-            "five times: prekeys are running out",
-            shows,
-            &[&alice],
-            &[],
-            0,
-        )
-        .gap(
-            published > 2,
-            "every claim costs 100 new prekeys, and the vault keeps them all",
-        ),
-    );
+    assert_eq!(published, 0, "they were published minutes ago");
+    rows.push(row(
+        "five times: prekeys are running out",
+        shows,
+        &[&alice],
+        &[],
+        0,
+    ));
     rows.push(flood_during_a_call(&mut alice));
     bob.types("/msg alice after all that");
     alice.sees("bob: after all that");
@@ -120,16 +115,16 @@ fn flood_during_a_call(alice: &mut Client) -> Row {
     let request = alice.proxy.requests("search").pop().unwrap();
     let error = json!({"id": request["id"], "error": {"code": "slow_down", "message": "at last"}});
     alice.proxy.inject(error.to_string().as_bytes());
-    // A client may as well hang up on it.
-    let ended = alice.sees_one_of(&["at last", "connection lost"]);
+    // It hangs up before it has read all that.
+    let ended = alice.sees_one_of(&["at last", "too much instead of an answer"]);
+    assert!(ended.contains("too much"), "{ended}");
     alice.proxy.behave();
-    if !ended.contains("at last") {
-        alice.sees("connected again");
-    }
+    alice.sees("connected again");
     alice.done();
     let peak = alice.peak_mib().zip(before);
     let shows = peak.map_or("(not measured)".to_owned(), |(peak, before)| {
-        format!("(all of it, marked; memory at its peak {before} MiB before, {peak} MiB after)")
+        assert!(peak < before + 50, "{before} MiB before, {peak} after");
+        format!("{ended} (memory at its peak {before} MiB before, {peak} MiB after)")
     });
     row(
         "2,000 messages, 120 MB, instead of an answer",
@@ -137,10 +132,6 @@ fn flood_during_a_call(alice: &mut Client) -> Row {
         &[&*alice],
         &[],
         0,
-    )
-    .gap(
-        peak.is_some_and(|(peak, before)| peak > before + 25),
-        "up to 20,000 lines are kept while an answer is awaited, whatever their size",
     )
 }
 

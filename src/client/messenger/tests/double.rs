@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) drop_answers: bool,
     /// Where the next change of password is cut off.
     pub(super) cut_passwd: Option<Cut>,
+    /// What the next question for a status is refused with.
+    pub(super) lie: Option<&'static str>,
     /// Every `send` that came, accepted or not.
     pub(super) sends: Vec<(MessageId, Vec<u8>, bool)>,
     connections: Vec<TcpStream>,
@@ -93,6 +95,13 @@ impl Double {
     }
 
     /// Pushes a message as the server would, also one that nobody sent.
+    /// Tells somebody who is online.
+    pub(super) fn tell(&self, name: &str, event: &Event) {
+        let world = self.world.lock().unwrap();
+        let account = &world.accounts[&name.parse::<UserName>().unwrap()];
+        write(account.online.as_ref().unwrap(), event);
+    }
+
     pub(super) fn push(&self, to: &str, message: Incoming) {
         let mut world = self.world.lock().unwrap();
         deliver(&mut world, to.parse().unwrap(), message);
@@ -365,6 +374,9 @@ impl Connection {
                 Ok(Reply::Waiting(Waiting { waiting }))
             }
             Request::Status(named) => {
+                if let Some(lie) = world.lie.take() {
+                    return Err(Refusal::new(Code::Internal, lie));
+                }
                 let account = world.accounts.get(&named.name).ok_or_else(unknown)?;
                 Ok(Reply::Status(UserStatus {
                     name: named.name,

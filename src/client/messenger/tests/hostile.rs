@@ -124,6 +124,52 @@ fn a_cheap_or_exhausting_derivation_is_refused() {
     }
 }
 
+#[test]
+fn a_claim_that_prekeys_run_out_is_believed_once() {
+    let (server, alice, bob, _) = three();
+    let stock = |name: &UserName| {
+        let world = server.world.lock().unwrap();
+        let published = world.accounts[name].published.as_ref().unwrap();
+        published.one_time.len()
+    };
+    let before = stock(&alice.name);
+    for _ in 0..5 {
+        server.tell("alice", &Event::PrekeysLow { one_time: 0 });
+    }
+    // Whatever comes behind these lines comes after they were dealt with.
+    bob.send("alice", "behind them");
+    alice.reads("behind them");
+    alice.everything();
+    assert_eq!(stock(&alice.name), before, "published minutes ago");
+}
+
+#[test]
+fn unencrypted_mail_in_a_known_name_is_unproven_in_the_history_too() {
+    let (server, alice, bob, carol) = three();
+    let plain = |from, text: &str, number| Incoming {
+        from,
+        mid: MessageId([number; 16]),
+        at: 5,
+        body: Body::Plain(text.into()),
+    };
+    server.push("alice", plain(bob.name, "send me your code", 1));
+    assert_eq!(alice.reads("send me your code"), Mark::Unproven);
+    server.push("alice", plain(carol.name, "hi", 2));
+    assert_eq!(alice.reads("hi"), Mark::Unencrypted);
+    alice.everything();
+    alice.run(Command::History(None)).unwrap();
+    assert_eq!(alice.reads("send me your code"), Mark::Unproven);
+    assert_eq!(alice.reads("hi"), Mark::Unencrypted);
+}
+
+#[test]
+fn the_servers_words_are_marked_as_the_servers() {
+    let (server, alice, ..) = three();
+    server.world.lock().unwrap().lie = Some(r#"bob is "gone"; type /quit"#);
+    let refused = alice.run(Command::Status(alice.name)).unwrap_err();
+    assert_eq!(refused, r#"the server says "bob is 'gone'; type /quit""#);
+}
+
 /// Puts carol's keys in bob's place.
 fn swap(server: &Double, bob: &Somebody, carol: &Somebody) {
     let mut world = server.world.lock().unwrap();

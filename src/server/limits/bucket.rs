@@ -1,0 +1,133 @@
+//! A token bucket: so many at once, then so many in a time.
+//!
+//! It is one instant, the one at which it will be full again (the "generic cell
+//! rate algorithm", ITU-T I.371), so that looking costs a comparison and nothing
+//! has to run while nobody takes. It reads no clock: whoever asks says when it is.
+
+use std::time::{Duration, Instant};
+
+/// How fast a bucket fills, and how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Time in which one comes back.
+    interval: Duration,
+    /// How many it holds.
+    burst: u32,
+}
+
+impl Rate {
+    /// `count` in each `period`, and `burst` at once. `None` for a count of
+    /// zero, which everywhere means that there is no limit.
+    pub fn new(count: u32, period: Duration, burst: u32) -> Option<Self> {
+        let interval = period.checked_div(count)?;
+        Some(Rate { interval, burst })
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket {
+    full_at: Instant,
+}
+
+impl Bucket {
+    /// One that is full.
+    pub fn full(now: Instant) -> Self {
+        Bucket { full_at: now }
+    }
+
+    /// Takes one if it is there, or will be within `patience`. `Ok` says how long
+    /// the taker has to wait, which is not at all as long as some are there.
+    ///
+    /// # Errors
+    /// Nothing was taken; so much later it could be.
+    pub fn take(
+        &mut self,
+        rate: Rate,
+        now: Instant,
+        patience: Duration,
+    ) -> Result<Duration, Duration> {
+        let full_at = self.full_at.max(now) + rate.interval;
+        let wait = full_at
+            .saturating_duration_since(now)
+            .saturating_sub(rate.interval.saturating_mul(rate.burst));
+        if wait > patience {
+            return Err(wait - patience);
+        }
+        self.full_at = full_at;
+        Ok(wait)
+    }
+
+    /// How many are missing from a full one.
+    pub fn missing(&self, rate: Rate, now: Instant) -> u32 {
+        let missing = self.full_at.saturating_duration_since(now);
+        let count = missing.as_nanos().div_ceil(rate.interval.as_nanos().max(1));
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// When it will be full, or became so.
+    pub fn full_at(&self) -> Instant {
+        self.full_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Duration = Duration::ZERO;
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn a_burst_then_one_an_interval() {
+        let rate = Rate::new(2, seconds(60), 5).unwrap();
+        let start = Instant::now();
+        let mut bucket = Bucket::full(start);
+        for _ in 0..5 {
+            assert_eq!(bucket.take(rate, start, NONE), Ok(NONE));
+        }
+        assert_eq!(bucket.missing(rate, start), 5);
+        assert_eq!(bucket.take(rate, start, NONE), Err(seconds(30)));
+        let later = start + seconds(29);
+        assert_eq!(bucket.take(rate, later, NONE), Err(seconds(1)));
+        let later = start + seconds(30);
+        assert_eq!(bucket.take(rate, later, NONE), Ok(NONE));
+        assert_eq!(bucket.take(rate, later, NONE), Err(seconds(30)));
+        // It never holds more than a burst, however long nobody takes.
+        let later = start + seconds(100_000);
+        assert_eq!(bucket.missing(rate, later), 0);
+        for _ in 0..5 {
+            assert_eq!(bucket.take(rate, later, NONE), Ok(NONE));
+        }
+        assert!(bucket.take(rate, later, NONE).is_err());
+    }
+
+    #[test]
+    fn whoever_is_patient_waits_a_little_longer_each_time() {
+        let rate = Rate::new(10, seconds(1), 1).unwrap();
+        let start = Instant::now();
+        let mut bucket = Bucket::full(start);
+        let tenth = Duration::from_millis(100);
+        for waits in 0..=3 {
+            assert_eq!(bucket.take(rate, start, tenth * 3), Ok(tenth * waits));
+        }
+        // Refusing takes nothing.
+        for _ in 0..2 {
+            assert_eq!(bucket.take(rate, start, tenth * 3), Err(tenth));
+        }
+        assert_eq!(bucket.take(rate, start + tenth * 4, NONE), Ok(NONE));
+    }
+
+    #[test]
+    fn no_count_is_no_limit_and_the_smallest_interval_no_fault() {
+        assert_eq!(Rate::new(0, seconds(1), 1), None);
+        let rate = Rate::new(u32::MAX, seconds(1), u32::MAX).unwrap();
+        let start = Instant::now();
+        let mut bucket = Bucket::full(start);
+        assert_eq!(bucket.take(rate, start, NONE), Ok(NONE));
+        assert_eq!(bucket.missing(rate, start), 0);
+    }
+}

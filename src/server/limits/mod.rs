@@ -1,0 +1,317 @@
+//! How much any one address, account or connection may ask of the server, so that
+//! nobody can use it up for the others.
+//!
+//! The parts below are pure: whoever asks says when it is. Here they are joined
+//! with the operator's settings, locks and sentences. All locks here are held for
+//! one look each, never together with another.
+
+/// So many at once, then so many in a time.
+pub mod bucket;
+/// Connections of each address.
+pub mod crowd;
+/// Wrong logins.
+pub mod guesses;
+/// Who counts as one address.
+pub mod network;
+/// Requests of one connection.
+pub mod pace;
+/// A bucket for each of many.
+pub mod table;
+/// Who may have a key derived.
+pub mod turns;
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::protocol::name::UserName;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::store::UserId;
+use bucket::Rate;
+use guesses::Guesses;
+use network::Network;
+use table::Table;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// One-time prekeys of one user that another may take at once, and how soon one
+/// more: a session is seldom begun anew.
+const PREKEYS_FOR_ONE: (u32, Duration) = (5, Duration::from_secs(600));
+
+/// One-time prekeys of one user that all others together may take at once, and
+/// how soon one more: half of what a client publishes is left.
+const PREKEYS_OF_ONE: (u32, Duration) = (50, Duration::from_secs(60));
+
+/// What the operator can set. Zero is no limit.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Connections from one address.
+    pub clients_per_address: usize,
+    /// Requests a second of a logged-in connection, acknowledgements aside.
+    pub messages_per_second: u32,
+    /// Searches a minute of an account.
+    pub searches_per_minute: u32,
+    /// Prekey bundles a minute that an account may ask for.
+    pub bundles_per_minute: u32,
+    /// New accounts an hour from one address.
+    pub registrations_per_hour: u32,
+    /// Passwords a minute that the server derives for one address.
+    pub console_logins_per_minute: u32,
+    /// Count connections from this machine as from one address, too.
+    pub loopback: bool,
+}
+
+/// See the module.
+pub struct Limits {
+    settings: Settings,
+    guesses: Mutex<Guesses>,
+    registrations: Mutex<Table<Network>>,
+    searches: Mutex<Table<UserId>>,
+    bundles: Mutex<Bundles>,
+}
+
+/// Who asked for keys, whose, and who for whose.
+#[derive(Default)]
+struct Bundles {
+    askers: Table<UserId>,
+    pairs: Table<(UserId, UserId)>,
+    owners: Table<UserId>,
+}
+
+impl Limits {
+    /// Nobody has asked for anything yet.
+    pub fn new(settings: Settings) -> Self {
+        Limits {
+            settings,
+            guesses: Mutex::default(),
+            registrations: Mutex::default(),
+            searches: Mutex::default(),
+            bundles: Mutex::default(),
+        }
+    }
+
+    /// As set.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// As which address a peer counts. `None` for this machine, where a tunnel or
+    /// a proxy may stand for many people, unless the operator says otherwise.
+    pub fn network(&self, peer: IpAddr) -> Option<Network> {
+        let counts = self.settings.loopback || !peer.to_canonical().is_loopback();
+        counts.then(|| Network::of(peer))
+    }
+
+    /// A new account is about to be made.
+    ///
+    /// # Errors
+    /// Too many were made from this address.
+    pub fn register(&self, from: Option<Network>, now: Instant) -> Result<(), Refusal> {
+        let count = self.settings.registrations_per_hour;
+        let (Some(from), Some(rate)) = (from, Rate::new(count, HOUR, count)) else {
+            return Ok(());
+        };
+        let taken = lock(&self.registrations).take(from, rate, now, Duration::ZERO);
+        taken.map(drop).map_err(|wait| {
+            slow_down(format!(
+                "too many accounts were made from your address; try again in {}",
+                in_words(wait)
+            ))
+        })
+    }
+
+    /// Counts a wrong login: how long its answer is to be held back.
+    pub fn wrong_login(
+        &self,
+        account: UserName,
+        from: Option<Network>,
+        in_a_row: u32,
+        now: Instant,
+    ) -> Duration {
+        lock(&self.guesses).wrong(account, from, in_a_row, now)
+    }
+
+    /// Somebody searches: how long the connection is not to be read then.
+    ///
+    /// # Errors
+    /// Even a pause would not do.
+    pub fn search(&self, user: UserId, now: Instant) -> Result<Duration, Refusal> {
+        let count = self.settings.searches_per_minute;
+        let Some(rate) = Rate::new(count, MINUTE, count) else {
+            return Ok(Duration::ZERO);
+        };
+        let taken = lock(&self.searches).take(user, rate, now, SECOND);
+        taken.map_err(|wait| {
+            slow_down(format!(
+                "you search too often; try again in {}",
+                in_words(wait)
+            ))
+        })
+    }
+
+    /// Somebody asks for keys.
+    ///
+    /// # Errors
+    /// They asked too often.
+    pub fn ask_for_keys(&self, asker: UserId, now: Instant) -> Result<(), Refusal> {
+        let count = self.settings.bundles_per_minute;
+        let Some(rate) = Rate::new(count, MINUTE, count) else {
+            return Ok(());
+        };
+        let taken = lock(&self.bundles)
+            .askers
+            .take(asker, rate, now, Duration::ZERO);
+        taken.map(drop).map_err(|wait| {
+            slow_down(format!(
+                "you ask for too many keys; try again in {}",
+                in_words(wait)
+            ))
+        })
+    }
+
+    /// Whether a one-time prekey may go along with `owner`'s bundle, and if so,
+    /// counts it. Without one a session begins all the same, and nobody can use up
+    /// somebody's stock.
+    pub fn take_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
+        if self.settings.bundles_per_minute == 0 {
+            return true;
+        }
+        let mut bundles = lock(&self.bundles);
+        let Bundles { pairs, owners, .. } = &mut *bundles;
+        take(pairs, (asker, owner), PREKEYS_FOR_ONE, now)
+            && take(owners, owner, PREKEYS_OF_ONE, now)
+    }
+}
+
+fn take<K: Copy + Eq + std::hash::Hash>(
+    table: &mut Table<K>,
+    key: K,
+    (burst, interval): (u32, Duration),
+    now: Instant,
+) -> bool {
+    Rate::new(1, interval, burst)
+        .is_none_or(|rate| table.take(key, rate, now, Duration::ZERO).is_ok())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every statement under these locks leaves the value whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn slow_down(message: String) -> Refusal {
+    Refusal::new(Code::SlowDown, message)
+}
+
+/// A wait for a person, rounded up: `2 minutes`.
+pub fn in_words(wait: Duration) -> String {
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds.div_ceil(60), "minute"),
+        _ => (seconds.div_ceil(3600), "hour"),
+    };
+    match count {
+        1 => format!("1 {unit}"),
+        _ => format!("{count} {unit}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits::new(Settings {
+            clients_per_address: 0,
+            messages_per_second: 0,
+            searches_per_minute: 30,
+            bundles_per_minute: 200,
+            registrations_per_hour: 3,
+            console_logins_per_minute: 0,
+            loopback: false,
+        })
+    }
+
+    fn code(refusal: Refusal) -> (Code, String) {
+        (refusal.code, refusal.message.into_owned())
+    }
+
+    #[test]
+    fn this_machine_is_counted_only_if_told_to() {
+        let mut limits = limits();
+        let [here, mapped, there] =
+            ["::1", "::ffff:127.0.0.1", "192.0.2.1"].map(|ip| ip.parse().unwrap());
+        assert_eq!(limits.network(here), None);
+        assert_eq!(limits.network(mapped), None);
+        assert!(limits.network(there).is_some());
+        limits.settings.loopback = true;
+        assert!(limits.network(here).is_some() && limits.network(mapped).is_some());
+    }
+
+    #[test]
+    fn accounts_from_one_address() {
+        let limits = limits();
+        let start = Instant::now();
+        let from = Some(Network::of([192, 0, 2, 1].into()));
+        for _ in 0..3 {
+            limits.register(from, start).unwrap();
+        }
+        let (code, sentence) = code(limits.register(from, start).unwrap_err());
+        assert_eq!(code, Code::SlowDown);
+        assert!(sentence.ends_with("try again in 20 minutes"), "{sentence}");
+        limits.register(None, start).unwrap();
+        limits.register(from, start + MINUTE * 20).unwrap();
+        limits.register(from, start + MINUTE * 20).unwrap_err();
+    }
+
+    #[test]
+    fn searching_is_refused_where_a_pause_would_be_long() {
+        let limits = limits();
+        let start = Instant::now();
+        for _ in 0..30 {
+            assert_eq!(limits.search(UserId(1), start), Ok(Duration::ZERO));
+        }
+        let (code, sentence) = code(limits.search(UserId(1), start).unwrap_err());
+        assert_eq!(code, Code::SlowDown);
+        assert!(sentence.ends_with("in 1 second"), "{sentence}");
+        assert_eq!(limits.search(UserId(1), start + SECOND), Ok(SECOND));
+        assert_eq!(limits.search(UserId(2), start), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn nobody_drains_anybodys_prekeys() {
+        let limits = limits();
+        let start = Instant::now();
+        let of = |asker, owner, now| limits.take_prekey(UserId(asker), UserId(owner), now);
+        let taken = (0..100).filter(|_| of(1, 9, start)).count();
+        assert_eq!(taken, 5, "one has a few");
+        assert!(of(2, 9, start), "others still get some");
+        let taken = (3..100).filter(|asker| of(*asker, 9, start)).count();
+        assert_eq!(taken, 44, "all together have half of the stock");
+        assert!(of(1, 8, start), "others' are untouched");
+        assert!(of(1, 9, start + MINUTE * 10), "in time there are more");
+    }
+
+    #[test]
+    fn asking_for_keys_has_an_end() {
+        let limits = limits();
+        let start = Instant::now();
+        for _ in 0..200 {
+            limits.ask_for_keys(UserId(1), start).unwrap();
+        }
+        let (code, _) = code(limits.ask_for_keys(UserId(1), start).unwrap_err());
+        assert_eq!(code, Code::SlowDown);
+        limits.ask_for_keys(UserId(2), start).unwrap();
+    }
+
+    #[test]
+    fn waits_are_rounded_up() {
+        let words = |millis| in_words(Duration::from_millis(millis));
+        assert_eq!(words(0), "1 second");
+        assert_eq!(words(1001), "2 seconds");
+        assert_eq!(words(119_001), "2 minutes");
+        assert_eq!(words(7_200_000), "2 hours");
+    }
+}
