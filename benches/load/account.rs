@@ -1,0 +1,128 @@
+//! Accounts on the server, made and logged into as a client does: one login key
+//! for all of them, so that the key derivation is paid once.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::sync::LazyLock;
+
+use secure_chat::crypto::password::{Cost, Derived, derive};
+use secure_chat::crypto::proof::{Challenge, Credentials, Purpose};
+use secure_chat::protocol::json::{ServerLine, parse_server_line, write_request};
+use secure_chat::protocol::reply::Greeting;
+use secure_chat::protocol::request::{Hello, Kdf, Login, Register, Request, SessionWish};
+use secure_chat::protocol::{Fixed, UserName};
+
+use super::peer::Peer;
+use super::stream::Stream;
+
+const SALT: [u8; 16] = [7; 16];
+const COST: Cost = Cost::FLOOR;
+
+static KEY: LazyLock<Derived> = LazyLock::new(|| derive("load", &SALT, COST).unwrap());
+
+/// Registers the name on a fresh connection and stays logged in.
+pub(crate) fn register(mut stream: Stream, name: &str) -> Stream {
+    enter(&mut stream, name, true).unwrap();
+    stream
+}
+
+/// Logs in on a fresh connection.
+///
+/// # Errors
+/// The server's refusal, or the connection's end.
+pub(crate) fn login(stream: &mut Stream, name: &str) -> io::Result<()> {
+    enter(stream, name, false)
+}
+
+/// Logged-in connections that say nothing, made by a few threads at once.
+pub(crate) fn idle_connections(peer: &Peer, count: usize) -> Vec<Stream> {
+    const MAKERS: usize = 4;
+    secure_chat::transport::socket::raise_descriptor_limit(count as u64 + 1000);
+    std::thread::scope(|scope| {
+        let make = |first: usize| {
+            let numbers = (first..count).step_by(MAKERS);
+            let one = |number| register(peer.connect(), &format!("idle{number}"));
+            numbers.map(one).collect::<Vec<_>>()
+        };
+        let makers: Vec<_> = (0..MAKERS)
+            .map(|first| scope.spawn(move || make(first)))
+            .collect();
+        makers
+            .into_iter()
+            .flat_map(|maker| maker.join().unwrap())
+            .collect()
+    })
+}
+
+fn enter(stream: &mut Stream, name: &str, register: bool) -> io::Result<()> {
+    let name: UserName = name.parse().unwrap();
+    let greeting = ask(stream, &Request::Hello(Hello { version: 1 }))?;
+    let greeting: Greeting = serde_json::from_value(greeting)?;
+    let certificate = stream.certificate();
+    let challenge = Challenge {
+        name: name.as_str(),
+        nonce: &greeting.nonce.0,
+        certificate: &certificate,
+    };
+    let key = &KEY.login_key;
+    let session = SessionWish::default();
+    let request = if register {
+        let credentials = Credentials {
+            login_key: key.public(),
+            salt: SALT,
+            cost: COST,
+        };
+        Request::Register(Register {
+            name,
+            kdf: Kdf {
+                salt: Fixed(SALT),
+                memory_kib: COST.memory_kib,
+                passes: COST.passes,
+                lanes: COST.lanes,
+            },
+            login_key: Fixed(key.public()),
+            proof: Fixed(key.prove(&Purpose::Register(credentials), &challenge)),
+            session,
+        })
+    } else {
+        Request::Login(Login {
+            name,
+            proof: Fixed(key.prove(&Purpose::Login, &challenge)),
+            session,
+        })
+    };
+    call(stream, &request).map(drop)
+}
+
+/// One request, one answer; reads not a byte beyond it, because messages may
+/// follow at once.
+///
+/// # Errors
+/// The server's refusal, or the connection's end.
+pub(crate) fn call(stream: &mut Stream, request: &Request) -> io::Result<serde_json::Value> {
+    exchange(stream, request, 1)
+}
+
+/// The same on a connection to which nobody writes: many bytes at a time.
+///
+/// # Errors
+/// The server's refusal, or the connection's end.
+pub(crate) fn ask(stream: &mut Stream, request: &Request) -> io::Result<serde_json::Value> {
+    exchange(stream, request, 8192)
+}
+
+fn exchange(
+    stream: &mut Stream,
+    request: &Request,
+    at_once: usize,
+) -> io::Result<serde_json::Value> {
+    let mut line = Vec::new();
+    write_request(&mut line, Some(1), request).unwrap();
+    stream.write_all(&line)?;
+    stream.flush()?;
+    let mut answer = Vec::new();
+    BufReader::with_capacity(at_once, stream).read_until(b'\n', &mut answer)?;
+    match parse_server_line(&answer) {
+        Ok(ServerLine::Answer(_, Ok(value))) => Ok(value),
+        other => Err(io::Error::other(format!("{other:?}"))),
+    }
+}

@@ -1,0 +1,78 @@
+//! One connection of the load, in clear or under TLS. Used by one thread at a
+//! time; to end it from another, clone its [`socket`](Stream::socket).
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// A connection.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<super::tls::Session>),
+}
+
+impl Stream {
+    /// Connects; under TLS the handshake is done when this returns.
+    pub(crate) fn connect(address: SocketAddr, tls: bool) -> io::Result<Self> {
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        Self::over(socket, tls)
+    }
+
+    /// Over a connected socket.
+    pub(crate) fn over(socket: TcpStream, tls: bool) -> io::Result<Self> {
+        match tls {
+            false => Ok(Stream::Plain(socket)),
+            #[cfg(feature = "tls")]
+            true => super::tls::shake_hands(socket).map(|session| Stream::Tls(Box::new(session))),
+            #[cfg(not(feature = "tls"))]
+            true => panic!("built without the feature tls"),
+        }
+    }
+
+    /// The socket below: for time limits, buffers and the end, not for bytes.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => session.get_ref(),
+        }
+    }
+
+    /// What a login's proof is bound to: the certificate's SHA-256, or nothing.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        match self {
+            Stream::Plain(_) => Vec::new(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => super::tls::fingerprint(session),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(into),
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => session.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.write(bytes),
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => session.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(_) => Ok(()),
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => session.flush(),
+        }
+    }
+}
