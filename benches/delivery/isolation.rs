@@ -144,7 +144,8 @@ fn round(case: Case, duration: Duration) -> Result<(Times, f64), String> {
     let from = Instant::now();
     thread::sleep(duration);
     let to = Instant::now();
-    let sent: u64 = flood.finish().iter().map(|sender| sender.sent).sum();
+    let senders = flood.finish().unwrap();
+    let sent: u64 = senders.iter().map(|sender| sender.sent).sum();
     let rate = sent as f64 / start.elapsed().as_secs_f64();
     let times = chats.finish().between(from, to);
     // Whoever comes back gets everything, once and in order.

@@ -53,10 +53,18 @@ pub(crate) fn idle_connections(peer: &Peer, count: usize) -> Vec<Stream> {
     })
 }
 
+/// Says hello.
+///
+/// # Errors
+/// The server's refusal, or the connection's end.
+pub(crate) fn greet(stream: &mut Stream) -> io::Result<Greeting> {
+    let greeting = ask(stream, &Request::Hello(Hello { version: 1 }))?;
+    Ok(serde_json::from_value(greeting)?)
+}
+
 fn enter(stream: &mut Stream, name: &str, register: bool) -> io::Result<()> {
     let name: UserName = name.parse().unwrap();
-    let greeting = ask(stream, &Request::Hello(Hello { version: 1 }))?;
-    let greeting: Greeting = serde_json::from_value(greeting)?;
+    let greeting = greet(stream)?;
     let certificate = stream.certificate();
     let challenge = Challenge {
         name: name.as_str(),

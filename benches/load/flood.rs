@@ -42,11 +42,12 @@ impl Flood {
     }
 
     /// Ends it; the senders know how much they sent, and all of it was answered.
-    pub(crate) fn finish(self) -> Vec<Sender> {
+    ///
+    /// # Errors
+    /// One of them was refused or thrown out.
+    pub(crate) fn finish(self) -> io::Result<Vec<Sender>> {
         self.stop.store(true, Ordering::Relaxed);
         let threads = self.threads.into_iter();
-        threads
-            .map(|thread| thread.join().unwrap().unwrap())
-            .collect()
+        threads.map(|thread| thread.join().unwrap()).collect()
     }
 }

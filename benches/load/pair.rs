@@ -450,8 +450,11 @@ impl Pair {
     /// Sends one message, waits for it and for its answer; the moment of its arrival.
     pub(crate) fn one_way(&mut self) -> io::Result<Instant> {
         self.sender.send(1)?;
-        self.recipient.take()?;
+        let new = self.recipient.take()?;
         let arrived = Instant::now();
+        if new != 1 {
+            return Err(io::Error::other("one message was sent, and came again"));
+        }
         self.recipient.acknowledge()?;
         self.sender.answers()?;
         Ok(arrived)

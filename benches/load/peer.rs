@@ -54,13 +54,15 @@ pub(crate) struct Setup {
     core: Option<usize>,
     ip: String,
     descriptors: Option<u64>,
+    flags: &'static [&'static str],
 }
 
 impl Setup {
-    /// On loopback, on any core.
+    /// On loopback, on any core, a server's limits out of the way.
     pub(crate) fn new(kind: Kind) -> Self {
         Setup {
             kind,
+            flags: SERVER_FLAGS,
             core: None,
             ip: "127.0.0.1".to_owned(),
             descriptors: None,
@@ -85,6 +87,12 @@ impl Setup {
         self
     }
 
+    /// A server with other flags.
+    pub(crate) fn flags(mut self, flags: &'static [&'static str]) -> Self {
+        self.flags = flags;
+        self
+    }
+
     /// Starts it, and waits until it listens.
     pub(crate) fn start(self) -> Peer {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -94,7 +102,7 @@ impl Setup {
             false => command.arg("--relay"),
             true => {
                 command.args(["--listen", &format!("{}:0", self.ip)]);
-                command.args(SERVER_FLAGS);
+                command.args(self.flags);
                 if self.ip != "127.0.0.1" {
                     command.args(OPEN_FLAGS);
                 }
@@ -192,6 +200,16 @@ impl Peer {
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .unwrap()
+            .count()
+    }
+
+    /// Those of them that are sockets: the database keeps a few files open more
+    /// or less, as many readers as it needed at once.
+    pub(crate) fn sockets(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
             .count()
     }
 

@@ -2,7 +2,8 @@
 //! time; to end it from another, clone its [`socket`](Stream::socket).
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::time::Duration;
 
 /// A connection.
 pub(crate) enum Stream {
@@ -17,6 +18,23 @@ impl Stream {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         Self::over(socket, tls)
+    }
+
+    /// Connects from another address of this machine, so that limits per address
+    /// tell it apart; gives up after a while, which bounds later writes as well.
+    pub(crate) fn connect_from(
+        from: Ipv4Addr,
+        to: SocketAddr,
+        patience: Duration,
+    ) -> io::Result<TcpStream> {
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddrV4::new(from, 0))?;
+        // On Linux it bounds connecting, too.
+        set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+        connect(&socket, &to)?;
+        Ok(socket.into())
     }
 
     /// Over a connected socket.
