@@ -166,7 +166,7 @@ server() {
 client() {
     local folder_of=$1
     shift
-    exec "$binaries/client" --server "$address" --data "$folder/$folder_of" \
+    exec "$binaries/client" --server "$for_clients" --data "$folder/$folder_of" \
         --password-file "$folder/password" --color "$colour" "$@"
 }
 
@@ -180,6 +180,8 @@ start server server
 sees server 'listening on'
 address=${line##*listening on }
 address=${address%% *}
+sees server 'for clients'
+for_clients=${line##*for clients }
 
 step 'Alice and Bob create accounts'
 start alice client alice-laptop

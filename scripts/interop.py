@@ -797,7 +797,8 @@ def play(programs, folder, running):
     address = server.expect(r"^listening on (\S+)$").group(1)
 
     def run(name, *more):
-        return Program(name, running, str(programs / "client"), "--server", address, "--data", str(folder / name),
+        return Program(name, running, str(programs / "client"), "--server", address, "--tls", "off",
+                       "--data", str(folder / name),
                        "--password-file", str(folder / "password"), "--color", "never", *more)
 
     rust = []

@@ -1,7 +1,7 @@
 //! The real client on a real pseudo terminal, judged by what a person would see
 //! there: a terminal emulator draws what the client prints.
 //!
-//! Nothing here sleeps for luck. A [`Seat`]'s reader draws everything as it comes,
+//! Nothing here sleeps for luck. A [`seat::Seat`]'s reader draws everything as it comes,
 //! and whoever waits for something looks again whenever there is more, until
 //! [`PATIENCE`] is over.
 
@@ -12,295 +12,24 @@
     reason = "a test stops at the first surprise"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::num::NonZeroU16;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use data_encoding::BASE64;
-use pty_process::blocking::{self, Pty};
+use pty_process::blocking::Pty;
 use rustix::termios::{LocalModes, tcgetattr};
 use secure_chat::crypto::password::{Cost, derive};
 use secure_chat::crypto::proof::{Challenge, Credentials, Purpose};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+#[cfg(feature = "tls")]
+#[path = "terminal/pinning.rs"]
+mod pinning;
+#[path = "terminal/seat.rs"]
+mod seat;
 
-/// How long something may take that must happen. Never reached when all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A terminal so high that nothing scrolls away during a test.
-const ROWS: u16 = 100;
-const COLUMNS: u16 = 100;
-
-const PASSWORD: &str = "correct horse battery";
-
-/// A server of its own for every test.
-struct Server {
-    child: Child,
-    address: String,
-    folder: TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
-            .args(["--listen", "127.0.0.1:0", "--data"])
-            .arg(folder.path().join("server"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
-            .expect("the server says where it listens");
-        // Whatever else it says is read, so that it can't get stuck.
-        thread::spawn(move || lines.for_each(drop));
-        Server {
-            child,
-            address,
-            folder,
-        }
-    }
-
-    /// The arguments of a client that keeps its things in `home`.
-    fn arguments(&self, home: &str) -> Vec<String> {
-        let data = self.folder.path().join(home).display().to_string();
-        ["--server", &self.address, "--data", &data]
-            .map(str::to_owned)
-            .to_vec()
-    }
-
-    /// A client on a terminal.
-    fn seat(&self, home: &str) -> Seat {
-        Seat::take(&self.arguments(home), &[])
-    }
-
-    /// A client on a terminal, with an account of its own.
-    fn person(&self, name: &str) -> Seat {
-        let seat = self.seat(name);
-        seat.prompt("> ");
-        seat.register(name);
-        seat
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-/// What a terminal has shown so far.
-struct Shown {
-    raw: Vec<u8>,
-    drawn: vt100::Parser,
-    ended: bool,
-}
-
-/// A client, its terminal, and whoever looks at it.
-struct Seat {
-    child: Child,
-    pty: Arc<Pty>,
-    shown: Arc<(Mutex<Shown>, Condvar)>,
-}
-
-impl Seat {
-    fn take(arguments: &[String], environment: &[(&str, &str)]) -> Self {
-        let (pty, pts) = blocking::open().unwrap();
-        pty.resize(pty_process::Size::new(ROWS, COLUMNS)).unwrap();
-        let size = |number| NonZeroU16::new(number).unwrap();
-        let child = blocking::Command::new(env!("CARGO_BIN_EXE_client"))
-            .args(arguments)
-            .env("TERM", "xterm-256color")
-            .env_remove("NO_COLOR")
-            .env_remove("CLICOLOR_FORCE")
-            .envs(environment.iter().copied())
-            .spawn(pts)
-            .unwrap();
-        let shown = Shown {
-            raw: Vec::new(),
-            drawn: vt100::Parser::new(size(ROWS), size(COLUMNS), 0),
-            ended: false,
-        };
-        let seat = Seat {
-            child,
-            pty: Arc::new(pty),
-            shown: Arc::new((Mutex::new(shown), Condvar::new())),
-        };
-        let (pty, shown) = (Arc::clone(&seat.pty), Arc::clone(&seat.shown));
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            loop {
-                // Linux reports an error once nobody has the terminal open any more.
-                let count = (&*pty).read(&mut bytes).unwrap_or(0);
-                let mut now = shown.0.lock().unwrap();
-                now.raw.extend(&bytes[..count]);
-                now.drawn.process(&bytes[..count]);
-                now.ended = count == 0;
-                shown.1.notify_all();
-                if count == 0 {
-                    return;
-                }
-            }
-        });
-        seat
-    }
-
-    /// Waits until what is shown is as it should be.
-    fn wait(&self, what: &str, good: impl Fn(&Shown) -> bool) {
-        let (shown, changed) = &*self.shown;
-        let deadline = Instant::now() + PATIENCE;
-        let mut now = shown.lock().unwrap();
-        while !good(&now) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero() && !now.ended,
-                "{what} never came. The screen:\n{}",
-                now.drawn.screen().contents()
-            );
-            now = changed.wait_timeout(now, left).unwrap().0;
-        }
-    }
-
-    /// Waits for a text anywhere on the screen.
-    fn sees(&self, text: &str) {
-        self.wait(text, |shown| screen(shown).contains(text));
-    }
-
-    /// Waits until the line at the cursor is exactly this.
-    fn line(&self, line: &str) {
-        self.wait(&format!("a line {line:?}"), |shown| {
-            at_cursor(shown) == line
-        });
-    }
-
-    /// Waits until the line at the cursor is a prompt with nothing typed after it.
-    fn prompt(&self, prompt: &str) {
-        self.wait(&format!("a prompt {prompt:?}"), |shown| {
-            at_cursor(shown) == prompt.trim_end()
-        });
-    }
-
-    /// What is on the screen.
-    fn screen(&self) -> String {
-        screen(&self.shown.0.lock().unwrap())
-    }
-
-    /// Every byte that came, as text.
-    fn raw(&self) -> String {
-        String::from_utf8_lossy(&self.shown.0.lock().unwrap().raw).into_owned()
-    }
-
-    /// Presses keys.
-    fn keys(&self, keys: &str) {
-        (&*self.pty).write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Types a line.
-    fn enter(&self, line: &str) {
-        self.keys(&format!("{line}\r"));
-    }
-
-    /// Types a line that isn't shown.
-    fn secret(&self, prompt: &str, secret: &str) {
-        self.hidden(prompt);
-        self.enter(secret);
-    }
-
-    /// Waits for a prompt, and until the terminal has been told not to echo.
-    fn hidden(&self, prompt: &str) {
-        self.prompt(prompt);
-        let deadline = Instant::now() + PATIENCE;
-        let echoes = || {
-            let modes = tcgetattr(&*self.pty).unwrap().local_modes;
-            modes.contains(LocalModes::ECHO)
-        };
-        while echoes() {
-            // There is no event for this; it is a matter of microseconds.
-            assert!(Instant::now() < deadline, "the echo was never turned off");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Makes an account through the menu, from its prompt.
-    fn register(&self, name: &str) {
-        self.enter("1");
-        self.prompt("Name: ");
-        self.enter(name);
-        self.secret("New password (at least 8 characters): ", PASSWORD);
-        self.secret("The same password again: ", PASSWORD);
-        self.sees(&format!("account {name} created"));
-        // An answer of the session shows that its keys are published.
-        self.enter("/fetch");
-        self.sees("no missed messages");
-        self.prompt(&format!("{name}> "));
-    }
-
-    /// Waits for the end.
-    fn ends(mut self) -> ExitStatus {
-        let (shown, changed) = &*self.shown;
-        let mut now = shown.lock().unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while !now.ended {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "it never ended:\n{}", screen(&now));
-            now = changed.wait_timeout(now, left).unwrap().0;
-        }
-        drop(now);
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        // One that has ended, and was waited for, is not killed any more.
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
-    }
-}
-
-fn screen(shown: &Shown) -> String {
-    shown.drawn.screen().contents()
-}
-
-fn at_cursor(shown: &Shown) -> String {
-    let screen = shown.drawn.screen();
-    let row = usize::from(screen.cursor_position().0);
-    let line = screen.rows(0, COLUMNS).nth(row).unwrap_or_default();
-    line.trim_end().to_owned()
-}
-
-/// Whether there is a colour or another change of looks in it. Moving the cursor,
-/// which editing a line needs, is something else.
-fn painted(text: &str) -> bool {
-    text.split("\x1b[").skip(1).any(|rest| {
-        rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';')
-            .starts_with('m')
-    })
-}
-
-/// Copies a folder's files.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
+use seat::*;
 
 #[test]
 fn the_menus_numbers_make_an_account_and_log_in() {

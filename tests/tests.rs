@@ -36,4 +36,7 @@ mod suite {
     mod startup;
     /// Peers that stop reading, for the others' sake.
     mod stuck_peers;
+    /// TLS on the same port: both languages, certificates, what is refused.
+    #[cfg(feature = "tls")]
+    mod tls;
 }

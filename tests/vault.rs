@@ -95,7 +95,7 @@ impl World {
     fn command(&self, name: &str, password: usize) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
         command
-            .args(["--server", &self.address, "--data"])
+            .args(["--tls", "off", "--server", &self.address, "--data"])
             .arg(self.home.path().join(name))
             .arg("--password-file")
             .arg(self.password_file(password))

@@ -13,6 +13,7 @@ use secure_chat::protocol::reply::{
 use secure_chat::protocol::request::Kdf;
 use secure_chat::protocol::visible::visible;
 use secure_chat::protocol::{Body, Event, MessageId, Request, limits};
+use secure_chat::transport::sniff::Language;
 
 /// A line read as a request and as a server's line.
 ///
@@ -203,10 +204,11 @@ pub(crate) fn sniff(data: &[u8]) {
     let first = buffer.rest().first().copied();
     let mut first_line = true;
     while let Some(Ok(line)) = buffer.next_line() {
-        match first {
-            None | Some(0x16) => return,
-            Some(b'{') => drop(parse_request(line)),
-            Some(_) => {
+        match first.map(Language::of) {
+            // What follows is for rustls.
+            None | Some(Language::Tls) => return,
+            Some(Language::Json) => drop(parse_request(line)),
+            Some(Language::Console) => {
                 let is_first = std::mem::take(&mut first_line);
                 if is_first && console::is_http(line) {
                     return;

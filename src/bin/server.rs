@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
 use secure_chat::protocol::limits;
 use secure_chat::server::config::Config;
 use secure_chat::server::mailbox::Quota;
@@ -16,11 +16,21 @@ use secure_chat::server::run;
 #[command(version, max_term_width = 100)]
 struct Flags {
     /// Address and port to listen on
-    #[arg(long, env = "SECURE_CHAT_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
     listen: SocketAddr,
 
-    /// Folder of the database, made if it is missing
-    #[arg(long, env = "SECURE_CHAT_DATA", default_value = "secure-chat-data")]
+    /// Folder of the database and the certificate, made if it is missing
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_DATA",
+        default_value = "secure-chat-data"
+    )]
     data: PathBuf,
 
     /// Connections at most
@@ -35,6 +45,10 @@ struct Flags {
     /// Seconds from connecting to a login
     #[arg(long, env = "SECURE_CHAT_LOGIN_TIME", default_value_t = 120)]
     login_time: u64,
+
+    /// Seconds for a TLS handshake
+    #[arg(long, env = "SECURE_CHAT_HANDSHAKE_TIME", default_value_t = 10)]
+    handshake_time: u64,
 
     /// Seconds of silence after which a client is asked whether it is there
     #[arg(long, env = "SECURE_CHAT_PING_AFTER", default_value_t = 60)]
@@ -70,6 +84,36 @@ struct Flags {
     /// Take plain TCP from other machines too: anybody between can see who writes to whom
     #[arg(long, env = "SECURE_CHAT_PLAINTEXT")]
     plaintext: bool,
+
+    /// Certificate chain of your own, as PEM, read again on SIGHUP [default: one is made]
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    tls_cert: Option<PathBuf>,
+
+    /// Its private key, as PEM
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    tls_key: Option<PathBuf>,
+
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What to do instead of serving.
+#[derive(Subcommand)]
+enum Task {
+    /// Print the certificate's fingerprint, and the address to hand out
+    Fingerprint,
 }
 
 fn main() -> ExitCode {
@@ -80,6 +124,7 @@ fn main() -> ExitCode {
         max_clients: flags.max_clients,
         max_line: flags.max_line as usize,
         login_time: Duration::from_secs(flags.login_time),
+        handshake_time: Duration::from_secs(flags.handshake_time),
         ping_after: Duration::from_secs(flags.ping_after),
         idle_limit: Duration::from_secs(flags.idle_limit),
         quota: Quota {
@@ -90,8 +135,18 @@ fn main() -> ExitCode {
         unencrypted: flags.unencrypted,
         registration: flags.registration,
         plaintext: flags.plaintext,
+        certificate: flags.tls_cert.zip(flags.tls_key),
     };
-    match run::run(config) {
+    let done = match flags.task {
+        None => run::run(config),
+        Some(Task::Fingerprint) => run::fingerprint(&config).map(|(fingerprint, address)| {
+            println!(
+                "certificate {}\nfor clients {address}",
+                fingerprint.groups()
+            );
+        }),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("server: {error}");

@@ -13,6 +13,7 @@ use super::credentials::{
 use super::inbox::Inbox;
 use super::link::{CallError, Link};
 use super::messenger::{Show, wire_identity};
+use super::route::{Route, RouteError};
 use super::vault::{Closed, Vault, VaultError, VaultFile};
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
@@ -26,8 +27,8 @@ use crate::protocol::{Code, Fixed, Request, UserName, limits};
 pub struct Account {
     /// Whose.
     pub name: UserName,
-    /// `HOST:PORT`.
-    pub server: String,
+    /// The way to the server.
+    pub route: Route,
     /// This device's identity.
     pub keys: IdentityKeys,
     /// Open, and holding this account.
@@ -46,8 +47,8 @@ pub struct Account {
 
 /// Where and how to get in.
 pub struct Door {
-    /// `HOST:PORT`.
-    pub server: String,
+    /// The way to the server.
+    pub route: Route,
     /// The folder of the vaults.
     pub data: PathBuf,
     /// End another session without asking.
@@ -75,6 +76,8 @@ pub enum NoEntry {
     Refused(String),
     /// There is no server to be reached.
     Unreachable(String),
+    /// Nothing says that it is the right server.
+    Untrusted(String),
     /// The vault is in the way.
     Vault(VaultError),
 }
@@ -82,7 +85,7 @@ pub enum NoEntry {
 impl fmt::Display for NoEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoEntry::Refused(why) => f.write_str(why),
+            NoEntry::Refused(why) | NoEntry::Untrusted(why) => f.write_str(why),
             NoEntry::Unreachable(why) => {
                 write!(f, "{why}; check the address and that the server runs")
             }
@@ -108,6 +111,15 @@ impl From<CallError> for NoEntry {
     }
 }
 
+impl From<RouteError> for NoEntry {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::Unreachable(why) => NoEntry::Unreachable(why),
+            RouteError::Untrusted(why) => NoEntry::Untrusted(why),
+        }
+    }
+}
+
 pub(super) type Result<T> = std::result::Result<T, NoEntry>;
 
 impl Door {
@@ -117,9 +129,9 @@ impl Door {
     /// # Errors
     /// Why there is no account now.
     pub fn register(&self, name: UserName, ask: &mut dyn Ask) -> Result<Account> {
-        let file = VaultFile::take(&self.data, &self.server, &name)?;
+        let file = VaultFile::take(&self.data, self.route.place(), &name)?;
         let mut inbox = Inbox::new();
-        let link = Link::connect(&self.server, &mut inbox)?;
+        let link = self.connect(&mut inbox, ask)?;
         let password = new_password(ask)?;
         let (vault, credentials, fresh) = match file.exists() {
             false => {
@@ -135,6 +147,12 @@ impl Door {
             }
         };
         self.finish_registration(name, vault, credentials, link, inbox, fresh)
+    }
+
+    /// Connects to the server, which the person may have to recognise.
+    pub(super) fn connect(&self, inbox: &mut Inbox, ask: &mut dyn Ask) -> Result<Link> {
+        let opened = self.route.open(&mut |question| ask.yes(question))?;
+        Ok(Link::over(opened, inbox)?)
     }
 
     fn finish_registration(
@@ -164,7 +182,7 @@ impl Door {
         };
         Ok(Account {
             name,
-            server: self.server.clone(),
+            route: self.route.clone(),
             keys,
             vault,
             credentials,
@@ -180,9 +198,9 @@ impl Door {
     /// # Errors
     /// Why nobody got in.
     pub fn log_in(&self, name: UserName, ask: &mut dyn Ask) -> Result<Account> {
-        let file = VaultFile::take(&self.data, &self.server, &name)?;
+        let file = VaultFile::take(&self.data, self.route.place(), &name)?;
         let mut inbox = Inbox::new();
-        let link = Link::connect(&self.server, &mut inbox)?;
+        let link = self.connect(&mut inbox, ask)?;
         if file.exists() {
             return self.log_in_here(name, file.read()?, link, inbox, ask);
         }
@@ -277,7 +295,7 @@ impl Door {
         }
         Ok(Account {
             name,
-            server: self.server.clone(),
+            route: self.route.clone(),
             keys,
             vault,
             credentials,

@@ -31,6 +31,10 @@ const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;
 /// The vault is in the way.
 const VAULT: u8 = 5;
+/// Nothing says that it is the right server.
+const UNTRUSTED: u8 = 6;
+/// The command line can't be followed, as clap has it.
+const WRONG_USAGE: u8 = 2;
 
 /// What to do after a line.
 enum Next {
@@ -61,8 +65,15 @@ pub fn run(options: Options) -> u8 {
             return FAILED;
         }
     };
+    let route = match options.route(&data) {
+        Ok(route) => route,
+        Err(why) => {
+            terminal.say(&Show::bad(why));
+            return WRONG_USAGE;
+        }
+    };
     let door = Door {
-        server: options.server.clone(),
+        route,
         data,
         take_over: options.take_over,
         new_identity: options.new_identity,
@@ -442,5 +453,6 @@ fn code(error: &NoEntry) -> u8 {
         NoEntry::Refused(_) => REFUSED,
         NoEntry::Unreachable(_) => UNREACHABLE,
         NoEntry::Vault(_) => VAULT,
+        NoEntry::Untrusted(_) => UNTRUSTED,
     }
 }

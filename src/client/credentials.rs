@@ -50,9 +50,10 @@ fn cost_of(kdf: Kdf) -> Cost {
 }
 
 fn prove(name: &UserName, key: &LoginKey, purpose: &Purpose, link: &Link) -> Fixed<64> {
-    // Over plain TCP there is no certificate, whatever the server says: a proof
-    // that names one could be used at the server whose certificate that is.
-    let certificate = &[];
+    // What this connection has shown, whatever the server says: a proof that names
+    // another certificate could be used at the server whose certificate that is.
+    let shown = link.certificate();
+    let certificate = shown.as_ref().map_or(&[][..], |shown| &shown.0);
     let greeting = link.greeting();
     Fixed(key.prove(
         purpose,

@@ -28,12 +28,12 @@ impl Door {
     /// # Errors
     /// Why nobody got in; there is no vault then.
     pub fn import(&self, export: &Export, ask: &mut dyn Ask) -> Result<Account> {
-        let file = VaultFile::take(&self.data, &self.server, &export.name)?;
+        let file = VaultFile::take(&self.data, self.route.place(), &export.name)?;
         if file.exists() {
             return Err(VaultError::Exists(file.path().to_owned()).into());
         }
         let mut inbox = Inbox::new();
-        let link = Link::connect(&self.server, &mut inbox)?;
+        let link = self.connect(&mut inbox, ask)?;
         self.log_in_fresh(export.name, file, (link, inbox), Some(export), ask)
     }
 
@@ -42,11 +42,11 @@ impl Door {
     /// # Errors
     /// That it does not open.
     pub fn export(&self, name: UserName, ask: &mut dyn Ask) -> Result<Export> {
-        let file = VaultFile::take(&self.data, &self.server, &name)?;
+        let file = VaultFile::take(&self.data, self.route.place(), &name)?;
         if !file.exists() {
             return Err(NoEntry::Refused(format!(
                 "there is no vault of {name} at {} here; nothing was exported",
-                self.server
+                self.route.place()
             )));
         }
         let password = known_password(&name, ask)?;
@@ -101,7 +101,7 @@ impl Door {
         })?;
         Ok(Account {
             name,
-            server: self.server.clone(),
+            route: self.route.clone(),
             keys: identity(&mut vault)?,
             vault,
             credentials,

@@ -7,8 +7,8 @@
 //! decided elsewhere.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread;
@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::inbox::{Inbox, Input};
+use super::route::Opened;
 use crate::protocol::json::{self, ServerLine};
 use crate::protocol::lines::LineBuffer;
 use crate::protocol::reply::{Event, Greeting};
 use crate::protocol::request::Hello;
 use crate::protocol::{Refusal, Request, VERSION, limits};
-
-/// How long one address may take to answer.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+use crate::transport::channel::{Channel, Raw, Received};
+use crate::transport::fingerprint::Fingerprint;
 
 /// How long an answer may take before the connection counts as lost: a server
 /// that writes to a slow disk answers late, not never.
@@ -55,7 +55,8 @@ impl std::error::Error for CallError {}
 
 /// An open connection that has said hello.
 pub struct Link {
-    stream: TcpStream,
+    channel: Arc<Channel>,
+    certificate: Option<Fingerprint>,
     number: u64,
     next_id: u64,
     greeting: Greeting,
@@ -63,24 +64,28 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects to `HOST:PORT` and says hello.
+    /// Begins to read an open connection, and says hello.
     ///
     /// # Errors
     /// A sentence about what is in the way.
-    pub fn connect(server: &str, inbox: &mut Inbox) -> Result<Self, CallError> {
+    pub fn over(opened: Opened, inbox: &mut Inbox) -> Result<Self, CallError> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        let stream = open(server).map_err(|error| {
-            CallError::Lost(format!("no connection to {server} ({})", reason(&error)))
-        })?;
+        let Opened {
+            channel,
+            raw,
+            certificate,
+        } = opened;
+        let channel = Arc::new(channel);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let reading = stream.try_clone().map_err(lost)?;
+        let reading = Arc::clone(&channel);
         let inbox_end = inbox.sender();
         thread::Builder::new()
             .name(format!("link-{number}"))
-            .spawn(move || read_lines(reading, number, &inbox_end))
+            .spawn(move || read_lines(&reading, raw, number, &inbox_end))
             .map_err(lost)?;
         let mut link = Link {
-            stream,
+            channel,
+            certificate,
             number,
             next_id: 1,
             greeting: Greeting {
@@ -117,6 +122,12 @@ impl Link {
     /// What the server said to the last hello.
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
+    }
+
+    /// The certificate that this connection's server has shown; none without TLS,
+    /// whatever the server says.
+    pub fn certificate(&self) -> Option<Fingerprint> {
+        self.certificate
     }
 
     /// Which connection it is: the number on its arrivals.
@@ -194,12 +205,12 @@ impl Link {
 
     /// Ends the connection; its reader notices and ends, too.
     pub fn close(&self) {
-        // It may be closed already, which is as well.
-        let _closed = self.stream.shutdown(Shutdown::Both);
+        self.channel.socket().close();
     }
 
     fn write(&mut self) -> Result<(), CallError> {
-        self.stream.write_all(&self.line).map_err(|error| {
+        let line = std::mem::take(&mut self.line);
+        self.channel.write_all(line, WRITE_TIME).map_err(|error| {
             self.close();
             lost(error)
         })
@@ -228,49 +239,25 @@ fn lost(error: io::Error) -> CallError {
     CallError::Lost(format!("the connection is lost: {error}"))
 }
 
-/// The error without its number, where the system's kind says enough.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        kind @ (io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::TimedOut
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable) => kind.to_string(),
-        _ => error.to_string(),
-    }
-}
-
-fn open(server: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in server.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIME) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_write_timeout(Some(WRITE_TIME))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 /// The reader thread: ends with the connection, or when nobody listens any more.
-fn read_lines(mut stream: TcpStream, number: u64, inbox: &SyncSender<Input>) {
+fn read_lines(channel: &Channel, mut raw: Raw, number: u64, inbox: &SyncSender<Input>) {
     let mut buffer = LineBuffer::new(limits::MAX_SERVER_LINE);
     let why = loop {
-        match stream.read(buffer.space()) {
-            Ok(0) => break "the server closed the connection".to_owned(),
-            Ok(count) => buffer.filled(count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+        match channel.read(&mut raw, buffer.space()) {
+            Ok(Received::End) => break "the server closed the connection".to_owned(),
+            // What TLS may want to say leaves with the next request.
+            Ok(Received::Nothing) => continue,
+            Ok(Received::Bytes(count)) => buffer.filled(count),
             Err(error) => break format!("the connection is lost: {error}"),
         }
         if let Err(why) = hand_over(&mut buffer, number, inbox) {
             break why;
         }
         buffer.settle();
+        raw.settle();
     };
     // The other side learns of a line that was not understood by the close.
-    let _closed = stream.shutdown(Shutdown::Both);
+    channel.socket().close();
     let _gone = inbox.send(Input::Server(number, Err(why)));
 }
 

@@ -16,6 +16,7 @@
 //! | `credentials` | login keys, and what they sign |
 //! | `messenger` | the thread that owns keys and messages while logged in |
 //! | `link`, `inbox` | the connection, and what arrives on it |
+//! | `route`, `known_servers` | the way to the server, and how to know that it is the right one |
 //! | `clock` | times as people read them |
 //! | `vault` | what must not be lost, sealed on disk |
 //!
@@ -30,11 +31,13 @@ pub mod commands;
 pub mod credentials;
 pub mod fresh;
 pub mod inbox;
+pub mod known_servers;
 pub mod link;
 pub mod messenger;
 pub mod moving;
 pub mod options;
 pub mod questions;
+pub mod route;
 pub mod settings;
 pub mod terminal;
 pub mod vault;

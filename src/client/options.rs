@@ -10,8 +10,11 @@ use clap::{Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use super::messenger::Trust;
+use super::route::{Protection, Route};
 use super::terminal::Colours;
 use crate::protocol::UserName;
+use crate::transport::address::Address;
+use crate::transport::fingerprint::Fingerprint;
 
 /// The longest password file or output of a password command that is read.
 const MAX_SECRET: u64 = 4096;
@@ -22,13 +25,30 @@ const MAX_SECRET: u64 = 4096;
     name = "client",
     version,
     about = "Secure Chat: encrypted messages on a terminal",
-    after_help = "Exit codes: 0 fine, 1 something failed, 2 wrong usage, 3 login refused, 4 no connection, 5 the vault.\n\
+    after_help = "Exit codes: 0 fine, 1 something failed, 2 wrong usage, 3 login refused, 4 no connection, 5 the vault, 6 not the right server.\n\
                   Without a terminal, commands are read from stdin, one a line; /help lists them."
 )]
 pub struct Options {
-    /// The server
-    #[arg(long, env = "SECURE_CHAT_SERVER", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
-    pub server: String,
+    /// The server: HOST:PORT, or chat://FINGERPRINT@HOST:PORT as its operator gives it out
+    #[arg(
+        long,
+        env = "SECURE_CHAT_SERVER",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub server: Address,
+    /// The certificate that the server must have, by its SHA-256 fingerprint
+    #[arg(long, env = "SECURE_CHAT_FINGERPRINT", value_name = "DIGITS")]
+    pub fingerprint: Option<Fingerprint>,
+    /// What protects the connection, and how the server is known
+    #[arg(
+        long,
+        env = "SECURE_CHAT_TLS",
+        value_name = "HOW",
+        value_enum,
+        default_value_t
+    )]
+    pub tls: Protection,
     /// Where keys and messages are kept [default: $XDG_DATA_HOME/secure-chat or ~/.local/share/secure-chat]
     #[arg(long, env = "SECURE_CHAT_CLIENT_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -118,16 +138,6 @@ impl Moved {
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
-    let port = text
-        .rsplit_once(':')
-        .map(|(host, port)| (host, port.parse::<u16>()));
-    match port {
-        Some((host, Ok(_))) if !host.is_empty() => Ok(text.to_owned()),
-        _ => Err("write it as HOST:PORT, for instance 127.0.0.1:8080".to_owned()),
-    }
-}
-
 impl Options {
     /// The folder of the vaults.
     ///
@@ -145,6 +155,25 @@ impl Options {
             .or_else(|| folder("HOME").map(|home| home.join(".local/share")))
             .map(|share| share.join("secure-chat"))
             .ok_or_else(|| "neither XDG_DATA_HOME nor HOME is set; use --data DIR".to_owned())
+    }
+
+    /// The way to the server.
+    ///
+    /// # Errors
+    /// Two options that don't go together, or something this system lacks.
+    pub fn route(&self, data: &Path) -> Result<Route, String> {
+        let mut address = self.server.clone();
+        match (self.fingerprint, address.fingerprint) {
+            (Some(one), Some(other)) if one != other => {
+                return Err(
+                    "--fingerprint and the address name different certificates; leave out the wrong one"
+                        .to_owned(),
+                );
+            }
+            (Some(named), _) => address.fingerprint = Some(named),
+            (None, _) => {}
+        }
+        Route::new(address, self.tls, data)
     }
 
     /// The password after a change, if a file gives it.

@@ -19,6 +19,8 @@ pub struct Config {
     pub max_line: usize,
     /// Time from connecting, or logging out, to a login.
     pub login_time: Duration,
+    /// Time for a TLS handshake.
+    pub handshake_time: Duration,
     /// Silence after which a client is asked whether it is there.
     pub ping_after: Duration,
     /// Silence after which a client is dropped.
@@ -31,4 +33,6 @@ pub struct Config {
     pub registration: bool,
     /// Take plain TCP from other machines too.
     pub plaintext: bool,
+    /// The operator's own certificate and its key; otherwise one is made.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }

@@ -18,6 +18,8 @@ use crate::protocol::lines::{LineBuffer, TooLong};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::Event;
 use crate::protocol::{console, json};
+use crate::transport::channel::{Raw, Received};
+use crate::transport::sniff::Language;
 
 /// Lines in a row that are no request, after which a connection ends.
 const MAX_BAD_LINES: u32 = 10;
@@ -33,9 +35,6 @@ const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// The first byte of a TLS handshake.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Why a connection ended; logged once.
 #[derive(Debug)]
@@ -59,12 +58,16 @@ pub struct Connection {
     peer: SocketAddr,
     outbox: Arc<Outbox>,
     handler: Handler,
+    /// What was read and TLS has not opened yet.
+    raw: Raw,
     lines: LineBuffer,
     spelling: Option<Spelling>,
     bad_lines: u32,
     first_line: bool,
     /// When a login must have succeeded; `None` once it has.
     login_deadline: Option<Instant>,
+    /// When a TLS handshake that goes on must be done.
+    handshake_deadline: Option<Instant>,
     /// When the peer was last heard.
     heard: Instant,
     pinged: bool,
@@ -82,10 +85,12 @@ impl Connection {
             handler: Handler::new(Arc::clone(&core), Arc::clone(&outbox)),
             lines: LineBuffer::new(core.config.max_line),
             outbox,
+            raw: Raw::default(),
             spelling: None,
             bad_lines: 0,
             first_line: true,
             login_deadline: Some(now + core.config.login_time),
+            handshake_deadline: None,
             heard: now,
             pinged: false,
             timeout: Duration::ZERO,
@@ -265,28 +270,44 @@ impl Connection {
             let now = Instant::now();
             let deadline = self.next_deadline(now)?;
             let mut timeout = deadline.saturating_duration_since(now);
-            if self.lines.is_large() {
+            if self.lines.is_large() || self.raw.is_large() {
                 timeout = timeout.min(SETTLE_AFTER);
             }
             self.set_timeout(timeout).map_err(Disconnect::Broken)?;
-            match self.outbox.socket().read(self.lines.space()) {
-                Ok(0) => {
+            let channel = self.outbox.channel();
+            match channel.read(&mut self.raw, self.lines.space()) {
+                Ok(Received::End) => {
                     return Err(match self.outbox.wait_for_room() {
                         true => Disconnect::Closed,
                         false => Disconnect::Ended,
                     });
                 }
-                Ok(count) => {
+                Ok(Received::Nothing) => {
+                    self.heard_something();
+                    self.outbox.flush();
+                }
+                Ok(Received::Bytes(count)) => {
                     self.lines.filled(count);
-                    self.heard = Instant::now();
-                    self.pinged = false;
+                    self.heard_something();
                     return self.sniff();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.lines.settle();
+                    self.raw.settle();
                     self.outbox.settle();
                 }
                 Err(error) => return Err(Disconnect::Broken(error)),
+            }
+        }
+    }
+
+    fn heard_something(&mut self) {
+        self.heard = Instant::now();
+        self.pinged = false;
+        if self.handshake_deadline.is_some() {
+            let session = self.outbox.channel().session();
+            if !session.is_some_and(|session| session.is_handshaking()) {
+                self.handshake_deadline = None;
             }
         }
     }
@@ -297,7 +318,7 @@ impl Connection {
     fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
         let timeout = Duration::from_millis(timeout.as_millis() as u64 + 1);
         if self.timeout != timeout {
-            self.outbox.socket().set_read_timeout(timeout)?;
+            self.outbox.socket().set_read_timeout(Some(timeout))?;
             self.timeout = timeout;
         }
         Ok(())
@@ -307,6 +328,12 @@ impl Connection {
     /// that moment has come.
     fn next_deadline(&mut self, now: Instant) -> Result<Instant, Disconnect> {
         let config = &self.core.config;
+        if let Some(deadline) = self.handshake_deadline {
+            if now >= deadline {
+                return Err(timed_out("the TLS handshake took too long; connect again"));
+            }
+            return Ok(deadline);
+        }
         if let Some(deadline) = self.login_deadline {
             if now >= deadline {
                 return Err(timed_out(
@@ -332,27 +359,42 @@ impl Connection {
         Ok(if self.pinged { drop } else { ping.min(drop) })
     }
 
-    /// Tells the languages apart by the first byte.
+    /// Tells the languages apart by the first byte, in the open and again under TLS.
     fn sniff(&mut self) -> Result<(), Disconnect> {
-        if self.spelling.is_some() {
+        let (None, Some(&first)) = (self.spelling, self.lines.rest().first()) else {
             return Ok(());
-        }
-        match self.lines.rest().first() {
-            None => Ok(()),
-            Some(&TLS_HANDSHAKE) => Err(Disconnect::Refused(Refusal::new(
-                Code::BadRequest,
-                "this server speaks plain TCP only; connect without TLS",
-            ))),
-            Some(b'{') => {
-                self.choose_spelling(Spelling::Json);
-                Ok(())
-            }
-            Some(_) => {
+        };
+        let encrypted = self.outbox.channel().session().is_some();
+        match Language::of(first) {
+            Language::Tls if !encrypted => return self.begin_tls(),
+            Language::Json => self.choose_spelling(Spelling::Json),
+            Language::Console | Language::Tls => {
                 self.choose_spelling(Spelling::Console);
                 self.handler.without_envelopes();
-                Ok(())
             }
         }
+        let permitted = self.core.config.plaintext || self.peer.ip().to_canonical().is_loopback();
+        match encrypted || permitted {
+            true => Ok(()),
+            false => Err(tls_required()),
+        }
+    }
+
+    /// What came so far is the beginning of a TLS handshake.
+    fn begin_tls(&mut self) -> Result<(), Disconnect> {
+        let Some(acceptor) = &self.core.tls else {
+            return Err(Disconnect::Refused(Refusal::new(
+                Code::BadRequest,
+                "this server was built without TLS; connect in the open",
+            )));
+        };
+        let (session, certificate) = acceptor.accept().map_err(Disconnect::Broken)?;
+        self.outbox.channel().begin_tls(session);
+        self.handler.set_certificate(certificate);
+        self.raw = Raw::with(self.lines.rest());
+        self.lines = LineBuffer::new(self.core.config.max_line);
+        self.handshake_deadline = Some(Instant::now() + self.core.config.handshake_time);
+        Ok(())
     }
 
     fn choose_spelling(&mut self, spelling: Spelling) {
@@ -385,6 +427,14 @@ fn not_http() -> Disconnect {
     Disconnect::Refused(Refusal::new(
         Code::NotHttp,
         "this is a chat server, not a web server; use the client, or telnet",
+    ))
+}
+
+fn tls_required() -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::TlsRequired,
+        "from other machines this server takes TLS only; use the client, or 'openssl s_client -quiet \
+         -connect HOST:PORT' in place of telnet",
     ))
 }
 

@@ -9,11 +9,14 @@ use super::delivery::Delivery;
 use super::sessions::Sessions;
 use super::writer::Writer;
 use crate::store::Store;
+use crate::transport::tls::Acceptor;
 
 /// The server's parts, wired together.
 pub struct Core {
     /// As set.
     pub config: Config,
+    /// TLS; without it the port speaks plain TCP only.
+    pub tls: Option<Acceptor>,
     /// To read from; `writer` changes it.
     pub store: Arc<dyn Store>,
     /// The one thread that writes.
@@ -30,7 +33,7 @@ pub struct Core {
 
 impl Core {
     /// Wires the parts. The writer's thread is not started yet.
-    pub fn new(config: Config, store: Arc<dyn Store>) -> Self {
+    pub fn new(config: Config, store: Arc<dyn Store>, tls: Option<Acceptor>) -> Self {
         let writer = Arc::new(Writer::default());
         let sessions = Arc::new(Sessions::default());
         let counters = Arc::new(Counters::default());
@@ -44,6 +47,7 @@ impl Core {
         ));
         Core {
             config,
+            tls,
             store,
             writer,
             sessions,

@@ -159,11 +159,6 @@ impl Listener {
                 Code::ServerFull,
                 "the server has as many connections as it takes; try again later",
             ))
-        } else if !self.core.config.plaintext && !peer.ip().to_canonical().is_loopback() {
-            Some(Refusal::new(
-                Code::TlsRequired,
-                "plain TCP is taken from this machine only; ask the operator",
-            ))
         } else {
             None
         };

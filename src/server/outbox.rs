@@ -8,7 +8,8 @@
 //! Rules, for whoever changes this:
 //! 1. Appending never blocks and never fails; after the end it does nothing.
 //! 2. One thread at a time is the flusher; bytes leave in the order appended.
-//! 3. No lock is held while a system call runs.
+//! 3. No lock is held while a system call runs. Under TLS, bytes are sealed by
+//!    the flusher, outside the queue's lock and in the order in which they leave.
 //! 4. The queue is bounded by its users: pushes ask [`has_room`](Outbox::has_room),
 //!    the connection's own thread [`wait_for_room`](Outbox::wait_for_room)s, and
 //!    answers from elsewhere are bounded by what is undecided.
@@ -21,6 +22,7 @@ use crate::protocol::reply::{Answer, Event, News, Notice};
 use crate::protocol::request::Sender;
 use crate::protocol::{console, json};
 use crate::store::Message;
+use crate::transport::channel::Channel;
 use crate::transport::socket::{Socket, Written};
 
 /// Past so many bytes a session is behind instead of being pushed to.
@@ -55,7 +57,7 @@ pub enum Spelling {
 
 /// See the module.
 pub struct Outbox {
-    socket: Socket,
+    channel: Channel,
     /// Guards the queue and who flushes. The innermost lock: while it is held
     /// nothing else is locked, and no system call is made but a wait on it.
     state: Mutex<State>,
@@ -87,7 +89,7 @@ impl Outbox {
     /// An empty outbox over a socket.
     pub fn new(socket: Socket) -> Self {
         Outbox {
-            socket,
+            channel: Channel::new(socket),
             state: Mutex::new(State {
                 queue: Vec::new(),
                 spelling: Spelling::Json,
@@ -105,9 +107,14 @@ impl Outbox {
         }
     }
 
-    /// The socket: for its one reader, and for closing.
+    /// The connection's bytes: for its one reader.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// The socket: for timeouts, and for closing.
     pub fn socket(&self) -> &Socket {
-        &self.socket
+        self.channel.socket()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -241,15 +248,18 @@ impl Outbox {
             return;
         };
         loop {
+            let Ok(sealed) = self.channel.seal(batch) else {
+                return self.end();
+            };
             let mut written = 0;
-            while written < batch.len() {
-                match self.socket.try_write(&batch[written..]) {
+            while written < sealed.len() {
+                match self.socket().try_write(&sealed[written..]) {
                     Ok(Written::Some(count)) => written += count,
-                    Ok(Written::Full) => return self.drain_later(batch, written),
+                    Ok(Written::Full) => return self.drain_later(sealed, written),
                     Err(_) => return self.end(),
                 }
             }
-            match self.next_batch(batch) {
+            match self.next_batch(sealed) {
                 Some(next) => batch = next,
                 None => return,
             }
@@ -258,7 +268,8 @@ impl Outbox {
 
     fn begin_flush(&self) -> Option<Vec<u8>> {
         let mut state = self.lock();
-        if state.flushing || state.ended || state.queue.is_empty() {
+        let nothing = state.queue.is_empty() && !self.channel.has_pending();
+        if state.flushing || state.ended || nothing {
             return None;
         }
         state.flushing = true;
@@ -286,7 +297,7 @@ impl Outbox {
         }
         let batch = std::mem::replace(&mut state.queue, done);
         self.queued.store(0, Ordering::Relaxed);
-        if batch.is_empty() {
+        if batch.is_empty() && !self.channel.has_pending() {
             // Of two empty buffers, keep the one that has grown already.
             if batch.capacity() > state.queue.capacity() {
                 state.queue = batch;
@@ -306,30 +317,30 @@ impl Outbox {
         }
     }
 
-    fn drain_later(self: &Arc<Self>, batch: Vec<u8>, written: usize) {
+    fn drain_later(self: &Arc<Self>, sealed: Vec<u8>, written: usize) {
         let outbox = Arc::clone(self);
         let spawned = std::thread::Builder::new()
             .name("drain".to_owned())
             .stack_size(DRAIN_STACK)
-            .spawn(move || outbox.drain(batch, written));
+            .spawn(move || outbox.drain(sealed, written));
         if spawned.is_err() {
             self.end(); // No thread to be had: the slow peer goes first.
         }
     }
 
     /// Writes to a slow peer until nothing waits, or it stalls for too long.
-    fn drain(&self, mut batch: Vec<u8>, mut written: usize) {
+    fn drain(&self, mut sealed: Vec<u8>, mut written: usize) {
         let mut progress = Instant::now();
         loop {
-            while written < batch.len() {
-                match self.socket.try_write(&batch[written..]) {
+            while written < sealed.len() {
+                match self.socket().try_write(&sealed[written..]) {
                     Ok(Written::Some(count)) => {
                         written += count;
                         progress = Instant::now();
                     }
                     Ok(Written::Full) => {
                         let left = STALL_LIMIT.saturating_sub(progress.elapsed());
-                        if !self.socket.wait_writable(left).unwrap_or(false) {
+                        if !self.socket().wait_writable(left).unwrap_or(false) {
                             return self.end();
                         }
                     }
@@ -337,9 +348,12 @@ impl Outbox {
                 }
             }
             written = 0;
-            match self.next_batch(batch) {
-                Some(next) => batch = next,
-                None => break,
+            let Some(batch) = self.next_batch(sealed) else {
+                break;
+            };
+            match self.channel.seal(batch) {
+                Ok(next) => sealed = next,
+                Err(_) => return self.end(),
             }
         }
         self.resume();
@@ -376,7 +390,7 @@ impl Outbox {
         state.on_drained = None;
         drop(state);
         self.progressed.notify_all();
-        self.socket.close();
+        self.socket().close();
     }
 
     /// Ends the connection once what waits has left, or after `limit`.
@@ -394,7 +408,10 @@ impl Outbox {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(state);
-        self.socket.close_writing();
+        // Nothing may be sealed behind this, so it comes last.
+        self.channel.close_notify();
+        self.flush();
+        self.socket().close_writing();
         self.end();
     }
 }
@@ -439,107 +456,4 @@ impl Touched {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    fn pair() -> (Arc<Outbox>, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        (Arc::new(Outbox::new(Socket::new(server).unwrap())), client)
-    }
-
-    #[test]
-    fn a_peer_that_does_not_read_blocks_nobody_and_loses_nothing() {
-        let (outbox, mut client) = pair();
-        let drained = Arc::new((Mutex::new(false), Condvar::new()));
-        let seen = Arc::clone(&drained);
-        outbox.set_on_drained(Some(Arc::new(move || {
-            *seen.0.lock().unwrap() = true;
-            seen.1.notify_all();
-        })));
-        let line = "x".repeat(99_999) + "\n";
-        for _ in 0..200 {
-            outbox.text(&line);
-            outbox.flush();
-        }
-        assert!(!outbox.has_room());
-        let mut received = vec![0; 200 * line.len()];
-        client.read_exact(&mut received).unwrap();
-        assert!(
-            received
-                .chunks(line.len())
-                .all(|chunk| chunk == line.as_bytes())
-        );
-        let (flag, changed) = &*drained;
-        let timeout = Duration::from_secs(10);
-        let result = changed.wait_timeout_while(flag.lock().unwrap(), timeout, |done| !*done);
-        assert!(*result.unwrap().0, "the hook ran");
-        assert!(outbox.has_room());
-    }
-
-    #[test]
-    fn a_push_without_room_is_resumed_even_if_the_kernel_takes_all_at_once() {
-        let (outbox, mut client) = pair();
-        let calls = Arc::new(AtomicUsize::new(0));
-        let (counted, inner) = (Arc::clone(&calls), Arc::downgrade(&outbox));
-        outbox.set_on_drained(Some(Arc::new(move || {
-            // Like a session that is behind: pushes until there is no room again.
-            let outbox = inner.upgrade().unwrap();
-            if counted.fetch_add(1, Ordering::Relaxed) < 3 {
-                while outbox.has_room() {
-                    outbox.text(&"x".repeat(1000));
-                }
-                outbox.flush();
-            }
-        })));
-        let reader = std::thread::spawn(move || client.read_exact(&mut vec![0; 4 * PUSH_ROOM]));
-        while outbox.has_room() {
-            outbox.text(&"x".repeat(1000));
-        }
-        outbox.flush();
-        reader.join().unwrap().unwrap();
-        assert!(calls.load(Ordering::Relaxed) >= 3);
-    }
-
-    #[test]
-    fn many_writers_keep_lines_whole() {
-        let (outbox, mut client) = pair();
-        let writers: Vec<_> = (0..4)
-            .map(|writer| {
-                let outbox = Arc::clone(&outbox);
-                std::thread::spawn(move || {
-                    for _ in 0..500 {
-                        outbox.text(&format!("{writer}{writer}{writer}\n"));
-                        outbox.flush();
-                    }
-                })
-            })
-            .collect();
-        let mut received = vec![0; 4 * 500 * 4];
-        client.read_exact(&mut received).unwrap();
-        writers
-            .into_iter()
-            .for_each(|writer| writer.join().unwrap());
-        assert!(
-            received
-                .chunks(4)
-                .all(|c| c[0] == c[1] && c[1] == c[2] && c[3] == b'\n')
-        );
-    }
-
-    #[test]
-    fn finishing_says_the_last_words() {
-        let (outbox, mut client) = pair();
-        outbox.text("goodbye\n");
-        outbox.finish(Duration::from_secs(10));
-        outbox.text("too late\n");
-        outbox.flush();
-        let mut text = String::new();
-        client.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "goodbye\n");
-    }
-}
+mod tests;

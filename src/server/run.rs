@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use termcolor::{Color, ColorSpec, StandardStream, WriteColor};
 
@@ -18,7 +18,10 @@ use super::core::Core;
 use super::listener::{Connections, Listener};
 use super::log;
 use crate::store::sqlite::Sqlite;
+use crate::transport::address::Address;
+use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket;
+use crate::transport::tls::Acceptor;
 
 /// How long clients have to take their last words.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -44,7 +47,7 @@ impl std::error::Error for StartError {}
 /// It could not start.
 pub fn run(config: Config) -> Result<(), StartError> {
     // Signals first: one that comes during start-up is not lost.
-    let signals = Signals::new([SIGINT, SIGTERM])
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| StartError(format!("signals can't be received: {error}")))?;
     let _lock = lock_data(&config.data)?;
     let database = config.data.join("chat.db");
@@ -55,12 +58,13 @@ pub fn run(config: Config) -> Result<(), StartError> {
             database.display()
         ))
     })?;
+    let tls = open_tls(&config)?;
     let listener =
         socket::listen(config.listen).map_err(|error| listen_error(config.listen, &error))?;
     let address = listener.local_addr().unwrap_or(config.listen);
     let limit =
         socket::raise_descriptor_limit((config.max_clients as u64).saturating_add(OWN_DESCRIPTORS));
-    print_banner(&config, address);
+    print_banner(&config, address, tls.as_ref().map(Acceptor::fingerprint));
     if limit < (config.max_clients as u64).saturating_add(OWN_DESCRIPTORS) {
         log::warn(
             None,
@@ -71,23 +75,61 @@ pub fn run(config: Config) -> Result<(), StartError> {
             ),
         );
     }
-    serve(config, store, listener, signals)
+    let core = Arc::new(Core::new(config, Arc::new(store), tls));
+    serve(core, listener, signals)
+}
+
+/// The fingerprint of the server's certificate, and the address to hand out. Makes
+/// the certificate if there is none yet; needs no running server.
+///
+/// # Errors
+/// The data folder or the certificate's files can't be used.
+pub fn fingerprint(config: &Config) -> Result<(Fingerprint, Address), StartError> {
+    make_folder(&config.data).map_err(|error| unwritable(&config.data, &error))?;
+    let Some(tls) = open_tls(config)? else {
+        return Err(StartError(
+            "this server was built without TLS, so it has no certificate".to_owned(),
+        ));
+    };
+    let fingerprint = tls.fingerprint();
+    Ok((
+        fingerprint,
+        public_address(config.listen, Some(fingerprint)),
+    ))
+}
+
+fn open_tls(config: &Config) -> Result<Option<Acceptor>, StartError> {
+    let own = config.certificate.as_ref();
+    let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+    Acceptor::open(&config.data, own).map_err(|error| StartError(error.to_string()))
+}
+
+/// Where others find the server: a machine that listens on all its addresses is
+/// known by its name.
+fn public_address(listening: SocketAddr, fingerprint: Option<Fingerprint>) -> Address {
+    let place = match listening.ip().is_unspecified() {
+        true => {
+            let machine = rustix::system::uname();
+            let name = machine.nodename().to_string_lossy().into_owned();
+            format!("{name}:{}", listening.port())
+        }
+        false => listening.to_string(),
+    };
+    Address { place, fingerprint }
 }
 
 fn serve(
-    config: Config,
-    store: Sqlite,
+    core: Arc<Core>,
     listener: std::net::TcpListener,
     signals: Signals,
 ) -> Result<(), StartError> {
     let no_thread = |error: io::Error| StartError(format!("the system has no thread: {error}"));
-    let core = Arc::new(Core::new(config, Arc::new(store)));
     let writer = core
         .writer
         .start(Arc::clone(&core.store), Arc::clone(&core.counters))
         .map_err(no_thread)?;
     let stopping = Arc::new(AtomicBool::new(false));
-    watch_signals(signals, Arc::clone(&stopping)).map_err(no_thread)?;
+    watch_signals(signals, Arc::clone(&stopping), Arc::clone(&core)).map_err(no_thread)?;
 
     let connections = Arc::new(Connections::default());
     Listener::new(Arc::clone(&core), Arc::clone(&connections), listener).run(&stopping);
@@ -113,14 +155,20 @@ fn serve(
     Ok(())
 }
 
-/// The first signal asks for an orderly end, the second ends at once. Nothing
-/// accepted depends on the order.
-fn watch_signals(mut signals: Signals, stopping: Arc<AtomicBool>) -> io::Result<()> {
+/// The first SIGINT or SIGTERM asks for an orderly end, the second ends at once;
+/// nothing accepted depends on the order. SIGHUP reads the certificate again.
+fn watch_signals(
+    mut signals: Signals,
+    stopping: Arc<AtomicBool>,
+    core: Arc<Core>,
+) -> io::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                if stopping.swap(true, Ordering::AcqRel) {
+                if signal == SIGHUP {
+                    reload(&core);
+                } else if stopping.swap(true, Ordering::AcqRel) {
                     std::process::exit(128 + signal);
                 }
             }
@@ -128,17 +176,26 @@ fn watch_signals(mut signals: Signals, stopping: Arc<AtomicBool>) -> io::Result<
         .map(|_| ())
 }
 
+fn reload(core: &Core) {
+    match core.tls.as_ref().map(Acceptor::reload) {
+        None => {}
+        Some(Ok(fingerprint)) => log::info(
+            None,
+            format_args!("the certificate was read again: {fingerprint}"),
+        ),
+        Some(Err(error)) => log::error(
+            None,
+            format_args!("the certificate stays as it was: {error}"),
+        ),
+    }
+}
+
 /// Makes the data folder and locks it: two servers on one database would both
 /// number the same mailboxes.
 fn lock_data(data: &Path) -> Result<File, StartError> {
-    let unwritable = |error: io::Error| {
-        StartError(format!(
-            "the folder {} can't be written: {error}; choose another with --data",
-            data.display()
-        ))
-    };
-    make_folder(data).map_err(unwritable)?;
-    let lock = File::create(data.join("server.lock")).map_err(unwritable)?;
+    let failed = |error: io::Error| unwritable(data, &error);
+    make_folder(data).map_err(failed)?;
+    let lock = File::create(data.join("server.lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StartError(format!(
@@ -146,8 +203,15 @@ fn lock_data(data: &Path) -> Result<File, StartError> {
              --data",
             data.display()
         ))),
-        Err(TryLockError::Error(error)) => Err(unwritable(error)),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+fn unwritable(data: &Path, error: &io::Error) -> StartError {
+    StartError(format!(
+        "the folder {} can't be written: {error}; choose another with --data",
+        data.display()
+    ))
 }
 
 fn make_folder(data: &Path) -> io::Result<()> {
@@ -182,7 +246,7 @@ const BANNER: &str = r"
  |___/\___\__|\_,_|_| \___|    \___|_||_\__,_|\__|
 ";
 
-fn print_banner(config: &Config, address: SocketAddr) {
+fn print_banner(config: &Config, address: SocketAddr, fingerprint: Option<Fingerprint>) {
     let terminal = io::stdout().is_terminal();
     let mut out = StandardStream::stdout(log::color_choice(terminal));
     let data = fs::canonicalize(&config.data).unwrap_or_else(|_| config.data.clone());
@@ -194,6 +258,11 @@ fn print_banner(config: &Config, address: SocketAddr) {
         }
         writeln!(out, "Secure Chat server {}", env!("CARGO_PKG_VERSION"))?;
         writeln!(out, "listening on {address}")?;
+        if let Some(fingerprint) = fingerprint {
+            writeln!(out, "certificate {}", fingerprint.groups())?;
+            let address = public_address(address, Some(fingerprint));
+            writeln!(out, "for clients {address}")?;
+        }
         writeln!(out, "data in {}", data.display())?;
         if terminal {
             writeln!(

@@ -64,14 +64,14 @@ impl Socket {
         }
     }
 
-    /// How long a read waits.
+    /// How long a read waits; for ever with `None`.
     ///
     /// # Errors
     /// The socket is broken.
-    pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        // Zero would mean for ever.
-        let timeout = timeout.max(Duration::from_millis(1));
-        self.stream.set_read_timeout(Some(timeout))
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        // The system takes zero for "for ever".
+        let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
+        self.stream.set_read_timeout(timeout)
     }
 
     /// Writes as much as the kernel takes at once.
@@ -229,12 +229,16 @@ mod tests {
     #[test]
     fn a_read_times_out_and_goes_on() {
         let (socket, mut client) = pair();
-        socket.set_read_timeout(Duration::from_millis(10)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(10)))
+            .unwrap();
         let mut byte = [0; 1];
         let error = socket.read(&mut byte).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         client.write_all(b"x").unwrap();
-        socket.set_read_timeout(Duration::from_secs(10)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         assert_eq!(socket.read(&mut byte).unwrap(), 1);
     }
 

@@ -11,6 +11,11 @@ use serde_json::{Value, json};
 
 use super::Wire;
 
+/// What a connection's proofs sign: the server's nonce, and the certificate that
+/// it showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nonce(pub [u8; 32], pub Vec<u8>);
+
 /// A login key with the derivation that leads to it. Deriving costs real time
 /// even at the least cost allowed, so there are two, shared by all accounts.
 pub struct Password {
@@ -42,32 +47,32 @@ impl Password {
         BASE64.encode(&self.credentials.login_key)
     }
 
-    fn prove(&self, purpose: &Purpose, name: &str, nonce: &[u8; 32]) -> String {
+    fn prove(&self, purpose: &Purpose, name: &str, nonce: &Nonce) -> String {
         let challenge = Challenge {
             name,
-            nonce,
-            certificate: &[],
+            nonce: &nonce.0,
+            certificate: &nonce.1,
         };
         BASE64.encode(&self.key.prove(purpose, &challenge))
     }
 
     /// The proof that makes an account.
-    pub fn prove_register(&self, name: &str, nonce: &[u8; 32]) -> String {
+    pub fn prove_register(&self, name: &str, nonce: &Nonce) -> String {
         self.prove(&Purpose::Register(self.credentials), name, nonce)
     }
 
     /// The proof that logs in.
-    pub fn prove_login(&self, name: &str, nonce: &[u8; 32]) -> String {
+    pub fn prove_login(&self, name: &str, nonce: &Nonce) -> String {
         self.prove(&Purpose::Login, name, nonce)
     }
 
     /// The proof that makes `new` the password.
-    pub fn prove_passwd(&self, new: &Password, name: &str, nonce: &[u8; 32]) -> String {
+    pub fn prove_passwd(&self, new: &Password, name: &str, nonce: &Nonce) -> String {
         self.prove(&Purpose::Passwd(new.credentials), name, nonce)
     }
 
     /// The proof that deletes the account.
-    pub fn prove_delete(&self, name: &str, nonce: &[u8; 32]) -> String {
+    pub fn prove_delete(&self, name: &str, nonce: &Nonce) -> String {
         self.prove(&Purpose::Delete, name, nonce)
     }
 }
@@ -213,10 +218,12 @@ impl Client {
     }
 
     /// Says hello and takes the nonce.
-    pub fn nonce(&mut self) -> [u8; 32] {
+    pub fn nonce(&mut self) -> Nonce {
         let greeting = self.ok("hello", json!({"version": 1}));
         let nonce = greeting["nonce"].as_str().unwrap();
-        BASE64.decode(nonce.as_bytes()).unwrap().try_into().unwrap()
+        let nonce = BASE64.decode(nonce.as_bytes()).unwrap().try_into().unwrap();
+        let shown = self.wire.certificate();
+        Nonce(nonce, shown.map_or(Vec::new(), |shown| shown.0.to_vec()))
     }
 
     /// Makes an account and logs in.

@@ -11,7 +11,7 @@ mod wire;
 
 use std::time::{Duration, Instant};
 
-pub use client::{Client, credentials, mid, plain};
+pub use client::{Client, Nonce, credentials, mid, plain};
 pub use console::Console;
 pub use server::{Server, run_to_the_end};
 pub use wire::Wire;

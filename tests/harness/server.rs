@@ -123,6 +123,12 @@ impl Server {
         Wire::connect(self.address)
     }
 
+    /// A connection under TLS that has said nothing yet.
+    #[cfg(feature = "tls")]
+    pub fn wire_tls(&self) -> Wire {
+        Wire::connect_tls(self.address)
+    }
+
     /// A JSON client that is not logged in.
     pub fn client(&self) -> Client {
         Client::new(self.wire())
@@ -191,8 +197,11 @@ fn spawn(
         .open(folder.join("log"))
         .unwrap();
     let mut command = command(prelude);
+    if !flags.iter().any(|flag| flag == "--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     command
-        .args(["--listen", "127.0.0.1:0", "--data"])
+        .arg("--data")
         .arg(folder.join("data"))
         .args(flags)
         .stdin(Stdio::null())

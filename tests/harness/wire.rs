@@ -1,13 +1,57 @@
-//! One TCP connection to the server, as lines of text and as raw bytes.
+//! One connection to the server, as lines of text and as raw bytes: in the open,
+//! or under TLS.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+
+use secure_chat::transport::channel::{Channel, Raw, Received};
+use secure_chat::transport::fingerprint::Fingerprint;
+#[cfg(feature = "tls")]
+use secure_chat::transport::tls::Connector;
 
 use super::PATIENCE;
 
 /// A connection. Reads panic when nothing comes for [`PATIENCE`].
 pub struct Wire {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Stream>,
+    certificate: Option<Fingerprint>,
+}
+
+enum Stream {
+    Open(TcpStream),
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nobody connects so"))]
+    Tls(Channel, Raw),
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Open(stream) => stream.read(into),
+            Stream::Tls(channel, raw) => loop {
+                match channel.read(raw, into)? {
+                    Received::Bytes(count) => return Ok(count),
+                    Received::Nothing => {}
+                    Received::End => return Ok(0),
+                }
+            },
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Open(stream) => stream.write(bytes),
+            Stream::Tls(channel, _) => {
+                channel.write_all(bytes.to_vec(), PATIENCE)?;
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Wire {
@@ -23,13 +67,38 @@ impl Wire {
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Wire {
-            reader: BufReader::new(stream),
+            reader: BufReader::new(Stream::Open(stream)),
+            certificate: None,
         })
     }
 
-    /// The socket itself. What the server said already may be buffered here.
+    /// Connects and shakes hands.
+    #[cfg(feature = "tls")]
+    pub fn connect_tls(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        let connector = Connector::pinning().unwrap();
+        let stranger = connector.connect(stream, "localhost", PATIENCE).unwrap();
+        let certificate = Some(stranger.fingerprint());
+        let (channel, raw) = stranger.trust();
+        channel.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        Wire {
+            reader: BufReader::new(Stream::Tls(channel, raw)),
+            certificate,
+        }
+    }
+
+    /// The certificate that the server showed.
+    pub fn certificate(&self) -> Option<Fingerprint> {
+        self.certificate
+    }
+
+    /// The socket itself, where there is no TLS. What the server said already may
+    /// be buffered here.
     pub fn stream(&self) -> &TcpStream {
-        self.reader.get_ref()
+        match self.reader.get_ref() {
+            Stream::Open(stream) => stream,
+            Stream::Tls(..) => panic!("this connection's bytes are TLS's"),
+        }
     }
 
     /// Sends bytes that the server has to take.

@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -486,7 +486,7 @@ fn spawn(proxy: &Proxy, flags: &[&str], home: &Path) -> (Child, ChildStdin, Rece
         .arg(proxy.address.to_string())
         .arg("--data")
         .arg(home)
-        .args(plain_tcp())
+        .args(["--tls", "off"])
         .args(flags)
         .env("SECURE_CHAT_PASSWORD", PASSWORD)
         .stdin(Stdio::piped())
@@ -511,19 +511,6 @@ fn spawn(proxy: &Proxy, flags: &[&str], home: &Path) -> (Child, ChildStdin, Rece
     }
     let stdin = child.stdin.take().unwrap();
     (child, stdin, screen)
-}
-
-/// The flag for plain TCP, once the client has one: lines can be rewritten only
-/// where they can be read, and a hostile server reads them under TLS as well.
-fn plain_tcp() -> &'static [&'static str] {
-    static TAKES_IT: LazyLock<bool> = LazyLock::new(|| {
-        let help = Command::new(env!("CARGO_BIN_EXE_client"))
-            .arg("--help")
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&help.stdout).contains("--tls")
-    });
-    if *TAKES_IT { &["--tls", "off"] } else { &[] }
 }
 
 pub(crate) fn now_ms() -> u64 {

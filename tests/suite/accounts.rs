@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, credentials, mid, plain};
+use crate::harness::{Client, Nonce, Server, credentials, mid, plain};
 
 fn refused(result: &Result<Value, String>, code: &str) {
     assert_eq!(result.as_ref().unwrap_err(), code);
@@ -14,9 +14,10 @@ fn a_nonce_serves_one_attempt() {
     let server = Server::start();
     let mut alice = server.register("alice");
     alice.ok("logout", json!({}));
-    let proof = |name: &str, nonce: &[u8; 32]| credentials()[0].prove_login(name, nonce);
+    let proof = |name: &str, nonce: &Nonce| credentials()[0].prove_login(name, nonce);
 
-    let never_said_hello = json!({"name": "alice", "proof": proof("alice", &[0; 32])});
+    let never_said_hello =
+        json!({"name": "alice", "proof": proof("alice", &Nonce([0; 32], Vec::new()))});
     refused(&server.client().ask("login", never_said_hello), "no_nonce");
 
     // The same proof twice: the nonce went with the first, whatever became of it.
@@ -48,7 +49,7 @@ fn a_proof_fits_one_connection_one_name_and_one_purpose() {
     bob.ok("logout", json!({}));
     let other_nonce = server.client().nonce();
     let [password, wrong] = credentials();
-    type Proof<'a> = &'a dyn Fn(&[u8; 32]) -> String;
+    type Proof<'a> = &'a dyn Fn(&Nonce) -> String;
     let attempts: [Proof; 5] = [
         &|_| password.prove_login("bob", &other_nonce),
         &|nonce| password.prove_login("alice", nonce),
@@ -163,7 +164,7 @@ fn a_new_password_replaces_the_old_one_durably() {
     let mut server = Server::start();
     let mut alice = server.register("alice");
     let [old, new] = credentials();
-    let change = |client: &mut Client, proof: &dyn Fn(&[u8; 32]) -> String| {
+    let change = |client: &mut Client, proof: &dyn Fn(&Nonce) -> String| {
         let nonce = client.nonce();
         let fields =
             json!({"kdf": new.kdf(), "login_key": new.login_key(), "proof": proof(&nonce)});

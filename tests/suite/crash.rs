@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Wire, credentials, eventually, plain};
+use crate::harness::{Nonce, Server, Wire, credentials, eventually, plain};
 
 /// Kills in a usual test run.
 const KILLS: u64 = 5;
@@ -175,7 +175,7 @@ fn login(mut wire: Wire, name: &str, receive: bool) -> Option<Wire> {
     let greeting = ask(&mut wire, &json!({"id": 0, "op": "hello", "version": 1}))?;
     let nonce = greeting["ok"]["nonce"].as_str().unwrap();
     let nonce = data_encoding::BASE64.decode(nonce.as_bytes()).unwrap();
-    let proof = credentials()[0].prove_login(name, &nonce.try_into().unwrap());
+    let proof = credentials()[0].prove_login(name, &Nonce(nonce.try_into().unwrap(), Vec::new()));
     let request = json!({"id": 0, "op": "login", "name": name, "proof": proof,
                          "take_over": true, "receive": receive});
     let welcome = ask(&mut wire, &request)?;

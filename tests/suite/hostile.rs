@@ -234,6 +234,7 @@ fn a_web_page_cannot_make_a_browser_speak_it() {
     assert_eq!(found["users"], json!([]));
 }
 
+#[cfg(not(feature = "tls"))]
 #[test]
 fn a_tls_hello_gets_an_answer_and_an_end() {
     let server = Server::start();

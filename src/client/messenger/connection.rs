@@ -378,8 +378,16 @@ impl Messenger {
         }
     }
 
+    /// Another certificate, in a café's network perhaps, may be gone at the next
+    /// try, so it counts as a lost connection; nothing is sent until it is.
+    fn open_link(&mut self) -> std::result::Result<Link, CallError> {
+        let opened = self.route.open(&mut |_| false);
+        let opened = opened.map_err(|error| CallError::Lost(error.to_string()))?;
+        Link::over(opened, &mut self.inbox)
+    }
+
     fn log_in_again(&mut self) -> std::result::Result<(Link, Welcome), CallError> {
-        let mut link = Link::connect(&self.server, &mut self.inbox)?;
+        let mut link = self.open_link()?;
         let wish = SessionWish {
             replaces: Some(self.session),
             ..SessionWish::default()

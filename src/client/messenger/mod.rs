@@ -34,6 +34,7 @@ use super::account::Account;
 use super::credentials::Credentials;
 use super::inbox::{Inbox, Input};
 use super::link::Link;
+use super::route::Route;
 use super::vault::{self, Vault};
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
@@ -117,7 +118,7 @@ pub(super) struct Me {
 /// The state of the thread.
 pub(super) struct Messenger {
     me: Me,
-    server: String,
+    route: Route,
     vault: Vault,
     inbox: Inbox,
     display: Arc<dyn Display>,
@@ -212,7 +213,7 @@ impl Messenger {
                 keys: account.keys,
                 trust,
             },
-            server: account.server,
+            route: account.route,
             vault: account.vault,
             inbox: account.inbox,
             display,

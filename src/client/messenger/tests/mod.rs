@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::client::account::{Ask, Door, NoEntry};
 use crate::client::credentials;
+use crate::client::route::{Protection, Route};
 use crate::protocol::reply::Incoming;
 use crate::protocol::{Blob, Body, MessageId};
 use double::Double;
@@ -105,9 +106,14 @@ impl Somebody {
         somebody
     }
 
+    fn route(&self) -> Route {
+        let address = self.server.parse().unwrap();
+        Route::new(address, Protection::Off, self.home.path()).unwrap()
+    }
+
     fn door(&self) -> Door {
         Door {
-            server: self.server.clone(),
+            route: self.route(),
             data: self.home.path().to_owned(),
             take_over: false,
             new_identity: false,

@@ -1,0 +1,236 @@
+//! One connection's requests: what each means in the phase the connection is in.
+//!
+//! Knows no socket: it is given requests and the connection's outbox, and gives
+//! answers. The connection's thread does the rest. Here are the phases and who
+//! answers what; the answers themselves are below, by subject.
+
+/// Hello, registering, logging in and out, deletion.
+mod entry;
+/// Prekey bundles: handing them out, publishing them.
+mod keys;
+/// Who is there, and one's own settings: search, status, blocks.
+mod people;
+
+use std::sync::Arc;
+
+use super::accounts::Accounts;
+use super::core::Core;
+use super::delivery::Now;
+use super::outbox::{Outbox, Touched};
+use super::postbox::Postbox;
+use super::sessions::Session;
+use crate::protocol::limits;
+use crate::protocol::name::UserName;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::reply::{Answer, Done, Reply};
+use crate::protocol::request::{Request, Send};
+use crate::transport::fingerprint::Fingerprint;
+
+/// Messages of one `fetch` at most, for sessions that fetch.
+const MAX_FETCH: usize = 500;
+
+/// What a connection is.
+enum Phase {
+    /// Nobody yet.
+    Anonymous,
+    /// Somebody.
+    LoggedIn(LoggedIn),
+}
+
+/// A session, and the mailboxes it has at hand.
+struct LoggedIn {
+    session: Arc<Session>,
+    own: Arc<Postbox>,
+    /// The last recipient's: a conversation looks it up once.
+    recipient: Option<Arc<Postbox>>,
+}
+
+/// See the module.
+pub struct Handler {
+    core: Arc<Core>,
+    outbox: Arc<Outbox>,
+    phase: Phase,
+    nonce: Option<[u8; 32]>,
+    /// The certificate's fingerprint, empty over plain TCP.
+    certificate: Vec<u8>,
+    /// The console can't read envelopes.
+    envelopes: bool,
+    failed_logins: u32,
+}
+
+impl Handler {
+    /// A handler for a new connection.
+    pub fn new(core: Arc<Core>, outbox: Arc<Outbox>) -> Self {
+        Handler {
+            core,
+            outbox,
+            phase: Phase::Anonymous,
+            nonce: None,
+            certificate: Vec::new(),
+            envelopes: true,
+            failed_logins: 0,
+        }
+    }
+
+    /// This connection is the console.
+    pub fn without_envelopes(&mut self) {
+        self.envelopes = false;
+    }
+
+    /// The connection is under TLS, and its client sees this certificate.
+    pub fn set_certificate(&mut self, fingerprint: Fingerprint) {
+        self.certificate = fingerprint.0.to_vec();
+    }
+
+    /// The logged-in user.
+    pub fn user(&self) -> Option<UserName> {
+        match &self.phase {
+            Phase::LoggedIn(logged_in) => Some(logged_in.session.name),
+            Phase::Anonymous => None,
+        }
+    }
+
+    /// Logins that failed in a row.
+    pub fn failed_logins(&self) -> u32 {
+        self.failed_logins
+    }
+
+    /// Handles one request and appends its answer, unless that comes later.
+    pub fn handle(&mut self, id: Option<u64>, request: Request, now: Now, touched: &mut Touched) {
+        if let Request::Send(send) = request {
+            if let Some(answer) = self.send(id, send, now, touched) {
+                self.outbox.answer(id, &answer);
+            }
+            return;
+        }
+        let answer = match request {
+            Request::Register(_)
+            | Request::Login(_)
+            | Request::PasswordRegister(_)
+            | Request::PasswordLogin(_) => return self.enter(id, request, now, touched),
+            Request::Hello(hello) => self.hello(&hello),
+            Request::Kdf(named) => self.accounts().kdf(&named.name).map(Reply::Kdf),
+            Request::Ping => Ok(Reply::Done(Done {})),
+            other => match &mut self.phase {
+                Phase::LoggedIn(logged_in) if logged_in.session.is_over() => Err(Refusal::new(
+                    Code::NotLoggedIn,
+                    "this session was taken over by another login; log in again",
+                )),
+                Phase::LoggedIn(_) => self.handle_logged_in(other, now, touched),
+                Phase::Anonymous => Err(not_logged_in()),
+            },
+        };
+        if let Err(refusal) = &answer {
+            self.count_failure(refusal);
+        }
+        self.outbox.answer(id, &answer);
+    }
+
+    /// A wrong password counts wherever it is given: a login, a change, a deletion.
+    fn count_failure(&mut self, refusal: &Refusal) {
+        if refusal.code == Code::WrongLogin {
+            self.failed_logins += 1;
+        }
+    }
+
+    fn accounts(&self) -> Accounts<'_> {
+        Accounts {
+            store: &*self.core.store,
+            writer: &self.core.writer,
+            derivations: &self.core.derivations,
+            registration: self.core.config.registration,
+        }
+    }
+    fn send(
+        &mut self,
+        id: Option<u64>,
+        send: Send,
+        now: Now,
+        touched: &mut Touched,
+    ) -> Option<Answer> {
+        let Phase::LoggedIn(logged_in) = &mut self.phase else {
+            return Some(Err(not_logged_in()));
+        };
+        if logged_in.session.is_over() {
+            return Some(Err(not_logged_in()));
+        }
+        let postbox = match &logged_in.recipient {
+            Some(postbox) if postbox.name == send.to => postbox,
+            _ => match self.core.delivery.postbox(&send.to) {
+                Ok(postbox) => logged_in.recipient.insert(postbox),
+                Err(refusal) => return Some(Err(refusal)),
+            },
+        };
+        let delivery = &self.core.delivery;
+        delivery.send(&logged_in.session, postbox, send, id, now, touched)
+    }
+
+    fn handle_logged_in(&mut self, request: Request, now: Now, touched: &mut Touched) -> Answer {
+        let Phase::LoggedIn(LoggedIn { session, own, .. }) = &self.phase else {
+            return Err(not_logged_in());
+        };
+        let delivery = &self.core.delivery;
+        match request {
+            Request::Logout => {
+                self.leave(now);
+                Ok(Reply::Done(Done {}))
+            }
+            Request::Ack(ack) => {
+                too_many(ack.ids.len(), limits::MAX_IDS)?;
+                Ok(Reply::Acked(delivery.ack(session, own, &ack, touched)))
+            }
+            Request::AckShown => Ok(Reply::Acked(delivery.ack_shown(session, own, touched))),
+            Request::Fetch(fetch) => {
+                if !self.envelopes {
+                    delivery.ack_shown(session, own, touched);
+                }
+                let limit = fetch.limit.unwrap_or(MAX_FETCH).min(MAX_FETCH);
+                Ok(Reply::Fetched(delivery.fetch(session, own, limit, touched)))
+            }
+            Request::Outcome(outcome) => {
+                too_many(outcome.ids.len(), limits::MAX_IDS)?;
+                delivery.outcome(session, &outcome).map(Reply::Waiting)
+            }
+            Request::Search(search) => self.search(session, &search),
+            Request::Status(named) => self.status(session, named.name),
+            Request::Settings(change) => self.settings(session, own, &change),
+            Request::Block(named) => self.block(session, own, named.name, true),
+            Request::Unblock(named) => self.block(session, own, named.name, false),
+            Request::Keys(named) => self.keys(named.name),
+            Request::Publish(publish) => self.publish(session, own, publish),
+            Request::Passwd(passwd) => {
+                let name = session.name;
+                let terms = self.terms()?;
+                self.accounts().passwd(&name, &passwd, &terms)?;
+                Ok(Reply::Done(Done {}))
+            }
+            Request::PasswordChange { old, new } => {
+                self.accounts().passwd_password(&session.name, &old, &new)?;
+                Ok(Reply::Done(Done {}))
+            }
+            Request::DeleteAccount(delete) => {
+                let name = session.name;
+                let terms = self.terms()?;
+                let account = self
+                    .accounts()
+                    .check_deletion(&name, &delete.proof, &terms)?;
+                self.delete(&account, now)
+            }
+            _ => Err(Refusal::new(Code::Internal, "not expected here")),
+        }
+    }
+}
+
+fn too_many(count: usize, limit: usize) -> Result<(), Refusal> {
+    if count > limit {
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!("the list has {count} entries; at most {limit} are taken at once"),
+        ));
+    }
+    Ok(())
+}
+
+fn not_logged_in() -> Refusal {
+    Refusal::new(Code::NotLoggedIn, "log in first")
+}

@@ -1,0 +1,121 @@
+//! Where a server is, and optionally which: `HOST:PORT`, or
+//! `chat://FINGERPRINT@HOST:PORT`, which leaves no doubt at first contact.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::fingerprint::{Fingerprint, NotAFingerprint};
+
+/// What an address with a fingerprint begins with.
+const SCHEME: &str = "chat://";
+
+/// A server's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// `HOST:PORT`; the host may be a name, or an IP address, version 6 in brackets.
+    pub place: String,
+    /// Of the certificate that is expected there.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// The text is no address. Says how it would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAnAddress(String);
+
+impl fmt::Display for NotAnAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotAnAddress {}
+
+impl Address {
+    /// The host alone, without brackets: what a certificate would name.
+    pub fn host(&self) -> &str {
+        let host = self.place.rsplit_once(':').map_or("", |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fingerprint {
+            Some(fingerprint) => write!(f, "{SCHEME}{fingerprint}@{}", self.place),
+            None => f.write_str(&self.place),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = NotAnAddress;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        let (fingerprint, place) = match text.strip_prefix(SCHEME) {
+            None => (None, text),
+            Some(rest) => match rest.trim_end_matches('/').split_once('@') {
+                None => (None, rest.trim_end_matches('/')),
+                Some((fingerprint, place)) => {
+                    let parsed = fingerprint
+                        .parse()
+                        .map_err(|error: NotAFingerprint| NotAnAddress(error.to_string()))?;
+                    (Some(parsed), place)
+                }
+            },
+        };
+        let wrong = || {
+            NotAnAddress(
+                "write it as HOST:PORT, for instance 127.0.0.1:8080, or as \
+                 chat://FINGERPRINT@HOST:PORT"
+                    .to_owned(),
+            )
+        };
+        let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
+        // A bare IPv6 address would lose its last group to the port.
+        let bare = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        if host.is_empty() || bare || host.contains('@') || port.parse::<u16>().is_err() {
+            return Err(wrong());
+        }
+        Ok(Address {
+            place: place.to_owned(),
+            fingerprint,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_are_read_and_written_alike() {
+        let fingerprint = Fingerprint([0xab; 32]);
+        for text in [
+            "chat.example:8080".to_owned(),
+            "[::1]:8080".to_owned(),
+            format!("chat://{fingerprint}@10.0.0.7:443"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), text);
+        }
+        let address: Address = format!("chat://{fingerprint}@[::1]:8080/").parse().unwrap();
+        assert_eq!(address.host(), "::1");
+        assert_eq!(address.fingerprint, Some(fingerprint));
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_how_to_be_one() {
+        for text in [
+            "",
+            "chat.example",
+            ":8080",
+            "::1:8080",
+            "host:http",
+            "chat://00@host:8080",
+            "chat://me@host",
+            "a@b:80",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}

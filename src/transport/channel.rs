@@ -1,0 +1,196 @@
+//! A connection's bytes, in the open or under TLS, for one reader and any writers.
+//!
+//! Reading and writing go on at the same time. Under TLS both need the session's
+//! keys, which are behind a lock; but that lock is held only to turn bytes into
+//! other bytes, never while a socket is read or written. So a peer that doesn't
+//! read can't keep us from reading, and the other way round.
+//!
+//! Who writes: one thread at a time, because sealed bytes have to leave in the
+//! order in which they were sealed. Seeing to that is the caller's part.
+
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::socket::{Socket, Written};
+use super::tls::Session;
+
+/// Raw bytes an idle connection keeps room for.
+const IDLE_SPACE: usize = 1024;
+
+/// Raw bytes read at once at most: a few TLS records (RFC 8446, section 5.2).
+const MOST_SPACE: usize = 64 * 1024;
+
+/// A connected socket and, once TLS has begun, its session.
+pub struct Channel {
+    socket: Socket,
+    session: OnceLock<Box<Session>>,
+}
+
+/// What a read came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// None yet: what came was TLS's own, and may want an answer.
+    Nothing,
+    /// The peer has closed its side.
+    End,
+}
+
+impl Channel {
+    /// In the open.
+    pub fn new(socket: Socket) -> Self {
+        Channel {
+            socket,
+            session: OnceLock::new(),
+        }
+    }
+
+    /// From here on under TLS. The reader calls it, before anything is written.
+    pub fn begin_tls(&self, session: Session) {
+        // A second handshake is not expected; the first one's session stays.
+        let _second = self.session.set(Box::new(session));
+    }
+
+    /// The socket: for timeouts and for closing.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The session, if there is TLS.
+    pub fn session(&self) -> Option<&Session> {
+        self.session.get().map(Box::as_ref)
+    }
+
+    /// Reads what is there, waiting for it as long as the socket's timeout allows.
+    /// `raw` is the reader's own, and always the same.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when the time is over; anything else is the end.
+    pub fn read(&self, raw: &mut Raw, into: &mut [u8]) -> io::Result<Received> {
+        let Some(session) = self.session() else {
+            return Ok(match self.socket.read(into)? {
+                0 => Received::End,
+                count => Received::Bytes(count),
+            });
+        };
+        if raw.is_empty() && !raw.more_inside {
+            match self.socket.read(raw.space())? {
+                0 => return Ok(Received::End),
+                count => raw.filled(count),
+            }
+        }
+        session.open(raw, into)
+    }
+
+    /// Turns what is to be written into what crosses the wire, together with
+    /// what TLS has to say for itself.
+    ///
+    /// # Errors
+    /// The session is at its end.
+    pub fn seal(&self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        match self.session() {
+            Some(session) => session.seal(&bytes),
+            None => Ok(bytes),
+        }
+    }
+
+    /// Whether TLS has something to say for itself: [`seal`](Self::seal) nothing,
+    /// and write what comes out.
+    pub fn has_pending(&self) -> bool {
+        self.session().is_some_and(Session::has_pending)
+    }
+
+    /// Says, with the next bytes that are sealed, that nothing follows.
+    pub fn close_notify(&self) {
+        if let Some(session) = self.session() {
+            session.close_notify();
+        }
+    }
+
+    /// Seals and writes all, waiting for room: for an end that has one writer and
+    /// nothing else to do meanwhile.
+    ///
+    /// # Errors
+    /// The peer took nothing for `limit`, or the connection is at its end.
+    pub fn write_all(&self, bytes: Vec<u8>, limit: Duration) -> io::Result<()> {
+        let bytes = self.seal(bytes)?;
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            match self.socket.try_write(rest)? {
+                Written::Some(count) => rest = &rest[count..],
+                Written::Full => {
+                    if !self.socket.wait_writable(limit)? {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a reader has read and TLS has not opened yet. Empty without TLS.
+#[derive(Debug, Default)]
+pub struct Raw {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The session has opened more than the last reader could take.
+    pub(super) more_inside: bool,
+}
+
+impl Raw {
+    /// Begins with bytes that were read before it was known that they are TLS's.
+    pub fn with(bytes: &[u8]) -> Self {
+        Raw {
+            bytes: bytes.to_vec(),
+            start: 0,
+            end: bytes.len(),
+            more_inside: false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// What is still to be opened.
+    #[cfg(feature = "tls")]
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// So much of it was taken.
+    #[cfg(feature = "tls")]
+    pub(super) fn taken(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+    }
+
+    /// Room to read into, when all is taken. A read that filled it makes more.
+    fn space(&mut self) -> &mut [u8] {
+        let wanted = match self.end == self.bytes.len() {
+            true => (self.bytes.len() * 4).clamp(IDLE_SPACE, MOST_SPACE),
+            false => self.bytes.len(),
+        };
+        self.bytes.resize(wanted, 0);
+        &mut self.bytes
+    }
+
+    fn filled(&mut self, count: usize) {
+        (self.start, self.end) = (0, count);
+    }
+
+    /// Whether it holds memory that an idle connection could give back.
+    pub fn is_large(&self) -> bool {
+        self.is_empty() && self.bytes.capacity() > IDLE_SPACE
+    }
+
+    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    pub fn settle(&mut self) {
+        if self.is_large() && !self.more_inside {
+            *self = Raw::default();
+        }
+    }
+}

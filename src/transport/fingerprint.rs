@@ -1,0 +1,77 @@
+//! The fingerprint of a certificate: what people compare, and what a client pins.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER;
+
+/// SHA-256 of a certificate as it crosses the wire (DER).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// The text is no fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAFingerprint;
+
+impl fmt::Display for NotAFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fingerprint has 64 hexadecimal digits; 'server fingerprint' prints it")
+    }
+}
+
+impl std::error::Error for NotAFingerprint {}
+
+impl Fingerprint {
+    /// For eyes: eight groups of eight digits.
+    pub fn groups(&self) -> String {
+        let digits = HEXLOWER.encode(&self.0);
+        let groups: Vec<&str> = (0..8).map(|at| &digits[at * 8..at * 8 + 8]).collect();
+        groups.join(" ")
+    }
+}
+
+/// 64 digits in one word, as in addresses and files.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// Takes what people have at hand: one word, groups, or the colons and capitals
+/// of `openssl x509 -fingerprint`.
+impl FromStr for Fingerprint {
+    type Err = NotAFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, NotAFingerprint> {
+        let digits: String = text
+            .chars()
+            .filter(|c| *c != ':' && *c != ' ')
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        let bytes = HEXLOWER
+            .decode(digits.as_bytes())
+            .map_err(|_| NotAFingerprint)?;
+        bytes
+            .try_into()
+            .map(Fingerprint)
+            .map_err(|_| NotAFingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_usual_spelling_is_read() {
+        let one = Fingerprint(std::array::from_fn(|at| at as u8 * 7));
+        let word = one.to_string();
+        let openssl: Vec<String> = one.0.iter().map(|byte| format!("{byte:02X}")).collect();
+        for text in [word.clone(), one.groups(), openssl.join(":")] {
+            assert_eq!(text.parse(), Ok(one), "{text}");
+        }
+        for text in ["", "00", &word[1..], &format!("{word}00"), &"x".repeat(64)] {
+            assert_eq!(text.parse::<Fingerprint>(), Err(NotAFingerprint), "{text}");
+        }
+    }
+}

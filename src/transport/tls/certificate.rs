@@ -1,0 +1,91 @@
+//! Certificates and their keys, as files: made at the first start, or the operator's.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+
+use super::TlsError;
+use crate::transport::fingerprint::Fingerprint;
+
+/// A certificate chain, the server's own first, and its key.
+pub(super) struct Certificate {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+}
+
+/// What people compare and clients pin.
+pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
+    Fingerprint(Sha256::digest(certificate).into())
+}
+
+/// Makes a self-signed certificate where there is none yet. The key is written
+/// first and with mode 0600; the certificate, under its final name, comes last,
+/// so that a crash in between leaves nothing that counts.
+pub(super) fn make_once(certificate: &Path, key: &Path) -> Result<(), TlsError> {
+    if certificate.exists() && key.exists() {
+        return Ok(());
+    }
+    let failed = |what: &dyn std::fmt::Display| {
+        TlsError(format!(
+            "no certificate could be made in {}: {what}; make the folder writable, or give \
+             --tls-cert and --tls-key",
+            certificate.parent().unwrap_or(certificate).display()
+        ))
+    };
+    let pair = KeyPair::generate().map_err(|error| failed(&error))?;
+    // Clients compare the fingerprint, not the name; one has to stand there.
+    let mut params =
+        CertificateParams::new(vec!["secure-chat".to_owned()]).map_err(|error| failed(&error))?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Secure Chat server");
+    let made = params.self_signed(&pair).map_err(|error| failed(&error))?;
+    write_synced(key, 0o600, &pair.serialize_pem()).map_err(|error| failed(&error))?;
+    write_synced(certificate, 0o644, &made.pem()).map_err(|error| failed(&error))
+}
+
+/// All of a file under its name, or nothing, and on the disk.
+fn write_synced(path: &Path, mode: u32, text: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Reads a certificate chain and its key, both PEM.
+pub(super) fn read(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
+    let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
+        TlsError(format!(
+            "{} can't be read as PEM: {error}; check the file",
+            path.display()
+        ))
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate)
+        .map_err(|error| unreadable(certificate, &error))?
+        .collect();
+    let chain = chain.map_err(|error| unreadable(certificate, &error))?;
+    if chain.is_empty() {
+        return Err(unreadable(certificate, &"there is no certificate in it"));
+    }
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
+    Ok(Certificate { chain, key })
+}

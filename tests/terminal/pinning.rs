@@ -1,0 +1,233 @@
+//! How the client knows its server: the question at first contact, what it
+//! remembers, and that a man in the middle gets nothing at all.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use secure_chat::transport::channel::{Channel, Raw, Received};
+use secure_chat::transport::fingerprint::Fingerprint;
+use secure_chat::transport::socket::Socket;
+use secure_chat::transport::tls::Acceptor;
+use tempfile::TempDir;
+
+use super::seat::*;
+
+/// The exit code for a server that is not the right one.
+const UNTRUSTED: Option<i32> = Some(6);
+
+/// A client without a terminal, as a script runs it.
+fn script(home: &TempDir, server: &str, more: &[&str]) -> Output {
+    std::fs::write(home.path().join("password"), PASSWORD).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_client"))
+        .args(["--server", server, "--data"])
+        .arg(home.path().join("data"))
+        .arg("--password-file")
+        .arg(home.path().join("password"))
+        .args(["--user", "alice"])
+        .args(more)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+fn fingerprint(server: &Server) -> Fingerprint {
+    let rest = server.for_clients.strip_prefix("chat://").unwrap();
+    rest.split_once('@').unwrap().0.parse().unwrap()
+}
+
+/// Somebody with a certificate of their own where the server should be, who notes
+/// every byte that a client says under TLS.
+struct Middle {
+    address: SocketAddr,
+    fingerprint: Fingerprint,
+    heard: Receiver<Vec<u8>>,
+    _folder: TempDir,
+}
+
+impl Middle {
+    fn between() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let acceptor = Acceptor::open(folder.path(), None).unwrap().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let fingerprint = acceptor.fingerprint();
+        let (sender, heard) = channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let _ = sender.send(listen(stream.unwrap(), &acceptor));
+            }
+        });
+        Middle {
+            address,
+            fingerprint,
+            heard,
+            _folder: folder,
+        }
+    }
+
+    /// What one client has said, once it is gone.
+    fn heard(&self) -> Vec<u8> {
+        self.heard.recv_timeout(PATIENCE).expect("a client came")
+    }
+}
+
+fn listen(stream: TcpStream, acceptor: &Acceptor) -> Vec<u8> {
+    let channel = Channel::new(Socket::new(stream).unwrap());
+    channel.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+    channel.begin_tls(acceptor.accept().unwrap().0);
+    let (mut raw, mut heard, mut space) = (Raw::default(), Vec::new(), [0; 4096]);
+    loop {
+        match channel.read(&mut raw, &mut space) {
+            Ok(Received::Bytes(count)) => heard.extend(&space[..count]),
+            Ok(Received::Nothing) => {}
+            Ok(Received::End) | Err(_) => return heard,
+        }
+        let _ = channel.write_all(Vec::new(), Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn the_first_contact_is_a_question_and_the_answer_is_remembered() {
+    let server = Server::start();
+    let shown = fingerprint(&server).groups();
+    let data = server.folder.path().join("alice").display().to_string();
+    let arguments = ["--server", &server.address, "--data", &data].map(str::to_owned);
+    let ask = |answer: &str| {
+        let seat = Seat::take(&arguments, &[]);
+        seat.prompt("> ");
+        seat.enter("1");
+        seat.prompt("Name: ");
+        seat.enter("alice");
+        seat.prompt("y/N> ");
+        let screen = seat
+            .screen()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(screen.contains(&shown), "{screen}");
+        seat.enter(answer);
+        seat
+    };
+    // Anything but a yes is a no, also the Enter key pressed in haste.
+    let hasty = ask("");
+    hasty.sees("nothing was sent");
+    drop(hasty);
+    let careful = ask("y");
+    careful.secret("New password (at least 8 characters): ", PASSWORD);
+    careful.secret("The same password again: ", PASSWORD);
+    careful.sees("account alice created");
+    careful.enter("/quit");
+    assert!(careful.ends().success());
+    // From now on there is nothing to ask.
+    let again = Seat::take(&arguments, &[]);
+    again.prompt("> ");
+    again.enter("2");
+    again.prompt("Name: ");
+    again.enter("alice");
+    again.secret("Password for alice: ", PASSWORD);
+    again.prompt("alice> ");
+}
+
+#[test]
+fn a_script_is_never_asked_and_trusts_nobody_unknown() {
+    let server = Server::start();
+    let home = tempfile::tempdir().unwrap();
+    let output = script(&home, &server.address, &[]);
+    assert_eq!(output.status.code(), UNTRUSTED);
+    let said = said(&output);
+    assert!(said.contains(&fingerprint(&server).groups()), "{said}");
+    assert!(said.contains("--fingerprint"), "{said}");
+    // With the fingerprint it gets as far as the server's answer, and remembers.
+    let digits = fingerprint(&server).to_string();
+    let output = script(&home, &server.address, &["--fingerprint", &digits]);
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "nobody is called alice there"
+    );
+    let output = script(&home, &server.address, &[]);
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn a_man_in_the_middle_hears_nothing() {
+    let middle = Middle::between();
+    let place = middle.address.to_string();
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let right = Fingerprint([0x5a; 32]);
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("known_servers"), format!("{place} {right}\n")).unwrap();
+    // Known before, named, or in the address: each time it must be that one.
+    let address = format!("chat://{right}@{place}");
+    let digits = right.to_string();
+    let ways: [(&str, &[&str]); 3] = [
+        (&place, &[]),
+        (&place, &["--fingerprint", &digits]),
+        (&address, &[]),
+    ];
+    for (server, more) in ways {
+        let output = script(&home, server, more);
+        let said = said(&output);
+        assert_eq!(output.status.code(), UNTRUSTED, "{said}");
+        for expected in [right.groups(), middle.fingerprint.groups()] {
+            assert!(said.contains(&expected), "{said}");
+        }
+        assert_eq!(middle.heard(), b"", "not a word");
+    }
+    // On a terminal there is nothing to press either.
+    let arguments = ["--server", &place, "--data", &data.display().to_string()].map(str::to_owned);
+    let seat = Seat::take(&arguments, &[]);
+    seat.prompt("> ");
+    seat.enter("2");
+    seat.prompt("Name: ");
+    seat.enter("alice");
+    seat.sees("ANOTHER CERTIFICATE");
+    seat.prompt("> ");
+    assert_eq!(middle.heard(), b"");
+    // The way out: the operator's word for the new one, digit by digit.
+    let digits = middle.fingerprint.to_string();
+    script(&home, &place, &["--fingerprint", &digits]);
+    assert!(middle.heard().starts_with(b"{"));
+}
+
+#[test]
+fn the_systems_roots_do_not_vouch_for_a_certificate_that_the_server_made() {
+    let middle = Middle::between();
+    let home = tempfile::tempdir().unwrap();
+    let place = format!("localhost:{}", middle.address.port());
+    let output = script(&home, &place, &["--tls", "system-roots"]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), UNTRUSTED, "{said}");
+    assert_eq!(middle.heard(), b"");
+}
+
+#[test]
+fn a_server_without_tls_is_not_spoken_to_unless_told_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap().to_string();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut heard = [0; 1];
+        std::io::Read::read_exact(&mut stream, &mut heard).unwrap();
+        std::io::Write::write_all(&mut stream, b"-ERR no TLS here\r\n").unwrap();
+        heard[0]
+    });
+    let home = tempfile::tempdir().unwrap();
+    let output = script(&home, &place, &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("--tls off"), "{said}");
+    assert_eq!(
+        server.join().unwrap(),
+        0x16,
+        "a handshake, and nothing else"
+    );
+}
