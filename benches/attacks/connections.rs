@@ -40,6 +40,7 @@ const HALF_OPEN: usize = 500;
 /// How often nonsense comes, and how much of it.
 const GARBAGE_EVERY: Duration = Duration::from_millis(5);
 const GARBAGE: usize = 4096;
+const GARBAGE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// More connections than the server has descriptors.
 const TOO_MANY: usize = 400;
@@ -221,9 +222,9 @@ pub(crate) fn tls_garbage(peer: &Peer) -> Begun {
             sleep_until(due);
             due += GARBAGE_EVERY;
             let mut noise: Vec<u8> = (0..GARBAGE).map(|_| xorshift(&mut seed)).collect();
-            // Now a record's head that announces noise, now not even that.
+            // Now a record's head that announces all of it, now not even that.
             let head: &[u8] = if sent % 2 == 0 {
-                &[0x16, 3, 1, 0x10, 0]
+                &[0x16, 3, 1, 0x0f, 0xfb]
             } else {
                 &[0x16]
             };
@@ -231,6 +232,8 @@ pub(crate) fn tls_garbage(peer: &Peer) -> Begun {
             let Ok(mut stream) = connect(to) else {
                 continue;
             };
+            // A server that waits for more is not waited for.
+            stream.set_read_timeout(Some(GARBAGE_PATIENCE)).unwrap();
             sent += usize::from(stream.write_all(&noise).is_ok());
             ended += usize::from(ends(&mut stream));
         }

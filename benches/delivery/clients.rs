@@ -17,7 +17,7 @@ use super::load::stats::{Series, percentile};
 use super::proxy::{Answered, Proxy};
 
 /// What the client needs besides to speak plain TCP.
-const PLAIN_FLAGS: &[&str] = &[];
+const PLAIN_FLAGS: &[&str] = &["--tls", "off"];
 
 /// Between two messages of somebody who types fast.
 const PERIOD: Duration = Duration::from_millis(50);

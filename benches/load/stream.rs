@@ -53,7 +53,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket,
             #[cfg(feature = "tls")]
-            Stream::Tls(session) => session.get_ref(),
+            Stream::Tls(session) => session.sock.socket(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! TLS as the load speaks it: any certificate is taken, because the server under
 //! measurement made its own a moment ago. No example for a client.
 
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, LazyLock};
 
@@ -14,7 +14,34 @@ use rustls::{
 use sha2::{Digest, Sha256};
 
 /// A TLS session and its socket.
-pub(crate) type Session = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Session = StreamOwned<ClientConnection, Wide>;
+
+/// A socket that is read in large pieces: the library asks for 4 KiB at a time,
+/// and the load should cost as little as it can.
+pub(crate) struct Wide(BufReader<TcpStream>);
+
+impl Wide {
+    /// The socket.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.0.get_ref()
+    }
+}
+
+impl Read for Wide {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Wide {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_ref().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     let provider = Arc::new(ring::default_provider());
@@ -32,7 +59,7 @@ static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
 pub(crate) fn shake_hands(socket: TcpStream) -> io::Result<Session> {
     let name = ServerName::try_from("localhost").unwrap();
     let connection = ClientConnection::new(Arc::clone(&CONFIG), name).map_err(io::Error::other)?;
-    let mut session = StreamOwned::new(connection, socket);
+    let mut session = StreamOwned::new(connection, Wide(BufReader::with_capacity(65536, socket)));
     while session.conn.is_handshaking() {
         session.conn.complete_io(&mut session.sock)?;
     }
