@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use secure_chat::protocol::Request;
 
-use super::load::account::{ask, idle_connections};
+use super::load::account::{REST, ask, idle_connections};
 use super::load::pair::Pair;
 use super::load::peer::{Kind, Peer, kernel_stacks};
 use super::load::probe::Probes;
@@ -17,9 +17,6 @@ use super::load::stream::Stream;
 use super::throughput::{PAIRS, closed_loops};
 
 const COUNT: usize = 10_000;
-
-/// Until buffers of the logins are given back.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// Between two messages of a pair whose latency is measured.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -57,7 +54,6 @@ pub(crate) fn idle_memory(settings: &Settings) {
         let peer = Peer::start(kind);
         let before = Memory::of(&peer);
         let connections = idle_connections(&peer, COUNT);
-        thread::sleep(SETTLE);
         let what = format!("{kind:?}, logged in");
         Memory::of(&peer).print(&before, &what, connections.len());
     }
@@ -70,7 +66,7 @@ pub(crate) fn idle_memory(settings: &Settings) {
         stream
     };
     let connections: Vec<Stream> = (0..COUNT).map(named).collect();
-    thread::sleep(SETTLE);
+    thread::sleep(REST);
     Memory::of(&peer).print(&before, "Bare", connections.len());
 }
 

@@ -3,11 +3,12 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use secure_chat::crypto::password::{Cost, Derived, derive};
 use secure_chat::crypto::proof::{Challenge, Credentials, Purpose};
 use secure_chat::protocol::json::{ServerLine, parse_server_line, write_request};
-use secure_chat::protocol::reply::Greeting;
+use secure_chat::protocol::reply::{Event, Greeting};
 use secure_chat::protocol::request::{Hello, Kdf, Login, Register, Request, SessionWish};
 use secure_chat::protocol::{Fixed, UserName};
 
@@ -16,6 +17,9 @@ use super::stream::Stream;
 
 const SALT: [u8; 16] = [7; 16];
 const COST: Cost = Cost::FLOOR;
+
+/// Silence after which the server has put a connection to rest.
+pub(crate) const REST: Duration = Duration::from_secs(7);
 
 static KEY: LazyLock<Derived> = LazyLock::new(|| derive("load", &SALT, COST).unwrap());
 
@@ -33,11 +37,12 @@ pub(crate) fn login(stream: &mut Stream, name: &str) -> io::Result<()> {
     enter(stream, name, false)
 }
 
-/// Logged-in connections that say nothing, made by a few threads at once.
+/// Logged-in connections that say nothing, made by a few threads at once; returns
+/// when the server has had the time to put them to rest.
 pub(crate) fn idle_connections(peer: &Peer, count: usize) -> Vec<Stream> {
     const MAKERS: usize = 4;
     secure_chat::transport::socket::raise_descriptor_limit(count as u64 + 1000);
-    std::thread::scope(|scope| {
+    let connections = std::thread::scope(|scope| {
         let make = |first: usize| {
             let numbers = (first..count).step_by(MAKERS);
             let one = |number| register(peer.connect(), &format!("idle{number}"));
@@ -50,7 +55,11 @@ pub(crate) fn idle_connections(peer: &Peer, count: usize) -> Vec<Stream> {
             .into_iter()
             .flat_map(|maker| maker.join().unwrap())
             .collect()
-    })
+    });
+    if count > 0 {
+        std::thread::sleep(REST);
+    }
+    connections
 }
 
 /// Says hello.
@@ -127,10 +136,15 @@ fn exchange(
     write_request(&mut line, Some(1), request).unwrap();
     stream.write_all(&line)?;
     stream.flush()?;
-    let mut answer = Vec::new();
-    BufReader::with_capacity(at_once, stream).read_until(b'\n', &mut answer)?;
-    match parse_server_line(&answer) {
-        Ok(ServerLine::Answer(_, Ok(value))) => Ok(value),
-        other => Err(io::Error::other(format!("{other:?}"))),
+    let mut lines = BufReader::with_capacity(at_once, stream);
+    loop {
+        let mut answer = Vec::new();
+        lines.read_until(b'\n', &mut answer)?;
+        match parse_server_line(&answer) {
+            Ok(ServerLine::Answer(_, Ok(value))) => return Ok(value),
+            // Asked whether we are there: any request says so.
+            Ok(ServerLine::Event(event)) if matches!(*event, Event::Ping {}) => {}
+            other => return Err(io::Error::other(format!("{other:?}"))),
+        }
     }
 }

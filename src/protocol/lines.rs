@@ -3,8 +3,9 @@
 //!
 //! Memory is bounded by the line limit, and an idle connection gives most of it back.
 
-/// What an idle connection keeps, in bytes: enough for a usual line.
-const IDLE_SPACE: usize = 1024;
+/// What an idle connection keeps, in bytes: enough for most lines. What fills it
+/// makes it grow.
+const IDLE_SPACE: usize = 256;
 
 /// The line grew past the limit. There is no way to find the next line's start
 /// without reading on for as long as the peer likes, so the connection ends.
@@ -88,14 +89,9 @@ impl LineBuffer {
         &self.bytes[self.start..self.end]
     }
 
-    /// Whether it holds memory that an idle connection could give back.
-    pub fn is_large(&self) -> bool {
-        self.start == self.end && self.bytes.len() > IDLE_SPACE
-    }
-
     /// Gives the memory of a burst back. Call it when nothing has come for a while.
     pub fn settle(&mut self) {
-        if self.is_large() {
+        if self.start == self.end && self.bytes.len() > IDLE_SPACE {
             *self = LineBuffer::new(self.max_line);
         }
     }

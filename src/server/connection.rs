@@ -30,8 +30,9 @@ const MAX_FAILED_LOGINS: u32 = 5;
 /// What the first failed login costs in time; each further one twice that.
 const FAILED_LOGIN_DELAY: Duration = Duration::from_millis(250);
 
-/// Silence after which a connection gives the memory of its last burst back.
-const SETTLE_AFTER: Duration = Duration::from_secs(1);
+/// Silence after which a connection gives the memory of its last burst back, its
+/// thread's included. A fresh thread costs a few dozen microseconds.
+const SETTLE_AFTER: Duration = Duration::from_secs(5);
 
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -51,6 +52,24 @@ enum Disconnect {
     Refused(Refusal),
 }
 
+/// What came of waiting for a peer.
+enum Heard {
+    /// Bytes.
+    Something,
+    /// Nothing, for a while after the last bytes were handled.
+    Silence,
+}
+
+/// Why [`Connection::run`] has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// Nothing has come for a while: [`wait`](Connection::wait), best in a small
+    /// thread, then run it again, best in a fresh one.
+    Silent,
+    /// It is over.
+    Over,
+}
+
 /// A connection and its thread's state.
 pub struct Connection {
     core: Arc<Core>,
@@ -68,6 +87,10 @@ pub struct Connection {
     login_deadline: Option<Instant>,
     /// When a TLS handshake that goes on must be done.
     handshake_deadline: Option<Instant>,
+    /// The next moment at which silence means something.
+    deadline: Instant,
+    /// Something was handled since the thread was fresh.
+    worked: bool,
     /// When the peer was last heard.
     heard: Instant,
     pinged: bool,
@@ -91,6 +114,8 @@ impl Connection {
             first_line: true,
             login_deadline: Some(now + core.config.login_time),
             handshake_deadline: None,
+            deadline: now,
+            worked: false,
             heard: now,
             pinged: false,
             timeout: Duration::ZERO,
@@ -98,15 +123,36 @@ impl Connection {
         }
     }
 
-    /// Runs it to its end.
-    pub fn run(mut self) {
-        let end = loop {
-            if let Err(end) = self.turn() {
-                break end;
+    /// Runs it until it is silent or over.
+    pub fn run(&mut self) -> Pause {
+        loop {
+            let handled = match self.read() {
+                Ok(Heard::Something) => self.handle_arrived(),
+                Ok(Heard::Silence) => return Pause::Silent,
+                Err(end) => Err(end),
+            };
+            if let Err(end) = handled {
+                self.say_goodbye(&end);
+                return Pause::Over;
             }
-        };
+        }
+    }
+
+    /// Waits, and does nothing else, until there is something to run for.
+    pub fn wait(&self) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        // Whatever became of it, reading tells.
+        let _readable = self.outbox.socket().wait_readable(left);
+    }
+
+    /// Which connection it is.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    fn say_goodbye(&mut self, end: &Disconnect) {
         let user = self.handler.user();
-        if let Disconnect::Refused(refusal) = &end {
+        if let Disconnect::Refused(refusal) = end {
             if self.spelling.is_none() {
                 self.choose_spelling(Spelling::Console);
             }
@@ -118,23 +164,25 @@ impl Connection {
                 "{} {} left: {}",
                 self.peer,
                 user.map_or("(not logged in)".to_owned(), |user| user.to_string()),
-                describe(&end)
+                describe(end)
             ),
         );
         self.outbox.finish(FAREWELL);
     }
 
-    /// Handles what has arrived, then waits for more.
-    fn turn(&mut self) -> Result<(), Disconnect> {
+    /// Handles what has arrived. Kept apart, so that a thread that only waits has
+    /// not touched the stack that this needs.
+    #[inline(never)]
+    fn handle_arrived(&mut self) -> Result<(), Disconnect> {
         let mut touched = Touched::default();
         let handled = self.handle_lines(&mut touched);
         touched.flush();
         self.outbox.flush();
         handled?;
-        if !self.outbox.wait_for_room() {
-            return Err(Disconnect::Ended);
+        match self.outbox.wait_for_room() {
+            true => Ok(()),
+            false => Err(Disconnect::Ended),
         }
-        self.read()
     }
 
     fn handle_lines(&mut self, touched: &mut Touched) -> Result<(), Disconnect> {
@@ -265,12 +313,12 @@ impl Connection {
     }
 
     /// Waits for bytes as long as the peer may be silent.
-    fn read(&mut self) -> Result<(), Disconnect> {
+    fn read(&mut self) -> Result<Heard, Disconnect> {
         loop {
             let now = Instant::now();
-            let deadline = self.next_deadline(now)?;
-            let mut timeout = deadline.saturating_duration_since(now);
-            if self.lines.is_large() || self.raw.is_large() {
+            self.deadline = self.next_deadline(now)?;
+            let mut timeout = self.deadline.saturating_duration_since(now);
+            if self.worked {
                 timeout = timeout.min(SETTLE_AFTER);
             }
             self.set_timeout(timeout).map_err(Disconnect::Broken)?;
@@ -289,12 +337,16 @@ impl Connection {
                 Ok(Received::Bytes(count)) => {
                     self.lines.filled(count);
                     self.heard_something();
-                    return self.sniff();
+                    self.sniff()?;
+                    return Ok(Heard::Something);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.lines.settle();
                     self.raw.settle();
                     self.outbox.settle();
+                    if std::mem::take(&mut self.worked) {
+                        return Ok(Heard::Silence);
+                    }
                 }
                 Err(error) => return Err(Disconnect::Broken(error)),
             }
@@ -304,6 +356,7 @@ impl Connection {
     fn heard_something(&mut self) {
         self.heard = Instant::now();
         self.pinged = false;
+        self.worked = true;
         if self.handshake_deadline.is_some() {
             let session = self.outbox.channel().session();
             if !session.is_some_and(|session| session.is_handshaking()) {

@@ -11,13 +11,10 @@ use super::connection::Connection;
 use super::core::Core;
 use super::log::{self, ConnectionId};
 use super::outbox::{Outbox, Spelling};
+use super::visit::Visit;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::Event;
 use crate::transport::socket::{self, AcceptError, Socket};
-
-/// A connection thread's stack: the deepest JSON accepted fits several times,
-/// and 10,000 of them stay addressable.
-const STACK: usize = 256 * 1024;
 
 /// How often the listener looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(200);
@@ -67,9 +64,10 @@ impl Connections {
 }
 
 /// Takes a connection out of the table when its thread ends, however it ends.
-struct Guest {
+pub struct Guest {
     connections: Arc<Connections>,
-    id: u64,
+    /// Which connection.
+    pub id: u64,
 }
 
 impl Drop for Guest {
@@ -183,15 +181,9 @@ impl Listener {
             id,
         };
         let core = Arc::clone(&self.core);
-        let connection_outbox = Arc::clone(&outbox);
-        let spawned = std::thread::Builder::new()
-            .name(format!("client-{id}"))
-            .stack_size(STACK)
-            .spawn(move || {
-                let _guest = guest;
-                Connection::new(core, ConnectionId(id), peer, connection_outbox).run();
-            });
-        if let Err(error) = spawned {
+        let connection = Connection::new(core, ConnectionId(id), peer, Arc::clone(&outbox));
+        // What comes back is dropped after its peer was told.
+        if let Err((error, _visit)) = Visit::new(connection, guest).start() {
             log::error(None, format_args!("no thread for a connection: {error}"));
             let full = Refusal::new(
                 Code::ServerFull,

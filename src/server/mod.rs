@@ -24,4 +24,5 @@ pub mod outbox;
 pub mod postbox;
 pub mod run;
 pub mod sessions;
+pub mod visit;
 pub mod writer;

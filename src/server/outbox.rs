@@ -34,9 +34,6 @@ const REPLY_ROOM: usize = 1024 * 1024;
 /// A peer that takes nothing for so long is dropped.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
-/// Memory an idle outbox keeps for its next line, in bytes.
-const IDLE_SPACE: usize = 1024;
-
 /// Memory a busy outbox keeps for its next batch, in bytes.
 const BUSY_SPACE: usize = 64 * 1024;
 
@@ -312,7 +309,7 @@ impl Outbox {
     /// Gives the memory of a burst back. Call it when nothing has come for a while.
     pub fn settle(&self) {
         let mut state = self.lock();
-        if state.queue.is_empty() && state.queue.capacity() > IDLE_SPACE {
+        if state.queue.is_empty() {
             state.queue = Vec::new();
         }
     }

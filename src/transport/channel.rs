@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::socket::{Socket, Written};
 use super::tls::Session;
 
-/// Raw bytes an idle connection keeps room for.
-const IDLE_SPACE: usize = 1024;
+/// Raw bytes an idle connection keeps room for. What fills it makes it grow.
+const IDLE_SPACE: usize = 256;
 
 /// Raw bytes read at once at most: a few TLS records (RFC 8446, section 5.2).
 const MOST_SPACE: usize = 64 * 1024;
@@ -182,14 +182,10 @@ impl Raw {
         (self.start, self.end) = (0, count);
     }
 
-    /// Whether it holds memory that an idle connection could give back.
-    pub fn is_large(&self) -> bool {
-        self.is_empty() && self.bytes.capacity() > IDLE_SPACE
-    }
-
     /// Gives the memory of a burst back. Call it when nothing has come for a while.
     pub fn settle(&mut self) {
-        if self.is_large() && !self.more_inside {
+        let large = self.bytes.capacity() > IDLE_SPACE;
+        if large && self.is_empty() && !self.more_inside {
             *self = Raw::default();
         }
     }

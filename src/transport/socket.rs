@@ -93,6 +93,15 @@ impl Socket {
         }
     }
 
+    /// Waits until there is something to read, the end included; `false` when the
+    /// time is over.
+    ///
+    /// # Errors
+    /// The wait itself failed.
+    pub fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
+        wait(&self.stream, PollFlags::IN, limit)
+    }
+
     /// Waits until writing makes sense again; `false` when the time is over.
     ///
     /// # Errors

@@ -174,6 +174,30 @@ fn a_script_leaves_no_trace_of_presence() {
     assert_eq!(seen(&mut observer), before, "nor last seen");
 }
 
+/// The server asks only after a silence that makes a connection change its thread
+/// for a small one; what follows makes it change back, again and again.
+#[test]
+fn a_connection_is_the_same_after_every_silence() {
+    let server = Server::with(&["--ping-after", "6", "--idle-limit", "30"]);
+    let mut alice = server.register("alice");
+    let mut bob = server.register("bob");
+    for round in 0..2 {
+        for silent in [&mut alice, &mut bob] {
+            assert_eq!(silent.event()["event"], "ping");
+        }
+        // One is pushed to while it waits, the other speaks first.
+        bob.ok("ping", json!({}));
+        bob.send("alice", round, "did you sleep?").unwrap();
+        assert_eq!(alice.message().mid, mid(round));
+        assert_eq!(alice.ack("bob", &[mid(round)]), (1, 0));
+        assert_eq!(bob.event()["event"], "delivered");
+    }
+    drop(alice);
+    eventually("the end is seen in a small thread, too", || {
+        server.log().contains("alice left")
+    });
+}
+
 fn not_logged_in() -> Result<Value, String> {
     Err("not_logged_in".to_owned())
 }
