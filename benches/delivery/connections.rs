@@ -18,6 +18,9 @@ use super::throughput::{PAIRS, closed_loops};
 
 const COUNT: usize = 10_000;
 
+/// Threads that make connections at once.
+const MAKERS: usize = 4;
+
 /// Between two messages of a pair whose latency is measured.
 const PERIOD: Duration = Duration::from_millis(50);
 
@@ -48,14 +51,17 @@ impl Memory {
     }
 }
 
-/// Memory per idle connection; one round, because it hardly varies.
+/// Memory per idle connection; one round, because it hardly varies. It does vary
+/// with how many log in at once, so both are shown.
 pub(crate) fn idle_memory(settings: &Settings) {
     for kind in settings.servers() {
-        let peer = Peer::start(kind);
-        let before = Memory::of(&peer);
-        let connections = idle_connections(&peer, COUNT);
-        let what = format!("{kind:?}, logged in");
-        Memory::of(&peer).print(&before, &what, connections.len());
+        for makers in [1, MAKERS] {
+            let peer = Peer::start(kind);
+            let before = Memory::of(&peer);
+            let connections = idle_connections(&peer, COUNT, makers);
+            let what = format!("{kind:?}, logged in {makers} at a time");
+            Memory::of(&peer).print(&before, &what, connections.len());
+        }
     }
     let peer = Peer::start(Kind::Bare);
     let before = Memory::of(&peer);
@@ -80,7 +86,7 @@ pub(crate) fn under_traffic(settings: &Settings) {
         for round in 0..settings.rounds {
             let peer = Peer::start(kind);
             let before = Memory::of(&peer);
-            let mut idle = idle_connections(&peer, IDLE);
+            let mut idle = idle_connections(&peer, IDLE, MAKERS);
             let mut pairs = Pair::many(&peer, PAIRS);
             let chats = Probes::chats(&peer, PAIRS, PERIOD);
             let from = Instant::now();

@@ -20,6 +20,9 @@ const OURS: usize = 1;
 /// Connections that say nothing.
 const IDLE: usize = 10_000;
 
+/// Threads that make them.
+const MAKERS: usize = 4;
+
 /// Messages that warm up caches and connections.
 const WARM_UP: usize = 100;
 
@@ -90,7 +93,7 @@ pub(crate) fn beside_idle(settings: &Settings) {
         for _ in 0..settings.rounds {
             let one = |count| {
                 let peer = Setup::new(kind).on_core(THEIRS).start();
-                let _rest = idle_connections(&peer, count);
+                let _rest = idle_connections(&peer, count, MAKERS);
                 one_way(&peer, settings.duration)
             };
             comparison.add(&[one(0), one(IDLE)]);

@@ -37,18 +37,17 @@ pub(crate) fn login(stream: &mut Stream, name: &str) -> io::Result<()> {
     enter(stream, name, false)
 }
 
-/// Logged-in connections that say nothing, made by a few threads at once; returns
+/// Logged-in connections that say nothing, made by so many threads at once; returns
 /// when the server has had the time to put them to rest.
-pub(crate) fn idle_connections(peer: &Peer, count: usize) -> Vec<Stream> {
-    const MAKERS: usize = 4;
+pub(crate) fn idle_connections(peer: &Peer, count: usize, makers: usize) -> Vec<Stream> {
     secure_chat::transport::socket::raise_descriptor_limit(count as u64 + 1000);
     let connections = std::thread::scope(|scope| {
         let make = |first: usize| {
-            let numbers = (first..count).step_by(MAKERS);
+            let numbers = (first..count).step_by(makers);
             let one = |number| register(peer.connect(), &format!("idle{number}"));
             numbers.map(one).collect::<Vec<_>>()
         };
-        let makers: Vec<_> = (0..MAKERS)
+        let makers: Vec<_> = (0..makers)
             .map(|first| scope.spawn(move || make(first)))
             .collect();
         makers
