@@ -2,54 +2,57 @@
 //! measured in the same run.
 //!
 //! `cargo bench --bench delivery` runs everything; `-- NAME…` only those
-//! scenarios, `-- --rounds N --seconds S` longer or shorter. Loopback only,
-//! bounded in time and connections. Relay and server are processes of their own,
-//! so that their CPU time and memory can be told from the load's.
+//! scenarios, `-- --rounds N --seconds S` longer or shorter, `-- --tls` the server
+//! under TLS beside the one in clear. Relay and server are processes of their
+//! own, so that their CPU time and memory can be told from the load's. What is
+//! compared takes turns in every round, so that a slow minute of the machine hits
+//! all of it alike; figures are medians of the rounds, with the least and the most.
 //!
-//! This is no test: it asserts nothing about time.
+//! This is no test: it asserts nothing about time. That messages come once and in
+//! order it does assert, everywhere.
 
 // A benchmark that can't go on has nothing better to do than to stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod account;
-mod peer;
-mod relay;
-mod scenarios;
-mod stats;
-mod traffic;
+#[path = "../load/mod.rs"]
+mod load;
 
-use std::time::Duration;
+mod backlog;
+mod cable;
+mod clients;
+mod connections;
+mod isolation;
+mod latency;
+mod offline;
+mod proxy;
+mod throughput;
 
-/// What to run, for how long.
-pub(crate) struct Settings {
-    pub(crate) rounds: usize,
-    pub(crate) duration: Duration,
-}
+use load::settings::Settings;
+
+type Scenario = (&'static str, fn(&Settings));
+
+/// By name.
+const SCENARIOS: &[Scenario] = &[
+    ("throughput-64", |settings| throughput::run(settings, 64)),
+    ("throughput-1", |settings| throughput::run(settings, 1)),
+    ("late-acks", throughput::late_acks),
+    ("latency", latency::beside_relays),
+    ("latency-10000", latency::beside_idle),
+    ("isolation", isolation::run),
+    ("idle-memory", connections::idle_memory),
+    ("connections", connections::under_traffic),
+    ("offline", offline::run),
+    ("backlog", backlog::run),
+    ("clients", clients::run),
+];
 
 fn main() {
-    let mut settings = Settings {
-        rounds: 5,
-        duration: Duration::from_secs(2),
+    let Some(settings) = Settings::read(5, 2) else {
+        return;
     };
-    let mut wanted = Vec::new();
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut number = || {
-            arguments
-                .next()
-                .and_then(|text| text.parse::<f64>().ok())
-                .expect("a number")
-        };
-        match argument.as_str() {
-            "--bench" => {}
-            "--relay" => return relay::run(&arguments.next().expect("bare or acked")),
-            "--rounds" => settings.rounds = number() as usize,
-            "--seconds" => settings.duration = Duration::from_secs_f64(number()),
-            name => wanted.push(name.to_owned()),
-        }
-    }
-    for (name, run) in scenarios::ALL {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+    settings.check(&SCENARIOS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for (name, run) in SCENARIOS {
+        if settings.wants(name) {
             println!("\n== {name}");
             run(&settings);
         }

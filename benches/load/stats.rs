@@ -2,7 +2,7 @@
 
 /// A measured series.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Series(pub(crate) Vec<f64>);
+pub(crate) struct Series(Vec<f64>);
 
 impl Series {
     pub(crate) fn add(&mut self, value: f64) {
@@ -17,15 +17,17 @@ impl Series {
         }
     }
 
-    /// `median [min … max]`
+    pub(crate) fn max(&self) -> f64 {
+        self.0.last().copied().unwrap_or(f64::NAN)
+    }
+
+    /// `median [min .. max]`
     pub(crate) fn show(&self, digits: usize) -> String {
-        let (min, max) = (
-            self.0.first().unwrap_or(&f64::NAN),
-            self.0.last().unwrap_or(&f64::NAN),
-        );
+        let min = self.0.first().unwrap_or(&f64::NAN);
         format!(
-            "{:.digits$} [{min:.digits$} .. {max:.digits$}]",
-            self.median()
+            "{:.digits$} [{min:.digits$} .. {:.digits$}]",
+            self.median(),
+            self.max()
         )
     }
 }

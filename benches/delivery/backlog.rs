@@ -1,0 +1,161 @@
+//! A million messages wait for one user: the server's memory, the rate at which
+//! they leave, a disconnect in the middle; and what searching, logging in and
+//! other people's messages feel of it.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use secure_chat::protocol::Request;
+use secure_chat::protocol::request::Search;
+
+use super::load::account::{ask, login, register};
+use super::load::pair::{Recipient, Sender};
+use super::load::peer::{Kind, Peer};
+use super::load::probe::{Probes, Record};
+use super::load::settings::Settings;
+use super::load::stats::Series;
+use super::load::stream::Stream;
+
+const MESSAGES: usize = 1_000_000;
+
+/// Who fills the mailbox, and how many messages each has unanswered.
+const SENDERS: usize = 4;
+const WINDOW: usize = 512;
+
+/// What goes on meanwhile.
+const OTHERS: [&str; 3] = ["another pair", "search", "login"];
+
+/// How often.
+const CHAT_PERIOD: Duration = Duration::from_millis(5);
+const SEARCH_PERIOD: Duration = Duration::from_millis(10);
+const LOGIN_PERIOD: Duration = Duration::from_millis(20);
+
+/// While what they are looked at.
+const PHASES: [&str; 3] = ["before", "storing", "draining"];
+
+/// p50, p99 and failures.
+#[derive(Default)]
+struct Felt {
+    p50: Series,
+    p99: Series,
+    done: usize,
+    failed: usize,
+}
+
+pub(crate) fn run(settings: &Settings) {
+    let [mut stored, mut drained, mut again] = [(); 3].map(|()| Series::default());
+    let mut memory = [(); 4].map(|()| Series::default());
+    let mut felt = [(); OTHERS.len()].map(|()| [(); PHASES.len()].map(|()| Felt::default()));
+    for _ in 0..settings.rounds {
+        let peer = Peer::start(Kind::Server);
+        let recipient = Recipient::new(&peer, "hoarder", "");
+        recipient.vanish();
+        let senders: Vec<Sender> = (0..SENDERS)
+            .map(|number| Sender::new(&peer, &format!("filler{number}"), "hoarder"))
+            .collect();
+        let others = others(&peer);
+        let mut moments = vec![Instant::now()];
+        thread::sleep(settings.duration);
+        let mib = |what| peer.status(what) / 1024.0;
+        memory[0].add(mib("VmRSS"));
+        moments.push(Instant::now());
+        store(senders);
+        stored.add(MESSAGES as f64 / moments[1].elapsed().as_secs_f64());
+        memory[1].add(mib("VmRSS"));
+        memory[2].add(mib("VmHWM"));
+        peer.forget_peak();
+        moments.push(Instant::now());
+        again.add(drain(&peer, recipient).unwrap() as f64);
+        drained.add(MESSAGES as f64 / moments[2].elapsed().as_secs_f64());
+        memory[3].add(mib("VmHWM"));
+        moments.push(Instant::now());
+        for (other, record) in others.into_iter().enumerate() {
+            let record: Record = record.finish();
+            for (phase, felt) in felt[other].iter_mut().enumerate() {
+                let times = record.between(moments[phase], moments[phase + 1]);
+                felt.p50.add(times.percentile(0.5));
+                felt.p99.add(times.percentile(0.99));
+                felt.done += times.succeeded();
+                felt.failed += times.failed;
+            }
+        }
+    }
+    println!("{MESSAGES} messages for one user, every one checked for its place");
+    println!("stored: {} msg/s", stored.show(0));
+    println!(
+        "drained, with a disconnect in the middle: {} msg/s",
+        drained.show(0)
+    );
+    println!("pushed a second time after it: {} messages", again.show(0));
+    for (what, series) in [
+        "before",
+        "after storing",
+        "peak while storing",
+        "peak while draining",
+    ]
+    .iter()
+    .zip(&memory)
+    {
+        println!("server RSS {what}: {} MiB", series.show(1));
+    }
+    for (other, phases) in OTHERS.iter().zip(&felt) {
+        for (phase, felt) in PHASES.iter().zip(phases) {
+            println!(
+                "{other}, {phase}: p50 {} us, p99 {} us, {} done, {} failed",
+                felt.p50.show(0),
+                felt.p99.show(0),
+                felt.done,
+                felt.failed
+            );
+        }
+    }
+}
+
+/// What goes on meanwhile, in the order of `OTHERS`.
+fn others(peer: &Peer) -> [Probes; OTHERS.len()] {
+    let chat = Probes::chats(peer, 1, CHAT_PERIOD);
+    let mut search = Probes::new();
+    let mut searcher = register(peer.connect(), "searcher");
+    search.add(SEARCH_PERIOD, move || {
+        let request = Request::Search(Search {
+            text: "fil".to_owned(),
+            after: None,
+            limit: None,
+        });
+        ask(&mut searcher, &request).map(|_| Instant::now())
+    });
+    let mut logins = Probes::new();
+    drop(register(peer.connect(), "visitor"));
+    let address = peer.address;
+    // The registered session may take a moment to end.
+    thread::sleep(Duration::from_millis(100));
+    logins.add(LOGIN_PERIOD, move || {
+        let mut stream = Stream::connect(address, false)?;
+        login(&mut stream, "visitor")?;
+        let done = Instant::now();
+        ask(&mut stream, &Request::Logout)?;
+        Ok(done)
+    });
+    [chat, search, logins]
+}
+
+fn store(senders: Vec<Sender>) {
+    thread::scope(|scope| {
+        for mut sender in senders {
+            scope.spawn(move || sender.send_all(MESSAGES / SENDERS, WINDOW).unwrap());
+        }
+    });
+}
+
+/// Takes everything, half of it on a second connection; how many came twice.
+fn drain(peer: &Peer, mut recipient: Recipient) -> io::Result<u64> {
+    recipient.come_back(peer);
+    recipient.receive_all(MESSAGES / 2)?;
+    let received = recipient.total();
+    recipient.vanish();
+    recipient.come_back(peer);
+    recipient.receive_all(MESSAGES - received as usize)?;
+    recipient.settle()?;
+    Ok(recipient.repeated())
+}

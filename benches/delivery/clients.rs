@@ -1,0 +1,201 @@
+//! Two real clients with their vaults: what a script gets through them, how long a
+//! message takes to its `ok`, and how many were never written to the server's disk
+//! because the recipient's vault was faster.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::load::pair::BODY;
+use super::load::peer::{Kind, Peer};
+use super::load::settings::Settings;
+use super::load::stats::{Series, percentile};
+use super::proxy::{Answered, Proxy};
+
+/// What the client needs besides to speak plain TCP.
+const PLAIN_FLAGS: &[&str] = &["--tls", "off"];
+
+/// Between two messages of somebody who types fast.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// Messages that a script sends as fast as the client takes them, for each second
+/// of the setting.
+const EACH_SECOND: usize = 500;
+
+/// The longest that all may take to be answered.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Over all rounds.
+#[derive(Default)]
+struct Figures {
+    rate: Series,
+    p50: Series,
+    p99: Series,
+    elided: Series,
+}
+
+pub(crate) fn run(settings: &Settings) {
+    let fast = (EACH_SECOND as f64 * settings.duration.as_secs_f64()) as usize;
+    let slow = (settings.duration.as_secs_f64() / PERIOD.as_secs_f64()) as usize;
+    let [mut typed, mut script] = [(); 2].map(|()| Figures::default());
+    for _ in 0..settings.rounds {
+        round(&mut typed, slow, Some(PERIOD));
+        round(&mut script, fast, None);
+    }
+    for (what, figures) in [("20 messages a second", typed), ("a script", script)] {
+        println!(
+            "{what}: {} msg/s; send to ok: p50 {} ms, p99 {} ms; {} % of the writes elided",
+            figures.rate.show(0),
+            figures.p50.show(2),
+            figures.p99.show(2),
+            figures.elided.show(1)
+        );
+    }
+}
+
+/// Alice sends so many messages to Bob.
+fn round(figures: &mut Figures, count: usize, period: Option<Duration>) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let peer = Peer::start(Kind::Server);
+    let proxy = Proxy::start(peer.address);
+    let bob = Client::start(peer.address, folder.path(), "bob");
+    let mut alice = Client::start(proxy.address, folder.path(), "alice");
+    // The first message opens the conversation, and is not counted.
+    alice.line("/to bob");
+    alice.line("first");
+    wait_for(&proxy, 1);
+    for number in 0..count {
+        alice.line(&format!("{number:0BODY$}"));
+        thread::sleep(period.unwrap_or_default());
+    }
+    let answered = wait_for(&proxy, count + 1);
+    alice.finish();
+    let heard = bob.finish();
+    let shown = heard.matches("alice: 0").count();
+    assert_eq!(shown, count, "Bob's client showed others: {heard}");
+    figures.add(&answered[1..], &peer.stop());
+}
+
+/// Waits until so many messages have their `ok`.
+fn wait_for(proxy: &Proxy, count: usize) -> Vec<Answered> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answered = proxy.answered();
+        if answered.len() >= count {
+            return answered;
+        }
+        let refused = proxy.refused();
+        assert!(refused.is_empty(), "{refused:?}");
+        let some = answered.len();
+        assert!(Instant::now() < deadline, "{some} of {count} were answered");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Figures {
+    fn add(&mut self, answered: &[Answered], last_line: &str) {
+        let mut times: Vec<f64> = answered
+            .iter()
+            .map(|message| (message.ok - message.sent).as_secs_f64() * 1e3)
+            .collect();
+        times.sort_by(f64::total_cmp);
+        self.p50.add(percentile(&times, 0.5));
+        self.p99.add(percentile(&times, 0.99));
+        let first = answered.iter().map(|message| message.sent).min();
+        let last = answered.iter().map(|message| message.ok).max();
+        let taken = last.unwrap() - first.unwrap();
+        self.rate.add(answered.len() as f64 / taken.as_secs_f64());
+        let number = |what: &str| -> f64 {
+            let before = last_line.split(what).next().unwrap();
+            let word = before.split_whitespace().last();
+            word.and_then(|word| word.parse().ok())
+                .unwrap_or_else(|| panic!("no number of messages{what} in: {last_line}"))
+        };
+        let (taken, written) = (number(" messages taken"), number(" written"));
+        self.elided.add((1.0 - written / taken) * 100.0);
+    }
+}
+
+/// A client in pipes.
+struct Client {
+    child: Child,
+    commands: Option<ChildStdin>,
+    shown: Option<thread::JoinHandle<String>>,
+    errors: Option<thread::JoinHandle<String>>,
+}
+
+impl Client {
+    /// Makes an account; returns once it is logged in.
+    fn start(server: SocketAddr, folder: &Path, name: &str) -> Self {
+        let password = folder.join("password");
+        fs::write(&password, "correct horse battery staple").unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_client"))
+            .args(["--server", &server.to_string()])
+            .args(PLAIN_FLAGS)
+            .arg("--data")
+            .arg(folder.join(name))
+            .arg("--password-file")
+            .arg(password)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let errors: ChildStderr = child.stderr.take().unwrap();
+        let errors = thread::spawn(move || rest_of(errors));
+        let mut client = Client {
+            commands: child.stdin.take(),
+            child,
+            shown: None,
+            errors: Some(errors),
+        };
+        client.line(&format!("/register {name}"));
+        loop {
+            let mut line = String::new();
+            let count = output.read_line(&mut line).unwrap();
+            assert!(count > 0, "{name} got no account: {:?}", client.why());
+            if line.contains("created") {
+                break;
+            }
+        }
+        client.shown = Some(thread::spawn(move || {
+            let output: BufReader<ChildStdout> = output;
+            rest_of(output)
+        }));
+        client
+    }
+
+    fn why(&mut self) -> String {
+        self.errors.take().unwrap().join().unwrap()
+    }
+
+    fn line(&mut self, line: &str) {
+        writeln!(self.commands.as_ref().unwrap(), "{line}").unwrap();
+    }
+
+    /// Its input ends, and it by itself; what it printed.
+    fn finish(mut self) -> String {
+        drop(self.commands.take());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.why());
+        self.shown.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn rest_of(mut source: impl Read) -> String {
+    let mut text = Vec::new();
+    let _ = source.read_to_end(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,264 @@
+//! A process under measurement: a relay or the server, with its CPU time, memory
+//! and descriptors.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::stream::Stream;
+
+/// How every server is started. The limits are out of the way: what is measured
+/// is the server's speed, not its patience with a load generator.
+const SERVER_FLAGS: &[&str] = &[
+    "--max-clients",
+    "12000",
+    "--mailbox-messages",
+    "100000000",
+    "--mailbox-mib",
+    "100000",
+    "--sender-share",
+    "100",
+];
+
+/// What a server needs that listens beyond loopback.
+const OPEN_FLAGS: &[&str] = &["--plaintext"];
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Bare,
+    Acked,
+    Server,
+    ServerTls,
+}
+
+impl Kind {
+    /// Whether it speaks the server's protocol.
+    pub(crate) fn is_server(self) -> bool {
+        matches!(self, Kind::Server | Kind::ServerTls)
+    }
+
+    /// Whether the sender hears of each message's arrival.
+    pub(crate) fn answers(self) -> bool {
+        self != Kind::Bare
+    }
+}
+
+/// How to start one.
+pub(crate) struct Setup {
+    kind: Kind,
+    core: Option<usize>,
+    ip: String,
+    descriptors: Option<u64>,
+    flags: &'static [&'static str],
+}
+
+impl Setup {
+    /// On loopback, on any core, a server's limits out of the way.
+    pub(crate) fn new(kind: Kind) -> Self {
+        Setup {
+            kind,
+            flags: SERVER_FLAGS,
+            core: None,
+            ip: "127.0.0.1".to_owned(),
+            descriptors: None,
+        }
+    }
+
+    /// Pinned to one core, with `taskset`.
+    pub(crate) fn on_core(mut self, core: usize) -> Self {
+        self.core = Some(core);
+        self
+    }
+
+    /// Listening on another address of this machine.
+    pub(crate) fn listening_on(mut self, ip: &str) -> Self {
+        self.ip = ip.to_owned();
+        self
+    }
+
+    /// With so many descriptors, unless the system lets it raise them again.
+    pub(crate) fn descriptors(mut self, count: u64) -> Self {
+        self.descriptors = Some(count);
+        self
+    }
+
+    /// A server with other flags.
+    pub(crate) fn flags(mut self, flags: &'static [&'static str]) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(self) -> Peer {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let log = folder.path().join("server.log");
+        let mut command = self.command();
+        match self.kind.is_server() {
+            false => command.arg("--relay"),
+            true => {
+                command.args(["--listen", &format!("{}:0", self.ip)]);
+                command.args(self.flags);
+                if self.ip != "127.0.0.1" {
+                    command.args(OPEN_FLAGS);
+                }
+                command.arg("--data").arg(folder.path().join("data"))
+            }
+        };
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("it starts").unwrap();
+            if let Some(address) = line.strip_prefix("listening on ") {
+                break address.parse().unwrap();
+            }
+        };
+        Peer {
+            child,
+            address,
+            kind: self.kind,
+            log,
+            _folder: folder,
+        }
+    }
+
+    /// The program, behind what ends it with this process however that ends, and
+    /// what gives it its core and descriptors. Each replaces itself by the next, so
+    /// that the child's number is the program's.
+    fn command(&self) -> Command {
+        let mut words = ["setpriv", "--pdeathsig", "KILL"]
+            .map(str::to_owned)
+            .to_vec();
+        if let Some(core) = self.core {
+            words.extend(["taskset", "-c"].map(str::to_owned));
+            words.push(core.to_string());
+        }
+        if let Some(count) = self.descriptors {
+            words.extend(["sh", "-c"].map(str::to_owned));
+            words.push(format!("ulimit -n {count} && exec \"$0\" \"$@\""));
+        }
+        words.push(match self.kind.is_server() {
+            true => env!("CARGO_BIN_EXE_server").to_owned(),
+            false => std::env::current_exe().unwrap().display().to_string(),
+        });
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command
+    }
+}
+
+/// Ends with the value.
+pub(crate) struct Peer {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) kind: Kind,
+    log: PathBuf,
+    _folder: TempDir,
+}
+
+impl Peer {
+    /// On loopback, on any core.
+    pub(crate) fn start(kind: Kind) -> Self {
+        Setup::new(kind).start()
+    }
+
+    /// A new connection.
+    pub(crate) fn connect(&self) -> Stream {
+        Stream::connect(self.address, self.kind == Kind::ServerTls).unwrap()
+    }
+
+    /// User and system time so far, in seconds.
+    pub(crate) fn cpu(&self) -> f64 {
+        let stat = self.proc_text("stat");
+        let after = stat.rsplit(')').next().unwrap();
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+        ticks / 100.0
+    }
+
+    /// A number of its `status` file: `VmRSS` and `VmHWM` in KiB, `Threads`…
+    pub(crate) fn status(&self, what: &str) -> f64 {
+        number_after(&self.proc_text("status"), what)
+    }
+
+    /// Its proportional set size, in KiB.
+    pub(crate) fn pss(&self) -> f64 {
+        number_after(&self.proc_text("smaps_rollup"), "Pss")
+    }
+
+    /// Lets `VmHWM` begin again at the present size.
+    pub(crate) fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
+    /// Descriptors open at the moment.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
+    }
+
+    /// Those of them that are sockets: the database keeps a few files open more
+    /// or less, as many readers as it needed at once.
+    pub(crate) fn sockets(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    /// Descriptors it may open.
+    pub(crate) fn descriptor_limit(&self) -> f64 {
+        let limits = self.proc_text("limits");
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"));
+        let soft = line.unwrap().split_whitespace().next().unwrap();
+        soft.parse().unwrap_or(f64::INFINITY)
+    }
+
+    /// Asks it to end, and returns the last line of its log.
+    pub(crate) fn stop(mut self) -> String {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        assert!(status.success(), "{status}: {log}");
+        log.lines().last().unwrap_or_default().to_owned()
+    }
+
+    fn proc_text(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Kernel stacks of all processes, in KiB: the difference around a number of
+/// threads is theirs.
+pub(crate) fn kernel_stacks() -> f64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+    number_after(&text, "KernelStack")
+}
+
+/// The first number of the line `what:`.
+fn number_after(text: &str, what: &str) -> f64 {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+    let word = line.and_then(|line| line.split_whitespace().next());
+    word.unwrap().parse().unwrap()
+}

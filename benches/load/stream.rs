@@ -1,0 +1,96 @@
+//! One connection of the load, in clear or under TLS. Used by one thread at a
+//! time; to end it from another, clone its [`socket`](Stream::socket).
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::time::Duration;
+
+/// A connection.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<super::tls::Session>),
+}
+
+impl Stream {
+    /// Connects; under TLS the handshake is done when this returns.
+    pub(crate) fn connect(address: SocketAddr, tls: bool) -> io::Result<Self> {
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        Self::over(socket, tls)
+    }
+
+    /// Connects from another address of this machine, so that limits per address
+    /// tell it apart; gives up after a while, which bounds later writes as well.
+    pub(crate) fn connect_from(
+        from: Ipv4Addr,
+        to: SocketAddr,
+        patience: Duration,
+    ) -> io::Result<TcpStream> {
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddrV4::new(from, 0))?;
+        // On Linux it bounds connecting, too.
+        set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+        connect(&socket, &to)?;
+        Ok(socket.into())
+    }
+
+    /// Over a connected socket.
+    pub(crate) fn over(socket: TcpStream, tls: bool) -> io::Result<Self> {
+        match tls {
+            false => Ok(Stream::Plain(socket)),
+            #[cfg(feature = "tls")]
+            true => super::tls::shake_hands(socket).map(|session| Stream::Tls(Box::new(session))),
+            #[cfg(not(feature = "tls"))]
+            true => panic!("built without the feature tls"),
+        }
+    }
+
+    /// The socket below: for time limits, buffers and the end, not for bytes.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => session.sock.socket(),
+        }
+    }
+
+    /// What a login's proof is bound to: the certificate's SHA-256, or nothing.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        match self {
+            Stream::Plain(_) => Vec::new(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => super::tls::fingerprint(session),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(into),
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => session.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.write(bytes),
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => session.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(_) => Ok(()),
+            #[cfg(feature = "tls")]
+            Stream::Tls(session) => session.flush(),
+        }
+    }
+}
