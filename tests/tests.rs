@@ -28,6 +28,9 @@ mod suite {
     mod hostile;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
+    /// Power cuts under load: only what was synced is left.
+    #[cfg(target_os = "linux")]
+    mod power_loss;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

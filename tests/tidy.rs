@@ -34,6 +34,7 @@ use secure_chat::protocol::{json, limits};
 const ROOMS: &[(&str, &[&str])] = &[
     ("protocol", &["protocol"]),
     ("crypto", &["crypto"]),
+    ("files", &[]),
     ("store", &["store", "protocol"]),
     ("transport", &["transport", "protocol"]),
     (
@@ -43,13 +44,17 @@ const ROOMS: &[(&str, &[&str])] = &[
             "server",
             "store",
             "transport",
+            "files",
             "protocol",
             "crypto::password",
             "crypto::proof",
             "crypto::keys",
         ],
     ),
-    ("client", &["client", "transport", "protocol", "crypto"]),
+    (
+        "client",
+        &["client", "transport", "files", "protocol", "crypto"],
+    ),
     ("bin/server", &["server", "protocol"]),
     ("bin/client", &["client", "protocol"]),
 ];

@@ -17,6 +17,7 @@ use super::config::Config;
 use super::core::Core;
 use super::listener::{Connections, Listener};
 use super::log;
+use crate::files;
 use crate::store::sqlite::Sqlite;
 use crate::transport::socket;
 
@@ -137,7 +138,8 @@ fn lock_data(data: &Path) -> Result<File, StartError> {
             data.display()
         ))
     };
-    make_folder(data).map_err(unwritable)?;
+    // Mail of others lies in it, if only encrypted: nobody else gets in.
+    files::make_folder(data).map_err(unwritable)?;
     let lock = File::create(data.join("server.lock")).map_err(unwritable)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -148,18 +150,6 @@ fn lock_data(data: &Path) -> Result<File, StartError> {
         ))),
         Err(TryLockError::Error(error)) => Err(unwritable(error)),
     }
-}
-
-fn make_folder(data: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if data.is_dir() {
-        return Ok(());
-    }
-    // Mail of others lies in it, if only encrypted.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data)
 }
 
 fn listen_error(address: SocketAddr, error: &io::Error) -> StartError {
