@@ -51,8 +51,8 @@ pub struct Damage {
     pub unsynced: u64,
     /// How many of them were lost.
     pub lost: u64,
-    /// Times when not only a write-ahead log held unsynced bytes: SQLite was folding
-    /// it into the database.
+    /// Times when a database held unsynced bytes, not only its write-ahead log:
+    /// SQLite was folding the one into the other.
     pub checkpoints: u64,
     /// Names that were made or removed, not synced, and lost or back again.
     pub names: u64,
@@ -186,9 +186,10 @@ impl Disk {
         let same = part.as_deref().and_then(ino) == ino(&synced);
         if synced.exists() && same {
             let before = self.damage.unsynced;
-            let mixed = self.mix(fs::read(synced).unwrap(), &fs::read(written).unwrap(), kept);
-            let log = path.to_string_lossy().ends_with("-wal");
-            self.damage.checkpoints += u64::from(!log && self.damage.unsynced > before);
+            let (synced, written) = (fs::read(synced).unwrap(), fs::read(written).unwrap());
+            let database = synced.starts_with(b"SQLite format 3");
+            let mixed = self.mix(synced, &written, kept);
+            self.damage.checkpoints += u64::from(database && self.damage.unsynced > before);
             return Some(mixed);
         }
         // The name was made, removed, or given to another file.
