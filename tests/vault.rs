@@ -29,7 +29,7 @@ use secure_chat::protocol::UserName;
 #[path = "power_loss/disk.rs"]
 #[allow(dead_code, unreachable_pub, reason = "other tests use more of it")]
 mod disk;
-/// A full disk under a vault.
+/// A full or failing disk under a vault.
 #[cfg(target_os = "linux")]
 #[path = "vault/full.rs"]
 mod full;

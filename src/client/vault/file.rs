@@ -130,6 +130,10 @@ impl VaultFile {
         if sound != "ok" {
             return Err(VaultError::Damaged(self.path, sound));
         }
+        // What is found may have been written by a client that was killed before its
+        // sync: a power cut would take it. It is on the disk before it is believed.
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(told)?;
         let wraps = wraps::load(&db).map_err(told)?;
         Ok(Closed {
             path: self.path,
