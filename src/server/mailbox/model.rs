@@ -10,9 +10,9 @@ use crate::protocol::binary::Blob;
 use crate::store::{Page, Tally};
 
 pub(super) const QUOTA: Quota = Quota {
-    messages: 10_000,
+    messages: 30,
     bytes: 1 << 30,
-    share: 100,
+    share: 60,
 };
 
 pub(super) fn name(sender: usize) -> UserName {
@@ -30,8 +30,10 @@ struct World {
     disk: BTreeMap<u64, Message>,
     writing: Option<Work>,
     reading: Option<(SessionId, Reading, Page)>,
-    session: Option<SessionId>,
+    session: Option<Attachment>,
     sessions: u64,
+    /// Whether the session's outbox can take more.
+    room: bool,
     /// On the wire to the recipient, and acknowledgements on their way back.
     pushed: VecDeque<(Sender, MessageId)>,
     acks: VecDeque<(SessionId, Sender, MessageId)>,
@@ -42,27 +44,54 @@ struct World {
     sent: [usize; 2],
     unanswered: [Vec<usize>; 2],
     accepted: HashSet<(usize, usize)>,
+    /// Answered with an error. May have been shown all the same.
     refused: HashSet<(usize, usize)>,
     now: Instant,
     clock: u64,
 }
 
+/// What can happen next.
 #[derive(Debug, Clone)]
 enum Op {
     Send(usize),
-    Repeat(usize),
+    /// A sender sends again what has no answer: on the same connection, or with
+    /// `again` on a new one.
+    Repeat(usize, bool),
+    /// The recipient's client takes what was pushed.
     Take(usize),
+    /// The server reads one of its acknowledgements.
     Acknowledge(usize),
+    /// A person who has seen all types `ack`.
+    AcknowledgeShown,
     WriterTakes(usize),
     WriterCommits,
     WriterFails,
+    /// A page is read, and later handed over.
     Read,
     Page,
-    Attach,
+    /// A login, in place of the session that is there.
+    Attach(Taker),
+    /// Its connection ends.
     Detach,
-    Rewind,
+    /// A session that was replaced attaches, and ends, late.
+    Latecomer,
+    /// `fetch`.
+    Rewind(usize),
+    /// The session's outbox fills up, or drains.
+    Room(bool),
     Wait,
+    /// A mailbox that nobody uses leaves the memory.
+    Evict,
     Crash,
+}
+
+/// What kind of session logs in.
+#[derive(Debug, Clone, Copy)]
+enum Taker {
+    Client,
+    Console,
+    /// A script that fetches.
+    Fetcher,
 }
 
 impl World {
@@ -74,6 +103,7 @@ impl World {
             reading: None,
             session: None,
             sessions: 0,
+            room: true,
             pushed: VecDeque::new(),
             acks: VecDeque::new(),
             vault: HashSet::new(),
@@ -94,12 +124,21 @@ impl World {
                 self.unanswered[sender].push(self.sent[sender]);
                 self.offer(sender, self.sent[sender], Earlier::None);
             }
-            Op::Repeat(sender) => self.repeat(sender),
+            Op::Repeat(sender, again) => self.repeat(sender, again),
             Op::Take(count) => (0..count).for_each(|_| self.take()),
             Op::Acknowledge(place) => {
                 if let Some((session, from, id)) = self.acks.remove(place) {
                     let mut effects = Vec::new();
                     self.mailbox.acknowledge(session, from, id, &mut effects);
+                    self.apply(effects);
+                }
+            }
+            Op::AcknowledgeShown => {
+                if let Some(what) = self.session
+                    && self.pushed.is_empty()
+                {
+                    let mut effects = Vec::new();
+                    self.mailbox.acknowledge_shown(what.session, &mut effects);
                     self.apply(effects);
                 }
             }
@@ -112,25 +151,43 @@ impl World {
             Op::WriterFails => self.fail(),
             Op::Read => self.read(),
             Op::Page => self.page(),
-            Op::Attach => self.attach(),
+            Op::Attach(taker) => self.attach(taker),
             Op::Detach => {
-                if let Some(session) = self.session.take() {
-                    self.mailbox.detach(session);
+                if let Some(what) = self.session.take() {
+                    assert!(self.mailbox.detach(what.session));
                     self.pushed.clear();
                 }
             }
-            Op::Rewind => {
-                if let Some(session) = self.session {
-                    self.mailbox.rewind(session, 0);
+            Op::Latecomer => {
+                if let Some(what) = self.session {
+                    let late = SessionId(what.session.0 - 1);
+                    let what = Attachment {
+                        session: late,
+                        ..what
+                    };
+                    assert!(!self.mailbox.attach(what), "it came before");
+                    assert!(!self.mailbox.detach(late));
                 }
             }
+            Op::Rewind(budget) => {
+                if let Some(what) = self.session {
+                    self.mailbox.rewind(what.session, budget);
+                }
+            }
+            Op::Room(room) => self.room = room,
             Op::Wait => self.now += HOLD,
+            Op::Evict => {
+                if self.mailbox.is_idle() && self.writing.is_none() {
+                    self.load();
+                }
+            }
             Op::Crash => self.crash(),
         }
         self.check_counts();
     }
 
-    /// What the mailbox counts as pending is what is pending.
+    /// What the mailbox counts as pending is what is pending, and it knows whose
+    /// answer is still open.
     fn check_counts(&self) {
         let in_memory = self.mailbox.unwritten.values();
         let in_memory = in_memory
@@ -141,42 +198,66 @@ impl World {
             .keys()
             .filter(|n| !self.mailbox.is_acknowledged(**n))
             .count();
-        assert_eq!(self.mailbox.pending().0, (in_memory + on_disk) as u64);
+        let (envelopes, plain, notices) = self.mailbox.pending();
+        assert_eq!(envelopes + plain + notices, (in_memory + on_disk) as u64);
+        for (sender, unanswered) in self.unanswered.iter().enumerate() {
+            for sequence in unanswered {
+                let waits = self.mailbox.waits(user(sender), id(*sequence));
+                assert_eq!(waits, Some(true));
+            }
+        }
     }
 
     fn offer(&mut self, sender: usize, sequence: usize, earlier: Earlier) {
         self.clock += 1;
         let offered = Offered {
-            sender: UserId(sender as i64 + 1),
+            sender: user(sender),
             from: name(sender),
             id: id(sequence),
-            body: Body::Envelope(Blob(vec![sequence as u8; 3].into())),
+            // One writes from a client, the other from a console.
+            body: match sender {
+                0 => Body::Envelope(Blob(vec![sequence as u8; 3].into())),
+                _ => Body::Plain(format!("{sequence:3}").into()),
+            },
             at: self.clock,
             origin: (sender, sequence),
         };
         let mut effects = Vec::new();
         let offer = self
             .mailbox
-            .accept(offered, earlier, true, self.now, &mut effects);
+            .accept(offered, earlier, self.room, self.now, &mut effects);
         self.apply(effects);
         match offer {
             Offer::Undecided => {}
             Offer::Known(_) => self.answered(sender, sequence),
-            Offer::Refused(refusal) => panic!("{refusal:?}"),
+            Offer::Refused(refusal) => {
+                assert_eq!(refusal.code, Code::MailboxFull);
+                self.refused(sender, sequence);
+            }
             Offer::Search => {
-                let found = self.disk.values().find(|message| {
-                    message.sender == UserId(sender as i64 + 1) && message.id == id(sequence)
-                });
+                let found = self
+                    .disk
+                    .values()
+                    .find(|message| message.sender == user(sender) && message.id == id(sequence));
                 self.offer(sender, sequence, Earlier::Searched(found.cloned()));
             }
         }
     }
 
-    /// A sender that lost its connection sends its outbox again, in order.
-    fn repeat(&mut self, sender: usize) {
+    /// A sender sends its outbox again, in order.
+    fn repeat(&mut self, sender: usize, again: bool) {
         for sequence in self.unanswered[sender].clone() {
-            self.offer(sender, sequence, Earlier::Unknown);
+            let earlier = match again {
+                true => Earlier::Unknown,
+                false => Earlier::None,
+            };
+            self.offer(sender, sequence, earlier);
         }
+    }
+
+    fn refused(&mut self, sender: usize, sequence: usize) {
+        self.refused.insert((sender, sequence));
+        self.unanswered[sender].retain(|unanswered| *unanswered != sequence);
     }
 
     fn answered(&mut self, sender: usize, sequence: usize) {
@@ -189,10 +270,7 @@ impl World {
             match effect {
                 Effect::Push(message) => self.pushed.push_back((message.from, message.id)),
                 Effect::Answer((sender, sequence), _) => self.answered(sender, sequence),
-                Effect::Refuse((sender, sequence), _) => {
-                    self.refused.insert((sender, sequence));
-                    self.unanswered[sender].retain(|unanswered| *unanswered != sequence);
-                }
+                Effect::Refuse((sender, sequence), _) => self.refused(sender, sequence),
                 Effect::EnvelopesWait(_) | Effect::Receipt(..) => {}
             }
         }
@@ -206,8 +284,8 @@ impl World {
         if self.vault.insert((from, id)) {
             self.shown.push((from, u128::from_be_bytes(id.0) as usize));
         }
-        if let Some(session) = self.session {
-            self.acks.push_back((session, from, id));
+        if let Some(what) = self.session {
+            self.acks.push_back((what.session, from, id));
         }
     }
 
@@ -238,14 +316,18 @@ impl World {
     }
 
     fn read(&mut self) {
-        let Some(session) = self.session else { return };
+        let Some(Attachment { session, .. }) = self.session else {
+            return;
+        };
         let mut effects = Vec::new();
-        if let Step::Read(reading) = self.mailbox.step(session, true, &mut effects) {
-            let mut rows = self
-                .disk
-                .range(reading.bounds.after + 1..reading.bounds.before);
+        if let Step::Read(reading) = self.mailbox.step(session, self.room, &mut effects) {
+            let bounds = reading.bounds;
+            let rows = self.disk.range(bounds.after + 1..bounds.before);
+            let readable = |m: &&Message| bounds.envelopes || matches!(m.body, Body::Plain(_));
+            let mut rows = rows.map(|(_, message)| message).filter(readable);
             // Small pages, to meet their ends often.
-            let messages: Vec<Message> = rows.by_ref().take(3).map(|(_, m)| m.clone()).collect();
+            let most = bounds.messages.min(3);
+            let messages: Vec<Message> = rows.by_ref().take(most).cloned().collect();
             let page = Page {
                 messages,
                 complete: rows.next().is_none(),
@@ -263,50 +345,65 @@ impl World {
         }
     }
 
-    fn attach(&mut self) {
-        self.sessions += 1;
-        let session = SessionId(self.sessions);
-        self.session = Some(session);
-        self.pushed.clear();
+    fn attach(&mut self, taker: Taker) {
+        // The number below is left to a latecomer.
+        self.sessions += 2;
         let what = Attachment {
-            session,
-            envelopes: true,
-            budget: None,
+            session: SessionId(self.sessions),
+            envelopes: !matches!(taker, Taker::Console),
+            budget: matches!(taker, Taker::Fetcher).then_some(0),
         };
-        self.mailbox.attach(what);
+        // Who was turned away is written down at a login, before it attaches.
+        self.clock += 1;
+        let mut effects = Vec::new();
+        self.mailbox
+            .give_notice(self.clock, false, self.now, &mut effects);
+        self.apply(effects);
+        self.session = Some(what);
+        self.room = true;
+        self.pushed.clear();
+        assert!(self.mailbox.attach(what));
     }
 
-    /// kill -9: the disk and the clients remain.
-    fn crash(&mut self) {
+    /// The mailbox as the store holds it.
+    fn load(&mut self) {
         let mut summary = Summary {
             last: self.disk.keys().last().copied().unwrap_or(0),
             tallies: Vec::new(),
         };
+        let mut tallies: HashMap<UserId, Tally> = HashMap::new();
         for message in self.disk.values() {
-            summary.tallies.push((
-                message.sender,
-                Tally {
-                    envelopes: 1,
-                    bytes: 3,
-                    ..Tally::default()
-                },
-            ));
+            let tally = tallies.entry(message.sender).or_default();
+            match Kind::of(message) {
+                Kind::Envelope => tally.envelopes += 1,
+                Kind::Plain => tally.plain += 1,
+                Kind::Notice => tally.notices += 1,
+            }
+            tally.bytes += message.body.len() as u64;
         }
+        summary.tallies.extend(tallies);
         self.mailbox = Mailbox::new(&summary, QUOTA);
+    }
+
+    /// kill -9: the disk and the clients remain.
+    fn crash(&mut self) {
+        self.load();
         self.writing = None;
         self.reading = None;
         self.session = None;
         self.pushed.clear();
         self.acks.clear();
-        (0..2).for_each(|sender| self.repeat(sender));
+        (0..2).for_each(|sender| self.repeat(sender, true));
     }
 
     /// Lets everything come to rest with the recipient online.
     fn settle(&mut self) {
-        (0..2).for_each(|sender| self.repeat(sender));
-        // A session that is there must get all of it without a new one's help.
-        if self.session.is_none() {
-            self.attach();
+        (0..2).for_each(|sender| self.repeat(sender, true));
+        self.room = true;
+        // A client that is there must get all of it without a new login's help.
+        let takes_all = |what: Attachment| what.envelopes && what.budget.is_none();
+        if !self.session.is_some_and(takes_all) {
+            self.attach(Taker::Client);
         }
         for _ in 0..10_000 {
             for op in [
@@ -362,22 +459,35 @@ impl World {
     }
 }
 
+fn user(sender: usize) -> UserId {
+    UserId(sender as i64 + 1)
+}
+
 fn op() -> impl Strategy<Value = Op> {
+    let taker = prop_oneof![
+        4 => Just(Taker::Client),
+        1 => Just(Taker::Console),
+        1 => Just(Taker::Fetcher),
+    ];
     prop_oneof![
-        12 => (0..2usize).prop_map(Op::Send),
-        1 => (0..2usize).prop_map(Op::Repeat),
-        12 => (1..4usize).prop_map(Op::Take),
-        10 => (0..3usize).prop_map(Op::Acknowledge),
-        8 => (1..4usize).prop_map(Op::WriterTakes),
-        8 => Just(Op::WriterCommits),
-        1 => Just(Op::WriterFails),
-        8 => Just(Op::Read),
-        8 => Just(Op::Page),
-        3 => Just(Op::Attach),
-        1 => Just(Op::Detach),
-        1 => Just(Op::Rewind),
-        4 => Just(Op::Wait),
-        1 => Just(Op::Crash),
+        24 => (0..2usize).prop_map(Op::Send),
+        2 => (0..2usize, any::<bool>()).prop_map(|(sender, again)| Op::Repeat(sender, again)),
+        24 => (1..4usize).prop_map(Op::Take),
+        20 => (0..3usize).prop_map(Op::Acknowledge),
+        1 => Just(Op::AcknowledgeShown),
+        16 => (1..4usize).prop_map(Op::WriterTakes),
+        16 => Just(Op::WriterCommits),
+        2 => Just(Op::WriterFails),
+        16 => Just(Op::Read),
+        16 => Just(Op::Page),
+        5 => taker.prop_map(Op::Attach),
+        2 => Just(Op::Detach),
+        1 => Just(Op::Latecomer),
+        3 => (0..9usize).prop_map(Op::Rewind),
+        4 => any::<bool>().prop_map(Op::Room),
+        8 => Just(Op::Wait),
+        1 => Just(Op::Evict),
+        2 => Just(Op::Crash),
     ]
 }
 
