@@ -183,12 +183,12 @@ impl World {
             }
             Op::Crash => self.crash(),
         }
-        self.check_counts();
+        self.check_state();
     }
 
-    /// What the mailbox counts as pending is what is pending, and it knows whose
-    /// answer is still open.
-    fn check_counts(&self) {
+    /// What the mailbox counts as pending is what is pending, it knows whose answer
+    /// is still open, and nothing gets to the disk ahead of what came before it.
+    fn check_state(&self) {
         let in_memory = self.mailbox.unwritten.values();
         let in_memory = in_memory
             .filter(|u| u.progress != Progress::WritingAcknowledged)
@@ -198,6 +198,14 @@ impl World {
             .keys()
             .filter(|n| !self.mailbox.is_acknowledged(**n))
             .count();
+        let held = |u: &&Unwritten<_>| matches!(u.progress, Progress::Held(_));
+        let mut unwritten = self.mailbox.unwritten.values();
+        assert!(
+            unwritten
+                .by_ref()
+                .skip_while(|u| !held(u))
+                .all(|u| held(&u))
+        );
         let (envelopes, plain, notices) = self.mailbox.pending();
         assert_eq!(envelopes + plain + notices, (in_memory + on_disk) as u64);
         for (sender, unanswered) in self.unanswered.iter().enumerate() {
@@ -226,6 +234,8 @@ impl World {
         let offer = self
             .mailbox
             .accept(offered, earlier, self.room, self.now, &mut effects);
+        let pushes = effects.iter().any(|e| matches!(e, Effect::Push(_)));
+        assert!(self.room || !pushes, "pushed into a full outbox");
         self.apply(effects);
         match offer {
             Offer::Undecided => {}
@@ -334,6 +344,7 @@ impl World {
             };
             self.reading = Some((session, reading, page));
         }
+        assert!(self.room || effects.is_empty(), "pushed into a full outbox");
         self.apply(effects);
     }
 
@@ -484,10 +495,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Detach),
         1 => Just(Op::Latecomer),
         3 => (0..9usize).prop_map(Op::Rewind),
-        4 => any::<bool>().prop_map(Op::Room),
+        6 => any::<bool>().prop_map(Op::Room),
         8 => Just(Op::Wait),
         1 => Just(Op::Evict),
-        2 => Just(Op::Crash),
+        3 => Just(Op::Crash),
     ]
 }
 
