@@ -8,10 +8,11 @@
 //!
 //! | room | what | sees |
 //! | --- | --- | --- |
-//! | [`client`] | the terminal client: screen, commands, link, vault | `transport`, `crypto`, `protocol` |
-//! | [`server`] | connections, sessions, mailboxes, the one writer | `store`, `transport`, `protocol`, and of `crypto` what checks a login |
+//! | [`client`] | the terminal client: screen, commands, link, vault | `transport`, `files`, `crypto`, `protocol` |
+//! | [`server`] | connections, sessions, mailboxes, the one writer | `store`, `transport`, `files`, `protocol`, and of `crypto` what checks a login |
 //! | [`store`] | what must not be lost: accounts, public keys, mail | `protocol` |
 //! | [`transport`] | bytes between two machines | `protocol` |
+//! | [`files`] | folders that are private and survive a power cut | nobody |
 //! | [`crypto`] | keys, X3DH, the Double Ratchet, its cipher, passwords | nobody |
 //! | [`protocol`] | requests, replies, events, and their two spellings | nobody |
 //!
@@ -54,6 +55,7 @@
 
 pub mod client;
 pub mod crypto;
+pub mod files;
 pub mod protocol;
 pub mod server;
 pub mod store;

@@ -22,6 +22,9 @@ mod suite {
     mod conversation;
     /// Kill -9 under load, again and again: every message is accounted for.
     mod crash;
+    /// A disk that is full, and one that fails.
+    #[cfg(target_os = "linux")]
+    mod failing_disk;
     /// Too much of everything: lines, bytes, connections, descriptors.
     mod floods;
     /// Lines that are no requests, and bytes that are no lines.
@@ -32,6 +35,9 @@ mod suite {
     mod mailbox;
     /// Blocks, settings and full mailboxes, as people meet them.
     mod people;
+    /// Power cuts under load: only what was synced is left.
+    #[cfg(target_os = "linux")]
+    mod power_loss;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

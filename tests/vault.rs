@@ -10,6 +10,7 @@
     reason = "a test ends at its first surprise"
 )]
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,21 @@ use std::time::{Duration, Instant, SystemTime};
 use secure_chat::client::credentials;
 use secure_chat::client::vault::{Form, Vault, VaultFile};
 use secure_chat::protocol::UserName;
+
+/// A disk that can lose its power, be full, or fail.
+#[path = "power_loss/disk.rs"]
+#[allow(dead_code, unreachable_pub, reason = "other tests use more of it")]
+mod disk;
+/// A full or failing disk under a vault.
+#[cfg(target_os = "linux")]
+#[path = "vault/full.rs"]
+mod full;
+/// The same, with the power cut instead of a kill.
+#[cfg(target_os = "linux")]
+#[path = "vault/power.rs"]
+mod power;
+
+use disk::Disk;
 
 const PASSWORDS: [&str; 2] = ["correct horse", "battery staple"];
 
@@ -56,24 +72,34 @@ struct World {
     home: tempfile::TempDir,
     address: String,
     server: Child,
+    /// By whom they belong to, if these can fail: alice's, bob's, the server's.
+    disks: HashMap<&'static str, Disk>,
     /// Which of the passwords alice has now.
     password: usize,
 }
 
 impl World {
     fn new() -> Self {
+        World::with_disks(&[])
+    }
+
+    /// A world in which these have disks that can fail.
+    fn with_disks(owners: &[&'static str]) -> Self {
         let home = tempfile::tempdir().unwrap();
+        let disk = |&owner| (owner, Disk::new(&home.path().join(owner), seed()));
+        let disks: HashMap<_, _> = owners.iter().map(disk).collect();
         for (number, password) in PASSWORDS.iter().enumerate() {
             std::fs::write(home.path().join(format!("password-{number}")), password).unwrap();
         }
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
-        let server = serve(home.path(), &address);
+        let server = serve(home.path(), &address, disks.get("server"));
         World {
             home,
             address,
             server,
+            disks,
             password: 0,
         }
     }
@@ -81,7 +107,30 @@ impl World {
     fn kill_server(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
-        self.server = serve(self.home.path(), &self.address);
+        self.start_server();
+    }
+
+    fn start_server(&mut self) {
+        let disk = self.disks.get("server");
+        self.server = serve(self.home.path(), &self.address, disk);
+    }
+
+    /// Takes the power from someone's machine, whose program was killed before.
+    fn cut(&mut self, name: &str) {
+        self.disks.get_mut(name).unwrap().cut();
+    }
+
+    /// Where someone's files are.
+    fn data(&self, name: &str) -> PathBuf {
+        data(self.home.path(), name, self.disks.get(name))
+    }
+
+    fn register_both(&self) {
+        for name in ["alice", "bob"] {
+            let command = self.command(name, 0);
+            let (code, text) = self.script(command, &format!("/register {name}\n"));
+            assert_eq!(code, Some(0), "{text}");
+        }
     }
 
     fn password_file(&self, number: usize) -> PathBuf {
@@ -96,12 +145,15 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
         command
             .args(["--tls", "off", "--server", &self.address, "--data"])
-            .arg(self.home.path().join(name))
+            .arg(self.data(name))
             .arg("--password-file")
             .arg(self.password_file(password))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(disk) = self.disks.get(name) {
+            disk.carry(&mut command);
+        }
         command
     }
 
@@ -140,7 +192,7 @@ impl World {
 
     fn vault(&self, name: &str) -> Vault {
         let user: UserName = name.parse().unwrap();
-        let data = self.home.path().join(name);
+        let data = self.data(name);
         let deadline = Instant::now() + Duration::from_secs(5);
         let file = loop {
             match VaultFile::take(&data, &self.address, &user) {
@@ -170,14 +222,24 @@ impl Drop for World {
     }
 }
 
-fn serve(home: &Path, address: &str) -> Child {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
+fn data(home: &Path, name: &str, disk: Option<&Disk>) -> PathBuf {
+    match disk {
+        Some(disk) => disk.root().join("data"),
+        None => home.join(name),
+    }
+}
+
+fn serve(home: &Path, address: &str, disk: Option<&Disk>) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command
         .args(["--listen", address, "--data"])
-        .arg(home.join("server"))
+        .arg(data(home, "server", disk))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::null());
+    if let Some(disk) = disk {
+        disk.carry(&mut command);
+    }
+    let mut child = command.spawn().unwrap();
     let lines = lines_of(child.stdout.take().unwrap());
     let heard = lines.recv_timeout(Duration::from_secs(20));
     assert!(heard.is_ok(), "the server never listened");
@@ -252,9 +314,21 @@ fn feed_to(mut stdin: ChildStdin, name: &str, count: Option<&AtomicU64>, going: 
     }
 }
 
-/// What one sent and the other received, compared; what is wrong, if anything is
-/// that time can't mend.
-fn compare(sender: &Vault, receiver: &Vault) -> (usize, Vec<String>) {
+/// What one sent and the other received, compared.
+#[derive(Debug)]
+#[allow(dead_code, reason = "printed when a test fails")]
+struct Comparison {
+    sent: usize,
+    received: usize,
+    /// Sent and not received.
+    missing: usize,
+    /// Received and never sent.
+    strange: usize,
+    /// What is wrong; time may mend it.
+    wrong: Vec<String>,
+}
+
+fn compare(sender: &Vault, receiver: &Vault) -> Comparison {
     let sent: Vec<_> = sender
         .whole_history()
         .unwrap()
@@ -281,17 +355,49 @@ fn compare(sender: &Vault, receiver: &Vault) -> (usize, Vec<String>) {
         .into_iter()
         .map(|message| (message.mid, message.record.text))
         .collect();
+    let missing = sent.iter().filter(|one| !received.contains(one)).count();
+    let strange = received.iter().filter(|one| !sent.contains(one)).count();
     if sent != received {
-        let lost = sent.iter().filter(|one| !received.contains(one)).count();
-        let strange = received.iter().filter(|one| !sent.contains(one)).count();
-        wrong.push(format!(
-            "{} sent, {} received, {lost} lost, {strange} never sent; \
-             if none is lost, some came twice or in another order",
-            sent.len(),
-            received.len(),
-        ));
+        wrong.push("some are missing or strange, came twice or in another order".to_owned());
     }
-    (sent.len(), wrong)
+    Comparison {
+        sent: sent.len(),
+        received: received.len(),
+        missing,
+        strange,
+        wrong,
+    }
+}
+
+/// From alice to bob, and back.
+fn compare_both(world: &World) -> [Comparison; 2] {
+    let (alice, bob) = (world.vault("alice"), world.vault("bob"));
+    [compare(&alice, &bob), compare(&bob, &alice)]
+}
+
+/// Compares both directions, after as many quiet rounds as it takes to fetch what
+/// still waits. How many messages there were, or what is wrong with them.
+fn account(world: &World) -> Result<usize, [Comparison; 2]> {
+    let mut rounds = 0;
+    loop {
+        let both = compare_both(world);
+        if both.iter().all(|one| one.wrong.is_empty()) {
+            return Ok(both.iter().map(|one| one.sent).sum());
+        }
+        rounds += 1;
+        if rounds == 6 {
+            return Err(both);
+        }
+        let quiet = ["alice", "bob"].map(|name| Talker::start(world, name, None));
+        thread::sleep(Duration::from_secs(2));
+        quiet.into_iter().for_each(Talker::finish);
+    }
+}
+
+/// Another one each time.
+fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap().as_nanos() as u64
 }
 
 #[derive(Default, Debug)]
@@ -338,18 +444,11 @@ fn nothing_is_lost_or_doubled_by_kills() {
         .ok()
         .and_then(|count| count.parse().ok())
         .unwrap_or(6);
-    let seed = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64;
+    let seed = seed();
     println!("seed {seed}");
     let mut dice = Dice(seed | 1);
     let mut world = World::new();
-    for name in ["alice", "bob"] {
-        let command = world.command(name, 0);
-        let (code, text) = world.script(command, &format!("/register {name}\n"));
-        assert_eq!(code, Some(0), "{text}");
-    }
+    world.register_both();
     let counts = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
     let mut kills = Kills::default();
     let mut alice = Talker::start(&world, "alice", Some(&counts[0]));
@@ -381,23 +480,8 @@ fn nothing_is_lost_or_doubled_by_kills() {
     }
     alice.finish();
     bob.finish();
-    let mut rounds = 0;
-    let sent = loop {
-        let (alice, bob) = (world.vault("alice"), world.vault("bob"));
-        let (there, mut wrong) = compare(&alice, &bob);
-        let (back, wrong_back) = compare(&bob, &alice);
-        wrong.extend(wrong_back);
-        drop((alice, bob));
-        if wrong.is_empty() {
-            break there + back;
-        }
-        rounds += 1;
-        assert!(rounds < 6, "{wrong:#?} after {kills:?}, seed {seed}");
-        // What still waits on the server is fetched in a quiet round.
-        let quiet = ["alice", "bob"].map(|name| Talker::start(&world, name, None));
-        thread::sleep(Duration::from_secs(2));
-        quiet.into_iter().for_each(Talker::finish);
-    };
+    let sent =
+        account(&world).unwrap_or_else(|wrong| panic!("{wrong:#?} after {kills:?}, seed {seed}"));
     println!("{kills:?}: {sent} messages, 0 lost, 0 twice, order kept, outboxes empty");
     assert!(sent > 0);
 }

@@ -17,6 +17,7 @@ use super::config::Config;
 use super::core::Core;
 use super::listener::{Connections, Listener};
 use super::log;
+use crate::files;
 use crate::store::sqlite::Sqlite;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
@@ -85,7 +86,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
 /// # Errors
 /// The data folder or the certificate's files can't be used.
 pub fn fingerprint(config: &Config) -> Result<(Fingerprint, Address), StartError> {
-    make_folder(&config.data).map_err(|error| unwritable(&config.data, &error))?;
+    files::make_folder(&config.data).map_err(|error| unwritable(&config.data, &error))?;
     let Some(tls) = open_tls(config)? else {
         return Err(StartError(
             "this server was built without TLS, so it has no certificate".to_owned(),
@@ -194,7 +195,8 @@ fn reload(core: &Core) {
 /// number the same mailboxes.
 fn lock_data(data: &Path) -> Result<File, StartError> {
     let failed = |error: io::Error| unwritable(data, &error);
-    make_folder(data).map_err(failed)?;
+    // Mail of others lies in it, if only encrypted: nobody else gets in.
+    files::make_folder(data).map_err(failed)?;
     let lock = File::create(data.join("server.lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -212,18 +214,6 @@ fn unwritable(data: &Path, error: &io::Error) -> StartError {
         "the folder {} can't be written: {error}; choose another with --data",
         data.display()
     ))
-}
-
-fn make_folder(data: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if data.is_dir() {
-        return Ok(());
-    }
-    // Mail of others lies in it, if only encrypted.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data)
 }
 
 fn listen_error(address: SocketAddr, error: &io::Error) -> StartError {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::counters::Counters;
 use super::log;
@@ -24,6 +24,10 @@ const BATCH_MESSAGES: usize = 4096;
 
 /// Bytes of one batch after which no further mailbox is visited.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// Rest after a batch that failed. Deletions are tried again at once, and a disk
+/// that is full or broken need not be asked more often.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where changes and mailboxes wait for the thread that [`start`](Self::start) makes.
 #[derive(Default)]
@@ -46,6 +50,13 @@ struct Queue {
 /// Why a change did not happen, for whoever asked for it.
 #[derive(Debug, Clone)]
 pub struct Failure(pub Refusal);
+
+/// What became of a load that did not fail.
+enum Wrote {
+    Something,
+    /// There was nothing in it: it says nothing about the disk.
+    Nothing,
+}
 
 /// What the thread takes along at once.
 struct Load {
@@ -119,8 +130,33 @@ impl Writer {
     }
 
     fn run(&self, store: &dyn Store, counters: &Counters) {
+        // A full disk refuses every batch for hours: it is logged as it begins and
+        // as it ends, not to fill the disk further.
+        let mut refused: u64 = 0;
         while let Some(load) = self.wait() {
-            self.write(store, counters, load);
+            match self.write(store, counters, load) {
+                Ok(Wrote::Something) if refused > 0 => {
+                    log::info(
+                        None,
+                        format_args!("the database works again; batches refused: {refused}"),
+                    );
+                    refused = 0;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if refused == 0 {
+                        log::error(
+                            None,
+                            format_args!(
+                                "nothing of a batch was stored: {error}; senders are told to try \
+                                 again, until it works"
+                            ),
+                        );
+                    }
+                    refused += 1;
+                    std::thread::sleep(PAUSE);
+                }
+            }
         }
     }
 
@@ -156,7 +192,16 @@ impl Writer {
         }
     }
 
-    fn write(&self, store: &dyn Store, counters: &Counters, mut load: Load) {
+    /// Writes a load and answers everybody in it.
+    ///
+    /// # Errors
+    /// Nothing of it was stored.
+    fn write(
+        &self,
+        store: &dyn Store,
+        counters: &Counters,
+        mut load: Load,
+    ) -> Result<Wrote, StoreError> {
         let mut touched = Touched::default();
         let mut batch = Batch::default();
         let mut visited = Vec::new();
@@ -175,14 +220,16 @@ impl Writer {
         self.put_back(load.postboxes);
         let (changes, askers): (Vec<_>, Vec<_>) = load.changes.into_iter().unzip();
         batch.changes = changes;
-        let result = match batch.is_empty() {
-            true => Ok(Vec::new()),
-            false => store.commit(&batch),
+        let (wrote, result) = match batch.is_empty() {
+            true => (Wrote::Nothing, Ok(Vec::new())),
+            false => (Wrote::Something, store.commit(&batch)),
         };
-        match result {
+        let outcome = match result {
             Ok(changed) => {
                 counters.stored.add(batch.messages.len() as u64);
-                counters.commits.add(1);
+                counters
+                    .commits
+                    .add(u64::from(matches!(wrote, Wrote::Something)));
                 for (asker, changed) in askers.into_iter().zip(changed) {
                     // Who no longer waits needs no answer.
                     let _ = asker.send(Ok(changed));
@@ -190,9 +237,9 @@ impl Writer {
                 for (postbox, work) in &visited {
                     postbox.committed(work, self, &mut touched);
                 }
+                Ok(wrote)
             }
             Err(error) => {
-                log::error(None, format_args!("nothing of a batch was stored: {error}"));
                 let refusal = refusal(&error);
                 for asker in askers {
                     let _ = asker.send(Err(Failure(refusal.clone())));
@@ -200,9 +247,11 @@ impl Writer {
                 for (postbox, work) in &visited {
                     postbox.failed(work, &refusal, self, &mut touched);
                 }
+                Err(error)
             }
-        }
+        };
         touched.flush();
+        outcome
     }
 
     fn put_back(&self, mut postboxes: VecDeque<Arc<Postbox>>) {

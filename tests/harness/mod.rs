@@ -7,13 +7,20 @@
 mod client;
 mod console;
 mod server;
+mod traffic;
 mod wire;
+
+/// A disk that can lose its power, be full, or fail.
+#[path = "../power_loss/disk.rs"]
+mod disk;
 
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Nonce, credentials, mid, plain};
 pub use console::Console;
+pub use disk::{Disk, Fault};
 pub use server::{Server, run_to_the_end};
+pub use traffic::{crash_under_load, random, register_everybody};
 pub use wire::Wire;
 
 /// How long something may take that must happen. Never reached when all is well.

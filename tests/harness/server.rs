@@ -3,25 +3,32 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Client, Console, PATIENCE, Wire};
+use super::{Client, Console, Disk, PATIENCE, Wire};
 
 /// A running server with a folder of its own. Dropping it kills it.
 pub struct Server {
-    folder: TempDir,
-    flags: Vec<String>,
-    /// Typed into a shell before the server takes its place.
-    prelude: Option<&'static str>,
+    setup: Setup,
     child: Child,
     address: SocketAddr,
     /// Kept open: a server that is told nobody listens is another test.
     _stdout: BufReader<ChildStdout>,
+}
+
+/// What each of its lives begins with.
+struct Setup {
+    folder: TempDir,
+    flags: Vec<String>,
+    /// Typed into a shell before the server takes its place.
+    prelude: Option<&'static str>,
+    /// Holds its data, if they are to meet more than a file system that works.
+    disk: Option<Disk>,
 }
 
 impl Server {
@@ -32,22 +39,30 @@ impl Server {
 
     /// A server with these flags.
     pub fn with(flags: &[&str]) -> Self {
-        Server::launch(None, flags)
+        Server::launch(None, flags, None)
+    }
+
+    /// A server whose data are on a disk that can fail.
+    pub fn on_disk(seed: u64, flags: &[&str]) -> Self {
+        Server::launch(None, flags, Some(seed))
     }
 
     /// A server in a shell that has run `prelude` first, to set limits.
     pub fn after(prelude: &'static str, flags: &[&str]) -> Self {
-        Server::launch(Some(prelude), flags)
+        Server::launch(Some(prelude), flags, None)
     }
 
-    fn launch(prelude: Option<&'static str>, flags: &[&str]) -> Self {
+    fn launch(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let (child, address, stdout) = spawn(folder.path(), prelude, &flags);
-        Server {
-            folder,
-            flags,
+        let setup = Setup {
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             prelude,
+            disk: disk.map(|seed| Disk::new(folder.path(), seed)),
+            folder,
+        };
+        let (child, address, stdout) = setup.spawn();
+        Server {
+            setup,
             child,
             address,
             _stdout: stdout,
@@ -60,6 +75,34 @@ impl Server {
         self.start_again();
     }
 
+    /// Takes the power away from it and its disk, and starts it again on what is left.
+    pub fn lose_power_and_restart(&mut self) {
+        self.kill();
+        self.disk_mut().cut();
+        self.start_again();
+    }
+
+    /// The same, when it has been starting for this long.
+    pub fn lose_power_while_starting(&mut self, after: Duration) {
+        self.kill();
+        self.child = self.setup.command().spawn().expect("it starts");
+        std::thread::sleep(after);
+        self.kill();
+        self.disk_mut().cut();
+    }
+
+    /// The disk it was started on, while it does not run.
+    pub fn disk_mut(&mut self) -> &mut Disk {
+        let disk = self.setup.disk.as_mut();
+        disk.expect("it was started on a disk")
+    }
+
+    /// The disk it was started on.
+    pub fn disk(&self) -> &Disk {
+        let disk = self.setup.disk.as_ref();
+        disk.expect("it was started on a disk")
+    }
+
     /// Kills it without warning.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -68,7 +111,7 @@ impl Server {
 
     /// Starts it on the same folder, once it has ended.
     pub fn start_again(&mut self) {
-        let (child, address, stdout) = spawn(self.folder.path(), self.prelude, &self.flags);
+        let (child, address, stdout) = self.setup.spawn();
         (self.child, self.address, self._stdout) = (child, address, stdout);
     }
 
@@ -103,7 +146,7 @@ impl Server {
 
     /// Its data folder.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.setup.data()
     }
 
     /// Messages in its database, as another process sees them.
@@ -115,7 +158,7 @@ impl Server {
 
     /// All it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
+        fs::read_to_string(self.setup.log()).unwrap()
     }
 
     /// A connection that has said nothing yet.
@@ -186,40 +229,56 @@ impl Drop for Server {
     }
 }
 
-fn spawn(
-    folder: &Path,
-    prelude: Option<&str>,
-    flags: &[String],
-) -> (Child, SocketAddr, BufReader<ChildStdout>) {
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(folder.join("log"))
-        .unwrap();
-    let mut command = command(prelude);
-    if !flags.iter().any(|flag| flag == "--listen") {
-        command.args(["--listen", "127.0.0.1:0"]);
+impl Setup {
+    fn data(&self) -> PathBuf {
+        match &self.disk {
+            Some(disk) => disk.root().join("data"),
+            None => self.folder.path().join("data"),
+        }
     }
-    command
-        .arg("--data")
-        .arg(folder.join("data"))
-        .args(flags)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log);
-    let mut child = command.spawn().expect("the server starts");
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let address = loop {
-        let mut line = String::new();
-        if stdout.read_line(&mut line).unwrap() == 0 {
-            let log = fs::read_to_string(folder.join("log")).unwrap();
-            panic!("the server did not start: {log}");
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn command(&self) -> Command {
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.log())
+            .unwrap();
+        let mut command = command(self.prelude);
+        if !self.flags.iter().any(|flag| flag == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
         }
-        if let Some(address) = line.trim_end().strip_prefix("listening on ") {
-            break address.parse().unwrap();
+        command
+            .arg("--data")
+            .arg(self.data())
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        if let Some(disk) = &self.disk {
+            disk.carry(&mut command);
         }
-    };
-    (child, address, stdout)
+        command
+    }
+
+    fn spawn(&self) -> (Child, SocketAddr, BufReader<ChildStdout>) {
+        let mut child = self.command().spawn().expect("the server starts");
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            if stdout.read_line(&mut line).unwrap() == 0 {
+                let log = fs::read_to_string(self.log()).unwrap();
+                panic!("the server did not start: {log}");
+            }
+            if let Some(address) = line.trim_end().strip_prefix("listening on ") {
+                break address.parse().unwrap();
+            }
+        };
+        (child, address, stdout)
+    }
 }
 
 fn command(prelude: Option<&str>) -> Command {

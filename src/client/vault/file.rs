@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -15,6 +15,7 @@ use super::wraps::{self, Secret, Wrap};
 use super::{Result, Vault, VaultError};
 use crate::crypto::cipher::{SealKey, WrappingKey};
 use crate::crypto::os_rng;
+use crate::files;
 use crate::protocol::UserName;
 use crate::protocol::request::Kdf;
 
@@ -49,11 +50,7 @@ impl VaultFile {
     /// [`VaultError::InUse`] if another process has it.
     pub fn take(data: &Path, server: &str, name: &UserName) -> Result<Self> {
         let folder = data.join(folder_of(server));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|error| VaultError::Io(folder.clone(), error))?;
+        files::make_folder(&folder).map_err(|error| VaultError::Io(folder.clone(), error))?;
         let path = folder.join(format!("{name}.vault"));
         let lock = lock(&folder.join(format!("{name}.lock")), &path)?;
         Ok(VaultFile { path, lock })
@@ -108,7 +105,7 @@ impl VaultFile {
         } = vault;
         db.close().map_err(|(_, error)| error)?;
         fs::rename(&draft, &self.path).map_err(|error| VaultError::Io(draft, error))?;
-        sync_folder(&self.path)?;
+        files::sync_name(&self.path).map_err(|error| VaultError::Io(self.path.clone(), error))?;
         let db = open_database(&self.path)?;
         finish(db, sealer.into_key(), self.path, lock)
     }
@@ -133,6 +130,10 @@ impl VaultFile {
         if sound != "ok" {
             return Err(VaultError::Damaged(self.path, sound));
         }
+        // What is found may have been written by a client that was killed before its
+        // sync: a power cut would take it. It is on the disk before it is believed.
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(told)?;
         let wraps = wraps::load(&db).map_err(told)?;
         Ok(Closed {
             path: self.path,
@@ -255,13 +256,6 @@ fn remove_if_there(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn sync_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| VaultError::Io(folder.to_owned(), error))
 }
 
 fn check_header(path: &Path) -> Result<()> {

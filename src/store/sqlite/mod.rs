@@ -201,6 +201,10 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "foreign_keys", false)?;
+        // What is found may have been written by a process that was killed before
+        // its sync, or whose sync failed: the system's cache shows it, and a power cut
+        // takes it. Folded into the database, it is on the disk before it is believed.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         if empty {
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;

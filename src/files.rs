@@ -1,0 +1,47 @@
+//! Folders that are private to their owner and survive a power cut.
+//!
+//! A new name is on the disk only once its folder was synced. Without that, a cut
+//! takes a new database or vault with it, however well its contents were synced.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+/// Makes a folder that only its owner may enter, and those above it that are not
+/// there. One that exists is left as it is.
+///
+/// # Errors
+/// One of them could not be made or synced.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = parent(path);
+    make_folder(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    sync_names(parent)
+}
+
+/// Syncs the folder that `path` is in: when this returns, its name is on the disk.
+///
+/// # Errors
+/// The folder could not be opened or synced.
+pub fn sync_name(path: &Path) -> io::Result<()> {
+    sync_names(parent(path))
+}
+
+fn sync_names(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
