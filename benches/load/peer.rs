@@ -130,10 +130,13 @@ impl Setup {
         }
     }
 
-    /// The program, behind what gives it its core and descriptors. Both replace
-    /// themselves by it, so that the child's number is the program's.
+    /// The program, behind what ends it with this process however that ends, and
+    /// what gives it its core and descriptors. Each replaces itself by the next, so
+    /// that the child's number is the program's.
     fn command(&self) -> Command {
-        let mut words: Vec<String> = Vec::new();
+        let mut words = ["setpriv", "--pdeathsig", "KILL"]
+            .map(str::to_owned)
+            .to_vec();
         if let Some(core) = self.core {
             words.extend(["taskset", "-c"].map(str::to_owned));
             words.push(core.to_string());
