@@ -18,6 +18,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How many questions may stay unanswered.
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// Connections that may wait to be accepted: after a restart all clients come at
+/// once. The system may allow fewer (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
 /// A connected stream that several threads use: one reads, any writes without
 /// blocking, any closes.
 #[derive(Debug)]
@@ -144,6 +148,8 @@ fn wait(fd: &impl std::os::fd::AsFd, flags: PollFlags, limit: Duration) -> io::R
 /// The address is taken, not ours, or not permitted.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
+    // The standard library has chosen a queue of 128; a second call only resizes it.
+    rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -186,6 +186,22 @@ impl Somebody {
         });
     }
 
+    /// Waits for lines with a number behind `before` until the numbers add up to
+    /// `total`: what arrives together is counted together, and when is chance.
+    fn sees_in_all(&self, before: &str, total: u64) {
+        let mut sum = 0;
+        while sum < total {
+            sum += self.sees(&format!("{before} {total} in all"), |show| match show {
+                Show::Line(_, line) => {
+                    let (_, behind) = line.split_once(before)?;
+                    behind.split_whitespace().next()?.parse::<u64>().ok()
+                }
+                _ => None,
+            });
+        }
+        assert_eq!(sum, total, "{before}");
+    }
+
     /// Everything shown until now, after the messenger has done what it had to.
     fn everything(&self) -> Vec<Show> {
         self.run(Command::Contacts).unwrap();

@@ -98,7 +98,7 @@ fn a_fresh_machine_gets_what_it_could_not_decrypt() {
     for _ in 0..3 {
         bob.sees_undecryptable();
     }
-    bob.sees_line("asked to send 3 messages again");
+    bob.sees_in_all("asked to send", 3);
     bob.run(Command::Fetch).unwrap();
     let pending = |server: &Double| {
         let world = server.world.lock().unwrap();
@@ -113,7 +113,7 @@ fn a_fresh_machine_gets_what_it_could_not_decrypt() {
         "nothing before it is accepted"
     );
     alice.run(Command::Accept(bob.name)).unwrap();
-    alice.sees_line("could not decrypt 3 messages");
+    alice.sees_in_all("could not decrypt", 3);
     for text in ["one", "two", "three"] {
         bob.reads_again(text);
     }
@@ -212,10 +212,10 @@ fn an_answer_that_went_elsewhere_is_asked_for_once_more() {
         .unwrap();
     drop(vault);
     bob.log_in();
-    bob.sees_line("asked to send 3 messages again");
+    bob.sees_in_all("asked to send", 3);
     bob.log_out();
     alice.log_in();
-    alice.sees_line("could not decrypt 3 messages");
+    alice.sees_in_all("could not decrypt", 3);
     alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
     // Another login takes the answers away.
     let elsewhere = Somebody::new(&server, "bob");
