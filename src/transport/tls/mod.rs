@@ -4,8 +4,8 @@
 //! has an `openssl` of the last years speaks 1.3, and it alone hides the
 //! certificate and has no weak cipher to choose.
 //!
-//! [`server`] has the certificate and the keys to tickets, [`client`] what a
-//! server's certificate is judged by, [`certificate`] the files.
+//! `server` has the certificate and the keys to tickets, `client` what a
+//! server's certificate is judged by, `certificate` the files.
 
 mod certificate;
 mod client;
