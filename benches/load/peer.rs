@@ -14,6 +14,8 @@ use super::stream::Stream;
 /// How every server is started. The limits are out of the way: what is measured
 /// is the server's speed, not its patience with a load generator.
 const SERVER_FLAGS: &[&str] = &[
+    "--search-rate",
+    "0",
     "--message-rate",
     "0",
     "--max-clients",
