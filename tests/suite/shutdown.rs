@@ -102,8 +102,9 @@ fn a_second_signal_ends_it_at_once() {
         // A peer that takes nothing keeps an orderly end waiting for seconds.
         let mut stuck = server.client();
         stuck.register("stuck");
-        for _ in 0..400 {
-            stuck.post("send", &plain("stuck", 1, &"x".repeat(10_000)));
+        // Each fetch pushes all of them again: far more than the kernel holds.
+        for number in 0..150 {
+            stuck.post("send", &plain("stuck", number, &"x".repeat(10_000)));
             stuck.wire().write(b"{\"op\":\"fetch\",\"id\":1}\n");
         }
         server.signal(signal);
