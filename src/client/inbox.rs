@@ -86,6 +86,14 @@ impl Inbox {
         }
     }
 
+    /// Why a connection ended, if that was kept aside.
+    pub(super) fn end_of(&self, connection: u64) -> Option<String> {
+        self.aside.iter().rev().find_map(|input| match input {
+            Input::Server(number, Err(why)) if *number == connection => Some(why.clone()),
+            _ => None,
+        })
+    }
+
     /// Keeps an arrival for later; `false` if that is too much by now.
     pub(super) fn keep(&mut self, input: Input) -> bool {
         self.aside_bytes += weight(&input);

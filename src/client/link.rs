@@ -30,6 +30,9 @@ use crate::transport::fingerprint::Fingerprint;
 /// that writes to a slow disk answers late, not never.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
+/// How long the reader of a connection that is closed may take to say why.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
+
 /// How long a write may be stuck before the connection counts as lost.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
@@ -151,7 +154,12 @@ impl Link {
         inbox: &mut Inbox,
         request: &Request,
     ) -> Result<T, CallError> {
-        let id = self.post(request)?;
+        let id = match self.post(request) {
+            Err(CallError::Lost(why)) => {
+                return Err(CallError::Lost(self.last_words(inbox).unwrap_or(why)));
+            }
+            posted => posted?,
+        };
         let deadline = Instant::now() + ANSWER_TIME;
         loop {
             let Some(input) = inbox.fresh(deadline) else {
@@ -184,6 +192,22 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Why the connection ended, as its reader knows it: a server that turns one
+    /// away says so, and may have gone before anything could be written to it.
+    fn last_words(&self, inbox: &mut Inbox) -> Option<String> {
+        if let Some(why) = inbox.end_of(self.number) {
+            return Some(why);
+        }
+        let deadline = Instant::now() + LAST_WORDS_TIME;
+        while let Some(input) = inbox.fresh(deadline) {
+            inbox.keep(input);
+            if let Some(why) = inbox.end_of(self.number) {
+                return Some(why);
+            }
+        }
+        None
     }
 
     /// Sends without waiting and gives the id that the answer will carry.
