@@ -178,8 +178,9 @@ impl Route {
                 ))
             }
             _ => RouteError::Unreachable(format!(
-                "{place} answers, but not with TLS as it should ({}); if it is a server without \
-                 TLS, on this machine for instance, use --tls off",
+                "{place} answers, but not with TLS as it should ({}). It may be full, and say so \
+                 in the open: try again later. Only if you know it as a server without TLS, on \
+                 this machine for instance, use --tls off",
                 reason(error)
             )),
         }
