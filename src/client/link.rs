@@ -69,7 +69,6 @@ pub struct Link {
     number: u64,
     next_id: u64,
     greeting: Greeting,
-    line: Vec<u8>,
 }
 
 impl Link {
@@ -105,7 +104,6 @@ impl Link {
                 certificate: None,
                 max_line: limits::MAX_SERVER_LINE,
             },
-            line: Vec::new(),
         };
         link.hello(inbox)?;
         Ok(link)
@@ -217,22 +215,22 @@ impl Link {
     pub fn post(&mut self, request: &Request) -> Result<u64, CallError> {
         let id = self.next_id;
         self.next_id += 1;
-        self.line.clear();
-        if json::write_request(&mut self.line, Some(id), request).is_none() {
+        let mut line = Vec::new();
+        if json::write_request(&mut line, Some(id), request).is_none() {
             return Err(CallError::Refused(Refusal::bad_request(
                 "this operation exists on the console only",
             )));
         }
-        self.write()?;
+        self.write(line)?;
         Ok(id)
     }
 
     /// Answers a ping; any line is an answer.
     pub fn pong(&mut self) {
-        self.line.clear();
-        if json::write_request(&mut self.line, None, &Request::Ping).is_some() {
+        let mut line = Vec::new();
+        if json::write_request(&mut line, None, &Request::Ping).is_some() {
             // A lost connection is the reader's to tell.
-            let _lost = self.write();
+            let _lost = self.write(line);
         }
     }
 
@@ -241,8 +239,7 @@ impl Link {
         self.channel.socket().close();
     }
 
-    fn write(&mut self) -> Result<(), CallError> {
-        let line = std::mem::take(&mut self.line);
+    fn write(&self, line: Vec<u8>) -> Result<(), CallError> {
         self.channel.write_all(line, WRITE_TIME).map_err(|error| {
             self.close();
             lost(error)
@@ -286,8 +283,6 @@ fn read_lines(channel: &Channel, mut raw: Raw, number: u64, inbox: &SyncSender<I
         if let Err(why) = hand_over(&mut buffer, number, inbox) {
             break why;
         }
-        buffer.settle();
-        raw.settle();
     };
     // The other side learns of a line that was not understood by the close.
     channel.socket().close();
