@@ -27,9 +27,6 @@ mod suite {
     mod failing_disk;
     /// Too much of everything: lines, bytes, connections, descriptors.
     mod floods;
-    /// A power cut while the log is folded into the database.
-    #[cfg(target_os = "linux")]
-    mod folding;
     /// Lines that are no requests, and bytes that are no lines.
     mod hostile;
     /// What one address, account or connection may ask for.
