@@ -1,11 +1,11 @@
-//! Folders that are private to their owner and survive a power cut.
+//! Folders and small files that are private to their owner and survive a power cut.
 //!
 //! A new name is on the disk only once its folder was synced. Without that, a cut
 //! takes a new database or vault with it, however well its contents were synced.
 
-use std::fs::{DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Makes a folder that only its owner may enter, and those above it that are not
@@ -25,6 +25,30 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
         made => made?,
     }
     sync_names(parent)
+}
+
+/// Puts a text under a name, in place of what was there: all of it or nothing, and
+/// on the disk when this returns. Nobody sees it half written, or with another
+/// mode than `mode`.
+///
+/// # Errors
+/// It could not be written; what was there is as it was.
+pub fn replace(path: &Path, mode: u32, text: &str) -> io::Result<()> {
+    // Another process may do the same at the same time.
+    let draft = path.with_extension(std::process::id().to_string());
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    sync_name(path)
 }
 
 /// Syncs the folder that `path` is in: when this returns, its name is on the disk.

@@ -11,8 +11,8 @@
 //! | [`client`] | the terminal client: screen, commands, link, vault | `transport`, `files`, `crypto`, `protocol` |
 //! | [`server`] | connections, sessions, mailboxes, the one writer | `store`, `transport`, `files`, `protocol`, and of `crypto` what checks a login |
 //! | [`store`] | what must not be lost: accounts, public keys, mail | `protocol` |
-//! | [`transport`] | bytes between two machines | `protocol` |
-//! | [`files`] | folders that are private and survive a power cut | nobody |
+//! | [`transport`] | bytes between two machines | `files`, `protocol` |
+//! | [`files`] | folders and small files that are private and survive a power cut | nobody |
 //! | [`crypto`] | keys, X3DH, the Double Ratchet, its cipher, passwords | nobody |
 //! | [`protocol`] | requests, replies, events, and their two spellings | nobody |
 //!

@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("crypto", &["crypto"]),
     ("files", &[]),
     ("store", &["store", "protocol"]),
-    ("transport", &["transport", "protocol"]),
+    ("transport", &["transport", "files", "protocol"]),
     (
         // No ratchet, no cipher: the layout shows that it can't read messages.
         "server",

@@ -1,11 +1,11 @@
 //! Which certificate a server showed before: a line a server in one small file,
 //! like SSH's `known_hosts`. Judging a certificate is [`route`](super::route)'s part.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::transport::fingerprint::Fingerprint;
 
 /// The file's name in the folder of the vaults.
@@ -66,25 +66,9 @@ impl KnownServers {
             .collect();
         text.push_str(&format!("{place} {fingerprint}\n"));
         if let Some(folder) = self.path.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
+            files::make_folder(folder)?;
         }
-        let draft = self.path.with_extension(std::process::id().to_string());
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.path)?;
-        match self.path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
+        files::replace(&self.path, 0o600, &text)
     }
 
     fn read(&self) -> io::Result<String> {

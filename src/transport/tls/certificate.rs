@@ -1,8 +1,5 @@
 //! Certificates and their keys, as files: made at the first start, or the operator's.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -11,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
 use super::TlsError;
+use crate::files;
 use crate::transport::fingerprint::Fingerprint;
 
 /// A certificate chain, the server's own first, and its key.
@@ -46,29 +44,8 @@ pub(super) fn make_once(certificate: &Path, key: &Path) -> Result<(), TlsError> 
         .distinguished_name
         .push(DnType::CommonName, "Secure Chat server");
     let made = params.self_signed(&pair).map_err(|error| failed(&error))?;
-    write_synced(key, 0o600, &pair.serialize_pem()).map_err(|error| failed(&error))?;
-    write_synced(certificate, 0o644, &made.pem()).map_err(|error| failed(&error))
-}
-
-/// All of a file under its name, or nothing, and on the disk.
-fn write_synced(path: &Path, mode: u32, text: &str) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    files::replace(key, 0o600, &pair.serialize_pem()).map_err(|error| failed(&error))?;
+    files::replace(certificate, 0o644, &made.pem()).map_err(|error| failed(&error))
 }
 
 /// Reads a certificate chain and its key, both PEM.
