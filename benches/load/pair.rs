@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use secure_chat::protocol::Request;
 
 use super::account;
@@ -59,7 +60,7 @@ impl Incoming {
     /// The next whole line, without its end.
     fn line(&mut self) -> Option<&[u8]> {
         let rest = &self.room[self.start..self.end];
-        let length = rest.iter().position(|byte| *byte == b'\n')?;
+        let length = memchr::memchr(b'\n', rest)?;
         let line = self.start..self.start + length;
         self.start = line.end + 1;
         Some(&self.room[line])
@@ -101,15 +102,16 @@ impl Sender {
         for _ in 0..count {
             self.sent += 1;
             let (to, sent) = (&self.to, self.sent);
+            let digits = HEXLOWER.encode(&sent.to_be_bytes());
             match self.kind.is_server() {
                 true => writeln!(
                     self.out,
-                    "{{\"id\":{sent},\"op\":\"send\",\"to\":\"{to}\",\"mid\":\"{sent:032x}\",\
+                    "{{\"id\":{sent},\"op\":\"send\",\"to\":\"{to}\",\"mid\":\"0000000000000000{digits}\",\
                      \"envelope\":\"{}\"}}",
                     self.body
                 )?,
                 // Two hundred bytes of body behind the destination.
-                false => writeln!(self.out, "{to} {sent:016x} {}", &self.body[..BODY])?,
+                false => writeln!(self.out, "{to} {digits} {}", &self.body[..BODY])?,
             }
         }
         self.stream.write_all(&self.out)?;

@@ -42,7 +42,9 @@ impl Stream {
         match tls {
             false => Ok(Stream::Plain(socket)),
             #[cfg(feature = "tls")]
-            true => super::tls::shake_hands(socket).map(|session| Stream::Tls(Box::new(session))),
+            true => {
+                super::tls::Session::begin(socket).map(|session| Stream::Tls(Box::new(session)))
+            }
             #[cfg(not(feature = "tls"))]
             true => panic!("built without the feature tls"),
         }
@@ -53,7 +55,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket,
             #[cfg(feature = "tls")]
-            Stream::Tls(session) => session.sock.socket(),
+            Stream::Tls(session) => session.socket(),
         }
     }
 
@@ -62,7 +64,7 @@ impl Stream {
         match self {
             Stream::Plain(_) => Vec::new(),
             #[cfg(feature = "tls")]
-            Stream::Tls(session) => super::tls::fingerprint(session),
+            Stream::Tls(session) => session.fingerprint.0.to_vec(),
         }
     }
 }

@@ -1,117 +1,66 @@
-//! TLS as the load speaks it: any certificate is taken, because the server under
-//! measurement made its own a moment ago. No example for a client.
+//! TLS as a real client speaks it, with the library's own channel. Any certificate
+//! is taken: the server under measurement made its own a moment ago.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
+use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
-};
-use sha2::{Digest, Sha256};
+use secure_chat::transport::channel::{Channel, Raw, Received};
+use secure_chat::transport::fingerprint::Fingerprint;
+use secure_chat::transport::tls::Connector;
+
+/// How long a handshake or a write may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+static CONNECTOR: LazyLock<Connector> = LazyLock::new(|| Connector::pinning().unwrap());
 
 /// A TLS session and its socket.
-pub(crate) type Session = StreamOwned<ClientConnection, Wide>;
+pub(crate) struct Session {
+    channel: Channel,
+    raw: Raw,
+    /// The server's certificate's.
+    pub(crate) fingerprint: Fingerprint,
+}
 
-/// A socket that is read in large pieces: the library asks for 4 KiB at a time,
-/// and the load should cost as little as it can.
-pub(crate) struct Wide(BufReader<TcpStream>);
+impl Session {
+    /// Does the handshake.
+    pub(crate) fn begin(socket: TcpStream) -> io::Result<Self> {
+        let stranger = CONNECTOR.connect(socket, "localhost", PATIENCE)?;
+        let fingerprint = stranger.fingerprint();
+        let (channel, raw) = stranger.trust();
+        Ok(Session {
+            channel,
+            raw,
+            fingerprint,
+        })
+    }
 
-impl Wide {
-    /// The socket.
+    /// The socket below.
     pub(crate) fn socket(&self) -> &TcpStream {
-        self.0.get_ref()
+        self.channel.socket().stream()
     }
 }
 
-impl Read for Wide {
+impl Read for Session {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
+        loop {
+            match self.channel.read(&mut self.raw, into)? {
+                Received::Bytes(count) => return Ok(count),
+                Received::Nothing => {}
+                Received::End => return Ok(0),
+            }
+        }
     }
 }
 
-impl Write for Wide {
+impl Write for Session {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.get_ref().write(bytes)
+        self.channel.write_all(bytes, PATIENCE)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(TakeAny(Arc::clone(&provider)));
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Arc::new(config)
-});
-
-/// Does the handshake, so that the server's certificate is known afterwards.
-pub(crate) fn shake_hands(socket: TcpStream) -> io::Result<Session> {
-    let name = ServerName::try_from("localhost").unwrap();
-    let connection = ClientConnection::new(Arc::clone(&CONFIG), name).map_err(io::Error::other)?;
-    let mut session = StreamOwned::new(connection, Wide(BufReader::with_capacity(65536, socket)));
-    while session.conn.is_handshaking() {
-        session.conn.complete_io(&mut session.sock)?;
-    }
-    session.flush()?;
-    Ok(session)
-}
-
-/// SHA-256 of the server's certificate.
-pub(crate) fn fingerprint(session: &Session) -> Vec<u8> {
-    let chain = session.conn.peer_certificates();
-    let own = chain.and_then(|chain| chain.first());
-    Sha256::digest(own.expect("a certificate")).to_vec()
-}
-
-/// Takes any certificate; that its key signed the handshake is still checked,
-/// because that costs time a real client spends, too.
-#[derive(Debug)]
-struct TakeAny(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TakeAny {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

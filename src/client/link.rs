@@ -221,7 +221,7 @@ impl Link {
                 "this operation exists on the console only",
             )));
         }
-        self.write(line)?;
+        self.write(&line)?;
         Ok(id)
     }
 
@@ -230,7 +230,7 @@ impl Link {
         let mut line = Vec::new();
         if json::write_request(&mut line, None, &Request::Ping).is_some() {
             // A lost connection is the reader's to tell.
-            let _lost = self.write(line);
+            let _lost = self.write(&line);
         }
     }
 
@@ -239,7 +239,7 @@ impl Link {
         self.channel.socket().close();
     }
 
-    fn write(&self, line: Vec<u8>) -> Result<(), CallError> {
+    fn write(&self, line: &[u8]) -> Result<(), CallError> {
         self.channel.write_all(line, WRITE_TIME).map_err(|error| {
             self.close();
             lost(error)

@@ -67,9 +67,7 @@ impl LineBuffer {
 
     /// The next whole line, without its newline and a carriage return before it.
     pub fn next_line(&mut self) -> Option<Result<&[u8], TooLong>> {
-        let found = self.bytes[self.scanned..self.end]
-            .iter()
-            .position(|byte| *byte == b'\n');
+        let found = memchr::memchr(b'\n', &self.bytes[self.scanned..self.end]);
         let Some(newline) = found.map(|at| self.scanned + at) else {
             self.scanned = self.end;
             return (self.end - self.start >= self.max_line).then_some(Err(TooLong));

@@ -114,9 +114,10 @@ impl Channel {
     ///
     /// # Errors
     /// The peer took nothing for `limit`, or the connection is at its end.
-    pub fn write_all(&self, bytes: Vec<u8>, limit: Duration) -> io::Result<()> {
-        let bytes = self.seal(bytes)?;
-        let mut rest = bytes.as_slice();
+    pub fn write_all(&self, bytes: &[u8], limit: Duration) -> io::Result<()> {
+        let sealed = self.session().map(|session| session.seal(bytes));
+        let sealed = sealed.transpose()?;
+        let mut rest = sealed.as_deref().unwrap_or(bytes);
         while !rest.is_empty() {
             match self.socket.try_write(rest)? {
                 Written::Some(count) => rest = &rest[count..],

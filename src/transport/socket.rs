@@ -52,6 +52,11 @@ impl Socket {
         Ok(Socket { stream })
     }
 
+    /// The stream, for settings that have no function here.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Reads what is there, waiting for it as long as the timeout set allows.
     ///
     /// # Errors

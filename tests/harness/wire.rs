@@ -43,7 +43,7 @@ impl Write for Stream {
         match self {
             Stream::Open(stream) => stream.write(bytes),
             Stream::Tls(channel, _) => {
-                channel.write_all(bytes.to_vec(), PATIENCE)?;
+                channel.write_all(bytes, PATIENCE)?;
                 Ok(bytes.len())
             }
         }

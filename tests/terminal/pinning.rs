@@ -89,7 +89,7 @@ fn listen(stream: TcpStream, acceptor: &Acceptor) -> Vec<u8> {
             Ok(Received::Nothing) => {}
             Ok(Received::End) | Err(_) => return heard,
         }
-        let _ = channel.write_all(Vec::new(), Duration::from_secs(1));
+        let _ = channel.write_all(&[], Duration::from_secs(1));
     }
 }
 

@@ -25,10 +25,11 @@
 mod quota;
 mod reading;
 mod seen;
+mod unwritten;
 mod window;
 mod writing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,9 +38,10 @@ use quota::{Counts, Kind};
 use reading::Attached;
 pub use reading::{Attachment, Reading, Step};
 use seen::{Seen, State};
+use unwritten::{Queue, Unwritten};
 use window::InFlight;
 pub use writing::{HOLD, Wake, Work};
-use writing::{MAX_HELD_BYTES, Progress, Unwritten};
+use writing::{MAX_HELD_BYTES, Progress};
 
 use crate::protocol::binary::MessageId;
 use crate::protocol::name::UserName;
@@ -114,7 +116,7 @@ pub enum Earlier {
 #[derive(Debug)]
 pub struct Mailbox<O> {
     next: u64,
-    unwritten: BTreeMap<u64, Unwritten<O>>,
+    unwritten: Queue<O>,
     held_bytes: usize,
     /// How many of `unwritten` are due, so that asking is cheap.
     due: usize,
@@ -135,7 +137,7 @@ impl<O> Mailbox<O> {
     pub fn new(summary: &Summary, quota: Quota) -> Self {
         Mailbox {
             next: summary.last + 1,
-            unwritten: BTreeMap::new(),
+            unwritten: Queue::new(),
             held_bytes: 0,
             due: 0,
             acknowledged: BTreeSet::new(),
@@ -163,7 +165,7 @@ impl<O> Mailbox<O> {
                 _ if known.digest != digest => Offer::Refused(id_conflict()),
                 State::Decided(accepted) => Offer::Known(accepted),
                 State::Undecided(number) => {
-                    if let Some(unwritten) = self.unwritten.get_mut(&number) {
+                    if let Some(unwritten) = self.unwritten.get_mut(number) {
                         unwritten.repeats.push(offered.origin);
                     }
                     Offer::Undecided
@@ -232,7 +234,7 @@ impl<O> Mailbox<O> {
             repeats: Vec::new(),
             progress,
         };
-        self.unwritten.insert(unwritten.message.number, unwritten);
+        self.unwritten.push(unwritten);
     }
 
     /// Acknowledges one message; `false` if the session was not pushed it, or
@@ -275,7 +277,7 @@ impl<O> Mailbox<O> {
             at: taken.at,
         };
         self.seen.decide(taken.sender, taken.id, accepted);
-        match self.unwritten.get_mut(&taken.number) {
+        match self.unwritten.get_mut(taken.number) {
             Some(unwritten) if unwritten.progress == Progress::Writing => {
                 unwritten.progress = Progress::WritingAcknowledged;
                 for origin in unwritten.take_origins() {
@@ -283,7 +285,7 @@ impl<O> Mailbox<O> {
                 }
             }
             Some(_) => {
-                if let Some(mut unwritten) = self.unwritten.remove(&taken.number) {
+                if let Some(mut unwritten) = self.unwritten.remove(taken.number) {
                     self.release(&unwritten);
                     for origin in unwritten.take_origins() {
                         effects.push(Effect::Answer(origin, accepted));

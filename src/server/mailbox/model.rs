@@ -189,7 +189,7 @@ impl World {
     /// What the mailbox counts as pending is what is pending, it knows whose answer
     /// is still open, and nothing gets to the disk ahead of what came before it.
     fn check_state(&self) {
-        let in_memory = self.mailbox.unwritten.values();
+        let in_memory = self.mailbox.unwritten.iter();
         let in_memory = in_memory
             .filter(|u| u.progress != Progress::WritingAcknowledged)
             .count();
@@ -199,7 +199,7 @@ impl World {
             .filter(|n| !self.mailbox.is_acknowledged(**n))
             .count();
         let held = |u: &&Unwritten<_>| matches!(u.progress, Progress::Held(_));
-        let mut unwritten = self.mailbox.unwritten.values();
+        let mut unwritten = self.mailbox.unwritten.iter();
         assert!(
             unwritten
                 .by_ref()

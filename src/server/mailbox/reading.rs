@@ -135,11 +135,11 @@ impl<O> Mailbox<O> {
             if !room || attached.window.is_full() || attached.what.budget == Some(0) {
                 return Step::Rest;
             }
-            let unwritten = self.unwritten.range(cursor + 1..).next();
+            let unwritten = self.unwritten.after(cursor);
             match unwritten {
-                Some((&number, unwritten)) if number <= clear_to => {
-                    let cursor = number;
-                    let clear_to = clear_to.max(number + 1);
+                Some(unwritten) if unwritten.message.number <= clear_to => {
+                    let cursor = unwritten.message.number;
+                    let clear_to = clear_to.max(cursor + 1);
                     attached.position = Position::Behind { cursor, clear_to };
                     let waiting = unwritten.progress != Progress::WritingAcknowledged;
                     if waiting && attached.takes(&unwritten.message) {
@@ -156,7 +156,7 @@ impl<O> Mailbox<O> {
                     attached.ticket += 1;
                     let bounds = PageBounds {
                         after: cursor,
-                        before: unwritten.map_or(next, |(&number, _)| number),
+                        before: unwritten.map_or(next, |first| first.message.number),
                         messages: PAGE_MESSAGES
                             .min(attached.window.space())
                             .min(attached.what.budget.unwrap_or(usize::MAX)),

@@ -2,7 +2,9 @@
 //! were decided. A sender that repeats one gets the answer of the first.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+
+use foldhash::quality::RandomState;
 
 use crate::protocol::binary::MessageId;
 use crate::protocol::reply::Accepted;
@@ -32,16 +34,17 @@ pub(super) enum State {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    ids: HashMap<(UserId, MessageId), Known>,
+    /// Senders choose their ids, so the hash is keyed at random, for each mailbox anew.
+    ids: HashMap<(UserId, MessageId), Known, RandomState>,
     decided: VecDeque<(UserId, MessageId)>,
-    keyed: RandomState,
 }
 
 impl Seen {
     pub(super) fn digest(&self, body: &Body) -> u64 {
+        let keyed = self.ids.hasher();
         match body {
-            Body::Envelope(blob) => self.keyed.hash_one((0, &blob.0)),
-            Body::Plain(text) => self.keyed.hash_one((1, text)),
+            Body::Envelope(blob) => keyed.hash_one((0, &blob.0)),
+            Body::Plain(text) => keyed.hash_one((1, text)),
         }
     }
 

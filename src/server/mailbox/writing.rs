@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::unwritten::Unwritten;
 use super::{Effect, Kind, Mailbox};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Accepted, MessageState};
@@ -39,17 +40,7 @@ pub struct Work {
     pub acknowledged: BTreeSet<u64>,
 }
 
-/// A message in memory, on its way to the disk.
-#[derive(Debug)]
-pub(super) struct Unwritten<O> {
-    pub(super) message: Arc<Message>,
-    /// Who waits for the answer.
-    pub(super) origin: Option<O>,
-    /// Who else does: the sender repeated itself.
-    pub(super) repeats: Vec<O>,
-    pub(super) progress: Progress,
-}
-
+/// How far a message has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Pushed; an acknowledgement may come first.
@@ -87,7 +78,7 @@ impl<O> Mailbox<O> {
             acknowledged: std::mem::take(&mut self.acknowledged),
         };
         self.deleting.extend(&work.acknowledged);
-        for unwritten in self.unwritten.values_mut() {
+        for unwritten in self.unwritten.iter_mut() {
             if work.messages.len() == limit {
                 break;
             }
@@ -107,7 +98,7 @@ impl<O> Mailbox<O> {
     /// The writer's work is on disk.
     pub fn committed(&mut self, work: &Work, effects: &mut Vec<Effect<O>>) {
         for message in &work.messages {
-            let Some(mut unwritten) = self.unwritten.remove(&message.number) else {
+            let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
             };
             if unwritten.progress == Progress::WritingAcknowledged {
@@ -131,7 +122,7 @@ impl<O> Mailbox<O> {
     /// The writer's work could not be done; nothing of it was.
     pub fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<O>>) {
         for message in &work.messages {
-            let Some(mut unwritten) = self.unwritten.remove(&message.number) else {
+            let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
             };
             if unwritten.progress == Progress::WritingAcknowledged {
@@ -157,7 +148,7 @@ impl<O> Mailbox<O> {
 
     /// Nobody is expected to acknowledge soon: what is held back is due.
     pub(super) fn write_held(&mut self) {
-        for unwritten in self.unwritten.values_mut() {
+        for unwritten in self.unwritten.iter_mut() {
             if let Progress::Held(_) = unwritten.progress {
                 unwritten.progress = Progress::Due;
                 self.due += 1;
@@ -171,8 +162,8 @@ impl<O> Mailbox<O> {
     pub(super) fn acknowledged_on_disk(&self) -> BTreeSet<u64> {
         let writing = self.unwritten.iter();
         writing
-            .filter(|(_, unwritten)| unwritten.progress == Progress::WritingAcknowledged)
-            .map(|(&number, _)| number)
+            .filter(|unwritten| unwritten.progress == Progress::WritingAcknowledged)
+            .map(|unwritten| unwritten.message.number)
             .chain(self.acknowledged.iter().copied())
             .chain(self.deleting.iter().copied())
             .collect()
@@ -185,12 +176,5 @@ impl<O> Mailbox<O> {
             Progress::Due => self.due -= 1,
             Progress::Writing | Progress::WritingAcknowledged => {}
         }
-    }
-}
-
-impl<O> Unwritten<O> {
-    pub(super) fn take_origins(&mut self) -> impl Iterator<Item = O> + use<O> {
-        let repeats = std::mem::take(&mut self.repeats);
-        self.origin.take().into_iter().chain(repeats)
     }
 }

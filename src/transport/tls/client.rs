@@ -111,7 +111,7 @@ fn shake_hands(channel: &Channel, raw: &mut Raw, limit: Duration) -> io::Result<
     let deadline = Instant::now() + limit;
     loop {
         if channel.has_pending() {
-            channel.write_all(Vec::new(), limit)?;
+            channel.write_all(&[], limit)?;
         }
         if !channel.session().is_some_and(Session::is_handshaking) {
             return Ok(());
@@ -134,7 +134,7 @@ fn shake_hands(channel: &Channel, raw: &mut Raw, limit: Duration) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 // Tell the server why, as TLS wants it; we are leaving anyway.
-                let _told = channel.write_all(Vec::new(), Duration::from_secs(1));
+                let _told = channel.write_all(&[], Duration::from_secs(1));
                 return Err(error);
             }
         }

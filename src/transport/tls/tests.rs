@@ -38,7 +38,7 @@ impl Server {
             let mut raw = Raw::default();
             while channel.session().unwrap().is_handshaking() {
                 assert_ne!(channel.read(&mut raw, &mut []).unwrap(), Received::End);
-                channel.write_all(Vec::new(), PATIENCE).unwrap();
+                channel.write_all(&[], PATIENCE).unwrap();
             }
             (channel, raw)
         });
@@ -74,9 +74,9 @@ fn what_goes_in_comes_out_whatever_the_sizes() {
     let ((client, mut client_raw), (server, mut server_raw)) =
         server.pair(&Connector::pinning().unwrap());
     for size in [1, 2, 1000, 16_383, 16_384, 16_385, 100_000] {
-        client.write_all(bytes(size, 1), PATIENCE).unwrap();
+        client.write_all(&bytes(size, 1), PATIENCE).unwrap();
         assert_eq!(read_exactly(&server, &mut server_raw, size), bytes(size, 1));
-        server.write_all(bytes(size, 2), PATIENCE).unwrap();
+        server.write_all(&bytes(size, 2), PATIENCE).unwrap();
         assert_eq!(read_exactly(&client, &mut client_raw, size), bytes(size, 2));
     }
 }
@@ -111,7 +111,7 @@ fn two_ends_that_write_heavily_do_not_wait_for_each_other() {
                     rest = fill(writing.socket(), rest);
                 }
                 while sent < ALL {
-                    writing.write_all(bytes(65_536, sent), PATIENCE).unwrap();
+                    writing.write_all(&bytes(65_536, sent), PATIENCE).unwrap();
                     sent += 65_536;
                 }
             });
@@ -154,7 +154,7 @@ fn a_second_connection_resumes_the_session_and_shows_the_same_certificate() {
     let ((client, mut raw), (end, _)) = server.pair(&connector);
     assert!(!resumed(&client));
     // The ticket comes with the first bytes.
-    end.write_all(b"x".to_vec(), PATIENCE).unwrap();
+    end.write_all(b"x", PATIENCE).unwrap();
     read_exactly(&client, &mut raw, 1);
     // `pair` compares the fingerprint again.
     let ((client, _), _) = server.pair(&connector);
