@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use termcolor::{Color, ColorSpec, StandardStream, WriteColor};
@@ -50,6 +51,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
     // Signals first: one that comes during start-up is not lost.
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| StartError(format!("signals can't be received: {error}")))?;
+    // Every file is the server's alone, the database's in a folder that was there too.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let _lock = lock_data(&config.data)?;
     let database = config.data.join("chat.db");
     let store = Sqlite::open(&database).map_err(|error| {

@@ -57,6 +57,11 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
             || live == Err("storage".to_owned()),
         "{live:?}"
     );
+    // Who comes back can read what waits; only the login goes uncounted.
+    let mut bob = server.client();
+    bob.login("bob").unwrap();
+    assert_eq!(bob.message().body, "before");
+    bob.ok("logout", json!({}));
     assert_eq!(server.mail_on_disk(), 2);
     server.disk().end(Fault::Full);
 

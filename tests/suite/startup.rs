@@ -1,7 +1,8 @@
 //! Why a server refuses to start: one sentence that says what to do, and a
-//! status that scripts see.
+//! status that scripts see. And what a start leaves on the disk.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Server, run_to_the_end};
 
@@ -118,4 +119,21 @@ fn wrong_flags_are_explained() {
         assert_eq!(status.code(), Some(2), "{text}");
         assert!(text.contains(arguments[0]), "{text}");
     }
+}
+
+#[test]
+fn all_that_it_writes_is_its_owners_alone() {
+    let server = Server::start();
+    server.register("alice");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(server.data()).unwrap() {
+        let entry = entry.unwrap();
+        // Certificates are shown to everybody who connects.
+        if entry.file_name() != "tls-cert.pem" {
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.file_name());
+            names.push(entry.file_name());
+        }
+    }
+    assert!(names.contains(&"chat.db".into()), "{names:?}");
 }

@@ -185,8 +185,10 @@ impl Handler {
         own: &Arc<Postbox>,
         now: Now,
     ) -> Result<Welcome, Refusal> {
-        let logins = match self.core.writer.change(Change::CountLogin(account.id))? {
-            Changed::Logins(logins) => logins,
+        let logins = match self.core.writer.change(Change::CountLogin(account.id)) {
+            Ok(Changed::Logins(logins)) => logins,
+            // On a full disk people can still read what waits for them.
+            Err(refusal) if refusal.code != Code::Storage => return Err(refusal),
             _ => account.logins,
         };
         let (envelopes, plain, notices) = self.core.delivery.pending(own, now);
