@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::RangedI64ValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use secure_chat::protocol::limits;
 use secure_chat::server::config::Config;
 use secure_chat::server::limits::Settings;
@@ -48,19 +49,23 @@ struct Flags {
     max_line: u64,
 
     /// Seconds from connecting to a login
-    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_LOGIN_TIME", default_value_t = 120)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_LOGIN_TIME", default_value_t = 120,
+          value_parser = seconds())]
     login_time: u64,
 
     /// Seconds for a TLS handshake
-    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_HANDSHAKE_TIME", default_value_t = 10)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_HANDSHAKE_TIME", default_value_t = 10,
+          value_parser = seconds())]
     handshake_time: u64,
 
     /// Seconds of silence after which a client is asked whether it is there
-    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_PING_AFTER", default_value_t = 60)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_PING_AFTER", default_value_t = 60,
+          value_parser = seconds())]
     ping_after: u64,
 
     /// Seconds of silence after which a client is dropped
-    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_IDLE_LIMIT", default_value_t = 150)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_IDLE_LIMIT", default_value_t = 150,
+          value_parser = seconds())]
     idle_limit: u64,
 
     /// Messages that a mailbox holds
@@ -167,6 +172,11 @@ struct LimitFlags {
     limit_loopback: bool,
 }
 
+/// A time that is not none.
+fn seconds() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=1_000_000)
+}
+
 /// A count in a time.
 fn rate() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(..=1_000_000)
@@ -174,6 +184,13 @@ fn rate() -> RangedI64ValueParser<u32> {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    if flags.idle_limit <= flags.ping_after {
+        let text = "--idle-limit must be above --ping-after, best twice as long: a client that is \
+                    silent is asked first, and then has time to answer";
+        Flags::command()
+            .error(ErrorKind::ValueValidation, text)
+            .exit();
+    }
     let config = Config {
         listen: flags.listen,
         data: flags.data,

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use termcolor::{Color, ColorChoice, ColorSpec, StandardStream, WriteColor};
+use termcolor::{BufferWriter, Color, ColorChoice, ColorSpec, WriteColor};
 
 /// Which connection a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +30,19 @@ fn line(level: &str, color: Color, connection: Option<ConnectionId>, text: fmt::
     let text = crate::protocol::visible::visible(&text);
     let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
     let choice = color_choice(io::stderr().is_terminal());
-    let mut out = StandardStream::stderr(choice);
+    // In one piece: other connections' threads write, too.
+    let writer = BufferWriter::stderr(choice);
+    let mut out = writer.buffer();
     let mut write = || -> io::Result<()> {
         write!(out, "{time} ")?;
         out.set_color(ColorSpec::new().set_fg(Some(color)))?;
         write!(out, "{level:5}")?;
         out.reset()?;
         match connection {
-            Some(ConnectionId(id)) => writeln!(out, " #{id} {text}"),
-            None => writeln!(out, " {text}"),
+            Some(ConnectionId(id)) => writeln!(out, " #{id} {text}")?,
+            None => writeln!(out, " {text}")?,
         }
+        writer.print(&out)
     };
     // With standard error gone there is nobody left to tell.
     let _ = write();

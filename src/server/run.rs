@@ -83,14 +83,19 @@ pub fn run(config: Config) -> Result<(), StartError> {
     serve(core, listener, signals)
 }
 
-/// The fingerprint of the server's certificate, and the address to hand out. Makes
-/// the certificate if there is none yet; needs no running server.
+/// The fingerprint of the server's certificate, and the address to hand out.
+/// Needs no running server, but one that has run once: it makes nothing.
 ///
 /// # Errors
-/// The data folder or the certificate's files can't be used.
+/// There is no certificate, or its files can't be used.
 pub fn fingerprint(config: &Config) -> Result<(Fingerprint, Address), StartError> {
-    files::make_folder(&config.data).map_err(|error| unwritable(&config.data, &error))?;
-    let Some(tls) = open_tls(config)? else {
+    let tls = Acceptor::read(&config.data, own_certificate(config)).map_err(|error| {
+        StartError(format!(
+            "{error}; give the --listen, --data and --tls-cert that the server runs with, or start \
+             it once"
+        ))
+    })?;
+    let Some(tls) = tls else {
         return Err(StartError(
             "this server was built without TLS, so it has no certificate".to_owned(),
         ));
@@ -103,9 +108,13 @@ pub fn fingerprint(config: &Config) -> Result<(Fingerprint, Address), StartError
 }
 
 fn open_tls(config: &Config) -> Result<Option<Acceptor>, StartError> {
+    Acceptor::open(&config.data, own_certificate(config))
+        .map_err(|error| StartError(error.to_string()))
+}
+
+fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
     let own = config.certificate.as_ref();
-    let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
-    Acceptor::open(&config.data, own).map_err(|error| StartError(error.to_string()))
+    own.map(|(certificate, key)| (certificate.as_path(), key.as_path()))
 }
 
 /// Where others find the server: a machine that listens on all its addresses is

@@ -65,6 +65,14 @@ impl Acceptor {
         }
     }
 
+    /// The same.
+    ///
+    /// # Errors
+    /// A certificate was given.
+    pub fn read(data: &Path, own: Option<(&Path, &Path)>) -> Result<Option<Self>, NoTls> {
+        Self::open(data, own)
+    }
+
     /// The certificate's.
     pub fn fingerprint(&self) -> Fingerprint {
         match self.0 {}

@@ -114,11 +114,26 @@ fn wrong_flags_are_explained() {
         ["--listen", "nowhere"],
         ["--max-line", "1"],
         ["--sender-share", "0"],
+        ["--handshake-time", "0"],
+        // Before a silent client is asked.
+        ["--idle-limit", "60"],
     ] {
         let (status, text) = run_to_the_end(&arguments);
         assert_eq!(status.code(), Some(2), "{text}");
         assert!(text.contains(arguments[0]), "{text}");
     }
+}
+
+#[test]
+fn a_fingerprint_is_printed_of_what_there_is_and_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let arguments = ["fingerprint", "--data", data.to_str().unwrap()];
+    #[cfg(feature = "tls")]
+    refuses(&arguments, "tls-cert.pem", "start it once");
+    #[cfg(not(feature = "tls"))]
+    refuses(&arguments, "without TLS", "no certificate");
+    assert!(!data.exists());
 }
 
 #[test]

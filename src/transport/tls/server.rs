@@ -42,13 +42,20 @@ impl Acceptor {
     /// # Errors
     /// The files can't be made or read, or don't belong together.
     pub fn open(data: &Path, own: Option<(&Path, &Path)>) -> Result<Option<Self>, TlsError> {
+        if own.is_none() {
+            certificate::make_once(&data.join(OWN_CERTIFICATE), &data.join(OWN_KEY))?;
+        }
+        Self::read(data, own)
+    }
+
+    /// The same, but makes nothing.
+    ///
+    /// # Errors
+    /// The files can't be read, or don't belong together.
+    pub fn read(data: &Path, own: Option<(&Path, &Path)>) -> Result<Option<Self>, TlsError> {
         let (certificate, key) = match own {
             Some((certificate, key)) => (certificate.to_owned(), key.to_owned()),
-            None => {
-                let (certificate, key) = (data.join(OWN_CERTIFICATE), data.join(OWN_KEY));
-                certificate::make_once(&certificate, &key)?;
-                (certificate, key)
-            }
+            None => (data.join(OWN_CERTIFICATE), data.join(OWN_KEY)),
         };
         let current = load(&certificate, &key)?;
         Ok(Some(Acceptor {
