@@ -3,13 +3,25 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+#[cfg(feature = "tls")]
+use std::sync::LazyLock;
 use std::time::Duration;
+
+#[cfg(feature = "tls")]
+use secure_chat::transport::tls::Connector;
+
+#[cfg(feature = "tls")]
+use super::secured::Secured;
+
+/// How long a TLS handshake, or a write under TLS, may take.
+#[cfg(feature = "tls")]
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection.
 pub(crate) enum Stream {
     Plain(TcpStream),
     #[cfg(feature = "tls")]
-    Tls(Box<super::tls::Session>),
+    Tls(Box<Secured>),
 }
 
 impl Stream {
@@ -43,7 +55,11 @@ impl Stream {
             false => Ok(Stream::Plain(socket)),
             #[cfg(feature = "tls")]
             true => {
-                super::tls::Session::begin(socket).map(|session| Stream::Tls(Box::new(session)))
+                // One for all, as a client's: it keeps the tickets.
+                static CONNECTOR: LazyLock<Connector> =
+                    LazyLock::new(|| Connector::pinning().unwrap());
+                let secured = Secured::begin(&CONNECTOR, socket, PATIENCE)?;
+                Ok(Stream::Tls(Box::new(secured)))
             }
             #[cfg(not(feature = "tls"))]
             true => panic!("built without the feature tls"),

@@ -6,6 +6,8 @@
 
 mod client;
 mod console;
+#[cfg(feature = "tls")]
+mod secured;
 mod server;
 mod traffic;
 mod wire;

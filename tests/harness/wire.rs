@@ -4,12 +4,13 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use secure_chat::transport::channel::{Channel, Raw, Received};
 use secure_chat::transport::fingerprint::Fingerprint;
 #[cfg(feature = "tls")]
 use secure_chat::transport::tls::Connector;
 
 use super::PATIENCE;
+#[cfg(feature = "tls")]
+use super::secured::Secured;
 
 /// A connection. Reads panic when nothing comes for [`PATIENCE`].
 pub struct Wire {
@@ -19,21 +20,16 @@ pub struct Wire {
 
 enum Stream {
     Open(TcpStream),
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nobody connects so"))]
-    Tls(Channel, Raw),
+    #[cfg(feature = "tls")]
+    Tls(Box<Secured>),
 }
 
 impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Open(stream) => stream.read(into),
-            Stream::Tls(channel, raw) => loop {
-                match channel.read(raw, into)? {
-                    Received::Bytes(count) => return Ok(count),
-                    Received::Nothing => {}
-                    Received::End => return Ok(0),
-                }
-            },
+            #[cfg(feature = "tls")]
+            Stream::Tls(secured) => secured.read(into),
         }
     }
 }
@@ -42,10 +38,8 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Open(stream) => stream.write(bytes),
-            Stream::Tls(channel, _) => {
-                channel.write_all(bytes, PATIENCE)?;
-                Ok(bytes.len())
-            }
+            #[cfg(feature = "tls")]
+            Stream::Tls(secured) => secured.write(bytes),
         }
     }
 
@@ -77,13 +71,11 @@ impl Wire {
     pub fn connect_tls(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         let connector = Connector::pinning().unwrap();
-        let stranger = connector.connect(stream, "localhost", PATIENCE).unwrap();
-        let certificate = Some(stranger.fingerprint());
-        let (channel, raw) = stranger.trust();
-        channel.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        let secured = Secured::begin(&connector, stream, PATIENCE).unwrap();
+        secured.socket().set_read_timeout(Some(PATIENCE)).unwrap();
         Wire {
-            reader: BufReader::new(Stream::Tls(channel, raw)),
-            certificate,
+            certificate: Some(secured.fingerprint),
+            reader: BufReader::new(Stream::Tls(Box::new(secured))),
         }
     }
 
@@ -97,7 +89,8 @@ impl Wire {
     pub fn stream(&self) -> &TcpStream {
         match self.reader.get_ref() {
             Stream::Open(stream) => stream,
-            Stream::Tls(..) => panic!("this connection's bytes are TLS's"),
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => panic!("this connection's bytes are TLS's"),
         }
     }
 

@@ -134,7 +134,7 @@ mod tests {
             for (step, number) in steps {
                 match step {
                     0 => {
-                        // Numbers that were answered at once leave gaps.
+                        // They need not follow each other closely.
                         next += 1 + number / 20;
                         queue.push(unwritten(next));
                         map.insert(next, ());

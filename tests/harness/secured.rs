@@ -1,48 +1,49 @@
-//! TLS as a real client speaks it, with the library's own channel. Any certificate
-//! is taken: the server under measurement made its own a moment ago.
+//! A connection under TLS, read and written like any stream of std's: by one thread,
+//! which waits. It is the library's own channel, so what is tested, and what the
+//! benches' load costs, is what a real client does. Any certificate is taken.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use secure_chat::transport::channel::{Channel, Raw, Received};
 use secure_chat::transport::fingerprint::Fingerprint;
 use secure_chat::transport::tls::Connector;
 
-/// How long a handshake or a write may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-static CONNECTOR: LazyLock<Connector> = LazyLock::new(|| Connector::pinning().unwrap());
-
-/// A TLS session and its socket.
-pub(crate) struct Session {
+/// See the module.
+pub(crate) struct Secured {
     channel: Channel,
     raw: Raw,
     /// The server's certificate's.
     pub(crate) fingerprint: Fingerprint,
+    patience: Duration,
 }
 
-impl Session {
-    /// Does the handshake.
-    pub(crate) fn begin(socket: TcpStream) -> io::Result<Self> {
-        let stranger = CONNECTOR.connect(socket, "localhost", PATIENCE)?;
+impl Secured {
+    /// Does the handshake. `patience` is how long that, and later a write, may take.
+    pub(crate) fn begin(
+        connector: &Connector,
+        socket: TcpStream,
+        patience: Duration,
+    ) -> io::Result<Self> {
+        let stranger = connector.connect(socket, "localhost", patience)?;
         let fingerprint = stranger.fingerprint();
         let (channel, raw) = stranger.trust();
-        Ok(Session {
+        Ok(Secured {
             channel,
             raw,
             fingerprint,
+            patience,
         })
     }
 
-    /// The socket below.
+    /// The socket below: for time limits, buffers and the end, not for bytes.
     pub(crate) fn socket(&self) -> &TcpStream {
         self.channel.socket().stream()
     }
 }
 
-impl Read for Session {
+impl Read for Secured {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.channel.read(&mut self.raw, into)? {
@@ -54,9 +55,9 @@ impl Read for Session {
     }
 }
 
-impl Write for Session {
+impl Write for Secured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.channel.write_all(bytes, PATIENCE)?;
+        self.channel.write_all(bytes, self.patience)?;
         Ok(bytes.len())
     }
 
