@@ -39,6 +39,10 @@ struct Flags {
     )]
     data: PathBuf,
 
+    /// Begin anew where the folder has lost its database or its certificate
+    #[arg(long, env = "SECURE_CHAT_NEW")]
+    new: bool,
+
     /// Connections at most
     #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAX_CLIENTS", default_value_t = 10_000)]
     max_clients: usize,
@@ -194,6 +198,7 @@ fn main() -> ExitCode {
     let config = Config {
         listen: flags.listen,
         data: flags.data,
+        new: flags.new,
         max_clients: flags.max_clients,
         max_line: flags.max_line as usize,
         login_time: Duration::from_secs(flags.login_time),

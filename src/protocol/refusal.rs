@@ -90,6 +90,8 @@ codes! {
     ServerFull = "server_full", retry: true;
     /// The disk refused to store; nothing was accepted.
     Storage = "storage", retry: true;
+    /// What the server keeps of this mailbox or account is damaged; its operator has to mend it.
+    Damaged = "damaged", retry: false;
     /// Plain TCP is taken from this machine only; the connection ends.
     TlsRequired = "tls_required", retry: false;
     /// Nothing was heard for too long, or the login took too long; the connection ends.

@@ -14,6 +14,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of the database; made if it is missing.
     pub data: PathBuf,
+    /// Begin anew where the folder has lost its database or its certificate.
+    pub new: bool,
     /// Connections at most.
     pub max_clients: usize,
     /// The longest line taken, in bytes.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::counters::Counters;
 use super::mailbox::{Attachment, Earlier, Mailbox, Offer, Offered, Quota, Step};
 use super::outbox::Touched;
-use super::postbox::{Origin, Postbox, Recipient};
+use super::postbox::{Origin, Postbox, Recipient, damaged};
 use super::sessions::{Session, Sessions};
 use super::writer::Writer;
 use crate::crypto::keys::Identity as IdentityKey;
@@ -22,7 +22,7 @@ use crate::protocol::reply::{
     Accepted, Acked, Answer, Event, Fetched, MessageState, Reply, Waiting,
 };
 use crate::protocol::request::{Ack, Body, Identity, Outcome, Send};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Summary};
 
 /// Idle mailboxes kept in memory; past it, those nobody uses are dropped.
 const MAX_IDLE: usize = 10_000;
@@ -91,33 +91,66 @@ impl Delivery {
     /// A user's mailbox, opened if it is not open.
     ///
     /// # Errors
-    /// There is no such user, or the store failed.
+    /// There is no such user, the mailbox is damaged, or the store failed.
     pub fn postbox(&self, name: &UserName) -> Result<Arc<Postbox>, Refusal> {
-        if let Some(postbox) = self.table().get(name) {
-            return Ok(Arc::clone(postbox));
-        }
+        let open = self.table().get(name).map(Arc::clone);
+        let postbox = match open {
+            Some(postbox) => postbox,
+            None => self.open(name)?,
+        };
+        let damage = postbox.lock().recipient.damaged.then(damaged);
+        damage.map_or(Ok(postbox), Err)
+    }
+
+    fn open(&self, name: &UserName) -> Result<Arc<Postbox>, Refusal> {
         let account = self.store.account(name).map_err(store_failed)?;
         let account = account.ok_or_else(|| unknown_user(name))?;
-        let blocked = self.store.blocked(account.id).map_err(store_failed)?;
-        let summary = self.store.summary(account.id).map_err(store_failed)?;
+        let read = || {
+            let blocked = self.store.blocked(account.id)?;
+            Ok((blocked, self.store.summary(account.id)?))
+        };
+        let (blocked, summary, damage) = match read() {
+            Ok((blocked, summary)) => (blocked, summary, None),
+            // It stays open, closed for all: to find this once is enough.
+            Err(StoreError::Damaged(why)) => (Vec::new(), Summary::default(), Some(why)),
+            Err(error) => return Err(store_failed(error)),
+        };
         let recipient = Recipient {
             refuse_unencrypted: account.flags.refuse_unencrypted,
             identity: account.identity.as_ref().and_then(fingerprint),
             blocked: blocked.into_iter().collect(),
             deleted: false,
+            damaged: false,
         };
         let mailbox = Mailbox::new(&summary, self.quota);
         let opened = Arc::new(Postbox::new(account.id, *name, mailbox, recipient));
+        if let Some(why) = damage {
+            opened.set_aside(&why);
+        }
         let mut table = self.table();
         if table.len() >= MAX_IDLE {
             // One that somebody holds, or that moves, is not idle. Nobody can
             // take hold of it meanwhile: that needs this table.
             table.retain(|_, postbox| {
-                Arc::strong_count(postbox) > 1 || !postbox.lock().mailbox.is_idle()
+                Arc::strong_count(postbox) > 1 || {
+                    let state = postbox.lock();
+                    !state.mailbox.is_idle() || state.recipient.damaged
+                }
             });
         }
         // Of two that opened it at once, the first one's is used by both.
         Ok(Arc::clone(table.entry(*name).or_insert(opened)))
+    }
+
+    /// A read of a mailbox failed.
+    fn read_failed(postbox: &Postbox, error: StoreError) -> Refusal {
+        match error {
+            StoreError::Damaged(why) => {
+                postbox.set_aside(&why);
+                damaged()
+            }
+            error => store_failed(error),
+        }
     }
 
     /// Takes a message; `None` if the answer comes later.
@@ -169,7 +202,7 @@ impl Delivery {
                 drop(state);
                 match self.store.find(postbox.user, sender, &[id]) {
                     Ok(mut found) => earlier = Earlier::Searched(found.pop()),
-                    Err(error) => return Some(Err(store_failed(error))),
+                    Err(error) => return Some(Err(Self::read_failed(postbox, error))),
                 }
                 continue;
             }
@@ -204,11 +237,8 @@ impl Delivery {
         body: &Body,
         identity: Option<crate::protocol::Fixed<32>>,
     ) -> Result<(), Refusal> {
-        if recipient.deleted {
-            return Err(Refusal::new(
-                Code::UnknownUser,
-                "the recipient has deleted their account",
-            ));
+        if let Some(refusal) = recipient.closed() {
+            return Err(refusal);
         }
         let plain = matches!(body, Body::Plain(_));
         if plain && (!self.takes_unencrypted || recipient.refuse_unencrypted) {
@@ -311,6 +341,10 @@ impl Delivery {
             };
             let page = match self.store.page(postbox.user, reading.bounds) {
                 Ok(page) => page,
+                Err(StoreError::Damaged(why)) => {
+                    postbox.set_aside(&why);
+                    return pushed;
+                }
                 Err(error) => {
                     super::log::error(None, format_args!("reading mail failed: {error}"));
                     session.outbox.end(); // Its client comes back, and asks again.
@@ -431,7 +465,7 @@ impl Delivery {
             let found = self
                 .store
                 .find(postbox.user, session.user, &unknown)
-                .map_err(store_failed)?;
+                .map_err(|error| Self::read_failed(&postbox, error))?;
             let state = postbox.lock();
             waiting.extend(
                 found
@@ -464,6 +498,9 @@ pub fn unknown_user(name: &UserName) -> Refusal {
 /// A read failed.
 pub fn store_failed(error: StoreError) -> Refusal {
     super::log::error(None, format_args!("a read failed: {error}"));
+    if let StoreError::Damaged(_) = error {
+        return damaged();
+    }
     Refusal::new(
         Code::Storage,
         "the server could not read its database; try again later, and tell the operator",

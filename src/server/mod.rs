@@ -17,6 +17,7 @@ pub mod core;
 pub mod counters;
 pub mod delivery;
 pub mod derivations;
+mod folder;
 pub mod handler;
 pub mod limits;
 pub mod listener;

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::log;
 use super::mailbox::{Effect, Mailbox, Work};
 use super::outbox::{Outbox, Touched};
 use super::writer::Writer;
@@ -59,6 +60,31 @@ pub struct Recipient {
     pub blocked: HashSet<UserName>,
     /// The account was deleted.
     pub deleted: bool,
+    /// What the store holds of this mailbox is damaged: it takes nothing and gives
+    /// nothing, until a server is started on a database that was mended.
+    pub damaged: bool,
+}
+
+impl Recipient {
+    /// Why nothing reaches this mailbox, if that is so.
+    pub fn closed(&self) -> Option<Refusal> {
+        if self.deleted {
+            return Some(Refusal::new(
+                Code::UnknownUser,
+                "the recipient has deleted their account",
+            ));
+        }
+        self.damaged.then(damaged)
+    }
+}
+
+/// What the store holds of a mailbox or an account is damaged.
+pub fn damaged() -> Refusal {
+    Refusal::new(
+        Code::Damaged,
+        "what the server keeps of this mailbox or account is damaged; tell the operator, who has \
+         to mend it or to restore a backup",
+    )
 }
 
 impl Postbox {
@@ -86,7 +112,7 @@ impl Postbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The writer's visit. Mail for a deleted account is refused here, since
+    /// The writer's visit. What waits in a closed mailbox is refused here, since
     /// its senders were not answered yet.
     pub fn take_work(
         self: &Arc<Self>,
@@ -96,17 +122,57 @@ impl Postbox {
         touched: &mut Touched,
     ) -> Work {
         let mut state = self.lock();
-        let mut work = state.mailbox.take_work(now, limit);
-        if state.recipient.deleted {
-            let gone = Refusal::new(Code::UnknownUser, "the recipient has deleted their account");
-            let mut effects = Vec::new();
-            state.mailbox.failed(&work, &gone, &mut effects);
-            work = Work::default();
-            self.carry_out(&mut state, effects, writer, touched);
-        } else {
-            self.carry_out(&mut state, Vec::new(), writer, touched);
-        }
+        let mut effects = Vec::new();
+        let work = match state.recipient.closed() {
+            None => state.mailbox.take_work(now, limit),
+            Some(refusal) => Work {
+                given_up: state.mailbox.abandon(&refusal, &mut effects),
+                ..Work::default()
+            },
+        };
+        self.carry_out(&mut state, effects, writer, touched);
         work
+    }
+
+    /// Closes the mailbox, since what the store holds of it is damaged. Whoever is
+    /// attached is told, and disconnected.
+    pub fn set_aside(&self, why: &str) {
+        let mut state = self.lock();
+        let known = std::mem::replace(&mut state.recipient.damaged, true);
+        let outbox = state.outbox.clone();
+        drop(state);
+        if known {
+            return;
+        }
+        log::error(
+            None,
+            format_args!(
+                "the mailbox of {} is damaged and set aside, all others go on: {why}; its owner and \
+                 those who write to it are told. Stop the server, mend chat.db or restore a backup",
+                self.name
+            ),
+        );
+        if let Some(outbox) = outbox {
+            outbox.answer(None, &Err(damaged()));
+            outbox.flush();
+            // Its own thread ends the connection, with the news sent.
+            outbox.socket().close_reading();
+        }
+    }
+
+    /// The server ends and can't write: what waits is refused. Says how many
+    /// acknowledgements are not recorded.
+    pub fn abandon(
+        self: &Arc<Self>,
+        refusal: &Refusal,
+        writer: &Writer,
+        touched: &mut Touched,
+    ) -> usize {
+        let mut state = self.lock();
+        let mut effects = Vec::new();
+        let given_up = state.mailbox.abandon(refusal, &mut effects);
+        self.carry_out(&mut state, effects, writer, touched);
+        given_up
     }
 
     /// The writer's work is on disk.

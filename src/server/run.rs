@@ -1,13 +1,14 @@
 //! The server's life: start, signals, shutdown.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -16,9 +17,10 @@ use termcolor::{Color, ColorSpec, StandardStream, WriteColor};
 
 use super::config::Config;
 use super::core::Core;
+use super::folder;
 use super::listener::{Connections, Listener};
 use super::log;
-use crate::files;
+use super::writer::Ended;
 use crate::store::sqlite::Sqlite;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
@@ -28,41 +30,41 @@ use crate::transport::tls::Acceptor;
 /// How long clients have to take their last words.
 const GOODBYE: Duration = Duration::from_secs(3);
 
+/// How long all of an end takes at most, the goodbye included: whoever stops a
+/// service gives it some seconds before it is killed.
+const END: Duration = Duration::from_millis(4500);
+
 /// Descriptors beyond those of clients: database, log, listener, spare.
 const OWN_DESCRIPTORS: u64 = 64;
 
-/// Why the server did not start. Each says what to do about it.
+/// Why the server did not start, or what it could not do before it ended. Each
+/// says what to do about it.
 #[derive(Debug)]
-pub struct StartError(String);
+pub struct RunError(pub(super) String);
 
-impl fmt::Display for StartError {
+impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for StartError {}
+impl std::error::Error for RunError {}
 
 /// Runs a server until a signal ends it.
 ///
 /// # Errors
-/// It could not start.
-pub fn run(config: Config) -> Result<(), StartError> {
+/// It could not start, or not leave everything on the disk as it should.
+pub fn run(config: Config) -> Result<(), RunError> {
     // Signals first: one that comes during start-up is not lost.
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .map_err(|error| StartError(format!("signals can't be received: {error}")))?;
+        .map_err(|error| RunError(format!("signals can't be received: {error}")))?;
     // Every file is the server's alone, the database's in a folder that was there too.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let _lock = lock_data(&config.data)?;
-    let database = config.data.join("chat.db");
-    let store = Sqlite::open(&database).map_err(|error| {
-        StartError(format!(
-            "the database {} can't be used: {error}; restore a backup, or choose another folder \
-             with --data",
-            database.display()
-        ))
-    })?;
+    let _lock = folder::lock(&config.data).map_err(sentence)?;
+    let another_certificate = folder::check(&config).map_err(sentence)?;
+    let store = Sqlite::open(&folder::database(&config.data)).map_err(sentence)?;
     let tls = open_tls(&config)?;
+    store.note_begun().map_err(sentence)?;
     let listener =
         socket::listen(config.listen).map_err(|error| listen_error(config.listen, &error))?;
     let address = listener.local_addr().unwrap_or(config.listen);
@@ -79,8 +81,22 @@ pub fn run(config: Config) -> Result<(), StartError> {
             ),
         );
     }
+    if another_certificate {
+        log::warn(
+            None,
+            format_args!(
+                "another certificate was made, since the one of this database is not there; clients \
+                 refuse it until they are told its fingerprint. If you have the old one, stop the \
+                 server and put tls-cert.pem and tls-key.pem back"
+            ),
+        );
+    }
     let core = Arc::new(Core::new(config, Arc::new(store), tls));
     serve(core, listener, signals)
+}
+
+fn sentence(error: impl fmt::Display) -> RunError {
+    RunError(error.to_string())
 }
 
 /// The fingerprint of the server's certificate, and the address to hand out.
@@ -88,15 +104,15 @@ pub fn run(config: Config) -> Result<(), StartError> {
 ///
 /// # Errors
 /// There is no certificate, or its files can't be used.
-pub fn fingerprint(config: &Config) -> Result<(Fingerprint, Address), StartError> {
+pub fn fingerprint(config: &Config) -> Result<(Fingerprint, Address), RunError> {
     let tls = Acceptor::read(&config.data, own_certificate(config)).map_err(|error| {
-        StartError(format!(
+        RunError(format!(
             "{error}; give the --listen, --data and --tls-cert that the server runs with, or start \
              it once"
         ))
     })?;
     let Some(tls) = tls else {
-        return Err(StartError(
+        return Err(RunError(
             "this server was built without TLS, so it has no certificate".to_owned(),
         ));
     };
@@ -107,9 +123,8 @@ pub fn fingerprint(config: &Config) -> Result<(Fingerprint, Address), StartError
     ))
 }
 
-fn open_tls(config: &Config) -> Result<Option<Acceptor>, StartError> {
-    Acceptor::open(&config.data, own_certificate(config))
-        .map_err(|error| StartError(error.to_string()))
+fn open_tls(config: &Config) -> Result<Option<Acceptor>, RunError> {
+    Acceptor::open(&config.data, own_certificate(config)).map_err(sentence)
 }
 
 fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
@@ -135,8 +150,8 @@ fn serve(
     core: Arc<Core>,
     listener: std::net::TcpListener,
     signals: Signals,
-) -> Result<(), StartError> {
-    let no_thread = |error: io::Error| StartError(format!("the system has no thread: {error}"));
+) -> Result<(), RunError> {
+    let no_thread = |error: io::Error| RunError(format!("the system has no thread: {error}"));
     let writer = core
         .writer
         .start(Arc::clone(&core.store), Arc::clone(&core.counters))
@@ -148,11 +163,10 @@ fn serve(
     Listener::new(Arc::clone(&core), Arc::clone(&connections), listener).run(&stopping);
 
     log::info(None, format_args!("shutting down"));
+    let deadline = Instant::now() + END;
     connections.say_goodbye(GOODBYE);
     core.writer.stop();
-    if writer.join().is_err() {
-        log::error(None, format_args!("the writer ended with a fault"));
-    }
+    let ended = writer.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     let counters = &core.counters;
     log::info(
         None,
@@ -165,7 +179,47 @@ fn serve(
             counters.connections.get(),
         ),
     );
-    Ok(())
+    judge_end(ended)
+}
+
+/// Whether all is on the disk, and in one file.
+fn judge_end(ended: Result<Ended, RecvTimeoutError>) -> Result<(), RunError> {
+    const APART: &str =
+        "nothing accepted is lost, but a copy needs chat.db and chat.db-wal together";
+    let unrecorded = |count| {
+        format!(
+            "{count} acknowledgements could not be recorded, so these messages are delivered once \
+             more, to clients that know them"
+        )
+    };
+    Err(RunError(match ended {
+        Ok(Ended {
+            unrecorded: 0,
+            closed: Ok(()),
+        }) => return Ok(()),
+        Ok(Ended {
+            unrecorded: count,
+            closed: Ok(()),
+        }) => format!("ended, but {}", unrecorded(count)),
+        Ok(Ended {
+            unrecorded: 0,
+            closed: Err(error),
+        }) => format!("ended, but the log could not be folded into chat.db ({error}): {APART}"),
+        Ok(Ended {
+            unrecorded: count,
+            closed: Err(error),
+        }) => format!(
+            "ended, but the log could not be folded into chat.db ({error}): {APART}; and {}",
+            unrecorded(count)
+        ),
+        Err(RecvTimeoutError::Timeout) => {
+            format!("ended before the disk had taken what waited for it: {APART}")
+        }
+        Err(RecvTimeoutError::Disconnected) => format!(
+            "ended with a fault of the program's in the writer: {APART}; please report it with the \
+             lines before this one"
+        ),
+    }))
 }
 
 /// The first SIGINT or SIGTERM asks for an orderly end, the second ends at once;
@@ -203,33 +257,8 @@ fn reload(core: &Core) {
     }
 }
 
-/// Makes the data folder and locks it: two servers on one database would both
-/// number the same mailboxes.
-fn lock_data(data: &Path) -> Result<File, StartError> {
-    let failed = |error: io::Error| unwritable(data, &error);
-    // Mail of others lies in it, if only encrypted: nobody else gets in.
-    files::make_folder(data).map_err(failed)?;
-    let lock = File::create(data.join("server.lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StartError(format!(
-            "another server is running on the folder {}; stop it, or choose another folder with \
-             --data",
-            data.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
-}
-
-fn unwritable(data: &Path, error: &io::Error) -> StartError {
-    StartError(format!(
-        "the folder {} can't be written: {error}; choose another with --data",
-        data.display()
-    ))
-}
-
-fn listen_error(address: SocketAddr, error: &io::Error) -> StartError {
-    StartError(match error.kind() {
+fn listen_error(address: SocketAddr, error: &io::Error) -> RunError {
+    RunError(match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "the address {address} is taken by another program; stop it, or choose another with \
              --listen"

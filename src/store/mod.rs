@@ -175,6 +175,23 @@ pub enum Change {
     Delete(UserId),
 }
 
+impl Change {
+    /// Whose account it changes; `None` for one that does not exist yet.
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Change::Register(_) => None,
+            Change::CountLogin(user)
+            | Change::Seen(user, _)
+            | Change::Publish(user, _)
+            | Change::TakeBundle { of: user, .. }
+            | Change::SetFlags(user, _)
+            | Change::Block(user, ..)
+            | Change::SetLogin(user, ..)
+            | Change::Delete(user) => Some(*user),
+        }
+    }
+}
+
 /// What a change came to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Changed {
@@ -216,10 +233,13 @@ impl Batch {
 }
 
 /// Why the store failed. Nothing of the batch was done.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum StoreError {
     /// The disk is full.
     Full,
+    /// What was asked for, or something that the batch had to touch, is damaged or
+    /// contradicts itself; the store as a whole works. Trying again does not help.
+    Damaged(String),
     /// Anything else, with what is known about it.
     Failed(String),
 }
@@ -228,6 +248,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Full => f.write_str("the disk is full"),
+            StoreError::Damaged(why) => write!(f, "the database is damaged here: {why}"),
             StoreError::Failed(why) => write!(f, "the database failed: {why}"),
         }
     }
@@ -274,6 +295,14 @@ pub trait Store: Send + Sync {
     /// returned, the batch survives a crash and a power cut.
     ///
     /// # Errors
-    /// Nothing was done, and the same batch may be tried again.
+    /// Nothing was done, and the same batch may be tried again; after
+    /// [`StoreError::Damaged`] best in parts, to find what it is that is damaged.
     fn commit(&self, batch: &Batch) -> Result<Vec<Changed>, StoreError>;
+
+    /// The end: afterwards a copy of the one file is a copy of everything. Reads fail
+    /// from here on. Takes a moment, not the time of a commit for each that waits.
+    ///
+    /// # Errors
+    /// All that was committed is safe, but not in one file.
+    fn close(&self) -> Result<(), StoreError>;
 }

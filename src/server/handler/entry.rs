@@ -188,7 +188,9 @@ impl Handler {
         let logins = match self.core.writer.change(Change::CountLogin(account.id)) {
             Ok(Changed::Logins(logins)) => logins,
             // On a full disk people can still read what waits for them.
-            Err(refusal) if refusal.code != Code::Storage => return Err(refusal),
+            Err(refusal) if !matches!(refusal.code, Code::Storage | Code::Damaged) => {
+                return Err(refusal);
+            }
             _ => account.logins,
         };
         let (envelopes, plain, notices) = self.core.delivery.pending(own, now);

@@ -38,6 +38,8 @@ pub struct Work {
     pub messages: Vec<Arc<Message>>,
     /// To delete.
     pub acknowledged: BTreeSet<u64>,
+    /// Acknowledged messages that never will be deleted: see [`Mailbox::abandon`].
+    pub given_up: usize,
 }
 
 /// How far a message has come.
@@ -76,6 +78,7 @@ impl<O> Mailbox<O> {
         let mut work = Work {
             messages: Vec::new(),
             acknowledged: std::mem::take(&mut self.acknowledged),
+            given_up: 0,
         };
         self.deleting.extend(&work.acknowledged);
         for unwritten in self.unwritten.iter_mut() {
@@ -144,6 +147,27 @@ impl<O> Mailbox<O> {
             self.deleting.remove(number);
         }
         self.acknowledged.extend(&work.acknowledged);
+    }
+
+    /// Nothing more of this mailbox reaches the disk: what waits to be written is
+    /// refused, and what waits to be deleted stays, to be delivered again when the
+    /// mailbox is opened next. Says how many of those there are.
+    pub fn abandon(&mut self, refusal: &Refusal, effects: &mut Vec<Effect<O>>) -> usize {
+        self.woken_now = false;
+        self.woken_later = false;
+        let waiting = self.unwritten.iter();
+        let messages = waiting
+            .filter(|unwritten| matches!(unwritten.progress, Progress::Held(_) | Progress::Due))
+            .map(|unwritten| Arc::clone(&unwritten.message))
+            .collect();
+        self.held_bytes = 0;
+        self.due = 0;
+        let work = Work {
+            messages,
+            ..Work::default()
+        };
+        self.failed(&work, refusal, effects);
+        std::mem::take(&mut self.acknowledged).len()
     }
 
     /// Nobody is expected to acknowledge soon: what is held back is due.

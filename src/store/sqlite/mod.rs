@@ -4,35 +4,30 @@
 //! WAL mode with `synchronous=FULL`: a commit returns when its bytes are synced,
 //! and readers never wait for it.
 
+mod open;
 mod read;
+mod statements;
 mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode};
+
+pub use open::{Found, OpenError, log_of, look};
 
 use super::{Account, Batch, Changed, Match, Page, PageBounds, Store, StoreError, Summary, UserId};
 use crate::protocol::binary::MessageId;
 use crate::protocol::name::UserName;
 use crate::store::Message;
 
-/// The schema, version 1.
-const SCHEMA: &str = include_str!("../../../schema.sql");
-
-/// The schema's version that this server writes.
-const SCHEMA_VERSION: i64 = 1;
-
-/// `PRAGMA application_id` of a server's database.
-const APPLICATION_ID: i64 = 0x5343_6873;
-
 /// Connections that read at the same time. Reads are short, and a thread per
 /// client must not mean a file handle and a page cache per client.
 const MAX_READERS: usize = 4;
 
-/// Pages in the WAL before a commit folds them into the database file. At
-/// SQLite's usual 1,000 a busy server spends more on folding than on storing.
-const CHECKPOINT_PAGES: i64 = 16_000;
+/// How long closing waits for whoever still reads.
+const LAST_READS: Duration = Duration::from_millis(500);
 
 /// A store in a file.
 pub struct Sqlite {
@@ -51,17 +46,18 @@ pub struct Sqlite {
 struct Readers {
     idle: Vec<Connection>,
     open: usize,
+    /// No read begins any more.
+    closed: bool,
 }
 
 impl Sqlite {
-    /// Opens the database, making it if the file does not exist.
+    /// Opens the database, making it if the file does not exist or is empty.
     ///
     /// # Errors
     /// A sentence: the file is no database of ours, of a newer version, broken,
     /// or can't be written.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let connection = open_writer(path)?;
-        let secret = load_secret(&connection)?;
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let (connection, secret) = open::open(path)?;
         Ok(Sqlite {
             path: path.to_owned(),
             secret,
@@ -71,27 +67,48 @@ impl Sqlite {
         })
     }
 
+    /// Notes that a server has begun to serve with this database: from here on it
+    /// is no left-over of a first start, see [`Found`].
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn note_begun(&self) -> Result<(), OpenError> {
+        match &*lock(&self.writer) {
+            Some(connection) => open::note_begun(connection, &self.path),
+            None => Ok(()), // Some batch has failed, so there was a server.
+        }
+    }
+
     /// Runs a read on one of the reading connections.
     fn read<T>(
         &self,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let connection = self.borrow_reader()?;
-        let result = run(&connection);
+        let result = run(&connection).map_err(|error| {
+            let whole = is_damage(&error) && read::probe(&connection).is_err();
+            store_error(error, whole)
+        });
         let mut readers = lock(&self.readers);
         match &result {
-            Ok(_) => readers.idle.push(connection),
+            Ok(_) if !readers.closed => readers.idle.push(connection),
             // A connection that failed may have seen a broken file: start afresh.
-            Err(_) => readers.open -= 1,
+            _ => {
+                drop(connection);
+                readers.open -= 1;
+            }
         }
         drop(readers);
-        self.reader_freed.notify_one();
-        result.map_err(store_error)
+        self.reader_freed.notify_all();
+        result
     }
 
     fn borrow_reader(&self) -> Result<Connection, StoreError> {
         let mut readers = lock(&self.readers);
         loop {
+            if readers.closed {
+                return Err(StoreError::Failed("it is closed".to_owned()));
+            }
             if let Some(connection) = readers.idle.pop() {
                 return Ok(connection);
             }
@@ -105,10 +122,30 @@ impl Sqlite {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         drop(readers);
-        open_reader(&self.path).inspect_err(|_| {
+        open::reader(&self.path).map_err(|error| {
             lock(&self.readers).open -= 1;
-            self.reader_freed.notify_one();
+            self.reader_freed.notify_all();
+            store_error(error, true)
         })
+    }
+
+    /// Ends all reading, waiting for those who are at it; `false` if one goes on.
+    fn close_readers(&self) -> bool {
+        let deadline = Instant::now() + LAST_READS;
+        let mut readers = lock(&self.readers);
+        readers.closed = true;
+        readers.open -= readers.idle.len();
+        readers.idle.clear();
+        self.reader_freed.notify_all();
+        while readers.open > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.reader_freed.wait_timeout(readers, left);
+            readers = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 }
 
@@ -155,104 +192,73 @@ impl Store for Sqlite {
         let mut writer = lock(&self.writer);
         let mut connection = match writer.take() {
             Some(connection) => connection,
-            None => open_writer(&self.path)?,
+            None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
         };
-        let result = write::commit(&mut connection, batch).map_err(store_error);
-        if result.is_ok() {
+        let error = match write::commit(&mut connection, batch) {
+            Ok(changed) => {
+                *writer = Some(connection);
+                return Ok(changed);
+            }
+            Err(error) => error,
+        };
+        // After a failed sync nobody knows what the file holds: dropping the
+        // connection makes the next commit read it afresh. Damage was found before
+        // anything was written, and is there afresh, too.
+        if !is_damage(&error) || !connection.is_autocommit() {
+            return Err(store_error(error, true));
+        }
+        let whole = write::probe(&mut connection).is_err();
+        if connection.is_autocommit() {
             *writer = Some(connection);
         }
-        // After a failed sync nobody knows what the file holds: dropping the
-        // connection here makes the next commit read it afresh.
-        result
+        Err(store_error(error, whole))
     }
-}
 
-fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    let mut connection = Connection::open(path).map_err(store_error)?;
-    let prepare = |connection: &mut Connection| -> rusqlite::Result<(i64, i64, bool)> {
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        connection.set_prepared_statement_cache_capacity(64);
-        let application =
-            connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let empty = connection
-            .query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()))
-            .optional()?
-            .is_none();
-        Ok((application, version, empty))
-    };
-    let (application, version, empty) = prepare(&mut connection).map_err(store_error)?;
-    let foreign = |what: &str| {
-        Err(StoreError::Failed(format!(
-            "{} {what}; it was left untouched",
-            path.display()
-        )))
-    };
-    match (empty, application, version) {
-        (true, 0, 0) => {}
-        (false, APPLICATION_ID, SCHEMA_VERSION) => {}
-        (_, APPLICATION_ID, newer) if newer > SCHEMA_VERSION => {
-            return foreign("was written by a newer version of the server");
+    fn close(&self) -> Result<(), StoreError> {
+        if !self.close_readers() {
+            return Err(StoreError::Failed("somebody still reads it".to_owned()));
         }
-        _ => return foreign("is not a database of this server"),
+        let connection = match lock(&self.writer).take() {
+            Some(connection) => connection,
+            None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
+        };
+        open::fold(&connection).map_err(|error| store_error(error, true))?;
+        // Whoever closes last removes the log.
+        connection
+            .close()
+            .map_err(|(_, error)| store_error(error, true))
     }
-    let finish = |connection: &mut Connection| -> rusqlite::Result<()> {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        connection.pragma_update(None, "foreign_keys", false)?;
-        // What is found may have been written by a process that was killed before
-        // its sync, or whose sync failed: the system's cache shows it, and a power cut
-        // takes it. Folded into the database, it is on the disk before it is believed.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        if empty {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(SCHEMA)?;
-            transaction.commit()?;
-        }
-        Ok(())
-    };
-    finish(&mut connection).map_err(store_error)?;
-    Ok(connection)
 }
 
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = || -> rusqlite::Result<Connection> {
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        Ok(connection)
-    };
-    open().map_err(store_error)
-}
-
-fn load_secret(connection: &Connection) -> Result<[u8; 32], StoreError> {
-    let query = "SELECT value FROM server WHERE key = 'secret'";
-    let found: Option<[u8; 32]> = connection
-        .query_row(query, [], |row| row.get(0))
-        .optional()
-        .map_err(store_error)?;
-    if let Some(secret) = found {
-        return Ok(secret);
+/// Whether an error says that what was read or to be changed is damaged, rather
+/// than that the disk or the system failed.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    match error {
+        Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::DatabaseCorrupt
+                | ErrorCode::ConstraintViolation
+                | ErrorCode::TypeMismatch
+                | ErrorCode::TooBig
+        ),
+        // A value that no server wrote, or a row that must be there.
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::QueryReturnedNoRows => true,
+        _ => false,
     }
-    let mut secret = [0; 32];
-    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut secret)
-        .map_err(|error| StoreError::Failed(format!("no randomness: {error}")))?;
-    connection
-        .execute(
-            "INSERT INTO server (key, value) VALUES ('secret', ?1)",
-            [&secret[..]],
-        )
-        .map_err(store_error)?;
-    Ok(secret)
 }
 
-fn store_error(error: rusqlite::Error) -> StoreError {
+/// `whole`: if it is damage, then not only of what was asked for.
+fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::NotADatabase) => {
             StoreError::Failed("the file is not a database, or is damaged".to_owned())
         }
+        _ if !whole && is_damage(&error) => StoreError::Damaged(error.to_string()),
         _ => StoreError::Failed(error.to_string()),
     }
 }

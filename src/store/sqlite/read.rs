@@ -1,9 +1,12 @@
 //! The reads, one function a fact. Each runs on a reading connection and ends
 //! its implicit transaction before it returns.
 
+use std::collections::{BTreeMap, HashSet};
+
 use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::{is_damage, statements};
 use crate::protocol::binary::{Blob, Fixed, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::request::{Body, Identity, Kdf, Sender};
@@ -20,13 +23,7 @@ pub(super) fn account(
     connection: &Connection,
     name: &UserName,
 ) -> rusqlite::Result<Option<Account>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, salt, memory_kib, passes, lanes, login_key, logins, last_seen,
-                listed, presence, refuse_unencrypted,
-                identity_signing, identity_dh, prekey_id,
-                (SELECT count(*) FROM one_time_prekeys WHERE user = users.id)
-         FROM users WHERE name = ?1 AND deleted = 0",
-    )?;
+    let mut statement = connection.prepare_cached(statements::ACCOUNT)?;
     let account = |row: &Row<'_>| {
         Ok(Account {
             id: UserId(row.get(0)?),
@@ -47,10 +44,27 @@ pub(super) fn account(
             },
             identity: identity(row, 11)?,
             signed_prekey: row.get(13)?,
-            one_time: row.get(14)?,
+            one_time: 0,
         })
     };
-    statement.query_row([name.as_str()], account).optional()
+    let found = statement.query_row([name.as_str()], account).optional()?;
+    let Some(mut account) = found else {
+        return Ok(None);
+    };
+    account.one_time = match stock(connection, account.id) {
+        // Damaged prekeys are of no use to anybody, and no reason to keep their
+        // owner from the mail.
+        Err(error) if is_damage(&error) => 0,
+        counted => counted?,
+    };
+    Ok(Some(account))
+}
+
+/// One-time prekeys of an account.
+pub(super) fn stock(connection: &Connection, user: UserId) -> rusqlite::Result<u32> {
+    connection
+        .prepare_cached(statements::STOCK)?
+        .query_row([user.0], |row| row.get(0))
 }
 
 /// The identity in two columns from `first` on.
@@ -80,12 +94,7 @@ pub(super) fn search(
     after: Option<&UserName>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Match>> {
-    // A range on the unique index. '{' follows 'z', the highest character of a name.
-    let mut statement = connection.prepare_cached(
-        "SELECT name, presence, last_seen FROM users
-         WHERE name >= ?1 AND name < ?1 || '{' AND name > ?2 AND listed = 1 AND deleted = 0
-         ORDER BY name LIMIT ?3",
-    )?;
+    let mut statement = connection.prepare_cached(statements::SEARCH)?;
     let rows = statement.query_map(
         params![prefix, after.map_or("", UserName::as_str), limit as i64],
         |row| {
@@ -100,33 +109,32 @@ pub(super) fn search(
 }
 
 pub(super) fn blocked(connection: &Connection, user: UserId) -> rusqlite::Result<Vec<UserName>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT name FROM blocks JOIN users ON users.id = blocks.blocked
-         WHERE blocks.user = ?1 ORDER BY name",
-    )?;
+    let mut statement = connection.prepare_cached(statements::BLOCKED)?;
     let rows = statement.query_map([user.0], |row| name(row, 0))?;
-    rows.collect()
+    let mut names = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
 }
 
 pub(super) fn summary(connection: &Connection, recipient: UserId) -> rusqlite::Result<Summary> {
-    let mut statement = connection.prepare_cached(
-        "SELECT sender, sum(kind = 0), sum(kind = 1), sum(kind = 2), sum(length(body)), max(number)
-         FROM mail WHERE recipient = ?1 GROUP BY sender",
-    )?;
+    let mut statement = connection.prepare_cached(statements::SIZES)?;
     let mut rows = statement.query([recipient.0])?;
-    let mut summary = Summary::default();
+    let mut last: u64 = 0;
+    let mut tallies: BTreeMap<UserId, Tally> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let count = |column| Ok::<u64, rusqlite::Error>(row.get::<_, i64>(column)? as u64);
-        let tally = Tally {
-            envelopes: count(1)?,
-            plain: count(2)?,
-            notices: count(3)?,
-            bytes: count(4)?,
+        let tally = tallies.entry(UserId(row.get(0)?)).or_default();
+        let of_kind = match row.get(1)? {
+            ENVELOPE => &mut tally.envelopes,
+            PLAIN => &mut tally.plain,
+            NOTICE => &mut tally.notices,
+            kind => return Err(FromSqlError::OutOfRange(kind).into()),
         };
-        summary.tallies.push((UserId(row.get(0)?), tally));
-        summary.last = summary.last.max(count(5)?);
+        *of_kind += 1;
+        tally.bytes += row.get::<_, i64>(2)? as u64;
+        last = last.max(row.get::<_, i64>(3)? as u64);
     }
-    Ok(summary)
+    let tallies = tallies.into_iter().collect();
+    Ok(Summary { last, tallies })
 }
 
 pub(super) fn page(
@@ -134,12 +142,7 @@ pub(super) fn page(
     recipient: UserId,
     bounds: PageBounds,
 ) -> rusqlite::Result<Page> {
-    let mut statement = connection.prepare_cached(
-        "SELECT number, sender, id, at, kind, body,
-                (SELECT name FROM users WHERE users.id = mail.sender)
-         FROM mail WHERE recipient = ?1 AND number > ?2 AND number < ?3 AND kind >= ?4
-         ORDER BY number",
-    )?;
+    let mut statement = connection.prepare_cached(statements::PAGE)?;
     let least_kind = if bounds.envelopes { ENVELOPE } else { PLAIN };
     let mut rows = statement.query(params![
         recipient.0,
@@ -168,18 +171,22 @@ pub(super) fn find(
     sender: UserId,
     ids: &[MessageId],
 ) -> rusqlite::Result<Vec<Message>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT number, sender, id, at, kind, body,
-                (SELECT name FROM users WHERE users.id = mail.sender)
-         FROM mail WHERE recipient = ?1 AND sender = ?2 ORDER BY number",
-    )?;
-    let wanted: std::collections::HashSet<&[u8]> = ids.iter().map(|id| &id.0[..]).collect();
+    let wanted: HashSet<&[u8]> = ids.iter().map(|id| &id.0[..]).collect();
+    let mut statement = connection.prepare_cached(statements::IDS)?;
     let mut rows = statement.query(params![recipient.0, sender.0])?;
-    let mut found = Vec::new();
+    let mut numbers = Vec::new();
     while let Some(row) = rows.next()? {
-        if wanted.contains(row.get_ref(2)?.as_blob()?) {
-            found.push(message(row)?);
+        if wanted.contains(row.get_ref(0)?.as_blob()?) {
+            numbers.push(row.get::<_, i64>(1)?);
         }
+    }
+    drop(rows);
+    let mut statement = connection.prepare_cached(statements::MESSAGE)?;
+    let mut found = Vec::new();
+    for number in numbers {
+        let one = statement.query_row(params![recipient.0, number], message);
+        // It may have been acknowledged in between.
+        found.extend(one.optional()?);
     }
     Ok(found)
 }
@@ -206,4 +213,20 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         at: row.get::<_, i64>(3)? as u64,
         body,
     })
+}
+
+/// Whether mail can be read at all, at one of its ends at least. If it can't, what
+/// is damaged belongs to no single mailbox.
+pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    let read = |statement| connection.query_row(statement, [], |_| Ok(())).optional();
+    read(statements::FIRST_MAIL)
+        .or_else(|_| read(statements::LAST_MAIL))
+        .map(drop)
+}
+
+/// One of the server's own values.
+pub(super) fn value(connection: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .query_row(statements::FIND_VALUE, [key], |row| row.get(0))
+        .optional()
 }

@@ -9,17 +9,14 @@ use crate::store::{Change, Flags, NewAccount};
 
 struct Fixture {
     store: Sqlite,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("chat.db")).unwrap();
-        Fixture {
-            store,
-            _folder: folder,
-        }
+        Fixture { store, folder }
     }
 
     fn change(&self, change: Change) -> Changed {
@@ -312,4 +309,105 @@ fn foreign_and_newer_files_are_left_alone() {
         .unwrap();
     let message = Sqlite::open(&newer).err().unwrap().to_string();
     assert!(message.contains("newer version"), "{message}");
+}
+
+#[test]
+fn no_statement_needs_temporary_space_or_looks_at_all_the_mail() {
+    let fixture = Fixture::new();
+    let writer = lock(&fixture.store.writer);
+    let connection = writer.as_ref().unwrap();
+    let plan = |statement: &str| -> Vec<String> {
+        let explain = format!("EXPLAIN QUERY PLAN {statement}");
+        let mut statement = connection.prepare(&explain).unwrap();
+        let values: Vec<i64> = (0..statement.parameter_count() as i64).collect();
+        let steps = statement.query_map(rusqlite::params_from_iter(values), |row| row.get(3));
+        steps.unwrap().map(Result::unwrap).collect()
+    };
+    let temporary = |step: &String| {
+        ["TEMP B-TREE", "MATERIALIZE", "CO-ROUTINE", "LIST SUBQUERY"]
+            .iter()
+            .any(|what| step.contains(what))
+    };
+    for (name, statement) in statements::ALL {
+        let steps = plan(statement);
+        assert!(!steps.iter().any(temporary), "{name}: {steps:?}");
+        // The ends of the table are one step each.
+        let whole = steps.iter().any(|step| step == "SCAN mail");
+        assert!(!whole || name.ends_with("_MAIL"), "{name}: {steps:?}");
+    }
+    // It can fail.
+    let sorted = "SELECT sender, max(body) FROM mail WHERE recipient = 1 GROUP BY sender";
+    assert!(plan(sorted).iter().any(temporary));
+}
+
+#[test]
+fn every_statement_is_in_the_list() {
+    for (file, text) in [
+        ("read.rs", include_str!("read.rs")),
+        ("write.rs", include_str!("write.rs")),
+    ] {
+        for verb in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
+            assert!(!text.contains(&format!("{verb} ")), "{file}: {verb}");
+        }
+    }
+}
+
+#[test]
+fn temporary_space_is_memory_on_every_connection() {
+    let fixture = Fixture::new();
+    let temp_store = |connection: &Connection| -> rusqlite::Result<i64> {
+        connection.pragma_query_value(None, "temp_store", |row| row.get(0))
+    };
+    assert_eq!(fixture.store.read(temp_store).unwrap(), 2);
+    let writer = lock(&fixture.store.writer);
+    assert_eq!(temp_store(writer.as_ref().unwrap()).unwrap(), 2);
+}
+
+#[test]
+fn a_closed_store_is_one_file() {
+    let fixture = Fixture::new();
+    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
+    fixture.put(bob, alice, Sender::User("alice".parse().unwrap()), 1);
+    assert_eq!(fixture.numbers(bob), [1]);
+    fixture.store.close().unwrap();
+    assert!(fixture.store.summary(bob).is_err(), "reads have ended");
+    assert_eq!(std::fs::read_dir(fixture.folder.path()).unwrap().count(), 1);
+    let copy = fixture.folder.path().join("copy.db");
+    std::fs::copy(fixture.folder.path().join("chat.db"), &copy).unwrap();
+    let copy = Sqlite::open(&copy).unwrap();
+    assert_eq!(copy.summary(bob).unwrap().last, 1);
+    assert_eq!(copy.secret(), fixture.store.secret());
+}
+
+#[test]
+fn what_is_found_tells_a_first_start_from_a_server_that_has_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    let nothing = Found::Nothing { log: false };
+    assert_eq!(look(&path).unwrap(), nothing);
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(look(&path).unwrap(), nothing);
+    std::fs::write(log_of(&path), "something").unwrap();
+    assert_eq!(look(&path).unwrap(), Found::Nothing { log: true });
+    std::fs::remove_file(log_of(&path)).unwrap();
+
+    let header = Connection::open(&path).unwrap();
+    header.pragma_update(None, "journal_mode", "WAL").unwrap();
+    drop(header);
+    assert_eq!(look(&path).unwrap(), Found::Empty);
+
+    let store = Sqlite::open(&path).unwrap();
+    assert_eq!(look(&path).unwrap(), Found::Made { begun: false });
+    store.note_begun().unwrap();
+    store.note_begun().unwrap();
+    store.close().unwrap();
+    assert_eq!(look(&path).unwrap(), Found::Made { begun: true });
+}
+
+#[test]
+fn a_database_with_accounts_has_been_served_with() {
+    let fixture = Fixture::new();
+    fixture.register("alice");
+    let path = fixture.folder.path().join("chat.db");
+    assert_eq!(look(&path).unwrap(), Found::Made { begun: true });
 }

@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::read::{self, ENVELOPE, NOTICE, PLAIN};
+use super::read::{self, ENVELOPE, NOTICE, PLAIN, stock};
+use super::statements;
 use crate::protocol::binary::Fixed;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
@@ -24,10 +25,7 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Re
 }
 
 fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO mail (recipient, number, sender, id, at, kind, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
+    let mut statement = transaction.prepare_cached(statements::STORE)?;
     for (recipient, message) in &batch.messages {
         let Message {
             number,
@@ -59,8 +57,7 @@ fn delete(
     transaction: &Transaction<'_>,
     acknowledged: &[(UserId, RangeInclusive<u64>)],
 ) -> rusqlite::Result<()> {
-    let mut statement = transaction
-        .prepare_cached("DELETE FROM mail WHERE recipient = ?1 AND number BETWEEN ?2 AND ?3")?;
+    let mut statement = transaction.prepare_cached(statements::ACKNOWLEDGE)?;
     for (recipient, numbers) in acknowledged {
         statement.execute(params![
             recipient.0,
@@ -75,18 +72,15 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
     match change {
         Change::Register(account) => register(transaction, account),
         Change::CountLogin(user) => {
-            let query = "UPDATE users SET logins = logins + 1 WHERE id = ?1 RETURNING logins";
             let logins: Option<i64> = transaction
-                .prepare_cached(query)?
+                .prepare_cached(statements::COUNT_LOGIN)?
                 .query_row([user.0], |row| row.get(0))
                 .optional()?;
             Ok(Changed::Logins(logins.unwrap_or(0) as u64))
         }
         Change::Seen(user, at) => {
-            let query =
-                "UPDATE users SET last_seen = ?2 WHERE id = ?1 AND deleted = 0 AND presence";
             transaction
-                .prepare_cached(query)?
+                .prepare_cached(statements::SEEN)?
                 .execute(params![user.0, *at as i64])?;
             Ok(Changed::Done)
         }
@@ -94,8 +88,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::TakeBundle { of, one_time } => take_bundle(transaction, *of, *one_time),
         Change::SetFlags(user, flags) => {
             transaction.execute(
-                "UPDATE users SET listed = ?2, presence = ?3, refuse_unencrypted = ?4,
-                        last_seen = iif(?3, last_seen, NULL) WHERE id = ?1",
+                statements::SET_FLAGS,
                 params![
                     user.0,
                     flags.listed,
@@ -106,19 +99,24 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
             Ok(Changed::Done)
         }
         Change::Block(user, whom, block) => {
-            let query = if *block {
-                "INSERT OR IGNORE INTO blocks (user, blocked) VALUES (?1, ?2)"
-            } else {
-                "DELETE FROM blocks WHERE user = ?1 AND blocked = ?2"
+            let statement = match block {
+                true => statements::BLOCK,
+                false => statements::UNBLOCK,
             };
-            transaction.execute(query, params![user.0, whom.0])?;
+            transaction.execute(statement, params![user.0, whom.0])?;
             Ok(Changed::Done)
         }
         Change::SetLogin(user, kdf, login_key) => {
             transaction.execute(
-                "UPDATE users SET salt = ?2, memory_kib = ?3, passes = ?4, lanes = ?5, login_key = ?6
-                 WHERE id = ?1",
-                params![user.0, kdf.salt.0, kdf.memory_kib, kdf.passes, kdf.lanes, login_key.0],
+                statements::SET_LOGIN,
+                params![
+                    user.0,
+                    kdf.salt.0,
+                    kdf.memory_kib,
+                    kdf.passes,
+                    kdf.lanes,
+                    login_key.0
+                ],
             )?;
             Ok(Changed::Done)
         }
@@ -134,10 +132,7 @@ fn register(transaction: &Transaction<'_>, account: &NewAccount) -> rusqlite::Re
         created,
     } = account;
     let inserted = transaction
-        .prepare_cached(
-            "INSERT INTO users (name, created, salt, memory_kib, passes, lanes, login_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO NOTHING",
-        )?
+        .prepare_cached(statements::REGISTER)?
         .execute(params![
             name.as_str(),
             *created as i64,
@@ -159,17 +154,14 @@ fn publish(
     keys: &Publish,
 ) -> rusqlite::Result<Changed> {
     let published = transaction
-        .prepare_cached("SELECT identity_signing, identity_dh FROM users WHERE id = ?1")?
+        .prepare_cached(statements::IDENTITY)?
         .query_row([user.0], |row| read::identity(row, 0))?;
     let another = published.is_some_and(|identity| identity != keys.identity);
     if another && !keys.new_identity {
         return Ok(Changed::IdentityChanged);
     }
     transaction
-        .prepare_cached(
-            "UPDATE users SET identity_signing = ?2, identity_dh = ?3,
-                    prekey_id = ?4, prekey = ?5, prekey_signature = ?6 WHERE id = ?1",
-        )?
+        .prepare_cached(statements::SET_IDENTITY)?
         .execute(params![
             user.0,
             keys.identity.signing.0,
@@ -180,27 +172,18 @@ fn publish(
         ])?;
     // Prekeys of another identity would only make its sessions fail.
     if keys.replace || another {
-        transaction.execute("DELETE FROM one_time_prekeys WHERE user = ?1", [user.0])?;
+        transaction.execute(statements::DROP_PREKEYS, [user.0])?;
     }
-    let mut statement = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO one_time_prekeys (user, id, key) VALUES (?1, ?2, ?3)",
-    )?;
+    let mut statement = transaction.prepare_cached(statements::ADD_PREKEY)?;
     for prekey in &keys.one_time {
         statement.execute(params![user.0, prekey.id, prekey.key.0])?;
     }
     // The oldest go first: their owner may have lost the private halves.
     transaction.execute(
-        "DELETE FROM one_time_prekeys WHERE user = ?1 AND id NOT IN
-            (SELECT id FROM one_time_prekeys WHERE user = ?1 ORDER BY id DESC LIMIT ?2)",
+        statements::DROP_OLD_PREKEYS,
         params![user.0, MAX_ONE_TIME_PREKEYS as i64],
     )?;
     Ok(Changed::Published(stock(transaction, user)?))
-}
-
-fn stock(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<u32> {
-    transaction
-        .prepare_cached("SELECT count(*) FROM one_time_prekeys WHERE user = ?1")?
-        .query_row([user.0], |row| row.get(0))
 }
 
 fn take_bundle(
@@ -209,10 +192,7 @@ fn take_bundle(
     one_time: bool,
 ) -> rusqlite::Result<Changed> {
     let bundle = transaction
-        .prepare_cached(
-            "SELECT identity_signing, identity_dh, prekey_id, prekey, prekey_signature
-             FROM users WHERE id = ?1 AND deleted = 0 AND identity_signing IS NOT NULL",
-        )?
+        .prepare_cached(statements::BUNDLE)?
         .query_row([user.0], |row| {
             let prekey = SignedPrekey {
                 id: row.get(2)?,
@@ -243,11 +223,7 @@ fn take_one_time(
     user: UserId,
 ) -> rusqlite::Result<Option<OneTimePrekey>> {
     transaction
-        .prepare_cached(
-            "DELETE FROM one_time_prekeys WHERE user = ?1 AND id =
-                (SELECT min(id) FROM one_time_prekeys WHERE user = ?1)
-             RETURNING id, key",
-        )?
+        .prepare_cached(statements::TAKE_PREKEY)?
         .query_row([user.0], |row| {
             Ok(OneTimePrekey {
                 id: row.get(0)?,
@@ -258,20 +234,32 @@ fn take_one_time(
 }
 
 fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
-    // A login key of zeros is a low-order point: no signature verifies under it.
-    transaction.execute(
-        "UPDATE users SET deleted = 1, login_key = zeroblob(32), salt = zeroblob(16),
-                last_seen = NULL, identity_signing = NULL, identity_dh = NULL,
-                prekey_id = NULL, prekey = NULL, prekey_signature = NULL
-         WHERE id = ?1",
-        [user.0],
-    )?;
-    for query in [
-        "DELETE FROM one_time_prekeys WHERE user = ?1",
-        "DELETE FROM blocks WHERE user = ?1 OR blocked = ?1",
-        "DELETE FROM mail WHERE recipient = ?1",
+    for statement in [
+        statements::EMPTY_ACCOUNT,
+        statements::DROP_PREKEYS,
+        statements::DROP_BLOCKS,
+        statements::DROP_MAIL,
     ] {
-        transaction.execute(query, [user.0])?;
+        transaction.execute(statement, [user.0])?;
     }
     Ok(Changed::Done)
+}
+
+/// Whether mail can be written at all: a message of the size of a full page goes
+/// to nobody, once before all mailboxes and once behind them, and is taken back. If
+/// neither works, what is damaged belongs to no single mailbox.
+pub(super) fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
+    match probe_at(connection, i64::MIN) {
+        Ok(()) => Ok(()),
+        Err(_) => probe_at(connection, i64::MAX),
+    }
+}
+
+fn probe_at(connection: &mut Connection, nobody: i64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let body = [0_u8; 8192];
+    transaction
+        .prepare_cached(statements::STORE)?
+        .execute(params![nobody, 1, 0, &body[..16], 0, NOTICE, &body[..]])?;
+    transaction.rollback()
 }

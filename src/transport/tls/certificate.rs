@@ -22,7 +22,8 @@ pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
     Fingerprint(Sha256::digest(certificate).into())
 }
 
-/// Makes a self-signed certificate where there is none yet. The key is written
+/// Makes a self-signed certificate where there is none yet, in place of half of
+/// one: whoever calls this has judged that nobody misses it. The key is written
 /// first and with mode 0600; the certificate, under its final name, comes last,
 /// so that a crash in between leaves nothing that counts.
 pub(super) fn make_once(certificate: &Path, key: &Path) -> Result<(), TlsError> {

@@ -36,6 +36,12 @@ struct Current {
 }
 
 impl Acceptor {
+    /// The files of the certificate that is made at the first start: certificate
+    /// and key.
+    pub fn own_files(data: &Path) -> Option<[PathBuf; 2]> {
+        Some([data.join(OWN_CERTIFICATE), data.join(OWN_KEY)])
+    }
+
     /// With the operator's own certificate and key, or those in the data folder,
     /// which are made at the first start.
     ///

@@ -1,0 +1,289 @@
+//! Opening the database: what is found where it should be, why it can't be used,
+//! and making it. A refusal says what happened and what to do about that cause.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+
+use super::{is_damage, read, statements};
+
+/// The schema, version 1.
+const SCHEMA: &str = include_str!("../../../schema.sql");
+
+/// The schema's version that this server writes.
+const SCHEMA_VERSION: i64 = 1;
+
+/// `PRAGMA application_id` of a server's database.
+const APPLICATION_ID: i64 = 0x5343_6873;
+
+/// Pages in the WAL before a commit folds them into the database file. At
+/// SQLite's usual 1,000 a busy server spends more on folding than on storing.
+const CHECKPOINT_PAGES: i64 = 16_000;
+
+/// How long another program's lock is waited for. A stop has to end within it.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// The key in table `server` of the bytes behind stable fake answers.
+const SECRET: &str = "secret";
+
+/// The key in table `server` that says that a server has served.
+const BEGUN: &str = "begun";
+
+/// What lies where the database should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// No file, or one without a byte; `log` if a log with mail in it lies beside it.
+    Nothing {
+        /// Whether it does.
+        log: bool,
+    },
+    /// A database without a table, as a first start that was cut off leaves it; so
+    /// does copying the file without the log beside it.
+    Empty,
+    /// A database of ours.
+    Made {
+        /// A server has served with it. Without that, it was being made when the
+        /// first start was cut off, and nobody has seen its certificate.
+        begun: bool,
+    },
+}
+
+/// Why the database can't be used: a sentence that says what to do about it.
+#[derive(Debug)]
+pub struct OpenError(String);
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Looks what there is, and makes nothing.
+///
+/// # Errors
+/// It is no database of ours, of a newer version, broken, or can't be opened.
+pub fn look(path: &Path) -> Result<Found, OpenError> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() && found.len() > 0 => {}
+        Ok(found) if found.is_file() => return Ok(Found::Nothing { log: has_log(path) }),
+        Ok(_) => {
+            return Err(OpenError(format!(
+                "{} is not a file; move it away, or choose another folder with --data",
+                path.display()
+            )));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Found::Nothing { log: has_log(path) });
+        }
+        Err(error) => {
+            return Err(OpenError(format!(
+                "{} can't be opened: {error}; give the server's user the right to read and write \
+                 it and its folder",
+                path.display()
+            )));
+        }
+    }
+    let look = || {
+        let connection = connect(path, OpenFlags::empty())?;
+        let found = identify(&connection)?;
+        let begun = found == Identity::Ours && begun(&connection)?;
+        Ok((found, begun))
+    };
+    match look().map_err(|error| open_error(path, error))? {
+        (Identity::Empty, _) => Ok(Found::Empty),
+        (Identity::Ours, begun) => Ok(Found::Made { begun }),
+        (Identity::Newer(version), _) => Err(OpenError(format!(
+            "{} was written by a newer version of the server (its schema is {version}, this \
+             server knows {SCHEMA_VERSION}) and was left as it is; start that version, or choose another \
+             folder with --data",
+            path.display()
+        ))),
+        (Identity::Foreign, _) => Err(OpenError(format!(
+            "{} belongs to another program and was left as it is; choose another folder with --data",
+            path.display()
+        ))),
+    }
+}
+
+/// Opens the database, and makes it where there is none. Returns it with the
+/// bytes behind stable fake answers.
+pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32]), OpenError> {
+    look(path)?;
+    let open = || {
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        prepare(&connection)?;
+        if identify(&connection)? == Identity::Empty {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.commit()?;
+        }
+        let secret = secret(&connection)?;
+        // What is found may have been written by a process that was killed before
+        // its sync, or whose sync failed: the system's cache shows it, and a power cut
+        // takes it. Folded into the database, it is on the disk before it is believed.
+        fold(&connection)?;
+        Ok((connection, secret))
+    };
+    open().map_err(|error| open_error(path, error))
+}
+
+/// Opens the database again, for writing.
+pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
+    // One that has vanished is not made anew in the middle of serving.
+    let connection = connect(path, OpenFlags::empty())?;
+    prepare(&connection)?;
+    fold(&connection)?;
+    Ok(connection)
+}
+
+/// Opens the database for reading.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    settle(&connection)?;
+    Ok(connection)
+}
+
+/// Folds the log into the database file and empties it.
+pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: bool =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    match busy {
+        false => Ok(()),
+        true => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            Some("another program reads the database".to_owned()),
+        )),
+    }
+}
+
+/// See [`Sqlite::note_begun`](super::Sqlite::note_begun).
+pub(super) fn note_begun(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let note = || match read::value(connection, BEGUN)? {
+        Some(_) => Ok(()),
+        None => set_value(connection, BEGUN, &[1]),
+    };
+    note().map_err(|error| open_error(path, error))
+}
+
+fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags | more)?;
+    settle(&connection)?;
+    Ok(connection)
+}
+
+/// What every connection needs.
+fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // No statement needs temporary space in proportion to anything; what little
+    // SQLite takes all the same must not depend on a folder for temporary files.
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "foreign_keys", false)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    Empty,
+    Ours,
+    Newer(i64),
+    Foreign,
+}
+
+fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let table = connection.query_row(statements::ANY_TABLE, [], |_| Ok(()));
+    Ok(match (application, version, table.optional()?) {
+        (0, 0, None) => Identity::Empty,
+        (APPLICATION_ID, SCHEMA_VERSION, Some(())) => Identity::Ours,
+        (APPLICATION_ID, newer, _) if newer > SCHEMA_VERSION => Identity::Newer(newer),
+        _ => Identity::Foreign,
+    })
+}
+
+/// Whether a server has served. Those of before this was noted made accounts.
+fn begun(connection: &Connection) -> rusqlite::Result<bool> {
+    if read::value(connection, BEGUN)?.is_some() {
+        return Ok(true);
+    }
+    let account = connection.query_row(statements::ANY_ACCOUNT, [], |_| Ok(()));
+    match account.optional() {
+        Err(error) if is_damage(&error) => Ok(true), // There was something to damage.
+        found => Ok(found?.is_some()),
+    }
+}
+
+fn secret(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
+    let found = read::value(connection, SECRET)?;
+    if let Some(secret) = found.and_then(|value| value.try_into().ok()) {
+        return Ok(secret);
+    }
+    let mut secret = [0; 32];
+    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut secret)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    set_value(connection, SECRET, &secret)?;
+    Ok(secret)
+}
+
+fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    connection
+        .execute(statements::SET_VALUE, (key, value))
+        .map(drop)
+}
+
+/// The write-ahead log of the database at `path`.
+pub fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+fn has_log(path: &Path) -> bool {
+    fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
+}
+
+fn open_error(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.display();
+    OpenError(match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => format!(
+            "{path} is not a database, or its beginning is damaged; restore a backup, or choose \
+             another folder with --data"
+        ),
+        Some(ErrorCode::DatabaseCorrupt) => format!(
+            "{path} is damaged ({error}); restore a backup, or choose another folder with --data"
+        ),
+        Some(ErrorCode::DiskFull) => format!(
+            "the disk of {path} is full; make room on it, then start the server again: nothing is lost"
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            format!("another program uses {path}; end it, then start the server again")
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            format!(
+                "{path} can't be opened for writing ({error}); give the server's user the right to \
+                 read and write it and its folder"
+            )
+        }
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "the disk fails to read or write {path} ({error}); look into the system's log, and \
+             restore a backup on another disk if this one is broken"
+        ),
+        _ => format!(
+            "{path} can't be used: {error}; restore a backup, or choose another folder with --data"
+        ),
+    })
+}

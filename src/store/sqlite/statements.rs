@@ -1,0 +1,98 @@
+//! Every statement that a running server gives to SQLite, in one list.
+//!
+//! Two rules hold for all of them, and a test holds the statements to both. None
+//! sorts or copies rows into a temporary table: a mailbox of hundreds of megabytes
+//! opens in little memory and without a temporary file. And none looks at all the
+//! mail, since that takes as long as there is mail.
+
+macro_rules! statements {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal;)+) => {
+        $($(#[doc = $doc])* pub(super) const $name: &str = $text;)+
+
+        /// All of them, by name.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
+    };
+}
+
+statements! {
+    ACCOUNT = "
+        SELECT id, salt, memory_kib, passes, lanes, login_key, logins, last_seen,
+               listed, presence, refuse_unencrypted, identity_signing, identity_dh, prekey_id
+        FROM users WHERE name = ?1 AND deleted = 0";
+    /// A range on the unique index. '{' follows 'z', the highest character of a name.
+    SEARCH = "
+        SELECT name, presence, last_seen FROM users
+        WHERE name >= ?1 AND name < ?1 || '{' AND name > ?2 AND listed = 1 AND deleted = 0
+        ORDER BY name LIMIT ?3";
+    BLOCKED = "
+        SELECT (SELECT name FROM users WHERE users.id = blocks.blocked)
+        FROM blocks WHERE blocks.user = ?1";
+    /// The length of a body stands in the row's header: bodies are not read.
+    SIZES = "SELECT sender, kind, octet_length(body), number FROM mail WHERE recipient = ?1";
+    PAGE = "
+        SELECT number, sender, id, at, kind, body,
+               (SELECT name FROM users WHERE users.id = mail.sender)
+        FROM mail WHERE recipient = ?1 AND number > ?2 AND number < ?3 AND kind >= ?4
+        ORDER BY number";
+    MESSAGE = "
+        SELECT number, sender, id, at, kind, body,
+               (SELECT name FROM users WHERE users.id = mail.sender)
+        FROM mail WHERE recipient = ?1 AND number = ?2";
+    IDS = "SELECT id, number FROM mail WHERE recipient = ?1 AND sender = ?2";
+
+    FIRST_MAIL = "SELECT 1 FROM mail ORDER BY recipient, number LIMIT 1";
+    LAST_MAIL = "SELECT 1 FROM mail ORDER BY recipient DESC, number DESC LIMIT 1";
+
+    STORE = "
+        INSERT INTO mail (recipient, number, sender, id, at, kind, body)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    ACKNOWLEDGE = "DELETE FROM mail WHERE recipient = ?1 AND number BETWEEN ?2 AND ?3";
+
+    REGISTER = "
+        INSERT INTO users (name, created, salt, memory_kib, passes, lanes, login_key)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO NOTHING";
+    COUNT_LOGIN = "UPDATE users SET logins = logins + 1 WHERE id = ?1 RETURNING logins";
+    SEEN = "UPDATE users SET last_seen = ?2 WHERE id = ?1 AND deleted = 0 AND presence";
+    SET_FLAGS = "
+        UPDATE users SET listed = ?2, presence = ?3, refuse_unencrypted = ?4,
+               last_seen = iif(?3, last_seen, NULL) WHERE id = ?1";
+    SET_LOGIN = "
+        UPDATE users SET salt = ?2, memory_kib = ?3, passes = ?4, lanes = ?5, login_key = ?6
+        WHERE id = ?1";
+    BLOCK = "INSERT OR IGNORE INTO blocks (user, blocked) VALUES (?1, ?2)";
+    UNBLOCK = "DELETE FROM blocks WHERE user = ?1 AND blocked = ?2";
+
+    IDENTITY = "SELECT identity_signing, identity_dh FROM users WHERE id = ?1";
+    SET_IDENTITY = "
+        UPDATE users SET identity_signing = ?2, identity_dh = ?3,
+               prekey_id = ?4, prekey = ?5, prekey_signature = ?6 WHERE id = ?1";
+    BUNDLE = "
+        SELECT identity_signing, identity_dh, prekey_id, prekey, prekey_signature
+        FROM users WHERE id = ?1 AND deleted = 0 AND identity_signing IS NOT NULL";
+    ADD_PREKEY = "INSERT OR REPLACE INTO one_time_prekeys (user, id, key) VALUES (?1, ?2, ?3)";
+    /// All up to the one that is that many places from the newest.
+    DROP_OLD_PREKEYS = "
+        DELETE FROM one_time_prekeys WHERE user = ?1 AND id <=
+            (SELECT id FROM one_time_prekeys WHERE user = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+    TAKE_PREKEY = "
+        DELETE FROM one_time_prekeys WHERE user = ?1 AND id =
+            (SELECT min(id) FROM one_time_prekeys WHERE user = ?1)
+        RETURNING id, key";
+    STOCK = "SELECT count(*) FROM one_time_prekeys WHERE user = ?1";
+
+    /// A login key of zeros is a low-order point: no signature verifies under it.
+    EMPTY_ACCOUNT = "
+        UPDATE users SET deleted = 1, login_key = zeroblob(32), salt = zeroblob(16),
+               last_seen = NULL, identity_signing = NULL, identity_dh = NULL,
+               prekey_id = NULL, prekey = NULL, prekey_signature = NULL
+        WHERE id = ?1";
+    DROP_PREKEYS = "DELETE FROM one_time_prekeys WHERE user = ?1";
+    DROP_BLOCKS = "DELETE FROM blocks WHERE user = ?1 OR blocked = ?1";
+    DROP_MAIL = "DELETE FROM mail WHERE recipient = ?1";
+
+    FIND_VALUE = "SELECT value FROM server WHERE key = ?1";
+    SET_VALUE = "INSERT OR REPLACE INTO server (key, value) VALUES (?1, ?2)";
+    ANY_ACCOUNT = "SELECT 1 FROM users LIMIT 1";
+    ANY_TABLE = "SELECT 1 FROM sqlite_schema LIMIT 1";
+}
