@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,12 @@ impl Server {
     /// A server in a shell that has run `prelude` first, to set limits.
     pub fn after(prelude: &'static str, flags: &[&str]) -> Self {
         Server::launch(Some(prelude), flags, None)
+    }
+
+    /// A server on data that are there already, and stay when it goes.
+    pub fn on(data: &Path, flags: &[&str]) -> Self {
+        let data = data.to_str().expect("the path is text");
+        Server::with(&[&["--data", data], flags].concat())
     }
 
     fn launch(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
@@ -101,6 +107,20 @@ impl Server {
     pub fn disk(&self) -> &Disk {
         let disk = self.setup.disk.as_ref();
         disk.expect("it was started on a disk")
+    }
+
+    /// Starts it once it has ended, on a disk that kills it at step `number`; `false`
+    /// if it came up before that.
+    pub fn is_killed_while_starting(&mut self, number: u32) -> bool {
+        self.disk().kill_at(number);
+        self.child = self.setup.command().spawn().expect("it starts");
+        let mut said = String::new();
+        let mut stdout = BufReader::new(self.child.stdout.take().unwrap());
+        while !said.contains("listening on") && stdout.read_line(&mut said).unwrap() > 0 {}
+        let killed = !said.contains("listening on");
+        self.kill();
+        self.disk().spare();
+        killed
     }
 
     /// Kills it without warning.
@@ -251,9 +271,10 @@ impl Setup {
         if !self.flags.iter().any(|flag| flag == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        if !self.flags.iter().any(|flag| flag == "--data") {
+            command.arg("--data").arg(self.data());
+        }
         command
-            .arg("--data")
-            .arg(self.data())
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

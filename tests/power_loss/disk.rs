@@ -98,6 +98,18 @@ impl Disk {
         fs::write(self.shadow.join(fault.file()), "").unwrap();
     }
 
+    /// From now on the program is killed at its step `number`, counted from here, of
+    /// those that change the disk.
+    pub fn kill_at(&self, number: u32) {
+        fs::write(self.shadow.join("draft"), number.to_string()).unwrap();
+        fs::rename(self.shadow.join("draft"), self.shadow.join("kill-at")).unwrap();
+    }
+
+    /// Not any more.
+    pub fn spare(&self) {
+        fs::remove_file(self.shadow.join("kill-at")).unwrap();
+    }
+
     /// It is mended.
     pub fn end(&self, fault: Fault) {
         fs::remove_file(self.shadow.join(fault.file())).unwrap();

@@ -24,6 +24,9 @@
  *   SHADOW/no-sync    syncs do nothing and say that all is well: to the disk, that is
  *                     SQLite with synchronous=OFF
  *
+ *   SHADOW/kill-at    holds a number: of the calls that change the disk, that one
+ *                     kills the program before anything is done
+ *
  * What it relies on: one process at a time works on a file; nobody writes through a
  * memory map, a duplicated descriptor or an unlinked file. SQLite's -shm file is all
  * of that and not tracked: SQLite makes it anew, and a cut takes it away. It never
@@ -36,6 +39,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +140,22 @@ static int told(const char *what) {
     char path[PATH_MAX];
     in_shadow(path, what, "", "");
     return access(path, F_OK) == 0;
+}
+
+/* A step that changes the disk is about to be taken. */
+static void step(void) {
+    static int taken;
+    char path[PATH_MAX], number[16] = {0};
+    if (!disk_length)
+        return;
+    in_shadow(path, "kill-at", "", "");
+    int fd = real_open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    need(read(fd, number, sizeof number - 1) > 0, path);
+    real_close(fd);
+    if (__atomic_add_fetch(&taken, 1, __ATOMIC_SEQ_CST) == atoi(number))
+        kill(getpid(), SIGKILL);
 }
 
 static int full(void) {
@@ -288,6 +308,7 @@ static int do_sync(int fd) {
     struct handle *handle = fd >= 0 && fd < MAX_FDS ? &handles[fd] : NULL;
     if (!handle || (!handle->file && !handle->dir))
         return real_fsync(fd);
+    step();
     if (told("no-sync"))
         return 0;
     int result = real_fsync(fd);
@@ -317,7 +338,10 @@ static int do_open(const char *path, int flags, mode_t mode) {
     const char *below = on_disk(path);
     if (!below)
         return real_open(path, flags, mode);
-    if ((flags & O_CREAT) && access(path, F_OK) != 0 && full())
+    int creates = (flags & O_CREAT) && access(path, F_OK) != 0;
+    if (creates)
+        step();
+    if (creates && full())
         return -1;
     pthread_mutex_lock(&lock);
     struct stat before = {0}, stat;
@@ -388,6 +412,7 @@ static ssize_t written(int fd, off_t from, ssize_t count) {
 static ssize_t do_pwrite(int fd, const void *bytes, size_t count, off_t from) {
     if (!file_of(fd))
         return real_pwrite(fd, bytes, count, from);
+    step();
     if (refuses(fd, from + (off_t)count))
         return -1;
     return written(fd, from, real_pwrite(fd, bytes, count, from));
@@ -407,6 +432,7 @@ static off_t place(int fd) {
 ssize_t write(int fd, const void *bytes, size_t count) {
     if (!file_of(fd))
         return real_write(fd, bytes, count);
+    step();
     off_t from = place(fd);
     if (refuses(fd, from + (off_t)count))
         return -1;
@@ -427,6 +453,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 static int do_ftruncate(int fd, off_t length) {
     if (!file_of(fd))
         return real_ftruncate(fd, length);
+    step();
     if (refuses(fd, length))
         return -1;
     struct stat stat;
@@ -446,6 +473,8 @@ int ftruncate64(int fd, off_t length) { return do_ftruncate(fd, length); }
 int unlink(const char *path) {
     struct stat stat;
     int ours = on_disk(path) && !is_shm(path) && lstat(path, &stat) == 0;
+    if (ours)
+        step();
     pthread_mutex_lock(&lock);
     int result = real_unlink(path);
     if (ours && result == 0 && stat.st_nlink == 1)
@@ -457,6 +486,8 @@ int unlink(const char *path) {
 int rename(const char *from, const char *to) {
     struct stat stat;
     int replaces = on_disk(to) && lstat(to, &stat) == 0;
+    if (on_disk(to))
+        step();
     pthread_mutex_lock(&lock);
     int result = real_rename(from, to);
     if (replaces && result == 0 && stat.st_nlink == 1)
@@ -467,6 +498,8 @@ int rename(const char *from, const char *to) {
 
 int mkdir(const char *path, mode_t mode) {
     const char *below = on_disk(path);
+    if (below)
+        step();
     if (below && access(path, F_OK) != 0 && full())
         return -1;
     int result = real_mkdir(path, mode);

@@ -1,10 +1,15 @@
 //! Why a server refuses to start: one sentence that says what to do, and a
 //! status that scripts see. And what a start leaves on the disk.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
+#[cfg(feature = "tls")]
+use std::path::Path;
 
-use crate::harness::{Server, run_to_the_end};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::harness::{PATIENCE, Server, random, run_to_the_end};
 
 /// Asserts that a server does not start, and says this in one sentence.
 fn refuses(arguments: &[&str], what: &str, way_out: &str) {
@@ -151,4 +156,196 @@ fn all_that_it_writes_is_its_owners_alone() {
         }
     }
     assert!(names.contains(&"chat.db".into()), "{names:?}");
+}
+
+/// A server that has served alice and was stopped.
+fn stopped() -> Server {
+    let mut server = Server::start();
+    server.register("alice");
+    stop(&mut server);
+    server
+}
+
+fn stop(server: &mut Server) {
+    server.signal(Signal::TERM);
+    assert!(server.wait(PATIENCE).success(), "{}", server.log());
+}
+
+/// Asserts that a folder is refused, and that `--new` begins on it.
+#[cfg(feature = "tls")]
+fn refuses_without_new(data: &Path, what: &str) {
+    let listen = ["--listen", "127.0.0.1:0"];
+    let arguments = [&["--data", data.to_str().unwrap()], &listen[..]].concat();
+    refuses(&arguments, what, "--new");
+    let server = Server::on(data, &["--new"]);
+    server.register("somebody");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_folder_that_has_lost_something_is_refused_unless_asked_to_begin_anew() {
+    let remove = |data: &Path, name: &str| fs::remove_file(data.join(name)).unwrap();
+    let database = "its database chat.db is missing or empty";
+    let cases: [(&str, &dyn Fn(&Path)); 7] = [
+        (database, &|data| remove(data, "chat.db")),
+        (database, &|data| {
+            fs::write(data.join("chat.db"), "").unwrap()
+        }),
+        ("nothing is in its database", &|data| {
+            // What copying the file alone gave while all was in the log.
+            remove(data, "chat.db");
+            let header = rusqlite::Connection::open(data.join("chat.db")).unwrap();
+            header.pragma_update(None, "journal_mode", "WAL").unwrap();
+        }),
+        ("chat.db-wal", &|data| {
+            remove(data, "chat.db");
+            fs::write(data.join("chat.db-wal"), "somebody's mail").unwrap();
+        }),
+        ("chat.db-wal", &|data| {
+            for name in ["chat.db", "tls-cert.pem", "tls-key.pem"] {
+                remove(data, name);
+            }
+            fs::write(data.join("chat.db-wal"), "somebody's mail").unwrap();
+        }),
+        ("tls-key.pem is missing", &|data| {
+            remove(data, "tls-key.pem")
+        }),
+        ("tls-cert.pem is missing", &|data| {
+            remove(data, "tls-cert.pem")
+        }),
+    ];
+    for (what, lose) in cases {
+        let server = stopped();
+        lose(&server.data());
+        refuses_without_new(&server.data(), what);
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_log_without_its_database_is_kept() {
+    let server = stopped();
+    fs::remove_file(server.data().join("chat.db")).unwrap();
+    fs::write(server.data().join("chat.db-wal"), "somebody's mail").unwrap();
+    drop(Server::on(&server.data(), &["--new"]));
+    let kept = fs::read_dir(server.data()).unwrap().any(|entry| {
+        let entry = entry.unwrap();
+        let old = entry.file_name().to_string_lossy().contains("wal.old");
+        old && fs::read_to_string(entry.path()).unwrap() == "somebody's mail"
+    });
+    assert!(kept);
+}
+
+#[test]
+fn a_stop_leaves_one_file_and_a_copy_of_it_serves_everybody() {
+    let mut server = Server::start();
+    for name in ["bob", "carol"] {
+        server.register(name).ok("logout", json!({}));
+    }
+    let mut alice = server.register("alice");
+    for number in 0..50 {
+        let to = ["bob", "carol"][number as usize % 2];
+        alice.send(to, number, &format!("text {number}")).unwrap();
+    }
+    // While somebody is connected, and while nobody is.
+    stop(&mut server);
+    let names = || -> Vec<_> {
+        let entries = fs::read_dir(server.data()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("chat.db")).collect()
+    };
+    assert_eq!(names(), ["chat.db"]);
+
+    for certificate in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let copied: &[&str] = match certificate && cfg!(feature = "tls") {
+            true => &["chat.db", "tls-cert.pem", "tls-key.pem"],
+            false => &["chat.db"],
+        };
+        for name in copied {
+            fs::copy(server.data().join(name), folder.path().join(name)).unwrap();
+        }
+        let copy = Server::on(folder.path(), &[]);
+        for (first, name) in [(0, "bob"), (1, "carol")] {
+            let mut client = copy.client();
+            assert_eq!(client.login(name).unwrap()["plain"], 25);
+            for number in (first..50).step_by(2) {
+                assert_eq!(client.message().body, format!("text {number}"));
+            }
+        }
+        copy.login("alice");
+        #[cfg(feature = "tls")]
+        assert_eq!(copy.log().contains("another certificate"), !certificate);
+    }
+}
+
+#[test]
+fn a_kill_at_any_step_of_the_first_start_leaves_what_starts() {
+    let mut server = Server::on_disk(random(), &[]);
+    let mut step = 0;
+    loop {
+        step += 1;
+        server.kill();
+        server.disk_mut().wipe();
+        if !server.is_killed_while_starting(step) {
+            break;
+        }
+        server.start_again();
+    }
+    println!("{} steps", step - 1);
+    assert!(step > 20, "the steps were not met");
+    server.start_again();
+    server.register("alice");
+}
+
+#[test]
+fn a_kill_at_any_step_of_a_stop_leaves_what_starts() {
+    let mut server = Server::on_disk(random(), &[]);
+    server.register("bob").ok("logout", json!({}));
+    server.register("alice").send("bob", 0, "hello").unwrap();
+    let mut step = 0;
+    loop {
+        step += 1;
+        server.register(&format!("user{step}"));
+        server.disk().kill_at(step);
+        server.signal(Signal::TERM);
+        let status = server.wait(PATIENCE);
+        server.disk().spare();
+        server.start_again();
+        assert_eq!(server.login("bob").message().body, "hello");
+        if status.code() == Some(0) {
+            break;
+        }
+    }
+    println!("{} steps", step - 1);
+    assert!(step > 4, "the steps were not met");
+}
+
+#[test]
+fn another_program_on_the_database_is_named_as_the_cause() {
+    let server = stopped();
+    let other = rusqlite::Connection::open(server.data().join("chat.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let data = server.data();
+    let arguments = ["--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    refuses(&arguments, "another program uses", "end it");
+}
+
+#[test]
+fn a_database_cut_short_is_called_damaged() {
+    let mut server = Server::start();
+    server.register("bob").ok("logout", json!({}));
+    let mut alice = server.register("alice");
+    for number in 0..20 {
+        alice.send("bob", number, &"x".repeat(10_000)).unwrap();
+    }
+    stop(&mut server);
+    let database = File::options()
+        .write(true)
+        .open(server.data().join("chat.db"))
+        .unwrap();
+    database.set_len(20 * 4096).unwrap();
+    let data = server.data();
+    let arguments = ["--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    refuses(&arguments, "is damaged", "restore a backup");
 }
