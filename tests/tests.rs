@@ -22,6 +22,8 @@ mod suite {
     mod conversation;
     /// Kill -9 under load, again and again: every message is accounted for.
     mod crash;
+    /// A damaged database: one mailbox stops, not the server.
+    mod damage;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;

@@ -1,6 +1,9 @@
 //! A disk that is full, and one that fails: the sender is told to try again, nothing
 //! is accepted meanwhile, and all goes on when the disk does.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{Client, Fault, Server, eventually, plain, random};
@@ -123,4 +126,31 @@ fn what_a_server_finds_at_its_start_is_on_the_disk() {
     server.disk_mut().cut_to_the_synced();
     server.start_again();
     expect_all(&server, "bob", &["written, not synced".to_owned()]);
+}
+
+#[test]
+fn a_server_on_a_full_disk_ends_in_time_and_says_what_it_could_not_do() {
+    let mut server = Server::on_disk(random(), &[]);
+    server.register("bob").ok("logout", json!({}));
+    let (mut alice, mut carol) = (server.register("alice"), server.register("carol"));
+    alice.send("bob", 0, "for bob").unwrap();
+    alice.send("carol", 1, "for carol").unwrap();
+    server.disk().begin(Fault::Full);
+    let shown = carol.message();
+    assert_eq!(carol.ack("alice", &[shown.mid]), (1, 0));
+    let refused = alice.post("send", &plain("bob", 2, &"x".repeat(9000)));
+    assert_eq!(alice.answer(refused).unwrap_err(), "storage");
+    server.signal(Signal::TERM);
+    // As promised, whatever the disk does.
+    let status = server.wait(Duration::from_secs(5));
+    assert_eq!(status.code(), Some(1));
+    let log = server.log();
+    assert!(
+        log.contains("acknowledgements could not be recorded"),
+        "{log}"
+    );
+    server.disk().end(Fault::Full);
+    server.start_again();
+    expect_all(&server, "bob", &["for bob".to_owned()]);
+    expect_all(&server, "carol", &["for carol".to_owned()]);
 }
