@@ -186,7 +186,8 @@ fn refuses_without_new(data: &Path, what: &str) {
 fn a_folder_that_has_lost_something_is_refused_unless_asked_to_begin_anew() {
     let remove = |data: &Path, name: &str| fs::remove_file(data.join(name)).unwrap();
     let database = "its database chat.db is missing or empty";
-    let cases: [(&str, &dyn Fn(&Path)); 7] = [
+    type Lose<'a> = &'a dyn Fn(&Path);
+    let cases: [(&str, Lose); 7] = [
         (database, &|data| remove(data, "chat.db")),
         (database, &|data| {
             fs::write(data.join("chat.db"), "").unwrap()

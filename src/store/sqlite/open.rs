@@ -2,12 +2,12 @@
 //! and making it. A refusal says what happened and what to do about that cause.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
 use super::{is_damage, read, statements};
 
@@ -126,8 +126,15 @@ pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32]), OpenError> {
         let secret = secret(&connection)?;
         // What is found may have been written by a process that was killed before
         // its sync, or whose sync failed: the system's cache shows it, and a power cut
-        // takes it. Folded into the database, it is on the disk before it is believed.
-        fold(&connection)?;
+        // takes it. Folded into the database, it is on the disk before it is believed;
+        // where that finds no room, it is synced where it stands.
+        match fold(&connection) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                let log = File::open(log_of(path)).and_then(|log| log.sync_all());
+                log.map_err(|_| error)?;
+            }
+            folded => folded?,
+        }
         Ok((connection, secret))
     };
     open().map_err(|error| open_error(path, error))
@@ -158,7 +165,7 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
         false => Ok(()),
         true => Err(rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
-            Some("another program reads the database".to_owned()),
+            Some("another program uses it".to_owned()),
         )),
     }
 }
@@ -175,6 +182,13 @@ pub(super) fn note_begun(connection: &Connection, path: &Path) -> Result<(), Ope
 fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags | more)?;
+    // SQLite is content with reading what it may not write.
+    if connection.is_readonly(MAIN_DB)? {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY),
+            Some("it is read-only".to_owned()),
+        ));
+    }
     settle(&connection)?;
     Ok(connection)
 }

@@ -1,9 +1,10 @@
 //! Certificates and their keys, as files: made at the first start, or the operator's.
 
+use std::io;
 use std::path::Path;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
@@ -51,19 +52,26 @@ pub(super) fn make_once(certificate: &Path, key: &Path) -> Result<(), TlsError> 
 
 /// Reads a certificate chain and its key, both PEM.
 pub(super) fn read(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
-    let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
-        TlsError(format!(
-            "{} can't be read as PEM: {error}; check the file",
-            path.display()
-        ))
-    };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate)
         .map_err(|error| unreadable(certificate, &error))?
         .collect();
     let chain = chain.map_err(|error| unreadable(certificate, &error))?;
     if chain.is_empty() {
-        return Err(unreadable(certificate, &"there is no certificate in it"));
+        return Err(TlsError(format!(
+            "there is no certificate in {}; check the file",
+            certificate.display()
+        )));
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
     Ok(Certificate { chain, key })
+}
+
+fn unreadable(path: &Path, error: &pem::Error) -> TlsError {
+    let path = path.display();
+    TlsError(match error {
+        pem::Error::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!("{path} can't be read: {error}; give the server's user the right to read it")
+        }
+        error => format!("{path} can't be read as PEM: {error}; check the file"),
+    })
 }
