@@ -72,5 +72,7 @@ CREATE TABLE mail (
 -- The server's own values.
 CREATE TABLE server (
     key                 TEXT    PRIMARY KEY,     -- 'secret': 32 random bytes behind the stable
-    value               BLOB    NOT NULL         -- fake answers about users that don't exist
+                                                 -- fake answers about users that don't exist;
+                                                 -- 'begun': a server has served with this file
+    value               BLOB    NOT NULL
 ) WITHOUT ROWID;

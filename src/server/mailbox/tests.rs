@@ -67,6 +67,39 @@ fn an_acknowledgement_in_time_spares_the_write() {
 }
 
 #[test]
+fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
+    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let session = attach(&mut mailbox, true, None);
+    let mut effects = Vec::new();
+    // One on disk and acknowledged, one held back, one due.
+    offer(&mut mailbox, 1, Earlier::None, &mut effects);
+    let work = mailbox.take_work(Instant::now() + HOLD, 10);
+    mailbox.committed(&work, &mut effects);
+    mailbox.acknowledge(session, Sender::User(name(0)), id(1), &mut effects);
+    offer(&mut mailbox, 2, Earlier::None, &mut effects);
+    mailbox.detach(session);
+    offer(&mut mailbox, 3, Earlier::None, &mut effects);
+    effects.clear();
+    let refusal = Refusal::new(Code::Damaged, "damaged");
+    assert_eq!(mailbox.abandon(&refusal, &mut effects), 1);
+    let refused: Vec<u32> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Refuse(origin, _) => *origin,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(refused, [2, 3]);
+    assert_eq!(
+        mailbox.wake(),
+        None,
+        "a writer that is called again never ends"
+    );
+    assert!(mailbox.is_idle());
+    assert_eq!(mailbox.pending(), (0, 0, 0));
+}
+
+#[test]
 fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
     let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
     let mut effects = Vec::new();
