@@ -205,7 +205,7 @@ pub enum Changed {
     Published(u32),
     /// Another identity is published; nothing changed.
     IdentityChanged,
-    /// The bundle, and one-time prekeys left in stock.
+    /// The bundle and, if a one-time prekey is handed out with it, how many are left.
     Bundle(Box<Bundle>, u32),
     /// Nothing is published.
     NoKeys,

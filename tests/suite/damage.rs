@@ -193,6 +193,7 @@ fn a_row_in_the_way_stops_one_mailbox_and_the_batch_is_stored() {
 fn damaged_prekeys_keep_nobody_from_the_mail() {
     let (mut server, _) = with_mail();
     let database = server.data().join("chat.db");
+    // Nobody has published any, and the table is one page.
     let prekeys: Vec<u64> = pages(&database)
         .into_iter()
         .filter(|(_, (name, _))| name == "one_time_prekeys")

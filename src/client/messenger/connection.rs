@@ -230,10 +230,15 @@ impl Messenger {
             }
             // The next login finishes it; a lost connection says so itself.
             Err(CallError::Lost(_)) => {}
-            Err(CallError::Refused(refusal)) => self.say(Show::warning(format!(
-                "your keys could not be published, so others may not be able to write to you: {}",
-                said(&refusal)
-            ))),
+            Err(CallError::Refused(refusal)) => {
+                // Asking again at once would fail again; the next login does.
+                self.few_prekeys = None;
+                self.say(Show::warning(format!(
+                    "your keys could not be published, so others may not be able to write to \
+                     you: {}",
+                    said(&refusal)
+                )));
+            }
         }
         Ok(())
     }

@@ -22,11 +22,17 @@ impl Handler {
         limits.ask_for_keys(session.user, now.instant)?;
         let account = self.core.store.account(&name).map_err(store_failed)?;
         let account = account.ok_or_else(|| unknown_user(&name))?;
-        let take = Change::TakeBundle {
-            of: account.id,
-            one_time: limits.take_prekey(session.user, account.id, now.instant),
+        let one_time = limits.take_prekey(session.user, account.id, now.instant);
+        let take = |one_time| {
+            let of = account.id;
+            self.core.writer.change(Change::TakeBundle { of, one_time })
         };
-        match self.core.writer.change(take)? {
+        let taken = match take(one_time) {
+            // One-time prekeys that are damaged are as good as used up.
+            Err(refusal) if one_time && refusal.code == Code::Damaged => take(false),
+            taken => taken,
+        };
+        match taken? {
             Changed::Bundle(bundle, left) => {
                 if left < FEW_PREKEYS
                     && bundle.one_time.is_some()

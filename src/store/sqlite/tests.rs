@@ -233,7 +233,7 @@ fn a_one_time_prekey_is_handed_out_once() {
         Changed::Published(2)
     );
     let mut handed_out = Vec::new();
-    for (one_time, left) in [(true, 1), (false, 1), (true, 0), (true, 0)] {
+    for (one_time, left) in [(true, 1), (false, 0), (true, 0), (true, 0)] {
         let Changed::Bundle(bundle, stock) = take(one_time) else {
             panic!()
         };

@@ -210,12 +210,16 @@ fn take_bundle(
         true => take_one_time(transaction, user)?,
         false => None,
     };
+    let left = match one_time {
+        Some(_) => stock(transaction, user)?,
+        None => 0,
+    };
     let bundle = Bundle {
         identity,
         signed_prekey,
         one_time,
     };
-    Ok(Changed::Bundle(Box::new(bundle), stock(transaction, user)?))
+    Ok(Changed::Bundle(Box::new(bundle), left))
 }
 
 fn take_one_time(
