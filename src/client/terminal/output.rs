@@ -1,14 +1,14 @@
 //! The descriptors that text goes out through: standard output and standard error.
 //!
-//! Text that was written here is out of this process: nothing is buffered, and
-//! unlike the standard library's streams these report a closed descriptor.
+//! Text that was written here is out of this process: nothing is buffered. Unlike
+//! the standard library's streams these report a descriptor that was closed when
+//! the program began, which `closed.c` makes one that can't be written to.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
 
@@ -57,9 +57,6 @@ impl Stream {
     /// That part of it was not written.
     pub(super) fn write(self, text: &str) -> io::Result<()> {
         self.with(|fd| {
-            if was_closed(fd) {
-                return Err(Errno::BADF.into());
-            }
             let mut rest = text.as_bytes();
             while !rest.is_empty() {
                 match rustix::io::write(fd, rest) {
@@ -93,33 +90,4 @@ fn wait_for_room(fd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<()> 
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Whether the descriptor was closed when the program began, as `>&-` does it. The
-/// standard library puts /dev/null in the place of one, so that no file or socket
-/// gets its number. It opens that for reading too, and to be inherited, as nobody
-/// does who throws output away on purpose: shells open it for writing only, and
-/// Python, Node and Go close their own copy on exec. A daemon has all three so.
-fn was_closed(fd: BorrowedFd<'_>) -> bool {
-    stands_in(fd)
-        && !(stands_in(io::stdin().as_fd())
-            && stands_in(io::stderr().as_fd())
-            && stands_in(io::stdout().as_fd()))
-}
-
-#[cfg(target_os = "linux")]
-fn stands_in(fd: BorrowedFd<'_>) -> bool {
-    let null = fstat(fd).is_ok_and(|stat| {
-        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3)
-    });
-    null && fcntl_getfl(fd).is_ok_and(|flags| {
-        flags & OFlags::RWMODE == OFlags::RDWR && !flags.contains(OFlags::CLOEXEC)
-    })
-}
-
-/// Other systems do not tell how a file was opened.
-#[cfg(not(target_os = "linux"))]
-fn stands_in(_: BorrowedFd<'_>) -> bool {
-    false
 }
