@@ -372,3 +372,6 @@ mod tests {
         assert!(line("bob").contains("\x1b["));
     }
 }
+
+#[cfg(test)]
+mod drawn;
