@@ -48,7 +48,7 @@ fn shows(text: &str) -> Vec<(Show, &'static str)> {
         (message(text, Mark::Unencrypted, true), "1970-01-0"),
         (
             message("", Mark::Undecryptable(text.to_owned()), false),
-            "1970-01-01",
+            "1970-01-0",
         ),
         (
             Show::Line(Tone::Bad, format!("the server says \"{text}\"")),
