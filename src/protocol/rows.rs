@@ -16,8 +16,8 @@ const TAB: usize = 8;
 /// number. Columns of tables have fewer.
 const BLANKS: usize = 32;
 
-/// The same at the beginning of a line, unless half a row is less: code is seldom
-/// indented further.
+/// The same at the beginning of a line, unless three quarters of a row are less:
+/// code is seldom indented further.
 const INDENT: usize = 48;
 
 /// The fewest columns for text in a row, whatever the terminal says.
@@ -154,7 +154,7 @@ fn spread(line: &str, room: usize) -> String {
             };
         }
         let most = match begin {
-            0 => INDENT.min(room / 2),
+            0 => INDENT.min(room / 4 * 3),
             _ => BLANKS,
         };
         let count = column - begin;
