@@ -34,9 +34,9 @@ const VAULT: u8 = 5;
 /// Nothing says that it is the right server.
 const UNTRUSTED: u8 = 6;
 /// What was to be shown could not be written.
-const UNWRITTEN: u8 = 7;
+pub const UNWRITTEN: u8 = 7;
 /// The command line can't be followed, as clap has it.
-const WRONG_USAGE: u8 = 2;
+pub const WRONG_USAGE: u8 = 2;
 
 /// What to do after a line.
 enum Next {

@@ -102,6 +102,23 @@ fn a_full_output_reads_nothing() {
 }
 
 #[test]
+fn help_that_could_not_be_written_is_no_success() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    let status = command.arg("--help").stdout(full).status().unwrap();
+    assert_eq!(status.code(), UNWRITTEN);
+    let output = command.stdout(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("7 the output")
+    );
+    let status = command.arg("--nonsense").stderr(Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(2));
+}
+
+#[test]
 fn a_pipe_that_nobody_reads_reads_nothing() {
     let scripts = Scripts::new();
     scripts.bob_sends("precious");

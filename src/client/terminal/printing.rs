@@ -243,3 +243,74 @@ impl Printer {
         written.map_err(|error| format!("{} can't be written: {error}", stream.name()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    fn line(number: usize) -> Print {
+        Print::Show(Show::plain(number.to_string()), None)
+    }
+
+    fn number(print: Option<Print>) -> Option<usize> {
+        match print? {
+            Print::Show(Show::Line(_, text), None) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn whoever_shows_too_much_waits_and_the_order_holds() {
+        let queue = Arc::new(Queue::new());
+        let shared = Arc::clone(&queue);
+        let shows = thread::spawn(move || (0..3 * QUEUE).for_each(|at| shared.put(line(at))));
+        for expected in 0..3 * QUEUE {
+            assert_eq!(number(queue.next()), Some(expected));
+            assert!(queue.state().waiting.len() <= QUEUE);
+            queue.done(None);
+        }
+        shows.join().unwrap();
+        queue.settle(None);
+        assert_eq!(queue.close(SOON), Ok(()));
+        assert_eq!(number(queue.next()), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_an_output_that_failed() {
+        let queue = Queue::new();
+        queue.put(line(0));
+        queue.put(line(1));
+        assert_eq!(number(queue.next()), Some(0));
+        queue.done(Some("it is full".to_owned()));
+        (0..3 * QUEUE).for_each(|at| queue.put(line(at)));
+        queue.settle(None);
+        assert!(
+            queue.state().waiting.is_empty(),
+            "nothing of it is written later"
+        );
+        assert_eq!(queue.close(SOON), Err("it is full".to_owned()));
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_is_given_up() {
+        for told_to_end in [false, true] {
+            let queue = Queue::new();
+            (0..QUEUE).for_each(|at| queue.put(line(at)));
+            assert_eq!(number(queue.next()), Some(0));
+            queue.put(line(QUEUE));
+            if told_to_end {
+                queue.hurry(SOON);
+                // There is no room for it.
+                queue.put(line(QUEUE + 1));
+                queue.settle(None);
+            }
+            let closed = queue.close(SOON);
+            assert!(closed.unwrap_err().contains("is not read"));
+        }
+    }
+}
