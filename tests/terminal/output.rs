@@ -114,6 +114,7 @@ fn help_that_could_not_be_written_is_no_success() {
             .unwrap()
             .contains("7 the output")
     );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     let status = command.arg("--nonsense").stderr(Stdio::null()).status();
     assert_eq!(status.unwrap().code(), Some(2));
 }
@@ -164,6 +165,25 @@ fn an_output_that_is_thrown_away_on_purpose_is_read() {
         let seen = scripts.alice_sees();
         assert!(!seen.contains("forgettable"), "{seen}");
     }
+}
+
+#[test]
+fn what_a_person_saw_is_not_shown_again() {
+    let scripts = Scripts::new();
+    let command = scripts.of("alice");
+    let text = |argument: &std::ffi::OsStr| argument.to_str().unwrap().to_owned();
+    let arguments: Vec<String> = command.get_args().map(text).collect();
+    let alice = Seat::take(&arguments, &[]);
+    alice.prompt("alice> ");
+    alice.keys("a draft");
+    scripts.bob_sends("now and never again");
+    alice.sees("bob: now and never again");
+    alice.line("alice> a draft");
+    // With Ctrl-U, the draft goes.
+    alice.enter("\u{15}/quit");
+    assert_eq!(alice.ends().code(), Some(0));
+    let seen = scripts.alice_sees();
+    assert!(!seen.contains("never again"), "{seen}");
 }
 
 #[test]
