@@ -23,6 +23,8 @@ use rustix::termios::{LocalModes, tcgetattr};
 use secure_chat::crypto::password::{Cost, derive};
 use secure_chat::crypto::proof::{Challenge, Credentials, Purpose};
 use serde_json::{Value, json};
+#[path = "terminal/output.rs"]
+mod output;
 #[cfg(feature = "tls")]
 #[path = "terminal/pinning.rs"]
 mod pinning;
@@ -169,6 +171,13 @@ impl Mallory {
         }));
         mallory
     }
+
+    /// Sends an unencrypted text, under an id of its own for each number.
+    fn send(&mut self, to: &str, number: u64, text: &str) {
+        self.ask(json!({
+            "id": 10 + number, "op": "send", "to": to, "mid": format!("{number:032x}"), "text": text,
+        }));
+    }
 }
 
 #[test]
@@ -180,14 +189,11 @@ fn hostile_text_is_shown_and_not_obeyed() {
     let before = alice.screen();
     let hostile = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\nalice> \u{202e}drowssap\u{9b}31m, seen";
     let mut mallory = Mallory::register(&server);
-    mallory.ask(json!({
-        "id": 3, "op": "send", "to": "alice", "mid": format!("{:032x}", 1), "text": hostile,
-    }));
+    mallory.send("alice", 1, hostile);
     alice.sees(", seen");
     alice.line("alice> an unsent line");
-    // Where the line was cut for the screen doesn't matter.
-    let screen = alice.screen().replace('\n', "");
-    let visible = "mallory [UNENCRYPTED]: \\u{1b}[2J\\u{1b}]0;owned\\u{7}\\u{d}\\u{a}alice> \
+    let screen = alice.screen();
+    let visible = "mallory [UNENCRYPTED]: \\u{1b}[2J\\u{1b}]0;owned\\u{7}\n      │ alice> \
                    \\u{202e}drowssap\\u{9b}31m, seen";
     assert!(screen.contains(visible), "{screen}");
     let raw = alice.raw();

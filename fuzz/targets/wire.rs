@@ -119,7 +119,11 @@ pub(crate) fn console(data: &[u8]) {
     };
     let mut shown = Vec::new();
     console::write_event(&mut shown, &Event::Message(message));
-    assert_printable(&shown);
+    let lines = std::str::from_utf8(&shown).unwrap();
+    for line in lines.split_inclusive("\r\n") {
+        assert!(line.starts_with("* "), "somebody else began {line:?}");
+        assert_printable(line.as_bytes());
+    }
 }
 
 fn assert_printable(bytes: &[u8]) {

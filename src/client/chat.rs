@@ -14,7 +14,7 @@ use super::moving;
 use super::options::{Options, Task, VaultTask};
 use super::questions::Asker;
 use super::settings;
-use super::terminal::{Heard, Screen, Terminal};
+use super::terminal::{Heard, NotWritten, Screen, Terminal};
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the server's last answers.
@@ -33,8 +33,10 @@ const UNREACHABLE: u8 = 4;
 const VAULT: u8 = 5;
 /// Nothing says that it is the right server.
 const UNTRUSTED: u8 = 6;
+/// What was to be shown could not be written.
+pub const UNWRITTEN: u8 = 7;
 /// The command line can't be followed, as clap has it.
-const WRONG_USAGE: u8 = 2;
+pub const WRONG_USAGE: u8 = 2;
 
 /// What to do after a line.
 enum Next {
@@ -62,14 +64,14 @@ pub fn run(options: Options) -> u8 {
         Ok(data) => data,
         Err(why) => {
             terminal.say(&Show::bad(why));
-            return FAILED;
+            return end(&terminal, FAILED);
         }
     };
     let route = match options.route(&data) {
         Ok(route) => route,
         Err(why) => {
             terminal.say(&Show::bad(why));
-            return WRONG_USAGE;
+            return end(&terminal, WRONG_USAGE);
         }
     };
     let door = Door {
@@ -90,8 +92,15 @@ pub fn run(options: Options) -> u8 {
         Some(Task::Vault(task)) => chat.move_vault(&task),
         None => chat.begin(),
     }
-    chat.terminal.restore();
-    chat.code
+    end(&chat.terminal, chat.code)
+}
+
+/// The exit code, once everything was written. A cause that came before counts.
+fn end(terminal: &Terminal, code: u8) -> u8 {
+    match terminal.finish() {
+        Err(NotWritten) if matches!(code, 0 | FAILED) => UNWRITTEN,
+        _ => code,
+    }
 }
 
 impl Chat {

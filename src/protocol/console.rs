@@ -2,7 +2,8 @@
 //!
 //! Answers begin with `+OK` or `-ERR code`, news with `*`. The console carries
 //! unencrypted mail only, and says so on every message it shows. Everything it
-//! prints has passed [`visible`], so nobody's text can drive the reader's terminal.
+//! prints has passed [`visible`] or [`rows`], so nobody's text can drive the
+//! reader's terminal, or stand where a line of the server begins.
 
 use super::binary::MessageId;
 use super::limits;
@@ -12,6 +13,7 @@ use super::reply::{Answer, Event, MessageState, News, Reply, Settings, UserStatu
 use super::request::{
     Body, ChangeSettings, Fetch, Named, Password, PasswordLogin, Request, Search, Send,
 };
+use super::rows::{Frame, rows};
 use super::visible::visible;
 
 /// What a console line asks for.
@@ -26,6 +28,12 @@ pub enum Line {
     /// `quit`.
     Quit,
 }
+
+/// The columns that a terminal at the other end is taken to have.
+const COLUMNS: usize = 80;
+
+/// How the rows of news begin, but for the first.
+const GUTTER: &str = "*     | ";
 
 /// Printed for an empty line.
 pub const GREETING: &str = "* Secure Chat console. Type help and press Enter; quit ends.\r\n";
@@ -369,31 +377,24 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event) {
     match event {
         Event::Message(message) => {
             if let Body::Plain(text) = &message.body {
-                line(
-                    out,
-                    &format!(
-                        "* {} NOT ENCRYPTED from {}: {}",
-                        utc(message.at),
-                        message.from,
-                        visible(text)
-                    ),
+                let head = format!(
+                    "* {} NOT ENCRYPTED from {}: ",
+                    utc(message.at),
+                    message.from
                 );
+                news(out, &[&head, text]);
             }
         }
         Event::Notice(notice) => {
             if let News::TurnedAway { names, count } = &notice.news {
                 let names: Vec<&str> = names.iter().map(UserName::as_str).collect();
-                line(
-                    out,
-                    &format!(
-                        "* {} turned away because your mailbox was full, from: {}",
-                        match count {
-                            1 => "1 message was".to_owned(),
-                            many => format!("{many} messages were"),
-                        },
-                        names.join(", ")
-                    ),
-                );
+                let count = match count {
+                    1 => "1 message was".to_owned(),
+                    many => format!("{many} messages were"),
+                };
+                let names = names.join(", ");
+                let told = "turned away because your mailbox was full, from:";
+                news(out, &[&format!("* {count} {told} {names}")]);
             }
         }
         Event::Delivered { to, ids } => {
@@ -418,6 +419,19 @@ fn utc(millis: u64) -> String {
             || "at an unknown time".to_owned(),
             |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         )
+}
+
+/// Appends what has words of others in it.
+fn news(out: &mut Vec<u8>, pieces: &[&str]) {
+    let pieces: Vec<((), &str)> = pieces.iter().map(|text| ((), *text)).collect();
+    let frame = Frame {
+        gutter: ((), GUTTER),
+        width: Some(COLUMNS),
+    };
+    for row in rows(&pieces, frame) {
+        let text: String = row.into_iter().map(|((), text)| text).collect();
+        line(out, &text);
+    }
 }
 
 fn line(out: &mut Vec<u8>, text: &str) {
@@ -498,19 +512,28 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_forge_a_line() {
-        let mut out = Vec::new();
-        let event = Event::Message(Incoming {
-            from: "mallory".parse().unwrap(),
-            mid: MessageId([0; 16]),
-            at: 1_700_000_000_000,
-            body: Body::Plain("hi\r\n+OK you are root\x1b[31m".into()),
-        });
-        write_event(&mut out, &event);
+    fn nobody_can_forge_a_line_or_a_row() {
+        let shown = |text: &str| {
+            let mut out = Vec::new();
+            let event = Event::Message(Incoming {
+                from: "mallory".parse().unwrap(),
+                mid: MessageId([0; 16]),
+                at: 1_700_000_000_000,
+                body: Body::Plain(text.into()),
+            });
+            write_event(&mut out, &event);
+            String::from_utf8(out).unwrap()
+        };
         assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "* 2023-11-14 22:13 UTC NOT ENCRYPTED from mallory: hi\\u{d}\\u{a}+OK you are root\\u{1b}[31m\r\n"
+            shown("hi\r\n+OK you are root\x1b[31m"),
+            "* 2023-11-14 22:13 UTC NOT ENCRYPTED from mallory: hi\r\n\
+             *     | +OK you are root\\u{1b}[31m\r\n"
         );
+        for pad in [" ".repeat(29), "-".repeat(29), "-".repeat(160)] {
+            let text = shown(&format!("{pad}+OK you are root"));
+            let fits = |row: &str| row.starts_with("* ") && row.len() < COLUMNS + 2;
+            assert!(text.split_inclusive("\r\n").all(fits), "{text:?}");
+        }
     }
 
     #[test]

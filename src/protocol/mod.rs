@@ -9,7 +9,7 @@
 //! | `name`, `binary`, `limits` | the values inside, constructible only valid |
 //! | `json`, `console` | the two spellings |
 //! | `lines` | bytes into lines |
-//! | `visible` | untrusted text made harmless for a terminal |
+//! | `visible`, `rows` | untrusted text made harmless for a terminal, and cut into its rows |
 
 pub mod binary;
 pub mod console;
@@ -20,6 +20,7 @@ pub mod name;
 pub mod refusal;
 pub mod reply;
 pub mod request;
+pub mod rows;
 pub mod visible;
 
 pub use binary::{Blob, Fixed, MessageId};

@@ -171,12 +171,13 @@ fn a_message_cannot_forge_lines_or_drive_the_terminal() {
     bob.register("bob");
     let text = "hi\r\n+OK forged\n* 2026 NOT ENCRYPTED from bank: pay\u{1b}[2J\u{9b}31m\u{202e}x\0\u{7f}\t\u{2028}end";
     alice.send("bob", 1, text).unwrap();
+    assert!(bob.line().ends_with("from alice: hi"));
+    assert_eq!(bob.line(), "*     | +OK forged");
+    assert_eq!(bob.line(), "*     | * 2026 NOT ENCRYPTED from bank:");
     let line = bob.line();
-    assert!(
-        line.contains("from alice: hi\\u{d}\\u{a}+OK forged\\u{a}* 2026"),
-        "{line}"
-    );
-    assert!(line.ends_with("\\u{0}\\u{7f} \\u{2028}end"), "{line}");
+    let shown = "*     | pay\\u{1b}[2J\\u{9b}31m\\u{202e}x\\u{0}\\u{7f} ";
+    assert!(line.starts_with(shown), "{line}");
+    assert!(line.ends_with(" \\u{2028}end"), "{line}");
     assert!(!line.chars().any(char::is_control), "{line:?}");
     // Nor can an error, which repeats what was typed.
     let answer = bob.type_line("send \u{202e}evil\u{9b}2J x");

@@ -109,6 +109,7 @@ fn the_first_contact_is_a_question_and_the_answer_is_remembered() {
         let screen = seat
             .screen()
             .split_whitespace()
+            .filter(|word| *word != "│")
             .collect::<Vec<_>>()
             .join(" ");
         assert!(screen.contains(&shown), "{screen}");

@@ -72,9 +72,12 @@ impl Messenger {
         )));
         for message in unread {
             if let Some(contact) = self.vault.contact_by_id(message.contact) {
-                self.say(message.show(contact));
+                let mut show = message.show(contact);
+                if let Show::Message { state, .. } = &mut show {
+                    *state = "again";
+                }
+                self.show_message(show, message.seq);
             }
-            self.shown.push(message.seq);
         }
         Ok(())
     }

@@ -18,12 +18,12 @@ mod show;
 mod trust;
 
 pub use receiving::wire_identity;
-pub use show::{Display, End, Mark, Person, Show, Tone};
+pub use show::{Display, End, Mark, Person, Show, Tone, Written};
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -141,8 +141,13 @@ pub(super) struct Messenger {
     awaited: HashMap<u64, Awaited>,
     /// Accepted by the server, to be written down with the next transaction.
     accepted: Vec<(i64, Accepted)>,
-    /// Shown to the person, to be written down likewise.
-    shown: Vec<i64>,
+    /// The messages that have reached the screen, to be written down likewise; and
+    /// where the screen says so. Each place goes through once, so what waits is
+    /// bounded by what the screen has written since the last transaction.
+    shown: Receiver<i64>,
+    says_shown: Sender<i64>,
+    /// The screen may have something to say about messages.
+    showing: bool,
     /// The last safety number that the person was shown: whose, of which identity.
     number_shown: Option<(UserName, Identity)>,
     /// The outbox has been sent up to this place on this connection.
@@ -211,6 +216,7 @@ impl Session {
 impl Messenger {
     fn new(account: Account, trust: Trust, display: Arc<dyn Display>) -> Self {
         let now = Instant::now();
+        let (says_shown, shown) = channel();
         Messenger {
             me: Me {
                 name: account.name,
@@ -233,7 +239,9 @@ impl Messenger {
             pinged: false,
             awaited: HashMap::new(),
             accepted: Vec::new(),
-            shown: Vec::new(),
+            shown,
+            says_shown,
+            showing: false,
             number_shown: None,
             sent_through: 0,
             again_through: 0,
@@ -250,7 +258,7 @@ impl Messenger {
         let begun = self.begin();
         self.note(begun);
         while !self.over {
-            let patience = match self.accepted.is_empty() && self.shown.is_empty() {
+            let patience = match self.accepted.is_empty() && !self.showing {
                 true => TICK,
                 false => SOON,
             };
@@ -262,6 +270,10 @@ impl Messenger {
             let done = self.tick();
             self.note(done);
         }
+        // What the screen has yet to write would be shown again otherwise.
+        self.display.settle();
+        let done = self.note_done();
+        self.note(done);
         if let Some((waiting, _)) = self.settling.take() {
             let _gone = waiting.send(Err("the session is over".to_owned()));
         }
@@ -335,7 +347,7 @@ impl Messenger {
         }
         if !arrivals.mail.is_empty() {
             let (me, now) = (&self.me, now_ms());
-            let shown = std::mem::take(&mut self.shown);
+            let shown: Vec<i64> = self.shown.try_iter().collect();
             let batch = self.vault.transact(|vault| {
                 vault.shown(&shown)?;
                 let mut batch = Batch::default();
@@ -389,10 +401,20 @@ impl Messenger {
         if batch.people_changed {
             self.publish_people();
         }
-        for show in batch.shows {
-            self.say(show);
+        let mut unread = batch.unread.into_iter().peekable();
+        for (place, show) in batch.shows.into_iter().enumerate() {
+            match unread.next_if(|(at, _)| *at == place) {
+                Some((_, seq)) => self.show_message(show, seq),
+                None => self.say(show),
+            }
         }
-        self.shown.extend(batch.unread);
+    }
+
+    /// Shows a message that is unread until the screen has written it.
+    fn show_message(&mut self, show: Show, seq: i64) {
+        self.showing = true;
+        let written = Written::new(seq, &self.says_shown);
+        self.display.show_unread(show, written);
     }
 
     fn event(&mut self, event: Event) -> vault::Result<()> {

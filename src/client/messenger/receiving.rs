@@ -31,8 +31,9 @@ pub(super) struct Batch {
     pub(super) again: bool,
     /// Whether there is something new to be sent.
     pub(super) errands: bool,
-    /// The places of the messages among what is to be shown.
-    pub(super) unread: Vec<i64>,
+    /// The messages among what is to be shown: each one's index there, and its
+    /// place in the vault.
+    pub(super) unread: Vec<(usize, i64)>,
 }
 
 impl Batch {
@@ -305,7 +306,7 @@ fn take_sent_again(
             (seq, message.at)
         }
     };
-    batch.unread.push(seq);
+    batch.unread.push((batch.shows.len(), seq));
     let mut show = shown(contact, at, &record, Mark::None);
     if let Show::Message { state, .. } = &mut show {
         *state = "sent again";
@@ -359,8 +360,8 @@ fn hold(
         }
         None => vault.add_message(contact.id, &message.mid, message.at, &record)?,
     };
-    batch.unread.push(seq);
     vault.unread(seq)?;
+    batch.unread.push((batch.shows.len(), seq));
     batch
         .shows
         .push(shown(&contact, message.at, &record, Mark::Held));
@@ -383,7 +384,7 @@ fn keep(
         }
         None => vault.add_message(contact.id, &message.mid, message.at, &record)?,
     };
-    batch.unread.push(seq);
+    batch.unread.push((batch.shows.len(), seq));
     batch.shows.push(shown(contact, message.at, &record, mark));
     vault.unread(seq)
 }

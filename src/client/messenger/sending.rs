@@ -301,11 +301,12 @@ impl Messenger {
     /// next transaction: a message that is sent again for want of it is recognised
     /// by its id, and one that is shown again is marked as such.
     pub(super) fn note_done(&mut self) -> Result<()> {
-        if self.accepted.is_empty() && self.shown.is_empty() {
+        self.showing = false;
+        let shown: Vec<i64> = self.shown.try_iter().collect();
+        if self.accepted.is_empty() && shown.is_empty() {
             return Ok(());
         }
         let accepted = std::mem::take(&mut self.accepted);
-        let shown = std::mem::take(&mut self.shown);
         self.vault.transact(|vault| {
             vault.shown(&shown)?;
             note(vault, &accepted)

@@ -1,6 +1,8 @@
 //! What the messenger has to say to the person, as values: how it looks is the
 //! terminal's business. Texts may contain anything; the terminal makes them harmless.
 
+use std::sync::mpsc::Sender;
+
 use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
 
@@ -52,7 +54,7 @@ pub enum Show {
         at: u64,
         /// What is odd about it.
         mark: Mark,
-        /// How far it got, for one of ours.
+        /// How far it got, for one of ours; how it came, for one of theirs.
         state: &'static str,
     },
     /// A message of ours was accepted, or arrived.
@@ -69,6 +71,11 @@ pub enum Show {
 }
 
 impl Show {
+    /// Whether it is something to be careful about, or that failed.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Show::Line(Tone::Bad | Tone::Warning, _))
+    }
+
     /// A line that says what worked.
     pub fn good(text: impl Into<String>) -> Self {
         Show::Line(Tone::Good, text.into())
@@ -114,10 +121,37 @@ pub enum End {
     Vault(String),
 }
 
+/// Tells the messenger that a message has reached the screen, whole: only then
+/// does the vault count it as read.
+#[derive(Debug)]
+pub struct Written {
+    seq: i64,
+    to: Sender<i64>,
+}
+
+impl Written {
+    pub(super) fn new(seq: i64, to: &Sender<i64>) -> Self {
+        Written {
+            seq,
+            to: to.clone(),
+        }
+    }
+
+    /// It was written and flushed.
+    pub fn note(self) {
+        // A session that has ended shows the message again at the next login.
+        let _ended = self.to.send(self.seq);
+    }
+}
+
 /// Where the messenger shows things. Called from its thread.
 pub trait Display: Send + Sync {
     /// Shows one thing.
     fn show(&self, show: Show);
+    /// Shows a message that is unread until `written` says otherwise.
+    fn show_unread(&self, show: Show, written: Written);
+    /// Waits, for a limited time, until everything shown was written.
+    fn settle(&self);
     /// The contacts changed.
     fn people(&self, people: Vec<Person>);
     /// The session is over.

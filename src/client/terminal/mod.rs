@@ -4,15 +4,18 @@
 //! meanwhile is printed above the line. Without one, lines are read as they come,
 //! there are no prompts, banners or colours, and warnings and errors go to stderr.
 //!
-//! Two threads: `input` reads a line or a secret when asked to, so that the asker
+//! Three threads: `screen` prints what is put into its queue, and ends with
+//! [`Terminal::finish`]. `input` reads a line or a secret when asked to, so that the asker
 //! can hear of signals meanwhile; it ends when nobody asks any more, or with the
 //! process if it is in the middle of a read. `signals` lives as long as the process.
 
 mod format;
 mod input;
+mod output;
+mod printing;
 mod screen;
 
-pub use screen::{Colours, Screen};
+pub use screen::{Colours, NotWritten, Screen};
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -69,9 +72,9 @@ impl Terminal {
         let before = tcgetattr(io::stdin()).ok();
         let (tell, heard) = sync_channel(HEARD);
         let (asks, asked) = sync_channel(1);
-        let screen = Arc::new(Screen::new(colours, plain, interactive, tell.clone()));
+        let screen = Arc::new(Screen::start(colours, plain, interactive, tell.clone())?);
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        watch(signals, tell.clone(), before.clone())?;
+        watch(signals, tell.clone(), before.clone(), Arc::clone(&screen))?;
         let shown = Arc::clone(&screen);
         thread::Builder::new()
             .name("input".to_owned())
@@ -121,6 +124,10 @@ impl Terminal {
 
     fn ask(&mut self, ask: Ask) -> Heard {
         let gone = || Heard::Failed("the input is gone".to_owned());
+        if !self.screen.ready() {
+            self.stopped = true;
+            return Heard::Stop;
+        }
         if !self.asked {
             if self.asks.send(ask).is_err() {
                 return gone();
@@ -140,9 +147,15 @@ impl Terminal {
         self.stopped
     }
 
-    /// Leaves the terminal as it was found.
-    pub fn restore(&self) {
+    /// Waits until everything was written, for a limited time, and leaves the
+    /// terminal as it was found.
+    ///
+    /// # Errors
+    /// That something was not written, of which the person has been told.
+    pub fn finish(&self) -> Result<(), NotWritten> {
+        let written = self.screen.close();
         restore(self.before.as_ref());
+        written
     }
 }
 
@@ -153,10 +166,16 @@ fn restore(before: Option<&Termios>) {
     }
 }
 
-fn watch(mut signals: Signals, tell: SyncSender<Heard>, before: Option<Termios>) -> io::Result<()> {
+fn watch(
+    mut signals: Signals,
+    tell: SyncSender<Heard>,
+    before: Option<Termios>,
+    screen: Arc<Screen>,
+) -> io::Result<()> {
     let watch = move || {
         let mut told = false;
         for _signal in signals.forever() {
+            screen.hurry();
             // A second one means that the orderly end takes too long.
             if std::mem::replace(&mut told, true) || tell.try_send(Heard::Stop).is_err() {
                 restore(before.as_ref());

@@ -1,15 +1,30 @@
-//! Printing: one place, one lock, from whichever thread.
+//! Printing, from whichever thread: what is shown goes into one queue, and the
+//! thread `screen` writes it, so that nobody else waits for a terminal or a pipe
+//! while holding anything. What the prompt and completion know is kept here too.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use rustyline::ExternalPrinter;
 
 use super::Heard;
-use super::format::{self, Paint};
-use crate::client::messenger::{Display, End, Person, Show, Tone};
+use super::format::Look;
+use super::output;
+use super::printing::{Print, Printer, Queue};
+use crate::client::messenger::{Display, End, Person, Show, Written};
 use crate::protocol::UserName;
+
+/// How long the end of a script waits for the reader of its output.
+const SCRIPT_WRITES: Duration = Duration::from_secs(30);
+
+/// How long a person's terminal is waited for, which may be stopped by Ctrl-S.
+const PERSON_WRITES: Duration = Duration::from_secs(3);
+
+/// How long a question waits for what is to stand above it on a terminal.
+const BEFORE_A_QUESTION: Duration = Duration::from_secs(1);
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -39,57 +54,111 @@ impl Colours {
     }
 }
 
-/// Where everything is printed.
+/// Where everything is shown.
 pub struct Screen {
-    /// Prints above the line that is being typed, once there is such a thing.
-    above: Mutex<Option<Box<dyn ExternalPrinter + Send>>>,
+    queue: Arc<Queue>,
     people: Mutex<Vec<Person>>,
     logged_in: Mutex<bool>,
-    colours: bool,
     plain: bool,
     interactive: bool,
     tell: SyncSender<Heard>,
 }
 
 impl Screen {
-    pub(super) fn new(
+    /// Starts the thread `screen`, which ends with [`close`](Self::close).
+    ///
+    /// # Errors
+    /// That there is no thread to be had.
+    pub(super) fn start(
         colours: Colours,
         plain: bool,
         interactive: bool,
         tell: SyncSender<Heard>,
-    ) -> Self {
-        Screen {
-            above: Mutex::new(None),
+    ) -> io::Result<Self> {
+        let queue = Arc::new(Queue::new());
+        let printer = Printer {
+            look: Look {
+                colours: colours.wanted(plain),
+                plain,
+                controls: obeys_controls(),
+            },
+            aside: !interactive,
+            above: None,
+        };
+        let (shared, stop) = (Arc::clone(&queue), tell.clone());
+        thread::Builder::new()
+            .name("screen".to_owned())
+            .spawn(move || {
+                printer.run(&shared, || {
+                    // Whoever asks for the next line hears of it in any case.
+                    let _full = stop.try_send(Heard::Stop);
+                });
+            })?;
+        Ok(Screen {
+            queue,
             people: Mutex::new(Vec::new()),
             logged_in: Mutex::new(false),
-            colours: colours.wanted(plain),
             plain,
             interactive,
             tell,
-        }
+        })
     }
 
     pub(super) fn print_above(&self, printer: Box<dyn ExternalPrinter + Send>) {
-        *held(&self.above) = Some(printer);
+        self.queue.put(Print::Above(printer));
     }
 
-    /// Prints one thing.
+    /// Shows one thing.
     pub fn print(&self, show: &Show) {
-        let text = format::lines(show, Paint(self.colours), self.plain);
-        let aside = matches!(show, Show::Line(Tone::Bad | Tone::Warning, _));
-        self.write(&text, aside && !self.interactive);
+        self.queue.put(Print::Show(show.clone(), None));
     }
 
     /// The banner, for a person.
     pub fn banner(&self) {
         if self.interactive && !self.plain {
-            self.write(&format::banner(Paint(self.colours)), false);
+            self.queue.put(Print::Banner);
         }
     }
 
     /// A list of commands or of the menu, each a key and what it does.
     pub fn table(&self, rows: &[(String, &str)]) {
-        self.write(&format::table(rows, Paint(self.colours)), false);
+        let owned = |(key, what): &(String, &str)| (key.clone(), (*what).to_owned());
+        self.queue
+            .put(Print::Table(rows.iter().map(owned).collect()));
+    }
+
+    /// Before something is asked: waits for what is to stand above the question.
+    /// Whether it is of any use to ask, since what was shown could be written.
+    pub(super) fn ready(&self) -> bool {
+        self.queue
+            .settle(self.interactive.then_some(BEFORE_A_QUESTION));
+        self.queue.failed().is_none()
+    }
+
+    /// The program is told to end: the reader of the output is not waited for much longer.
+    pub(super) fn hurry(&self) {
+        self.queue.hurry(PERSON_WRITES);
+    }
+
+    /// Ends the thread once everything was written. If that fails, says so on
+    /// standard error.
+    ///
+    /// # Errors
+    /// That something was not written.
+    pub(super) fn close(&self) -> Result<(), NotWritten> {
+        self.queue.close(self.patience()).map_err(|why| {
+            output::last_words(&format!(
+                "client: {why}; what was not shown stays unread, and is shown at the next login"
+            ));
+            NotWritten
+        })
+    }
+
+    fn patience(&self) -> Duration {
+        match self.interactive {
+            true => PERSON_WRITES,
+            false => SCRIPT_WRITES,
+        }
     }
 
     /// Whether somebody known was verified; `None` if they aren't known.
@@ -112,26 +181,23 @@ impl Screen {
         let names = people.iter().map(|person| person.name.to_string());
         (*held(&self.logged_in), names.collect())
     }
-
-    /// Writing to a reader that is gone is no failure of ours.
-    fn write(&self, text: &str, aside: bool) {
-        let mut above = held(&self.above);
-        let _written = match above.as_mut() {
-            Some(printer) => printer
-                .print(text.to_owned())
-                .map_err(|error| io::Error::other(error.to_string())),
-            None if aside => io::stderr().lock().write_all(text.as_bytes()),
-            None => {
-                let mut out = io::stdout().lock();
-                out.write_all(text.as_bytes()).and_then(|()| out.flush())
-            }
-        };
-    }
 }
+
+/// Something that was to be shown could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotWritten;
 
 impl Display for Screen {
     fn show(&self, show: Show) {
-        self.print(&show);
+        self.queue.put(Print::Show(show, None));
+    }
+
+    fn show_unread(&self, show: Show, written: Written) {
+        self.queue.put(Print::Show(show, Some(written)));
+    }
+
+    fn settle(&self) {
+        self.queue.settle(Some(self.patience()));
     }
 
     fn people(&self, people: Vec<Person>) {
@@ -144,6 +210,12 @@ impl Display for Screen {
         // If nobody listens, the program is ending already.
         let _gone = self.tell.try_send(Heard::Ended(end));
     }
+}
+
+/// Whether the terminal can be told not to wrap lines.
+fn obeys_controls() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    !matches!(term.as_str(), "" | "dumb" | "emacs" | "cons25")
 }
 
 /// What is behind these locks is whole between any two statements.

@@ -29,6 +29,13 @@ impl Display for Recorder {
         let _ = self.0.lock().unwrap().send(show);
     }
 
+    fn show_unread(&self, show: Show, written: Written) {
+        self.show(show);
+        written.note();
+    }
+
+    fn settle(&self) {}
+
     fn people(&self, _: Vec<Person>) {}
 
     fn ended(&self, end: End) {

@@ -1,0 +1,93 @@
+//! The descriptors that text goes out through: standard output and standard error.
+//!
+//! Text that was written here is out of this process: nothing is buffered. Unlike
+//! the standard library's streams these report a descriptor that was closed when
+//! the program began, which `closed.c` makes one that can't be written to.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::termios::tcgetwinsize;
+
+/// How many columns a terminal has that does not say it.
+const USUAL: usize = 80;
+
+/// How long the last sentence to standard error may wait for room there.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Where a text goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Out,
+    Err,
+}
+
+impl Stream {
+    fn with<T>(self, what: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        match self {
+            Stream::Out => what(io::stdout().as_fd()),
+            Stream::Err => what(io::stderr().as_fd()),
+        }
+    }
+
+    /// As a person calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Stream::Out => "the output",
+            Stream::Err => "the error output",
+        }
+    }
+
+    /// The columns of the terminal at its other end, now; `None` if there is none.
+    pub(super) fn columns(self) -> Option<usize> {
+        self.with(|fd| {
+            fd.is_terminal().then(|| match tcgetwinsize(fd) {
+                Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+                _ => USUAL,
+            })
+        })
+    }
+
+    /// Writes all of a text, waiting as long as that takes.
+    ///
+    /// # Errors
+    /// That part of it was not written.
+    pub(super) fn write(self, text: &str) -> io::Result<()> {
+        self.with(|fd| {
+            let mut rest = text.as_bytes();
+            while !rest.is_empty() {
+                match rustix::io::write(fd, rest) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => rest = &rest[count..],
+                    Err(Errno::INTR) => {}
+                    // Whoever shares the terminal or the pipe has made it so.
+                    Err(Errno::AGAIN) => wait_for_room(fd, None)?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Says a last sentence on standard error, unless nobody takes it.
+pub(super) fn last_words(sentence: &str) {
+    let room = Stream::Err.with(|fd| wait_for_room(fd, Some(LAST_WORDS)));
+    if room.is_ok() {
+        // There is nowhere else to say it.
+        let _written = Stream::Err.write(&format!("{sentence}\n"));
+    }
+}
+
+fn wait_for_room(fd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<()> {
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    let mut wanted = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    match poll(&mut wanted, limit.as_ref()) {
+        Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,316 @@
+//! The thread that prints, and the bounded queue in front of it.
+//!
+//! Whoever has something to show puts it into the queue, and holds no lock
+//! meanwhile. The thread alone formats and writes, holds no lock while it writes,
+//! and says what was written. After the first text that could not be written it
+//! writes nothing more: what stands in the queue then counts as not shown.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustyline::ExternalPrinter;
+
+use super::format::{self, Look};
+use super::output::Stream;
+use crate::client::messenger::{Show, Written};
+
+/// How many things may wait to be printed before whoever shows something waits.
+const QUEUE: usize = 256;
+
+/// Something to be printed.
+pub(super) enum Print {
+    /// One thing, and whom to tell that it was written.
+    Show(Show, Option<Written>),
+    /// Keys and what they do.
+    Table(Vec<(String, String)>),
+    /// The program's name in large letters.
+    Banner,
+    /// From here on a line is typed below: this prints above it.
+    Above(Box<dyn ExternalPrinter + Send>),
+}
+
+/// What waits to be printed.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Something was put in, taken out, written, or ended.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Print>,
+    /// Something was taken out and is being written.
+    busy: bool,
+    /// Why nothing is written any more.
+    failed: Option<String>,
+    /// Until when the reader of the output is waited for, once the end is near.
+    deadline: Option<Instant>,
+    closed: bool,
+}
+
+impl State {
+    fn idle(&self) -> bool {
+        self.failed.is_some() || (self.waiting.is_empty() && !self.busy)
+    }
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        Queue {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Puts something in, and waits for room as long as there is hope.
+    pub(super) fn put(&self, print: Print) {
+        let room = |state: &State| state.waiting.len() < QUEUE || state.failed.is_some();
+        let mut state = self.wait(None, room);
+        if state.failed.is_none() && !state.closed {
+            state.waiting.push_back(print);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until everything put in was written, or can't be; `limit` at most.
+    pub(super) fn settle(&self, limit: Option<Duration>) {
+        drop(self.wait(limit, State::idle));
+    }
+
+    /// Nobody is waited for longer than this.
+    pub(super) fn hurry(&self, limit: Duration) {
+        let mut state = self.state();
+        state.deadline = Some(Instant::now() + limit);
+        self.changed.notify_all();
+    }
+
+    /// Why nothing is written any more.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.state().failed.clone()
+    }
+
+    /// Ends the thread once everything was written; waits `limit` at most.
+    ///
+    /// # Errors
+    /// Why something was not written.
+    pub(super) fn close(&self, limit: Duration) -> Result<(), String> {
+        let mut state = self.wait(Some(limit), State::idle);
+        if !state.idle() {
+            state.failed = Some(format!("{} is not read", Stream::Out.name()));
+        }
+        state.closed = true;
+        self.changed.notify_all();
+        state.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Waits until something holds, or the time is up. Past the deadline of
+    /// [`hurry`](Self::hurry) what was not written counts as failed.
+    fn wait(
+        &self,
+        limit: Option<Duration>,
+        holds: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        let until = limit.map(|limit| Instant::now() + limit);
+        let mut state = self.state();
+        while !holds(&state) {
+            let now = Instant::now();
+            if state.deadline.is_some_and(|deadline| now >= deadline) {
+                state.failed = Some(format!("{} is not read", Stream::Out.name()));
+                self.changed.notify_all();
+                break;
+            }
+            let ends = [until, state.deadline].into_iter().flatten().min();
+            state = match ends {
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(end) if now >= end => break,
+                Some(end) => {
+                    let waited = self.changed.wait_timeout(state, end - now);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        state
+    }
+
+    /// What is to be printed next; `None` at the end.
+    fn next(&self) -> Option<Print> {
+        let mut state = self.wait_for_work();
+        let print = state.waiting.pop_front();
+        state.busy = print.is_some();
+        self.changed.notify_all();
+        print
+    }
+
+    fn wait_for_work(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        while state.waiting.is_empty() && !state.closed {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    fn done(&self, failed: Option<String>) {
+        let mut state = self.state();
+        state.busy = false;
+        if state.failed.is_none() {
+            state.failed = failed;
+        }
+        if state.failed.is_some() {
+            state.waiting.clear();
+        }
+        self.changed.notify_all();
+    }
+
+    /// What is behind the lock is whole between any two statements.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's own side: how things are written.
+pub(super) struct Printer {
+    pub(super) look: Look,
+    /// Whether warnings and errors go to standard error.
+    pub(super) aside: bool,
+    pub(super) above: Option<Box<dyn ExternalPrinter + Send>>,
+}
+
+impl Printer {
+    /// Prints what comes until the queue is closed. `failed` is called once, if
+    /// something could not be written.
+    pub(super) fn run(mut self, queue: &Queue, failed: impl Fn()) {
+        while let Some(print) = queue.next() {
+            match self.print(print) {
+                Ok(written) => {
+                    if let Some(written) = written
+                        && queue.failed().is_none()
+                    {
+                        written.note();
+                    }
+                    queue.done(None);
+                }
+                Err(why) => {
+                    queue.done(Some(why));
+                    failed();
+                }
+            }
+        }
+    }
+
+    fn print(&mut self, print: Print) -> Result<Option<Written>, String> {
+        match print {
+            Print::Show(show, written) => {
+                let stream = match self.aside && show.is_warning() {
+                    true => Stream::Err,
+                    false => Stream::Out,
+                };
+                self.write(stream, &format::lines(&show, self.look, stream.columns()))?;
+                Ok(written)
+            }
+            Print::Table(rows) => {
+                self.write(
+                    Stream::Out,
+                    &format::table(&rows, self.look, Stream::Out.columns()),
+                )?;
+                Ok(None)
+            }
+            Print::Banner => {
+                self.write(Stream::Out, &format::banner(self.look))?;
+                Ok(None)
+            }
+            Print::Above(above) => {
+                self.above = Some(above);
+                Ok(None)
+            }
+        }
+    }
+
+    fn write(&mut self, stream: Stream, text: &str) -> Result<(), String> {
+        let written = match &mut self.above {
+            Some(above) => above
+                .print(text.to_owned())
+                .map_err(|error| io::Error::other(error.to_string())),
+            None => stream.write(text),
+        };
+        written.map_err(|error| format!("{} can't be written: {error}", stream.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    fn line(number: usize) -> Print {
+        Print::Show(Show::plain(number.to_string()), None)
+    }
+
+    fn number(print: Option<Print>) -> Option<usize> {
+        match print? {
+            Print::Show(Show::Line(_, text), None) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn whoever_shows_too_much_waits_and_the_order_holds() {
+        let queue = Arc::new(Queue::new());
+        let shared = Arc::clone(&queue);
+        let shows = thread::spawn(move || (0..3 * QUEUE).for_each(|at| shared.put(line(at))));
+        for expected in 0..3 * QUEUE {
+            assert_eq!(number(queue.next()), Some(expected));
+            assert!(queue.state().waiting.len() <= QUEUE);
+            queue.done(None);
+        }
+        shows.join().unwrap();
+        queue.settle(None);
+        assert_eq!(queue.close(SOON), Ok(()));
+        assert_eq!(number(queue.next()), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_an_output_that_failed() {
+        let queue = Queue::new();
+        queue.put(line(0));
+        queue.put(line(1));
+        assert_eq!(number(queue.next()), Some(0));
+        queue.done(Some("it is full".to_owned()));
+        (0..3 * QUEUE).for_each(|at| queue.put(line(at)));
+        queue.settle(None);
+        assert!(
+            queue.state().waiting.is_empty(),
+            "nothing of it is written later"
+        );
+        assert_eq!(queue.close(SOON), Err("it is full".to_owned()));
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_is_given_up() {
+        for told_to_end in [false, true] {
+            let queue = Queue::new();
+            (0..QUEUE).for_each(|at| queue.put(line(at)));
+            assert_eq!(number(queue.next()), Some(0));
+            queue.put(line(QUEUE));
+            if told_to_end {
+                queue.hurry(SOON);
+                // There is no room for it.
+                queue.put(line(QUEUE + 1));
+                queue.settle(None);
+            }
+            let closed = queue.close(SOON);
+            assert!(closed.unwrap_err().contains("is not read"));
+        }
+    }
+}
