@@ -8,14 +8,17 @@
 
 mod answers;
 mod arrivals;
+mod claims;
 mod connection;
 mod parcels;
+mod postponed;
 mod receipts;
 mod receiving;
 mod retries;
 mod sending;
 mod show;
 mod trust;
+mod verification;
 
 pub use receiving::wire_identity;
 pub use show::{Display, End, Mark, Person, Show, Tone};
@@ -92,6 +95,8 @@ pub enum Command {
     Verify(UserName, bool),
     /// A changed identity is fine.
     Accept(UserName),
+    /// It is not, or what it asks for is not to be sent.
+    Reject(UserName),
     /// All about one message.
     Info(Option<String>),
     /// Read or change settings.
@@ -143,6 +148,9 @@ pub(super) struct Messenger {
     accepted: Vec<(i64, Accepted)>,
     /// Shown to the person, to be written down likewise.
     shown: Vec<i64>,
+    /// Contacts of whom something waits because the server publishes another
+    /// identity, and who are to be looked up once more.
+    look_again: Vec<i64>,
     /// The last safety number that the person was shown: whose, of which identity.
     number_shown: Option<(UserName, Identity)>,
     /// The outbox has been sent up to this place on this connection.
@@ -234,6 +242,7 @@ impl Messenger {
             awaited: HashMap::new(),
             accepted: Vec::new(),
             shown: Vec::new(),
+            look_again: Vec::new(),
             number_shown: None,
             sent_through: 0,
             again_through: 0,
@@ -290,7 +299,7 @@ impl Messenger {
     pub(super) fn publish_people(&self) {
         let person = |contact: &vault::Contact| Person {
             name: contact.name,
-            verified: contact.verified && contact.offered.is_none(),
+            verified: contact.verified,
         };
         self.display
             .people(self.vault.contacts().iter().map(person).collect());
@@ -388,6 +397,9 @@ impl Messenger {
         }
         if batch.people_changed {
             self.publish_people();
+        }
+        for contact in batch.seen {
+            self.look_again(contact);
         }
         for show in batch.shows {
             self.say(show);
