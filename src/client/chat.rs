@@ -316,6 +316,7 @@ impl Chat {
             Verb::Status => self.run(Command::Status(name)),
             Verb::History => self.run(Command::History(Some(name))),
             Verb::Accept => self.run(Command::Accept(name)),
+            Verb::Reject => self.run(Command::Reject(name)),
             Verb::Block => self.run(Command::Block(name)),
             Verb::Unblock => self.run(Command::Unblock(name)),
             Verb::Verify => match given.get(1).map(String::as_str) {

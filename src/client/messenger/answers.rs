@@ -52,6 +52,7 @@ impl Messenger {
             Command::History(name) => self.history(name)?,
             Command::Verify(name, confirmed) => self.verify(&name, confirmed)?,
             Command::Accept(name) => self.accept(&name)?,
+            Command::Reject(name) => self.reject(&name)?,
             Command::Info(id) => self.info(id.as_deref())?,
             Command::Settings(change) => self.settings(change),
             Command::Block(name) => self.blocked(
@@ -109,10 +110,12 @@ impl Messenger {
         }
         for contact in self.vault.contacts() {
             let trust = match (contact.identity, contact.offered, contact.verified) {
-                (_, Some(_), _) => "identity changed, not accepted",
+                (None, Some(_), _) => "identity not accepted",
                 (None, None, _) => "no identity known",
                 (Some(_), None, true) => "verified",
                 (Some(_), None, false) => "not verified",
+                (Some(_), Some(_), true) => "verified; identity changed, not accepted",
+                (Some(_), Some(_), false) => "not verified; identity changed, not accepted",
             };
             self.say(Show::plain(format!("{:<32} {trust}", contact.name)));
         }

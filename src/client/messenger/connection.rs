@@ -125,6 +125,9 @@ impl Messenger {
             )));
         }
         self.ask_outcomes()?;
+        for (_, contact) in self.vault.postponed()? {
+            self.look_again(contact);
+        }
         self.send_postponed()
     }
 
@@ -311,7 +314,7 @@ impl Messenger {
             return Ok(());
         };
         // What is held until an identity is accepted can take any time.
-        if now < *deadline && (!self.accepted.is_empty() || self.vault.under_way()?) {
+        if now < *deadline && (!self.accepted.is_empty() || self.is_busy()?) {
             return Ok(());
         }
         let outcome = match (

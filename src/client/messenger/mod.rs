@@ -8,14 +8,17 @@
 
 mod answers;
 mod arrivals;
+mod claims;
 mod connection;
 mod parcels;
+mod postponed;
 mod receipts;
 mod receiving;
 mod retries;
 mod sending;
 mod show;
 mod trust;
+mod verification;
 
 pub use receiving::wire_identity;
 pub use show::{Display, End, Mark, Person, Show, Tone, Written};
@@ -92,6 +95,8 @@ pub enum Command {
     Verify(UserName, bool),
     /// A changed identity is fine.
     Accept(UserName),
+    /// It is not, or what it asks for is not to be sent.
+    Reject(UserName),
     /// All about one message.
     Info(Option<String>),
     /// Read or change settings.
@@ -148,6 +153,9 @@ pub(super) struct Messenger {
     says_shown: Sender<i64>,
     /// The screen may have something to say about messages.
     showing: bool,
+    /// Contacts of whom something waits because the server publishes another
+    /// identity, and who are to be looked up once more.
+    look_again: Vec<i64>,
     /// The last safety number that the person was shown: whose, of which identity.
     number_shown: Option<(UserName, Identity)>,
     /// The outbox has been sent up to this place on this connection.
@@ -242,6 +250,7 @@ impl Messenger {
             shown,
             says_shown,
             showing: false,
+            look_again: Vec::new(),
             number_shown: None,
             sent_through: 0,
             again_through: 0,
@@ -302,7 +311,7 @@ impl Messenger {
     pub(super) fn publish_people(&self) {
         let person = |contact: &vault::Contact| Person {
             name: contact.name,
-            verified: contact.verified && contact.offered.is_none(),
+            verified: contact.verified,
         };
         self.display
             .people(self.vault.contacts().iter().map(person).collect());
@@ -400,6 +409,9 @@ impl Messenger {
         }
         if batch.people_changed {
             self.publish_people();
+        }
+        for contact in batch.seen {
+            self.look_again(contact);
         }
         let mut unread = batch.unread.into_iter().peekable();
         for (place, show) in batch.shows.into_iter().enumerate() {

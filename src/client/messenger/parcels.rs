@@ -1,10 +1,10 @@
-//! Encrypting what is to be sent, in the transaction that moves the ratchet and
+//! What is to be sent: whether it is ours, and encrypting it, in the transaction that moves the ratchet and
 //! puts the ciphertext into the outbox. Touches no network.
 
 use super::Me;
 use super::receiving::{fingerprint, wire_identity};
 use super::retries;
-use crate::client::vault::{Contact, Message, Result, Vault};
+use crate::client::vault::{Contact, Errand, Form, Message, Result, State, Task, Vault, unchanged};
 use crate::crypto::content::{Body as Inside, Content};
 use crate::crypto::context::Context;
 use crate::crypto::os_rng;
@@ -16,6 +16,50 @@ struct Parcel {
     mid: MessageId,
     content: Content,
     message: Option<Message>,
+    errand: Option<Errand>,
+}
+
+/// The message of the person's at a place that the server has not accepted yet.
+pub(super) fn waiting_message(vault: &Vault, seq: i64) -> Result<Option<Message>> {
+    let message = unchanged(vault.message(seq))?;
+    Ok(message.filter(|message| message.record.outgoing && message.record.state == State::Waiting))
+}
+
+/// Whether this client noted that the message or errand at a place has to be
+/// encrypted for a contact. The note is readable and anybody can have written it; who
+/// gets what, in which direction, is sealed.
+pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result<bool> {
+    if vault.contact_by_id(contact).is_none() || vault.is_out(seq)? {
+        return Ok(false);
+    }
+    if let Some(message) = waiting_message(vault, seq)? {
+        return Ok(message.contact == contact && message.record.form == Form::Encrypted);
+    }
+    let errand = unchanged(vault.errand(seq))?;
+    Ok(errand.is_some_and(|errand| {
+        let kept_back = matches!(errand.task, Task::Requested(..));
+        errand.contact == contact && !errand.sent && !kept_back
+    }))
+}
+
+/// Whether what is in the outbox at a place is the message or errand of that place.
+pub(super) fn is_out_here(vault: &Vault, seq: i64, send: &Send) -> Result<bool> {
+    let encrypted = matches!(send.body, Body::Envelope(_));
+    let (contact, mid) = if let Some(message) = unchanged(vault.message(seq))? {
+        if !message.record.outgoing || (message.record.form == Form::Encrypted) != encrypted {
+            return Ok(false);
+        }
+        (message.contact, message.mid)
+    } else if let Some(errand) = unchanged(vault.errand(seq))? {
+        if !errand.sent || !encrypted {
+            return Ok(false);
+        }
+        (errand.contact, errand.mid)
+    } else {
+        return Ok(false);
+    };
+    let to = vault.contact_by_id(contact).map(|contact| contact.name);
+    Ok(to == Some(send.to) && mid == send.mid)
 }
 
 fn parcel(vault: &Vault, me: &Me, seq: i64, contact: &Contact) -> Result<Option<Parcel>> {
@@ -28,6 +72,7 @@ fn parcel(vault: &Vault, me: &Me, seq: i64, contact: &Contact) -> Result<Option<
             mid: message.mid,
             content,
             message: Some(message),
+            errand: None,
         }));
     }
     let Some(errand) = vault.errand(seq)? else {
@@ -38,6 +83,7 @@ fn parcel(vault: &Vault, me: &Me, seq: i64, contact: &Contact) -> Result<Option<
         mid: errand.mid,
         content: Content { sent_at_ms, body },
         message: None,
+        errand: Some(errand),
     }))
 }
 
@@ -74,6 +120,9 @@ pub(super) fn encrypt(
         message.record.identity = Some(identity);
         message.record.verified = contact.verified;
         vault.save_message(seq, &message.record)?;
+    }
+    if let Some(errand) = parcel.errand {
+        vault.errand_sent(&errand)?;
     }
     vault.save_conversation(contact.id, &conversation)?;
     vault.unpostpone(seq)?;

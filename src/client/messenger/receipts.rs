@@ -3,7 +3,7 @@
 
 use super::show::{Mark, Show};
 use super::{Messenger, now_ms};
-use crate::client::vault::{Contact, Form, Message, Result, State};
+use crate::client::vault::{Contact, Form, Message, Result, State, unchanged};
 use crate::protocol::reply::Waiting;
 use crate::protocol::request::Outcome;
 use crate::protocol::{MessageId, Request, UserName};
@@ -21,7 +21,7 @@ impl Messenger {
         let count = self.vault.transact(|vault| {
             let mut count = 0;
             for mid in ids {
-                let Some(mut message) = vault.message_by_mid(contact, mid)? else {
+                let Some(mut message) = unchanged(vault.message_by_mid(contact, mid))? else {
                     continue;
                 };
                 if message.record.outgoing && message.record.state != State::Delivered {

@@ -6,7 +6,7 @@
 
 use super::retries::{self, Before};
 use super::show::{Mark, Show};
-use super::{Me, Trust};
+use super::{Me, Trust, claims};
 use crate::client::vault::{Contact, Form, PrekeyReader, Record, Result, State, Vault};
 use crate::crypto::content::{Body as Inside, Content, Id};
 use crate::crypto::context::Context;
@@ -34,6 +34,10 @@ pub(super) struct Batch {
     /// The messages among what is to be shown: each one's index there, and its
     /// place in the vault.
     pub(super) unread: Vec<(usize, i64)>,
+    /// The contacts whose known identity was seen while what is sent to them was held.
+    pub(super) seen: Vec<i64>,
+    /// The contacts who asked for what only the person may let go.
+    pub(super) asked_for: Vec<i64>,
 }
 
 impl Batch {
@@ -132,7 +136,7 @@ fn take_plain(
     keep(vault, batch, contact, message, None, record, mark)
 }
 
-fn take_envelope(
+pub(super) fn take_envelope(
     vault: &mut Vault,
     me: &Me,
     batch: &mut Batch,
@@ -149,7 +153,7 @@ fn take_envelope(
         Some(identity) => identity_keys(&identity),
         None => match claimed_identity(&envelope.0) {
             Ok(Some(claimed)) if me.trust == Trust::Never => {
-                return hold(vault, batch, contact, message, seq, claimed);
+                return claims::take_claim(vault, me, batch, contact, message, (seq, now), claimed);
             }
             Ok(claimed) => claimed,
             Err(_) => None,
@@ -174,24 +178,7 @@ fn take_envelope(
     prekeys.finish()?;
     match opened {
         Err(DecryptError::IdentityMismatch { claimed }) => {
-            // Nothing is believed of a claim that its message does not prove.
-            let proven = || {
-                let prekeys = PrekeyReader::new(vault);
-                let mut trial = Conversation::new(claimed);
-                trial
-                    .decrypt(&me.keys, &prekeys, &envelope.0, &context, now)
-                    .is_ok()
-            };
-            if me.trust == Trust::Always && !contact.verified && proven() {
-                batch.shows.push(Show::warning(format!(
-                    "{}'s identity has changed and was accepted, as --trust always says",
-                    contact.name
-                )));
-                super::trust::replace_identity(vault, &mut contact, wire_identity(&claimed))?;
-                batch.people_changed = true;
-                return take_envelope(vault, me, batch, contact, message, now, seq);
-            }
-            hold(vault, batch, contact, message, seq, claimed)
+            claims::take_claim(vault, me, batch, contact, message, (seq, now), claimed)
         }
         Err(error) => {
             undecryptable(vault, batch, &contact, message, seq, &error.to_string())?;
@@ -217,6 +204,7 @@ fn take_envelope(
                     contact.name
                 )));
             }
+            claims::seen(vault, batch, &mut contact)?;
             retries::understood(vault, batch, &mut contact)?;
             if opened.missing > 0 {
                 batch.shows.push(Show::warning(format!(
@@ -315,7 +303,7 @@ fn take_sent_again(
     vault.unread(seq)
 }
 
-fn undecryptable(
+pub(super) fn undecryptable(
     vault: &mut Vault,
     batch: &mut Batch,
     contact: &Contact,
@@ -329,43 +317,6 @@ fn undecryptable(
     };
     let mark = Mark::Undecryptable(why.to_owned());
     keep(vault, batch, contact, message, seq, record, mark)
-}
-
-fn hold(
-    vault: &mut Vault,
-    batch: &mut Batch,
-    mut contact: Contact,
-    message: &Incoming,
-    seq: Option<i64>,
-    claimed: Keys,
-) -> Result<()> {
-    let claimed = wire_identity(&claimed);
-    if contact.offered != Some(claimed) {
-        contact.offered = Some(claimed);
-        vault.save_contact(&contact)?;
-        batch.people_changed = true;
-        batch
-            .shows
-            .push(Show::warning(super::trust::changed(&contact)));
-    }
-    let record = Record {
-        form: Form::Held,
-        identity: Some(fingerprint(&claimed)),
-        ..received(message)
-    };
-    let seq = match seq {
-        Some(seq) => {
-            vault.save_message(seq, &record)?;
-            seq
-        }
-        None => vault.add_message(contact.id, &message.mid, message.at, &record)?,
-    };
-    vault.unread(seq)?;
-    batch.unread.push((batch.shows.len(), seq));
-    batch
-        .shows
-        .push(shown(&contact, message.at, &record, Mark::Held));
-    vault.hold(seq, contact.id, message)
 }
 
 fn keep(
@@ -389,7 +340,7 @@ fn keep(
     vault.unread(seq)
 }
 
-fn received(message: &Incoming) -> Record {
+pub(super) fn received(message: &Incoming) -> Record {
     Record {
         outgoing: false,
         text: String::new(),
@@ -404,7 +355,7 @@ fn received(message: &Incoming) -> Record {
     }
 }
 
-fn shown(contact: &Contact, at: u64, record: &Record, mark: Mark) -> Show {
+pub(super) fn shown(contact: &Contact, at: u64, record: &Record, mark: Mark) -> Show {
     Show::Message {
         name: contact.name,
         outgoing: false,

@@ -9,7 +9,7 @@ use super::receiving::{Batch, fingerprint, plural};
 use super::show::Show;
 use super::{Me, Trust, random_id};
 use crate::client::vault::{
-    Contact, Errand, Form, Message, REMEMBERED_MS, Result, State, Task, Vault,
+    Contact, Errand, Form, Message, REMEMBERED_MS, Result, State, Task, Vault, unchanged,
 };
 use crate::crypto::content::{Body as Inside, Id, MAX_IDS};
 use crate::crypto::conversation::DecryptError;
@@ -77,7 +77,14 @@ pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Resul
     let Some(mut contact) = vault.contact_by_id(contact).cloned() else {
         return Ok(0);
     };
-    let ids = vault.wanted(contact.id, times, MAX_IDS)?;
+    let mut ids = Vec::new();
+    for mid in vault.wanted(contact.id, times, MAX_IDS)? {
+        // The list is readable, and anybody can have written it; what was lost is sealed.
+        match unchanged(vault.message_by_mid(contact.id, &mid))?.filter(is_lost) {
+            Some(_) => ids.push(mid),
+            None => vault.want_no_more(contact.id, &mid)?,
+        }
+    }
     if ids.is_empty() || contact.asked >= IN_VAIN {
         return Ok(0);
     }
@@ -108,7 +115,104 @@ pub(super) fn ask_for_all(vault: &mut Vault, batch: &mut Batch, now: u64) -> Res
             )));
         }
     }
+    for contact in std::mem::take(&mut batch.asked_for) {
+        let Some(contact) = vault.contact_by_id(contact).cloned() else {
+            continue;
+        };
+        let count = asked_for(vault, &contact, now)?;
+        if count > 0 {
+            let warning = waits_for_word(&contact, count);
+            batch.shows.push(Show::warning(warning));
+        }
+    }
     Ok(())
+}
+
+/// What to say of messages that the known identity gets only with the person's word.
+pub(super) fn waits_for_word(contact: &Contact, count: u64) -> String {
+    let name = contact.name;
+    format!(
+        "{count} {} to {name} went to an identity before this one and {} for your word: after comparing, \
+         /verify {name} yes sends {} to this one; /reject {name} does not",
+        plural(count, "message", "messages"),
+        plural(count, "waits", "wait"),
+        plural(count, "it", "them"),
+    )
+}
+
+/// How many messages the known identity has asked for that wait for the person's word.
+pub(super) fn asked_for(vault: &Vault, contact: &Contact, now: u64) -> Result<u64> {
+    count_asked(vault, contact, &requested(vault, contact)?, now)
+}
+
+/// How many messages are asked for with these ids.
+pub(super) fn count_asked(
+    vault: &Vault,
+    contact: &Contact,
+    ids: &[MessageId],
+    now: u64,
+) -> Result<u64> {
+    let mut places = Vec::new();
+    for mid in ids {
+        match asked_message(vault, contact, mid)? {
+            Asked::Message(message) if may_go_again(&message, now) => places.push(message.seq),
+            Asked::Message(_) | Asked::Errand | Asked::Nothing => {}
+        }
+    }
+    places.sort_unstable();
+    places.dedup();
+    Ok(places.len() as u64)
+}
+
+/// The ids that the known identity has asked for and the person has to decide about.
+fn requested(vault: &Vault, contact: &Contact) -> Result<Vec<MessageId>> {
+    let known = contact.identity.map(|identity| fingerprint(&identity));
+    let requests = vault.requests(contact.id)?;
+    let theirs = requests.into_iter().filter(|(_, by)| known == Some(*by));
+    Ok(theirs.flat_map(|(ids, _)| ids).collect())
+}
+
+/// The person has compared the number of the identity that asked: it gets what it
+/// asked for.
+pub(super) fn let_go(
+    vault: &mut Vault,
+    me: &Me,
+    batch: &mut Batch,
+    contact: &Contact,
+    now: u64,
+) -> Result<()> {
+    let ids: Vec<Id> = requested(vault, contact)?.iter().map(|mid| mid.0).collect();
+    vault.forget_requests(contact.id)?;
+    match ids.is_empty() {
+        true => Ok(()),
+        false => answer(vault, me, batch, contact, &ids, now),
+    }
+}
+
+/// What an id that is asked for stands for.
+enum Asked {
+    Message(Box<Message>),
+    /// Nothing with words for a person.
+    Errand,
+    Nothing,
+}
+
+fn asked_message(vault: &Vault, contact: &Contact, mid: &MessageId) -> Result<Asked> {
+    let errand = unchanged(vault.errand_by_mid(contact.id, mid))?;
+    let message = match errand.map(|errand| errand.task) {
+        Some(Task::Ask(_) | Task::NothingThere(..)) => return Ok(Asked::Errand),
+        Some(Task::Again(seq, _)) => vault.message(seq),
+        Some(Task::Requested(..)) | None => vault.message_by_mid(contact.id, mid),
+    };
+    let message = unchanged(message)?;
+    Ok(message.map_or(Asked::Nothing, |message| Asked::Message(Box::new(message))))
+}
+
+/// Whether a message may go, once more, to the identity that the contact is known by:
+/// it went to that identity, or the person has compared its number.
+pub(super) fn is_for(message: &Message, contact: &Contact) -> bool {
+    let known = contact.identity.map(|identity| fingerprint(&identity));
+    contact.verified || (known.is_some() && message.record.identity == known)
 }
 
 /// Somebody's client asks for messages again. The request was decrypted, so it
@@ -122,7 +226,7 @@ pub(super) fn answer(
     now: u64,
 ) -> Result<()> {
     let name = contact.name;
-    let Some(identity) = contact.identity.filter(|_| contact.offered.is_none()) else {
+    let Some(identity) = contact.identity else {
         return Ok(());
     };
     if me.trust == Trust::Always {
@@ -132,24 +236,31 @@ pub(super) fn answer(
         return Ok(());
     }
     let identity = fingerprint(&identity);
+    let mut waiting = requested(vault, contact)?;
+    let before = waiting.len();
     let (mut nothing, mut count) = (Vec::new(), 0);
     for mid in ids.iter().copied().map(MessageId) {
-        let errand = vault.errand_by_mid(contact.id, &mid)?;
-        let message = match errand.map(|errand| errand.task) {
-            Some(Task::Ask(_) | Task::NothingThere(..)) => {
-                nothing.push(mid);
-                continue;
+        match asked_message(vault, contact, &mid)? {
+            Asked::Errand => nothing.push(mid),
+            Asked::Message(mut message) if may_go_again(&message, now) => {
+                if is_for(&message, contact) {
+                    let mid = MessageId(random_id());
+                    message.record.again.push(mid);
+                    vault.save_message(message.seq, &message.record)?;
+                    vault.add_errand(contact.id, &mid, now, &Task::Again(message.seq, identity))?;
+                    count += 1;
+                } else if !waiting.contains(&mid) {
+                    waiting.push(mid);
+                }
             }
-            Some(Task::Again(seq, _)) => vault.message(seq)?,
-            None => vault.message_by_mid(contact.id, &mid)?,
-        };
-        if let Some(mut message) = message.filter(|message| may_go_again(message, now)) {
-            let mid = MessageId(random_id());
-            message.record.again.push(mid);
-            vault.save_message(message.seq, &message.record)?;
-            vault.add_errand(contact.id, &mid, now, &Task::Again(message.seq, identity))?;
-            count += 1;
+            Asked::Message(_) | Asked::Nothing => {}
         }
+    }
+    let waiting = waiting.split_off(before);
+    if !waiting.is_empty() {
+        let mid = MessageId(random_id());
+        vault.add_errand(contact.id, &mid, now, &Task::Requested(waiting, identity))?;
+        batch.asked_for.push(contact.id);
     }
     if !nothing.is_empty() {
         // Our own request may have been among them.
@@ -206,17 +317,22 @@ pub(super) fn content(
             }
             (!still.is_empty()).then_some((errand.at, Inside::RetryRequest(still)))
         }
-        Task::Again(seq, identity) if for_them(*identity) => vault.message(*seq)?.map(|message| {
-            let mut sent_as = vec![message.mid.0];
-            sent_as.extend(raw(&message.record.again));
-            let text = message.record.text;
-            let at = message.record.sent_at.unwrap_or(message.at);
-            (at, Inside::Again { sent_as, text })
-        }),
+        Task::Again(seq, identity) if for_them(*identity) => {
+            let message = unchanged(vault.message(*seq))?;
+            message
+                .filter(|message| is_for(message, contact))
+                .map(|message| {
+                    let mut sent_as = vec![message.mid.0];
+                    sent_as.extend(raw(&message.record.again));
+                    let text = message.record.text;
+                    let at = message.record.sent_at.unwrap_or(message.at);
+                    (at, Inside::Again { sent_as, text })
+                })
+        }
         Task::NothingThere(ids, identity) if for_them(*identity) => {
             Some((errand.at, Inside::NothingThere(raw(ids))))
         }
-        Task::Again(..) | Task::NothingThere(..) => None,
+        Task::Again(..) | Task::NothingThere(..) | Task::Requested(..) => None,
     })
 }
 
@@ -237,7 +353,7 @@ pub(super) fn before(vault: &mut Vault, contact: &Contact, sent_as: &[Id]) -> Re
     let mut lost = Vec::new();
     for mid in sent_as.iter().copied().map(MessageId) {
         vault.want_no_more(contact.id, &mid)?;
-        match vault.message_by_mid(contact.id, &mid)? {
+        match unchanged(vault.message_by_mid(contact.id, &mid))? {
             Some(message) if message.record.outgoing => {}
             Some(message) if is_lost(&message) => lost.push(message),
             Some(_) => before = Before::Read,
@@ -260,7 +376,7 @@ pub(super) fn before(vault: &mut Vault, contact: &Contact, sent_as: &[Id]) -> Re
 pub(super) fn forget(vault: &mut Vault, contact: &Contact, ids: &[Id]) -> Result<()> {
     for mid in ids.iter().copied().map(MessageId) {
         vault.want_no_more(contact.id, &mid)?;
-        let message = vault.message_by_mid(contact.id, &mid)?;
+        let message = unchanged(vault.message_by_mid(contact.id, &mid))?;
         if let Some(message) = message.filter(is_lost) {
             vault.remove_message(message.seq)?;
         }

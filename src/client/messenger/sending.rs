@@ -1,7 +1,7 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
-use super::parcels::encrypt;
+use super::parcels::{self, encrypt};
 use super::receiving::{fingerprint, plural};
 use super::show::Show;
 use super::trust::NoSession;
@@ -29,10 +29,10 @@ impl Messenger {
         if let Err(why) = self.check_text(to, &text) {
             return Ok(Err(why));
         }
-        let (offered, mut ready) = self.readiness(to)?;
-        if !ready && !offered {
+        let mut ready = self.is_ready(to)?;
+        if !ready {
             match self.start_session(to)? {
-                Ok(()) => ready = self.readiness(to)?.1,
+                Ok(()) => ready = self.is_ready(to)?,
                 Err(NoSession::Refused(why)) => return Ok(Err(why)),
                 Err(NoSession::Held(warning)) => self.say(Show::warning(warning)),
                 Err(NoSession::Later(why)) => self.say(Show::warning(format!(
@@ -50,7 +50,7 @@ impl Messenger {
             let behind = vault.postponed()?.iter().any(|(_, id)| *id == contact.id);
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
             vault.postpone(seq, contact.id)?;
-            let encrypted = match ready && !offered && !behind {
+            let encrypted = match ready && !behind {
                 true => encrypt(vault, me, seq, contact.id)?,
                 false => Ok(()),
             };
@@ -58,11 +58,6 @@ impl Messenger {
         })?;
         if let Err(why) = encrypted {
             self.fail(seq, to, &why)?;
-        }
-        if offered {
-            self.say(Show::warning(format!(
-                "the message waits here until you accept {to}'s new identity: /verify {to} or /accept {to}"
-            )));
         }
         self.send_postponed()?;
         Ok(Ok(()))
@@ -101,18 +96,18 @@ impl Messenger {
         Ok(Ok(()))
     }
 
-    /// Whether an identity of theirs waits to be accepted, and whether there is a
-    /// session to send in.
-    fn readiness(&self, to: &UserName) -> Result<(bool, bool)> {
-        let Some(contact) = self.vault.contact(to) else {
-            return Ok((false, false));
-        };
-        Ok((contact.offered.is_some(), self.usable_session(contact)?))
+    /// Whether there is a session to send in, and the server published the identity
+    /// that it is with.
+    fn is_ready(&self, to: &UserName) -> Result<bool> {
+        match self.vault.contact(to) {
+            Some(contact) => Ok(!contact.held && self.usable_session(contact)?),
+            None => Ok(false),
+        }
     }
 
     /// Whether there is a session to send in that the other side can decrypt, as
     /// far as is known.
-    fn usable_session(&self, contact: &Contact) -> Result<bool> {
+    pub(super) fn usable_session(&self, contact: &Contact) -> Result<bool> {
         let session = self.vault.conversation(contact.id)?;
         Ok(!contact.renew && session.is_some_and(|conversation| conversation.has_session()))
     }
@@ -131,73 +126,28 @@ impl Messenger {
         Ok(())
     }
 
-    /// Encrypts what waited for a session, an identity or a connection, in order,
-    /// and sends what can be sent.
-    pub(super) fn send_postponed(&mut self) -> Result<()> {
-        // Contacts that can't be written to now keep all their messages in order.
-        let mut stuck = Vec::new();
-        let postponed = self.vault.postponed()?;
-        if !postponed.is_empty() {
-            // The outbox is read again from an earlier place: without what is
-            // answered already.
-            self.note_done()?;
-        }
-        for (seq, contact) in postponed {
-            if stuck.contains(&contact) {
-                continue;
-            }
-            if !self.encrypt_postponed(seq, contact)? {
-                stuck.push(contact);
-            }
-        }
-        self.pump()
-    }
-
-    /// Encrypts one; `false` if it has to wait.
-    fn encrypt_postponed(&mut self, seq: i64, contact: i64) -> Result<bool> {
-        let Some(contact) = self.vault.contact_by_id(contact).cloned() else {
-            return Ok(false);
-        };
-        if contact.offered.is_some() {
-            return Ok(false);
-        }
-        if !self.usable_session(&contact)? {
-            match self.start_session(&contact.name)? {
-                Ok(()) => {}
-                Err(NoSession::Later(_)) => {
-                    // Without a connection the next one brings it up again.
-                    if self.link.is_some() {
-                        self.resend_later();
-                    }
-                    return Ok(false);
-                }
-                Err(NoSession::Held(warning)) => {
-                    self.say(Show::warning(warning));
-                    return Ok(false);
-                }
-                Err(NoSession::Refused(why)) => {
-                    self.fail(seq, &contact.name, &why)?;
-                    return Ok(true);
-                }
-            }
-        }
-        let me = &self.me;
-        let encrypted = self
-            .vault
-            .transact(|vault| encrypt(vault, me, seq, contact.id))?;
-        if let Err(why) = encrypted {
-            self.fail(seq, &contact.name, &why)?;
-        }
-        // Later messages to others may have been sent while this one waited.
-        self.sent_through = self.sent_through.min(seq - 1);
-        Ok(true)
-    }
-
     /// Sends from the outbox as much as may be under way.
     pub(super) fn pump(&mut self) -> Result<()> {
+        let mut foreign = 0;
+        let pumped = self.pump_counting(&mut foreign);
+        self.say_foreign(foreign);
+        pumped
+    }
+
+    fn pump_counting(&mut self, foreign: &mut u64) -> Result<()> {
         while self.under_way() < WINDOW && self.resend_at.is_none() {
-            let Some((seq, mut send)) = self.vault.next_out(self.sent_through)? else {
+            let Some((seq, send)) = self.vault.next_out(self.sent_through)? else {
                 return Ok(());
+            };
+            let ours = match &send {
+                Some(send) => parcels::is_out_here(&self.vault, seq, send)?,
+                None => false,
+            };
+            let Some(mut send) = send.filter(|_| ours) else {
+                self.drop_foreign(seq)?;
+                self.again_through = self.again_through.min(self.vault.last_out()?);
+                *foreign += 1;
+                continue;
             };
             let again = seq <= self.again_through;
             let under_way = self.is_under_way(seq);
@@ -314,9 +264,14 @@ impl Messenger {
     }
 
     /// The envelope was made for an identity that is not published any more. It
-    /// was not accepted, so it is encrypted anew once the new one is.
+    /// was not accepted, so it waits until the known one is published again, or the
+    /// person has compared the number of another.
     fn refused_for_identity(&mut self, to: &UserName, message: Message) -> Result<()> {
         let (seq, contact) = (message.seq, message.contact);
+        if message.record.state == State::Delivered {
+            // The server contradicts itself, and said before that they have it.
+            return self.vault.transact(|vault| vault.answered(seq));
+        }
         let made_for = message.record.identity;
         self.vault.transact(|vault| {
             vault.answered(seq)?;
@@ -324,12 +279,15 @@ impl Messenger {
         })?;
         let known = |vault: &Vault| {
             let contact = vault.contact(to)?;
-            Some((contact.identity.map(|id| fingerprint(&id)), contact.offered))
+            Some((contact.identity.map(|id| fingerprint(&id)), contact.held))
         };
         match known(&self.vault) {
-            // Replaced, or held, since it was sent.
-            Some((identity, None)) if identity != made_for => return self.send_postponed(),
-            Some((_, Some(_))) => return Ok(()),
+            // Held, or replaced, since it was sent.
+            Some((_, true)) => return Ok(()),
+            Some((identity, false)) if identity != made_for => {
+                self.send_postponed()?;
+                return self.say_waiting(contact);
+            }
             _ => {}
         }
         match self.start_session(to)? {
@@ -339,7 +297,10 @@ impl Messenger {
                     to,
                     "the server contradicts itself about the recipient's identity",
                 ),
-            Ok(()) => self.send_postponed(),
+            Ok(()) => {
+                self.send_postponed()?;
+                self.say_waiting(contact)
+            }
             Err(NoSession::Held(warning)) => {
                 self.say(Show::warning(warning));
                 Ok(())
@@ -349,7 +310,7 @@ impl Messenger {
         }
     }
 
-    fn fail(&mut self, seq: i64, to: &UserName, why: &str) -> Result<()> {
+    pub(super) fn fail(&mut self, seq: i64, to: &UserName, why: &str) -> Result<()> {
         let message = self.vault.message(seq)?;
         let errand = message.is_none();
         self.vault.transact(|vault| {

@@ -1,17 +1,20 @@
-//! Whom a name belongs to: pinning at first use, changed identities, and
-//! comparing safety numbers. Nothing here is accepted without the person, unless
-//! they chose `--trust always`.
+//! Whom a name belongs to: pinning at first use, other identities that turn up, and
+//! starting sessions. Nothing is accepted here without the person, unless they chose
+//! `--trust always`; what they decide is `verification`'s.
+//!
+//! An identity turns up in two ways. A message may *claim* it: if it proves the
+//! claim, the identity is offered to the person and its messages are held, and
+//! nothing else changes. The server may *publish* it: then it delivers nothing made
+//! for the known one, so what is sent is held, too, until the server publishes the
+//! known one again or the person has decided.
 
-use super::receiving::{self, Batch, identity_keys, wire_identity};
-use super::retries;
-use super::show::Show;
-use super::{Messenger, Outcome, Trust, now_ms};
+use super::receiving::{fingerprint, identity_keys, wire_identity};
+use super::{Messenger, Trust};
 use crate::client::link::{CallError, said};
 use crate::client::vault::{Contact, Result, Vault};
 use crate::crypto::conversation::Conversation;
 use crate::crypto::keys::{OneTimePrekey, PrekeyBundle, SignedPrekey, VerifiedBundle};
 use crate::crypto::os_rng;
-use crate::crypto::safety_number::safety_number;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Identity, Named};
 use crate::protocol::{Code, Request, UserName};
@@ -26,29 +29,85 @@ pub(super) enum NoSession {
     Later(String),
 }
 
-/// The warning about an identity that is not the known one, with the way out.
+/// The warning about an identity that is not the known one, with the ways out.
 pub(super) fn changed(contact: &Contact) -> String {
     let name = contact.name;
+    let until = match (contact.held, contact.identity) {
+        (true, _) => format!("until then your messages to {name} wait here"),
+        (false, Some(_)) => {
+            "until then what comes under it is held, and your messages go to the identity you know"
+                .to_owned()
+        }
+        (false, None) => "until then what comes under it is held".to_owned(),
+    };
     match (contact.identity, contact.verified) {
         (None, _) => format!(
             "{name} is new to you, and new identities are not trusted by themselves (--trust never): \
-             compare safety numbers with /verify {name}, or trust them with /accept {name}; \
-             until then your messages to {name} wait here"
+             compare safety numbers with /verify {name}, trust them with /accept {name}, or /reject {name}; {until}"
         ),
         (Some(_), false) => format!(
             "{name}'s identity has changed: a new device, or somebody in between. \
-             Compare safety numbers with /verify {name}, or take the risk with /accept {name}; \
-             until then your messages to {name} wait here"
+             Compare safety numbers with /verify {name}, take the risk with /accept {name}, or /reject {name}; {until}"
         ),
         (Some(_), true) => format!(
             "{name}'s identity has changed, and it is NOT the one you verified: a new device, or somebody in between. \
-             Compare safety numbers again with /verify {name}, or take the risk with /accept {name}; \
-             until then your messages to {name} wait here"
+             Compare safety numbers again with /verify {name}, take the risk with /accept {name}, or /reject {name}; {until}"
         ),
     }
 }
 
-/// Makes the offered identity the known one. Sessions with the old one end.
+/// Another identity than the known one has proven itself in a message: the person
+/// is offered the choice, once, and one identity at a time. Gives the warning, if
+/// there is something new to say.
+pub(super) fn claimed(
+    vault: &mut Vault,
+    contact: &mut Contact,
+    identity: Identity,
+) -> Result<Option<String>> {
+    if contact.offered.is_some() {
+        return Ok(None);
+    }
+    contact.offered = Some(identity);
+    vault.save_contact(contact)?;
+    Ok(Some(changed(contact)))
+}
+
+/// The server publishes another identity than the known one: what is sent is held.
+/// Gives what to say about it.
+fn published(vault: &mut Vault, name: &UserName, identity: Identity) -> Result<String> {
+    let mut contact = vault.contact_or_new(name)?;
+    let rejected = is_rejected(&contact, &identity);
+    let told = contact.held && contact.offered == Some(identity);
+    contact.held = true;
+    if !rejected {
+        contact.offered = Some(identity);
+    }
+    vault.save_contact(&contact)?;
+    Ok(match (rejected, told) {
+        (true, _) => format!(
+            "the server still gives {name} the identity that you rejected, so your messages to {name} wait here \
+             until it gives the one you know; if the rejection was a mistake: /accept {name}"
+        ),
+        (false, true) => format!(
+            "the server still gives {name} another identity than the one you know: your messages to {name} wait here \
+             until you /verify {name} or /accept {name}, or until the server gives the one you know"
+        ),
+        (false, false) => changed(&contact),
+    })
+}
+
+/// Whether the person rejected this identity of theirs.
+pub(super) fn is_rejected(contact: &Contact, identity: &Identity) -> bool {
+    contact.rejected.contains(&fingerprint(identity))
+}
+
+/// The known identity was seen: another is not offered any more.
+pub(super) fn seen(contact: &mut Contact) -> bool {
+    contact.offered.take().is_some()
+}
+
+/// Makes another identity the known one. Sessions with the old one end, and what it
+/// asked for is forgotten.
 pub(super) fn replace_identity(
     vault: &mut Vault,
     contact: &mut Contact,
@@ -56,16 +115,21 @@ pub(super) fn replace_identity(
 ) -> Result<()> {
     contact.identity = Some(identity);
     contact.offered = None;
+    contact.held = false;
     contact.verified = false;
     contact.renew = false;
     contact.asked = 0;
+    let accepted = fingerprint(&identity);
+    contact.rejected.retain(|rejected| *rejected != accepted);
     vault.forget_conversation(contact.id)?;
+    vault.forget_requests(contact.id)?;
     vault.save_contact(contact)
 }
 
 impl Messenger {
     /// Starts a session with somebody from the keys that the server has of them,
-    /// pinning their identity if it is the first.
+    /// pinning their identity if it is the first. If there is a session already and
+    /// only their published identity was in doubt, it is kept.
     pub(super) fn start_session(
         &mut self,
         name: &UserName,
@@ -75,42 +139,41 @@ impl Messenger {
             Err(no_session) => return Ok(Err(no_session)),
         };
         let identity = wire_identity(bundle.identity());
-        let trust = self.me.trust;
-        let known = self
-            .vault
-            .contact(name)
-            .and_then(|contact| contact.identity);
-        let verified = self
-            .vault
-            .contact(name)
-            .is_some_and(|contact| contact.verified);
-        let acceptable = match known {
-            Some(known) => known == identity || (trust == Trust::Always && !verified),
-            None => trust != Trust::Never,
-        };
-        if !acceptable {
-            let warning = self.vault.transact(|vault| offer(vault, name, identity))?;
+        let contact = self.vault.contact(name).cloned();
+        let known = contact.as_ref().and_then(|contact| contact.identity);
+        if !self.acceptable(contact.as_ref(), identity) {
+            let warning = self
+                .vault
+                .transact(|vault| published(vault, name, identity))?;
             self.publish_people();
             return Ok(Err(NoSession::Held(warning)));
         }
-        let known_here = self.vault.contact(name).filter(|_| known == Some(identity));
-        let mut conversation = match known_here.map(|contact| contact.id) {
-            Some(id) => self.vault.conversation(id)?,
+        let known_here = contact.filter(|_| known == Some(identity));
+        let mut conversation = match &known_here {
+            Some(contact) => self.vault.conversation(contact.id)?,
             None => None,
         }
         .unwrap_or_else(|| Conversation::new(*bundle.identity()));
-        // Before anything is pinned: keys that are refused leave no trace.
-        let started = conversation.start(&self.me.keys, &bundle, &mut os_rng());
-        if let Err(error) = started {
-            return Ok(Err(NoSession::Refused(format!(
-                "{error}; nothing was sent"
-            ))));
+        let usable = match &known_here {
+            Some(contact) => self.usable_session(contact)?,
+            None => false,
+        };
+        if !usable {
+            // Before anything is pinned: keys that are refused leave no trace.
+            let started = conversation.start(&self.me.keys, &bundle, &mut os_rng());
+            if let Err(error) = started {
+                return Ok(Err(NoSession::Refused(format!(
+                    "{error}; nothing was sent"
+                ))));
+            }
         }
         self.vault.transact(|vault| {
             let mut contact = vault.contact_or_new(name)?;
             if contact.identity != Some(identity) {
                 replace_identity(vault, &mut contact, identity)?;
             }
+            seen(&mut contact);
+            contact.held = false;
             contact.renew = false;
             vault.save_contact(&contact)?;
             vault.save_conversation(contact.id, &conversation)
@@ -119,7 +182,26 @@ impl Messenger {
         Ok(Ok(()))
     }
 
-    fn bundle(&mut self, name: &UserName) -> std::result::Result<VerifiedBundle, NoSession> {
+    /// Whether messages may go to this identity without asking the person.
+    fn acceptable(&self, contact: Option<&Contact>, identity: Identity) -> bool {
+        let Some(contact) = contact else {
+            return self.me.trust != Trust::Never;
+        };
+        if contact.identity == Some(identity) {
+            return true;
+        }
+        let wanted = match contact.identity {
+            Some(_) => self.me.trust == Trust::Always && !contact.verified,
+            None => self.me.trust != Trust::Never,
+        };
+        wanted && !is_rejected(contact, &identity)
+    }
+
+    /// Asks the server for somebody's keys, and checks that they are signed.
+    pub(super) fn bundle(
+        &mut self,
+        name: &UserName,
+    ) -> std::result::Result<VerifiedBundle, NoSession> {
         let pinned = self
             .vault
             .contact(name)
@@ -167,112 +249,4 @@ impl Messenger {
         .verify()
         .map_err(|_| bad())
     }
-
-    /// `/accept NAME`
-    pub(super) fn accept(&mut self, name: &UserName) -> Result<Outcome> {
-        let Some(contact) = self.vault.contact(name).cloned() else {
-            return Ok(Err(format!(
-                "you have no contact {name}; nothing to accept"
-            )));
-        };
-        let Some(offered) = contact.offered else {
-            return Ok(Err(format!(
-                "{name}'s identity has not changed; nothing to accept"
-            )));
-        };
-        self.take_on(contact, offered, false)?;
-        self.say(Show::good(format!(
-            "{name}'s new identity is accepted, not verified"
-        )));
-        Ok(Ok(()))
-    }
-
-    /// `/verify NAME` and `/verify NAME yes`
-    pub(super) fn verify(&mut self, name: &UserName, confirmed: bool) -> Result<Outcome> {
-        let known = |contact: &Contact| contact.offered.or(contact.identity);
-        if self.vault.contact(name).and_then(known).is_none() {
-            match self.start_session(name)? {
-                Ok(()) | Err(NoSession::Held(_)) => {}
-                Err(NoSession::Refused(why) | NoSession::Later(why)) => return Ok(Err(why)),
-            }
-        }
-        let contact = self.vault.contact(name).cloned();
-        let Some((contact, identity)) = contact.and_then(|contact| {
-            let identity = known(&contact)?;
-            Some((contact, identity))
-        }) else {
-            return Ok(Err(format!("no identity of {name} is known yet")));
-        };
-        // The yes is about the number that was compared, and about no other.
-        let compared = self.number_shown == Some((*name, identity));
-        if confirmed && compared {
-            self.take_on(contact, identity, true)?;
-            self.say(Show::good(format!("{name} is verified")));
-            return Ok(Ok(()));
-        }
-        if confirmed {
-            self.say(Show::warning(format!(
-                "{name} is NOT verified: this number was not shown before; compare it first"
-            )));
-        }
-        self.number_shown = Some((*name, identity));
-        let Some(theirs) = identity_keys(&identity) else {
-            return Ok(Err(format!(
-                "{name}'s identity is not a usable key; don't accept it"
-            )));
-        };
-        let mine = self.me.keys.public();
-        let number = safety_number(self.me.name.as_str(), &mine, name.as_str(), &theirs);
-        if contact.offered.is_some() && contact.identity.is_some() {
-            self.say(Show::warning(format!(
-                "this is the number of {name}'s NEW identity"
-            )));
-        }
-        self.say(Show::plain(format!("safety number with {name}:")));
-        for line in number.to_string().lines() {
-            self.say(Show::plain(format!("    {line}")));
-        }
-        self.say(Show::quiet(if contact.verified && contact.offered.is_none() {
-            format!("{name} is verified")
-        } else {
-            format!(
-                "compare it with {name} by voice or in person; if all 60 digits are the same: /verify {name} yes"
-            )
-        }));
-        Ok(Ok(()))
-    }
-
-    /// Makes an identity the known one, tries what was held under it, and lets
-    /// go what waited for it.
-    fn take_on(&mut self, mut contact: Contact, identity: Identity, verified: bool) -> Result<()> {
-        let me = &self.me;
-        let now = now_ms();
-        let batch = self.vault.transact(|vault| {
-            let mut batch = Batch::default();
-            let new = contact.identity != Some(identity);
-            if new {
-                replace_identity(vault, &mut contact, identity)?;
-            }
-            contact.offered = None;
-            contact.verified = verified;
-            vault.save_contact(&contact)?;
-            for (seq, message) in vault.held(contact.id)? {
-                receiving::take_again(vault, me, &mut batch, seq, &message, now)?;
-            }
-            batch.wants(contact.id);
-            batch.again |= new;
-            retries::ask_for_all(vault, &mut batch, now)?;
-            Ok(batch)
-        })?;
-        self.finish(batch);
-        self.publish_people();
-        self.send_postponed()
-    }
-}
-
-fn offer(vault: &mut Vault, name: &UserName, identity: Identity) -> Result<String> {
-    let mut contact = vault.contact_or_new(name)?;
-    contact.offered = Some(identity);
-    vault.save_contact(&contact)?;
-    Ok(changed(&contact))
 }

@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seal::Place;
+use super::seal::{Place, Row};
 use super::{Result, Vault};
 use crate::crypto::conversation::Conversation;
-use crate::protocol::UserName;
 use crate::protocol::request::Identity;
+use crate::protocol::{Fixed, UserName};
 
 /// Somebody this account has written to or heard from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +23,16 @@ pub struct Contact {
     pub identity: Option<Identity>,
     /// Whether the safety number was compared by the person.
     pub verified: bool,
-    /// Another identity that turned up since, for the person to accept.
+    /// Another identity that has proven itself, or that the server publishes, for
+    /// the person to accept or to reject.
     pub offered: Option<Identity>,
+    /// The server published another identity when it was asked last: nothing is
+    /// encrypted for them before it publishes the known one again.
+    #[serde(default)]
+    pub held: bool,
+    /// The fingerprints of identities that the person rejected, the latest last.
+    #[serde(default)]
+    pub rejected: Vec<Fixed<32>>,
     /// The session they send in does not decrypt here, so the next message to
     /// them starts another.
     #[serde(default)]
@@ -62,17 +70,15 @@ impl Vault {
         if let Some(contact) = self.contact(name) {
             return Ok(contact.clone());
         }
-        let id: i64 =
-            self.db
-                .query_row("SELECT coalesce(max(id), 0) + 1 FROM contacts", [], |row| {
-                    row.get(0)
-                })?;
+        let id = self.free_contact()?;
         let contact = Contact {
             id,
             name: *name,
             identity: None,
             verified: false,
             offered: None,
+            held: false,
+            rejected: Vec::new(),
             renew: false,
             asked: 0,
         };
@@ -80,12 +86,22 @@ impl Vault {
         Ok(contact)
     }
 
+    /// A number that no contact has, and to which nothing belongs that is here.
+    fn free_contact(&self) -> Result<i64> {
+        let sql = "SELECT 1 + max(
+            (SELECT coalesce(max(id), 0) FROM contacts),
+            (SELECT coalesce(max(contact), 0) FROM conversations),
+            (SELECT coalesce(max(contact), 0) FROM messages),
+            (SELECT coalesce(max(contact), 0) FROM taken))";
+        Ok(self.db.query_row(sql, [], |row| row.get(0))?)
+    }
+
     /// Replaces what is known of a contact.
     ///
     /// # Errors
     /// That nothing was written.
     pub fn save_contact(&mut self, contact: &Contact) -> Result<()> {
-        let sealed = self.seal_json(Place::Contact, contact.id, contact)?;
+        let sealed = self.seal_json(&Row::new(Place::Contact, contact.id), contact)?;
         self.db
             .prepare_cached("INSERT OR REPLACE INTO contacts (id, sealed) VALUES (?, ?)")?
             .execute((contact.id, sealed))?;
@@ -105,7 +121,7 @@ impl Vault {
         let mut contacts = Vec::new();
         for row in rows {
             let (id, sealed): (i64, Vec<u8>) = row?;
-            let contact: Contact = self.open_json(Place::Contact, id, &sealed)?;
+            let contact: Contact = self.open_json(&Row::new(Place::Contact, id), &sealed)?;
             contacts.push(Contact { id, ..contact });
         }
         contacts.sort_by_key(|contact| contact.name);
@@ -126,7 +142,8 @@ impl Vault {
         else {
             return Ok(None);
         };
-        let plain = self.open_sealed(Place::Conversation, contact, &row?)?;
+        let place = self.row_of(Place::Conversation, contact, contact)?;
+        let plain = self.open_sealed(&place, &row?)?;
         Conversation::from_bytes(&plain)
             .map(Some)
             .map_err(|error| self.damaged(format!("session {contact}: {error}")))
@@ -139,7 +156,8 @@ impl Vault {
     /// That nothing was written.
     pub fn save_conversation(&mut self, contact: i64, conversation: &Conversation) -> Result<()> {
         let plain = conversation.to_bytes();
-        let sealed = self.sealer.seal(Place::Conversation, contact, &plain);
+        let row = self.row_of(Place::Conversation, contact, contact)?;
+        let sealed = self.sealer.seal(&row, &plain);
         self.db
             .prepare_cached("INSERT OR REPLACE INTO conversations (contact, sealed) VALUES (?, ?)")?
             .execute((contact, sealed))?;

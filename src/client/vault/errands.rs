@@ -6,10 +6,11 @@
 
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use super::history::raw;
+use super::history::{Raw, raw};
 use super::seal::Place;
-use super::{Result, Vault};
+use super::{Result, Vault, VaultError};
 use crate::protocol::{Fixed, MessageId};
 
 /// How long an errand is remembered, so that somebody who could not decrypt it
@@ -29,6 +30,8 @@ pub struct Errand {
     pub at: u64,
     /// What it is.
     pub task: Task,
+    /// Whether it was encrypted and put into the outbox: that happens once.
+    pub sent: bool,
 }
 
 /// What an errand is to tell the other side.
@@ -41,10 +44,19 @@ pub enum Task {
     Again(i64, Fixed<32>),
     /// Nothing was in these for a person, for the identity that asked.
     NothingThere(Vec<MessageId>, Fixed<32>),
+    /// Nothing yet: this identity asks for these, and the person has to say whether
+    /// it gets them.
+    Requested(Vec<MessageId>, Fixed<32>),
+}
+
+/// What is sealed of an errand.
+pub(super) fn task_bytes(task: &Task, sent: bool) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    serde_json::to_vec(&(task, sent)).map(Zeroizing::new)
 }
 
 impl Vault {
-    /// Adds an errand, to be encrypted and sent after all that is there already.
+    /// Adds an errand, to be encrypted and sent after all that is there already; a
+    /// [`Task::Requested`] only waits.
     ///
     /// # Errors
     /// That nothing was written.
@@ -56,13 +68,86 @@ impl Vault {
         task: &Task,
     ) -> Result<()> {
         let seq = self.next_seq()?;
-        let sealed = self.seal_json(Place::Errand, seq, task)?;
+        let row = self.timed_row(Place::Errand, seq, contact, &mid.0, at as i64)?;
+        let sealed = self.seal_json(&row, &(task, false))?;
         self.db
             .prepare_cached(
                 "INSERT INTO errands (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
             )?
             .execute((seq, contact, mid.0, at as i64, sealed))?;
-        self.postpone(seq, contact)
+        match task {
+            Task::Requested(..) => Ok(()),
+            Task::Ask(_) | Task::Again(..) | Task::NothingThere(..) => self.postpone(seq, contact),
+        }
+    }
+
+    /// Notes that an errand was put into the outbox.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn errand_sent(&mut self, errand: &Errand) -> Result<()> {
+        let Errand {
+            seq, contact, mid, ..
+        } = *errand;
+        let row = self.timed_row(Place::Errand, seq, contact, &mid.0, errand.at as i64)?;
+        let sealed = self.seal_json(&row, &(&errand.task, true))?;
+        self.db
+            .prepare_cached("UPDATE errands SET sealed = ? WHERE seq = ?")?
+            .execute((sealed, seq))?;
+        Ok(())
+    }
+
+    /// What a contact has asked for and the person has to decide about, oldest first,
+    /// but for rows that were changed.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub fn requests(&self, contact: i64) -> Result<Vec<(Vec<MessageId>, Fixed<32>)>> {
+        let sql =
+            "SELECT seq, contact, mid, at, sealed FROM errands WHERE contact = ? ORDER BY seq";
+        let mut query = self.db.prepare_cached(sql)?;
+        let rows = query.query_map([contact], raw)?;
+        let mut requests = Vec::new();
+        for row in rows {
+            match self.opened_errand(row?) {
+                Ok(Errand {
+                    task: Task::Requested(ids, identity),
+                    ..
+                }) => requests.push((ids, identity)),
+                Ok(_) | Err(VaultError::Damaged(..)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(requests)
+    }
+
+    /// Forgets what a contact has asked for: it was decided, or the identity that
+    /// asked is known no more.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn forget_requests(&mut self, contact: i64) -> Result<()> {
+        let sql = "SELECT seq, contact, mid, at, sealed FROM errands WHERE contact = ?";
+        let rows: Vec<_> = self
+            .db
+            .prepare_cached(sql)?
+            .query_map([contact], raw)?
+            .collect::<rusqlite::Result<_>>()?;
+        for row in rows {
+            let seq = row.0;
+            match self.opened_errand(row) {
+                Ok(Errand {
+                    task: Task::Requested(..),
+                    ..
+                }) => {
+                    self.db
+                        .execute("DELETE FROM errands WHERE seq = ?", [seq])?;
+                }
+                Ok(_) | Err(VaultError::Damaged(..)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the errands of long ago.
@@ -101,16 +186,20 @@ impl Vault {
             .prepare_cached(&sql)?
             .query_row(values, raw)
             .optional()?;
-        let Some((seq, contact, mid, at, sealed)) = row else {
-            return Ok(None);
-        };
-        Ok(Some(Errand {
+        row.map(|row| self.opened_errand(row)).transpose()
+    }
+
+    fn opened_errand(&self, (seq, contact, mid, at, sealed): Raw) -> Result<Errand> {
+        let row = self.timed_row(Place::Errand, seq, contact, &mid, at)?;
+        let (task, sent) = self.open_json(&row, &sealed)?;
+        Ok(Errand {
             seq,
             contact,
             mid: MessageId(mid),
             at: at as u64,
-            task: self.open_json(Place::Errand, seq, &sealed)?,
-        }))
+            task,
+            sent,
+        })
     }
 
     /// Notes that a message could not be decrypted and is to be asked for.

@@ -218,6 +218,7 @@ impl Vault {
                 vault.save_contact(&Contact {
                     id,
                     renew: false,
+                    held: false,
                     asked: 0,
                     ..contact.clone()
                 })?;

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::seal::Sealer;
 use super::wraps::{self, Secret, Wrap};
-use super::{Result, Vault, VaultError};
+use super::{Result, Vault, VaultError, migration, schema};
 use crate::crypto::cipher::{SealKey, WrappingKey};
 use crate::crypto::os_rng;
 use crate::files;
@@ -21,9 +21,6 @@ use crate::protocol::request::Kdf;
 
 /// "SCvt": what kind of SQLite file this is.
 const APPLICATION_ID: i32 = 0x5343_7674;
-
-/// The version of the schema, in SQLite's `user_version`.
-const SCHEMA_VERSION: i32 = 1;
 
 /// Where SQLite's header ends, and within it the application id.
 const SQLITE_HEADER: usize = 100;
@@ -39,6 +36,7 @@ pub struct Closed {
     path: PathBuf,
     lock: File,
     db: Connection,
+    version: i32,
     wraps: Vec<Wrap>,
 }
 
@@ -86,11 +84,12 @@ impl VaultFile {
         remove_if_there(&draft)?;
         let key = SealKey::generate(&mut os_rng());
         write_new(&draft)?;
-        let mut db = open_database(&draft)?;
+        let mut db = connect(&draft)?;
+        set_up(&draft, &db)?;
         let made = db.transaction()?;
-        made.execute_batch(include_str!("schema.sql"))?;
+        made.execute_batch(schema::SCHEMA)?;
         made.pragma_update(None, "application_id", APPLICATION_ID)?;
-        made.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        made.pragma_update(None, "user_version", schema::VERSION)?;
         wraps::insert(&made, &key, &Secret::Password(kdf, password))?;
         wraps::insert(&made, &key, &Secret::Recovery(recovery))?;
         made.commit()?;
@@ -106,23 +105,32 @@ impl VaultFile {
         db.close().map_err(|(_, error)| error)?;
         fs::rename(&draft, &self.path).map_err(|error| VaultError::Io(draft, error))?;
         files::sync_name(&self.path).map_err(|error| VaultError::Io(self.path.clone(), error))?;
-        let db = open_database(&self.path)?;
+        let db = connect(&self.path)?;
+        set_up(&self.path, &db)?;
         finish(db, sealer.into_key(), self.path, lock)
     }
 
-    /// Reads the header of the vault that is there.
+    /// Reads the header of the vault that is there. Nothing is written to one that
+    /// is not as this client makes it.
     ///
     /// # Errors
     /// That it is not one, or damaged, or from a newer client; it is left as it is.
     pub fn read(self) -> Result<Closed> {
         check_header(&self.path)?;
-        let db = open_database(&self.path)?;
+        let db = connect(&self.path)?;
         let told = |error| told_apart(&self.path, error);
         let version: i32 = db
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(told)?;
-        if version > SCHEMA_VERSION {
+        if version > schema::VERSION {
             return Err(VaultError::Newer(self.path));
+        }
+        if version < 1 {
+            let what = format!("there is no version {version}");
+            return Err(VaultError::Damaged(self.path, what));
+        }
+        if let Some(foreign) = schema::foreign(&db).map_err(told)? {
+            return Err(VaultError::Damaged(self.path, foreign));
         }
         let sound: String = db
             .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
@@ -130,6 +138,7 @@ impl VaultFile {
         if sound != "ok" {
             return Err(VaultError::Damaged(self.path, sound));
         }
+        set_up(&self.path, &db)?;
         // What is found may have been written by a client that was killed before its
         // sync: a power cut would take it. It is on the disk before it is believed.
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
@@ -139,6 +148,7 @@ impl VaultFile {
             path: self.path,
             lock: self.lock,
             db,
+            version,
             wraps,
         })
     }
@@ -166,29 +176,45 @@ impl Closed {
         &self.path
     }
 
-    /// Opens the vault with whichever password it is.
+    /// Opens the vault with whichever password it is. One of version 1 is brought up
+    /// to this version.
     ///
     /// # Errors
     /// The closed vault again, if `key` opens none of the password's wraps.
     pub fn open(self, key: &WrappingKey) -> std::result::Result<Result<Vault>, Box<Closed>> {
         let opened = self.wraps.iter().find_map(|wrap| wrap.unwrap(key).ok());
         match opened {
-            Some(seal) => Ok(finish(self.db, seal, self.path, self.lock)),
+            Some(seal) => Ok(self.finish(seal)),
             None => Err(Box::new(self)),
         }
+    }
+
+    fn finish(self, key: SealKey) -> Result<Vault> {
+        if self.version == schema::VERSION {
+            migration::remove_copy(&self.path)?;
+            return finish(self.db, key, self.path, self.lock);
+        }
+        let mut vault = sealed(self.db, key, self.path, self.lock);
+        migration::from_version_1(&mut vault)?;
+        Ok(vault)
     }
 }
 
 fn finish(db: Connection, key: SealKey, path: PathBuf, lock: File) -> Result<Vault> {
-    let mut vault = Vault {
+    let mut vault = sealed(db, key, path, lock);
+    vault.contacts = vault.load_contacts()?;
+    Ok(vault)
+}
+
+/// The vault before anything in it was read.
+fn sealed(db: Connection, key: SealKey, path: PathBuf, lock: File) -> Vault {
+    Vault {
         db,
         sealer: Sealer::new(key),
         contacts: Vec::new(),
         path,
         _lock: lock,
-    };
-    vault.contacts = vault.load_contacts()?;
-    Ok(vault)
+    }
 }
 
 /// `HOST:PORT` as a folder's name: what is neither letter, digit, dot nor dash
@@ -244,7 +270,7 @@ fn write_new(path: &Path) -> Result<()> {
         .map_err(|error| VaultError::Io(path.to_owned(), error))
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> Result<()> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -273,17 +299,27 @@ fn check_header(path: &Path) -> Result<()> {
     }
 }
 
-fn open_database(path: &Path) -> Result<Connection> {
+/// Opens the file, believing nothing in it and changing nothing.
+fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let db = Connection::open_with_flags(path, flags)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
-        db.pragma_update(None, "synchronous", "FULL")?;
-        db.pragma_update(None, "secure_delete", true)?;
+        schema::distrust(&db)?;
         db.set_prepared_statement_cache_capacity(64);
         Ok(db)
     };
     open().map_err(|error| told_apart(path, error))
+}
+
+/// How a vault is written, once its schema is known to be ours.
+fn set_up(path: &Path, db: &Connection) -> Result<()> {
+    let set_up = || -> rusqlite::Result<()> {
+        schema::trust(db)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "secure_delete", true)
+    };
+    set_up().map_err(|error| told_apart(path, error))
 }
 
 /// Damage is told apart from other refusals: what to do next differs.

@@ -3,8 +3,8 @@
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
-use super::seal::Place;
-use super::{Result, Vault};
+use super::seal::{Place, Row};
+use super::{Result, Vault, VaultError};
 use crate::protocol::{Fixed, MessageId};
 
 /// One message of the history.
@@ -91,7 +91,8 @@ impl Vault {
         record: &Record,
     ) -> Result<i64> {
         let seq = self.next_seq()?;
-        let sealed = self.seal_json(Place::Message, seq, record)?;
+        let row = self.timed_row(Place::Message, seq, contact, &mid.0, at as i64)?;
+        let sealed = self.seal_json(&row, record)?;
         self.db
             .prepare_cached(
                 "INSERT INTO messages (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
@@ -100,12 +101,29 @@ impl Vault {
         Ok(seq)
     }
 
+    /// The row of a message or an errand.
+    pub(super) fn timed_row(
+        &self,
+        place: Place,
+        seq: i64,
+        contact: i64,
+        mid: &[u8; 16],
+        at: i64,
+    ) -> Result<Row> {
+        let row = self.row_of(place, seq, contact)?;
+        Ok(row.with(mid).with_number(at))
+    }
+
     /// The next place, which no message and no errand ever had.
     ///
     /// # Errors
     /// That it could not be read.
     pub(super) fn next_seq(&self) -> Result<i64> {
-        let sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence";
+        // Not from the counter alone: it is readable, and may have been set back.
+        let sql = "SELECT 1 + max(
+            (SELECT coalesce(max(seq), 0) FROM sqlite_sequence),
+            (SELECT coalesce(max(seq), 0) FROM messages),
+            (SELECT coalesce(max(seq), 0) FROM errands))";
         Ok(self
             .db
             .prepare_cached(sql)?
@@ -147,12 +165,14 @@ impl Vault {
         Ok(())
     }
 
-    /// The messages that may not have been shown, oldest first.
+    /// The messages that may not have been shown, oldest first; one whose row was
+    /// changed says so in place of its words.
     ///
     /// # Errors
     /// That they could not be read.
     pub fn all_unread(&self) -> Result<Vec<Message>> {
-        self.many("WHERE seq IN (SELECT seq FROM unread) ORDER BY seq", ())
+        let unread = self.many("WHERE seq IN (SELECT seq FROM unread) ORDER BY seq", ())?;
+        unread.into_iter().map(changed_or).collect()
     }
 
     /// The whole history, oldest first.
@@ -160,7 +180,10 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn whole_history(&self) -> Result<Vec<Message>> {
-        self.many("ORDER BY seq", ())
+        self.many("ORDER BY seq", ())?
+            .into_iter()
+            .map(|(_, message)| message)
+            .collect()
     }
 
     /// Replaces what is known of a message.
@@ -168,7 +191,12 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn save_message(&mut self, seq: i64, record: &Record) -> Result<()> {
-        let sealed = self.seal_json(Place::Message, seq, record)?;
+        // What is readable in the row is believed only because the old value opens.
+        let Some(old) = self.message(seq)? else {
+            return Ok(());
+        };
+        let row = self.timed_row(Place::Message, seq, old.contact, &old.mid.0, old.at as i64)?;
+        let sealed = self.seal_json(&row, record)?;
         self.db
             .prepare_cached("UPDATE messages SET sealed = ? WHERE seq = ?")?
             .execute((sealed, seq))?;
@@ -209,26 +237,29 @@ impl Vault {
         }
     }
 
-    /// The last `count` messages, with one contact or with all, oldest first.
+    /// The last `count` messages, with one contact or with all, oldest first; one
+    /// whose row was changed says so in place of its words.
     ///
     /// # Errors
     /// That they could not be read.
     pub fn history(&self, contact: Option<i64>, count: u32) -> Result<Vec<Message>> {
-        let mut messages = self.many(
+        let messages = self.many(
             "WHERE ?1 IS NULL OR contact = ?1 ORDER BY seq DESC LIMIT ?2",
             (contact, count),
         )?;
-        messages.reverse();
-        Ok(messages)
+        messages.into_iter().rev().map(changed_or).collect()
     }
 
-    fn many(&self, tail: &str, values: impl rusqlite::Params) -> Result<Vec<Message>> {
+    /// Each with what is readable in its row.
+    fn many(&self, tail: &str, values: impl rusqlite::Params) -> Result<Vec<Many>> {
         let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
         let mut query = self.db.prepare_cached(&sql)?;
         let rows = query.query_map(values, raw)?;
         let mut messages = Vec::new();
         for row in rows {
-            messages.push(self.opened(row?)?);
+            let row = row?;
+            let readable = (row.0, row.1, row.2, row.3);
+            messages.push((readable, self.opened(row)));
         }
         Ok(messages)
     }
@@ -245,13 +276,44 @@ impl Vault {
 
     fn opened(&self, row: Raw) -> Result<Message> {
         let (seq, contact, mid, at, sealed) = row;
+        let place = self.timed_row(Place::Message, seq, contact, &mid, at)?;
         Ok(Message {
             seq,
             contact,
             mid: MessageId(mid),
             at: at as u64,
-            record: self.open_json(Place::Message, seq, &sealed)?,
+            record: self.open_json(&place, &sealed)?,
         })
+    }
+}
+
+/// What is readable in a message's row, and the message.
+type Many = ((i64, i64, [u8; 16], i64), Result<Message>);
+
+/// The message, or a row that says that it was changed: one row that somebody wrote
+/// to keeps nobody from the others.
+fn changed_or((readable, message): Many) -> Result<Message> {
+    let (seq, contact, mid, at) = readable;
+    match message {
+        Err(VaultError::Damaged(..)) => Ok(Message {
+            seq,
+            contact,
+            mid: MessageId(mid),
+            at: at as u64,
+            record: Record {
+                outgoing: false,
+                text: String::new(),
+                form: Form::Undecryptable("its row in the vault's file was changed".to_owned()),
+                state: State::Received,
+                sent_at: None,
+                stored_at: None,
+                delivered_at: None,
+                identity: None,
+                verified: false,
+                again: Vec::new(),
+            },
+        }),
+        message => message,
     }
 }
 

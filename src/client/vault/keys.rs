@@ -7,7 +7,7 @@ use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::seal::Place;
+use super::seal::{Place, Row};
 use super::{Result, Vault, VaultError};
 use crate::crypto::conversation::Prekeys;
 use crate::crypto::keys::{IdentityKeys, OneTimePrekeySecret, SignedPrekeySecret};
@@ -115,9 +115,8 @@ impl Vault {
                 let id = vault.free_number("one_time_prekeys")?;
                 let prekey = OneTimePrekeySecret::generate(id, &mut os_rng());
                 let row = i64::from(prekey.public().id);
-                let sealed = vault
-                    .sealer
-                    .seal(Place::OneTimePrekey, row, &prekey.to_bytes());
+                let place = Row::new(Place::OneTimePrekey, row);
+                let sealed = vault.sealer.seal(&place, &prekey.to_bytes());
                 vault
                     .db
                     .prepare_cached("INSERT INTO one_time_prekeys (id, sealed) VALUES (?, ?)")?
@@ -149,9 +148,8 @@ impl Vault {
                 "DELETE FROM signed_prekeys WHERE created < ? AND created < ?",
                 (oldest, newest),
             )?;
-            let sealed = vault
-                .sealer
-                .seal(Place::SignedPrekey, row, &prekey.to_bytes());
+            let place = signed_row(row, now as i64);
+            let sealed = vault.sealer.seal(&place, &prekey.to_bytes());
             vault.db.execute(
                 "INSERT INTO signed_prekeys (id, created, sealed) VALUES (?, ?, ?)",
                 (row, now as i64, sealed),
@@ -178,7 +176,7 @@ impl Vault {
     /// # Errors
     /// That the vault could not be read.
     pub fn has_signed(&self, id: u32) -> Result<bool> {
-        Ok(self.sealed_prekey("signed_prekeys", id)?.is_some())
+        Ok(self.sealed_signed(id)?.is_some())
     }
 
     /// The newest signed prekey and when it was made.
@@ -197,7 +195,10 @@ impl Vault {
         let Some((id, created, sealed)): Option<(i64, i64, Vec<u8>)> = row else {
             return Ok(None);
         };
-        Ok(Some((self.signed_from(id, &sealed)?, created as u64)))
+        Ok(Some((
+            self.signed_from(id, created, &sealed)?,
+            created as u64,
+        )))
     }
 
     /// Deletes a one-time prekey that was used, in the transaction of the message
@@ -211,17 +212,25 @@ impl Vault {
         Ok(())
     }
 
-    fn signed_from(&self, id: i64, sealed: &[u8]) -> Result<SignedPrekeySecret> {
-        let plain = self.open_sealed(Place::SignedPrekey, id, sealed)?;
+    fn signed_from(&self, id: i64, created: i64, sealed: &[u8]) -> Result<SignedPrekeySecret> {
+        let plain = self.open_sealed(&signed_row(id, created), sealed)?;
         SignedPrekeySecret::from_bytes(&plain)
             .map_err(|error| self.damaged(format!("signed prekey {id}: {error}")))
     }
 
-    fn sealed_prekey(&self, table: &str, id: u32) -> Result<Option<Vec<u8>>> {
-        let sql = format!("SELECT sealed FROM {table} WHERE id = ?");
+    /// When a signed prekey was made, and its sealed value.
+    fn sealed_signed(&self, id: u32) -> Result<Option<(i64, Vec<u8>)>> {
         Ok(self
             .db
-            .prepare_cached(&sql)?
+            .prepare_cached("SELECT created, sealed FROM signed_prekeys WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?)
+    }
+
+    fn sealed_one_time(&self, id: u32) -> Result<Option<Vec<u8>>> {
+        Ok(self
+            .db
+            .prepare_cached("SELECT sealed FROM one_time_prekeys WHERE id = ?")?
             .query_row([id], |row| row.get(0))
             .optional()?)
     }
@@ -233,17 +242,22 @@ impl Vault {
             .query_row([id], |row| row.get(0))
             .optional()?;
         sealed
-            .map(|sealed| self.open_sealed(Place::State, id, &sealed))
+            .map(|sealed| self.open_sealed(&Row::new(Place::State, id), &sealed))
             .transpose()
     }
 
     fn set_state(&mut self, id: i64, plain: &[u8]) -> Result<()> {
-        let sealed = self.sealer.seal(Place::State, id, plain);
+        let sealed = self.sealer.seal(&Row::new(Place::State, id), plain);
         self.db
             .prepare_cached("INSERT OR REPLACE INTO state (id, sealed) VALUES (?, ?)")?
             .execute((id, sealed))?;
         Ok(())
     }
+}
+
+/// The row of a signed prekey.
+pub(super) fn signed_row(id: i64, created: i64) -> Row {
+    Row::new(Place::SignedPrekey, id).with_number(created)
 }
 
 /// Gives decryption its prekeys. A vault that can't be read must not look like a
@@ -279,14 +293,15 @@ impl<'a> PrekeyReader<'a> {
 
 impl Prekeys for PrekeyReader<'_> {
     fn signed(&self, id: u32) -> Option<SignedPrekeySecret> {
-        let sealed = self.noted(self.vault.sealed_prekey("signed_prekeys", id))?;
-        self.noted(self.vault.signed_from(i64::from(id), &sealed).map(Some))
+        let (created, sealed) = self.noted(self.vault.sealed_signed(id))?;
+        let opened = self.vault.signed_from(i64::from(id), created, &sealed);
+        self.noted(opened.map(Some))
     }
 
     fn one_time(&self, id: u32) -> Option<OneTimePrekeySecret> {
-        let sealed = self.noted(self.vault.sealed_prekey("one_time_prekeys", id))?;
-        let row = i64::from(id);
-        let opened = self.vault.open_sealed(Place::OneTimePrekey, row, &sealed);
+        let sealed = self.noted(self.vault.sealed_one_time(id))?;
+        let row = Row::new(Place::OneTimePrekey, i64::from(id));
+        let opened = self.vault.open_sealed(&row, &sealed);
         self.noted(opened.and_then(|plain| {
             OneTimePrekeySecret::from_bytes(&plain)
                 .map(Some)

@@ -2,8 +2,8 @@
 
 use rusqlite::OptionalExtension;
 
-use super::seal::Place;
-use super::{Result, Vault};
+use super::seal::{Place, Row};
+use super::{Result, Vault, VaultError};
 use crate::protocol::MessageId;
 use crate::protocol::reply::Incoming;
 use crate::protocol::request::Send;
@@ -36,7 +36,7 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn hold(&mut self, seq: i64, contact: i64, message: &Incoming) -> Result<()> {
-        let sealed = self.seal_json(Place::Held, seq, message)?;
+        let sealed = self.seal_json(&self.row_of(Place::Held, seq, contact)?, message)?;
         self.db.execute(
             "INSERT INTO held (seq, contact, sealed) VALUES (?, ?, ?)",
             (seq, contact, sealed),
@@ -45,7 +45,7 @@ impl Vault {
     }
 
     /// The envelopes kept for a contact, in the order they came, with the places
-    /// of their messages.
+    /// of their messages; without those whose rows were changed.
     ///
     /// # Errors
     /// That the vault could not be read.
@@ -57,9 +57,28 @@ impl Vault {
         let mut held = Vec::new();
         for row in rows {
             let (seq, sealed): (i64, Vec<u8>) = row?;
-            held.push((seq, self.open_json(Place::Held, seq, &sealed)?));
+            let row = self.row_of(Place::Held, seq, contact)?;
+            match self.open_json(&row, &sealed) {
+                Ok(message) => held.push((seq, message)),
+                Err(VaultError::Damaged(..)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(held)
+    }
+
+    /// How many envelopes are kept for a contact, and how many bytes they take here.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn held_size(&self, contact: i64) -> Result<(u64, u64)> {
+        let (count, bytes): (i64, i64) = self
+            .db
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(length(sealed)), 0) FROM held WHERE contact = ?",
+            )?
+            .query_row([contact], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((count as u64, bytes as u64))
     }
 
     /// Lets a kept envelope go once it was tried again.
@@ -77,18 +96,19 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn put_out(&mut self, seq: i64, send: &Send) -> Result<()> {
-        let sealed = self.seal_json(Place::Outbox, seq, send)?;
+        let sealed = self.seal_json(&Row::new(Place::Outbox, seq), send)?;
         self.db
-            .prepare_cached("INSERT INTO outbox (seq, sealed) VALUES (?, ?)")?
+            .prepare_cached("INSERT OR REPLACE INTO outbox (seq, sealed) VALUES (?, ?)")?
             .execute((seq, sealed))?;
         Ok(())
     }
 
-    /// The next of the outbox behind a place, oldest first.
+    /// The next of the outbox behind a place, oldest first; without what is to be
+    /// sent if the row is not as it was written here.
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn next_out(&self, behind: i64) -> Result<Option<(i64, Send)>> {
+    pub fn next_out(&self, behind: i64) -> Result<Option<(i64, Option<Send>)>> {
         let row = self
             .db
             .prepare_cached("SELECT seq, sealed FROM outbox WHERE seq > ? ORDER BY seq LIMIT 1")?
@@ -97,7 +117,22 @@ impl Vault {
         let Some((seq, sealed)): Option<(i64, Vec<u8>)> = row else {
             return Ok(None);
         };
-        Ok(Some((seq, self.open_json(Place::Outbox, seq, &sealed)?)))
+        match self.open_json(&Row::new(Place::Outbox, seq), &sealed) {
+            Ok(send) => Ok(Some((seq, Some(send)))),
+            Err(VaultError::Damaged(..)) => Ok(Some((seq, None))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is something in the outbox at a place.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn is_out(&self, seq: i64) -> Result<bool> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT 1 FROM outbox WHERE seq = ?")?;
+        Ok(query.exists([seq])?)
     }
 
     /// The last place in the outbox, 0 if it is empty.
@@ -126,13 +161,25 @@ impl Vault {
     /// That nothing was written.
     pub fn postpone(&mut self, seq: i64, contact: i64) -> Result<()> {
         self.db.execute(
-            "INSERT OR IGNORE INTO unsent (seq, contact) VALUES (?, ?)",
+            "INSERT OR REPLACE INTO unsent (seq, contact) VALUES (?, ?)",
             (seq, contact),
         )?;
         Ok(())
     }
 
+    /// Whether a message or an errand still has to be encrypted.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn is_postponed(&self, seq: i64) -> Result<bool> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT 1 FROM unsent WHERE seq = ?")?;
+        Ok(query.exists([seq])?)
+    }
+
     /// The messages still to be encrypted, as places and contacts, oldest first.
+    /// Nothing in these rows is sealed: whoever sends compares them with what is.
     ///
     /// # Errors
     /// That the vault could not be read.
@@ -165,21 +212,5 @@ impl Vault {
             |row| row.get(0),
         )?;
         Ok(count as u64)
-    }
-
-    /// Whether anything is on its way to being accepted by the server, which is
-    /// all that no changed identity holds back.
-    ///
-    /// # Errors
-    /// That the vault could not be read.
-    pub fn under_way(&self) -> Result<bool> {
-        if self.next_out(0)?.is_some() {
-            return Ok(true);
-        }
-        let held = |contact| {
-            let contact = self.contact_by_id(contact);
-            contact.is_some_and(|contact| contact.offered.is_some())
-        };
-        Ok(self.postponed()?.iter().any(|(_, contact)| !held(*contact)))
     }
 }

@@ -3,7 +3,7 @@
 //! password or the recovery code.
 //!
 //! Every value but bare ids and times is sealed under the vault key, bound to its
-//! table, column and row. [`Vault::transact`] is the unit of safety: what one
+//! table and column and to all that is readable in its row. [`Vault::transact`] is the unit of safety: what one
 //! closure does is on disk whole or not at all, and durable when it returns.
 //! This room decides nothing about trust or delivery, and prints nothing.
 
@@ -14,6 +14,8 @@ mod file;
 mod history;
 mod keys;
 mod mail;
+mod migration;
+mod schema;
 mod seal;
 mod wraps;
 
@@ -32,7 +34,7 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 
 use crate::crypto::cipher::NotAuthentic;
-use seal::Sealer;
+use seal::{Place, Row, Sealer};
 
 /// An open vault. One process at a time holds it, by the lock inside.
 pub struct Vault {
@@ -128,6 +130,18 @@ impl From<rusqlite::Error> for VaultError {
 /// What reading and writing the vault gives.
 pub type Result<T> = std::result::Result<T, VaultError>;
 
+/// What was read of a row; nothing if the row is not as this client wrote it. For
+/// readers that can go on without: what is changed is never taken for something.
+///
+/// # Errors
+/// That the vault could not be read.
+pub fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
+    match read {
+        Err(VaultError::Damaged(..)) => Ok(None),
+        read => read,
+    }
+}
+
 impl Vault {
     /// Runs `work` as one transaction: durable when this returns `Ok`, and as if
     /// it had never begun otherwise.
@@ -159,38 +173,36 @@ impl Vault {
         VaultError::Damaged(self.path.clone(), what.into())
     }
 
-    fn open_sealed(
-        &self,
-        place: seal::Place,
-        row: i64,
-        sealed: &[u8],
-    ) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+    fn open_sealed(&self, row: &Row, sealed: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>> {
         self.sealer
-            .open(place, row, sealed)
-            .map_err(|NotAuthentic| self.damaged(format!("row {row} of {place}")))
+            .open(row, sealed)
+            .map_err(|NotAuthentic| self.damaged(row.to_string()))
     }
 
-    fn open_json<T: serde::de::DeserializeOwned>(
-        &self,
-        place: seal::Place,
-        row: i64,
-        sealed: &[u8],
-    ) -> Result<T> {
-        let plain = self.open_sealed(place, row, sealed)?;
-        serde_json::from_slice(&plain)
-            .map_err(|error| self.damaged(format!("row {row} of {place}: {error}")))
+    fn open_json<T: serde::de::DeserializeOwned>(&self, row: &Row, sealed: &[u8]) -> Result<T> {
+        let plain = self.open_sealed(row, sealed)?;
+        serde_json::from_slice(&plain).map_err(|error| self.damaged(format!("{row}: {error}")))
     }
 
-    fn seal_json<T: serde::Serialize>(
-        &self,
-        place: seal::Place,
-        row: i64,
-        value: &T,
-    ) -> Result<Vec<u8>> {
+    fn seal_json<T: serde::Serialize>(&self, row: &Row, value: &T) -> Result<Vec<u8>> {
         let plain = serde_json::to_vec(value)
             .map(zeroize::Zeroizing::new)
-            .map_err(|error| self.damaged(format!("{place}: {error}")))?;
-        Ok(self.sealer.seal(place, row, &plain))
+            .map_err(|error| self.damaged(format!("{row}: {error}")))?;
+        Ok(self.sealer.seal(row, &plain))
+    }
+
+    /// A row of something that belongs to a contact. It is bound to the contact's
+    /// name, too: whoever gets the number of one that was deleted inherits nothing.
+    fn row_of(&self, place: Place, number: i64, contact: i64) -> Result<Row> {
+        let known = self.contact_by_id(contact);
+        let name = known.map(|contact| contact.name).ok_or_else(|| {
+            self.damaged(format!(
+                "row {number} of {place} is of contact {contact}, whom there is not"
+            ))
+        })?;
+        Ok(Row::new(place, number)
+            .with_number(contact)
+            .with(name.as_str().as_bytes()))
     }
 }
 

@@ -1,5 +1,6 @@
--- The client's vault, version 1. Columns called `sealed` are encrypted; what is
--- readable without the vault key is ids, times, and how the key is wrapped.
+-- The client's vault, version 2. Columns called `sealed` are encrypted, and bound to
+-- all other columns of their row; what is readable without the vault key is ids,
+-- times, and how the key is wrapped.
 
 -- The vault key under each secret that opens it. During a change of password two
 -- passwords stand here; the server decides which of them logs in.

@@ -1,5 +1,6 @@
-//! Sealing one value for one place in the vault, so that no value can be moved
-//! to another row, column or table unseen. Knows no SQL.
+//! Sealing one value for one row of the vault, bound to every other column of the
+//! row, so that no value can be moved to another row, column, table, contact or time
+//! unseen. Knows no SQL.
 
 use std::fmt;
 
@@ -38,6 +39,43 @@ impl fmt::Display for Place {
     }
 }
 
+/// A row of a table: what stands in its readable columns, and what those stand for.
+#[derive(Clone)]
+pub(super) struct Row {
+    place: Place,
+    number: i64,
+    ad: Vec<u8>,
+}
+
+impl Row {
+    /// The row of `place` whose primary key is `number`.
+    pub(super) fn new(place: Place, number: i64) -> Self {
+        let mut ad = format!("secure-chat vault 2: {place}\n").into_bytes();
+        ad.extend_from_slice(&number.to_be_bytes());
+        Row { place, number, ad }
+    }
+
+    /// With one more column, in the order of the schema.
+    pub(super) fn with(mut self, column: &[u8]) -> Self {
+        // Lengths keep one column's end from being the next one's beginning.
+        self.ad
+            .extend_from_slice(&(column.len() as u64).to_be_bytes());
+        self.ad.extend_from_slice(column);
+        self
+    }
+
+    /// The same of a number.
+    pub(super) fn with_number(self, column: i64) -> Self {
+        self.with(&column.to_be_bytes())
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "row {} of {}", self.number, self.place)
+    }
+}
+
 /// The vault key at work.
 pub(super) struct Sealer(SealKey);
 
@@ -54,20 +92,26 @@ impl Sealer {
         &self.0
     }
 
-    pub(super) fn seal(&self, place: Place, row: i64, plain: &[u8]) -> Vec<u8> {
-        self.0.seal(&mut os_rng(), &ad(place, row), plain)
+    pub(super) fn seal(&self, row: &Row, plain: &[u8]) -> Vec<u8> {
+        self.0.seal(&mut os_rng(), &row.ad, plain)
     }
 
     pub(super) fn open(
         &self,
-        place: Place,
-        row: i64,
+        row: &Row,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
-        self.0.open(&ad(place, row), sealed)
+        self.0.open(&row.ad, sealed)
     }
-}
 
-fn ad(place: Place, row: i64) -> Vec<u8> {
-    format!("secure-chat vault 1: {place} {row}").into_bytes()
+    /// Opens a value as version 1 of the vault sealed it: bound to its place and its
+    /// row's number only.
+    pub(super) fn open_version_1(
+        &self,
+        row: &Row,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+        let ad = format!("secure-chat vault 1: {} {}", row.place, row.number);
+        self.0.open(ad.as_bytes(), sealed)
+    }
 }

@@ -1,5 +1,8 @@
 //! A vault from its making to its damage, and what an export takes from it.
 
+mod foreign;
+mod migration;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

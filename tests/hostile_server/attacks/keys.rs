@@ -160,7 +160,7 @@ pub(super) fn swapped_later() -> Vec<Row> {
     deny_session(&alice, json!({"ok": mallory.bundle()}));
     let words = "for the bob i know";
     alice.types(&format!("/msg bob {words}"));
-    let shows = alice.sees("the message waits here until you accept");
+    let shows = alice.sees("messages to bob wait here");
     alice.done();
     let mut held = row(
         "bob's identity is swapped",

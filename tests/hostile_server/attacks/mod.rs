@@ -2,6 +2,7 @@
 
 mod keys;
 mod messages;
+mod trust;
 mod wire;
 
 use secure_chat::crypto::content::Body;
@@ -25,7 +26,7 @@ pub(crate) struct Row {
 }
 
 /// Each with a server of its own, so they can run side by side.
-pub(crate) const ATTACKS: [fn() -> Vec<Row>; 10] = [
+pub(crate) const ATTACKS: [fn() -> Vec<Row>; 12] = [
     messages::changed_messages,
     messages::unencrypted_and_lies,
     wire::garbage,
@@ -35,6 +36,8 @@ pub(crate) const ATTACKS: [fn() -> Vec<Row>; 10] = [
     keys::swapped_while_comparing,
     keys::unproven_claims,
     keys::one_time_prekey_twice,
+    trust::claims,
+    trust::accepted,
     wire::logins,
 ];
 

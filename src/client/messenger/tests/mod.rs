@@ -1,9 +1,13 @@
 //! Whole sessions against a small server, down to the screen.
 
+mod claims;
 mod copies;
+mod disclosure;
 mod double;
+mod evil;
 mod hostile;
 mod passwd;
+mod planted;
 mod retries;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -362,6 +366,7 @@ fn a_changed_identity_holds_messages_until_it_is_accepted() {
 
     alice.send("bob", "who are you");
     alice.sees_line("bob's identity has changed");
+    alice.send("bob", "and this is for you");
     bob.send("alice", "it is me");
     alice.sees("a held message", |show| match show {
         Show::Message {
@@ -371,9 +376,13 @@ fn a_changed_identity_holds_messages_until_it_is_accepted() {
         } if text.is_empty() => Some(()),
         _ => None,
     });
-    assert_eq!(messages(&bob.everything()), 0, "alice's message is held");
+    assert_eq!(messages(&bob.everything()), 0, "alice's messages are held");
     alice.run(Command::Accept(bob.name)).unwrap();
     assert_eq!(alice.reads("it is me"), Mark::None);
+    assert_eq!(bob.reads("and this is for you"), Mark::None);
+    // What was encrypted for the old bob before it was refused needs more.
+    alice.run(Command::Verify(bob.name, false)).unwrap();
+    alice.run(Command::Verify(bob.name, true)).unwrap();
     assert_eq!(bob.reads("who are you"), Mark::None);
 }
 

@@ -26,7 +26,7 @@ impl Somebody {
         self.start(account);
     }
 
-    fn vault(&self) -> Vault {
+    pub(super) fn vault(&self) -> Vault {
         let file = VaultFile::take(self.home.path(), &self.server, &self.name).unwrap();
         let opened = account::open(file.read().unwrap(), PASSWORD).unwrap();
         opened.unwrap_or_else(|_| panic!("the password")).0
@@ -113,6 +113,10 @@ fn a_fresh_machine_gets_what_it_could_not_decrypt() {
         "nothing before it is accepted"
     );
     alice.run(Command::Accept(bob.name)).unwrap();
+    alice.sees_line("/verify bob yes");
+    assert_eq!(messages(&bob.everything()), 0, "nothing for being accepted");
+    alice.run(Command::Verify(bob.name, false)).unwrap();
+    alice.run(Command::Verify(bob.name, true)).unwrap();
     alice.sees_in_all("could not decrypt", 3);
     for text in ["one", "two", "three"] {
         bob.reads_again(text);
@@ -254,7 +258,7 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
                 sent_at: None,
                 stored_at: None,
                 delivered_at: None,
-                identity: None,
+                identity: Some(receiving::fingerprint(&wire_identity(&theirs))),
                 verified: false,
                 again: Vec::new(),
             };
@@ -308,7 +312,7 @@ fn old_and_foreign_messages_are_not_sent_again() {
         })
         .unwrap();
     assert_eq!(answers_to(&mut vault, &me, &ids, "carol"), 0, "not hers");
-    // An identity in dispute gets nothing, and neither does the one before it.
+    // That somebody else claims to be bob keeps nothing from him.
     vault
         .transact(|vault| {
             let mut bob = vault.contact_or_new(&"bob".parse().unwrap())?;
@@ -316,7 +320,21 @@ fn old_and_foreign_messages_are_not_sent_again() {
             vault.save_contact(&bob)
         })
         .unwrap();
-    assert_eq!(answers_to(&mut vault, &me, &ids, "bob"), 0, "in dispute");
+    assert_eq!(answers_to(&mut vault, &me, &ids, "bob"), 1, "a claim");
+    // Another identity than the one that has it waits for the person's word.
+    vault
+        .transact(|vault| {
+            let mut bob = vault.contact_or_new(&"bob".parse().unwrap())?;
+            bob.identity = Some(wire_identity(&me.keys.public()));
+            vault.save_contact(&bob)
+        })
+        .unwrap();
+    for _ in 0..3 {
+        assert_eq!(answers_to(&mut vault, &me, &ids, "bob"), 0, "another");
+    }
+    let bob = vault.contact(&"bob".parse().unwrap()).unwrap().clone();
+    assert_eq!(retries::asked_for(&vault, &bob, now_ms()).unwrap(), 1);
+    assert_eq!(vault.requests(bob.id).unwrap().len(), 1, "noted once");
 }
 
 #[test]
@@ -324,11 +342,19 @@ fn asking_in_vain_ends() {
     let home = TempDir::new().unwrap();
     let (mut vault, ..) = asked_vault(&home, 0);
     let bob = vault.contact(&"bob".parse().unwrap()).unwrap().id;
+    let lost = Record {
+        outgoing: false,
+        form: Form::Undecryptable("for a test".to_owned()),
+        state: State::Received,
+        ..vault.history(None, 1).unwrap().remove(0).record
+    };
     let mut asked = 0;
     for number in 0..20 {
         vault
             .transact(|vault| {
-                vault.want(bob, &MessageId([number; 16]))?;
+                let mid = MessageId([number; 16]);
+                vault.add_message(bob, &mid, now_ms(), &lost)?;
+                vault.want(bob, &mid)?;
                 asked += retries::ask(vault, bob, 1, now_ms())?;
                 Ok(())
             })

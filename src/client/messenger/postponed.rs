@@ -1,0 +1,206 @@
+//! What waits to be encrypted: for a session, a connection, an identity, or the
+//! person's word. And what only looks like it: rows in the vault's file that this
+//! client did not write are not sent, and said.
+
+use super::Messenger;
+use super::parcels::{self, encrypt};
+use super::receiving::plural;
+use super::retries;
+use super::show::Show;
+use super::trust::NoSession;
+use crate::client::vault::{Contact, Result};
+
+impl Messenger {
+    /// Encrypts what waited for a session, an identity or a connection, in order,
+    /// and sends what can be sent.
+    pub(super) fn send_postponed(&mut self) -> Result<()> {
+        self.look_up_held()?;
+        // Contacts that can't be written to now keep all their messages in order.
+        let mut stuck = Vec::new();
+        let postponed = self.vault.postponed()?;
+        if !postponed.is_empty() {
+            // The outbox is read again from an earlier place: without what is
+            // answered already.
+            self.note_done()?;
+        }
+        let mut foreign = 0;
+        for (seq, contact) in postponed {
+            if !parcels::is_postponed_here(&self.vault, seq, contact)? {
+                self.drop_foreign_note(seq)?;
+                foreign += 1;
+                continue;
+            }
+            if stuck.contains(&contact) {
+                continue;
+            }
+            if !self.encrypt_postponed(seq, contact)? {
+                stuck.push(contact);
+            }
+        }
+        self.say_foreign(foreign);
+        self.pump()
+    }
+
+    /// The server is to be asked once more which identity it publishes for a contact.
+    pub(super) fn look_again(&mut self, contact: i64) {
+        if !self.look_again.contains(&contact) {
+            self.look_again.push(contact);
+        }
+    }
+
+    /// Asks the server about those for whom it published another identity when it was
+    /// asked last: if it publishes the known one now, nothing is held any more.
+    fn look_up_held(&mut self) -> Result<()> {
+        for contact in std::mem::take(&mut self.look_again) {
+            let contact = self.vault.contact_by_id(contact);
+            let Some(name) = contact.filter(|c| c.held).map(|c| c.name) else {
+                continue;
+            };
+            if let Err(NoSession::Held(warning)) = self.start_session(&name)? {
+                self.say(Show::warning(warning));
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts one; `false` if it and all behind it to the same contact have to wait.
+    fn encrypt_postponed(&mut self, seq: i64, contact: i64) -> Result<bool> {
+        let Some(contact) = self.vault.contact_by_id(contact).cloned() else {
+            return Ok(false);
+        };
+        if contact.held {
+            return Ok(false);
+        }
+        if !self.usable_session(&contact)? {
+            match self.start_session(&contact.name)? {
+                Ok(()) => {}
+                Err(NoSession::Later(_)) => {
+                    // Without a connection the next one brings it up again.
+                    if self.link.is_some() {
+                        self.resend_later();
+                    }
+                    return Ok(false);
+                }
+                Err(NoSession::Held(warning)) => {
+                    self.say(Show::warning(warning));
+                    return Ok(false);
+                }
+                Err(NoSession::Refused(why)) => {
+                    self.fail(seq, &contact.name, &why)?;
+                    return Ok(true);
+                }
+            }
+        }
+        let contact = self
+            .vault
+            .contact_by_id(contact.id)
+            .cloned()
+            .unwrap_or(contact);
+        if self.waits_for_word(seq, &contact)? {
+            return Ok(true);
+        }
+        let me = &self.me;
+        let encrypted = self
+            .vault
+            .transact(|vault| encrypt(vault, me, seq, contact.id))?;
+        if let Err(why) = encrypted {
+            self.fail(seq, &contact.name, &why)?;
+        }
+        // Later messages to others may have been sent while this one waited.
+        self.sent_through = self.sent_through.min(seq - 1);
+        Ok(true)
+    }
+
+    /// Whether a message was encrypted to an identity before the one that the contact
+    /// is known by: somebody else may have it already, so it goes to this one only
+    /// once the person has compared its number.
+    fn waits_for_word(&self, seq: i64, contact: &Contact) -> Result<bool> {
+        let message = self.vault.message(seq)?;
+        Ok(message.is_some_and(|message| {
+            message.record.identity.is_some() && !retries::is_for(&message, contact)
+        }))
+    }
+
+    /// The places of the messages to a contact that wait for the person's word.
+    pub(super) fn waiting_for_word(&self, contact: &Contact) -> Result<Vec<i64>> {
+        let mut waiting = Vec::new();
+        for (seq, to) in self.vault.postponed()? {
+            if to == contact.id
+                && parcels::is_postponed_here(&self.vault, seq, to)?
+                && self.waits_for_word(seq, contact)?
+            {
+                waiting.push(seq);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Says which messages to a contact wait for the person's word, if any do.
+    pub(super) fn say_waiting(&self, contact: i64) -> Result<()> {
+        let Some(contact) = self.vault.contact_by_id(contact) else {
+            return Ok(());
+        };
+        let waiting = self.waiting_for_word(contact)?.len() as u64;
+        if waiting > 0 {
+            self.say(Show::warning(retries::waits_for_word(contact, waiting)));
+        }
+        Ok(())
+    }
+
+    /// Whether anything is on its way to being accepted by the server: all but what
+    /// waits for the person, or for an identity to be published again.
+    pub(super) fn is_busy(&self) -> Result<bool> {
+        if self.vault.next_out(0)?.is_some() {
+            return Ok(true);
+        }
+        for (seq, contact) in self.vault.postponed()? {
+            let Some(contact) = self.vault.contact_by_id(contact) else {
+                continue;
+            };
+            if !contact.held && !self.waits_for_word(seq, contact)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes a note that this client did not write, or not like that. What is under
+    /// way at its place stays under way.
+    fn drop_foreign_note(&mut self, seq: i64) -> Result<()> {
+        match self.vault.is_out(seq)? {
+            true => self.vault.transact(|vault| vault.unpostpone(seq)),
+            false => self.drop_foreign(seq),
+        }
+    }
+
+    /// Removes from what is to be sent a row that this client did not write, or not
+    /// like that. A message of the person's counts as not sent.
+    pub(super) fn drop_foreign(&mut self, seq: i64) -> Result<()> {
+        let waiting = parcels::waiting_message(&self.vault, seq)?;
+        let to = waiting.and_then(|message| {
+            let contact = self.vault.contact_by_id(message.contact)?;
+            Some(contact.name)
+        });
+        if let Some(to) = to {
+            return self.fail(seq, &to, "its row in the vault's file was changed");
+        }
+        self.vault.transact(|vault| {
+            vault.unpostpone(seq)?;
+            vault.answered(seq)
+        })
+    }
+
+    pub(super) fn say_foreign(&self, count: u64) {
+        if count > 0 {
+            self.say(Show::warning(format!(
+                "{count} {} in the vault's file {} not as this client wrote {}, so nothing was sent for {}: \
+                 somebody may have changed {}",
+                plural(count, "row", "rows"),
+                plural(count, "is", "are"),
+                plural(count, "it", "them"),
+                plural(count, "it", "them"),
+                self.vault.path().display(),
+            )));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the person decides about somebody's identity: `/verify`, `/accept` and
+//! `/reject`, and what follows from it.
+//!
+//! Accepting an identity lets go what was never encrypted to anybody. What somebody
+//! else may have already goes to it only with the word that its number was compared.
+
+use super::claims::{asked_under, claim_of, claims_of};
+use super::receiving::{self, Batch, fingerprint, identity_keys, plural, wire_identity};
+use super::retries;
+use super::show::Show;
+use super::trust::{self, NoSession, replace_identity};
+use super::{Messenger, Outcome, now_ms};
+use crate::client::vault::{Contact, Result, Vault};
+use crate::crypto::safety_number::safety_number;
+use crate::protocol::UserName;
+use crate::protocol::request::Identity;
+
+/// How many rejected identities of one contact are remembered.
+const REJECTED: usize = 64;
+
+impl Messenger {
+    /// `/accept NAME`
+    pub(super) fn accept(&mut self, name: &UserName) -> Result<Outcome> {
+        let Some(contact) = self.vault.contact(name).cloned() else {
+            return Ok(Err(format!(
+                "you have no contact {name}; nothing to accept"
+            )));
+        };
+        let Some(offered) = contact.offered else {
+            return self.offer_again(contact);
+        };
+        self.take_on(contact, offered, false)?;
+        self.say(Show::good(format!(
+            "{name}'s new identity is accepted, not verified"
+        )));
+        Ok(Ok(()))
+    }
+
+    /// Nothing is offered, but an identity may have been dropped or rejected that the
+    /// person means: it is offered again, to be looked at before it is accepted.
+    fn offer_again(&mut self, mut contact: Contact) -> Result<Outcome> {
+        let name = contact.name;
+        let published = match contact.held {
+            true => match self.bundle(&name) {
+                Ok(bundle) => Some(wire_identity(bundle.identity())),
+                Err(NoSession::Refused(why) | NoSession::Later(why) | NoSession::Held(why)) => {
+                    return Ok(Err(why));
+                }
+            },
+            false => claims_of(&self.vault, contact.id)?.into_iter().next(),
+        };
+        let Some(identity) = published.filter(|identity| contact.identity != Some(*identity))
+        else {
+            return Ok(Err(format!(
+                "{name}'s identity has not changed; nothing to accept"
+            )));
+        };
+        let rejected = trust::is_rejected(&contact, &identity);
+        contact.offered = Some(identity);
+        contact
+            .rejected
+            .retain(|fingerprint_of| *fingerprint_of != fingerprint(&identity));
+        self.vault.transact(|vault| vault.save_contact(&contact))?;
+        Ok(Err(format!(
+            "{name} has another identity, {}; nothing is accepted yet: \
+             compare its number with /verify {name}, or take the risk with /accept {name} once more",
+            match rejected {
+                true => "and you rejected it before",
+                false => "though the one you know was seen after it",
+            }
+        )))
+    }
+
+    /// `/reject NAME`
+    pub(super) fn reject(&mut self, name: &UserName) -> Result<Outcome> {
+        let Some(contact) = self.vault.contact(name).cloned() else {
+            return Ok(Err(format!(
+                "you have no contact {name}; nothing to reject"
+            )));
+        };
+        let claims = match contact.offered {
+            Some(offered) => vec![offered],
+            None => claims_of(&self.vault, contact.id)?,
+        };
+        if claims.is_empty() {
+            return self.decline(&contact);
+        }
+        let (dropped, next) = self
+            .vault
+            .transact(|vault| drop_claims(vault, contact, &claims))?;
+        self.publish_people();
+        self.say(Show::good(format!(
+            "the other identity in {name}'s name is rejected; {dropped} {} that came under it {} dropped",
+            plural(dropped, "message", "messages"),
+            plural(dropped, "is", "are"),
+        )));
+        if let Some(warning) = next {
+            self.say(Show::warning(warning));
+        }
+        Ok(Ok(()))
+    }
+
+    /// No other identity is there to be rejected: what the known one asked for is.
+    fn decline(&mut self, contact: &Contact) -> Result<Outcome> {
+        let name = contact.name;
+        let waiting = self.waiting_for_word(contact)?;
+        let asked = retries::asked_for(&self.vault, contact, now_ms())?;
+        if waiting.is_empty() && asked == 0 {
+            return Ok(Err(format!(
+                "there is no other identity of {name} and no request; nothing to reject"
+            )));
+        }
+        self.vault
+            .transact(|vault| vault.forget_requests(contact.id))?;
+        self.say(Show::good(format!(
+            "what {name}'s client asked for is not sent again"
+        )));
+        for seq in waiting {
+            self.fail(
+                seq,
+                &name,
+                "it was encrypted for an earlier identity, and you decided not to send it to this one",
+            )?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// `/verify NAME` and `/verify NAME yes`
+    pub(super) fn verify(&mut self, name: &UserName, confirmed: bool) -> Result<Outcome> {
+        let known = |contact: &Contact| contact.offered.or(contact.identity);
+        if self.vault.contact(name).and_then(known).is_none() {
+            match self.start_session(name)? {
+                Ok(()) | Err(NoSession::Held(_)) => {}
+                Err(NoSession::Refused(why) | NoSession::Later(why)) => return Ok(Err(why)),
+            }
+        }
+        let contact = self.vault.contact(name).cloned();
+        let Some((contact, identity)) = contact.and_then(|contact| {
+            let identity = known(&contact)?;
+            Some((contact, identity))
+        }) else {
+            return Ok(Err(format!("no identity of {name} is known yet")));
+        };
+        // The yes is about the number that was compared, and about no other.
+        let compared = self.number_shown == Some((*name, identity));
+        if confirmed && compared {
+            self.take_on(contact, identity, true)?;
+            self.say(Show::good(format!("{name} is verified")));
+            return Ok(Ok(()));
+        }
+        if confirmed {
+            self.say(Show::warning(format!(
+                "{name} is NOT verified: this number was not shown before; compare it first"
+            )));
+        }
+        self.number_shown = Some((*name, identity));
+        let Some(theirs) = identity_keys(&identity) else {
+            return Ok(Err(format!(
+                "{name}'s identity is not a usable key; don't accept it"
+            )));
+        };
+        let mine = self.me.keys.public();
+        let number = safety_number(self.me.name.as_str(), &mine, name.as_str(), &theirs);
+        if contact.offered.is_some() && contact.identity.is_some() {
+            self.say(Show::warning(format!(
+                "this is the number of {name}'s NEW identity"
+            )));
+        }
+        self.say(Show::plain(format!("safety number with {name}:")));
+        for line in number.to_string().lines() {
+            self.say(Show::plain(format!("    {line}")));
+        }
+        self.say_what_waits(&contact, identity)?;
+        self.say(Show::quiet(if contact.verified && contact.offered.is_none() {
+            format!("{name} is verified")
+        } else {
+            format!(
+                "compare it with {name} by voice or in person; if all 60 digits are the same: /verify {name} yes"
+            )
+        }));
+        Ok(Ok(()))
+    }
+
+    /// Says how many messages the word that the number is right would let go.
+    fn say_what_waits(&self, contact: &Contact, identity: Identity) -> Result<()> {
+        let now = now_ms();
+        let known = contact.identity == Some(identity);
+        if known && contact.verified {
+            return Ok(());
+        }
+        let asked = match known {
+            true => retries::asked_for(&self.vault, contact, now)?,
+            false => {
+                let ids = asked_under(&self.vault, &self.me, contact.id, identity, now)?;
+                retries::count_asked(&self.vault, contact, &ids, now)?
+            }
+        };
+        let taken_on = Contact {
+            identity: Some(identity),
+            verified: false,
+            ..contact.clone()
+        };
+        let count = asked + self.waiting_for_word(&taken_on)?.len() as u64;
+        if count > 0 {
+            self.say(Show::warning(retries::waits_for_word(contact, count)));
+        }
+        Ok(())
+    }
+
+    /// Makes an identity the known one, tries what was held under it, and lets
+    /// go what may go to it.
+    fn take_on(&mut self, mut contact: Contact, identity: Identity, verified: bool) -> Result<()> {
+        let me = &self.me;
+        let now = now_ms();
+        let batch = self.vault.transact(|vault| {
+            let mut batch = Batch::default();
+            let new = contact.identity != Some(identity);
+            if new {
+                replace_identity(vault, &mut contact, identity)?;
+            }
+            contact.offered = None;
+            contact.verified = verified;
+            vault.save_contact(&contact)?;
+            for (seq, message) in vault.held(contact.id)? {
+                if claim_of(&message) == Some(identity) {
+                    receiving::take_again(vault, me, &mut batch, seq, &message, now)?;
+                }
+            }
+            if verified {
+                retries::let_go(vault, me, &mut batch, &contact, now)?;
+            }
+            batch.wants(contact.id);
+            batch.again |= new;
+            retries::ask_for_all(vault, &mut batch, now)?;
+            Ok(batch)
+        })?;
+        self.finish(batch);
+        self.publish_people();
+        self.look_again(contact.id);
+        self.send_postponed()?;
+        self.say_waiting(contact.id)
+    }
+}
+
+/// Remembers identities as rejected and drops what came under them: how many
+/// messages. If something is held under yet another identity, that one is offered
+/// next; what to say then.
+fn drop_claims(
+    vault: &mut Vault,
+    mut contact: Contact,
+    claims: &[Identity],
+) -> Result<(u64, Option<String>)> {
+    contact.rejected.extend(claims.iter().map(fingerprint));
+    let surplus = contact.rejected.len().saturating_sub(REJECTED);
+    contact.rejected.drain(..surplus);
+    contact.offered = None;
+    let mut dropped = 0;
+    for (seq, message) in vault.held(contact.id)? {
+        if claim_of(&message).is_some_and(|claim| claims.contains(&claim)) {
+            vault.release(seq)?;
+            vault.remove_message(seq)?;
+            dropped += 1;
+        }
+    }
+    vault.save_contact(&contact)?;
+    let next = match claims_of(vault, contact.id)?.into_iter().next() {
+        Some(claim) => trust::claimed(vault, &mut contact, claim)?,
+        None => None,
+    };
+    Ok((dropped, next))
+}
