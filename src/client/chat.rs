@@ -1,6 +1,7 @@
 //! The conversation with whoever types: the menu, the questions, the commands.
 //! What a command means is decided here; doing it is the messenger's business.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,20 +57,24 @@ struct Chat {
 pub fn run(options: Options) -> u8 {
     let terminal = match Terminal::open(options.color, options.plain) {
         Ok(terminal) => terminal,
-        Err(_) => return FAILED,
+        Err(error) => {
+            // There is no terminal to say it with.
+            let _said = writeln!(io::stderr(), "client: the terminal can't be used: {error}");
+            return FAILED;
+        }
     };
     let data = match options.data() {
         Ok(data) => data,
         Err(why) => {
             terminal.say(&Show::bad(why));
-            return FAILED;
+            return end(&terminal, FAILED);
         }
     };
     let route = match options.route(&data) {
         Ok(route) => route,
         Err(why) => {
             terminal.say(&Show::bad(why));
-            return WRONG_USAGE;
+            return end(&terminal, WRONG_USAGE);
         }
     };
     let door = Door {
@@ -90,8 +95,17 @@ pub fn run(options: Options) -> u8 {
         Some(Task::Vault(task)) => chat.move_vault(&task),
         None => chat.begin(),
     }
-    chat.terminal.restore();
-    chat.code
+    end(&chat.terminal, chat.code)
+}
+
+/// The exit code, once everything was written.
+fn end(terminal: &Terminal, code: u8) -> u8 {
+    terminal.finish();
+    match terminal.signal() {
+        // As a shell counts a program that a signal ended.
+        Some(signal) if code == 0 => 128 + signal,
+        _ => code,
+    }
 }
 
 impl Chat {
@@ -111,9 +125,11 @@ impl Chat {
             let next = match self.terminal.line(&prompt) {
                 Heard::Line(line) => self.line(&line),
                 Heard::Ended(end) => self.ended(&end),
+                Heard::Cancelled => Next::GoOn,
                 Heard::Eof | Heard::Stop => Next::Quit,
                 Heard::Failed(why) => {
                     self.fail(&why, FAILED);
+                    self.code = FAILED;
                     Next::Quit
                 }
             };
@@ -249,10 +265,15 @@ impl Chat {
                 "NAME" => "Name: ",
                 _ => "Text: ",
             };
-            match self.terminal.line(prompt) {
+            match self.terminal.question(prompt) {
                 Heard::Line(line) if !line.trim().is_empty() => given.push(line.trim().to_owned()),
-                _ => {
+                Heard::Line(_) | Heard::Cancelled => {
                     self.terminal.say(&Show::quiet("never mind"));
+                    return false;
+                }
+                _ => {
+                    let word = prompt.trim_end_matches(": ").to_lowercase();
+                    self.fail(&format!("there was no {word}; nothing was done"), FAILED);
                     return false;
                 }
             }
@@ -357,7 +378,7 @@ impl Chat {
     }
 
     fn passwd(&mut self) {
-        match (self.options.password(), self.options.new_password()) {
+        match (self.given_password(), self.options.new_password()) {
             (Ok(Some(old)), Ok(Some(new))) => return self.change_password(old, new),
             (Err(why), _) | (_, Err(why)) => return self.fail(&why, FAILED),
             _ => {}
@@ -411,9 +432,18 @@ impl Chat {
         }
     }
 
+    /// The password that the options give. A command that they name may ask for something
+    /// on the terminal.
+    fn given_password(&self) -> Result<Option<Zeroizing<String>>, String> {
+        match self.options.password_command {
+            Some(_) => self.terminal.lend(|| self.options.password()),
+            None => self.options.password(),
+        }
+    }
+
     /// Registers or logs in, and starts the session.
     fn enter(&mut self, name: &UserName, verb: Verb) -> Result<(), NoEntry> {
-        let password = self.options.password().map_err(NoEntry::Refused)?;
+        let password = self.given_password().map_err(NoEntry::Refused)?;
         let mut asker = Asker {
             terminal: &mut self.terminal,
             password,

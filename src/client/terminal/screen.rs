@@ -1,13 +1,14 @@
-//! Printing: one place, one lock, from whichever thread.
+//! Printing, from whichever thread: what is shown goes into one queue, and the thread
+//! `screen` writes it, so that nobody waits for a terminal while holding anything.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use rustyline::ExternalPrinter;
+use std::thread;
 
 use super::Heard;
 use super::format::{self, Paint};
+use super::input::PrintAbove;
 use crate::client::messenger::{Display, End, Person, Show, Tone};
 use crate::protocol::UserName;
 
@@ -39,10 +40,22 @@ impl Colours {
     }
 }
 
+/// How many things wait to be printed before whoever shows one waits, too.
+const QUEUE: usize = 256;
+
+/// What the thread that prints is asked for.
+enum Print {
+    /// Text, and whether it is a warning or an error.
+    Text(String, bool),
+    /// From here on a line is typed below: this prints above it.
+    Above(Box<dyn PrintAbove + Send>),
+    /// Say when all that came before is written.
+    Ready(SyncSender<()>),
+}
+
 /// Where everything is printed.
 pub struct Screen {
-    /// Prints above the line that is being typed, once there is such a thing.
-    above: Mutex<Option<Box<dyn ExternalPrinter + Send>>>,
+    queue: SyncSender<Print>,
     people: Mutex<Vec<Person>>,
     logged_in: Mutex<bool>,
     colours: bool,
@@ -52,25 +65,41 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new(
+    /// Starts the thread `screen`, which ends when nobody can show anything any more.
+    ///
+    /// # Errors
+    /// That there is no thread to be had.
+    pub(super) fn start(
         colours: Colours,
         plain: bool,
         interactive: bool,
         tell: SyncSender<Heard>,
-    ) -> Self {
-        Screen {
-            above: Mutex::new(None),
+    ) -> io::Result<Self> {
+        let (queue, prints) = sync_channel(QUEUE);
+        thread::Builder::new()
+            .name("screen".to_owned())
+            .spawn(move || print_all(&prints))?;
+        Ok(Screen {
+            queue,
             people: Mutex::new(Vec::new()),
             logged_in: Mutex::new(false),
             colours: colours.wanted(plain),
             plain,
             interactive,
             tell,
-        }
+        })
     }
 
-    pub(super) fn print_above(&self, printer: Box<dyn ExternalPrinter + Send>) {
-        *held(&self.above) = Some(printer);
+    pub(super) fn print_above(&self, printer: Box<dyn PrintAbove + Send>) {
+        let _ended = self.queue.send(Print::Above(printer));
+    }
+
+    /// Waits until all that was shown is written.
+    pub(super) fn ready(&self) {
+        let (done, ready) = sync_channel(1);
+        if self.queue.send(Print::Ready(done)).is_ok() {
+            let _ended = ready.recv();
+        }
     }
 
     /// Prints one thing.
@@ -113,15 +142,27 @@ impl Screen {
         (*held(&self.logged_in), names.collect())
     }
 
-    /// Writing to a reader that is gone is no failure of ours.
     fn write(&self, text: &str, aside: bool) {
-        let mut above = held(&self.above);
-        let _written = match above.as_mut() {
-            Some(printer) => printer
-                .print(text.to_owned())
-                .map_err(|error| io::Error::other(error.to_string())),
-            None if aside => io::stderr().lock().write_all(text.as_bytes()),
-            None => {
+        let _ended = self.queue.send(Print::Text(text.to_owned(), aside));
+    }
+}
+
+/// Writing to a reader that is gone is no failure of ours.
+fn print_all(prints: &Receiver<Print>) {
+    let mut above: Option<Box<dyn PrintAbove + Send>> = None;
+    for print in prints {
+        let _written = match (print, above.as_mut()) {
+            (Print::Above(printer), _) => {
+                above = Some(printer);
+                continue;
+            }
+            (Print::Ready(done), _) => {
+                let _gone = done.send(());
+                continue;
+            }
+            (Print::Text(text, _), Some(above)) => above.print(text),
+            (Print::Text(text, true), None) => io::stderr().lock().write_all(text.as_bytes()),
+            (Print::Text(text, false), None) => {
                 let mut out = io::stdout().lock();
                 out.write_all(text.as_bytes()).and_then(|()| out.flush())
             }
