@@ -183,7 +183,7 @@ impl Editor {
                 self.line.transpose();
                 Step::Draw
             }
-            'u' => self.cut(Motion::Home),
+            'u' => self.cut(Motion::Start),
             'w' => self.cut(Motion::WordLeft),
             'x' => self.switch(Mode::Prefix),
             'y' => {

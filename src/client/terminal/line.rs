@@ -26,6 +26,8 @@ pub(super) enum Motion {
     Right,
     WordLeft,
     WordRight,
+    /// The beginning of the whole line.
+    Start,
     /// The beginning and the end of the row between two newlines.
     Home,
     End,
@@ -157,6 +159,7 @@ impl EditLine {
                 .next_back()
                 .map_or(0, |(at, _)| at),
             Motion::Right => self.cursor + right.graphemes(true).next().map_or(0, str::len),
+            Motion::Start => 0,
             Motion::Home => left.rfind('\n').map_or(0, |at| at + 1),
             Motion::End => self.cursor + right.find('\n').unwrap_or(right.len()),
             Motion::WordRight => {
