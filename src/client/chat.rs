@@ -129,7 +129,8 @@ impl Chat {
                 Heard::Eof | Heard::Stop => Next::Quit,
                 Heard::Failed(why) => {
                     self.fail(&why, FAILED);
-                    self.code = FAILED;
+                    // Also a person's: nothing more can be done.
+                    self.code = self.code.max(FAILED);
                     Next::Quit
                 }
             };
@@ -394,7 +395,7 @@ impl Chat {
         });
         match typed {
             None => self.fail(
-                "a password is changed on a terminal, or with --password-file and --new-password-file; nothing was changed",
+                "a password is missing, so nothing was changed; type it on a terminal, or use --password-file and --new-password-file",
                 FAILED,
             ),
             Some((_, new, again)) if *new != *again => {

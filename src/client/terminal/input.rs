@@ -449,7 +449,7 @@ impl Console {
                 self.finish_line("^C");
                 self.tell(Heard::Cancelled);
             }
-            Step::Drop => self.finish_line("^C"),
+            Step::Drop(draft) => self.finish_line(&format!("{}^C", *draft)),
             Step::Say(text) => {
                 let _printed = self.print(&format!("{text}\n"));
             }
