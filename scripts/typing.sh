@@ -10,4 +10,4 @@ if [ $# -gt 1 ]; then
     SECURE_CHAT_SEED="$2"
     export SECURE_CHAT_SEED
 fi
-cargo test --test terminal typing_while -- --nocapture
+cargo test --release --test terminal typing_while -- --nocapture
