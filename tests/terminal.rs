@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use pty_process::blocking::Pty;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
 use secure_chat::crypto::password::{Cost, derive};
 use secure_chat::crypto::proof::{Challenge, Credentials, Purpose};
@@ -30,6 +31,8 @@ mod output;
 mod pinning;
 #[path = "terminal/seat.rs"]
 mod seat;
+#[path = "terminal/typing.rs"]
+mod typing;
 
 use seat::*;
 
@@ -205,29 +208,27 @@ fn hostile_text_is_shown_and_not_obeyed() {
 }
 
 #[test]
-fn ctrl_c_and_ctrl_d_end_it_in_good_order() {
-    const CTRL_C: &str = "\u{3}";
+fn every_end_leaves_the_terminal_as_it_was() {
     const CTRL_D: &str = "\u{4}";
     let server = Server::start();
-    for key in [CTRL_C, CTRL_D] {
-        let seat = server.seat("nobody");
-        seat.prompt("> ");
-        seat.keys(key);
-        let pty = Arc::clone(&seat.pty);
-        assert_eq!(seat.ends().code(), Some(0), "{key:?}");
-        assert_usable(&pty, "at the menu");
-    }
+    let seat = server.seat("nobody");
+    seat.prompt("> ");
+    seat.keys(CTRL_D);
+    let pty = Arc::clone(&seat.pty);
+    assert_eq!(seat.ends().code(), Some(0));
+    assert_usable(&pty, "at the menu");
     let alice = server.person("alice");
     alice.keys(CTRL_D);
     assert_eq!(alice.ends().code(), Some(0));
-    // In the middle of a password, too: and the terminal echoes again.
+    // A signal in the middle of a password, too.
     let alice = server.seat("alice");
     alice.prompt("> ");
     alice.enter("/login alice");
     alice.hidden("Password for alice: ");
     let pty = Arc::clone(&alice.pty);
-    alice.keys(CTRL_C);
-    assert_eq!(alice.ends().code(), Some(0));
+    let pid = Pid::from_raw(alice.child.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(alice.ends().code(), Some(128 + 15));
     assert_usable(&pty, "at a password");
 }
 
@@ -272,9 +273,8 @@ fn a_second_login_offers_to_take_over() {
     second.enter("y");
     second.sees("logged in as alice");
     second.prompt("alice> ");
-    // The first is told, and does not fight for it: an empty line shows where it is.
+    // The first is told, and does not fight for it.
     first.sees("this account was logged in from elsewhere");
-    first.enter("");
     first.prompt("> ");
     second.enter("/fetch");
     second.sees("no missed messages");

@@ -352,7 +352,7 @@ pub(super) fn known_password(name: &UserName, ask: &mut dyn Ask) -> Result<Zeroi
 
 fn no_password() -> NoEntry {
     NoEntry::Refused(
-        "there is no password; run the client on a terminal, or use --password-file or --password-command"
+        "no password was given, so nothing was done; type it on a terminal, or use --password-file or --password-command"
             .to_owned(),
     )
 }

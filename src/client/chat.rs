@@ -1,6 +1,7 @@
 //! The conversation with whoever types: the menu, the questions, the commands.
 //! What a command means is decided here; doing it is the messenger's business.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,11 @@ struct Chat {
 pub fn run(options: Options) -> u8 {
     let terminal = match Terminal::open(options.color, options.plain) {
         Ok(terminal) => terminal,
-        Err(_) => return FAILED,
+        Err(error) => {
+            // There is no terminal to say it with.
+            let _said = writeln!(io::stderr(), "client: the terminal can't be used: {error}");
+            return FAILED;
+        }
     };
     let data = match options.data() {
         Ok(data) => data,
@@ -97,8 +102,11 @@ pub fn run(options: Options) -> u8 {
 
 /// The exit code, once everything was written. A cause that came before counts.
 fn end(terminal: &Terminal, code: u8) -> u8 {
-    match terminal.finish() {
-        Err(NotWritten) if matches!(code, 0 | FAILED) => UNWRITTEN,
+    let written = terminal.finish();
+    match (terminal.signal(), written) {
+        // As a shell counts a program that a signal ended.
+        (Some(signal), _) if code == 0 => 128 + signal,
+        (_, Err(NotWritten)) if matches!(code, 0 | FAILED) => UNWRITTEN,
         _ => code,
     }
 }
@@ -120,9 +128,12 @@ impl Chat {
             let next = match self.terminal.line(&prompt) {
                 Heard::Line(line) => self.line(&line),
                 Heard::Ended(end) => self.ended(&end),
+                Heard::Cancelled => Next::GoOn,
                 Heard::Eof | Heard::Stop => Next::Quit,
                 Heard::Failed(why) => {
                     self.fail(&why, FAILED);
+                    // Also a person's: nothing more can be done.
+                    self.code = self.code.max(FAILED);
                     Next::Quit
                 }
             };
@@ -258,10 +269,15 @@ impl Chat {
                 "NAME" => "Name: ",
                 _ => "Text: ",
             };
-            match self.terminal.line(prompt) {
+            match self.terminal.question(prompt) {
                 Heard::Line(line) if !line.trim().is_empty() => given.push(line.trim().to_owned()),
-                _ => {
+                Heard::Line(_) | Heard::Cancelled => {
                     self.terminal.say(&Show::quiet("never mind"));
+                    return false;
+                }
+                _ => {
+                    let word = prompt.trim_end_matches(": ").to_lowercase();
+                    self.fail(&format!("there was no {word}; nothing was done"), FAILED);
                     return false;
                 }
             }
@@ -367,7 +383,7 @@ impl Chat {
     }
 
     fn passwd(&mut self) {
-        match (self.options.password(), self.options.new_password()) {
+        match (self.given_password(), self.options.new_password()) {
             (Ok(Some(old)), Ok(Some(new))) => return self.change_password(old, new),
             (Err(why), _) | (_, Err(why)) => return self.fail(&why, FAILED),
             _ => {}
@@ -383,7 +399,7 @@ impl Chat {
         });
         match typed {
             None => self.fail(
-                "a password is changed on a terminal, or with --password-file and --new-password-file; nothing was changed",
+                "a password is missing, so nothing was changed; type it on a terminal, or use --password-file and --new-password-file",
                 FAILED,
             ),
             Some((_, new, again)) if *new != *again => {
@@ -421,9 +437,18 @@ impl Chat {
         }
     }
 
+    /// The password that the options give. A command that they name may ask for something
+    /// on the terminal.
+    fn given_password(&self) -> Result<Option<Zeroizing<String>>, String> {
+        match self.options.password_command {
+            Some(_) => self.terminal.lend(|| self.options.password()),
+            None => self.options.password(),
+        }
+    }
+
     /// Registers or logs in, and starts the session.
     fn enter(&mut self, name: &UserName, verb: Verb) -> Result<(), NoEntry> {
-        let password = self.options.password().map_err(NoEntry::Refused)?;
+        let password = self.given_password().map_err(NoEntry::Refused)?;
         let mut asker = Asker {
             terminal: &mut self.terminal,
             password,

@@ -161,12 +161,12 @@ pub fn usable(logged_in: bool) -> impl Iterator<Item = &'static Spec> {
 }
 
 /// Parses a line. While one `talks` to somebody, numbers and words without a slash
-/// are words for them; otherwise a number picks from the menu.
+/// are words for them, with the blanks before them; otherwise a number picks from the menu.
 ///
 /// # Errors
 /// A sentence about what is wrong and how it would be right.
-pub fn parse(line: &str, logged_in: bool, talks: bool) -> Result<Line, String> {
-    let line = line.trim();
+pub fn parse(whole: &str, logged_in: bool, talks: bool) -> Result<Line, String> {
+    let line = whole.trim();
     if line.is_empty() {
         return Ok(Line::Empty);
     }
@@ -180,7 +180,7 @@ pub fn parse(line: &str, logged_in: bool, talks: bool) -> Result<Line, String> {
         return parse_command(line, logged_in);
     }
     if talks {
-        return Ok(Line::Text(line.to_owned()));
+        return Ok(Line::Text(whole.trim_end_matches('\n').to_owned()));
     }
     let by_number = |spec: &&Spec| spec.menu.is_some_and(|(number, _)| number == line);
     match usable(logged_in).find(by_number) {
@@ -197,7 +197,7 @@ pub fn parse(line: &str, logged_in: bool, talks: bool) -> Result<Line, String> {
 }
 
 fn parse_command(line: &str, logged_in: bool) -> Result<Line, String> {
-    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let (word, rest) = cut_word(line);
     let Some(spec) = TABLE.iter().find(|spec| spec.names.contains(&word)) else {
         return Err(format!(
             "there is no command {word}; /help lists them (nothing was sent)"
@@ -210,7 +210,7 @@ fn parse_command(line: &str, logged_in: bool) -> Result<Line, String> {
             format!("{word} needs a login first; choose 2 or /login NAME")
         });
     }
-    let given = split(spec, rest.trim());
+    let given = split(spec, rest);
     if given.len() < spec.required().count() {
         return Err(format!("{word} is used like this: {}", spec.usage()));
     }
@@ -221,21 +221,31 @@ fn parse_command(line: &str, logged_in: bool) -> Result<Line, String> {
     })
 }
 
-/// Cuts the rest of a line into the command's arguments.
+/// Cuts the rest of a line into the command's arguments. A text of several lines keeps
+/// the blanks that it begins with.
 fn split(spec: &Spec, mut rest: &str) -> Vec<String> {
     let mut given = Vec::new();
     for argument in spec.arguments {
-        if rest.is_empty() {
+        let text = *argument == "TEXT";
+        if !(text && rest.contains('\n')) {
+            rest = rest.trim_start();
+        }
+        if rest.trim().is_empty() {
             break;
         }
-        let (word, behind) = match *argument {
-            "TEXT" => (rest, ""),
-            _ => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        let (word, behind) = match text {
+            true => (rest, ""),
+            false => cut_word(rest),
         };
         given.push(word.to_owned());
-        rest = behind.trim_start();
+        rest = behind;
     }
     given
+}
+
+/// The first word, and what stands behind the one blank after it.
+fn cut_word(line: &str) -> (&str, &str) {
+    line.split_once(char::is_whitespace).unwrap_or((line, ""))
 }
 
 /// The beginnings of what may stand at the cursor: command names, or names of
@@ -329,6 +339,20 @@ mod tests {
             (Verb::Verify, words(&["bob", "yes"]))
         );
         assert_eq!(given("/to"), (Verb::To, Vec::new()));
+    }
+
+    #[test]
+    fn a_text_of_several_lines_keeps_its_blanks() {
+        let text = "\tone\n\n  two";
+        let typed = format!("/msg bob {text}\n");
+        assert_eq!(given(&typed).1, ["bob", text]);
+        let talked = parse(&format!("{text} \n"), true, true);
+        assert_eq!(talked, Ok(Line::Text(format!("{text} "))));
+        assert_eq!(
+            given("/msg\n bob hi"),
+            (Verb::Message, vec!["bob".into(), "hi".into()])
+        );
+        assert!(parse("/msg bob \n", true, true).is_err());
     }
 
     #[test]

@@ -20,8 +20,8 @@
 //! | `clock` | times as people read them |
 //! | `vault` | what must not be lost, sealed on disk |
 //!
-//! Threads: the main one asks and waits; `input` reads lines; `screen` prints; `signals` hears
-//! SIGINT, SIGTERM and SIGHUP; `messenger` lives from login to logout; one
+//! Threads: the main one asks and waits; `input` reads the terminal, and draws on it;
+//! `screen` prints; `signals` hears signals; `messenger` lives from login to logout; one
 //! `link` per connection reads it until it closes.
 
 pub mod account;

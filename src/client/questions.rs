@@ -34,7 +34,7 @@ impl Ask for Asker<'_> {
             return false;
         }
         self.terminal.say(&Show::warning(question));
-        match self.terminal.line("y/N> ") {
+        match self.terminal.question("y/N> ") {
             Heard::Line(line) => matches!(line.trim(), "y" | "Y" | "yes"),
             _ => false,
         }

@@ -32,10 +32,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With more arguments than where it listens.
+    pub(crate) fn start_with(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
             .args(["--listen", "127.0.0.1:0", "--data"])
             .arg(folder.path().join("server"))
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -94,6 +100,14 @@ pub(crate) struct Shown {
     pub(crate) raw: Vec<u8>,
     pub(crate) drawn: vt100::Parser,
     pub(crate) ended: bool,
+}
+
+impl Shown {
+    /// Whether these bytes came lately: in the last pages of output.
+    pub(crate) fn raw_contains(&self, bytes: &[u8]) -> bool {
+        let lately = &self.raw[self.raw.len().saturating_sub(16 * 1024)..];
+        lately.windows(bytes.len()).any(|window| window == bytes)
+    }
 }
 
 /// A client, its terminal, and whoever looks at it.
@@ -192,7 +206,12 @@ impl Seat {
 
     /// Presses keys.
     pub(crate) fn keys(&self, keys: &str) {
-        (&*self.pty).write_all(keys.as_bytes()).unwrap();
+        self.bytes(keys.as_bytes());
+    }
+
+    /// Types bytes, which need not be whole keys.
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
+        (&*self.pty).write_all(bytes).unwrap();
     }
 
     /// Types a line.

@@ -1,144 +1,176 @@
-//! The thread that reads: keys from a terminal, or lines from a pipe.
+//! The way to the one thread that reads a terminal and draws on it, [`console`]. Whoever
+//! asks for a line, prints, or hears a signal tells that thread, and wakes it.
 
-use std::io::{self, BufRead};
+mod console;
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
 
-use rustyline::completion::{Completer, Pair};
-use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
-use rustyline::history::MemHistory;
-use rustyline::validate::Validator;
-use rustyline::{CompletionType, Config, Context, Editor, Helper};
-use zeroize::Zeroizing;
-
+use super::editor::Kind;
+use super::modes::{self, Modes};
 use super::{Heard, Screen};
-use crate::client::commands;
+use console::Console;
 
-/// The longest line read from a pipe: the longest text and a command before it.
-const MAX_LINE: u64 = 32 * 1024;
+/// How many requests wait before whoever has one waits, too.
+const REQUESTS: usize = 16;
 
-/// What the reader is asked for.
-pub(super) enum Ask {
-    /// A line, with this prompt.
-    Line(String),
-    /// A line that isn't shown or remembered, with this prompt.
-    Secret(String),
+/// What the thread is asked for. Each is answered at once, but for a line.
+enum Request {
+    /// A line of this kind, with this prompt; it is told as [`Heard`].
+    Ask(Kind, String),
+    /// Another prompt for the line that was asked for, if it has not come yet.
+    AskAgain(Kind, String),
+    /// Text to show, whole lines.
+    Print(String, SyncSender<io::Result<()>>),
+    /// Let another program have the terminal.
+    Lend(SyncSender<()>),
+    /// The other program is done.
+    TakeBack,
+    /// Leave the terminal as it was found.
+    End(SyncSender<()>),
 }
 
-/// Completes commands and names from their tables.
-struct Completion(Arc<Screen>);
+/// What wakes the thread, besides keys.
+struct Bell {
+    wake: UnixStream,
+    /// The terminal has another size, or the program goes on after a stop.
+    redraw: AtomicBool,
+    resumed: AtomicBool,
+    /// Ctrl-C, on a terminal that edits lines by itself.
+    interrupted: AtomicBool,
+    /// Whether Ctrl-C comes as a signal, and is not meant to end the program.
+    signals: AtomicBool,
+}
 
-impl Completer for Completion {
-    type Candidate = Pair;
+/// Something that prints above the line that is being typed.
+pub(super) trait PrintAbove {
+    /// Returns when the text, whole lines, was written; directly if nothing is typed.
+    ///
+    /// # Errors
+    /// That the terminal is gone.
+    fn print(&mut self, text: String) -> io::Result<()>;
+}
 
-    fn complete(
-        &self,
-        line: &str,
-        pos: usize,
-        _: &Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let (logged_in, people) = self.0.completion();
-        let typed = line.get(..pos).unwrap_or(line);
-        let (start, found) = commands::complete(typed, logged_in, &people);
-        let pair = |word: String| Pair {
-            display: word.trim_end().to_owned(),
-            replacement: word,
-        };
-        Ok((start, found.into_iter().map(pair).collect()))
+/// The way to the thread.
+#[derive(Clone)]
+pub(super) struct Input {
+    requests: SyncSender<Request>,
+    bell: Arc<Bell>,
+}
+
+impl Input {
+    /// Starts the thread. It ends with [`Input::end`], or when nobody can ask any more.
+    ///
+    /// # Errors
+    /// That there is no thread or no terminal to be had.
+    pub(super) fn start(
+        modes: Modes,
+        tell: SyncSender<Heard>,
+        screen: &Arc<Screen>,
+    ) -> io::Result<Self> {
+        modes.type_in()?;
+        let (wake, woken) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        let (requests, receiver) = sync_channel(REQUESTS);
+        let bell = Arc::new(Bell {
+            wake,
+            redraw: AtomicBool::new(false),
+            resumed: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
+            signals: AtomicBool::new(!modes.clever()),
+        });
+        let sources = (receiver, woken, Arc::clone(&bell));
+        let console = Console::new(sources, modes, tell, Arc::clone(screen));
+        thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || console.run())?;
+        Ok(Input { requests, bell })
+    }
+
+    /// `false` if the thread has ended.
+    fn request(&self, request: Request) -> bool {
+        let sent = self.requests.send(request).is_ok();
+        self.bell.ring();
+        sent
+    }
+
+    /// Asks for a line, which is told as [`Heard`]; `again` if it was asked for already,
+    /// and only the prompt is to change. `false` if the thread has ended.
+    pub(super) fn ask(&self, kind: Kind, prompt: &str, again: bool) -> bool {
+        self.request(match again {
+            true => Request::AskAgain(kind, prompt.to_owned()),
+            false => Request::Ask(kind, prompt.to_owned()),
+        })
+    }
+
+    /// Leaves the terminal to another program as it was found, until [`Input::take_back`].
+    pub(super) fn lend(&self) {
+        let (done, lent) = sync_channel(1);
+        // If the thread has ended, the terminal is as it was found.
+        if self.request(Request::Lend(done)) {
+            let _lent = lent.recv();
+        }
+    }
+
+    /// Ends what [`Input::lend`] began.
+    pub(super) fn take_back(&self) {
+        self.request(Request::TakeBack);
+    }
+
+    /// Ends the thread, and waits for that as long as `patience`.
+    pub(super) fn end(&self, patience: Duration) {
+        let (done, ended) = sync_channel(1);
+        if self.requests.try_send(Request::End(done)).is_ok() {
+            self.bell.ring();
+            let _ended = ended.recv_timeout(patience);
+        }
+    }
+
+    /// The terminal has another size.
+    pub(super) fn resized(&self) {
+        self.bell.redraw.store(true, Ordering::SeqCst);
+        self.bell.ring();
+    }
+
+    /// The program goes on after it was stopped.
+    pub(super) fn resumed(&self) {
+        self.bell.resumed.store(true, Ordering::SeqCst);
+        self.bell.ring();
+    }
+
+    /// SIGINT: whether that is a key here, which drops what is being typed.
+    pub(super) fn interrupted(&self) -> bool {
+        let key = self.bell.signals.load(Ordering::SeqCst);
+        if key {
+            self.bell.interrupted.store(true, Ordering::SeqCst);
+            self.bell.ring();
+        }
+        key
     }
 }
 
-impl Hinter for Completion {
-    type Hint = String;
-}
-
-impl Highlighter for Completion {}
-
-impl Validator for Completion {}
-
-impl Helper for Completion {}
-
-/// Reads from a terminal until nobody asks any more.
-pub(super) fn from_keys(asks: &Receiver<Ask>, tell: &SyncSender<Heard>, screen: &Arc<Screen>) {
-    let mut editor = match editor(screen) {
-        Ok(editor) => editor,
-        Err(error) => {
-            let _gone = tell.send(Heard::Failed(format!(
-                "the terminal can't be read: {error}"
-            )));
-            return;
-        }
-    };
-    while let Ok(ask) = asks.recv() {
-        let heard = match ask {
-            Ask::Line(prompt) => match editor.readline(prompt.as_str()) {
-                Ok(line) => {
-                    // A history that is full forgets by itself.
-                    let _added = editor.add_history_entry(line.as_str());
-                    Heard::Line(Zeroizing::new(line))
-                }
-                Err(ReadlineError::Eof) => Heard::Eof,
-                Err(ReadlineError::Interrupted) => Heard::Stop,
-                Err(error) => Heard::Failed(format!("the terminal can't be read: {error}")),
-            },
-            Ask::Secret(prompt) => match rpassword::prompt_password(prompt) {
-                Ok(line) => Heard::Line(Zeroizing::new(line)),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Heard::Eof,
-                // Ctrl-C, which raises SIGINT besides. Asking on until that is heard would
-                // change the terminal's modes while the program is leaving them as they were.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => Heard::Stop,
-                Err(error) => Heard::Failed(format!("the terminal can't be read: {error}")),
-            },
-        };
-        if tell.send(heard).is_err() {
-            return;
-        }
+impl Bell {
+    fn ring(&self) {
+        // A pipe that is full wakes as well.
+        let _rung = (&self.wake).write(&[0]);
     }
 }
 
-fn editor(screen: &Arc<Screen>) -> rustyline::Result<Editor<Completion, MemHistory>> {
-    let config = Config::builder()
-        .completion_type(CompletionType::List)
-        .build();
-    let history = MemHistory::with_config(&config);
-    let mut editor = Editor::with_history(config, history)?;
-    editor.set_helper(Some(Completion(Arc::clone(screen))));
-    screen.print_above(Box::new(editor.create_external_printer()?));
-    Ok(editor)
-}
-
-/// Reads lines from what is not a terminal until nobody asks any more. There are
-/// no secrets to be had from it.
-pub(super) fn from_lines(asks: &Receiver<Ask>, tell: &SyncSender<Heard>) {
-    let mut lines = io::stdin().lock();
-    while let Ok(ask) = asks.recv() {
-        let heard = match ask {
-            Ask::Line(_) => next_line(&mut lines),
-            Ask::Secret(_) => Heard::Eof,
-        };
-        if tell.send(heard).is_err() {
-            return;
+impl PrintAbove for Input {
+    fn print(&mut self, text: String) -> io::Result<()> {
+        let (done, printed) = sync_channel(1);
+        if self.request(Request::Print(text.clone(), done))
+            && let Ok(printed) = printed.recv()
+        {
+            return printed;
         }
-    }
-}
-
-fn next_line(lines: &mut dyn BufRead) -> Heard {
-    let mut bytes = Vec::new();
-    match io::Read::take(lines, MAX_LINE).read_until(b'\n', &mut bytes) {
-        Err(error) => Heard::Failed(format!("the input can't be read: {error}")),
-        Ok(0) => Heard::Eof,
-        Ok(count) if count as u64 == MAX_LINE && !bytes.ends_with(b"\n") => {
-            Heard::Failed("a line of the input is longer than 32 KiB; cut it in pieces".to_owned())
-        }
-        Ok(_) => match String::from_utf8(bytes) {
-            Ok(line) => Heard::Line(Zeroizing::new(
-                line.trim_end_matches(['\r', '\n']).to_owned(),
-            )),
-            Err(_) => {
-                Heard::Failed("a line of the input is not UTF-8; convert it first".to_owned())
-            }
-        },
+        // The thread has ended, perhaps just now: there is no line to be torn.
+        modes::write(text.as_bytes())
     }
 }

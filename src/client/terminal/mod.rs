@@ -5,12 +5,19 @@
 //! there are no prompts, banners or colours, and warnings and errors go to stderr.
 //!
 //! Three threads: `screen` prints what is put into its queue, and ends with
-//! [`Terminal::finish`]. `input` reads a line or a secret when asked to, so that the asker
-//! can hear of signals meanwhile; it ends when nobody asks any more, or with the
-//! process if it is in the middle of a read. `signals` lives as long as the process.
+//! [`Terminal::finish`]. `input` owns every byte
+//! that is typed, and draws; it ends then, too. (Where there is no terminal,
+//! it reads a line when one is asked for, and ends with the process.) `signals` lives as
+//! long as the process.
 
+mod draw;
+mod editor;
 mod format;
 mod input;
+mod keys;
+mod line;
+mod lines;
+mod modes;
 mod output;
 mod printing;
 mod screen;
@@ -19,16 +26,19 @@ pub use screen::{Colours, NotWritten, Screen};
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
 use super::messenger::{End, Show};
-use input::Ask;
+use editor::Kind;
+use input::Input;
+use modes::Modes;
 
 /// What comes from outside while the main thread waits.
 #[derive(Debug)]
@@ -37,7 +47,9 @@ pub enum Heard {
     Line(Zeroizing<String>),
     /// There will be no more lines.
     Eof,
-    /// The person or the system wants the program to end.
+    /// Ctrl-C, instead of an answer to a question.
+    Cancelled,
+    /// The system wants the program to end.
     Stop,
     /// The session ended by itself.
     Ended(End),
@@ -48,51 +60,61 @@ pub enum Heard {
 /// How many things may be heard before whoever tells waits.
 const HEARD: usize = 16;
 
+/// How long the end of the program waits for a terminal that takes no more.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
+
 /// The person, or the script, at the other end.
 pub struct Terminal {
     screen: Arc<Screen>,
-    asks: SyncSender<Ask>,
+    source: Source,
     heard: Receiver<Heard>,
     /// A line was asked for and has not come yet.
     asked: bool,
     /// The program is to end.
     stopped: bool,
-    interactive: bool,
-    /// How the terminal was before, for an end in the middle of a read.
-    before: Option<Termios>,
+    /// The signal that ends the program; 0 if there was none.
+    signal: Arc<AtomicU8>,
+}
+
+/// Where lines come from.
+enum Source {
+    /// A person's terminal.
+    Keys(Input, Modes),
+    /// A pipe or a file.
+    Lines(SyncSender<Kind>),
 }
 
 impl Terminal {
     /// Takes over stdin, stdout and the signals.
     ///
     /// # Errors
-    /// That there are no threads or signals to be had.
+    /// That there are no threads or signals to be had, or that the terminal is gone.
     pub fn open(colours: Colours, plain: bool) -> io::Result<Self> {
-        let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
-        let before = tcgetattr(io::stdin()).ok();
+        let modes = Modes::of_stdin().filter(|_| io::stdout().is_terminal());
+        let colours = match &modes {
+            Some(modes) if !modes.clever() && colours == Colours::Auto => Colours::Never,
+            _ => colours,
+        };
         let (tell, heard) = sync_channel(HEARD);
-        let (asks, asked) = sync_channel(1);
-        let screen = Arc::new(Screen::start(colours, plain, interactive, tell.clone())?);
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        watch(signals, tell.clone(), before.clone(), Arc::clone(&screen))?;
-        let shown = Arc::clone(&screen);
-        thread::Builder::new()
-            .name("input".to_owned())
-            .spawn(move || {
-                if interactive {
-                    input::from_keys(&asked, &tell, &shown);
-                } else {
-                    input::from_lines(&asked, &tell);
-                }
-            })?;
+        let screen = Screen::start(colours, plain, modes.is_some(), tell.clone())?;
+        let screen = Arc::new(screen);
+        let source = match modes {
+            Some(modes) => {
+                let input = Input::start(modes.clone(), tell.clone(), &screen)?;
+                screen.print_above(Box::new(input.clone()));
+                Source::Keys(input, modes)
+            }
+            None => Source::Lines(read_lines(tell.clone())?),
+        };
+        let signal = Arc::new(AtomicU8::new(0));
+        watch(&source, tell, Arc::clone(&signal), Arc::clone(&screen))?;
         Ok(Terminal {
             screen,
-            asks,
+            source,
             heard,
             asked: false,
             stopped: false,
-            interactive,
-            before,
+            signal,
         })
     }
 
@@ -108,33 +130,40 @@ impl Terminal {
 
     /// Whether there is a person to ask.
     pub fn interactive(&self) -> bool {
-        self.interactive
+        matches!(self.source, Source::Keys(..))
     }
 
     /// Waits for a line, or for something else that happens first. Then the next
-    /// call goes on waiting for the same line.
+    /// call goes on waiting for the same line, with its own prompt.
     pub fn line(&mut self, prompt: &str) -> Heard {
-        self.ask(Ask::Line(prompt.to_owned()))
+        self.ask(Kind::Line, prompt)
     }
 
-    /// Waits for a line that isn't shown while it is typed.
+    /// Waits for the answer to a question, which Ctrl-C cancels.
+    pub fn question(&mut self, prompt: &str) -> Heard {
+        self.ask(Kind::Question, prompt)
+    }
+
+    /// Waits for an answer that isn't shown while it is typed.
     pub fn secret(&mut self, prompt: &str) -> Heard {
-        self.ask(Ask::Secret(prompt.to_owned()))
+        self.ask(Kind::Secret, prompt)
     }
 
-    fn ask(&mut self, ask: Ask) -> Heard {
-        let gone = || Heard::Failed("the input is gone".to_owned());
+    fn ask(&mut self, kind: Kind, prompt: &str) -> Heard {
         if !self.screen.ready() {
             self.stopped = true;
             return Heard::Stop;
         }
-        if !self.asked {
-            if self.asks.send(ask).is_err() {
-                return gone();
-            }
-            self.asked = true;
-        }
-        let heard = self.heard.recv().unwrap_or_else(|_| gone());
+        let again = std::mem::replace(&mut self.asked, true);
+        let goes_on = match &self.source {
+            Source::Keys(input, _) => input.ask(kind, prompt, again),
+            Source::Lines(asks) => again || asks.send(kind).is_ok(),
+        };
+        let gone = || Heard::Failed("the input is gone".to_owned());
+        let heard = match goes_on {
+            true => self.heard.recv().unwrap_or_else(|_| gone()),
+            false => gone(),
+        };
         if !matches!(heard, Heard::Ended(_)) {
             self.asked = false;
         }
@@ -142,9 +171,29 @@ impl Terminal {
         heard
     }
 
+    /// Runs what may itself read from the terminal, such as a command for the password.
+    pub fn lend<T>(&self, borrower: impl FnOnce() -> T) -> T {
+        let Source::Keys(input, _) = &self.source else {
+            return borrower();
+        };
+        self.screen.ready();
+        input.lend();
+        let result = borrower();
+        input.take_back();
+        result
+    }
+
     /// Whether [`Heard::Stop`] was heard, whatever was being asked just then.
     pub fn stopped(&self) -> bool {
         self.stopped
+    }
+
+    /// The signal that ends the program, if there was one.
+    pub fn signal(&self) -> Option<u8> {
+        match self.signal.load(Ordering::SeqCst) {
+            0 => None,
+            signal => Some(signal),
+        }
     }
 
     /// Waits until everything was written, for a limited time, and leaves the
@@ -154,32 +203,53 @@ impl Terminal {
     /// That something was not written, of which the person has been told.
     pub fn finish(&self) -> Result<(), NotWritten> {
         let written = self.screen.close();
-        restore(self.before.as_ref());
+        if let Source::Keys(input, modes) = &self.source {
+            input.end(LEAVES_WITHIN);
+            modes.restore();
+        }
         written
     }
 }
 
-fn restore(before: Option<&Termios>) {
-    if let Some(before) = before {
-        // There is nobody left to tell if it fails.
-        let _restored = tcsetattr(io::stdin(), OptionalActions::Now, before);
-    }
+fn read_lines(tell: SyncSender<Heard>) -> io::Result<SyncSender<Kind>> {
+    let (asks, asked) = sync_channel(1);
+    thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(move || lines::read(&asked, &tell))?;
+    Ok(asks)
 }
 
+/// Starts the thread that hears signals.
 fn watch(
-    mut signals: Signals,
+    source: &Source,
     tell: SyncSender<Heard>,
-    before: Option<Termios>,
+    told: Arc<AtomicU8>,
     screen: Arc<Screen>,
 ) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT])?;
+    let terminal = match source {
+        Source::Keys(input, modes) => Some((input.clone(), modes.clone())),
+        Source::Lines(_) => None,
+    };
     let watch = move || {
-        let mut told = false;
-        for _signal in signals.forever() {
-            screen.hurry();
-            // A second one means that the orderly end takes too long.
-            if std::mem::replace(&mut told, true) || tell.try_send(Heard::Stop).is_err() {
-                restore(before.as_ref());
-                std::process::exit(1);
+        for signal in signals.forever() {
+            match (&terminal, signal) {
+                (Some((input, _)), SIGWINCH) => input.resized(),
+                (Some((input, _)), SIGCONT) => input.resumed(),
+                (None, SIGWINCH | SIGCONT) => {}
+                (Some((input, _)), SIGINT) if input.interrupted() => {}
+                _ => {
+                    screen.hurry();
+                    let number = u8::try_from(signal).unwrap_or(1);
+                    let first = told.swap(number, Ordering::SeqCst) == 0;
+                    // A second one means that the orderly end takes too long.
+                    if !first || tell.try_send(Heard::Stop).is_err() {
+                        if let Some((_, modes)) = &terminal {
+                            modes.restore();
+                        }
+                        std::process::exit(128 + i32::from(number));
+                    }
+                }
             }
         }
     };

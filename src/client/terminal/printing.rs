@@ -6,13 +6,11 @@
 //! writes nothing more: what stands in the queue then counts as not shown.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustyline::ExternalPrinter;
-
 use super::format::{self, Look};
+use super::input::PrintAbove;
 use super::output::Stream;
 use crate::client::messenger::{Show, Written};
 
@@ -28,7 +26,7 @@ pub(super) enum Print {
     /// The program's name in large letters.
     Banner,
     /// From here on a line is typed below: this prints above it.
-    Above(Box<dyn ExternalPrinter + Send>),
+    Above(Box<dyn PrintAbove + Send>),
 }
 
 /// What waits to be printed.
@@ -180,7 +178,7 @@ pub(super) struct Printer {
     pub(super) look: Look,
     /// Whether warnings and errors go to standard error.
     pub(super) aside: bool,
-    pub(super) above: Option<Box<dyn ExternalPrinter + Send>>,
+    pub(super) above: Option<Box<dyn PrintAbove + Send>>,
 }
 
 impl Printer {
@@ -235,9 +233,7 @@ impl Printer {
 
     fn write(&mut self, stream: Stream, text: &str) -> Result<(), String> {
         let written = match &mut self.above {
-            Some(above) => above
-                .print(text.to_owned())
-                .map_err(|error| io::Error::other(error.to_string())),
+            Some(above) => above.print(text.to_owned()),
             None => stream.write(text),
         };
         written.map_err(|error| format!("{} can't be written: {error}", stream.name()))

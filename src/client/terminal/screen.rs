@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustyline::ExternalPrinter;
-
 use super::Heard;
 use super::format::Look;
+use super::input::PrintAbove;
 use super::output;
 use super::printing::{Print, Printer, Queue};
 use crate::client::messenger::{Display, End, Person, Show, Written};
@@ -104,7 +103,7 @@ impl Screen {
         })
     }
 
-    pub(super) fn print_above(&self, printer: Box<dyn ExternalPrinter + Send>) {
+    pub(super) fn print_above(&self, printer: Box<dyn PrintAbove + Send>) {
         self.queue.put(Print::Above(printer));
     }
 

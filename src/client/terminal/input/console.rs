@@ -1,0 +1,446 @@
+//! The one thread that reads a terminal, and that draws on it. It owns every byte
+//! that is typed from the first to the last, whether or not something is asked for just
+//! then, so that nothing typed ahead is lost between two prompts.
+//!
+//! It waits for nobody but the terminal: it is woken by keys and by [`Request`]s, and
+//! takes either whatever the person is in the middle of. What is asked for is answered
+//! once; what is to be printed appears above the line that is being typed.
+//!
+//! A terminal that only shows plain text edits lines by itself; then whole lines are
+//! read, and the prompt is printed again below what arrives.
+
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::tcgetwinsize;
+use zeroize::Zeroizing;
+
+use super::super::draw::{self, Size};
+use super::super::editor::{Editor, Kind, Step};
+use super::super::keys::{Key, Keys};
+use super::super::modes::{self, Modes};
+use super::super::{Heard, Screen};
+use super::{Bell, Request};
+use crate::client::commands;
+
+/// How many typed bytes are kept before the terminal is not read any more. They stay
+/// in the system, which makes whoever types wait.
+const MAX_AHEAD: usize = 1024 * 1024;
+
+/// After this pause, an Escape is a key of its own.
+const ESCAPE_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a command takes before Ctrl-C says how to end the program.
+const LONG_WORK: Duration = Duration::from_secs(1);
+
+/// How long a shell is waited for that is to stop the program.
+const STOPS_WITHIN: Duration = Duration::from_millis(100);
+
+/// Ctrl-\, which ends the program while it is at work.
+const QUIT: u8 = 0x1c;
+const INTERRUPT: u8 = 0x03;
+
+/// The thread's own.
+pub(super) struct Console {
+    requests: Receiver<Request>,
+    woken: UnixStream,
+    bell: Arc<Bell>,
+    tell: SyncSender<Heard>,
+    screen: Arc<Screen>,
+    modes: Modes,
+    /// `None` on a terminal that edits lines by itself.
+    editor: Option<Editor>,
+    keys: Keys,
+    /// What is asked for, and its prompt.
+    asked: Option<(Kind, String)>,
+    /// A line is drawn, this many rows above the cursor; a plain prompt counts as one.
+    drawn: Option<usize>,
+    /// The terminal said that this is the end (Ctrl-D where it edits lines by itself).
+    ended: bool,
+    lent: bool,
+    /// Why there is nothing more to be read.
+    failed: Option<String>,
+    busy_since: Instant,
+}
+
+impl Console {
+    pub(super) fn new(
+        (requests, woken, bell): (Receiver<Request>, UnixStream, Arc<Bell>),
+        modes: Modes,
+        tell: SyncSender<Heard>,
+        screen: Arc<Screen>,
+    ) -> Self {
+        Console {
+            requests,
+            woken,
+            bell,
+            tell,
+            screen,
+            editor: modes.clever().then(Editor::new),
+            modes,
+            keys: Keys::default(),
+            asked: None,
+            drawn: None,
+            ended: false,
+            lent: false,
+            failed: None,
+            busy_since: Instant::now(),
+        }
+    }
+
+    /// Reads and draws until the end is asked for.
+    pub(super) fn run(mut self) {
+        let mut paused = false;
+        loop {
+            self.answer(paused);
+            let undecided = self.asked.is_some() && self.keys.undecided();
+            let (woken, typed) = self.wait(undecided.then_some(ESCAPE_PAUSE));
+            paused = undecided && !woken && !typed;
+            if woken && !self.serve() {
+                return;
+            }
+            if typed {
+                self.read();
+            }
+        }
+    }
+
+    /// Waits for a request or for keys.
+    fn wait(&self, limit: Option<Duration>) -> (bool, bool) {
+        let reads =
+            !self.lent && !self.ended && self.failed.is_none() && self.keys.waiting() < MAX_AHEAD;
+        let stdin = io::stdin();
+        let mut sources = vec![PollFd::new(&self.woken, PollFlags::IN)];
+        if reads {
+            sources.push(PollFd::new(&stdin, PollFlags::IN));
+        }
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        if poll(&mut sources, limit.as_ref()).is_err() {
+            return (false, false);
+        }
+        let ready = |at: usize| sources.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        (ready(0), ready(1))
+    }
+
+    /// Does what was asked for meanwhile; `false` at the end.
+    fn serve(&mut self) -> bool {
+        let mut rung = [0; 64];
+        while matches!((&self.woken).read(&mut rung), Ok(64)) {}
+        if self.bell.resumed.swap(false, Ordering::SeqCst) && !self.lent {
+            let _set = self.modes.type_in();
+            self.forget_drawn();
+        }
+        if self.bell.redraw.swap(false, Ordering::SeqCst) && self.editor.is_some() {
+            self.redraw();
+        }
+        if self.bell.interrupted.swap(false, Ordering::SeqCst) && !self.lent {
+            self.interrupt_plain();
+        }
+        loop {
+            match self.requests.try_recv() {
+                Ok(Request::End(done)) => {
+                    self.leave();
+                    let _heard = done.send(());
+                    return false;
+                }
+                Ok(request) => self.do_request(request),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => {
+                    self.leave();
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn do_request(&mut self, request: Request) {
+        match request {
+            Request::Ask(kind, prompt) => self.ask(kind, prompt),
+            Request::AskAgain(kind, prompt) if self.asked.is_some() => self.ask(kind, prompt),
+            // Its answer is on the way.
+            Request::AskAgain(..) => {}
+            Request::Print(text, done) => {
+                let printed = self.print(&text);
+                let _heard = done.send(printed);
+            }
+            Request::Lend(done) => {
+                self.leave();
+                self.lent = true;
+                self.bell.signals.store(true, Ordering::SeqCst);
+                let _heard = done.send(());
+            }
+            Request::TakeBack => {
+                self.lent = false;
+                self.bell
+                    .signals
+                    .store(self.editor.is_none(), Ordering::SeqCst);
+                let _set = self.modes.type_in();
+            }
+            // `serve` ends before this.
+            Request::End(_) => {}
+        }
+    }
+
+    fn ask(&mut self, kind: Kind, prompt: String) {
+        match &mut self.editor {
+            Some(editor) => editor.ask(kind),
+            None if kind == Kind::Secret => {
+                let _set = self.modes.hide();
+            }
+            None => {}
+        }
+        let same = self.asked.as_ref().is_some_and(|(_, now)| *now == prompt);
+        self.asked = Some((kind, prompt));
+        if !same || self.drawn.is_none() {
+            self.redraw();
+        }
+    }
+
+    /// Reads what was typed.
+    fn read(&mut self) {
+        let mut bytes = Zeroizing::new([0; 4096]);
+        match rustix::io::read(io::stdin(), &mut bytes[..]) {
+            Ok(0) if self.editor.is_none() => self.ended = true,
+            Ok(0) => self.failed = Some("the terminal was closed".to_owned()),
+            Ok(count) => {
+                let typed = &bytes[..count];
+                self.keys.add(typed);
+                if self.asked.is_none() && self.editor.is_some() {
+                    self.typed_at_work(typed);
+                }
+            }
+            Err(error) => {
+                let error = io::Error::from(error);
+                if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) {
+                    self.failed = Some(format!("the terminal can't be read: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Keys that come while nothing is asked for wait; two are for whoever is tired of that.
+    fn typed_at_work(&mut self, typed: &[u8]) {
+        if self.busy_since.elapsed() < LONG_WORK {
+            return;
+        }
+        if typed.contains(&QUIT) {
+            self.leave();
+            std::process::exit(128 + 3);
+        }
+        if typed.contains(&INTERRUPT) {
+            let _printed = self.print("still at work; press Ctrl-\\ to end the program at once\n");
+        }
+    }
+
+    /// Uses what was typed for what is asked, as far as it goes.
+    fn answer(&mut self, mut paused: bool) {
+        let mut changed = false;
+        while self.asked.is_some() {
+            let Some(key) = self.next_key(paused) else {
+                break;
+            };
+            paused = false;
+            changed = true;
+            if let Some(step) = self.step(key) {
+                changed = !matches!(step, Step::Line(_));
+                self.do_step(step);
+            }
+        }
+        if changed {
+            self.redraw();
+        }
+        if self.asked.is_some() && self.editor.is_none() {
+            self.answer_plain();
+        }
+        if self.asked.is_some()
+            && let Some(why) = self.failed.clone()
+        {
+            self.tell(Heard::Failed(why));
+        }
+    }
+
+    fn next_key(&mut self, paused: bool) -> Option<Key> {
+        match self.editor.as_ref()?.takes_literally() {
+            true => self.keys.literal(),
+            false => self.keys.next(paused),
+        }
+    }
+
+    /// What a key leads to; `None` if only the line has to be drawn again.
+    fn step(&mut self, key: Key) -> Option<Step> {
+        let screen = Arc::clone(&self.screen);
+        let complete = move |typed: &str| {
+            let (logged_in, people) = screen.completion();
+            commands::complete(typed, logged_in, &people)
+        };
+        match self.editor.as_mut()?.key(key, &complete) {
+            Step::Draw => None,
+            step => Some(step),
+        }
+    }
+
+    fn do_step(&mut self, step: Step) {
+        match step {
+            Step::Draw => {}
+            Step::Line(text) => {
+                self.finish_line(&text);
+                self.tell(Heard::Line(text));
+            }
+            Step::End => {
+                self.finish_line("");
+                self.tell(Heard::Eof);
+            }
+            Step::Cancel => {
+                self.finish_line("^C");
+                self.tell(Heard::Cancelled);
+            }
+            Step::Drop(draft) => self.finish_line(&format!("{}^C", *draft)),
+            Step::Say(text) => {
+                let _printed = self.print(&format!("{text}\n"));
+            }
+            Step::Clear => {
+                self.drawn = None;
+                let _written = modes::write(b"\x1b[H\x1b[2J");
+            }
+            Step::Suspend => self.suspend(),
+        }
+    }
+
+    /// The line that was typed stays, and the cursor goes below it.
+    fn finish_line(&mut self, text: &str) {
+        if let Some((kind, prompt)) = &self.asked {
+            let shown = match kind {
+                Kind::Secret if text != "^C" => "",
+                _ => text,
+            };
+            let mut out = self.drawn.map(draw::erase).unwrap_or_default();
+            out.push_str(&draw::draw(prompt, shown, shown.len(), size()).text);
+            out.push_str("\r\n");
+            let _written = modes::write(out.as_bytes());
+        }
+        self.drawn = None;
+    }
+
+    /// Draws the line that is being typed, or the plain prompt.
+    fn redraw(&mut self) {
+        let line = self.line_drawn();
+        let _written = modes::write(line.as_bytes());
+    }
+
+    /// The text that draws the line in place of the one that is drawn.
+    fn line_drawn(&mut self) -> String {
+        let Some((_, prompt)) = &self.asked else {
+            return String::new();
+        };
+        let Some(editor) = &self.editor else {
+            let above = self.drawn.replace(0);
+            let newline = if above.is_some() { "\n" } else { "" };
+            return format!("{newline}{prompt}");
+        };
+        let mut out = self.drawn.map(draw::erase).unwrap_or_default();
+        let (prompt, text, cursor) = editor.shown(prompt);
+        let drawn = draw::draw(&prompt, text, cursor, size());
+        out.push_str(&drawn.text);
+        self.drawn = Some(drawn.above);
+        out
+    }
+
+    /// Shows text above the line that is being typed.
+    fn print(&mut self, text: &str) -> io::Result<()> {
+        let mut out = match (self.drawn.take(), &self.editor) {
+            (Some(above), Some(_)) => draw::erase(above),
+            (Some(_), None) => "\n".to_owned(),
+            (None, _) => String::new(),
+        };
+        out.push_str(text);
+        out.push_str(&self.line_drawn());
+        modes::write(out.as_bytes())
+    }
+
+    fn tell(&mut self, heard: Heard) {
+        if self.editor.is_none() && matches!(self.asked, Some((Kind::Secret, _))) {
+            // The Enter behind a secret was not shown either.
+            let _written = modes::write(b"\n");
+            let _set = self.modes.type_in();
+        }
+        self.asked = None;
+        self.drawn = None;
+        self.busy_since = Instant::now();
+        // Only if nobody listens any more; then there will be no more asking.
+        let _gone = self.tell.send(heard);
+    }
+
+    /// A line that the terminal edited by itself.
+    fn answer_plain(&mut self) {
+        match self.keys.line(self.ended) {
+            Some(line) => self.tell(Heard::Line(line)),
+            None if self.ended => {
+                self.ended = false;
+                let _written = modes::write(b"\n");
+                self.tell(Heard::Eof);
+            }
+            None => {}
+        }
+    }
+
+    /// Ctrl-C on a terminal that edits lines by itself, which has dropped the draft.
+    fn interrupt_plain(&mut self) {
+        self.keys.drop_draft();
+        match &self.asked {
+            Some((Kind::Line, _)) => {
+                let _printed = self.print("to quit, press Ctrl-D or type /quit\n");
+            }
+            Some(_) => {
+                let _written = modes::write(b"\n");
+                self.tell(Heard::Cancelled);
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the line that is drawn, and leaves the terminal as it was found.
+    fn leave(&mut self) {
+        if self.drawn.take().is_some() {
+            let _written = modes::write(b"\r\n");
+        }
+        self.modes.restore();
+    }
+
+    fn forget_drawn(&mut self) {
+        self.drawn = None;
+        self.redraw();
+    }
+
+    /// Stops the program, as the terminal's own Ctrl-Z would.
+    fn suspend(&mut self) {
+        self.leave();
+        let _stopped = kill_process(getpid(), Signal::TSTP);
+        // The end of the stop is a signal, which rings; without a shell there is no stop.
+        let limit = Timespec::try_from(STOPS_WITHIN).ok();
+        let _rung = poll(
+            &mut [PollFd::new(&self.woken, PollFlags::IN)],
+            limit.as_ref(),
+        );
+        let _set = self.modes.type_in();
+    }
+}
+
+/// The terminal's size; one that doesn't know it is taken for the usual one.
+fn size() -> Size {
+    match tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Size {
+            columns: size.ws_col.into(),
+            rows: size.ws_row.into(),
+        },
+        _ => Size {
+            columns: 80,
+            rows: 24,
+        },
+    }
+}

@@ -1,0 +1,45 @@
+//! The thread that reads lines from what is not a terminal: a pipe or a file.
+
+use std::io::{self, BufRead};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use zeroize::Zeroizing;
+
+use super::Heard;
+use super::editor::Kind;
+
+/// The longest line read from a pipe: the longest text and a command before it.
+const MAX_LINE: u64 = 32 * 1024;
+
+/// Reads lines until nobody asks any more. There are no secrets to be had from it.
+pub(super) fn read(asks: &Receiver<Kind>, tell: &SyncSender<Heard>) {
+    let mut lines = io::stdin().lock();
+    while let Ok(ask) = asks.recv() {
+        let heard = match ask {
+            Kind::Line | Kind::Question => next_line(&mut lines),
+            Kind::Secret => Heard::Eof,
+        };
+        if tell.send(heard).is_err() {
+            return;
+        }
+    }
+}
+
+fn next_line(lines: &mut dyn BufRead) -> Heard {
+    let mut bytes = Vec::new();
+    match io::Read::take(lines, MAX_LINE).read_until(b'\n', &mut bytes) {
+        Err(error) => Heard::Failed(format!("the input can't be read: {error}")),
+        Ok(0) => Heard::Eof,
+        Ok(count) if count as u64 == MAX_LINE && !bytes.ends_with(b"\n") => {
+            Heard::Failed("a line of the input is longer than 32 KiB; cut it in pieces".to_owned())
+        }
+        Ok(_) => match String::from_utf8(bytes) {
+            Ok(line) => Heard::Line(Zeroizing::new(
+                line.trim_end_matches(['\r', '\n']).to_owned(),
+            )),
+            Err(_) => {
+                Heard::Failed("a line of the input is not UTF-8; convert it first".to_owned())
+            }
+        },
+    }
+}
