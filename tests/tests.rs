@@ -22,6 +22,8 @@ mod suite {
     mod conversation;
     /// Kill -9 under load, again and again: every message is accounted for.
     mod crash;
+    /// Peers that leave, and guests whose time is up.
+    mod departures;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;

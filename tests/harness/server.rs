@@ -196,6 +196,16 @@ impl Server {
         Console::new(self.wire())
     }
 
+    /// Threads that serve a connection at present.
+    pub fn connections(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // A thread may end between the listing and the look.
+        let names = tasks
+            .flatten()
+            .map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+        names.filter(|name| name.starts_with("client-")).count()
+    }
+
     /// Memory in use, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
