@@ -33,6 +33,8 @@ mod suite {
     mod hostile;
     /// What one address, account or connection may ask for.
     mod limits;
+    /// A log that nobody reads.
+    mod log;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
     /// Blocks, settings and full mailboxes, as people meet them.

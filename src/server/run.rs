@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use termcolor::{Color, ColorSpec, StandardStream, WriteColor};
+use termcolor::{Color, ColorSpec, WriteColor};
 
 use super::config::Config;
 use super::core::Core;
@@ -250,7 +250,7 @@ const BANNER: &str = r"
 
 fn print_banner(config: &Config, address: SocketAddr, fingerprint: Option<Fingerprint>) {
     let terminal = io::stdout().is_terminal();
-    let mut out = StandardStream::stdout(log::color_choice(terminal));
+    let mut out = log::buffer(log::color_choice(terminal));
     let data = fs::canonicalize(&config.data).unwrap_or_else(|_| config.data.clone());
     let mut print = || -> io::Result<()> {
         if terminal {
@@ -272,8 +272,13 @@ fn print_banner(config: &Config, address: SocketAddr, fingerprint: Option<Finger
                 "Ctrl-C stops it. In another terminal: cargo run --bin client"
             )?;
         }
-        out.flush()
+        Ok(())
     };
-    // Without standard output the server serves all the same.
+    // A buffer takes everything.
     let _ = print();
+    // A thread of its own, because whoever reads standard output may not. Without
+    // one, or without standard output, the server serves all the same.
+    let _ = std::thread::Builder::new()
+        .name("banner".to_owned())
+        .spawn(move || log::write_all(&io::stdout(), out.as_slice()));
 }

@@ -52,15 +52,22 @@ impl Server {
         Server::launch(Some(prelude), flags, None)
     }
 
+    /// A server whose standard error goes elsewhere than to [`log`](Self::log).
+    pub fn logging_to(log: impl Into<Stdio>) -> Self {
+        let setup = Setup::new(None, &[], None);
+        let mut command = setup.command();
+        command.stderr(log);
+        Server::of(setup, command)
+    }
+
     fn launch(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let setup = Setup {
-            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
-            prelude,
-            disk: disk.map(|seed| Disk::new(folder.path(), seed)),
-            folder,
-        };
-        let (child, address, stdout) = setup.spawn();
+        let setup = Setup::new(prelude, flags, disk);
+        let command = setup.command();
+        Server::of(setup, command)
+    }
+
+    fn of(setup: Setup, command: Command) -> Self {
+        let (child, address, stdout) = setup.spawn(command);
         Server {
             setup,
             child,
@@ -111,7 +118,7 @@ impl Server {
 
     /// Starts it on the same folder, once it has ended.
     pub fn start_again(&mut self) {
-        let (child, address, stdout) = self.setup.spawn();
+        let (child, address, stdout) = self.setup.spawn(self.setup.command());
         (self.child, self.address, self._stdout) = (child, address, stdout);
     }
 
@@ -196,6 +203,12 @@ impl Server {
         Console::new(self.wire())
     }
 
+    /// What one of its descriptors is.
+    pub fn descriptor(&self, number: u32) -> String {
+        let link = fs::read_link(format!("/proc/{}/fd/{number}", self.child.id()));
+        link.unwrap().to_string_lossy().into_owned()
+    }
+
     /// Threads that serve a connection at present.
     pub fn connections(&self) -> usize {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
@@ -240,6 +253,16 @@ impl Drop for Server {
 }
 
 impl Setup {
+    fn new(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Setup {
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            prelude,
+            disk: disk.map(|seed| Disk::new(folder.path(), seed)),
+            folder,
+        }
+    }
+
     fn data(&self) -> PathBuf {
         match &self.disk {
             Some(disk) => disk.root().join("data"),
@@ -274,8 +297,8 @@ impl Setup {
         command
     }
 
-    fn spawn(&self) -> (Child, SocketAddr, BufReader<ChildStdout>) {
-        let mut child = self.command().spawn().expect("the server starts");
+    fn spawn(&self, mut command: Command) -> (Child, SocketAddr, BufReader<ChildStdout>) {
+        let mut child = command.spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let address = loop {
             let mut line = String::new();
