@@ -74,6 +74,8 @@ pub trait Ask {
 pub enum NoEntry {
     /// The server, or the person's own answer, says no.
     Refused(String),
+    /// The server takes no connection at present, or not this one, as it says.
+    TurnedAway(String),
     /// There is no server to be reached.
     Unreachable(String),
     /// Nothing says that it is the right server.
@@ -85,7 +87,9 @@ pub enum NoEntry {
 impl fmt::Display for NoEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoEntry::Refused(why) | NoEntry::Untrusted(why) => f.write_str(why),
+            NoEntry::Refused(why) | NoEntry::TurnedAway(why) | NoEntry::Untrusted(why) => {
+                f.write_str(why)
+            }
             NoEntry::Unreachable(why) => {
                 write!(f, "{why}; check the address and that the server runs")
             }
@@ -105,7 +109,16 @@ impl From<VaultError> for NoEntry {
 impl From<CallError> for NoEntry {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Refused(refusal) => NoEntry::Refused(said(&refusal)),
+            CallError::Refused(refusal) => match refusal.code {
+                Code::TlsRequired => NoEntry::TurnedAway(format!(
+                    "{}. Leave out --tls off, and this client connects with TLS",
+                    said(&refusal)
+                )),
+                Code::ServerFull | Code::TimedOut | Code::ShuttingDown => {
+                    NoEntry::TurnedAway(said(&refusal))
+                }
+                _ => NoEntry::Refused(said(&refusal)),
+            },
             CallError::Lost(why) => NoEntry::Unreachable(why),
         }
     }
@@ -114,6 +127,7 @@ impl From<CallError> for NoEntry {
 impl From<RouteError> for NoEntry {
     fn from(error: RouteError) -> Self {
         match error {
+            RouteError::TurnedAway(_) => NoEntry::TurnedAway(error.to_string()),
             RouteError::Unreachable(why) => NoEntry::Unreachable(why),
             RouteError::Untrusted(why) => NoEntry::Untrusted(why),
         }

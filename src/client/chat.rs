@@ -451,7 +451,7 @@ impl Chat {
 fn code(error: &NoEntry) -> u8 {
     match error {
         NoEntry::Refused(_) => REFUSED,
-        NoEntry::Unreachable(_) => UNREACHABLE,
+        NoEntry::Unreachable(_) | NoEntry::TurnedAway(_) => UNREACHABLE,
         NoEntry::Vault(_) => VAULT,
         NoEntry::Untrusted(_) => UNTRUSTED,
     }
