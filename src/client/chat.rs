@@ -250,7 +250,13 @@ impl Chat {
                 _ => "Text: ",
             };
             match self.terminal.line(prompt) {
-                Heard::Line(line) if !line.trim().is_empty() => given.push(line.trim().to_owned()),
+                Heard::Line(line) if !line.trim().is_empty() => {
+                    let given_now = line.trim().to_owned();
+                    if argument == "NAME" && !self.name_is_usable(spec, &given_now) {
+                        return false;
+                    }
+                    given.push(given_now);
+                }
                 _ => {
                     self.terminal.say(&Show::quiet("never mind"));
                     return false;
@@ -258,6 +264,24 @@ impl Chat {
             }
         }
         true
+    }
+
+    /// Whether a name follows the rules and, before a text is typed for it, exists.
+    fn name_is_usable(&mut self, spec: &Spec, name: &str) -> bool {
+        let checked = match name.parse::<UserName>() {
+            Err(error) => Err(error.to_string()),
+            Ok(name) if spec.verb == Verb::Message => self.exists(name),
+            Ok(_) => Ok(()),
+        };
+        checked.map_err(|why| self.fail(&why, FAILED)).is_ok()
+    }
+
+    /// Somebody unknown must exist before words are typed at them.
+    fn exists(&mut self, name: UserName) -> Outcome {
+        match self.terminal.screen().verified(&name) {
+            Some(_) => Ok(()),
+            None => self.ask_session(Command::Status(name)),
+        }
     }
 
     fn command(&mut self, spec: &Spec, given: &[String]) -> Next {
@@ -342,10 +366,7 @@ impl Chat {
     }
 
     fn talk_to(&mut self, name: UserName) {
-        // Somebody unknown must exist before words are typed at them.
-        if self.terminal.screen().verified(&name).is_none()
-            && let Err(why) = self.ask_session(Command::Status(name))
-        {
+        if let Err(why) = self.exists(name) {
             return self.fail(&why, FAILED);
         }
         self.talks_to = Some(name);

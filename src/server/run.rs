@@ -241,6 +241,27 @@ fn listen_error(address: SocketAddr, error: &io::Error) -> StartError {
     })
 }
 
+/// How the client of this build is started: from the folder of the package, where
+/// both lie below `target/`; otherwise by its path beside this program, or its name.
+fn client_command() -> String {
+    let server = std::env::current_exe().unwrap_or_default();
+    let client = server.with_file_name("client");
+    if !client.is_file() {
+        // `cargo run --bin server` builds the server alone.
+        return match server.parent().and_then(Path::file_name) {
+            Some(folder) if folder == "debug" => "cargo run --bin client --".to_owned(),
+            Some(folder) if folder == "release" => "cargo run --release --bin client --".to_owned(),
+            _ => "client".to_owned(),
+        };
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    client
+        .strip_prefix(&here)
+        .unwrap_or(&client)
+        .display()
+        .to_string()
+}
+
 const BANNER: &str = r"
   ___                           ___ _         _
  / __| ___ __ _  _ _ _ ___     / __| |_  __ _| |_
@@ -267,9 +288,11 @@ fn print_banner(config: &Config, address: SocketAddr, fingerprint: Option<Finger
         }
         writeln!(out, "data in {}", data.display())?;
         if terminal {
+            let address = public_address(address, fingerprint);
             writeln!(
                 out,
-                "Ctrl-C stops it. In another terminal: cargo run --bin client"
+                "Ctrl-C stops it. In another terminal: {} --server {address}",
+                client_command()
             )?;
         }
         Ok(())
