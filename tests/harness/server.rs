@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -254,7 +254,7 @@ impl Drop for Server {
 
 impl Setup {
     fn new(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = super::temporary_folder();
         Setup {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             prelude,
@@ -280,7 +280,7 @@ impl Setup {
             .create(true)
             .open(self.log())
             .unwrap();
-        let mut command = command(self.prelude);
+        let mut command = command(self.prelude, self.disk.is_some());
         if !self.flags.iter().any(|flag| flag == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -314,17 +314,30 @@ impl Setup {
     }
 }
 
-fn command(prelude: Option<&str>) -> Command {
+fn command(prelude: Option<&str>, on_disk: bool) -> Command {
     const SERVER: &str = env!("CARGO_BIN_EXE_server");
-    let mut command = match prelude {
-        None => Command::new(SERVER),
-        Some(prelude) => {
-            let mut shell = Command::new("sh");
-            // The shell's process becomes the server's, so its pid is ours to end.
-            shell.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\""), SERVER]);
-            shell
+    /// Of util-linux, which every Linux has.
+    const SETPRIV: &str = "/usr/bin/setpriv";
+    // Whatever cuts the tests off ends their servers, too: the kernel kills them
+    // with the thread that has started them. Each process becomes the next, so the
+    // server's pid is ours to end. A disk that can fail is made for one program.
+    let mut command = match Path::new(SETPRIV).exists() && !on_disk {
+        true => {
+            let mut command = Command::new(SETPRIV);
+            command.args(["--pdeathsig", "KILL", "--"]);
+            if prelude.is_some() {
+                command.arg("sh");
+            } else {
+                command.arg(SERVER);
+            }
+            command
         }
+        false if prelude.is_some() => Command::new("sh"),
+        false => Command::new(SERVER),
     };
+    if let Some(prelude) = prelude {
+        command.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\""), SERVER]);
+    }
     // Nothing of whoever runs the tests gets in.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SECURE_CHAT_") {
@@ -337,7 +350,7 @@ fn command(prelude: Option<&str>) -> Command {
 /// Runs a server that is expected not to start. Returns how it ended and what
 /// it said.
 pub fn run_to_the_end(arguments: &[&str]) -> (ExitStatus, String) {
-    let mut child = command(None)
+    let mut child = command(None, false)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -95,7 +95,7 @@ fn closed_descriptors_are_nobodys_log() {
 
 #[test]
 fn a_server_that_does_not_start_ends_without_a_reader() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::harness::temporary_folder();
     let file = folder.path().join("file");
     fs::write(&file, "no folder").unwrap();
     let (_reader, writer) = full_pipe();
