@@ -133,8 +133,14 @@ fn shake_hands(channel: &Channel, raw: &mut Raw, limit: Duration) -> io::Result<
         channel.socket().set_read_timeout(Some(left))?;
         // Looked at and left there, for whoever wants to know what it says instead.
         let mut byte = [0];
-        if !begun && channel.socket().stream().peek(&mut byte)? > 0 && is_text(byte[0]) {
-            return Err(io::ErrorKind::InvalidData.into());
+        if !begun {
+            match channel.socket().stream().peek(&mut byte) {
+                Ok(1..) if is_text(byte[0]) => return Err(io::ErrorKind::InvalidData.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Whatever it is, reading tells.
+                Ok(_) | Err(_) => {}
+            }
         }
         begun = true;
         // No byte of the server's own can come before the handshake is done, so
