@@ -24,6 +24,8 @@ mod suite {
     mod crash;
     /// A damaged database: one mailbox stops, not the server.
     mod damage;
+    /// Peers that leave, and guests whose time is up.
+    mod departures;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;
@@ -33,6 +35,8 @@ mod suite {
     mod hostile;
     /// What one address, account or connection may ask for.
     mod limits;
+    /// A log that nobody reads.
+    mod log;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
     /// Blocks, settings and full mailboxes, as people meet them.

@@ -11,8 +11,12 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use secure_chat::protocol::limits;
 use secure_chat::server::config::Config;
 use secure_chat::server::limits::Settings;
+use secure_chat::server::log;
 use secure_chat::server::mailbox::Quota;
 use secure_chat::server::run;
+
+/// How long the reader of standard error has for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Heading of what bounds the server as a whole.
 const LIMITS: &str = "Limits";
@@ -225,7 +229,11 @@ fn main() -> ExitCode {
         certificate: flags.tls_cert.zip(flags.tls_key),
     };
     let done = match flags.task {
-        None => run::run(config),
+        None => {
+            // Without its thread, every line is written by whoever has it to say.
+            let _ = log::start();
+            run::run(config)
+        }
         Some(Task::Fingerprint) => run::fingerprint(&config).map(|(fingerprint, address)| {
             println!(
                 "certificate {}\nfor clients {address}",
@@ -233,11 +241,13 @@ fn main() -> ExitCode {
             );
         }),
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("server: {error}");
+            log::start_error(&error);
             ExitCode::FAILURE
         }
-    }
+    };
+    log::flush(LAST_LINES);
+    code
 }

@@ -74,6 +74,8 @@ pub trait Ask {
 pub enum NoEntry {
     /// The server, or the person's own answer, says no.
     Refused(String),
+    /// The server takes no connection at present, or not this one, as it says.
+    TurnedAway(String),
     /// There is no server to be reached.
     Unreachable(String),
     /// Nothing says that it is the right server.
@@ -85,7 +87,9 @@ pub enum NoEntry {
 impl fmt::Display for NoEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoEntry::Refused(why) | NoEntry::Untrusted(why) => f.write_str(why),
+            NoEntry::Refused(why) | NoEntry::TurnedAway(why) | NoEntry::Untrusted(why) => {
+                f.write_str(why)
+            }
             NoEntry::Unreachable(why) => {
                 write!(f, "{why}; check the address and that the server runs")
             }
@@ -105,7 +109,16 @@ impl From<VaultError> for NoEntry {
 impl From<CallError> for NoEntry {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Refused(refusal) => NoEntry::Refused(said(&refusal)),
+            CallError::Refused(refusal) => match refusal.code {
+                Code::TlsRequired => NoEntry::TurnedAway(format!(
+                    "{}. Leave out --tls off, and this client connects with TLS",
+                    said(&refusal)
+                )),
+                Code::ServerFull | Code::TimedOut | Code::ShuttingDown => {
+                    NoEntry::TurnedAway(said(&refusal))
+                }
+                _ => NoEntry::Refused(said(&refusal)),
+            },
             CallError::Lost(why) => NoEntry::Unreachable(why),
         }
     }
@@ -114,6 +127,7 @@ impl From<CallError> for NoEntry {
 impl From<RouteError> for NoEntry {
     fn from(error: RouteError) -> Self {
         match error {
+            RouteError::TurnedAway(_) => NoEntry::TurnedAway(error.to_string()),
             RouteError::Unreachable(why) => NoEntry::Unreachable(why),
             RouteError::Untrusted(why) => NoEntry::Untrusted(why),
         }
@@ -133,20 +147,20 @@ impl Door {
         let mut inbox = Inbox::new();
         let link = self.connect(&mut inbox, ask)?;
         let password = new_password(ask)?;
-        let (vault, credentials, fresh) = match file.exists() {
+        let (made, credentials, fresh) = match file.exists() {
             false => {
                 let kdf = new_kdf();
                 let derived = derive(&password, kdf).map_err(NoEntry::Refused)?;
-                let vault = create_vault(file, kdf, &derived, ask, |_| Ok(()))?;
+                let made = create_vault(file, kdf, &derived, |_| Ok(()))?;
                 let login_key = derived.login_key;
-                (vault, Credentials { kdf, login_key }, true)
+                (made, Credentials { kdf, login_key }, true)
             }
             true => {
                 let (vault, credentials) = unfinished(file.read()?, &password)?;
-                (vault, credentials, false)
+                (renew_recovery_code(vault)?, credentials, false)
             }
         };
-        self.finish_registration(name, vault, credentials, link, inbox, fresh)
+        self.finish_registration(name, made, credentials, (link, inbox), fresh, ask)
     }
 
     /// Connects to the server, which the person may have to recognise.
@@ -158,11 +172,11 @@ impl Door {
     fn finish_registration(
         &self,
         name: UserName,
-        mut vault: Vault,
+        (mut vault, code): (Vault, RecoveryCode),
         credentials: Credentials,
-        mut link: Link,
-        mut inbox: Inbox,
+        (mut link, mut inbox): (Link, Inbox),
         fresh: bool,
+        ask: &mut dyn Ask,
     ) -> Result<Account> {
         let keys = identity(&mut vault)?;
         let request = register_request(&name, &credentials, &link);
@@ -180,6 +194,7 @@ impl Door {
             }
             Err(lost) => return Err(lost.into()),
         };
+        show_recovery_code(&code, ask);
         Ok(Account {
             name,
             route: self.route.clone(),
@@ -258,8 +273,16 @@ impl Door {
         ask: &mut dyn Ask,
     ) -> Result<Account> {
         vault.note_login_tried()?;
-        let last = vault.device()?.session;
+        let device = vault.device()?;
+        let last = device.session;
         let welcome = self.enter(&name, &credentials, last, &mut link, &mut inbox, ask)?;
+        if !device.registered {
+            // The account was made, and the answer lost on its way: its code was
+            // never shown.
+            let (renewed, code) = renew_recovery_code(vault)?;
+            vault = renewed;
+            show_recovery_code(&code, ask);
+        }
         self.with_vault(name, vault, credentials, link, inbox, welcome, ask)
     }
 
@@ -379,17 +402,27 @@ pub(super) fn create_vault(
     file: VaultFile,
     kdf: Kdf,
     derived: &Derived,
-    ask: &mut dyn Ask,
     fill: impl FnOnce(&mut Vault) -> super::vault::Result<()>,
-) -> Result<Vault> {
+) -> Result<(Vault, RecoveryCode)> {
     let code = RecoveryCode::generate(&mut os_rng());
     let vault = file.create(kdf, &derived.wrapping_key, &code.wrapping_key(), fill)?;
+    Ok((vault, code))
+}
+
+/// A code in place of one that was never shown.
+fn renew_recovery_code(mut vault: Vault) -> Result<(Vault, RecoveryCode)> {
+    let code = RecoveryCode::generate(&mut os_rng());
+    vault.replace_recovery(&code.wrapping_key())?;
+    Ok((vault, code))
+}
+
+/// Shows it once there is an account that it can be of use for.
+pub(super) fn show_recovery_code(code: &RecoveryCode, ask: &mut dyn Ask) {
     ask.say(Show::warning(
         "Write down this recovery code. It opens your messages and keys on this device if the \
          password is lost, it is shown only now, and whoever has it and this device needs no password:",
     ));
     ask.say(Show::plain(format!("    {}", *code.to_text())));
-    Ok(vault)
 }
 
 pub(super) fn identity(vault: &mut Vault) -> Result<IdentityKeys> {

@@ -270,7 +270,17 @@ impl Chat {
                 _ => "Text: ",
             };
             match self.terminal.question(prompt) {
-                Heard::Line(line) if !line.trim().is_empty() => given.push(line.trim().to_owned()),
+                Heard::Line(line) if !line.trim().is_empty() => {
+                    // A text keeps its indentation.
+                    let answer = match argument {
+                        "NAME" => line.trim(),
+                        _ => line.as_str(),
+                    };
+                    if argument == "NAME" && !self.name_is_usable(spec, answer) {
+                        return false;
+                    }
+                    given.push(answer.to_owned());
+                }
                 Heard::Line(_) | Heard::Cancelled => {
                     self.terminal.say(&Show::quiet("never mind"));
                     return false;
@@ -283,6 +293,24 @@ impl Chat {
             }
         }
         true
+    }
+
+    /// Whether a name follows the rules and, before a text is typed for it, exists.
+    fn name_is_usable(&mut self, spec: &Spec, name: &str) -> bool {
+        let checked = match name.parse::<UserName>() {
+            Err(error) => Err(error.to_string()),
+            Ok(name) if spec.verb == Verb::Message => self.exists(name),
+            Ok(_) => Ok(()),
+        };
+        checked.map_err(|why| self.fail(&why, FAILED)).is_ok()
+    }
+
+    /// Somebody unknown must exist before words are typed at them.
+    fn exists(&mut self, name: UserName) -> Outcome {
+        match self.terminal.screen().verified(&name) {
+            Some(_) => Ok(()),
+            None => self.ask_session(Command::Status(name)),
+        }
     }
 
     fn command(&mut self, spec: &Spec, given: &[String]) -> Next {
@@ -368,10 +396,7 @@ impl Chat {
     }
 
     fn talk_to(&mut self, name: UserName) {
-        // Somebody unknown must exist before words are typed at them.
-        if self.terminal.screen().verified(&name).is_none()
-            && let Err(why) = self.ask_session(Command::Status(name))
-        {
+        if let Err(why) = self.exists(name) {
             return self.fail(&why, FAILED);
         }
         self.talks_to = Some(name);
@@ -486,7 +511,7 @@ impl Chat {
 fn code(error: &NoEntry) -> u8 {
     match error {
         NoEntry::Refused(_) => REFUSED,
-        NoEntry::Unreachable(_) => UNREACHABLE,
+        NoEntry::Unreachable(_) | NoEntry::TurnedAway(_) => UNREACHABLE,
         NoEntry::Vault(_) => VAULT,
         NoEntry::Untrusted(_) => UNTRUSTED,
     }

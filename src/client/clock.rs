@@ -37,6 +37,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_zones_of_the_system_are_known_by_name() {
+        // A machine without the zones' files has nothing to test.
+        if std::path::Path::new("/usr/share/zoneinfo/Asia/Tokyo").exists() {
+            let tokyo = TimeZone::get("Asia/Tokyo").unwrap();
+            let time = Timestamp::UNIX_EPOCH.to_zoned(tokyo);
+            assert_eq!(time.strftime("%H:%M").to_string(), "09:00");
+        }
+    }
+
+    #[test]
     fn only_other_days_have_a_date() {
         let now = 1_700_000_000_000;
         assert_eq!(short(now, now).len(), 5);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::account::{
     Account, Ask, Door, NoEntry, Result, create_vault, identity, known_password, open,
+    show_recovery_code,
 };
 use super::credentials::{Credentials, derive, login_request};
 use super::inbox::Inbox;
@@ -95,10 +96,11 @@ impl Door {
             let _answer = link.call::<Done>(&mut inbox, &Request::Logout);
             return Err(refused);
         }
-        let mut vault = create_vault(file, kdf, &derived, ask, |vault| match export {
+        let (mut vault, code) = create_vault(file, kdf, &derived, |vault| match export {
             Some(export) => vault.import(export, now_ms()),
             None => vault.make_identity().map(drop),
         })?;
+        show_recovery_code(&code, ask);
         Ok(Account {
             name,
             route: self.route.clone(),

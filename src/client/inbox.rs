@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::link::CallError;
 use super::messenger::{Command, Outcome};
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, News};
@@ -24,7 +25,7 @@ pub enum Input {
     /// A command, and where its outcome is awaited.
     Command(Command, SyncSender<Outcome>),
     /// From the connection of this number: a line, or why there will be none.
-    Server(u64, Result<ServerLine, String>),
+    Server(u64, Result<ServerLine, CallError>),
 }
 
 /// The receiving end.
@@ -87,7 +88,7 @@ impl Inbox {
     }
 
     /// Why a connection ended, if that was kept aside.
-    pub(super) fn end_of(&self, connection: u64) -> Option<String> {
+    pub(super) fn end_of(&self, connection: u64) -> Option<CallError> {
         self.aside.iter().rev().find_map(|input| match input {
             Input::Server(number, Err(why)) if *number == connection => Some(why.clone()),
             _ => None,
@@ -110,7 +111,8 @@ fn weight(input: &Input) -> usize {
         Input::Server(_, Ok(ServerLine::Event(event))) => {
             size_of::<Event>() + weight_of_event(event)
         }
-        Input::Server(_, Err(why)) => why.len(),
+        Input::Server(_, Err(CallError::Refused(refusal))) => refusal.message.len(),
+        Input::Server(_, Err(CallError::Lost(why))) => why.len(),
         // The person's own.
         Input::Command(..) => 0,
     };
@@ -161,7 +163,10 @@ mod tests {
     use crate::protocol::json::parse_server_line;
 
     fn line(text: &str) -> Input {
-        Input::Server(1, parse_server_line(text.as_bytes()))
+        Input::Server(
+            1,
+            parse_server_line(text.as_bytes()).map_err(CallError::Lost),
+        )
     }
 
     /// How many of an arrival fit beside each other.

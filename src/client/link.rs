@@ -36,8 +36,8 @@ const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 /// How long a write may be stuck before the connection counts as lost.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
-/// Why a request has no success to show.
-#[derive(Debug)]
+/// Why a request has no success to show, or a connection none any more.
+#[derive(Debug, Clone)]
 pub enum CallError {
     /// The server said no.
     Refused(Refusal),
@@ -154,7 +154,7 @@ impl Link {
     ) -> Result<T, CallError> {
         let id = match self.post(request) {
             Err(CallError::Lost(why)) => {
-                return Err(CallError::Lost(self.last_words(inbox).unwrap_or(why)));
+                return Err(self.last_words(inbox).unwrap_or(CallError::Lost(why)));
             }
             posted => posted?,
         };
@@ -176,9 +176,8 @@ impl Link {
                     self.pong();
                 }
                 Input::Server(number, Err(why)) if number == self.number => {
-                    let lost = CallError::Lost(why.clone());
-                    inbox.keep(Input::Server(number, Err(why)));
-                    return Err(lost);
+                    inbox.keep(Input::Server(number, Err(why.clone())));
+                    return Err(why);
                 }
                 other => {
                     if !inbox.keep(other) {
@@ -194,7 +193,7 @@ impl Link {
 
     /// Why the connection ended, as its reader knows it: a server that turns one
     /// away says so, and may have gone before anything could be written to it.
-    fn last_words(&self, inbox: &mut Inbox) -> Option<String> {
+    fn last_words(&self, inbox: &mut Inbox) -> Option<CallError> {
         if let Some(why) = inbox.end_of(self.number) {
             return Some(why);
         }
@@ -274,11 +273,13 @@ fn read_lines(channel: &Channel, mut raw: Raw, number: u64, inbox: &SyncSender<I
     let mut buffer = LineBuffer::new(limits::MAX_SERVER_LINE);
     let why = loop {
         match channel.read(&mut raw, buffer.space()) {
-            Ok(Received::End) => break "the server closed the connection".to_owned(),
+            Ok(Received::End) => {
+                break CallError::Lost("the server closed the connection".to_owned());
+            }
             // What TLS may want to say leaves with the next request.
             Ok(Received::Nothing) => continue,
             Ok(Received::Bytes(count)) => buffer.filled(count),
-            Err(error) => break format!("the connection is lost: {error}"),
+            Err(error) => break lost(error),
         }
         if let Err(why) = hand_over(&mut buffer, number, inbox) {
             break why;
@@ -291,27 +292,46 @@ fn read_lines(channel: &Channel, mut raw: Raw, number: u64, inbox: &SyncSender<I
 
 /// What a server says that refuses the connection before it knows the language:
 /// one line of the console's.
-fn turned_away(line: &[u8]) -> Option<String> {
+pub(super) fn refusal_in(line: &[u8]) -> Option<Refusal> {
     let line = std::str::from_utf8(line).ok()?.strip_prefix("-ERR ")?;
-    let (_code, sentence) = line.split_once(' ')?;
-    let refusal = Refusal::new(Code::Unknown, sentence.trim_end().to_owned());
-    Some(said(&refusal))
+    let (code, sentence) = line.split_once(' ')?;
+    let known = Code::ALL.iter().find(|known| known.as_str() == code);
+    let code = known.copied().unwrap_or(Code::Unknown);
+    Some(Refusal::new(code, sentence.trim_end().to_owned()))
 }
 
 fn hand_over(
     buffer: &mut LineBuffer,
     number: u64,
     inbox: &SyncSender<Input>,
-) -> Result<(), String> {
+) -> Result<(), CallError> {
     while let Some(line) = buffer.next_line() {
-        let line = line.map_err(|_| "the server sent a line that is too long".to_owned())?;
-        if let Some(why) = turned_away(line) {
-            return Err(why);
+        let line = line
+            .map_err(|_| CallError::Lost("the server sent a line that is too long".to_owned()))?;
+        if let Some(refusal) = refusal_in(line) {
+            return Err(CallError::Refused(refusal));
         }
-        let line = json::parse_server_line(line)?;
+        let line = json::parse_server_line(line).map_err(CallError::Lost)?;
         inbox
             .send(Input::Server(number, Ok(line)))
-            .map_err(|_| "the client is done".to_owned())?;
+            .map_err(|_| CallError::Lost("the client is done".to_owned()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_in_the_consoles_words_keeps_its_code() {
+        let refusal = refusal_in(b"-ERR server_full the server is full\r").unwrap();
+        assert_eq!(refusal.code, Code::ServerFull);
+        assert_eq!(refusal.message, "the server is full");
+        let newer = refusal_in(b"-ERR brand_new some sentence").unwrap();
+        assert_eq!(newer.code, Code::Unknown);
+        for other in [&b"-ERR"[..], b"+OK fine", b"-ERR \xff x", b"{}", b""] {
+            assert_eq!(refusal_in(other), None);
+        }
+    }
 }

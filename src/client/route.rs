@@ -14,8 +14,11 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::known_servers::KnownServers;
+use super::link::{refusal_in, said};
+use crate::protocol::json::{self, ServerLine};
+use crate::protocol::{Code, Refusal};
 use crate::transport::address::Address;
-use crate::transport::channel::{Channel, Raw};
+use crate::transport::channel::{Channel, NotTls, Raw};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
 use crate::transport::tls::{Connector, Stranger};
@@ -66,6 +69,8 @@ pub struct Opened {
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum RouteError {
+    /// Instead of TLS came a refusal in the open. Nothing proves who has sent it.
+    TurnedAway(Refusal),
     /// There is nobody to be reached.
     Unreachable(String),
     /// There is, but nothing says that it is the right server. Nothing was sent.
@@ -75,6 +80,7 @@ pub enum RouteError {
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            RouteError::TurnedAway(refusal) => write!(f, "{}, without TLS", said(refusal)),
             RouteError::Unreachable(why) | RouteError::Untrusted(why) => f.write_str(why),
         }
     }
@@ -168,6 +174,9 @@ impl Route {
     }
 
     fn no_handshake(&self, error: &io::Error) -> RouteError {
+        if let Some(refusal) = answered_in_the_open(error) {
+            return RouteError::TurnedAway(refusal);
+        }
         let place = self.place();
         match &self.judge {
             // TLS itself has judged: the peer's own fault, or its certificate's.
@@ -178,8 +187,7 @@ impl Route {
                 ))
             }
             _ => RouteError::Unreachable(format!(
-                "{place} answers, but not with TLS as it should ({}). It may be full, and say so \
-                 in the open: try again later. Only if you know it as a server without TLS, on \
+                "{place} answers, but not with TLS as it should ({}). Only if you know it as a server without TLS, on \
                  this machine for instance, use --tls off",
                 reason(error)
             )),
@@ -239,6 +247,17 @@ impl Route {
         }
         known.note(place, shown).map_err(file)
     }
+}
+
+/// The refusal of a server that turns a connection away before TLS begins.
+fn answered_in_the_open(error: &io::Error) -> Option<Refusal> {
+    let answer = error.get_ref()?.downcast_ref::<NotTls>()?;
+    let line = answer.0.split(|byte| *byte == b'\n').next()?;
+    let refusal = refusal_in(line).or_else(|| match json::parse_server_line(line) {
+        Ok(ServerLine::Answer(_, Err(refusal))) => Some(refusal),
+        _ => None,
+    });
+    refusal.filter(|refusal| refusal.code != Code::Unknown)
 }
 
 fn question(place: &str, shown: Fingerprint) -> String {

@@ -4,10 +4,13 @@
 //! the password itself arrives only from the console, where a person has no
 //! program to derive the key. The server does that for them, when it is their turn.
 
+use std::time::{Duration, Instant};
+
 use super::delivery::{Now, store_failed};
 use super::derivations::Derivations;
 use super::limits::Limits;
 use super::limits::network::Network;
+use super::outbox::Outbox;
 use super::writer::Writer;
 use crate::crypto::password::{Cost, Derived, derive, fake_salt};
 use crate::crypto::proof::{Challenge, Credentials, Purpose, verify_proof};
@@ -17,6 +20,7 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::request::{Kdf, Login, Passwd, Password, PasswordLogin, Register};
 use crate::store::{Account, Change, Changed, NewAccount, Store};
+use crate::transport::socket::PeerState;
 
 /// A login key that nobody has: checked for unknown users, so that the answer
 /// takes as long as for known ones. The point is the curve's base point.
@@ -34,6 +38,22 @@ pub struct Terms {
     pub certificate: Vec<u8>,
 }
 
+/// How long whoever asks can wait for an answer: as long as its connection lives.
+pub struct Patience<'a> {
+    /// The connection's.
+    pub outbox: &'a Outbox,
+    /// When the connection ends, whatever it is waiting for.
+    pub deadline: Option<Instant>,
+}
+
+impl Patience<'_> {
+    fn is_over(&self, now: Instant) -> bool {
+        let peer = PeerState::HalfClosed; // One that may still read its answer.
+        self.deadline.is_some_and(|deadline| now >= deadline)
+            || self.outbox.socket().watch_peer(peer, Duration::ZERO) == PeerState::Gone
+    }
+}
+
 /// Accounts over a store.
 pub struct Accounts<'a> {
     /// To read.
@@ -42,6 +62,8 @@ pub struct Accounts<'a> {
     pub writer: &'a Writer,
     /// Turns for the console's derivations.
     pub derivations: &'a Derivations,
+    /// How long whoever asks can wait for one.
+    pub patience: Patience<'a>,
     /// How much one address may ask for.
     pub limits: &'a Limits,
     /// As which address whoever asks counts.
@@ -131,7 +153,9 @@ impl Accounts<'_> {
                 "this account's password takes more work than the console does; use the client",
             ));
         }
-        let _turn = self.derivations.turn(self.from, self.now.instant)?;
+        let _turn = self.derivations.turn(self.from, self.now.instant, &|now| {
+            self.patience.is_over(now)
+        })?;
         derive(&password.0, &kdf.salt.0, cost)
             .map_err(|_| Refusal::new(Code::BadKey, "the account's key derivation can't run"))
     }

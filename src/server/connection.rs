@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::deadlines::Deadlines;
 use super::delivery::Now;
+use super::disconnect::{self, Disconnect};
 use super::handler::Handler;
 use super::log::{self, ConnectionId};
 use super::outbox::{Outbox, Spelling, Touched};
@@ -20,6 +22,7 @@ use crate::protocol::reply::Event;
 use crate::protocol::{console, json};
 use crate::transport::channel::{Raw, Received};
 use crate::transport::sniff::Language;
+use crate::transport::socket::PeerState;
 
 /// Lines in a row that are no request, after which a connection ends.
 const MAX_BAD_LINES: u32 = 10;
@@ -39,21 +42,6 @@ const SETTLE_AFTER: Duration = Duration::from_secs(5);
 
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Why a connection ended; logged once.
-#[derive(Debug)]
-enum Disconnect {
-    /// The peer closed it.
-    Closed,
-    /// The network did.
-    Broken(io::Error),
-    /// `quit`.
-    Quit,
-    /// Ended from elsewhere: replaced, stalled, shutdown.
-    Ended,
-    /// The client broke a rule and was told which.
-    Refused(Refusal),
-}
 
 /// What came of waiting for a peer.
 enum Heard {
@@ -88,10 +76,10 @@ pub struct Connection {
     first_line: bool,
     /// That its client asks too fast was logged.
     slowed: bool,
-    /// When a login must have succeeded; `None` once it has.
-    login_deadline: Option<Instant>,
-    /// When a TLS handshake that goes on must be done.
-    handshake_deadline: Option<Instant>,
+    /// When it ends, whatever its peer does.
+    deadlines: Deadlines,
+    /// As far as it has been looked at.
+    peer_state: PeerState,
     /// The next moment at which silence means something.
     deadline: Instant,
     /// Something was handled since the thread was fresh.
@@ -119,8 +107,8 @@ impl Connection {
             bad_lines: 0,
             first_line: true,
             slowed: false,
-            login_deadline: Some(now + core.config.login_time),
-            handshake_deadline: None,
+            deadlines: Deadlines::new(now + core.config.login_time),
+            peer_state: PeerState::Open,
             deadline: now,
             worked: false,
             heard: now,
@@ -171,10 +159,23 @@ impl Connection {
                 "{} {} left: {}",
                 self.peer,
                 user.map_or("(not logged in)".to_owned(), |user| user.to_string()),
-                describe(end)
+                end
             ),
         );
-        self.outbox.finish(FAREWELL);
+        // The account is free from here on. What is undecided is answered all the same.
+        self.handler.leave(Now::read());
+        let limit = match end {
+            Disconnect::Closed => self.time_to_answer(),
+            _ => FAREWELL,
+        };
+        self.outbox.finish(limit);
+    }
+
+    /// How long a peer that sends no more still has for its answers.
+    fn time_to_answer(&mut self) -> Duration {
+        let now = Instant::now();
+        let closing = self.deadlines.peer_closed(now);
+        closing.saturating_duration_since(now).max(FAREWELL)
     }
 
     /// Handles what has arrived. Kept apart, so that a thread that only waits has
@@ -186,10 +187,64 @@ impl Connection {
         touched.flush();
         self.outbox.flush();
         handled?;
-        match self.outbox.wait_for_room() {
-            true => Ok(()),
-            false => Err(Disconnect::Ended),
+        self.wait_for_room()
+    }
+
+    /// Waits until its answers have left as far as must be before it is read again.
+    fn wait_for_room(&self) -> Result<(), Disconnect> {
+        if !self.outbox.wait_for_room(self.deadlines.first()) {
+            return Err(Disconnect::Ended);
         }
+        self.check_deadlines()
+    }
+
+    fn check_deadlines(&self) -> Result<(), Disconnect> {
+        // Most connections have none, and need not ask for the time.
+        match self.deadlines.first() {
+            None => Ok(()),
+            Some(_) => self
+                .deadlines
+                .due(Instant::now())
+                .map_or(Ok(()), disconnect::past),
+        }
+    }
+
+    /// Looks whether the peer is still there, for as long as `limit` if it is.
+    fn watch_peer(&mut self, limit: Duration) -> Result<(), Disconnect> {
+        let socket = self.outbox.socket();
+        self.peer_state = socket.watch_peer(self.peer_state, limit);
+        match self.peer_state {
+            PeerState::Open => {}
+            PeerState::HalfClosed => {
+                self.deadlines.peer_closed(Instant::now());
+            }
+            PeerState::Gone if self.outbox.has_ended() => return Err(Disconnect::Ended),
+            PeerState::Gone => {
+                self.outbox.end(); // Nobody is left to be answered.
+                return Err(Disconnect::Closed);
+            }
+        }
+        self.check_deadlines()
+    }
+
+    /// Slows the client down. Ends early, with the connection, when its time is up
+    /// or its peer has left.
+    fn pause(&mut self, pause: Duration) -> Result<(), Disconnect> {
+        let until = Instant::now() + pause.min(LONGEST_PAUSE);
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                break;
+            }
+            let next = self
+                .deadlines
+                .first()
+                .map_or(until, |first| first.min(until));
+            self.watch_peer(next.saturating_duration_since(now))?;
+        }
+        // An answer now and then also shows whether anybody is left to read it.
+        self.outbox.flush();
+        Ok(())
     }
 
     fn handle_lines(&mut self, touched: &mut Touched) -> Result<(), Disconnect> {
@@ -199,9 +254,7 @@ impl Connection {
                 // The answers it waits for need these writes.
                 touched.flush();
                 self.outbox.flush();
-                if !self.outbox.wait_for_room() {
-                    return Err(Disconnect::Ended);
-                }
+                self.wait_for_room()?;
                 now = Now::read();
             }
             // The line is copied out only on the console and for errors: JSON is
@@ -209,7 +262,9 @@ impl Connection {
             let spelling = self.spelling;
             let parsed = match (self.lines.next_line(), spelling) {
                 (None, _) => return Ok(()),
-                (Some(Err(TooLong)), _) => return Err(too_long(self.core.config.max_line)),
+                (Some(Err(TooLong)), _) => {
+                    return Err(disconnect::too_long(self.core.config.max_line));
+                }
                 (Some(Ok(line)), Some(Spelling::Json)) => {
                     if line.iter().all(u8::is_ascii_whitespace) {
                         continue;
@@ -219,7 +274,7 @@ impl Connection {
                 }
                 (Some(Ok(line)), _) => {
                     if std::mem::take(&mut self.first_line) && console::is_http(line) {
-                        return Err(not_http());
+                        return Err(disconnect::not_http());
                     }
                     let id = super::accounts::random().map(MessageId);
                     Line::Console(id.and_then(|id| console::parse(line, || id)))
@@ -242,6 +297,10 @@ impl Connection {
         touched: &mut Touched,
     ) -> Result<(), Disconnect> {
         self.bad_lines = 0;
+        if self.deadlines.login.is_some() {
+            self.watch_peer(Duration::ZERO)?;
+        }
+        self.handler.set_deadline(self.deadlines.first());
         let failed = self.handler.failed_logins();
         let user = self.handler.user();
         let pause = self.handler.handle(id, request, *now, touched);
@@ -258,7 +317,7 @@ impl Connection {
             }
             // Others do not wait for it; its own answer does.
             touched.flush();
-            std::thread::sleep(pause.min(LONGEST_PAUSE));
+            self.pause(pause)?;
             *now = Now::read();
         }
         match wrong {
@@ -270,14 +329,14 @@ impl Connection {
     fn changed_user(&mut self, before: Option<crate::protocol::UserName>) {
         match (before, self.handler.user()) {
             (_, Some(user)) => {
-                self.login_deadline = None;
+                self.deadlines.login = None;
                 log::info(
                     Some(self.id),
                     format_args!("{} logged in as {user}", self.peer),
                 );
             }
             (Some(user), None) => {
-                self.login_deadline = Some(Instant::now() + self.core.config.login_time);
+                self.deadlines.login = Some(Instant::now() + self.core.config.login_time);
                 log::info(Some(self.id), format_args!("{user} logged out"));
             }
             (None, None) => {}
@@ -310,6 +369,10 @@ impl Connection {
             console::Line::Greeting => self.outbox.text(console::GREETING),
             console::Line::Help => self.outbox.text(console::HELP),
             console::Line::Quit => {
+                // The answers to what came before stand before the goodbye.
+                touched.flush();
+                let limit = self.time_to_answer();
+                self.outbox.wait_until_answered(limit);
                 self.outbox.text("+OK goodbye\r\n");
                 return Err(Disconnect::Quit);
             }
@@ -344,9 +407,10 @@ impl Connection {
             let channel = self.outbox.channel();
             match channel.read(&mut self.raw, self.lines.space()) {
                 Ok(Received::End) => {
-                    return Err(match self.outbox.wait_for_room() {
-                        true => Disconnect::Closed,
-                        false => Disconnect::Ended,
+                    // Whoever ended it from here has shut the socket down, too.
+                    return Err(match self.outbox.has_ended() {
+                        false => Disconnect::Closed,
+                        true => Disconnect::Ended,
                     });
                 }
                 Ok(Received::Nothing) => {
@@ -376,10 +440,10 @@ impl Connection {
         self.heard = Instant::now();
         self.pinged = false;
         self.worked = true;
-        if self.handshake_deadline.is_some() {
+        if self.deadlines.handshake.is_some() {
             let session = self.outbox.channel().session();
             if !session.is_some_and(|session| session.is_handshaking()) {
-                self.handshake_deadline = None;
+                self.deadlines.handshake = None;
             }
         }
     }
@@ -400,26 +464,16 @@ impl Connection {
     /// that moment has come.
     fn next_deadline(&mut self, now: Instant) -> Result<Instant, Disconnect> {
         let config = &self.core.config;
-        if let Some(deadline) = self.handshake_deadline {
-            if now >= deadline {
-                return Err(timed_out("the TLS handshake took too long; connect again"));
-            }
-            return Ok(deadline);
-        }
-        if let Some(deadline) = self.login_deadline {
-            if now >= deadline {
-                return Err(timed_out(
-                    "nobody logged in in time; connect again when you are ready",
-                ));
-            }
-            return Ok(deadline);
+        if let Some(first) = self.deadlines.first() {
+            self.check_deadlines()?;
+            return Ok(first);
         }
         let (ping, drop) = (
             self.heard + config.ping_after,
             self.heard + config.idle_limit,
         );
         if now >= drop {
-            return Err(timed_out(
+            return Err(disconnect::timed_out(
                 "nothing was heard from you for too long; connect again",
             ));
         }
@@ -448,7 +502,7 @@ impl Connection {
         let permitted = self.core.config.plaintext || self.peer.ip().to_canonical().is_loopback();
         match encrypted || permitted {
             true => Ok(()),
-            false => Err(tls_required()),
+            false => Err(disconnect::tls_required()),
         }
     }
 
@@ -465,7 +519,7 @@ impl Connection {
         self.handler.set_certificate(certificate);
         self.raw = Raw::with(self.lines.rest());
         self.lines = LineBuffer::new(self.core.config.max_line);
-        self.handshake_deadline = Some(Instant::now() + self.core.config.handshake_time);
+        self.deadlines.handshake = Some(Instant::now() + self.core.config.handshake_time);
         Ok(())
     }
 
@@ -486,40 +540,4 @@ impl Drop for Connection {
 enum Line {
     Json(json::Parsed),
     Console(Result<console::Line, Refusal>),
-}
-
-fn too_long(max_line: usize) -> Disconnect {
-    Disconnect::Refused(Refusal::new(
-        Code::LineTooLong,
-        format!("a line has at most {max_line} bytes; this connection ends"),
-    ))
-}
-
-fn not_http() -> Disconnect {
-    Disconnect::Refused(Refusal::new(
-        Code::NotHttp,
-        "this is a chat server, not a web server; use the client, or telnet",
-    ))
-}
-
-fn tls_required() -> Disconnect {
-    Disconnect::Refused(Refusal::new(
-        Code::TlsRequired,
-        "from other machines this server takes TLS only; use the client, or 'openssl s_client -quiet \
-         -connect HOST:PORT' in place of telnet",
-    ))
-}
-
-fn timed_out(message: &'static str) -> Disconnect {
-    Disconnect::Refused(Refusal::new(Code::TimedOut, message))
-}
-
-fn describe(end: &Disconnect) -> String {
-    match end {
-        Disconnect::Closed => "closed the connection".to_owned(),
-        Disconnect::Broken(error) => format!("the connection broke ({error})"),
-        Disconnect::Quit => "quit".to_owned(),
-        Disconnect::Ended => "was disconnected".to_owned(),
-        Disconnect::Refused(refusal) => format!("was refused ({})", refusal.code.as_str()),
-    }
 }

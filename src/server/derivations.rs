@@ -20,6 +20,9 @@ const MOST: usize = 4;
 /// How long one waits for a turn.
 const WAIT: Duration = Duration::from_secs(10);
 
+/// How often those who wait are looked at: whether they are still there.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Derivations {
@@ -54,11 +57,17 @@ impl Derivations {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn, some seconds at most, holding no lock meanwhile.
+    /// Waits for a turn, some seconds at most and until `gives_up` says yes, which
+    /// is asked now and then. Holds no lock meanwhile.
     ///
     /// # Errors
     /// There is no place in the line, or it took too long.
-    pub fn turn(&self, from: Option<Network>, now: Instant) -> Result<Turn<'_>, Refusal> {
+    pub fn turn(
+        &self,
+        from: Option<Network>,
+        now: Instant,
+        gives_up: &dyn Fn(Instant) -> bool,
+    ) -> Result<Turn<'_>, Refusal> {
         let mut turns = self.lock();
         let ticket = turns.line_up(from, self.rate, now).map_err(refusal)?;
         // From here on dropping it gives the place back.
@@ -68,12 +77,18 @@ impl Derivations {
         };
         let deadline = Instant::now() + WAIT;
         while !turns.begin(ticket) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                drop(turns);
+            // Dropping the turn takes the lock.
+            drop(turns);
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() || gives_up(now) {
                 return Err(refusal(NoPlace::Full));
             }
-            let waited = self.left.wait_timeout(turns, left);
+            turns = self.lock();
+            if turns.begin(ticket) {
+                break;
+            }
+            let waited = self.left.wait_timeout(turns, left.min(LOOK));
             turns = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(turns);
@@ -126,7 +141,9 @@ mod tests {
                 let (busy, served) = (&busy, &served);
                 let derivations = &derivations;
                 scope.spawn(move || {
-                    let turn = derivations.turn(network(last), Instant::now()).unwrap();
+                    let turn = derivations
+                        .turn(network(last), Instant::now(), &|_| false)
+                        .unwrap();
                     let now = busy.fetch_add(1, Ordering::SeqCst) + 1;
                     assert!(now <= (most / 2).clamp(1, MOST));
                     std::thread::yield_now();
@@ -144,26 +161,41 @@ mod tests {
         let derivations = Derivations::new(30);
         let now = Instant::now();
         let served = (0..1000)
-            .filter(|_| derivations.turn(network(1), now).is_ok())
+            .filter(|_| derivations.turn(network(1), now, &|_| false).is_ok())
             .count();
         assert_eq!(served, 30);
-        let refusal = derivations.turn(network(1), now).unwrap_err();
+        let refusal = derivations.turn(network(1), now, &|_| false).unwrap_err();
         assert_eq!(refusal.code, Code::SlowDown);
         assert!(refusal.message.contains("in 2 seconds"), "{refusal}");
-        derivations.turn(network(2), now).unwrap();
+        derivations.turn(network(2), now, &|_| false).unwrap();
     }
 
     #[test]
     fn a_fault_while_deriving_gives_the_turn_back() {
         let derivations = Derivations::new(0);
         for _ in 0..=MOST {
-            let turn = derivations.turn(None, Instant::now()).unwrap();
+            let turn = derivations.turn(None, Instant::now(), &|_| false).unwrap();
             let fault = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
                 let _turn = turn;
                 std::panic::resume_unwind(Box::new("a fault"));
             }));
             assert!(fault.is_err());
         }
-        derivations.turn(None, Instant::now()).unwrap();
+        derivations.turn(None, Instant::now(), &|_| false).unwrap();
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_line_at_once() {
+        let derivations = Derivations::new(0);
+        let most = std::thread::available_parallelism().map_or(1, usize::from);
+        let turn = |gives_up: &dyn Fn(Instant) -> bool| {
+            derivations.turn(network(1), Instant::now(), gives_up)
+        };
+        let busy = (0..(most / 2).clamp(1, MOST)).map(|_| turn(&|_| false).unwrap());
+        let busy: Vec<_> = busy.collect();
+        let refusal = turn(&|_| true).unwrap_err();
+        assert_eq!(refusal.code, Code::SlowDown);
+        drop(busy);
+        turn(&|_| true).expect("a free turn is nobody's to wait for");
     }
 }

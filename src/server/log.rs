@@ -1,51 +1,227 @@
 //! The server's log: one line an event on standard error, with time, level and
 //! connection. Never a password, a key or a message.
+//!
+//! Whoever reads standard error may stop reading: a pager, a terminal with Ctrl-S,
+//! a log shipper that hangs. So lines go through a bounded queue to the thread
+//! `log`, which alone waits for such a reader. Lines that find the queue full are
+//! dropped and counted, and the count is logged once lines are read again.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use termcolor::{BufferWriter, Color, ColorChoice, ColorSpec, WriteColor};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use termcolor::{Buffer, Color, ColorChoice, ColorSpec, WriteColor};
+
+/// What may wait for standard error to be read, in bytes: some 2,000 lines. As
+/// much again may be in the thread's hands.
+const MAX_WAITING: usize = 256 * 1024;
 
 /// Which connection a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId(pub u64);
 
+/// The queue between everybody and the thread `log`.
+struct Queue {
+    /// Innermost: held to append or to take, never while writing.
+    state: Mutex<State>,
+    /// Lines wait, or all are written.
+    changed: Condvar,
+}
+
+struct State {
+    /// Whole lines.
+    waiting: Vec<u8>,
+    /// Lines that found no room since the last ones were taken.
+    dropped: u64,
+    /// The thread has lines in its hands.
+    writing: bool,
+    /// The thread runs. Before, everybody writes for themselves.
+    started: bool,
+}
+
+static QUEUE: Queue = Queue::new();
+
+impl Queue {
+    const fn new() -> Self {
+        Queue {
+            state: Mutex::new(State {
+                waiting: Vec::new(),
+                dropped: 0,
+                writing: false,
+                started: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every statement under it leaves whole lines and a right count.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a line into the queue, or counts it. Gives it back if nobody takes
+    /// lines out yet.
+    fn append<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
+        let mut state = self.lock();
+        if !state.started {
+            return Some(line);
+        }
+        if state.waiting.len() + line.len() > MAX_WAITING {
+            state.dropped += 1;
+        } else {
+            state.waiting.extend_from_slice(line);
+        }
+        drop(state);
+        self.changed.notify_all();
+        None
+    }
+
+    /// Waits for lines and takes them, with the number of those dropped behind them.
+    fn take(&self) -> (Vec<u8>, u64) {
+        let mut state = self.lock();
+        state.writing = false;
+        self.changed.notify_all();
+        while state.waiting.is_empty() && state.dropped == 0 {
+            let waited = self.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writing = true;
+        let dropped = std::mem::take(&mut state.dropped);
+        (std::mem::take(&mut state.waiting), dropped)
+    }
+
+    fn flush(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut state = self.lock();
+        while state.started && (state.writing || !state.waiting.is_empty() || state.dropped > 0) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Starts the thread `log`, for the rest of the process's life, and lets it write
+/// what a panicking thread says, too.
+///
+/// # Errors
+/// The system has no thread.
+pub fn start() -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(|| {
+            loop {
+                let (mut lines, dropped) = QUEUE.take();
+                if dropped > 0 {
+                    lines.extend(about_dropped(dropped));
+                }
+                write_all(&io::stderr(), &lines);
+            }
+        })?;
+    QUEUE.lock().started = true;
+    std::panic::set_hook(Box::new(|panic| {
+        error(None, format_args!("a fault of the program: {panic}"));
+    }));
+    Ok(())
+}
+
+/// Waits until all lines are written, at most `limit`: before the process ends.
+pub fn flush(limit: Duration) {
+    QUEUE.flush(limit);
+}
+
 /// What an operator may want to read.
 pub fn info(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
-    line("info", Color::Green, connection, text);
+    append(&line("info", Color::Green, connection, text));
 }
 
 /// What an operator should look at.
 pub fn warn(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
-    line("warn", Color::Yellow, connection, text);
+    append(&line("warn", Color::Yellow, connection, text));
 }
 
 /// What an operator must act on.
 pub fn error(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
-    line("error", Color::Red, connection, text);
+    append(&line("error", Color::Red, connection, text));
 }
 
-fn line(level: &str, color: Color, connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
+/// Why the server does not start: for a person who has just typed its command.
+pub fn start_error(error: &dyn fmt::Display) {
+    append(format!("server: {error}\n").as_bytes());
+}
+
+fn append(line: &[u8]) {
+    if let Some(line) = QUEUE.append(line) {
+        write_all(&io::stderr(), line);
+    }
+}
+
+fn about_dropped(count: u64) -> Vec<u8> {
+    let lines = match count {
+        1 => "1 line was",
+        _ => &format!("{count} lines were"),
+    };
+    let text = format_args!("{lines} dropped here, because standard error was not read");
+    line("warn", Color::Yellow, None, text)
+}
+
+fn line(
+    level: &str,
+    color: Color,
+    connection: Option<ConnectionId>,
+    text: fmt::Arguments<'_>,
+) -> Vec<u8> {
+    static COLORS: OnceLock<ColorChoice> = OnceLock::new();
     let text = text.to_string();
     let text = crate::protocol::visible::visible(&text);
     let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-    let choice = color_choice(io::stderr().is_terminal());
-    // In one piece: other connections' threads write, too.
-    let writer = BufferWriter::stderr(choice);
-    let mut out = writer.buffer();
+    let mut out = buffer(*COLORS.get_or_init(|| color_choice(io::stderr().is_terminal())));
     let mut write = || -> io::Result<()> {
         write!(out, "{time} ")?;
         out.set_color(ColorSpec::new().set_fg(Some(color)))?;
         write!(out, "{level:5}")?;
         out.reset()?;
         match connection {
-            Some(ConnectionId(id)) => writeln!(out, " #{id} {text}")?,
-            None => writeln!(out, " {text}")?,
+            Some(ConnectionId(id)) => writeln!(out, " #{id} {text}"),
+            None => writeln!(out, " {text}"),
         }
-        writer.print(&out)
     };
-    // With standard error gone there is nobody left to tell.
+    // A buffer takes everything.
     let _ = write();
+    out.into_inner()
+}
+
+/// An empty buffer for text, with colours or without.
+pub fn buffer(choice: ColorChoice) -> Buffer {
+    match choice {
+        ColorChoice::Never => Buffer::no_color(),
+        _ => Buffer::ansi(),
+    }
+}
+
+/// Writes to a descriptor, as long as its reader takes; past the standard
+/// library's handle, whose lock everybody who panics would wait for. With the
+/// reader gone there is nobody left to tell.
+pub fn write_all(to: &impl AsFd, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            // Another program has made the terminal or pipe that we share non-blocking.
+            Err(Errno::AGAIN) => {
+                let mut fds = [PollFd::new(to, PollFlags::OUT)];
+                let _ = poll(&mut fds, None);
+            }
+            Err(_) => return,
+        }
+    }
 }
 
 /// Colours on a terminal only, and never against NO_COLOR (<https://no-color.org>).
@@ -54,5 +230,37 @@ pub fn color_choice(terminal: bool) -> ColorChoice {
     match terminal && !refused {
         true => ColorChoice::Auto,
         false => ColorChoice::Never,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_without_room_are_counted_behind_those_that_had_it() {
+        let queue = Queue::new();
+        assert_eq!(queue.append(b"early\n"), Some(&b"early\n"[..]));
+        queue.lock().started = true;
+        let line = [b'x'; 1024];
+        for _ in 0..MAX_WAITING / line.len() + 7 {
+            assert_eq!(queue.append(&line), None);
+        }
+        let (lines, dropped) = queue.take();
+        assert_eq!((lines.len(), dropped), (MAX_WAITING, 7));
+        queue.append(b"next\n");
+        assert_eq!(queue.take(), (b"next\n".to_vec(), 0));
+        let text = String::from_utf8(about_dropped(7)).unwrap();
+        assert!(text.contains("7 lines were dropped here"), "{text}");
+    }
+
+    #[test]
+    fn a_flush_ends_when_its_time_is_up() {
+        let queue = Queue::new();
+        queue.flush(Duration::from_secs(60));
+        queue.lock().started = true;
+        queue.append(b"for nobody\n");
+        queue.flush(Duration::from_millis(10));
+        assert!(!queue.lock().waiting.is_empty());
     }
 }

@@ -14,7 +14,7 @@
 //!    the connection's own thread [`wait_for_room`](Outbox::wait_for_room)s, and
 //!    answers from elsewhere are bounded by what is undecided.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,8 @@ pub struct Outbox {
     /// The queue shrank, an answer left, or the end came.
     progressed: Condvar,
     undecided: AtomicUsize,
+    /// The connection's thread waits until every answer is decided and has left.
+    finishing: AtomicBool,
     /// The queue's length, for a look without the lock.
     queued: AtomicUsize,
 }
@@ -73,8 +75,6 @@ struct State {
     /// Bytes in the flusher's hands.
     in_flight: usize,
     ended: bool,
-    /// Somebody waits for the last words to leave.
-    finishing: bool,
     /// A push was told that there is no room, and waits for `on_drained`.
     starved: bool,
     /// Somebody runs `on_drained`, and will look at `starved` again.
@@ -93,13 +93,13 @@ impl Outbox {
                 flushing: false,
                 in_flight: 0,
                 ended: false,
-                finishing: false,
                 starved: false,
                 resuming: false,
                 on_drained: None,
             }),
             progressed: Condvar::new(),
             undecided: AtomicUsize::new(0),
+            finishing: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
         }
     }
@@ -201,8 +201,8 @@ impl Outbox {
     /// Appends such an answer.
     pub fn late_answer(&self, id: Option<u64>, answer: &Answer) {
         self.answer(id, answer);
-        let before = self.undecided.fetch_sub(1, Ordering::Relaxed);
-        if before == MAX_UNDECIDED {
+        let before = self.undecided.fetch_sub(1, Ordering::SeqCst);
+        if before == MAX_UNDECIDED || self.finishing.load(Ordering::SeqCst) {
             // The reader waits with the lock released: take it, so that the
             // notice can't fall between its look and its wait.
             drop(self.lock());
@@ -217,20 +217,54 @@ impl Outbox {
             || self.queued.load(Ordering::Relaxed) >= REPLY_ROOM
     }
 
-    /// Waits until the connection may be read again: for the thread that reads
-    /// it, holding no lock. `false` when the connection has ended.
-    pub fn wait_for_room(&self) -> bool {
+    /// Waits until the connection may be read again, or until `deadline`: for the
+    /// thread that reads it, holding no lock. `false` when the connection has ended.
+    pub fn wait_for_room(&self, deadline: Option<Instant>) -> bool {
+        let saturated = |state: &State| {
+            state.queue.len() + state.in_flight >= REPLY_ROOM
+                || self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
+        };
+        !self.wait_while(deadline, saturated).ended
+    }
+
+    /// Waits while the connection lives and `condition` holds, until `deadline`.
+    fn wait_while(
+        &self,
+        deadline: Option<Instant>,
+        condition: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        while !state.ended
-            && (state.queue.len() + state.in_flight >= REPLY_ROOM
-                || self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED)
-        {
-            state = self
-                .progressed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+        while !state.ended && condition(&state) {
+            let Some(deadline) = deadline else {
+                let waited = self.progressed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.progressed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        !state.ended
+        state
+    }
+
+    /// Whether the connection was ended, or has broken while writing.
+    pub fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Waits until every request has its answer and all that waits has left, or
+    /// `limit` is over: for the connection's thread, holding no lock.
+    pub fn wait_until_answered(self: &Arc<Self>, limit: Duration) {
+        self.flush();
+        self.finishing.store(true, Ordering::SeqCst);
+        let unanswered = |state: &State| {
+            self.undecided.load(Ordering::SeqCst) > 0 || state.flushing || !state.queue.is_empty()
+        };
+        drop(self.wait_while(Some(Instant::now() + limit), unanswered));
+        self.finishing.store(false, Ordering::SeqCst);
     }
 
     /// Writes what waits, as far as the kernel takes it at once; a thread writes
@@ -281,7 +315,9 @@ impl Outbox {
     fn next_batch(&self, mut done: Vec<u8>) -> Option<Vec<u8>> {
         done.clear();
         let mut state = self.lock();
-        if state.in_flight + state.queue.len() >= REPLY_ROOM || state.finishing {
+        if state.in_flight + state.queue.len() >= REPLY_ROOM
+            || self.finishing.load(Ordering::SeqCst)
+        {
             self.progressed.notify_all();
         }
         state.in_flight = 0;
@@ -390,21 +426,10 @@ impl Outbox {
         self.socket().close();
     }
 
-    /// Ends the connection once what waits has left, or after `limit`.
+    /// Ends the connection once every request has its answer and all that waits
+    /// has left, or after `limit`.
     pub fn finish(self: &Arc<Self>, limit: Duration) {
-        self.flush();
-        let deadline = Instant::now() + limit;
-        let mut state = self.lock();
-        state.finishing = true;
-        while !state.ended && (state.flushing || !state.queue.is_empty()) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = self.progressed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        drop(state);
+        self.wait_until_answered(limit);
         // Nothing may be sealed behind this, so it comes last.
         self.channel.close_notify();
         self.flush();

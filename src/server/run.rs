@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use termcolor::{Color, ColorSpec, StandardStream, WriteColor};
+use termcolor::{Color, ColorSpec, WriteColor};
 
 use super::config::Config;
 use super::core::Core;
@@ -270,6 +270,27 @@ fn listen_error(address: SocketAddr, error: &io::Error) -> RunError {
     })
 }
 
+/// How the client of this build is started: from the folder of the package, where
+/// both lie below `target/`; otherwise by its path beside this program, or its name.
+fn client_command() -> String {
+    let server = std::env::current_exe().unwrap_or_default();
+    let client = server.with_file_name("client");
+    if !client.is_file() {
+        // `cargo run --bin server` builds the server alone.
+        return match server.parent().and_then(Path::file_name) {
+            Some(folder) if folder == "debug" => "cargo run --bin client --".to_owned(),
+            Some(folder) if folder == "release" => "cargo run --release --bin client --".to_owned(),
+            _ => "client".to_owned(),
+        };
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    client
+        .strip_prefix(&here)
+        .unwrap_or(&client)
+        .display()
+        .to_string()
+}
+
 const BANNER: &str = r"
   ___                           ___ _         _
  / __| ___ __ _  _ _ _ ___     / __| |_  __ _| |_
@@ -279,7 +300,7 @@ const BANNER: &str = r"
 
 fn print_banner(config: &Config, address: SocketAddr, fingerprint: Option<Fingerprint>) {
     let terminal = io::stdout().is_terminal();
-    let mut out = StandardStream::stdout(log::color_choice(terminal));
+    let mut out = log::buffer(log::color_choice(terminal));
     let data = fs::canonicalize(&config.data).unwrap_or_else(|_| config.data.clone());
     let mut print = || -> io::Result<()> {
         if terminal {
@@ -296,13 +317,20 @@ fn print_banner(config: &Config, address: SocketAddr, fingerprint: Option<Finger
         }
         writeln!(out, "data in {}", data.display())?;
         if terminal {
+            let address = public_address(address, fingerprint);
             writeln!(
                 out,
-                "Ctrl-C stops it. In another terminal: cargo run --bin client"
+                "Ctrl-C stops it. In another terminal: {} --server {address}",
+                client_command()
             )?;
         }
-        out.flush()
+        Ok(())
     };
-    // Without standard output the server serves all the same.
+    // A buffer takes everything.
     let _ = print();
+    // A thread of its own, because whoever reads standard output may not. Without
+    // one, or without standard output, the server serves all the same.
+    let _ = std::thread::Builder::new()
+        .name("banner".to_owned())
+        .spawn(move || log::write_all(&io::stdout(), out.as_slice()));
 }

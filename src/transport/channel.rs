@@ -8,6 +8,7 @@
 //! Who writes: one thread at a time, because sealed bytes have to leave in the
 //! order in which they were sealed. Seeing to that is the caller's part.
 
+use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,6 +21,19 @@ const IDLE_SPACE: usize = 256;
 
 /// Raw bytes read at once at most: a few TLS records (RFC 8446, section 5.2).
 const MOST_SPACE: usize = 64 * 1024;
+
+/// What a server has answered to a TLS handshake, if it was text and no TLS: the
+/// beginning of it, with no promise that it is whole.
+#[derive(Debug)]
+pub struct NotTls(pub Vec<u8>);
+
+impl fmt::Display for NotTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer is no TLS")
+    }
+}
+
+impl std::error::Error for NotTls {}
 
 /// A connected socket and, once TLS has begun, its session.
 pub struct Channel {

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -28,6 +28,24 @@ const BACKLOG: i32 = 4096;
 pub struct Socket {
     stream: TcpStream,
 }
+
+/// What can be seen of a peer without reading what it has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// It may send more.
+    Open,
+    /// It sends no more (or we read no more), and may still read.
+    HalfClosed,
+    /// The connection is at its end in both directions.
+    Gone,
+}
+
+/// Reported when the peer has closed its sending side. Elsewhere than on Linux,
+/// only a read tells.
+#[cfg(target_os = "linux")]
+const SENDS_NO_MORE: PollFlags = PollFlags::RDHUP;
+#[cfg(not(target_os = "linux"))]
+const SENDS_NO_MORE: PollFlags = PollFlags::empty();
 
 /// What an attempt to write came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,6 +135,34 @@ impl Socket {
     /// The wait itself failed.
     pub fn wait_writable(&self, limit: Duration) -> io::Result<bool> {
         wait(&self.stream, PollFlags::OUT, limit)
+    }
+
+    /// Waits until the peer's state is another than `known`, at most `limit`, and
+    /// returns the state. Reads nothing, and what waits to be read wakes nobody.
+    pub fn watch_peer(&self, known: PeerState, limit: Duration) -> PeerState {
+        let interest = match known {
+            PeerState::Open => SENDS_NO_MORE,
+            PeerState::HalfClosed | PeerState::Gone => PollFlags::empty(),
+        };
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(&self.stream, interest)];
+            let Ok(timeout) = Timespec::try_from(left) else {
+                return known;
+            };
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return known,
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(_) => return PeerState::Gone,
+            }
+            let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+            return match fds[0].revents().intersects(gone) {
+                true => PeerState::Gone,
+                false => PeerState::HalfClosed,
+            };
+        }
     }
 
     /// Ends the connection in both directions, and with it every read and write
@@ -272,6 +318,25 @@ mod tests {
         };
         socket.close();
         assert_eq!(reader.join().unwrap().unwrap(), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_peer_is_watched_past_what_it_has_sent() {
+        let (socket, mut client) = pair();
+        client.write_all(b"unread").unwrap();
+        let short = Duration::from_millis(20);
+        let long = Duration::from_secs(10);
+        let state = socket.watch_peer(PeerState::Open, short);
+        assert_eq!(state, PeerState::Open);
+        client.shutdown(Shutdown::Write).unwrap();
+        let state = socket.watch_peer(state, long);
+        assert_eq!(state, PeerState::HalfClosed);
+        assert_eq!(socket.watch_peer(state, short), PeerState::HalfClosed);
+        // A peer that has left answers the first byte with a reset.
+        drop(client);
+        socket.try_write(b"x").unwrap();
+        assert_eq!(socket.watch_peer(state, long), PeerState::Gone);
     }
 
     #[test]

@@ -16,6 +16,9 @@ mod wire;
 #[path = "../power_loss/disk.rs"]
 mod disk;
 
+use std::fs;
+use std::path::Path;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Nonce, credentials, mid, plain};
@@ -27,6 +30,30 @@ pub use wire::Wire;
 
 /// How long something may take that must happen. Never reached when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A folder that is removed at its end, or, if the tests are cut off before, when
+/// tests are run again: its name says whose it is.
+pub fn temporary_folder() -> tempfile::TempDir {
+    static SWEPT: Once = Once::new();
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    SWEPT.call_once(|| {
+        for folder in fs::read_dir(all).unwrap().flatten() {
+            let name = folder.file_name().to_string_lossy().into_owned();
+            let owner = name
+                .strip_prefix("test-")
+                .and_then(|rest| rest.split_once('-'));
+            if owner.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists()) {
+                // Another run may remove it at the same time.
+                let _gone = fs::remove_dir_all(folder.path());
+            }
+        }
+    });
+    let prefix = format!("test-{}-", std::process::id());
+    tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir_in(all)
+        .unwrap()
+}
 
 /// Asks again and again until `condition` holds; panics with `what` if it never does.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

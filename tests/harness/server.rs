@@ -58,15 +58,22 @@ impl Server {
         Server::with(&[&["--data", data], flags].concat())
     }
 
+    /// A server whose standard error goes elsewhere than to [`log`](Self::log).
+    pub fn logging_to(log: impl Into<Stdio>) -> Self {
+        let setup = Setup::new(None, &[], None);
+        let mut command = setup.command();
+        command.stderr(log);
+        Server::of(setup, command)
+    }
+
     fn launch(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let setup = Setup {
-            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
-            prelude,
-            disk: disk.map(|seed| Disk::new(folder.path(), seed)),
-            folder,
-        };
-        let (child, address, stdout) = setup.spawn();
+        let setup = Setup::new(prelude, flags, disk);
+        let command = setup.command();
+        Server::of(setup, command)
+    }
+
+    fn of(setup: Setup, command: Command) -> Self {
+        let (child, address, stdout) = setup.spawn(command);
         Server {
             setup,
             child,
@@ -131,7 +138,7 @@ impl Server {
 
     /// Starts it on the same folder, once it has ended.
     pub fn start_again(&mut self) {
-        let (child, address, stdout) = self.setup.spawn();
+        let (child, address, stdout) = self.setup.spawn(self.setup.command());
         (self.child, self.address, self._stdout) = (child, address, stdout);
     }
 
@@ -216,6 +223,22 @@ impl Server {
         Console::new(self.wire())
     }
 
+    /// What one of its descriptors is.
+    pub fn descriptor(&self, number: u32) -> String {
+        let link = fs::read_link(format!("/proc/{}/fd/{number}", self.child.id()));
+        link.unwrap().to_string_lossy().into_owned()
+    }
+
+    /// Threads that serve a connection at present.
+    pub fn connections(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // A thread may end between the listing and the look.
+        let names = tasks
+            .flatten()
+            .map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+        names.filter(|name| name.starts_with("client-")).count()
+    }
+
     /// Memory in use, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -250,6 +273,16 @@ impl Drop for Server {
 }
 
 impl Setup {
+    fn new(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
+        let folder = super::temporary_folder();
+        Setup {
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            prelude,
+            disk: disk.map(|seed| Disk::new(folder.path(), seed)),
+            folder,
+        }
+    }
+
     fn data(&self) -> PathBuf {
         match &self.disk {
             Some(disk) => disk.root().join("data"),
@@ -267,7 +300,7 @@ impl Setup {
             .create(true)
             .open(self.log())
             .unwrap();
-        let mut command = command(self.prelude);
+        let mut command = command(self.prelude, self.disk.is_some());
         if !self.flags.iter().any(|flag| flag == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -285,8 +318,8 @@ impl Setup {
         command
     }
 
-    fn spawn(&self) -> (Child, SocketAddr, BufReader<ChildStdout>) {
-        let mut child = self.command().spawn().expect("the server starts");
+    fn spawn(&self, mut command: Command) -> (Child, SocketAddr, BufReader<ChildStdout>) {
+        let mut child = command.spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let address = loop {
             let mut line = String::new();
@@ -302,17 +335,30 @@ impl Setup {
     }
 }
 
-fn command(prelude: Option<&str>) -> Command {
+fn command(prelude: Option<&str>, on_disk: bool) -> Command {
     const SERVER: &str = env!("CARGO_BIN_EXE_server");
-    let mut command = match prelude {
-        None => Command::new(SERVER),
-        Some(prelude) => {
-            let mut shell = Command::new("sh");
-            // The shell's process becomes the server's, so its pid is ours to end.
-            shell.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\""), SERVER]);
-            shell
+    /// Of util-linux, which every Linux has.
+    const SETPRIV: &str = "/usr/bin/setpriv";
+    // Whatever cuts the tests off ends their servers, too: the kernel kills them
+    // with the thread that has started them. Each process becomes the next, so the
+    // server's pid is ours to end. A disk that can fail is made for one program.
+    let mut command = match Path::new(SETPRIV).exists() && !on_disk {
+        true => {
+            let mut command = Command::new(SETPRIV);
+            command.args(["--pdeathsig", "KILL", "--"]);
+            if prelude.is_some() {
+                command.arg("sh");
+            } else {
+                command.arg(SERVER);
+            }
+            command
         }
+        false if prelude.is_some() => Command::new("sh"),
+        false => Command::new(SERVER),
     };
+    if let Some(prelude) = prelude {
+        command.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\""), SERVER]);
+    }
     // Nothing of whoever runs the tests gets in.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SECURE_CHAT_") {
@@ -325,7 +371,7 @@ fn command(prelude: Option<&str>) -> Command {
 /// Runs a server that is expected not to start. Returns how it ended and what
 /// it said.
 pub fn run_to_the_end(arguments: &[&str]) -> (ExitStatus, String) {
-    let mut child = command(None)
+    let mut child = command(None, false)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -86,9 +86,9 @@ fn answers_that_nobody_reads_are_bounded_whatever_they_were_asked_with() {
 
 #[test]
 fn beyond_the_limit_connections_are_refused_in_words() {
-    let server = Server::with(&["--max-clients", "200"]);
+    let server = Server::with(&["--max-clients", "40"]);
     let mut inside = server.register("alice");
-    let mut wires: Vec<Wire> = (0..300).map(|_| server.wire()).collect();
+    let mut wires: Vec<Wire> = (0..60).map(|_| server.wire()).collect();
     let mut served = Vec::new();
     let mut refused = 0;
     for mut wire in wires.drain(..) {
@@ -102,7 +102,7 @@ fn beyond_the_limit_connections_are_refused_in_words() {
             served.push(wire);
         }
     }
-    assert_eq!((served.len(), refused), (199, 101));
+    assert_eq!((served.len(), refused), (39, 21));
     inside.ok("ping", json!({}));
     for wire in &mut served {
         wire.write(b"ping\r\n");

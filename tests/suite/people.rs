@@ -114,7 +114,7 @@ fn run(server: &Server, home: &Path, lines: &str) -> (Option<i32>, String) {
 #[test]
 fn who_finds_the_server_full_is_told_by_the_client() {
     let server = Server::with(&["--limit-loopback", "--max-clients-per-address", "1"]);
-    let home = tempfile::tempdir().unwrap();
+    let home = crate::harness::temporary_folder();
     let _alice = server.register("alice");
     let (code, said) = run(&server, home.path(), "/register bob\n/quit\n");
     assert_eq!(code, Some(4), "{said}");
@@ -125,7 +125,7 @@ fn who_finds_the_server_full_is_told_by_the_client() {
 #[test]
 fn a_person_with_the_client_decides() {
     let server = Server::start();
-    let home = tempfile::tempdir().unwrap();
+    let home = crate::harness::temporary_folder();
     let (mut alice, mut carol) = (server.register("alice"), server.register("carol"));
     let said = script(
         &server,
@@ -176,7 +176,7 @@ fn a_person_with_the_client_decides() {
 #[test]
 fn who_was_turned_away_is_told_by_the_client_once() {
     let server = Server::with(&SMALL);
-    let home = tempfile::tempdir().unwrap();
+    let home = crate::harness::temporary_folder();
     script(&server, home.path(), "/register bob\n/quit\n");
     crowd(&server);
     // The second refusal may have come after the first was written down.

@@ -24,7 +24,7 @@ fn refuses(arguments: &[&str], what: &str, way_out: &str) {
 #[test]
 fn a_taken_port() {
     let server = Server::start();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::harness::temporary_folder();
     let (data, address) = (folder.path().join("data"), server.address().to_string());
     let arguments = ["--data", data.to_str().unwrap(), "--listen", &address];
     refuses(&arguments, &address, "choose another with --listen");
@@ -33,7 +33,7 @@ fn a_taken_port() {
 
 #[test]
 fn an_address_of_another_machine() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::harness::temporary_folder();
     // TEST-NET-1 (RFC 5737) is nobody's.
     let address = "192.0.2.1:8080";
     let arguments = [
@@ -48,7 +48,7 @@ fn an_address_of_another_machine() {
 #[test]
 fn a_folder_that_cannot_be_one() {
     // A file in its place: permissions do not stop a test that runs as root.
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::harness::temporary_folder();
     let file = folder.path().join("file");
     fs::write(&file, "not a folder").unwrap();
     for data in [file.clone(), file.join("below")] {
@@ -68,7 +68,7 @@ fn a_broken_database() {
         b"SQLite format 3\0zz",
     ];
     for content in cases {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::harness::temporary_folder();
         let database = folder.path().join("chat.db");
         fs::write(&database, content).unwrap();
         let data = folder.path().to_str().unwrap();
@@ -131,7 +131,7 @@ fn wrong_flags_are_explained() {
 
 #[test]
 fn a_fingerprint_is_printed_of_what_there_is_and_nothing_is_made() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::harness::temporary_folder();
     let data = folder.path().join("data");
     let arguments = ["fingerprint", "--data", data.to_str().unwrap()];
     #[cfg(feature = "tls")]

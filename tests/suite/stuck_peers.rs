@@ -98,7 +98,7 @@ impl Drop for Peer {
 #[test]
 fn a_frozen_process_slows_nobody_and_misses_nothing() {
     let server = Server::start();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::harness::temporary_folder();
     let arrived = folder.path().join("arrived");
     let mut frozen = server.register("frozen");
     let (mut alice, mut bob) = (server.register("alice"), server.register("bob"));

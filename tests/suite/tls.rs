@@ -193,7 +193,7 @@ fn certificate(folder: &Path) -> Fingerprint {
 
 #[test]
 fn a_new_certificate_is_taken_on_sighup_and_nobody_is_dropped() {
-    let own = tempfile::tempdir().unwrap();
+    let own = crate::harness::temporary_folder();
     let (cert, key) = (
         own.path().join("tls-cert.pem"),
         own.path().join("tls-key.pem"),
@@ -230,7 +230,7 @@ fn a_new_certificate_is_taken_on_sighup_and_nobody_is_dropped() {
 
 #[test]
 fn a_certificate_without_its_key_is_no_start() {
-    let own = tempfile::tempdir().unwrap();
+    let own = crate::harness::temporary_folder();
     let data = own.path().join("data");
     let missing = own.path().join("missing.pem");
     let (data, missing) = (data.to_str().unwrap(), missing.to_str().unwrap());

@@ -21,6 +21,10 @@ const UNTRUSTED: Option<i32> = Some(6);
 /// A client without a terminal, as a script runs it.
 fn script(home: &TempDir, server: &str, more: &[&str]) -> Output {
     std::fs::write(home.path().join("password"), PASSWORD).unwrap();
+    // The system's roots, on machines that have none, too: one that nobody knows.
+    let roots = home.path().join("roots");
+    std::fs::create_dir_all(&roots).unwrap();
+    Acceptor::open(&roots, None).unwrap();
     Command::new(env!("CARGO_BIN_EXE_client"))
         .args(["--server", server, "--data"])
         .arg(home.path().join("data"))
@@ -28,6 +32,8 @@ fn script(home: &TempDir, server: &str, more: &[&str]) -> Output {
         .arg(home.path().join("password"))
         .args(["--user", "alice"])
         .args(more)
+        .env("SSL_CERT_FILE", roots.join("tls-cert.pem"))
+        .env_remove("SSL_CERT_DIR")
         .stdin(Stdio::null())
         .output()
         .unwrap()
@@ -134,6 +140,56 @@ fn the_first_contact_is_a_question_and_the_answer_is_remembered() {
     again.enter("alice");
     again.secret("Password for alice: ", PASSWORD);
     again.prompt("alice> ");
+}
+
+/// What a client says and how it ends that meets somebody who answers with a line.
+fn answered_with(line: &'static str, more: &[&str]) -> (Option<i32>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap().to_string();
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::Write::write_all(&mut stream, line.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // Kept until the client has left, so that nothing is lost to a reset.
+        let _all = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let home = tempfile::tempdir().unwrap();
+    let output = script(&home, &place, more);
+    answering.join().unwrap();
+    (output.status.code(), said(&output))
+}
+
+#[test]
+fn a_server_that_turns_a_connection_away_is_understood() {
+    const NO_CONNECTION: Option<i32> = Some(4);
+    let full = "-ERR server_full as many as it takes\r\n";
+    let tls_only = "{\"error\":{\"code\":\"tls_required\",\"message\":\"TLS only\"}}\n";
+    for (line, more, expected) in [
+        (
+            full,
+            &[][..],
+            "the server says \"as many as it takes\", without TLS",
+        ),
+        (
+            full,
+            &["--tls", "off"],
+            "the server says \"as many as it takes\"",
+        ),
+        (tls_only, &["--tls", "off"], "Leave out --tls off"),
+        (
+            "-ERR tls_required TLS only\r\n",
+            &["--tls", "off"],
+            "Leave out --tls off",
+        ),
+    ] {
+        let (code, said) = answered_with(line, more);
+        assert_eq!(code, NO_CONNECTION, "{line}: {said}");
+        assert!(said.contains(expected), "{line}: {said}");
+    }
+    // What has no code is nobody's refusal, and ends within bounds.
+    let (code, said) = answered_with("-ERR something else\r\n", &[]);
+    assert_eq!(code, NO_CONNECTION, "{said}");
+    assert!(said.contains("not with TLS as it should"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What arrives together, sorted by how it is dealt with.
 
+use crate::client::link::CallError;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, Incoming, Notice};
 
@@ -19,7 +20,7 @@ pub(super) enum Mail {
 
 impl Arrivals {
     /// Sorts a line in; `false` if it is the connection's last.
-    pub(super) fn sort(&mut self, line: Result<ServerLine, String>) -> bool {
+    pub(super) fn sort(&mut self, line: Result<ServerLine, CallError>) -> bool {
         self.count += 1;
         match line {
             Ok(ServerLine::Event(event)) => match *event {
@@ -29,7 +30,7 @@ impl Arrivals {
             },
             Ok(answer) => self.others.push(answer),
             Err(why) => {
-                self.lost = Some(why);
+                self.lost = Some(why.to_string());
                 return false;
             }
         }

@@ -413,7 +413,8 @@ impl Messenger {
     }
 
     /// Another certificate, in a café's network perhaps, may be gone at the next
-    /// try, so it counts as a lost connection; nothing is sent until it is.
+    /// try, so it counts as a lost connection; nothing is sent until it is. The same
+    /// holds for a refusal in the open, which anybody on the way can forge.
     fn open_link(&mut self) -> std::result::Result<Link, CallError> {
         let opened = self.route.open(&mut |_| false);
         let opened = opened.map_err(|error| CallError::Lost(error.to_string()))?;

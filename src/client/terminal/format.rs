@@ -213,7 +213,7 @@ fn message(text: &mut Text, show: &Show) {
         ),
         Mark::Held => text.say(
             Tone::Warning,
-            format!(": (a message that is held until you /verify {name} or /accept {name})"),
+            format!(": (a message that is held until you /verify {name}, /accept {name} or /reject {name})"),
         ),
     }
     if *outgoing && !state.is_empty() {

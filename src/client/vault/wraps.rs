@@ -82,6 +82,20 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<Wrap>> {
 }
 
 impl Vault {
+    /// From here on this recovery code opens the vault, and no other.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn replace_recovery(&mut self, key: &WrappingKey) -> Result<()> {
+        self.transact(|vault| {
+            vault
+                .db
+                .execute("DELETE FROM wraps WHERE kind = ?", [RECOVERY])?;
+            insert(&vault.db, vault.sealer.key(), &Secret::Recovery(key))?;
+            Ok(())
+        })
+    }
+
     /// First step of a new password: from here on both open the vault.
     ///
     /// # Errors

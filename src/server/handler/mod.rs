@@ -14,7 +14,7 @@ mod people;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Patience};
 use super::core::Core;
 use super::delivery::Now;
 use super::limits::network::Network;
@@ -64,6 +64,8 @@ pub struct Handler {
     failed_logins: u32,
     /// How long the connection is not to be read after this request.
     pause: Duration,
+    /// When the connection ends, whatever it is waiting for.
+    deadline: Option<Instant>,
 }
 
 impl Handler {
@@ -80,6 +82,7 @@ impl Handler {
             from,
             failed_logins: 0,
             pause: Duration::ZERO,
+            deadline: None,
         }
     }
 
@@ -91,6 +94,11 @@ impl Handler {
     /// The connection is under TLS, and its client sees this certificate.
     pub fn set_certificate(&mut self, fingerprint: Fingerprint) {
         self.certificate = fingerprint.0.to_vec();
+    }
+
+    /// The connection ends at this moment: nothing is waited for beyond it.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// The logged-in user.
@@ -172,6 +180,10 @@ impl Handler {
             store: &*self.core.store,
             writer: &self.core.writer,
             derivations: &self.core.derivations,
+            patience: Patience {
+                outbox: &self.outbox,
+                deadline: self.deadline,
+            },
             limits: &self.core.limits,
             from: self.from,
             now,

@@ -19,9 +19,15 @@ use rustls::{
 };
 
 use super::{Session, TlsError, certificate, provider};
-use crate::transport::channel::{Channel, Raw, Received};
+use crate::transport::channel::{Channel, NotTls, Raw, Received};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
+
+/// The longest refusal in the open that is read, in bytes.
+const MAX_TEXT: usize = 4096;
+
+/// How long its parts may take to arrive.
+const TEXT_TIME: Duration = Duration::from_secs(1);
 
 /// Connects to servers. Keeps the tickets that resume a session, so use the same
 /// one to connect again.
@@ -94,7 +100,10 @@ impl Connector {
         let channel = Channel::new(Socket::new(stream)?);
         channel.begin_tls(session);
         let mut raw = Raw::default();
-        shake_hands(&channel, &mut raw, limit)?;
+        shake_hands(&channel, &mut raw, limit).map_err(|error| match text_in(&channel) {
+            Some(text) => io::Error::new(io::ErrorKind::InvalidData, NotTls(text)),
+            None => error,
+        })?;
         channel.socket().set_read_timeout(None)?;
         let shown = channel.session().and_then(Session::certificate_shown);
         let fingerprint =
@@ -109,6 +118,7 @@ impl Connector {
 
 fn shake_hands(channel: &Channel, raw: &mut Raw, limit: Duration) -> io::Result<()> {
     let deadline = Instant::now() + limit;
+    let mut begun = false;
     loop {
         if channel.has_pending() {
             channel.write_all(&[], limit)?;
@@ -121,6 +131,18 @@ fn shake_hands(channel: &Channel, raw: &mut Raw, limit: Duration) -> io::Result<
             return Err(io::ErrorKind::TimedOut.into());
         }
         channel.socket().set_read_timeout(Some(left))?;
+        // Looked at and left there, for whoever wants to know what it says instead.
+        let mut byte = [0];
+        if !begun {
+            match channel.socket().stream().peek(&mut byte) {
+                Ok(1..) if is_text(byte[0]) => return Err(io::ErrorKind::InvalidData.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Whatever it is, reading tells.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        begun = true;
         // No byte of the server's own can come before the handshake is done, so
         // none is asked for.
         match channel.read(raw, &mut []) {
@@ -139,6 +161,28 @@ fn shake_hands(channel: &Channel, raw: &mut Raw, limit: Duration) -> io::Result<
             }
         }
     }
+}
+
+/// The line that waits to be read from a server that did not begin with TLS: one
+/// that turns a connection away does so before it knows what its client speaks.
+fn text_in(channel: &Channel) -> Option<Vec<u8>> {
+    let socket = channel.socket();
+    socket.set_read_timeout(Some(TEXT_TIME)).ok()?;
+    let mut text = vec![0; MAX_TEXT];
+    let mut length = 0;
+    while length < text.len() && !text[..length].contains(&b'\n') {
+        match socket.read(&mut text[length..]) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => length += count,
+        }
+    }
+    text.truncate(length);
+    is_text(*text.first()?).then_some(text)
+}
+
+/// Whether a line of the console's or of JSON begins like this; no TLS record does.
+fn is_text(first: u8) -> bool {
+    matches!(first, b'-' | b'{')
 }
 
 impl Session {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crate::crypto::password::Cost;
@@ -23,6 +23,7 @@ use crate::protocol::{
 pub(super) struct Double {
     pub(super) address: String,
     pub(super) world: Arc<Mutex<World>>,
+    gate: Arc<Gate>,
 }
 
 /// All that it knows.
@@ -64,17 +65,38 @@ impl Account {
     }
 }
 
+/// Ends the double's threads, and closes their sockets, with its last copy.
+#[derive(Default)]
+struct Gate(Mutex<Option<(TcpListener, Arc<Mutex<World>>)>>);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let Some((listener, world)) = self.0.lock().unwrap().take() else {
+            return;
+        };
+        let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+        // A test that failed in the middle of a change has said so already.
+        let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in world.connections.drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
 impl Double {
     pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let double = Double {
             address: listener.local_addr().unwrap().to_string(),
             world: Arc::default(),
+            gate: Arc::default(),
         };
-        let serving = double.clone();
+        let world = Arc::clone(&double.world);
+        *double.gate.0.lock().unwrap() = Some((listener.try_clone().unwrap(), Arc::clone(&world)));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, world) = (stream.unwrap(), Arc::clone(&serving.world));
+                let Ok(stream) = stream else { break };
+                let world = Arc::clone(&world);
                 let kept = stream.try_clone().unwrap();
                 world.lock().unwrap().connections.push(kept);
                 thread::spawn(move || Connection::new(stream, world).serve());

@@ -85,6 +85,17 @@ fn answers(password: &'static str) -> Answers {
 
 const PASSWORD: &str = "correct horse";
 
+impl Drop for Somebody {
+    /// The session's thread holds the vault and the connection.
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take()
+            && !std::thread::panicking()
+        {
+            session.end();
+        }
+    }
+}
+
 /// Somebody with a machine of their own.
 struct Somebody {
     name: UserName,

@@ -1,0 +1,76 @@
+//! Why a connection ends, and what its client is told about it.
+
+use std::fmt;
+use std::io;
+
+use super::deadlines::Due;
+use crate::protocol::refusal::{Code, Refusal};
+
+/// Why a connection ended; logged once.
+#[derive(Debug)]
+pub enum Disconnect {
+    /// The peer closed it.
+    Closed,
+    /// The network did.
+    Broken(io::Error),
+    /// `quit`.
+    Quit,
+    /// Ended from elsewhere: replaced, stalled, shutdown.
+    Ended,
+    /// The client broke a rule and was told which.
+    Refused(Refusal),
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Disconnect::Closed => f.write_str("closed the connection"),
+            Disconnect::Broken(error) => write!(f, "the connection broke ({error})"),
+            Disconnect::Quit => f.write_str("quit"),
+            Disconnect::Ended => f.write_str("was disconnected"),
+            Disconnect::Refused(refusal) => write!(f, "was refused ({})", refusal.code.as_str()),
+        }
+    }
+}
+
+/// A line was longer than the server takes.
+pub fn too_long(max_line: usize) -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::LineTooLong,
+        format!("a line has at most {max_line} bytes; this connection ends"),
+    ))
+}
+
+/// The first line was an HTTP request.
+pub fn not_http() -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::NotHttp,
+        "this is a chat server, not a web server; use the client, or telnet",
+    ))
+}
+
+/// Plain TCP came from another machine.
+pub fn tls_required() -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::TlsRequired,
+        "from other machines this server takes TLS only; use the client, or 'openssl s_client -quiet \
+         -connect HOST:PORT' in place of telnet",
+    ))
+}
+
+/// A deadline is past.
+///
+/// # Errors
+/// Always: the end that it means.
+pub fn past(due: Due) -> Result<(), Disconnect> {
+    Err(match due {
+        Due::Closing => Disconnect::Closed,
+        Due::Handshake => timed_out("the TLS handshake took too long; connect again"),
+        Due::Login => timed_out("nobody logged in in time; connect again when you are ready"),
+    })
+}
+
+/// Its time is up, as the sentence says.
+pub fn timed_out(message: &'static str) -> Disconnect {
+    Disconnect::Refused(Refusal::new(Code::TimedOut, message))
+}
