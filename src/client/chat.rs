@@ -104,9 +104,9 @@ pub fn run(options: Options) -> u8 {
 fn end(terminal: &Terminal, code: u8) -> u8 {
     let written = terminal.finish();
     match (terminal.signal(), written) {
+        (_, Err(NotWritten)) if matches!(code, 0 | FAILED) => UNWRITTEN,
         // As a shell counts a program that a signal ended.
         (Some(signal), _) if code == 0 => 128 + signal,
-        (_, Err(NotWritten)) if matches!(code, 0 | FAILED) => UNWRITTEN,
         _ => code,
     }
 }

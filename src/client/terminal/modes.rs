@@ -25,7 +25,7 @@ impl Modes {
         let before = tcgetattr(io::stdin()).ok()?;
         Some(Modes {
             before,
-            clever: clever(std::env::var("TERM").ok().as_deref()),
+            clever: obeys_controls(),
         })
     }
 
@@ -82,6 +82,11 @@ impl Modes {
         }
         let _restored = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
+}
+
+/// Whether the terminal does what control sequences say, rather than only show text.
+pub(super) fn obeys_controls() -> bool {
+    clever(std::env::var("TERM").ok().as_deref())
 }
 
 /// Whether a terminal of this name can do more than show plain text.

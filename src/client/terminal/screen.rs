@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::Heard;
 use super::format::Look;
 use super::input::PrintAbove;
-use super::output;
 use super::printing::{Print, Printer, Queue};
+use super::{modes, output};
 use crate::client::messenger::{Display, End, Person, Show, Written};
 use crate::protocol::UserName;
 
@@ -79,7 +79,7 @@ impl Screen {
             look: Look {
                 colours: colours.wanted(plain),
                 plain,
-                controls: obeys_controls(),
+                controls: modes::obeys_controls(),
             },
             aside: !interactive,
             above: None,
@@ -209,12 +209,6 @@ impl Display for Screen {
         // If nobody listens, the program is ending already.
         let _gone = self.tell.try_send(Heard::Ended(end));
     }
-}
-
-/// Whether the terminal can be told not to wrap lines.
-fn obeys_controls() -> bool {
-    let term = std::env::var("TERM").unwrap_or_default();
-    !matches!(term.as_str(), "" | "dumb" | "emacs" | "cons25")
 }
 
 /// What is behind these locks is whole between any two statements.
