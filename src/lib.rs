@@ -55,7 +55,7 @@
 
 pub mod client;
 pub mod crypto;
-pub mod files;
+pub mod fs;
 pub mod protocol;
 pub mod server;
 pub mod store;

@@ -21,8 +21,8 @@ use data_encoding::BASE64;
 use pty_process::blocking::Pty;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
-use secure_chat::crypto::password::{Cost, derive};
-use secure_chat::crypto::proof::{Challenge, Credentials, Purpose};
+use secure_chat::crypto::account::login_proof::{Challenge, Credentials, Purpose};
+use secure_chat::crypto::account::password::{Cost, derive};
 use serde_json::{Value, json};
 #[path = "terminal/output.rs"]
 mod output;

@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use secure_chat::client::credentials;
+use secure_chat::client::login::credentials;
 use secure_chat::client::vault::{Form, Vault, VaultFile};
 use secure_chat::protocol::UserName;
 

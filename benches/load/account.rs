@@ -5,8 +5,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use secure_chat::crypto::password::{Cost, Derived, derive};
-use secure_chat::crypto::proof::{Challenge, Credentials, Purpose};
+use secure_chat::crypto::account::login_proof::{Challenge, Credentials, Purpose};
+use secure_chat::crypto::account::password::{Cost, Derived, derive};
 use secure_chat::protocol::json::{ServerLine, parse_server_line, write_request};
 use secure_chat::protocol::reply::{Event, Greeting};
 use secure_chat::protocol::request::{Hello, Kdf, Login, Register, Request, SessionWish};

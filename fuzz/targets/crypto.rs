@@ -3,16 +3,16 @@
 
 use std::sync::LazyLock;
 
+use secure_chat::crypto::account::recovery::RecoveryCode;
 use secure_chat::crypto::cipher::{SealKey, WrappingKey};
-use secure_chat::crypto::content::{Body, Content};
-use secure_chat::crypto::conversation::{Conversation, claimed_identity};
-use secure_chat::crypto::envelope::Envelope;
 use secure_chat::crypto::keys::{
     Identity, IdentityKeys, OneTimePrekey, OneTimePrekeySecret, PrekeyBundle, SignedPrekey,
     SignedPrekeySecret,
 };
-use secure_chat::crypto::padding;
-use secure_chat::crypto::recovery::RecoveryCode;
+use secure_chat::crypto::message::content::{Body, Content};
+use secure_chat::crypto::message::envelope::Envelope;
+use secure_chat::crypto::message::padding;
+use secure_chat::crypto::ratchet::session_set::{Conversation, claimed_identity};
 use secure_chat::protocol::Fixed;
 use secure_chat::protocol::json::{ServerLine, parse_server_line};
 use secure_chat::protocol::reply::Bundle;

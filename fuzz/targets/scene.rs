@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use rand::rand_core::{TryCryptoRng, TryRng};
-use secure_chat::crypto::content::{Body, Content};
-use secure_chat::crypto::context::Context;
-use secure_chat::crypto::conversation::{Conversation, Prekeys};
 use secure_chat::crypto::keys::{
     IdentityKeys, OneTimePrekeySecret, PrekeyBundle, SignedPrekeySecret,
 };
+use secure_chat::crypto::message::associated_data::Context;
+use secure_chat::crypto::message::content::{Body, Content};
+use secure_chat::crypto::ratchet::session_set::{Conversation, Prekeys};
 
 /// Bytes that repeat themselves from run to run: a multiplicative generator
 /// after Steele and Vigna (SplitMix64), good enough to make distinct keys.

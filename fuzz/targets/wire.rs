@@ -1,17 +1,18 @@
 //! What anybody can put on the wire: lines in both spellings, in whatever
 //! pieces, and whatever comes before it is known which spelling it is.
 
-use secure_chat::protocol::console::{self, Line};
+use secure_chat::protocol::console;
+use secure_chat::protocol::console::Line;
 use secure_chat::protocol::json::{
     ServerLine, parse_request, parse_server_line, write_answer, write_event, write_request,
 };
-use secure_chat::protocol::lines::{LineBuffer, TooLong};
+use secure_chat::protocol::line_buffer::{LineBuffer, TooLong};
 use secure_chat::protocol::reply::{
     Accepted, Bundle, Fetched, Found, Greeting, Incoming, Published, Settings, UserStatus, Waiting,
     Welcome,
 };
 use secure_chat::protocol::request::Kdf;
-use secure_chat::protocol::visible::visible;
+use secure_chat::protocol::sanitize::visible;
 use secure_chat::protocol::{Body, Event, MessageId, Request, limits};
 use secure_chat::transport::sniff::Language;
 

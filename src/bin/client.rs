@@ -4,15 +4,16 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use secure_chat::client::{chat, options::Options};
+use secure_chat::client::app;
+use secure_chat::client::args::Options;
 
 fn main() -> ExitCode {
     match Options::try_parse() {
-        Ok(options) => ExitCode::from(chat::run(options)),
+        Ok(options) => ExitCode::from(app::run(options)),
         // Help, the version, or what is wrong with the command line.
         Err(told) => match told.print().and_then(|()| std::io::stdout().flush()) {
-            Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(chat::WRONG_USAGE)),
-            Err(_) => ExitCode::from(chat::UNWRITTEN),
+            Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(app::WRONG_USAGE)),
+            Err(_) => ExitCode::from(app::UNWRITTEN),
         },
     }
 }

@@ -10,9 +10,9 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use secure_chat::protocol::limits;
 use secure_chat::server::config::Config;
+use secure_chat::server::delivery::mailbox::Quota;
 use secure_chat::server::limits::Settings;
 use secure_chat::server::log;
-use secure_chat::server::mailbox::Quota;
 use secure_chat::server::run;
 
 /// How long the reader of standard error has for the last lines.

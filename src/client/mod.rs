@@ -24,20 +24,12 @@
 //! `screen` prints; `signals` hears signals; `messenger` lives from login to logout; one
 //! `link` per connection reads it until it closes.
 
-pub mod account;
-pub mod chat;
-pub mod clock;
-pub mod commands;
-pub mod credentials;
-pub mod fresh;
-pub mod inbox;
-pub mod known_servers;
-pub mod link;
+pub mod app;
+pub mod args;
+pub mod local_time;
+pub mod login;
 pub mod messenger;
-pub mod moving;
-pub mod options;
-pub mod questions;
-pub mod route;
-pub mod settings;
+pub mod net;
 pub mod terminal;
 pub mod vault;
+pub mod view;

@@ -20,7 +20,8 @@ use rand::CryptoRng;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::kdf::{self, label};
+use super::kdf;
+use super::kdf::label;
 use super::secret::Secret;
 
 /// Bytes in a MAC: all that HMAC-SHA-256 gives.
@@ -54,7 +55,7 @@ impl std::error::Error for NotAuthentic {}
 ///
 /// The IV is derived, not sent, so one set may encrypt one plaintext only:
 /// [`encrypt`](Self::encrypt) and [`decrypt`](Self::decrypt) use it up.
-pub(super) struct MessageKeys {
+pub(crate) struct MessageKeys {
     aes: Secret<32>,
     mac: Secret<32>,
     iv: Secret<16>,
@@ -62,7 +63,7 @@ pub(super) struct MessageKeys {
 
 impl MessageKeys {
     /// The keys of one ratchet message.
-    pub(super) fn of_message(message_key: &Secret<32>) -> Self {
+    pub(crate) fn of_message(message_key: &Secret<32>) -> Self {
         Self::derive(&kdf::NO_SALT, message_key, label::MESSAGE)
     }
 
@@ -79,7 +80,7 @@ impl MessageKeys {
     }
 
     /// `ciphertext || MAC`.
-    pub(super) fn encrypt(self, ad: &[u8], header: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    pub(crate) fn encrypt(self, ad: &[u8], header: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let mut out =
             cbc::Encryptor::<Aes256>::new(self.aes.expose().into(), self.iv.expose().into())
                 .encrypt_padded_vec::<Pkcs7>(plaintext);
@@ -89,7 +90,7 @@ impl MessageKeys {
     }
 
     /// The plaintext, if `mac` is that of `ad`, `header` and `ciphertext`.
-    pub(super) fn decrypt(
+    pub(crate) fn decrypt(
         self,
         ad: &[u8],
         header: &[u8],
@@ -175,7 +176,7 @@ pub struct WrappingKey(Secret<32>);
 pub const WRAPPED_LEN: usize = SALT_LEN + 48 + MAC_LEN;
 
 impl WrappingKey {
-    pub(super) fn new(secret: Secret<32>) -> Self {
+    pub(crate) fn new(secret: Secret<32>) -> Self {
         Self(secret)
     }
 
@@ -220,7 +221,7 @@ fn open_with(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::recovery::RecoveryCode;
+    use crate::crypto::account::recovery::RecoveryCode;
     use crate::crypto::testing::{TestRng, array, bytes, text, vectors};
 
     #[test]

@@ -11,42 +11,42 @@ use super::secret::Secret;
 /// The input ended before the field did, went on after the last field, or held
 /// a value that no writer produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Takes fields off the front of a byte string.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
         let (field, rest) = self.rest.split_first_chunk().ok_or(Malformed)?;
         self.rest = rest;
         Ok(field)
     }
 
-    pub(super) fn secret(&mut self) -> Result<Secret<32>, Malformed> {
+    pub(crate) fn secret(&mut self) -> Result<Secret<32>, Malformed> {
         self.array().map(Secret::from_bytes)
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
         self.array().map(|&[byte]| byte)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(|bytes| u32::from_be_bytes(*bytes))
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
         self.array().map(|bytes| u64::from_be_bytes(*bytes))
     }
 
     /// A flag: one byte, 0 or 1.
-    pub(super) fn flag(&mut self) -> Result<bool, Malformed> {
+    pub(crate) fn flag(&mut self) -> Result<bool, Malformed> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -54,12 +54,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn rest(&mut self) -> &'a [u8] {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
     /// Refuses what follows the last field.
-    pub(super) fn finish(self) -> Result<(), Malformed> {
+    pub(crate) fn finish(self) -> Result<(), Malformed> {
         if self.rest.is_empty() {
             Ok(())
         } else {
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
 /// Every caller's strings are names, keys and hashes, far below 64 KiB; a
 /// longer one is cut to its first 65,535 bytes with the length saying so, which
 /// both ends would compute alike.
-pub(super) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(&bytes[..usize::from(length)]);
@@ -83,7 +83,7 @@ pub(super) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
 ///
 /// Growing would move the bytes and leave the old ones behind unwiped, so the
 /// size is counted first, by the same code that writes.
-pub(super) fn encode_secret(write: impl Fn(&mut dyn FnMut(&[u8]))) -> Zeroizing<Vec<u8>> {
+pub(crate) fn encode_secret(write: impl Fn(&mut dyn FnMut(&[u8]))) -> Zeroizing<Vec<u8>> {
     let mut length = 0;
     write(&mut |bytes| length += bytes.len());
     let mut out = Zeroizing::new(Vec::with_capacity(length));

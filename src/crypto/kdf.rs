@@ -51,7 +51,7 @@ pub mod label {
 
     /// Every label above, for the test that no two are alike.
     #[cfg(test)]
-    pub(super) const ALL: [&[u8]; 16] = [
+    pub(crate) const ALL: [&[u8]; 16] = [
         X3DH,
         SESSION,
         ROOT,
@@ -72,14 +72,14 @@ pub mod label {
 }
 
 /// The salt of an HKDF that has none (RFC 5869 section 2.2).
-pub(super) const NO_SALT: [u8; 32] = [0; 32];
+pub(crate) const NO_SALT: [u8; 32] = [0; 32];
 
 /// HKDF-SHA-256, extract then expand (RFC 5869), to `N` bytes.
 #[allow(
     clippy::expect_used,
     reason = "expand fails only past 255 * 32 bytes, which the assertion rules out at compile time"
 )]
-pub(super) fn hkdf<const N: usize>(salt: &[u8], ikm: &[u8], info: &[u8]) -> Secret<N> {
+pub(crate) fn hkdf<const N: usize>(salt: &[u8], ikm: &[u8], info: &[u8]) -> Secret<N> {
     const { assert!(N <= 255 * 32) };
     let expander = Hkdf::<Sha256>::new(Some(salt), ikm);
     Secret::filled_by(|place| expander.expand(info, place).expect("length is in range"))
@@ -90,12 +90,12 @@ pub(super) fn hkdf<const N: usize>(salt: &[u8], ikm: &[u8], info: &[u8]) -> Secr
     clippy::expect_used,
     reason = "HMAC takes keys of every length; only the trait it shares with others can refuse"
 )]
-pub(super) fn hmac(key: &[u8]) -> Hmac<Sha256> {
+pub(crate) fn hmac(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
 /// HMAC-SHA-256 of one byte, as the chains of the Double Ratchet use it.
-pub(super) fn hmac_of_byte(key: &Secret<32>, byte: u8) -> Secret<32> {
+pub(crate) fn hmac_of_byte(key: &Secret<32>, byte: u8) -> Secret<32> {
     let mut mac = hmac(key.expose());
     mac.update(&[byte]);
     let mut output = mac.finalize().into_bytes();

@@ -17,26 +17,17 @@
 //! - [`cipher`], [`kdf`], [`secret`]: AES-CBC then HMAC, HKDF and its labels, and
 //!   how secrets are held.
 
-mod chain;
+pub mod account;
 pub mod cipher;
 mod codec;
-pub mod content;
-pub mod context;
-pub mod conversation;
-pub mod envelope;
 pub mod kdf;
 pub mod keys;
-pub mod padding;
-pub mod password;
-pub mod proof;
+pub mod message;
 pub mod ratchet;
-pub mod recovery;
 pub mod safety_number;
 pub mod secret;
-pub mod skipped;
 #[cfg(test)]
 mod testing;
-pub mod x3dh;
 
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;

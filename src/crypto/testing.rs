@@ -11,14 +11,14 @@ use sha2::{Digest, Sha256};
 
 /// A generator that gives the same bytes for the same seed (SHA-256 of the seed
 /// and a counter), after a script if there is one.
-pub(super) struct TestRng {
+pub(crate) struct TestRng {
     seed: u64,
     counter: u64,
     script: VecDeque<u8>,
 }
 
 impl TestRng {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             seed,
             counter: 0,
@@ -27,7 +27,7 @@ impl TestRng {
     }
 
     /// A generator whose first bytes are those of `script`.
-    pub(super) fn reading(script: &[u8]) -> Self {
+    pub(crate) fn reading(script: &[u8]) -> Self {
         let script = script.iter().copied().collect();
         Self {
             script,
@@ -36,7 +36,7 @@ impl TestRng {
     }
 
     /// Whether the whole script has been read.
-    pub(super) fn is_read(&self) -> bool {
+    pub(crate) fn is_read(&self) -> bool {
         self.script.is_empty()
     }
 
@@ -74,31 +74,31 @@ impl TryRng for TestRng {
 impl TryCryptoRng for TestRng {}
 
 /// The known answers in one file of `tests/vectors`.
-pub(super) fn vectors(json: &str) -> Vec<Value> {
+pub(crate) fn vectors(json: &str) -> Vec<Value> {
     let cases: Vec<Value> = serde_json::from_str(json).unwrap();
     assert!(!cases.is_empty());
     cases
 }
 
 /// A field that holds bytes in hexadecimal.
-pub(super) fn bytes(case: &Value, field: &str) -> Vec<u8> {
+pub(crate) fn bytes(case: &Value, field: &str) -> Vec<u8> {
     HEXLOWER.decode(text(case, field).as_bytes()).unwrap()
 }
 
 /// A field that holds exactly `N` bytes in hexadecimal.
-pub(super) fn array<const N: usize>(case: &Value, field: &str) -> [u8; N] {
+pub(crate) fn array<const N: usize>(case: &Value, field: &str) -> [u8; N] {
     bytes(case, field).try_into().unwrap()
 }
 
 /// A field that holds text.
-pub(super) fn text<'a>(case: &'a Value, field: &str) -> &'a str {
+pub(crate) fn text<'a>(case: &'a Value, field: &str) -> &'a str {
     case[field]
         .as_str()
         .unwrap_or_else(|| panic!("no text {field} in {case}"))
 }
 
 /// A field that holds a number.
-pub(super) fn number<T: TryFrom<u64>>(case: &Value, field: &str) -> T {
+pub(crate) fn number<T: TryFrom<u64>>(case: &Value, field: &str) -> T {
     let number = case[field]
         .as_u64()
         .and_then(|number| T::try_from(number).ok());
@@ -107,7 +107,7 @@ pub(super) fn number<T: TryFrom<u64>>(case: &Value, field: &str) -> T {
 
 /// Encodings of X25519 public keys of low order, with which every exchange gives
 /// zeros: 0, 1, p - 1, p, p + 1, and the two points of order eight.
-pub(super) fn low_order_points() -> Vec<[u8; 32]> {
+pub(crate) fn low_order_points() -> Vec<[u8; 32]> {
     [
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0100000000000000000000000000000000000000000000000000000000000000",

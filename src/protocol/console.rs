@@ -5,7 +5,7 @@
 //! prints has passed [`visible`] or [`rows`], so nobody's text can drive the
 //! reader's terminal, or stand where a line of the server begins.
 
-use super::binary::MessageId;
+use super::ids::MessageId;
 use super::limits;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
@@ -14,7 +14,7 @@ use super::request::{
     Body, ChangeSettings, Fetch, Named, Password, PasswordLogin, Request, Search, Send,
 };
 use super::rows::{Frame, rows};
-use super::visible::visible;
+use super::sanitize::visible;
 
 /// What a console line asks for.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::binary::{Blob, Fixed, MessageId};
+use super::ids::{Blob, Fixed, MessageId};
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Accepted, Answer, Event, MessageState, Reply};

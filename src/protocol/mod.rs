@@ -11,23 +11,23 @@
 //! | `lines` | bytes into lines |
 //! | `visible`, `rows` | untrusted text made harmless for a terminal, and cut into its rows |
 
-pub mod binary;
 pub mod console;
+pub mod ids;
 pub mod json;
 pub mod limits;
-pub mod lines;
+pub mod line_buffer;
 pub mod name;
 pub mod refusal;
 pub mod reply;
 pub mod request;
 pub mod rows;
-pub mod visible;
+pub mod sanitize;
 
-pub use binary::{Blob, Fixed, MessageId};
-pub use name::UserName;
-pub use refusal::{Code, Refusal};
-pub use reply::{Answer, Event, Reply};
-pub use request::{Body, Request, Sender};
+pub use self::ids::{Blob, Fixed, MessageId};
+pub use self::name::UserName;
+pub use self::refusal::{Code, Refusal};
+pub use self::reply::{Answer, Event, Reply};
+pub use self::request::{Body, Request, Sender};
 
 /// The newest version of the protocol, and the only one so far.
 pub const VERSION: u32 = 1;

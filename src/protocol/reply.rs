@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::binary::{Fixed, MessageId};
+use super::ids::{Fixed, MessageId};
 use super::name::UserName;
 use super::refusal::Refusal;
 use super::request::{Body, Identity, Kdf, OneTimePrekey, Sender, SignedPrekey};
@@ -244,7 +244,7 @@ struct IncomingFields {
     mid: MessageId,
     at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    envelope: Option<super::binary::Blob>,
+    envelope: Option<super::ids::Blob>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<Box<str>>,
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::binary::{Blob, Fixed, MessageId};
+use super::ids::{Blob, Fixed, MessageId};
 use super::limits;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};

@@ -7,7 +7,7 @@
 
 use unicode_width::UnicodeWidthChar;
 
-use super::visible::{is_blank, visible_lines};
+use super::sanitize::{is_blank, visible_lines};
 
 /// How far apart tab stops are, from the beginning of a line of the text.
 const TAB: usize = 8;

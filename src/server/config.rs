@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::delivery::mailbox::Quota;
 use super::limits::Settings;
-use super::mailbox::Quota;
 
 /// The server's settings, with units.
 #[derive(Debug, Clone)]

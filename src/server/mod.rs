@@ -10,24 +10,13 @@
 //! together with another. No lock is held across a read, a write or a commit;
 //! the store's own locks guard its connections.
 
-pub mod accounts;
 pub mod config;
-pub mod connection;
-pub mod core;
-pub mod counters;
-pub mod deadlines;
+mod data_folder;
 pub mod delivery;
-pub mod derivations;
-pub mod disconnect;
-mod folder;
-pub mod handler;
 pub mod limits;
-pub mod listener;
 pub mod log;
-pub mod mailbox;
-pub mod outbox;
-pub mod postbox;
+pub mod net;
+pub mod requests;
 pub mod run;
-pub mod sessions;
-pub mod visit;
-pub mod writer;
+pub mod shared;
+pub mod stats;

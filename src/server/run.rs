@@ -16,11 +16,11 @@ use signal_hook::iterator::Signals;
 use termcolor::{Color, ColorSpec, WriteColor};
 
 use super::config::Config;
-use super::core::Core;
-use super::folder;
-use super::listener::{Connections, Listener};
+use super::data_folder;
+use super::delivery::writer::Ended;
 use super::log;
-use super::writer::Ended;
+use super::net::accept::{Connections, Listener};
+use super::shared::Core;
 use crate::store::sqlite::Sqlite;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
@@ -60,9 +60,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .map_err(|error| RunError(format!("signals can't be received: {error}")))?;
     // Every file is the server's alone, the database's in a folder that was there too.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let _lock = folder::lock(&config.data).map_err(sentence)?;
-    let another_certificate = folder::check(&config).map_err(sentence)?;
-    let store = Sqlite::open(&folder::database(&config.data)).map_err(sentence)?;
+    let _lock = data_folder::lock(&config.data).map_err(sentence)?;
+    let another_certificate = data_folder::check(&config).map_err(sentence)?;
+    let store = Sqlite::open(&data_folder::database(&config.data)).map_err(sentence)?;
     let tls = open_tls(&config)?;
     store.note_begun().map_err(sentence)?;
     let listener =

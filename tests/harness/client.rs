@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::OnceLock;
 
 use data_encoding::BASE64;
-use secure_chat::crypto::password::{Cost, LoginKey, derive};
-use secure_chat::crypto::proof::{Challenge, Credentials, Purpose};
+use secure_chat::crypto::account::login_proof::{Challenge, Credentials, Purpose};
+use secure_chat::crypto::account::password::{Cost, LoginKey, derive};
 use serde_json::{Value, json};
 
 use super::Wire;

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use secure_chat::client::messenger::Trust;
-use secure_chat::crypto::password::Cost;
-use secure_chat::crypto::{
-    cipher, content, conversation, envelope, keys, padding, password, ratchet, skipped, x3dh,
-};
+use secure_chat::crypto::account::password;
+use secure_chat::crypto::account::password::Cost;
+use secure_chat::crypto::message::{content, envelope, padding};
+use secure_chat::crypto::ratchet::{session_set, skipped, x3dh};
+use secure_chat::crypto::{cipher, keys, ratchet};
 use secure_chat::protocol::limits;
 
 pub(crate) fn page() -> String {
@@ -53,7 +54,7 @@ fn figures() -> Vec<(&'static str, u64)> {
         ("largest size class, bytes", size(padding::LARGEST)),
         (
             "sessions kept with one contact",
-            size(conversation::MAX_SESSIONS),
+            size(session_set::MAX_SESSIONS),
         ),
         (
             "messages that one may jump over",

@@ -5,13 +5,13 @@ use std::cell::RefCell;
 
 use data_encoding::BASE64;
 use ed25519_dalek::{Signer, SigningKey};
-use secure_chat::crypto::content::{Body, Content};
-use secure_chat::crypto::context::Context;
-use secure_chat::crypto::conversation::{Conversation, Prekeys};
 use secure_chat::crypto::keys::{
     Identity, IdentityKeys, OneTimePrekeySecret, PrekeyBundle, SignedPrekey, SignedPrekeySecret,
 };
+use secure_chat::crypto::message::associated_data::Context;
+use secure_chat::crypto::message::content::{Body, Content};
 use secure_chat::crypto::os_rng;
+use secure_chat::crypto::ratchet::session_set::{Conversation, Prekeys};
 use serde_json::{Value, json};
 
 use crate::lab::now_ms;

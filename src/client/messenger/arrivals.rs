@@ -1,6 +1,6 @@
 //! What arrives together, sorted by how it is dealt with.
 
-use crate::client::link::CallError;
+use crate::client::net::connection::CallError;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, Incoming, Notice};
 

@@ -4,16 +4,16 @@
 //!
 //! What the person decides is `verification`'s; whom a name belongs to is `trust`'s.
 
-use super::receiving::{
+use super::receive::{
     Batch, fingerprint, identity_keys, received, shown, take_envelope, undecryptable, wire_identity,
 };
-use super::show::{Mark, Show};
 use super::{Me, Trust, trust};
 use crate::client::vault::{Contact, Form, PrekeyReader, Record, Result, Vault};
-use crate::crypto::content::{Body as Inside, Content};
-use crate::crypto::context::Context;
-use crate::crypto::conversation::{Conversation, Opened, claimed_identity};
+use crate::client::view::{Mark, Show};
 use crate::crypto::keys::Identity as Keys;
+use crate::crypto::message::associated_data::Context;
+use crate::crypto::message::content::{Body as Inside, Content};
+use crate::crypto::ratchet::session_set::{Conversation, Opened, claimed_identity};
 use crate::protocol::reply::Incoming;
 use crate::protocol::request::Identity;
 use crate::protocol::{Body, MessageId};

@@ -6,22 +6,21 @@
 //! order is the promise: commit before the ciphertext leaves, commit before the ack.
 //! It prints nothing itself and asks nobody anything.
 
-mod answers;
 mod arrivals;
 mod claims;
-mod connection;
-mod parcels;
+mod encrypt;
 mod postponed;
+mod queries;
 mod receipts;
-mod receiving;
-mod retries;
-mod sending;
-mod show;
+mod receive;
+mod reconnect;
+mod retry;
+mod send;
 mod trust;
 mod verification;
 
-pub use receiving::wire_identity;
-pub use show::{Display, End, Mark, Person, Show, Tone, Written};
+pub use self::receive::wire_identity;
+pub use super::view::{Display, End, Mark, Person, Show, Tone, Written};
 
 use std::collections::HashMap;
 use std::io;
@@ -33,21 +32,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rand::Rng;
 use zeroize::Zeroizing;
 
-use super::account::Account;
-use super::credentials::Credentials;
-use super::inbox::{Inbox, Input};
-use super::link::{Link, said};
-use super::route::Route;
-use super::vault::{self, Vault};
+use self::arrivals::{Arrivals, Mail};
+use self::receive::Batch;
+use self::send::Awaited;
+use super::login::Account;
+use super::login::credentials::Credentials;
+use super::net::connection::{Link, said};
+use super::net::endpoint::Route;
+use super::net::event_queue::{Inbox, Input};
+use super::vault;
+use super::vault::Vault;
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Accepted, Event, Welcome};
 use crate::protocol::request::{ChangeSettings, Identity};
 use crate::protocol::{Fixed, UserName};
-use arrivals::{Arrivals, Mail};
-use receiving::Batch;
-use sending::Awaited;
 
 /// How many arrivals share one transaction at most, so that a long backlog is
 /// shown and acknowledged in steps.
@@ -242,7 +242,7 @@ impl Messenger {
             welcome: Some(account.welcome),
             new_identity: account.new_identity,
             link: Some(account.link),
-            retry: (now, connection::FIRST_DELAY),
+            retry: (now, reconnect::FIRST_DELAY),
             heard: now,
             pinged: false,
             awaited: HashMap::new(),
@@ -363,14 +363,14 @@ impl Messenger {
                 for mail in &arrivals.mail {
                     match mail {
                         Mail::Message(message) => {
-                            receiving::take_message(vault, me, &mut batch, message, now)?;
+                            receive::take_message(vault, me, &mut batch, message, now)?;
                         }
                         Mail::Notice(notice) => {
-                            receiving::take_notice(vault, &mut batch, notice)?;
+                            receive::take_notice(vault, &mut batch, notice)?;
                         }
                     }
                 }
-                retries::ask_for_all(vault, &mut batch, now)?;
+                retry::ask_for_all(vault, &mut batch, now)?;
                 Ok(batch)
             })?;
             errands = batch.errands;

@@ -3,12 +3,13 @@
 //! client did not write are not sent, and said.
 
 use super::Messenger;
-use super::parcels::{self, encrypt};
-use super::receiving::plural;
-use super::retries;
-use super::show::Show;
+use super::encrypt;
+use super::encrypt::encrypt;
+use super::receive::plural;
+use super::retry;
 use super::trust::NoSession;
 use crate::client::vault::{Contact, Result};
+use crate::client::view::Show;
 
 impl Messenger {
     /// Encrypts what waited for a session, an identity or a connection, in order,
@@ -25,7 +26,7 @@ impl Messenger {
         }
         let mut foreign = 0;
         for (seq, contact) in postponed {
-            if !parcels::is_postponed_here(&self.vault, seq, contact)? {
+            if !encrypt::is_postponed_here(&self.vault, seq, contact)? {
                 self.drop_foreign_note(seq)?;
                 foreign += 1;
                 continue;
@@ -117,7 +118,7 @@ impl Messenger {
     fn waits_for_word(&self, seq: i64, contact: &Contact) -> Result<bool> {
         let message = self.vault.message(seq)?;
         Ok(message.is_some_and(|message| {
-            message.record.identity.is_some() && !retries::is_for(&message, contact)
+            message.record.identity.is_some() && !retry::is_for(&message, contact)
         }))
     }
 
@@ -126,7 +127,7 @@ impl Messenger {
         let mut waiting = Vec::new();
         for (seq, to) in self.vault.postponed()? {
             if to == contact.id
-                && parcels::is_postponed_here(&self.vault, seq, to)?
+                && encrypt::is_postponed_here(&self.vault, seq, to)?
                 && self.waits_for_word(seq, contact)?
             {
                 waiting.push(seq);
@@ -142,7 +143,7 @@ impl Messenger {
         };
         let waiting = self.waiting_for_word(contact)?.len() as u64;
         if waiting > 0 {
-            self.say(Show::warning(retries::waits_for_word(contact, waiting)));
+            self.say(Show::warning(retry::waits_for_word(contact, waiting)));
         }
         Ok(())
     }
@@ -176,7 +177,7 @@ impl Messenger {
     /// Removes from what is to be sent a row that this client did not write, or not
     /// like that. A message of the person's counts as not sent.
     pub(super) fn drop_foreign(&mut self, seq: i64) -> Result<()> {
-        let waiting = parcels::waiting_message(&self.vault, seq)?;
+        let waiting = encrypt::waiting_message(&self.vault, seq)?;
         let to = waiting.and_then(|message| {
             let contact = self.vault.contact_by_id(message.contact)?;
             Some(contact.name)

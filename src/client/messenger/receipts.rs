@@ -1,9 +1,9 @@
 //! What became of messages that were sent: the server's `delivered` events, and
 //! the question after an absence.
 
-use super::show::{Mark, Show};
 use super::{Messenger, now_ms};
 use crate::client::vault::{Contact, Form, Message, Result, State, unchanged};
+use crate::client::view::{Mark, Show};
 use crate::protocol::reply::Waiting;
 use crate::protocol::request::Outcome;
 use crate::protocol::{MessageId, Request, UserName};

@@ -8,13 +8,13 @@
 //! for the known one, so what is sent is held, too, until the server publishes the
 //! known one again or the person has decided.
 
-use super::receiving::{fingerprint, identity_keys, wire_identity};
+use super::receive::{fingerprint, identity_keys, wire_identity};
 use super::{Messenger, Trust};
-use crate::client::link::{CallError, said};
+use crate::client::net::connection::{CallError, said};
 use crate::client::vault::{Contact, Result, Vault};
-use crate::crypto::conversation::Conversation;
 use crate::crypto::keys::{OneTimePrekey, PrekeyBundle, SignedPrekey, VerifiedBundle};
 use crate::crypto::os_rng;
+use crate::crypto::ratchet::session_set::Conversation;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Identity, Named};
 use crate::protocol::{Code, Request, UserName};

@@ -5,12 +5,14 @@
 //! else may have already goes to it only with the word that its number was compared.
 
 use super::claims::{asked_under, claim_of, claims_of};
-use super::receiving::{self, Batch, fingerprint, identity_keys, plural, wire_identity};
-use super::retries;
-use super::show::Show;
-use super::trust::{self, NoSession, replace_identity};
+use super::receive;
+use super::receive::{Batch, fingerprint, identity_keys, plural, wire_identity};
+use super::retry;
+use super::trust;
+use super::trust::{NoSession, replace_identity};
 use super::{Messenger, Outcome, now_ms};
 use crate::client::vault::{Contact, Result, Vault};
+use crate::client::view::Show;
 use crate::crypto::safety_number::safety_number;
 use crate::protocol::UserName;
 use crate::protocol::request::Identity;
@@ -104,7 +106,7 @@ impl Messenger {
     fn decline(&mut self, contact: &Contact) -> Result<Outcome> {
         let name = contact.name;
         let waiting = self.waiting_for_word(contact)?;
-        let asked = retries::asked_for(&self.vault, contact, now_ms())?;
+        let asked = retry::asked_for(&self.vault, contact, now_ms())?;
         if waiting.is_empty() && asked == 0 {
             return Ok(Err(format!(
                 "there is no other identity of {name} and no request; nothing to reject"
@@ -189,10 +191,10 @@ impl Messenger {
             return Ok(());
         }
         let asked = match known {
-            true => retries::asked_for(&self.vault, contact, now)?,
+            true => retry::asked_for(&self.vault, contact, now)?,
             false => {
                 let ids = asked_under(&self.vault, &self.me, contact.id, identity, now)?;
-                retries::count_asked(&self.vault, contact, &ids, now)?
+                retry::count_asked(&self.vault, contact, &ids, now)?
             }
         };
         let taken_on = Contact {
@@ -202,7 +204,7 @@ impl Messenger {
         };
         let count = asked + self.waiting_for_word(&taken_on)?.len() as u64;
         if count > 0 {
-            self.say(Show::warning(retries::waits_for_word(contact, count)));
+            self.say(Show::warning(retry::waits_for_word(contact, count)));
         }
         Ok(())
     }
@@ -223,15 +225,15 @@ impl Messenger {
             vault.save_contact(&contact)?;
             for (seq, message) in vault.held(contact.id)? {
                 if claim_of(&message) == Some(identity) {
-                    receiving::take_again(vault, me, &mut batch, seq, &message, now)?;
+                    receive::take_again(vault, me, &mut batch, seq, &message, now)?;
                 }
             }
             if verified {
-                retries::let_go(vault, me, &mut batch, &contact, now)?;
+                retry::let_go(vault, me, &mut batch, &contact, now)?;
             }
             batch.wants(contact.id);
             batch.again |= new;
-            retries::ask_for_all(vault, &mut batch, now)?;
+            retry::ask_for_all(vault, &mut batch, now)?;
             Ok(batch)
         })?;
         self.finish(batch);

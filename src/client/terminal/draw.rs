@@ -5,7 +5,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use crate::protocol::visible::visible;
+use crate::protocol::sanitize::visible;
 
 /// How a tab looks in the line that is typed.
 const TAB: &str = "    ";

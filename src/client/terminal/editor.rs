@@ -432,11 +432,11 @@ fn common_beginning(words: &[String]) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::Keys;
     use super::*;
+    use crate::client::terminal::keys::Keys;
 
     fn complete(typed: &str) -> (usize, Vec<String>) {
-        crate::client::commands::complete(typed, true, &["bob".to_owned(), "bea".to_owned()])
+        crate::client::app::commands::complete(typed, true, &["bob".to_owned(), "bea".to_owned()])
     }
 
     /// Types bytes, and gives the steps that are more than drawing.

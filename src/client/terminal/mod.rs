@@ -22,7 +22,7 @@ mod output;
 mod printing;
 mod screen;
 
-pub use screen::{Colours, NotWritten, Screen};
+pub use self::screen::{Colours, NotWritten, Screen};
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -35,10 +35,10 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
-use super::messenger::{End, Show};
-use editor::Kind;
-use input::Input;
-use modes::Modes;
+use self::editor::Kind;
+use self::input::Input;
+use self::modes::Modes;
+use super::view::{End, Show};
 
 /// What comes from outside while the main thread waits.
 #[derive(Debug)]

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::format::{self, Look};
+use super::format;
+use super::format::Look;
 use super::input::PrintAbove;
 use super::output::Stream;
-use crate::client::messenger::{Show, Written};
+use crate::client::view::{Show, Written};
 
 /// How many things may wait to be printed before whoever shows something waits.
 const QUEUE: usize = 256;

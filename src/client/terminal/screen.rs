@@ -13,7 +13,7 @@ use super::format::Look;
 use super::input::PrintAbove;
 use super::printing::{Print, Printer, Queue};
 use super::{modes, output};
-use crate::client::messenger::{Display, End, Person, Show, Written};
+use crate::client::view::{Display, End, Person, Show, Written};
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the reader of its output.

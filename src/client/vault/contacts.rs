@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seal::{Place, Row};
 use super::{Result, Vault};
-use crate::crypto::conversation::Conversation;
+use crate::crypto::ratchet::session_set::Conversation;
 use crate::protocol::request::Identity;
 use crate::protocol::{Fixed, UserName};
 

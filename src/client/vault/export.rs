@@ -15,12 +15,13 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::errands::REMEMBERED_MS;
+use super::control_messages::REMEMBERED_MS;
 use super::{Contact, Form, Record, Result, State, Vault, VaultError};
+use crate::crypto::account::password;
+use crate::crypto::account::password::Cost;
 use crate::crypto::cipher::{NotAuthentic, SealKey, WRAPPED_LEN};
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
-use crate::crypto::password::{self, Cost};
 use crate::protocol::{MessageId, UserName};
 
 const MAGIC: &[u8] = b"secure-chat export ";

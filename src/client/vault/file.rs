@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::key_slots;
+use super::key_slots::{Secret, Wrap};
 use super::seal::Sealer;
-use super::wraps::{self, Secret, Wrap};
 use super::{Result, Vault, VaultError, migration, schema};
 use crate::crypto::cipher::{SealKey, WrappingKey};
 use crate::crypto::os_rng;
-use crate::files;
 use crate::protocol::UserName;
 use crate::protocol::request::Kdf;
 
@@ -48,7 +48,7 @@ impl VaultFile {
     /// [`VaultError::InUse`] if another process has it.
     pub fn take(data: &Path, server: &str, name: &UserName) -> Result<Self> {
         let folder = data.join(folder_of(server));
-        files::make_folder(&folder).map_err(|error| VaultError::Io(folder.clone(), error))?;
+        crate::fs::make_folder(&folder).map_err(|error| VaultError::Io(folder.clone(), error))?;
         let path = folder.join(format!("{name}.vault"));
         let lock = lock(&folder.join(format!("{name}.lock")), &path)?;
         Ok(VaultFile { path, lock })
@@ -90,8 +90,8 @@ impl VaultFile {
         made.execute_batch(schema::SCHEMA)?;
         made.pragma_update(None, "application_id", APPLICATION_ID)?;
         made.pragma_update(None, "user_version", schema::VERSION)?;
-        wraps::insert(&made, &key, &Secret::Password(kdf, password))?;
-        wraps::insert(&made, &key, &Secret::Recovery(recovery))?;
+        key_slots::insert(&made, &key, &Secret::Password(kdf, password))?;
+        key_slots::insert(&made, &key, &Secret::Recovery(recovery))?;
         made.commit()?;
         let mut vault = finish(db, key, draft, self.lock)?;
         fill(&mut vault)?;
@@ -104,7 +104,8 @@ impl VaultFile {
         } = vault;
         db.close().map_err(|(_, error)| error)?;
         fs::rename(&draft, &self.path).map_err(|error| VaultError::Io(draft, error))?;
-        files::sync_name(&self.path).map_err(|error| VaultError::Io(self.path.clone(), error))?;
+        crate::fs::sync_name(&self.path)
+            .map_err(|error| VaultError::Io(self.path.clone(), error))?;
         let db = connect(&self.path)?;
         set_up(&self.path, &db)?;
         finish(db, sealer.into_key(), self.path, lock)
@@ -143,7 +144,7 @@ impl VaultFile {
         // sync: a power cut would take it. It is on the disk before it is believed.
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(told)?;
-        let wraps = wraps::load(&db).map_err(told)?;
+        let wraps = key_slots::load(&db).map_err(told)?;
         Ok(Closed {
             path: self.path,
             lock: self.lock,

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use super::seal::{Place, Row};
 use super::{Result, Vault, VaultError};
-use crate::crypto::conversation::Prekeys;
 use crate::crypto::keys::{IdentityKeys, OneTimePrekeySecret, SignedPrekeySecret};
 use crate::crypto::os_rng;
+use crate::crypto::ratchet::session_set::Prekeys;
 use crate::protocol::Fixed;
 
 const IDENTITY: i64 = 1;

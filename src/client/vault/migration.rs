@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Row as Columns;
 
-use super::errands::{Task, task_bytes};
+use super::control_messages::{Task, task_bytes};
 use super::file::remove_if_there;
 use super::keys::signed_row;
 use super::seal::{Place, Row};
 use super::{Result, Vault, VaultError};
-use crate::files;
 
 /// Where the copy of the old file lies.
 fn copy_of(path: &Path) -> PathBuf {
@@ -52,7 +51,7 @@ pub(super) fn from_version_1(vault: &mut Vault) -> Result<()> {
 fn keep_copy(path: &Path, copy: &Path) -> std::io::Result<()> {
     fs::copy(path, copy)?;
     File::open(copy)?.sync_all()?;
-    files::sync_name(copy)
+    crate::fs::sync_name(copy)
 }
 
 fn seal_all_anew(vault: &mut Vault) -> Result<()> {

@@ -8,23 +8,23 @@
 //! This room decides nothing about trust or delivery, and prints nothing.
 
 mod contacts;
-mod errands;
+mod control_messages;
 mod export;
 mod file;
 mod history;
+mod key_slots;
 mod keys;
-mod mail;
 mod migration;
+mod outbox;
 mod schema;
 mod seal;
-mod wraps;
 
-pub use contacts::Contact;
-pub use errands::{Errand, REMEMBERED_MS, Task};
-pub use export::{Export, ExportError};
-pub use file::{Closed, VaultFile};
-pub use history::{Form, Message, Record, State};
-pub use keys::{Device, PrekeyReader};
+pub use self::contacts::Contact;
+pub use self::control_messages::{Errand, REMEMBERED_MS, Task};
+pub use self::export::{Export, ExportError};
+pub use self::file::{Closed, VaultFile};
+pub use self::history::{Form, Message, Record, State};
+pub use self::keys::{Device, PrekeyReader};
 
 use std::fmt;
 use std::fs::File;
@@ -33,8 +33,8 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
+use self::seal::{Place, Row, Sealer};
 use crate::crypto::cipher::NotAuthentic;
-use seal::{Place, Row, Sealer};
 
 /// An open vault. One process at a time holds it, by the lock inside.
 pub struct Vault {

@@ -123,7 +123,7 @@ fn a_bundle_of_low_order_keys_starts_nothing_even_if_signed() {
                 one_time: None,
             };
             let bundle = bundle.verify().unwrap();
-            let started = crate::crypto::x3dh::initiate(&our, &bundle, &mut rng);
+            let started = crate::crypto::ratchet::x3dh::initiate(&our, &bundle, &mut rng);
             assert_eq!(started.map(|_| ()), Err(WeakKey));
         }
     }

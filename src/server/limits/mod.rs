@@ -5,32 +5,31 @@
 //! with the operator's settings, locks and sentences. All locks here are held for
 //! one look each, never together with another.
 
-/// So many at once, then so many in a time.
-pub mod bucket;
 /// Connections of each address.
-pub mod crowd;
-/// Wrong logins.
-pub mod guesses;
+pub mod connections;
 /// Who counts as one address.
-pub mod network;
-/// Requests of one connection.
-pub mod pace;
+pub mod ip_prefix;
+pub mod kdf_queue;
 /// A bucket for each of many.
-pub mod table;
-/// Who may have a key derived.
-pub mod turns;
+pub mod keyed_buckets;
+/// Wrong logins.
+pub mod login_backoff;
+/// Requests of one connection.
+pub mod request_rate;
+/// So many at once, then so many in a time.
+pub mod token_bucket;
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::ip_prefix::Network;
+use self::keyed_buckets::Table;
+use self::login_backoff::Guesses;
+use self::token_bucket::Rate;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::UserId;
-use bucket::Rate;
-use guesses::Guesses;
-use network::Network;
-use table::Table;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

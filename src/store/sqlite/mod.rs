@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
-pub use open::{Found, OpenError, log_of, look};
+pub use self::open::{Found, OpenError, log_of, look};
 
+use super::Message;
 use super::{Account, Batch, Changed, Match, Page, PageBounds, Store, StoreError, Summary, UserId};
-use crate::protocol::binary::MessageId;
+use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
-use crate::store::Message;
 
 /// Connections that read at the same time. Reads are short, and a thread per
 /// client must not mean a file handle and a page cache per client.

@@ -7,7 +7,7 @@ use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{is_damage, statements};
-use crate::protocol::binary::{Blob, Fixed, MessageId};
+use crate::protocol::ids::{Blob, Fixed, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::request::{Body, Identity, Kdf, Sender};
 use crate::store::{Account, Flags, Match, Message, Page, PageBounds, Summary, Tally, UserId};

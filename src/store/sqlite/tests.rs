@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::protocol::binary::{Blob, Fixed};
+use crate::protocol::ids::{Blob, Fixed};
 use crate::protocol::request::{Body, Identity, Kdf, OneTimePrekey, Publish, Sender, SignedPrekey};
 use crate::store::{Change, Flags, NewAccount};
 

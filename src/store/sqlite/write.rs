@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::read::{self, ENVELOPE, NOTICE, PLAIN, stock};
+use super::read;
+use super::read::{ENVELOPE, NOTICE, PLAIN, stock};
 use super::statements;
-use crate::protocol::binary::Fixed;
+use crate::protocol::ids::Fixed;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};

@@ -9,7 +9,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
 use super::TlsError;
-use crate::files;
 use crate::transport::fingerprint::Fingerprint;
 
 /// A certificate chain, the server's own first, and its key.
@@ -46,8 +45,8 @@ pub(super) fn make_once(certificate: &Path, key: &Path) -> Result<(), TlsError> 
         .distinguished_name
         .push(DnType::CommonName, "Secure Chat server");
     let made = params.self_signed(&pair).map_err(|error| failed(&error))?;
-    files::replace(key, 0o600, &pair.serialize_pem()).map_err(|error| failed(&error))?;
-    files::replace(certificate, 0o644, &made.pem()).map_err(|error| failed(&error))
+    crate::fs::replace(key, 0o600, &pair.serialize_pem()).map_err(|error| failed(&error))?;
+    crate::fs::replace(certificate, 0o644, &made.pem()).map_err(|error| failed(&error))
 }
 
 /// Reads a certificate chain and its key, both PEM.

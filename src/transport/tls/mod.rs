@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::crypto::CryptoProvider;
 
-pub use client::{Connector, Stranger};
-pub use server::Acceptor;
+pub use self::client::{Connector, Stranger};
+pub use self::server::Acceptor;
 
 use super::channel::{Raw, Received};
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use data_encoding::BASE64;
-use secure_chat::crypto::content::Body;
-use secure_chat::crypto::context::Context;
+use secure_chat::crypto::message::associated_data::Context;
+use secure_chat::crypto::message::content::Body;
 use serde_json::{Value, json};
 
 use super::{Row, acquainted, deny_session, in_bobs_name, read_by, reads, row, strangers, take};

@@ -1,7 +1,7 @@
 //! Messages between two who know each other, on their way through the one in between.
 
 use data_encoding::BASE64;
-use secure_chat::crypto::content::Body;
+use secure_chat::crypto::message::content::Body;
 use serde_json::{Value, json};
 
 use super::{Row, acquainted, deny_session, hold, in_bobs_name, is_message, row, take, text};

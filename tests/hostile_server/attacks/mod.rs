@@ -5,8 +5,8 @@ mod messages;
 mod trust;
 mod wire;
 
-use secure_chat::crypto::content::Body;
-use secure_chat::crypto::context::Context;
+use secure_chat::crypto::message::associated_data::Context;
+use secure_chat::crypto::message::content::Body;
 use serde_json::{Value, json};
 
 use crate::lab::{Client, Onward, PASSWORD, Seen, Server};

@@ -2,8 +2,8 @@
 //! of them gets.
 
 use data_encoding::{BASE64, HEXLOWER};
-use secure_chat::crypto::content::Body;
-use secure_chat::crypto::context::Context;
+use secure_chat::crypto::message::associated_data::Context;
+use secure_chat::crypto::message::content::Body;
 use serde_json::json;
 
 use super::{Row, acquainted, deny_session, in_bobs_name, read_by, reads, row};

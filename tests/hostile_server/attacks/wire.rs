@@ -2,7 +2,7 @@
 //! that the server names.
 
 use data_encoding::BASE64;
-use secure_chat::crypto::proof::{Challenge, Purpose, verify_proof};
+use secure_chat::crypto::account::login_proof::{Challenge, Purpose, verify_proof};
 use serde_json::json;
 
 use super::{Row, acquainted, row};

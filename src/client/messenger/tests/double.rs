@@ -7,8 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::crypto::password::Cost;
-use crate::crypto::proof::{Challenge, Credentials, Purpose, verify_proof};
+use crate::crypto::account::login_proof::{Challenge, Credentials, Purpose, verify_proof};
+use crate::crypto::account::password::Cost;
 use crate::protocol::reply::{
     Accepted, Acked, Bundle, Done, Fetched, Found, Greeting, Incoming, MessageState, Published,
     Settings, UserStatus, Waiting, Welcome,
@@ -343,10 +343,9 @@ impl Connection {
                 let before = world.sends.iter().any(|(mid, ..)| *mid == send.mid);
                 world.sends.push((send.mid, bytes, send.again));
                 let account = world.accounts.get(&send.to).ok_or_else(unknown)?;
-                let published = account
-                    .published
-                    .as_ref()
-                    .map(|published| super::super::receiving::fingerprint(&published.identity));
+                let published = account.published.as_ref().map(|published| {
+                    crate::client::messenger::receive::fingerprint(&published.identity)
+                });
                 if send.identity.is_some() && send.identity != published {
                     world.sends.pop();
                     return Err(Refusal::new(Code::IdentityChanged, "another identity"));

@@ -2,13 +2,13 @@
 //! all that a real client would prove about it.
 
 use super::*;
-use crate::crypto::content::{Body as Inside, Content};
-use crate::crypto::context::Context;
-use crate::crypto::conversation::{Conversation, Prekeys};
 use crate::crypto::keys::{
     Identity as Keys, IdentityKeys, OneTimePrekeySecret, PrekeyBundle, SignedPrekey,
     SignedPrekeySecret,
 };
+use crate::crypto::message::associated_data::Context;
+use crate::crypto::message::content::{Body as Inside, Content};
+use crate::crypto::ratchet::session_set::{Conversation, Prekeys};
 use crate::protocol::request::{Publish, SignedPrekey as WireSignedPrekey};
 
 pub(super) struct Evil {
@@ -45,7 +45,7 @@ impl Evil {
     pub(super) fn publish_as(&self, server: &Double, name: &UserName) -> Option<Publish> {
         let public = self.signed.public();
         let forged = Publish {
-            identity: receiving::wire_identity(&self.keys.public()),
+            identity: receive::wire_identity(&self.keys.public()),
             signed_prekey: WireSignedPrekey {
                 id: public.id,
                 key: Fixed(public.key),
@@ -62,7 +62,7 @@ impl Evil {
         let world = server.world.lock().unwrap();
         let published = world.accounts[name].published.as_ref().unwrap();
         let bundle = PrekeyBundle {
-            identity: receiving::identity_keys(&published.identity).unwrap(),
+            identity: receive::identity_keys(&published.identity).unwrap(),
             signed_prekey: SignedPrekey {
                 id: published.signed_prekey.id,
                 key: published.signed_prekey.key.0,
@@ -122,7 +122,7 @@ impl Evil {
         let alice = server.world.lock().unwrap().accounts[&alice]
             .published
             .clone();
-        let alice: Keys = receiving::identity_keys(&alice.unwrap().identity).unwrap();
+        let alice: Keys = receive::identity_keys(&alice.unwrap().identity).unwrap();
         let conversation = self.conversation.take();
         let mut conversation = conversation.unwrap_or_else(|| Conversation::new(alice));
         let mut texts = Vec::new();

@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
+use self::double::Double;
 use super::*;
-use crate::client::account::{Ask, Door, NoEntry};
-use crate::client::credentials;
-use crate::client::route::{Protection, Route};
+use crate::client::login::credentials;
+use crate::client::login::{Ask, Door, NoEntry};
+use crate::client::net::endpoint::{Protection, Route};
 use crate::protocol::reply::Incoming;
 use crate::protocol::{Blob, Body, MessageId};
-use double::Double;
 
 /// Collects what is shown.
 struct Recorder(Mutex<Sender<Show>>);

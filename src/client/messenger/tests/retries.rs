@@ -2,9 +2,9 @@
 //! session. And when they must not.
 
 use super::*;
-use crate::client::account;
-use crate::client::messenger::receiving::Batch;
-use crate::client::messenger::retries;
+use crate::client::login;
+use crate::client::messenger::receive::Batch;
+use crate::client::messenger::retry;
 use crate::client::vault::{Form, Record, State, VaultFile};
 use crate::crypto::keys::IdentityKeys;
 
@@ -28,7 +28,7 @@ impl Somebody {
 
     pub(super) fn vault(&self) -> Vault {
         let file = VaultFile::take(self.home.path(), &self.server, &self.name).unwrap();
-        let opened = account::open(file.read().unwrap(), PASSWORD).unwrap();
+        let opened = login::open(file.read().unwrap(), PASSWORD).unwrap();
         opened.unwrap_or_else(|_| panic!("the password")).0
     }
 
@@ -258,7 +258,7 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
                 sent_at: None,
                 stored_at: None,
                 delivered_at: None,
-                identity: Some(receiving::fingerprint(&wire_identity(&theirs))),
+                identity: Some(receive::fingerprint(&wire_identity(&theirs))),
                 verified: false,
                 again: Vec::new(),
             };
@@ -279,7 +279,7 @@ fn answers_to(vault: &mut Vault, me: &Me, ids: &[[u8; 16]], from: &str) -> usize
     vault
         .transact(|vault| {
             let contact = vault.contact_or_new(&from.parse().unwrap())?;
-            retries::answer(vault, me, &mut Batch::default(), &contact, ids, now_ms())
+            retry::answer(vault, me, &mut Batch::default(), &contact, ids, now_ms())
         })
         .unwrap();
     vault.postponed().unwrap().len() - before
@@ -333,7 +333,7 @@ fn old_and_foreign_messages_are_not_sent_again() {
         assert_eq!(answers_to(&mut vault, &me, &ids, "bob"), 0, "another");
     }
     let bob = vault.contact(&"bob".parse().unwrap()).unwrap().clone();
-    assert_eq!(retries::asked_for(&vault, &bob, now_ms()).unwrap(), 1);
+    assert_eq!(retry::asked_for(&vault, &bob, now_ms()).unwrap(), 1);
     assert_eq!(vault.requests(bob.id).unwrap().len(), 1, "noted once");
 }
 
@@ -355,7 +355,7 @@ fn asking_in_vain_ends() {
                 let mid = MessageId([number; 16]);
                 vault.add_message(bob, &mid, now_ms(), &lost)?;
                 vault.want(bob, &mid)?;
-                asked += retries::ask(vault, bob, 1, now_ms())?;
+                asked += retry::ask(vault, bob, 1, now_ms())?;
                 Ok(())
             })
             .unwrap();
@@ -376,7 +376,7 @@ fn what_is_taken_counts_as_unread_until_it_is_shown() {
     let batch = vault
         .transact(|vault| {
             let mut batch = Batch::default();
-            receiving::take_message(vault, &me, &mut batch, &message, now_ms())?;
+            receive::take_message(vault, &me, &mut batch, &message, now_ms())?;
             Ok(batch)
         })
         .unwrap();

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use proptest::prelude::*;
 
 use super::{GUTTER, Look, lines};
-use crate::client::messenger::{Mark, Show, Tone};
+use crate::client::view::{Mark, Show, Tone};
 
 const LOOK: Look = Look {
     colours: true,

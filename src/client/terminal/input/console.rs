@@ -21,13 +21,15 @@ use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::tcgetwinsize;
 use zeroize::Zeroizing;
 
-use super::super::draw::{self, Size};
-use super::super::editor::{Editor, Kind, Step};
-use super::super::keys::{Key, Keys};
-use super::super::modes::{self, Modes};
-use super::super::{Heard, Screen};
 use super::{Bell, Request};
-use crate::client::commands;
+use crate::client::app::commands;
+use crate::client::terminal::draw;
+use crate::client::terminal::draw::Size;
+use crate::client::terminal::editor::{Editor, Kind, Step};
+use crate::client::terminal::keys::{Key, Keys};
+use crate::client::terminal::modes;
+use crate::client::terminal::modes::Modes;
+use crate::client::terminal::{Heard, Screen};
 
 /// How many typed bytes are kept before the terminal is not read any more. They stay
 /// in the system, which makes whoever types wait.

@@ -155,7 +155,7 @@ fn one_of_each(vault: &mut Vault) -> i64 {
 
 /// Whether all that was put in still opens, where it was put.
 fn all_open(vault: &Vault, message: i64) -> bool {
-    use crate::crypto::conversation::Prekeys;
+    use crate::crypto::ratchet::session_set::Prekeys;
 
     let reader = PrekeyReader::new(vault);
     let ids = |table: &str| -> Vec<u32> {

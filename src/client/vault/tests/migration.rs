@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
-use crate::client::account;
+use crate::client::login;
 
 /// Made by the client before version 2: alice, who has verified bob; "hello" and
 /// "hello back" were exchanged.
@@ -18,7 +18,7 @@ fn put(dir: &TempDir) {
 
 fn migrated(dir: &TempDir) -> Vault {
     let closed = take(dir).unwrap().read().unwrap();
-    let opened = account::open(closed, PASSWORD).unwrap();
+    let opened = login::open(closed, PASSWORD).unwrap();
     opened.unwrap_or_else(|_| panic!("the password")).0
 }
 
@@ -68,11 +68,7 @@ fn a_wrong_password_migrates_nothing() {
     let dir = TempDir::new().unwrap();
     put(&dir);
     let closed = take(&dir).unwrap().read().unwrap();
-    assert!(
-        account::open(closed, "wrong horse battery")
-            .unwrap()
-            .is_err()
-    );
+    assert!(login::open(closed, "wrong horse battery").unwrap().is_err());
     assert_eq!(fs::read(file(&dir)).unwrap(), VERSION_1);
 }
 
@@ -101,7 +97,7 @@ fn a_migration_that_fails_leaves_version_1_and_the_copy() {
     drop(db);
     let before = fs::read(file(&dir)).unwrap();
     let closed = take(&dir).unwrap().read().unwrap();
-    let opened = account::open(closed, PASSWORD);
+    let opened = login::open(closed, PASSWORD);
     assert!(opened.is_err());
     drop(opened);
     assert_eq!(fs::read(file(&dir)).unwrap(), before);

@@ -1,0 +1,135 @@
+//! `client vault export` and `client vault import`: the passphrase, the file, and
+//! what to say. What is in the file is the vault's business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::client::args::{Moved, Options, VaultTask};
+use crate::client::login::first_login::{read_export, write_export};
+use crate::client::login::prompt::Asker;
+use crate::client::login::{Door, NoEntry};
+use crate::client::messenger::{Command, Session};
+use crate::client::terminal::{Heard, Terminal};
+use crate::client::view::{Display, Show};
+
+/// A file that travels can be guessed at for ever, so its passphrase is no short one.
+const MIN_PASSPHRASE: usize = 12;
+
+/// How long the new keys may take to be published.
+const SETTLES: Duration = Duration::from_secs(30);
+
+/// Does it.
+///
+/// # Errors
+/// Why nothing was moved.
+pub fn run(
+    task: &VaultTask,
+    options: &Options,
+    door: &Door,
+    terminal: &mut Terminal,
+) -> Result<(), NoEntry> {
+    match task {
+        VaultTask::Export(moved) => export(moved, options, door, terminal),
+        VaultTask::Import(moved) => import(moved, options, door, terminal),
+    }
+}
+
+fn export(
+    moved: &Moved,
+    options: &Options,
+    door: &Door,
+    terminal: &mut Terminal,
+) -> Result<(), NoEntry> {
+    let Some(name) = options.user else {
+        return Err(NoEntry::Refused(
+            "whose? Name the account, as in: client --user NAME vault export FILE".to_owned(),
+        ));
+    };
+    let passphrase = match moved.passphrase().map_err(NoEntry::Refused)? {
+        Some(passphrase) => passphrase,
+        None => new_passphrase(terminal)?,
+    };
+    check(&passphrase)?;
+    let password = options.password().map_err(NoEntry::Refused)?;
+    let export = door.export(name, &mut Asker { terminal, password })?;
+    let sealed = export.seal(&passphrase).map_err(NoEntry::Refused)?;
+    write_export(&moved.file, &sealed).map_err(NoEntry::Refused)?;
+    terminal.say(&Show::good(format!(
+        "exported to {}: {}",
+        moved.file.display(),
+        export.summary()
+    )));
+    terminal.say(&Show::plain(
+        "whoever has the file and the passphrase can be you and read all of it; delete it once it is imported",
+    ));
+    Ok(())
+}
+
+fn import(
+    moved: &Moved,
+    options: &Options,
+    door: &Door,
+    terminal: &mut Terminal,
+) -> Result<(), NoEntry> {
+    let passphrase = match moved.passphrase().map_err(NoEntry::Refused)? {
+        Some(passphrase) => passphrase,
+        None => secret(terminal, "Passphrase of the export: ")?,
+    };
+    let export = read_export(&moved.file, &passphrase).map_err(NoEntry::Refused)?;
+    if let Some(user) = options.user.filter(|user| *user != export.name) {
+        return Err(NoEntry::Refused(format!(
+            "the export is of {}, not of {user}; nothing was imported",
+            export.name
+        )));
+    }
+    let password = options.password().map_err(NoEntry::Refused)?;
+    let account = door.import(&export, &mut Asker { terminal, password })?;
+    let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
+    let session = Session::start(account, options.trust, display)
+        .map_err(|error| NoEntry::Refused(format!("no thread for the session: {error}")))?;
+    let settled = session.run(Command::Settle(SETTLES));
+    session.end();
+    terminal.say(&Show::good(format!(
+        "imported {}: {}",
+        export.name,
+        export.summary()
+    )));
+    terminal.say(&Show::plain(
+        "use this machine from now on; the other one's sessions are left behind",
+    ));
+    // What could not be sent now is sent at the next login.
+    settled.map_err(NoEntry::Unreachable)
+}
+
+fn check(passphrase: &str) -> Result<(), NoEntry> {
+    match passphrase.chars().count() >= MIN_PASSPHRASE {
+        true => Ok(()),
+        false => Err(NoEntry::Refused(format!(
+            "a passphrase needs at least {MIN_PASSPHRASE} characters; choose a longer one"
+        ))),
+    }
+}
+
+fn new_passphrase(terminal: &mut Terminal) -> Result<Zeroizing<String>, NoEntry> {
+    let prompt = format!("Passphrase for the export (at least {MIN_PASSPHRASE} characters): ");
+    let passphrase = secret(terminal, &prompt)?;
+    check(&passphrase)?;
+    let again = secret(terminal, "The same passphrase again: ")?;
+    match *again == *passphrase {
+        true => Ok(passphrase),
+        false => Err(NoEntry::Refused(
+            "the two passphrases are not the same; nothing was exported".to_owned(),
+        )),
+    }
+}
+
+fn secret(terminal: &mut Terminal, prompt: &str) -> Result<Zeroizing<String>, NoEntry> {
+    match terminal.secret(prompt) {
+        Heard::Line(line) if !line.is_empty() => Ok(line),
+        _ => Err(NoEntry::Refused(
+            "there is no passphrase; run it on a terminal, or use --passphrase-file".to_owned(),
+        )),
+    }
+}

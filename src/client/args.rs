@@ -1,0 +1,240 @@
+//! What the command line and the environment decide, and where the password
+//! comes from. Parsed into values that the rest takes as they are.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::{Parser, Subcommand};
+use zeroize::Zeroizing;
+
+use super::messenger::Trust;
+use super::net::endpoint::{Protection, Route};
+use super::terminal::Colours;
+use crate::protocol::UserName;
+use crate::transport::address::Address;
+use crate::transport::fingerprint::Fingerprint;
+
+/// The longest password file or output of a password command that is read.
+const MAX_SECRET: u64 = 4096;
+
+/// The terminal client of Secure Chat.
+#[derive(Debug, Parser)]
+#[command(
+    name = "client",
+    version,
+    about = "Secure Chat: encrypted messages on a terminal",
+    after_help = "Exit codes: 0 fine, 1 something failed, 2 wrong usage, 3 login refused, 4 no connection, 5 the vault, 6 not the right server, 7 the output could not be written, 128 and a signal's number after that signal.\n\
+                  Without a terminal, commands are read from stdin, one a line; /help lists them."
+)]
+pub struct Options {
+    /// The server: HOST:PORT, or chat://FINGERPRINT@HOST:PORT as its operator gives it out
+    #[arg(
+        long,
+        env = "SECURE_CHAT_SERVER",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub server: Address,
+    /// The certificate that the server must have, by its SHA-256 fingerprint
+    #[arg(long, env = "SECURE_CHAT_FINGERPRINT", value_name = "DIGITS")]
+    pub fingerprint: Option<Fingerprint>,
+    /// What protects the connection, and how the server is known
+    #[arg(
+        long,
+        env = "SECURE_CHAT_TLS",
+        value_name = "HOW",
+        value_enum,
+        default_value_t
+    )]
+    pub tls: Protection,
+    /// Where keys and messages are kept [default: $XDG_DATA_HOME/secure-chat or ~/.local/share/secure-chat]
+    #[arg(long, env = "SECURE_CHAT_CLIENT_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Log in as this user at once
+    #[arg(long, env = "SECURE_CHAT_USER", value_name = "NAME")]
+    pub user: Option<UserName>,
+    /// Read the password from the first line of a file
+    #[arg(long, env = "SECURE_CHAT_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Read the password from a command's output, such as "pass show chat".
+    /// SECURE_CHAT_PASSWORD works too, and is the weakest: other programs can see it
+    #[arg(
+        long,
+        env = "SECURE_CHAT_PASSWORD_COMMAND",
+        value_name = "CMD",
+        conflicts_with = "password_file"
+    )]
+    pub password_command: Option<String>,
+    /// End another session of the account without asking
+    #[arg(long)]
+    pub take_over: bool,
+    /// Replace the account's published identity by this device's without asking
+    #[arg(long)]
+    pub new_identity: bool,
+    /// How to trust identities
+    #[arg(
+        long,
+        env = "SECURE_CHAT_TRUST",
+        value_name = "HOW",
+        value_enum,
+        default_value_t
+    )]
+    pub trust: Trust,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Colours,
+    /// What /passwd changes the password to where there is no terminal: the first
+    /// line of a file
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+    /// For screen readers: no banner, no colours, words instead of signs
+    #[arg(long, env = "SECURE_CHAT_PLAIN")]
+    pub plain: bool,
+    /// Something else than chatting
+    #[command(subcommand)]
+    pub task: Option<Task>,
+}
+
+/// What to do instead of chatting.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Move identity, contacts and history to another machine
+    #[command(subcommand)]
+    Vault(VaultTask),
+}
+
+/// What to do with a vault.
+#[derive(Debug, Subcommand)]
+pub enum VaultTask {
+    /// Write identity, contacts and history of --user to a new FILE, sealed under a passphrase
+    ///
+    /// Sessions and prekeys stay here: the other machine makes its own. Export while the client is not running.
+    Export(Moved),
+    /// Log in on a machine without a vault, with identity, contacts and history from FILE
+    ///
+    /// Use one of the two machines from then on: each gets only what arrives while it is logged in.
+    Import(Moved),
+}
+
+/// The file that moves.
+#[derive(Debug, clap::Args)]
+pub struct Moved {
+    /// The export
+    pub file: PathBuf,
+    /// Read the passphrase from the first line of a file
+    #[arg(long, env = "SECURE_CHAT_PASSPHRASE_FILE", value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl Moved {
+    /// The passphrase, if a file gives it.
+    ///
+    /// # Errors
+    /// That the file gives none.
+    pub fn passphrase(&self) -> Result<Option<Zeroizing<String>>, String> {
+        secret_file("--passphrase-file", self.passphrase_file.as_deref())
+    }
+}
+
+impl Options {
+    /// The folder of the vaults.
+    ///
+    /// # Errors
+    /// That there is no home to put it in.
+    pub fn data(&self) -> Result<PathBuf, String> {
+        if let Some(data) = &self.data {
+            return Ok(data.clone());
+        }
+        let folder = |name: &str| {
+            let path = std::env::var_os(name).map(PathBuf::from);
+            path.filter(|path| path.is_absolute())
+        };
+        folder("XDG_DATA_HOME")
+            .or_else(|| folder("HOME").map(|home| home.join(".local/share")))
+            .map(|share| share.join("secure-chat"))
+            .ok_or_else(|| "neither XDG_DATA_HOME nor HOME is set; use --data DIR".to_owned())
+    }
+
+    /// The way to the server.
+    ///
+    /// # Errors
+    /// Two options that don't go together, or something this system lacks.
+    pub fn route(&self, data: &Path) -> Result<Route, String> {
+        let mut address = self.server.clone();
+        match (self.fingerprint, address.fingerprint) {
+            (Some(one), Some(other)) if one != other => {
+                return Err(
+                    "--fingerprint and the address name different certificates; leave out the wrong one"
+                        .to_owned(),
+                );
+            }
+            (Some(named), _) => address.fingerprint = Some(named),
+            (None, _) => {}
+        }
+        Route::new(address, self.tls, data)
+    }
+
+    /// The password after a change, if a file gives it.
+    ///
+    /// # Errors
+    /// That the file gives none.
+    pub fn new_password(&self) -> Result<Option<Zeroizing<String>>, String> {
+        secret_file("--new-password-file", self.new_password_file.as_deref())
+    }
+
+    /// The password, if a file, a command or the environment gives it.
+    ///
+    /// # Errors
+    /// That the file or the command gives none.
+    pub fn password(&self) -> Result<Option<Zeroizing<String>>, String> {
+        if self.password_file.is_some() {
+            return secret_file("--password-file", self.password_file.as_deref());
+        }
+        if let Some(command) = &self.password_command {
+            return from_command(command)
+                .map(Some)
+                .map_err(|error| format!("--password-command: {error}"));
+        }
+        Ok(std::env::var("SECURE_CHAT_PASSWORD")
+            .ok()
+            .map(Zeroizing::new))
+    }
+}
+
+fn secret_file(option: &str, path: Option<&Path>) -> Result<Option<Zeroizing<String>>, String> {
+    let read = |path: &Path| {
+        fs::File::open(path)
+            .and_then(|mut file| first_line(&mut file))
+            .map_err(|error| format!("{option} {}: {error}", path.display()))
+    };
+    path.map(read).transpose()
+}
+
+fn first_line(source: &mut dyn Read) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    source.take(MAX_SECRET).read_to_string(&mut text)?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(std::io::Error::other("its first line is empty"));
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+fn from_command(command: &str) -> std::io::Result<Zeroizing<String>> {
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let read = match child.stdout.take() {
+        Some(mut output) => first_line(&mut output),
+        None => Err(std::io::Error::other("it has no output")),
+    };
+    let status = child.wait()?;
+    match status.success() {
+        true => read,
+        false => Err(std::io::Error::other(format!("it failed ({status})"))),
+    }
+}

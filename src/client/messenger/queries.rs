@@ -1,0 +1,309 @@
+//! Commands that ask something and show the answer.
+
+use std::sync::mpsc::SyncSender;
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+use super::receive::plural;
+use super::{Command, Messenger, Outcome};
+use crate::client::local_time;
+use crate::client::login::credentials;
+use crate::client::login::credentials::Credentials;
+use crate::client::net::connection;
+use crate::client::net::connection::CallError;
+use crate::client::vault::{Form, Message, Result, State};
+use crate::client::view::Show;
+use crate::protocol::reply::{Done, Fetched, Found, Settings, UserStatus};
+use crate::protocol::request::{ChangeSettings, Fetch, Named, Passwd, Search};
+use crate::protocol::{Fixed, Request, UserName};
+
+/// How many messages `/history` shows.
+const SHOWN: u32 = 50;
+
+impl Messenger {
+    /// Runs a command and says what it came to.
+    pub(super) fn command(&mut self, command: Command, done: SyncSender<Outcome>) -> Result<()> {
+        if !matches!(command, Command::Send(..)) {
+            self.note_done()?;
+        }
+        let outcome = match command {
+            Command::Settle(limit) => {
+                self.settling = Some((done, Instant::now() + limit));
+                return Ok(());
+            }
+            command => self.outcome(command),
+        };
+        let (outcome, result) = match outcome {
+            Ok(outcome) => (outcome, Ok(())),
+            Err(error) => (Err(error.to_string()), Err(error)),
+        };
+        // Whoever asked may be gone: the program is ending.
+        let _gone = done.send(outcome);
+        result
+    }
+
+    fn outcome(&mut self, command: Command) -> Result<Outcome> {
+        Ok(match command {
+            Command::Send(to, text) => self.send(&to, text)?,
+            Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text)?,
+            Command::Status(name) => self.status(&name),
+            Command::Search(text) => self.search(text),
+            Command::Fetch => self.fetch(),
+            Command::Contacts => self.contacts(),
+            Command::History(name) => self.history(name)?,
+            Command::Verify(name, confirmed) => self.verify(&name, confirmed)?,
+            Command::Accept(name) => self.accept(&name)?,
+            Command::Reject(name) => self.reject(&name)?,
+            Command::Info(id) => self.info(id.as_deref())?,
+            Command::Settings(change) => self.settings(change),
+            Command::Block(name) => self.blocked(
+                &Request::Block(Named { name }),
+                format!("{name} is blocked"),
+            ),
+            Command::Unblock(name) => {
+                let said = format!("{name} is not blocked any more");
+                self.blocked(&Request::Unblock(Named { name }), said)
+            }
+            Command::Passwd(old, new) => self.passwd(&old, &new)?,
+            Command::Logout => self.log_out()?,
+            // Taken care of by the caller, who keeps its sender.
+            Command::Settle(_) => Ok(()),
+        })
+    }
+
+    fn status(&mut self, name: &UserName) -> Outcome {
+        let status: UserStatus = self.ask(&Request::Status(Named { name: *name }))?;
+        self.say(Show::Status(status));
+        Ok(())
+    }
+
+    fn search(&mut self, text: String) -> Outcome {
+        let found: Found = self.ask(&Request::Search(Search {
+            text: text.clone(),
+            after: None,
+            limit: None,
+        }))?;
+        if found.users.is_empty() {
+            self.say(Show::plain(format!("nobody's name begins with \"{text}\"")));
+        }
+        for user in found.users {
+            self.say(Show::Status(user));
+        }
+        if found.more {
+            self.say(Show::quiet("there are more; search for a longer text"));
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self) -> Outcome {
+        let fetched: Fetched = self.ask(&Request::Fetch(Fetch::default()))?;
+        if fetched.sent == 0 && fetched.waiting == 0 {
+            self.say(Show::plain("no missed messages"));
+        }
+        Ok(())
+    }
+
+    fn contacts(&mut self) -> Outcome {
+        if self.vault.contacts().is_empty() {
+            self.say(Show::plain(
+                "no contacts yet; find people with /search TEXT",
+            ));
+        }
+        for contact in self.vault.contacts() {
+            let trust = match (contact.identity, contact.offered, contact.verified) {
+                (None, Some(_), _) => "identity not accepted",
+                (None, None, _) => "no identity known",
+                (Some(_), None, true) => "verified",
+                (Some(_), None, false) => "not verified",
+                (Some(_), Some(_), true) => "verified; identity changed, not accepted",
+                (Some(_), Some(_), false) => "not verified; identity changed, not accepted",
+            };
+            self.say(Show::plain(format!("{:<32} {trust}", contact.name)));
+        }
+        Ok(())
+    }
+
+    fn history(&mut self, name: Option<UserName>) -> Result<Outcome> {
+        let contact = match name {
+            None => None,
+            Some(name) => match self.vault.contact(&name) {
+                Some(contact) => Some(contact.id),
+                None => return Ok(Err(format!("there are no messages with {name}"))),
+            },
+        };
+        for message in self.vault.history(contact, SHOWN)? {
+            if let Some(contact) = self.vault.contact_by_id(message.contact) {
+                self.say(message.show(contact));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn info(&mut self, id: Option<&str>) -> Result<Outcome> {
+        if id.is_some_and(|id| !id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            return Ok(Err(
+                "an id has only the digits 0-9 and a-f; /history shows messages".to_owned(),
+            ));
+        }
+        let Some(message) = self.vault.find_message(id)? else {
+            return Ok(Err("there is no such message".to_owned()));
+        };
+        let Some(contact) = self.vault.contact_by_id(message.contact) else {
+            return Ok(Err("there is no such message".to_owned()));
+        };
+        self.say(message.show(contact));
+        for (what, value) in details(&message) {
+            self.say(Show::plain(format!("    {what:<10} {value}")));
+        }
+        Ok(Ok(()))
+    }
+
+    fn settings(&mut self, change: ChangeSettings) -> Outcome {
+        let settings: Settings = self.ask(&Request::Settings(change))?;
+        let word = |on| if on { "on" } else { "off" };
+        self.say(Show::plain(format!(
+            "listed {:<18} found by /search",
+            word(settings.listed)
+        )));
+        self.say(Show::plain(format!(
+            "presence {:<16} others see online and last seen",
+            word(settings.presence)
+        )));
+        self.say(Show::plain(format!(
+            "refuse-unencrypted {:<6} take encrypted messages only",
+            word(settings.refuse_unencrypted)
+        )));
+        let blocked: Vec<_> = settings.blocked.iter().map(ToString::to_string).collect();
+        if !blocked.is_empty() {
+            self.say(Show::plain(format!("blocked: {}", blocked.join(", "))));
+        }
+        Ok(())
+    }
+
+    fn blocked(&mut self, request: &Request, said: String) -> Outcome {
+        let _settings: Settings = self.ask(request)?;
+        self.say(Show::good(said));
+        Ok(())
+    }
+
+    /// The new wrap first, then the server, then the old wrap goes: killed at any
+    /// instant, the vault opens with whichever password the server accepts.
+    fn passwd(&mut self, old: &Zeroizing<String>, new: &Zeroizing<String>) -> Result<Outcome> {
+        let same = credentials::derive(old, self.credentials.kdf)
+            .is_ok_and(|derived| derived.login_key.public() == self.credentials.login_key.public());
+        if !same {
+            return Ok(Err(
+                "the old password is wrong; nothing was changed".to_owned()
+            ));
+        }
+        let Some(link) = &mut self.link else {
+            return Ok(Err(
+                "there is no connection now; nothing was changed".to_owned()
+            ));
+        };
+        if let Err(error) = link.hello(&mut self.inbox) {
+            return Ok(Err(format!("{error}; nothing was changed")));
+        }
+        let kdf = credentials::new_kdf();
+        let derived = match credentials::derive(new, kdf) {
+            Ok(derived) => derived,
+            Err(why) => return Ok(Err(why)),
+        };
+        self.vault.add_password(kdf, &derived.wrapping_key)?;
+        let fresh = Credentials {
+            kdf,
+            login_key: derived.login_key,
+        };
+        let request = Request::Passwd(Passwd {
+            kdf,
+            login_key: Fixed(fresh.login_key.public()),
+            proof: credentials::passwd_proof(&self.me.name, &self.credentials, &fresh, link),
+        });
+        match link.call::<Done>(&mut self.inbox, &request) {
+            Ok(Done {}) => {
+                self.credentials = fresh;
+                self.keep_password()?;
+                self.say(Show::good("the password is changed"));
+                Ok(Ok(()))
+            }
+            Err(CallError::Refused(refusal)) => {
+                self.keep_password()?;
+                Ok(Err(format!(
+                    "the password stays as it was: {}",
+                    connection::said(&refusal)
+                )))
+            }
+            Err(CallError::Lost(why)) => {
+                self.other = Some(fresh);
+                self.password_open = true;
+                Ok(Err(format!(
+                    "{why}; it is not known yet whether the password was changed, and until the next login both open the vault"
+                )))
+            }
+        }
+    }
+
+    fn log_out(&mut self) -> Result<Outcome> {
+        // Without an answer the server notices by itself; nothing is lost.
+        let answer = self.call::<Done>(&Request::Logout);
+        if answer.is_ok() {
+            let mut device = self.vault.device()?;
+            device.session = None;
+            self.vault.transact(|vault| vault.save_device(&device))?;
+        }
+        self.link = None;
+        self.over = true;
+        Ok(Ok(()))
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(
+        &mut self,
+        request: &Request,
+    ) -> std::result::Result<T, String> {
+        self.call(request).map_err(|error| error.to_string())
+    }
+}
+
+/// What is known of a message, as names and values.
+fn details(message: &Message) -> Vec<(&'static str, String)> {
+    let record = &message.record;
+    let mut details = vec![("id", message.mid.to_string())];
+    let mut time = |what, at: Option<u64>| {
+        if let Some(at) = at {
+            details.push((what, local_time::date_and_time(at)));
+        }
+    };
+    time("written", record.sent_at);
+    time("stored", record.stored_at);
+    time("delivered", record.delivered_at);
+    let form = match &record.form {
+        Form::Encrypted => "encrypted end to end".to_owned(),
+        Form::Unencrypted => "NOT encrypted: the server and the network could read it".to_owned(),
+        Form::Undecryptable(why) => format!("could not be decrypted: {why}"),
+        Form::Held => "held: its sender's identity is not accepted".to_owned(),
+    };
+    details.push(("form", form));
+    if let State::Failed(why) = &record.state {
+        details.push(("not sent", why.clone()));
+    }
+    if let Some(Fixed(fingerprint)) = record.identity {
+        let verified = match record.verified {
+            true => "verified by hand",
+            false => "not verified",
+        };
+        let digits = data_encoding::HEXLOWER.encode(&fingerprint[..8]);
+        details.push((
+            "identity",
+            format!("{digits}… of the other side, {verified} then"),
+        ));
+    }
+    if record.outgoing {
+        let count = record.text.len() as u64;
+        details.push((
+            "length",
+            format!("{count} {}", plural(count, "byte", "bytes")),
+        ));
+    }
+    details
+}

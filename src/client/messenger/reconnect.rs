@@ -1,0 +1,442 @@
+//! Staying connected: the first moments after a login, the clock, a lost
+//! connection and the next one, and the prekeys that others need.
+
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::receive::{Batch, plural, wire_identity};
+use super::retry;
+use super::send::Awaited;
+use super::{Messenger, now_ms};
+use crate::client::login::credentials;
+use crate::client::net::connection::{CallError, Link, said};
+use crate::client::vault::{Result, VaultError};
+use crate::client::view::{End, Show};
+use crate::crypto::keys::SignedPrekeySecret;
+use crate::protocol::reply::{Published, Welcome};
+use crate::protocol::request::{Ack, OneTimePrekey, Publish, Sender, SessionWish, SignedPrekey};
+use crate::protocol::{Code, Fixed, MessageId, Refusal, Request, limits};
+
+/// How long to wait before the first attempt to connect again; doubled each time.
+pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
+
+/// The longest wait between two attempts.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+
+/// After this silence the server is asked whether it is there, and after twice
+/// that the connection counts as lost.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// How long to leave a server alone that could not take a message.
+const RESEND_DELAY: Duration = Duration::from_secs(5);
+
+/// How long a signed prekey is published: a week.
+const ROTATION_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// Below this many one-time prekeys on the server, more are published.
+const FEW_PREKEYS: u32 = 50;
+
+/// How long after prekeys were published a server's word that they run out is
+/// not acted on: each time costs a hundred keys that are kept. An honest server
+/// hands out half of them in this time at most.
+const REPLENISH_AFTER: Duration = Duration::from_secs(600);
+
+impl Messenger {
+    /// What follows a login, the first one and every later one. The welcome was
+    /// taken note of by whoever logged in.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.publish_people();
+        self.show_unread()?;
+        let welcome = self.welcome.take();
+        if let Some(welcome) = welcome {
+            self.greet(&welcome)?;
+        }
+        Ok(())
+    }
+
+    /// What was taken before a kill and perhaps not shown.
+    fn show_unread(&mut self) -> Result<()> {
+        let unread = self.vault.all_unread()?;
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let count = unread.len() as u64;
+        self.say(Show::plain(format!(
+            "{count} {} when this client ended the last time, perhaps unseen:",
+            plural(
+                count,
+                "message had just arrived",
+                "messages had just arrived"
+            ),
+        )));
+        for message in unread {
+            if let Some(contact) = self.vault.contact_by_id(message.contact) {
+                let mut show = message.show(contact);
+                if let Show::Message { state, .. } = &mut show {
+                    *state = "again";
+                }
+                self.show_message(show, message.seq);
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, welcome: &Welcome) -> Result<()> {
+        self.session = welcome.session;
+        // What is in the outbox now may have been sent on an earlier connection.
+        self.note_done()?;
+        self.sent_through = 0;
+        self.again_through = self.vault.last_out()?;
+        let mut device = self.vault.device()?;
+        let ours = device.logins + device.tried.max(1);
+        let elsewhere = match device.logins {
+            0 => 0,
+            _ => welcome.logins.saturating_sub(ours),
+        };
+        let copied = self.foreign_prekeys(welcome)?;
+        if elsewhere > 0 {
+            self.warn_of_logins(elsewhere, copied);
+        }
+        device.registered = true;
+        device.logins = welcome.logins;
+        device.tried = 0;
+        device.session = Some(welcome.session);
+        let now = now_ms();
+        let batch = self.vault.transact(|vault| {
+            vault.save_device(&device)?;
+            vault.forget_errands(now)?;
+            let mut batch = Batch {
+                wanted_of: vault.wanting()?,
+                // The answers may have gone to the copy.
+                again: elsewhere > 0,
+                ..Batch::default()
+            };
+            retry::ask_for_all(vault, &mut batch, now)?;
+            Ok(batch)
+        })?;
+        self.keep_published(welcome)?;
+        self.finish(batch);
+        let waiting = welcome.envelopes + welcome.plain;
+        if waiting > 0 {
+            self.say(Show::plain(format!(
+                "while you were away: {waiting} {}",
+                plural(waiting, "message", "messages")
+            )));
+        }
+        self.ask_outcomes()?;
+        for (_, contact) in self.vault.postponed()? {
+            self.look_again(contact);
+        }
+        self.send_postponed()
+    }
+
+    /// Whether prekeys are published under this identity that were not made here:
+    /// by a copy of this vault, or before it was imported.
+    fn foreign_prekeys(&self, welcome: &Welcome) -> Result<bool> {
+        let mine = wire_identity(&self.me.keys.public());
+        match welcome.signed_prekey {
+            Some(id) if welcome.identity == Some(mine) => Ok(!self.vault.has_signed(id)?),
+            _ => Ok(false),
+        }
+    }
+
+    fn warn_of_logins(&self, count: u64, copied: bool) {
+        let were = match count {
+            1 => "was one login".to_owned(),
+            _ => format!("were {count} logins"),
+        };
+        self.say(Show::warning(match copied {
+            true => format!(
+                "since the last login from here there {were} with a copy of this device's keys; \
+                 if that was you, use one of the two from now on, since each gets only the messages that \
+                 arrive while it is logged in; if it wasn't, change the password with /passwd and tell your contacts"
+            ),
+            false => format!(
+                "since the last login from here there {were} of this account from elsewhere (another program or the console); \
+                 if that wasn't you, change the password with /passwd"
+            ),
+        }));
+    }
+
+    /// Publishes what the server lacks of this device's keys.
+    fn keep_published(&mut self, welcome: &Welcome) -> Result<()> {
+        let mine = wire_identity(&self.me.keys.public());
+        let anew = welcome.identity != Some(mine);
+        if anew && welcome.identity.is_some() && !self.new_identity {
+            self.end(End::ShutOut(
+                "another device has published a new identity for this account; log in again to decide which one counts"
+                    .to_owned(),
+            ));
+            return Ok(());
+        }
+        let now = now_ms();
+        let newest = self.vault.newest_signed()?;
+        let signed = match newest {
+            Some((signed, made)) if !anew && now.saturating_sub(made) < ROTATION_MS => signed,
+            _ => self.vault.make_signed(&self.me.keys, now)?,
+        };
+        if welcome.one_time < FEW_PREKEYS {
+            self.few_prekeys = Some(welcome.one_time);
+        }
+        // One-time prekeys of a copy are of no use with a signed prekey of ours.
+        let replace = anew || self.foreign_prekeys(welcome)?;
+        if replace || welcome.signed_prekey != Some(signed.public().id) {
+            let stock = if replace {
+                0
+            } else {
+                welcome.one_time as usize
+            };
+            self.publish(&signed, stock, replace)?;
+        }
+        self.replenish(Instant::now())
+    }
+
+    /// Publishes more prekeys, if the server said that they run out, and did not
+    /// say so just before.
+    pub(super) fn replenish(&mut self, now: Instant) -> Result<()> {
+        let published = self.published_at;
+        if published.is_some_and(|at| now.saturating_duration_since(at) < REPLENISH_AFTER) {
+            return Ok(());
+        }
+        if let Some(left) = self.few_prekeys
+            && let Some((signed, _)) = self.vault.newest_signed()?
+        {
+            self.publish(&signed, left as usize, false)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, signed: &SignedPrekeySecret, stock: usize, replace: bool) -> Result<()> {
+        let wanted = limits::ONE_TIME_PREKEYS.saturating_sub(stock);
+        let one_time = self.vault.make_one_time(wanted)?;
+        let public = signed.public();
+        let request = Request::Publish(Publish {
+            identity: wire_identity(&self.me.keys.public()),
+            signed_prekey: SignedPrekey {
+                id: public.id,
+                key: Fixed(public.key),
+                signature: Fixed(public.signature),
+            },
+            one_time: one_time
+                .iter()
+                .map(|prekey| OneTimePrekey {
+                    id: prekey.public().id,
+                    key: Fixed(prekey.public().key),
+                })
+                .collect(),
+            replace,
+            new_identity: replace && self.new_identity,
+        });
+        match self.call::<Published>(&request) {
+            Ok(_) => {
+                self.new_identity = false;
+                self.few_prekeys = None;
+                self.published_at = Some(Instant::now());
+            }
+            // The next login finishes it; a lost connection says so itself.
+            Err(CallError::Lost(_)) => {}
+            Err(CallError::Refused(refusal)) => {
+                // Asking again at once would fail again; the next login does.
+                self.few_prekeys = None;
+                self.say(Show::warning(format!(
+                    "your keys could not be published, so others may not be able to write to \
+                     you: {}",
+                    said(&refusal)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the server and waits.
+    pub(super) fn call<T: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+    ) -> std::result::Result<T, CallError> {
+        match &mut self.link {
+            Some(link) => link.call(&mut self.inbox, request),
+            None => Err(CallError::Lost("there is no connection now".to_owned())),
+        }
+    }
+
+    /// Acknowledges messages that are safe in the vault.
+    pub(super) fn acknowledge(&mut self, from: Sender, ids: Vec<MessageId>) {
+        for some in ids.chunks(limits::MAX_IDS) {
+            let Some(link) = &mut self.link else { return };
+            let ack = Request::Ack(Ack {
+                from,
+                ids: some.to_vec(),
+            });
+            // Without the ack the server sends them again, and they are known then.
+            if let Ok(id) = link.post(&ack) {
+                self.awaited
+                    .insert(id, Awaited::Quiet("acknowledging messages"));
+            }
+        }
+    }
+
+    /// What the clock brings.
+    pub(super) fn tick(&mut self) -> Result<()> {
+        let now = Instant::now();
+        if self.link.is_none() && !self.over && now >= self.retry.0 {
+            self.reconnect()?;
+        }
+        if self.resend_at.is_some_and(|at| now >= at) && self.under_way() == 0 {
+            self.note_done()?;
+            self.resend_at = None;
+            self.sent_through = 0;
+            self.send_postponed()?;
+        }
+        if self.few_prekeys.is_some() && self.link.is_some() {
+            self.replenish(now)?;
+        }
+        self.check_silence(now);
+        self.check_settled(now)
+    }
+
+    fn check_silence(&mut self, now: Instant) {
+        let silence = now.saturating_duration_since(self.heard);
+        let Some(link) = &mut self.link else { return };
+        if silence > SILENCE * 2 {
+            link.close();
+        } else if silence > SILENCE && !self.pinged {
+            self.pinged = true;
+            if let Ok(id) = link.post(&Request::Ping) {
+                self.awaited
+                    .insert(id, Awaited::Quiet("asking whether the server is there"));
+            }
+        }
+    }
+
+    fn check_settled(&mut self, now: Instant) -> Result<()> {
+        let Some((_, deadline)) = &self.settling else {
+            return Ok(());
+        };
+        // What is held until an identity is accepted can take any time.
+        if now < *deadline && (!self.accepted.is_empty() || self.is_busy()?) {
+            return Ok(());
+        }
+        let outcome = match (
+            self.unanswered_sentence()?,
+            std::mem::take(&mut self.failed),
+        ) {
+            (Some(sentence), _) => Err(sentence),
+            (None, 0) => Ok(()),
+            (None, count) => Err(format!("{count} of the messages could not be sent")),
+        };
+        if let Some((waiting, _)) = self.settling.take() {
+            let _gone = waiting.send(outcome);
+        }
+        Ok(())
+    }
+
+    /// Sends again, a little later, what the server could not take.
+    pub(super) fn resend_later(&mut self) {
+        if self.resend_at.is_none() {
+            self.resend_at = Some(Instant::now() + RESEND_DELAY);
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn lost(&mut self, why: &str) {
+        if self.link.take().is_none() || self.over {
+            return;
+        }
+        self.awaited.clear();
+        self.retry = (Instant::now() + FIRST_DELAY, FIRST_DELAY);
+        self.say(Show::warning(format!(
+            "connection lost ({why}); trying again in {} s",
+            FIRST_DELAY.as_secs()
+        )));
+    }
+
+    fn later(&mut self, why: &str) {
+        let delay = (self.retry.1 * 2).min(LONGEST_DELAY);
+        self.retry = (Instant::now() + delay, delay);
+        self.say(Show::quiet(format!(
+            "{why}; trying again in {} s",
+            delay.as_secs()
+        )));
+    }
+
+    fn reconnect(&mut self) -> Result<()> {
+        self.vault.note_login_tried()?;
+        match self.log_in_again() {
+            Ok((link, welcome)) => {
+                self.link = Some(link);
+                self.heard = Instant::now();
+                self.pinged = false;
+                self.resend_at = None;
+                self.say(Show::good("connected again"));
+                if std::mem::take(&mut self.password_open) {
+                    self.other = None;
+                    self.keep_password()?;
+                }
+                self.greet(&welcome)
+            }
+            Err(CallError::Lost(why)) => {
+                self.later(&why);
+                Ok(())
+            }
+            Err(CallError::Refused(refusal)) if refusal.code == Code::AlreadyOnline => {
+                self.end(End::ShutOut(
+                    "this account was logged in from elsewhere while the connection was lost; log in again to take it back"
+                        .to_owned(),
+                ));
+                Ok(())
+            }
+            Err(CallError::Refused(refusal)) if refusal.code.retry() => {
+                self.later(&said(&refusal));
+                Ok(())
+            }
+            Err(CallError::Refused(refusal)) => self.refused_again(&refusal),
+        }
+    }
+
+    /// A login that worked before is refused: perhaps a change of password that
+    /// was under way did, or did not, reach the server.
+    fn refused_again(&mut self, refusal: &Refusal) -> Result<()> {
+        match self.other.take() {
+            Some(other) if refusal.code == Code::WrongLogin => {
+                self.credentials = other;
+                Ok(())
+            }
+            _ => {
+                self.end(End::ShutOut(format!(
+                    "this client is let in no more: {}",
+                    said(refusal)
+                )));
+                Ok(())
+            }
+        }
+    }
+
+    /// Another certificate, in a café's network perhaps, may be gone at the next
+    /// try, so it counts as a lost connection; nothing is sent until it is. The same
+    /// holds for a refusal in the open, which anybody on the way can forge.
+    fn open_link(&mut self) -> std::result::Result<Link, CallError> {
+        let opened = self.route.open(&mut |_| false);
+        let opened = opened.map_err(|error| CallError::Lost(error.to_string()))?;
+        Link::over(opened, &mut self.inbox)
+    }
+
+    fn log_in_again(&mut self) -> std::result::Result<(Link, Welcome), CallError> {
+        let mut link = self.open_link()?;
+        let wish = SessionWish {
+            replaces: Some(self.session),
+            ..SessionWish::default()
+        };
+        let login = credentials::login_request(&self.me.name, &self.credentials, &link, wish);
+        let welcome = link.call(&mut self.inbox, &login)?;
+        Ok((link, welcome))
+    }
+
+    /// After a login with one of two passwords, only that one is to open the vault.
+    pub(super) fn keep_password(&mut self) -> Result<()> {
+        match self.vault.keep_only_password(self.credentials.kdf) {
+            Err(VaultError::WrongKey) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! How things look, as text with or without colours. Everything that comes from
+//! elsewhere is made visible and cut into rows here, once.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use termcolor::{Buffer, Color, ColorSpec, WriteColor};
+
+use crate::client::local_time;
+use crate::client::view::{Mark, Show, Tone};
+use crate::protocol::UserName;
+use crate::protocol::reply::UserStatus;
+use crate::protocol::rows::{Frame, Row, rows};
+
+const BANNER: [&str; 5] = [
+    r"  ____                              ____ _           _   ",
+    r" / ___|  ___  ___ _   _ _ __ ___   / ___| |__   __ _| |_ ",
+    r" \___ \ / _ \/ __| | | | '__/ _ \ | |   | '_ \ / _` | __|",
+    r"  ___) |  __/ (__| |_| | | |  __/ | |___| | | | (_| | |_ ",
+    r" |____/ \___|\___|\__,_|_|  \___|  \____|_| |_|\__,_|\__|",
+];
+
+/// The colours that people get: none that a kind of line has.
+const PEOPLE: [Color; 3] = [Color::Cyan, Color::Magenta, Color::Blue];
+
+/// What stands at the beginning of every row of a text but the first. It is as
+/// wide as a tab stop and today's times.
+const GUTTER: &str = "      │ ";
+
+/// Tells a terminal not to wrap lines, and to do so again: where it takes a
+/// character for wider than we do, the row's end suffers, and no new row begins.
+const NO_WRAP: (&str, &str) = ("\x1b[?7l", "\x1b[?7h");
+
+/// How to make things look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// Whether to use colours.
+    pub(super) colours: bool,
+    /// For screen readers: words instead of signs.
+    pub(super) plain: bool,
+    /// Whether a terminal would obey control sequences.
+    pub(super) controls: bool,
+}
+
+/// Text in pieces that look alike.
+struct Text {
+    pieces: Vec<(Style, String)>,
+    plain: bool,
+}
+
+/// What a piece is, which decides how it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Tone(Tone),
+    Person(UserName),
+    Heading,
+    Key,
+}
+
+impl Style {
+    fn spec(self) -> ColorSpec {
+        let mut spec = ColorSpec::new();
+        match self {
+            Style::Tone(tone) => return of(tone),
+            Style::Person(name) => return of_person(&name),
+            Style::Heading => spec.set_fg(Some(Color::Cyan)).set_bold(true),
+            Style::Key => spec.set_bold(true),
+        };
+        spec
+    }
+}
+
+impl Text {
+    fn new(plain: bool) -> Self {
+        let pieces = Vec::new();
+        Text { pieces, plain }
+    }
+
+    fn put(&mut self, style: Style, text: impl Into<String>) {
+        self.pieces.push((style, text.into()));
+    }
+
+    fn say(&mut self, tone: Tone, text: impl Into<String>) {
+        self.put(Style::Tone(tone), text);
+    }
+
+    /// Its rows, painted, for a terminal of so many columns or for none.
+    fn finish(self, look: Look, columns: Option<usize>) -> String {
+        let frame = Frame {
+            gutter: (Style::Tone(Tone::Quiet), GUTTER),
+            width: columns,
+        };
+        let pieces: Vec<_> = self
+            .pieces
+            .iter()
+            .map(|(style, text)| (*style, text.as_str()))
+            .collect();
+        let painted = paint(&rows(&pieces, frame), look.colours);
+        // Of these every terminal knows the width.
+        let simple = painted.chars().all(|c| c.is_ascii() || c == '│');
+        match columns {
+            Some(_) if look.controls && !simple => {
+                format!("{}{painted}{}", NO_WRAP.0, NO_WRAP.1)
+            }
+            _ => painted,
+        }
+    }
+}
+
+fn paint(rows: &[Row<Style>], colours: bool) -> String {
+    let mut buffer = match colours {
+        true => Buffer::ansi(),
+        false => Buffer::no_color(),
+    };
+    for row in rows {
+        for (style, text) in row {
+            // Writing to memory does not fail.
+            let _written = buffer
+                .set_color(&style.spec())
+                .and_then(|()| buffer.write_all(text.as_bytes()))
+                .and_then(|()| buffer.reset());
+        }
+        let _written = buffer.write_all(b"\n");
+    }
+    String::from_utf8_lossy(buffer.as_slice()).into_owned()
+}
+
+fn of(tone: Tone) -> ColorSpec {
+    let mut spec = ColorSpec::new();
+    match tone {
+        Tone::Good => spec.set_fg(Some(Color::Green)),
+        Tone::Bad => spec.set_fg(Some(Color::Red)).set_bold(true),
+        Tone::Warning => spec.set_fg(Some(Color::Yellow)),
+        Tone::Plain => &mut spec,
+        Tone::Quiet => spec.set_dimmed(true),
+    };
+    spec
+}
+
+/// The same colour for the same person, in every run.
+fn of_person(name: &UserName) -> ColorSpec {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let hash = hasher.finish() as usize;
+    let mut spec = ColorSpec::new();
+    spec.set_bold(true)
+        .set_fg(Some(PEOPLE[hash % PEOPLE.len()]))
+        .set_intense(hash / PEOPLE.len() % 2 == 1);
+    spec
+}
+
+/// One thing as lines, the last newline included, for a terminal of so many
+/// columns or for none.
+pub(super) fn lines(show: &Show, look: Look, columns: Option<usize>) -> String {
+    let mut text = Text::new(look.plain);
+    match show {
+        Show::Line(tone, line) => text.say(*tone, line.as_str()),
+        Show::Message { .. } => message(&mut text, show),
+        Show::Receipt { to, state, count } => {
+            let place = match *state {
+                "stored" => format!("stored for {to}"),
+                _ => format!("delivered to {to}"),
+            };
+            let line = match count {
+                1 => format!("  {place}"),
+                _ => format!("  {count} messages {place}"),
+            };
+            text.say(Tone::Quiet, line);
+        }
+        Show::Status(status) => user(&mut text, status),
+    }
+    text.finish(look, columns)
+}
+
+/// What we say of a message stands before the colon, where no words of the sender
+/// can pass for it; but how far one of our own got stands behind it.
+fn message(text: &mut Text, show: &Show) {
+    let Show::Message {
+        name,
+        outgoing,
+        text: words,
+        at,
+        mark,
+        state,
+    } = show
+    else {
+        return;
+    };
+    text.say(Tone::Quiet, format!("{} ", local_time::short(*at, now())));
+    if *outgoing {
+        text.say(Tone::Quiet, if text.plain { "you to " } else { "you > " });
+    }
+    text.put(Style::Person(*name), name.as_str());
+    if !outgoing && !state.is_empty() {
+        text.say(Tone::Quiet, format!(" ({state})"));
+    }
+    match mark {
+        Mark::None => {}
+        Mark::Unencrypted => text.say(Tone::Warning, " [UNENCRYPTED]"),
+        Mark::Unproven => text.say(Tone::Warning, " (unproven) [UNENCRYPTED]"),
+        Mark::Undecryptable(_) => {}
+        Mark::Held => text.say(Tone::Warning, " (identity changed)"),
+    }
+    match mark {
+        Mark::None | Mark::Unencrypted | Mark::Unproven => {
+            text.say(Tone::Plain, ": ");
+            text.say(Tone::Plain, words.as_str());
+        }
+        Mark::Undecryptable(why) => text.say(
+            Tone::Warning,
+            format!(": (a message that could not be decrypted: {why})"),
+        ),
+        Mark::Held => text.say(
+            Tone::Warning,
+            format!(": (a message that is held until you /verify {name}, /accept {name} or /reject {name})"),
+        ),
+    }
+    if *outgoing && !state.is_empty() {
+        text.say(Tone::Quiet, format!("  ({state})"));
+    }
+}
+
+fn user(text: &mut Text, status: &UserStatus) {
+    text.put(Style::Person(status.name), format!("{:<20}", status.name));
+    match (status.online, status.last_seen) {
+        (true, _) => text.say(Tone::Good, " online"),
+        (false, None) => text.say(Tone::Quiet, " offline"),
+        (false, Some(at)) => {
+            let line = format!(" offline, last seen {}", local_time::short(at, now()));
+            text.say(Tone::Quiet, line);
+        }
+    }
+}
+
+/// Keys and what they do, in two columns.
+pub(super) fn table(rows: &[(String, String)], look: Look, columns: Option<usize>) -> String {
+    let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    // What is wider than this stands on a line of its own.
+    let column = width.min(32);
+    let mut table = String::new();
+    for (key, what) in rows {
+        let mut text = Text::new(look.plain);
+        text.put(Style::Key, format!("  {key:<column$}"));
+        if key.len() > column {
+            table.push_str(&text.finish(look, columns));
+            text = Text::new(look.plain);
+            text.say(Tone::Plain, format!("  {:column$}", ""));
+        }
+        text.say(Tone::Plain, format!("  {what}"));
+        table.push_str(&text.finish(look, columns));
+    }
+    table
+}
+
+/// The program's name in large letters.
+pub(super) fn banner(look: Look) -> String {
+    let rows: Vec<_> = BANNER
+        .map(|line| vec![(Style::Heading, line.to_owned())])
+        .into();
+    paint(&rows, look.colours)
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bob() -> UserName {
+        "bob".parse().unwrap()
+    }
+
+    fn message_of(text: &str, mark: Mark) -> Show {
+        Show::Message {
+            name: bob(),
+            outgoing: false,
+            text: text.to_owned(),
+            at: 0,
+            mark,
+            state: "",
+        }
+    }
+
+    const BARE: Look = Look {
+        colours: false,
+        plain: false,
+        controls: true,
+    };
+
+    fn on_paper(show: &Show) -> String {
+        lines(show, BARE, None)
+    }
+
+    #[test]
+    fn untrusted_text_stays_behind_its_beginning() {
+        let hostile = "\x1b[2J\x1b]0;title\x07\rx\r\nsystem: logged out\u{202e}";
+        for show in [
+            message_of(hostile, Mark::None),
+            message_of(hostile, Mark::Unproven),
+            message_of("", Mark::Undecryptable(hostile.to_owned())),
+            Show::bad(hostile),
+        ] {
+            let text = on_paper(&show);
+            let (first, second) = text.trim_end_matches('\n').split_once('\n').unwrap();
+            assert!(first.ends_with("\\u{d}x"), "{text:?}");
+            assert!(
+                second.starts_with("      │ system: logged out\\u{202e}"),
+                "{text:?}"
+            );
+            assert!(
+                !text.contains(['\x1b', '\r', '\u{7}', '\u{202e}']),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_readable_is_marked_loudly() {
+        let line = on_paper(&message_of("hi", Mark::Unproven));
+        assert!(line.contains("bob (unproven) [UNENCRYPTED]: hi"), "{line}");
+        let line = on_paper(&message_of("hi", Mark::None));
+        assert!(line.ends_with("bob: hi\n"), "{line}");
+    }
+
+    #[test]
+    fn what_we_say_of_a_message_stands_where_its_sender_can_not_write() {
+        let mut show = message_of("hi  (again)", Mark::Unencrypted);
+        if let Show::Message { state, .. } = &mut show {
+            *state = "again";
+        }
+        let line = on_paper(&show);
+        assert!(
+            line.ends_with("bob (again) [UNENCRYPTED]: hi  (again)\n"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_terminal_is_told_not_to_wrap_what_it_may_take_for_wider() {
+        let on = |text, look| lines(&message_of(text, Mark::None), look, Some(80));
+        assert!(on("世界", BARE).starts_with(NO_WRAP.0));
+        assert!(on("世界", BARE).ends_with(NO_WRAP.1));
+        assert!(!on("hello\nthere", BARE).contains('\x1b'));
+        let dumb = Look {
+            controls: false,
+            ..BARE
+        };
+        assert!(!on("世界", dumb).contains('\x1b'));
+        assert!(!on_paper(&message_of("世界", Mark::None)).contains('\x1b'));
+    }
+
+    #[test]
+    fn a_person_keeps_their_colour() {
+        let line = |name: &str| {
+            let show = Show::Status(UserStatus {
+                name: name.parse().unwrap(),
+                online: true,
+                last_seen: None,
+            });
+            let look = Look {
+                colours: true,
+                ..BARE
+            };
+            lines(&show, look, None)
+        };
+        assert_eq!(line("bob"), line("bob"));
+        assert!(line("bob").contains("\x1b["));
+    }
+}
+
+#[cfg(test)]
+mod drawn;

@@ -1,0 +1,409 @@
+//! Long-lived keys: a device's identity and the prekeys it publishes, with
+//! X25519 (RFC 7748) and Ed25519 (RFC 8032).
+//!
+//! Everything that comes from the server is parsed into a type here, and a
+//! bundle of prekeys turns into a [`VerifiedBundle`] only by having its
+//! signature checked; X3DH takes nothing less. Who an identity belongs to, and
+//! whether it is the pinned one, is not known here.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use rand::CryptoRng;
+use sha2::{Digest, Sha256};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
+use super::codec::{Malformed, Reader, encode_secret};
+use super::kdf::label;
+use super::secret::Secret;
+
+/// Bytes in a public identity.
+pub const IDENTITY_LEN: usize = 64;
+
+/// An X25519 exchange gave all zeros: the other side's key is one of the few
+/// low-order points, with which anybody could compute the result
+/// (RFC 7748 section 6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeakKey;
+
+impl fmt::Display for WeakKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the other side's key is one that gives no secrecy")
+    }
+}
+
+impl std::error::Error for WeakKey {}
+
+/// Why bytes are not the key they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// The number of bytes, or a field within, is wrong.
+    Malformed,
+    /// The Ed25519 half is no point of the curve, or one of low order.
+    BadSigningKey,
+    /// The signed prekey was not signed by the identity it is published with.
+    BadSignature,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the key is not in the expected form",
+            Self::BadSigningKey => "the identity's signing key is not a usable Ed25519 key",
+            Self::BadSignature => "the prekey was not signed by the identity it came with",
+        })
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl From<Malformed> for KeyError {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// An X25519 private key. The only way to use it is [`agree`](Self::agree).
+#[derive(Clone, Debug)]
+pub(crate) struct AgreementKey(Secret<32>);
+
+impl AgreementKey {
+    pub(crate) fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        Self(Secret::random(rng))
+    }
+
+    pub(crate) fn from_secret(secret: Secret<32>) -> Self {
+        Self(secret)
+    }
+
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
+    pub(crate) fn public(&self) -> [u8; 32] {
+        PublicKey::from(&StaticSecret::from(*self.0.expose())).to_bytes()
+    }
+
+    /// The one X25519 exchange of the crate, which refuses an all-zero result.
+    pub(crate) fn agree(&self, theirs: &[u8; 32]) -> Result<Secret<32>, WeakKey> {
+        let shared = StaticSecret::from(*self.0.expose()).diffie_hellman(&PublicKey::from(*theirs));
+        if shared.was_contributory() {
+            Ok(Secret::from_bytes(shared.as_bytes()))
+        } else {
+            Err(WeakKey)
+        }
+    }
+}
+
+/// Who somebody is: an Ed25519 public key and an X25519 public key.
+///
+/// As bytes it is 64: `Ed25519 (32) || X25519 (32)`. A value of this type holds
+/// a usable Ed25519 key; that anybody owns it is proven only by a signature or
+/// by a message that decrypts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity([u8; IDENTITY_LEN]);
+
+impl Identity {
+    /// Reads the 64 bytes. Fails with [`KeyError::BadSigningKey`] if the first
+    /// half is no point of the curve or has low order, because then signatures
+    /// under it prove nothing.
+    pub fn from_bytes(bytes: &[u8; IDENTITY_LEN]) -> Result<Self, KeyError> {
+        let identity = Self(*bytes);
+        match identity.verifying_key() {
+            Ok(key) if !key.is_weak() => Ok(identity),
+            _ => Err(KeyError::BadSigningKey),
+        }
+    }
+
+    /// The 64 bytes.
+    pub fn to_bytes(&self) -> [u8; IDENTITY_LEN] {
+        self.0
+    }
+
+    /// `SHA-256("secure-chat/1 identity" || the 64 bytes)`, a short name for the
+    /// identity in databases and on screens. People compare safety numbers.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(label::IDENTITY)
+            .chain_update(self.0)
+            .finalize()
+            .into()
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; IDENTITY_LEN] {
+        &self.0
+    }
+
+    pub(crate) fn agreement(&self) -> [u8; 32] {
+        self.half(32)
+    }
+
+    fn verifying_key(&self) -> Result<VerifyingKey, ed25519_dalek::SignatureError> {
+        VerifyingKey::from_bytes(&self.half(0))
+    }
+
+    fn half(&self, at: usize) -> [u8; 32] {
+        std::array::from_fn(|i| self.0[at + i])
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", HEXLOWER.encode(&self.0))
+    }
+}
+
+/// A device's own identity: the private halves of an [`Identity`].
+#[derive(Clone, Debug)]
+pub struct IdentityKeys {
+    signing: Secret<32>,
+    agreement: AgreementKey,
+    public: Identity,
+}
+
+impl IdentityKeys {
+    /// A new identity.
+    pub fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        Self::of(Secret::random(rng), AgreementKey::generate(rng))
+    }
+
+    /// The identity that [`to_bytes`](Self::to_bytes) gave:
+    /// `Ed25519 seed (32) || X25519 private key (32)`.
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        let (signing, agreement) = bytes.split_at(32);
+        Self::of(
+            Secret::filled_by(|place| place.copy_from_slice(signing)),
+            AgreementKey(Secret::filled_by(|place| place.copy_from_slice(agreement))),
+        )
+    }
+
+    /// The private halves, for the vault.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 64]> {
+        let mut out = Zeroizing::new([0; 64]);
+        let (signing, agreement) = out.split_at_mut(32);
+        signing.copy_from_slice(self.signing.expose());
+        agreement.copy_from_slice(self.agreement.expose());
+        out
+    }
+
+    /// What others know it by.
+    pub fn public(&self) -> Identity {
+        self.public
+    }
+
+    pub(crate) fn agreement(&self) -> &AgreementKey {
+        &self.agreement
+    }
+
+    fn of(signing: Secret<32>, agreement: AgreementKey) -> Self {
+        let mut public = [0; IDENTITY_LEN];
+        let (first, second) = public.split_at_mut(32);
+        first.copy_from_slice(
+            SigningKey::from_bytes(signing.expose())
+                .verifying_key()
+                .as_bytes(),
+        );
+        second.copy_from_slice(&agreement.public());
+        Self {
+            signing,
+            agreement,
+            public: Identity(public),
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        SigningKey::from_bytes(self.signing.expose())
+            .sign(message)
+            .to_bytes()
+    }
+}
+
+/// The published half of a signed prekey ("X3DH" section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedPrekey {
+    /// Its owner's number for it.
+    pub id: u32,
+    /// X25519 public key.
+    pub key: [u8; 32],
+    /// Ed25519 signature by the owner's identity over `"secure-chat/1
+    /// signed-prekey" || X25519 identity key (32) || id (4, big-endian) || key (32)`.
+    pub signature: [u8; 64],
+}
+
+/// The private half of a signed prekey.
+#[derive(Clone, Debug)]
+pub struct SignedPrekeySecret {
+    secret: AgreementKey,
+    public: SignedPrekey,
+}
+
+impl SignedPrekeySecret {
+    /// Bytes that [`to_bytes`](Self::to_bytes) gives.
+    pub const LEN: usize = 100;
+
+    /// A new prekey, numbered by the caller and signed by `owner`.
+    pub fn generate<R: CryptoRng + ?Sized>(owner: &IdentityKeys, id: u32, rng: &mut R) -> Self {
+        let secret = AgreementKey::generate(rng);
+        let key = secret.public();
+        let signature = owner.sign(&prekey_statement(&owner.public, id, &key));
+        Self {
+            secret,
+            public: SignedPrekey { id, key, signature },
+        }
+    }
+
+    /// What to publish.
+    pub fn public(&self) -> SignedPrekey {
+        self.public
+    }
+
+    /// `id (4) || X25519 private key (32) || signature (64)`, for the vault.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        encode_secret(|put| {
+            put(&self.public.id.to_be_bytes());
+            put(self.secret.expose());
+            put(&self.public.signature);
+        })
+    }
+
+    /// The prekey that [`to_bytes`](Self::to_bytes) gave. Fails with
+    /// [`KeyError::Malformed`] if there are not [`LEN`](Self::LEN) bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        let mut reader = Reader::new(bytes);
+        let id = reader.u32()?;
+        let secret = AgreementKey(reader.secret()?);
+        let signature = *reader.array()?;
+        reader.finish()?;
+        let key = secret.public();
+        let public = SignedPrekey { id, key, signature };
+        Ok(Self { secret, public })
+    }
+
+    pub(crate) fn agreement(&self) -> &AgreementKey {
+        &self.secret
+    }
+}
+
+/// The published half of a one-time prekey ("X3DH" section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OneTimePrekey {
+    /// Its owner's number for it.
+    pub id: u32,
+    /// X25519 public key.
+    pub key: [u8; 32],
+}
+
+/// The private half of a one-time prekey: deleted as soon as a message that
+/// used it has been decrypted and saved.
+#[derive(Clone, Debug)]
+pub struct OneTimePrekeySecret {
+    secret: AgreementKey,
+    public: OneTimePrekey,
+}
+
+impl OneTimePrekeySecret {
+    /// Bytes that [`to_bytes`](Self::to_bytes) gives.
+    pub const LEN: usize = 36;
+
+    /// A new prekey, numbered by the caller.
+    pub fn generate<R: CryptoRng + ?Sized>(id: u32, rng: &mut R) -> Self {
+        Self::of(id, AgreementKey::generate(rng))
+    }
+
+    /// What to publish.
+    pub fn public(&self) -> OneTimePrekey {
+        self.public
+    }
+
+    /// `id (4) || X25519 private key (32)`, for the vault.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        encode_secret(|put| {
+            put(&self.public.id.to_be_bytes());
+            put(self.secret.expose());
+        })
+    }
+
+    /// The prekey that [`to_bytes`](Self::to_bytes) gave. Fails with
+    /// [`KeyError::Malformed`] if there are not [`LEN`](Self::LEN) bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        let mut reader = Reader::new(bytes);
+        let id = reader.u32()?;
+        let secret = AgreementKey(reader.secret()?);
+        reader.finish()?;
+        Ok(Self::of(id, secret))
+    }
+
+    pub(crate) fn agreement(&self) -> &AgreementKey {
+        &self.secret
+    }
+
+    fn of(id: u32, secret: AgreementKey) -> Self {
+        let key = secret.public();
+        Self {
+            secret,
+            public: OneTimePrekey { id, key },
+        }
+    }
+}
+
+/// What the server hands out about somebody who is to be written to, unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrekeyBundle {
+    /// The identity that the server claims is theirs.
+    pub identity: Identity,
+    /// Their current signed prekey.
+    pub signed_prekey: SignedPrekey,
+    /// One of their one-time prekeys, unless all are used up.
+    pub one_time: Option<OneTimePrekey>,
+}
+
+impl PrekeyBundle {
+    /// Checks that the identity signed the prekey ("X3DH" section 3.3), strictly
+    /// (no low-order points, no malleable signatures); else
+    /// [`KeyError::BadSignature`]. That the identity is the right one remains
+    /// to be checked against the pinned one.
+    pub fn verify(self) -> Result<VerifiedBundle, KeyError> {
+        let prekey = &self.signed_prekey;
+        let statement = prekey_statement(&self.identity, prekey.id, &prekey.key);
+        self.identity
+            .verifying_key()
+            .map_err(|_| KeyError::BadSigningKey)?
+            .verify_strict(&statement, &Signature::from_bytes(&prekey.signature))
+            .map_err(|_| KeyError::BadSignature)?;
+        Ok(VerifiedBundle(self))
+    }
+}
+
+/// A bundle whose signed prekey was signed by its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedBundle(PrekeyBundle);
+
+impl VerifiedBundle {
+    /// Whose bundle it is.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    pub(crate) fn signed_prekey(&self) -> &SignedPrekey {
+        &self.0.signed_prekey
+    }
+
+    pub(crate) fn one_time(&self) -> Option<&OneTimePrekey> {
+        self.0.one_time.as_ref()
+    }
+}
+
+fn prekey_statement(owner: &Identity, id: u32, key: &[u8; 32]) -> Vec<u8> {
+    [
+        label::SIGNED_PREKEY,
+        &owner.agreement(),
+        &id.to_be_bytes(),
+        key,
+    ]
+    .concat()
+}

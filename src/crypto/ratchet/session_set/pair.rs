@@ -1,0 +1,159 @@
+//! Two devices and their conversations, for the tests beside this file.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::*;
+use crate::crypto::keys::PrekeyBundle;
+use crate::crypto::message::content::Body;
+use crate::crypto::testing::TestRng;
+
+/// One account's device: its identity and its prekeys.
+pub(crate) struct Device {
+    pub(crate) name: &'static str,
+    pub(crate) our: IdentityKeys,
+    pub(crate) signed: SignedPrekeySecret,
+    pub(crate) one_time: RefCell<HashMap<u32, OneTimePrekeySecret>>,
+}
+
+impl Prekeys for Device {
+    fn signed(&self, id: u32) -> Option<SignedPrekeySecret> {
+        (self.signed.public().id == id).then(|| self.signed.clone())
+    }
+
+    fn one_time(&self, id: u32) -> Option<OneTimePrekeySecret> {
+        self.one_time.borrow().get(&id).cloned()
+    }
+}
+
+impl Device {
+    pub(crate) fn new(name: &'static str, one_time: u32, rng: &mut TestRng) -> Self {
+        let our = IdentityKeys::generate(rng);
+        let signed = SignedPrekeySecret::generate(&our, 1, rng);
+        let one_time = (0..one_time).map(|id| (id, OneTimePrekeySecret::generate(id, rng)));
+        Self {
+            name,
+            one_time: RefCell::new(one_time.collect()),
+            signed,
+            our,
+        }
+    }
+
+    pub(crate) fn bundle(&self, one_time: Option<u32>) -> VerifiedBundle {
+        let one_time = one_time.and_then(|id| self.one_time(id));
+        PrekeyBundle {
+            identity: self.our.public(),
+            signed_prekey: self.signed.public(),
+            one_time: one_time.map(|secret| secret.public()),
+        }
+        .verify()
+        .unwrap()
+    }
+
+    pub(crate) fn forget(&self, opened: &Opened) {
+        if let Some(id) = opened.used_one_time {
+            self.one_time.borrow_mut().remove(&id);
+        }
+    }
+}
+
+/// Alice, who has started a session, and Bob, who has heard nothing yet.
+pub(crate) struct Pair {
+    pub(crate) rng: TestRng,
+    pub(crate) devices: [Device; 2],
+    pub(crate) conversations: [Conversation; 2],
+}
+
+pub(crate) const ALICE: usize = 0;
+pub(crate) const BOB: usize = 1;
+pub(crate) const ID: [u8; 16] = [7; 16];
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        let mut rng = TestRng::new(1);
+        let devices = [
+            Device::new("alice", 5, &mut rng),
+            Device::new("bob", 5, &mut rng),
+        ];
+        let mut conversations = [
+            Conversation::new(devices[BOB].our.public()),
+            Conversation::new(devices[ALICE].our.public()),
+        ];
+        let bundle = devices[BOB].bundle(Some(0));
+        conversations[ALICE]
+            .start(&devices[ALICE].our, &bundle, &mut rng)
+            .unwrap();
+        Self {
+            rng,
+            devices,
+            conversations,
+        }
+    }
+
+    /// Alice and Bob after one message each way.
+    pub(crate) fn acquainted() -> Self {
+        let mut pair = Self::new();
+        for from in [ALICE, BOB] {
+            let envelope = pair.send(from, "hello");
+            pair.receive(1 - from, &envelope).unwrap();
+        }
+        pair
+    }
+
+    pub(crate) fn context(&self, from: usize) -> Context<'static> {
+        Context {
+            message_id: ID,
+            sender: self.devices[from].name,
+            recipient: self.devices[1 - from].name,
+        }
+    }
+
+    pub(crate) fn send(&mut self, from: usize, text: &str) -> Vec<u8> {
+        let context = self.context(from);
+        let our = &self.devices[from].our;
+        self.conversations[from]
+            .encrypt(our, &context, &content(text), &mut self.rng)
+            .unwrap()
+    }
+
+    pub(crate) fn receive(&mut self, at: usize, envelope: &[u8]) -> Result<Opened, DecryptError> {
+        self.receive_as(at, envelope, &self.context(1 - at), 0)
+    }
+
+    /// Receives, checks that a failure changed nothing, and uses up prekeys.
+    pub(crate) fn receive_as(
+        &mut self,
+        at: usize,
+        envelope: &[u8],
+        context: &Context<'_>,
+        now_ms: u64,
+    ) -> Result<Opened, DecryptError> {
+        let device = &self.devices[at];
+        let conversation = &mut self.conversations[at];
+        let before = conversation.to_bytes();
+        let result = conversation.decrypt(&device.our, device, envelope, context, now_ms);
+        match &result {
+            Ok(opened) => device.forget(opened),
+            Err(_) => assert_eq!(conversation.to_bytes(), before),
+        }
+        result
+    }
+}
+
+pub(crate) fn content(text: &str) -> Content {
+    Content {
+        sent_at_ms: 1,
+        body: Body::Text(text.to_owned()),
+    }
+}
+
+pub(crate) fn said(result: Result<Opened, DecryptError>) -> String {
+    match result.unwrap().content.unwrap().body {
+        Body::Text(text) => text,
+        other => panic!("not a text: {other:?}"),
+    }
+}
+
+pub(crate) fn is_initial(envelope: &[u8]) -> bool {
+    claimed_identity(envelope).unwrap().is_some()
+}

@@ -1,0 +1,516 @@
+//! The promise, against a model: random interleavings of senders, sessions, the
+//! writer, page reads, disconnects and crashes.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::ids::Blob;
+use crate::store::{Page, Tally};
+
+pub(super) const QUOTA: Quota = Quota {
+    messages: 30,
+    bytes: 1 << 30,
+    share: 60,
+};
+
+pub(super) fn name(sender: usize) -> UserName {
+    ["alice", "bob", "carol"][sender].parse().unwrap()
+}
+
+pub(super) fn id(sequence: usize) -> MessageId {
+    MessageId((sequence as u128).to_be_bytes())
+}
+
+/// Everything around one mailbox, with all that can go wrong there.
+struct World {
+    mailbox: Mailbox<(usize, usize)>,
+    /// What is on disk: survives crashes.
+    disk: BTreeMap<u64, Message>,
+    writing: Option<Work>,
+    reading: Option<(SessionId, Reading, Page)>,
+    session: Option<Attachment>,
+    sessions: u64,
+    /// Whether the session's outbox can take more.
+    room: bool,
+    /// On the wire to the recipient, and acknowledgements on their way back.
+    pushed: VecDeque<(Sender, MessageId)>,
+    acks: VecDeque<(SessionId, Sender, MessageId)>,
+    /// The recipient's vault and screen: survive everything.
+    vault: HashSet<(Sender, MessageId)>,
+    shown: Vec<(Sender, usize)>,
+    /// By sender: sequence numbers sent so far, and those without an answer.
+    sent: [usize; 2],
+    unanswered: [Vec<usize>; 2],
+    accepted: HashSet<(usize, usize)>,
+    /// Answered with an error. May have been shown all the same.
+    refused: HashSet<(usize, usize)>,
+    now: Instant,
+    clock: u64,
+}
+
+/// What can happen next.
+#[derive(Debug, Clone)]
+enum Op {
+    Send(usize),
+    /// A sender sends again what has no answer: on the same connection, or with
+    /// `again` on a new one.
+    Repeat(usize, bool),
+    /// The recipient's client takes what was pushed.
+    Take(usize),
+    /// The server reads one of its acknowledgements.
+    Acknowledge(usize),
+    /// A person who has seen all types `ack`.
+    AcknowledgeShown,
+    WriterTakes(usize),
+    WriterCommits,
+    WriterFails,
+    /// A page is read, and later handed over.
+    Read,
+    Page,
+    /// A login, in place of the session that is there.
+    Attach(Taker),
+    /// Its connection ends.
+    Detach,
+    /// A session that was replaced attaches, and ends, late.
+    Latecomer,
+    /// `fetch`.
+    Rewind(usize),
+    /// The session's outbox fills up, or drains.
+    Room(bool),
+    Wait,
+    /// A mailbox that nobody uses leaves the memory.
+    Evict,
+    Crash,
+}
+
+/// What kind of session logs in.
+#[derive(Debug, Clone, Copy)]
+enum Taker {
+    Client,
+    Console,
+    /// A script that fetches.
+    Fetcher,
+}
+
+impl World {
+    fn new() -> Self {
+        World {
+            mailbox: Mailbox::new(&Summary::default(), QUOTA),
+            disk: BTreeMap::new(),
+            writing: None,
+            reading: None,
+            session: None,
+            sessions: 0,
+            room: true,
+            pushed: VecDeque::new(),
+            acks: VecDeque::new(),
+            vault: HashSet::new(),
+            shown: Vec::new(),
+            sent: [0; 2],
+            unanswered: [Vec::new(), Vec::new()],
+            accepted: HashSet::new(),
+            refused: HashSet::new(),
+            now: Instant::now(),
+            clock: 0,
+        }
+    }
+
+    fn run(&mut self, op: Op) {
+        match op {
+            Op::Send(sender) => {
+                self.sent[sender] += 1;
+                self.unanswered[sender].push(self.sent[sender]);
+                self.offer(sender, self.sent[sender], Earlier::None);
+            }
+            Op::Repeat(sender, again) => self.repeat(sender, again),
+            Op::Take(count) => (0..count).for_each(|_| self.take()),
+            Op::Acknowledge(place) => {
+                if let Some((session, from, id)) = self.acks.remove(place) {
+                    let mut effects = Vec::new();
+                    self.mailbox.acknowledge(session, from, id, &mut effects);
+                    self.apply(effects);
+                }
+            }
+            Op::AcknowledgeShown => {
+                if let Some(what) = self.session
+                    && self.pushed.is_empty()
+                {
+                    let mut effects = Vec::new();
+                    self.mailbox.acknowledge_shown(what.session, &mut effects);
+                    self.apply(effects);
+                }
+            }
+            Op::WriterTakes(limit) => {
+                if self.writing.is_none() {
+                    self.writing = Some(self.mailbox.take_work(self.now, limit));
+                }
+            }
+            Op::WriterCommits => self.commit(),
+            Op::WriterFails => self.fail(),
+            Op::Read => self.read(),
+            Op::Page => self.page(),
+            Op::Attach(taker) => self.attach(taker),
+            Op::Detach => {
+                if let Some(what) = self.session.take() {
+                    assert!(self.mailbox.detach(what.session));
+                    self.pushed.clear();
+                }
+            }
+            Op::Latecomer => {
+                if let Some(what) = self.session {
+                    let late = SessionId(what.session.0 - 1);
+                    let what = Attachment {
+                        session: late,
+                        ..what
+                    };
+                    assert!(!self.mailbox.attach(what), "it came before");
+                    assert!(!self.mailbox.detach(late));
+                }
+            }
+            Op::Rewind(budget) => {
+                if let Some(what) = self.session {
+                    self.mailbox.rewind(what.session, budget);
+                }
+            }
+            Op::Room(room) => self.room = room,
+            Op::Wait => self.now += HOLD,
+            Op::Evict => {
+                if self.mailbox.is_idle() && self.writing.is_none() {
+                    self.load();
+                }
+            }
+            Op::Crash => self.crash(),
+        }
+        self.check_state();
+    }
+
+    /// What the mailbox counts as pending is what is pending, it knows whose answer
+    /// is still open, and nothing gets to the disk ahead of what came before it.
+    fn check_state(&self) {
+        let in_memory = self.mailbox.unwritten.iter();
+        let in_memory = in_memory
+            .filter(|u| u.progress != Progress::WritingAcknowledged)
+            .count();
+        let on_disk = self
+            .disk
+            .keys()
+            .filter(|n| !self.mailbox.is_acknowledged(**n))
+            .count();
+        let held = |u: &&Unwritten<_>| matches!(u.progress, Progress::Held(_));
+        let mut unwritten = self.mailbox.unwritten.iter();
+        assert!(
+            unwritten
+                .by_ref()
+                .skip_while(|u| !held(u))
+                .all(|u| held(&u))
+        );
+        let (envelopes, plain, notices) = self.mailbox.pending();
+        assert_eq!(envelopes + plain + notices, (in_memory + on_disk) as u64);
+        for (sender, unanswered) in self.unanswered.iter().enumerate() {
+            for sequence in unanswered {
+                let waits = self.mailbox.waits(user(sender), id(*sequence));
+                assert_eq!(waits, Some(true));
+            }
+        }
+    }
+
+    fn offer(&mut self, sender: usize, sequence: usize, earlier: Earlier) {
+        self.clock += 1;
+        let offered = Offered {
+            sender: user(sender),
+            from: name(sender),
+            id: id(sequence),
+            // One writes from a client, the other from a console.
+            body: match sender {
+                0 => Body::Envelope(Blob(vec![sequence as u8; 3].into())),
+                _ => Body::Plain(format!("{sequence:3}").into()),
+            },
+            at: self.clock,
+            origin: (sender, sequence),
+        };
+        let mut effects = Vec::new();
+        let offer = self
+            .mailbox
+            .accept(offered, earlier, self.room, self.now, &mut effects);
+        let pushes = effects.iter().any(|e| matches!(e, Effect::Push(_)));
+        assert!(self.room || !pushes, "pushed into a full outbox");
+        self.apply(effects);
+        match offer {
+            Offer::Undecided => {}
+            Offer::Known(_) => self.answered(sender, sequence),
+            Offer::Refused(refusal) => {
+                assert_eq!(refusal.code, Code::MailboxFull);
+                self.refused(sender, sequence);
+            }
+            Offer::Search => {
+                let found = self
+                    .disk
+                    .values()
+                    .find(|message| message.sender == user(sender) && message.id == id(sequence));
+                self.offer(sender, sequence, Earlier::Searched(found.cloned()));
+            }
+        }
+    }
+
+    /// A sender sends its outbox again, in order.
+    fn repeat(&mut self, sender: usize, again: bool) {
+        for sequence in self.unanswered[sender].clone() {
+            let earlier = match again {
+                true => Earlier::Unknown,
+                false => Earlier::None,
+            };
+            self.offer(sender, sequence, earlier);
+        }
+    }
+
+    fn refused(&mut self, sender: usize, sequence: usize) {
+        self.refused.insert((sender, sequence));
+        self.unanswered[sender].retain(|unanswered| *unanswered != sequence);
+    }
+
+    fn answered(&mut self, sender: usize, sequence: usize) {
+        self.accepted.insert((sender, sequence));
+        self.unanswered[sender].retain(|unanswered| *unanswered != sequence);
+    }
+
+    fn apply(&mut self, effects: Vec<Effect<(usize, usize)>>) {
+        for effect in effects {
+            match effect {
+                Effect::Push(message) => self.pushed.push_back((message.from, message.id)),
+                Effect::Answer((sender, sequence), _) => self.answered(sender, sequence),
+                Effect::Refuse((sender, sequence), _) => self.refused(sender, sequence),
+                Effect::EnvelopesWait(_) | Effect::Receipt(..) => {}
+            }
+        }
+    }
+
+    /// The recipient's client takes the next message off the wire.
+    fn take(&mut self) {
+        let Some((from, id)) = self.pushed.pop_front() else {
+            return;
+        };
+        if self.vault.insert((from, id)) {
+            self.shown.push((from, u128::from_be_bytes(id.0) as usize));
+        }
+        if let Some(what) = self.session {
+            self.acks.push_back((what.session, from, id));
+        }
+    }
+
+    fn commit(&mut self) {
+        let Some(work) = self.writing.take() else {
+            return;
+        };
+        for message in &work.messages {
+            let before = self.disk.insert(message.number, (**message).clone());
+            assert!(before.is_none(), "a number was used twice");
+        }
+        for number in &work.acknowledged {
+            self.disk.remove(number);
+        }
+        let mut effects = Vec::new();
+        self.mailbox.committed(&work, &mut effects);
+        self.apply(effects);
+    }
+
+    fn fail(&mut self) {
+        let Some(work) = self.writing.take() else {
+            return;
+        };
+        let refusal = Refusal::new(Code::Storage, "full");
+        let mut effects = Vec::new();
+        self.mailbox.failed(&work, &refusal, &mut effects);
+        self.apply(effects);
+    }
+
+    fn read(&mut self) {
+        let Some(Attachment { session, .. }) = self.session else {
+            return;
+        };
+        let mut effects = Vec::new();
+        if let Step::Read(reading) = self.mailbox.step(session, self.room, &mut effects) {
+            let bounds = reading.bounds;
+            let rows = self.disk.range(bounds.after + 1..bounds.before);
+            let readable = |m: &&Message| bounds.envelopes || matches!(m.body, Body::Plain(_));
+            let mut rows = rows.map(|(_, message)| message).filter(readable);
+            // Small pages, to meet their ends often.
+            let most = bounds.messages.min(3);
+            let messages: Vec<Message> = rows.by_ref().take(most).cloned().collect();
+            let page = Page {
+                messages,
+                complete: rows.next().is_none(),
+            };
+            self.reading = Some((session, reading, page));
+        }
+        assert!(self.room || effects.is_empty(), "pushed into a full outbox");
+        self.apply(effects);
+    }
+
+    fn page(&mut self) {
+        if let Some((session, reading, page)) = self.reading.take() {
+            let mut effects = Vec::new();
+            self.mailbox.page(session, reading, page, &mut effects);
+            self.apply(effects);
+        }
+    }
+
+    fn attach(&mut self, taker: Taker) {
+        // The number below is left to a latecomer.
+        self.sessions += 2;
+        let what = Attachment {
+            session: SessionId(self.sessions),
+            envelopes: !matches!(taker, Taker::Console),
+            budget: matches!(taker, Taker::Fetcher).then_some(0),
+        };
+        // Who was turned away is written down at a login, before it attaches.
+        self.clock += 1;
+        let mut effects = Vec::new();
+        self.mailbox
+            .give_notice(self.clock, false, self.now, &mut effects);
+        self.apply(effects);
+        self.session = Some(what);
+        self.room = true;
+        self.pushed.clear();
+        assert!(self.mailbox.attach(what));
+    }
+
+    /// The mailbox as the store holds it.
+    fn load(&mut self) {
+        let mut summary = Summary {
+            last: self.disk.keys().last().copied().unwrap_or(0),
+            tallies: Vec::new(),
+        };
+        let mut tallies: HashMap<UserId, Tally> = HashMap::new();
+        for message in self.disk.values() {
+            let tally = tallies.entry(message.sender).or_default();
+            match Kind::of(message) {
+                Kind::Envelope => tally.envelopes += 1,
+                Kind::Plain => tally.plain += 1,
+                Kind::Notice => tally.notices += 1,
+            }
+            tally.bytes += message.body.len() as u64;
+        }
+        summary.tallies.extend(tallies);
+        self.mailbox = Mailbox::new(&summary, QUOTA);
+    }
+
+    /// kill -9: the disk and the clients remain.
+    fn crash(&mut self) {
+        self.load();
+        self.writing = None;
+        self.reading = None;
+        self.session = None;
+        self.pushed.clear();
+        self.acks.clear();
+        (0..2).for_each(|sender| self.repeat(sender, true));
+    }
+
+    /// Lets everything come to rest with the recipient online.
+    fn settle(&mut self) {
+        (0..2).for_each(|sender| self.repeat(sender, true));
+        self.room = true;
+        // A client that is there must get all of it without a new login's help.
+        let takes_all = |what: Attachment| what.envelopes && what.budget.is_none();
+        if !self.session.is_some_and(takes_all) {
+            self.attach(Taker::Client);
+        }
+        for _ in 0..10_000 {
+            for op in [
+                Op::Read,
+                Op::Page,
+                Op::Take(9),
+                Op::Acknowledge(0),
+                Op::Wait,
+                Op::WriterTakes(99),
+                Op::WriterCommits,
+            ] {
+                self.run(op);
+            }
+            if self.mailbox.not_pushed() == 0
+                && self.pushed.is_empty()
+                && self.acks.is_empty()
+                && self.mailbox.unwritten.is_empty()
+                && self.mailbox.acknowledged.is_empty()
+            {
+                return;
+            }
+        }
+        panic!("it never comes to rest: {:?}", self.mailbox);
+    }
+
+    fn check(&self) {
+        assert!(
+            self.unanswered.iter().all(Vec::is_empty),
+            "every sender has its answers"
+        );
+        assert!(self.disk.is_empty(), "all was acknowledged");
+        assert_eq!(self.mailbox.pending(), (0, 0, 0));
+        assert_eq!((self.mailbox.held_bytes, self.mailbox.due), (0, 0));
+        let mut last = HashMap::new();
+        let shown: HashSet<_> = self.shown.iter().collect();
+        assert_eq!(shown.len(), self.shown.len(), "nothing is shown twice");
+        for sender in 0..2 {
+            let from = Sender::User(name(sender));
+            for sequence in 1..=self.sent[sender] {
+                let accepted = self.accepted.contains(&(sender, sequence));
+                assert!(
+                    !accepted || shown.contains(&(from, sequence)),
+                    "{sequence} was lost"
+                );
+            }
+            for (_, sequence) in self.shown.iter().filter(|(by, _)| *by == from) {
+                if !self.refused.contains(&(sender, *sequence)) {
+                    let before = last.insert(from, *sequence);
+                    assert!(before < Some(*sequence), "order: {:?}", self.shown);
+                }
+            }
+        }
+    }
+}
+
+fn user(sender: usize) -> UserId {
+    UserId(sender as i64 + 1)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let taker = prop_oneof![
+        4 => Just(Taker::Client),
+        1 => Just(Taker::Console),
+        1 => Just(Taker::Fetcher),
+    ];
+    prop_oneof![
+        24 => (0..2usize).prop_map(Op::Send),
+        2 => (0..2usize, any::<bool>()).prop_map(|(sender, again)| Op::Repeat(sender, again)),
+        24 => (1..4usize).prop_map(Op::Take),
+        20 => (0..3usize).prop_map(Op::Acknowledge),
+        1 => Just(Op::AcknowledgeShown),
+        16 => (1..4usize).prop_map(Op::WriterTakes),
+        16 => Just(Op::WriterCommits),
+        2 => Just(Op::WriterFails),
+        16 => Just(Op::Read),
+        16 => Just(Op::Page),
+        5 => taker.prop_map(Op::Attach),
+        2 => Just(Op::Detach),
+        1 => Just(Op::Latecomer),
+        3 => (0..9usize).prop_map(Op::Rewind),
+        6 => any::<bool>().prop_map(Op::Room),
+        8 => Just(Op::Wait),
+        1 => Just(Op::Evict),
+        3 => Just(Op::Crash),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn accepted_arrives_exactly_once_in_order(ops in proptest::collection::vec(op(), 1..400)) {
+        let mut world = World::new();
+        for op in ops {
+            world.run(op);
+        }
+        world.settle();
+        world.check();
+    }
+}

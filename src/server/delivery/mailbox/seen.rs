@@ -1,0 +1,81 @@
+//! The ids a mailbox remembers: all that are undecided, and the last few that
+//! were decided. A sender that repeats one gets the answer of the first.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
+
+use foldhash::quality::RandomState;
+
+use crate::protocol::ids::MessageId;
+use crate::protocol::reply::Accepted;
+use crate::protocol::request::Body;
+use crate::store::UserId;
+
+/// Decided ids remembered. A client repeats an id without `again` only on the
+/// connection it sent it on, and has at most its own window of them under way.
+const MAX_DECIDED: usize = 128;
+
+/// What is known about an id.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// Of the body, keyed at random: tells another body under the same id.
+    pub(super) digest: u64,
+    pub(super) state: State,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum State {
+    /// Numbered, not yet answered.
+    Undecided(u64),
+    /// Answered like this.
+    Decided(Accepted),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Senders choose their ids, so the hash is keyed at random, for each mailbox anew.
+    ids: HashMap<(UserId, MessageId), Known, RandomState>,
+    decided: VecDeque<(UserId, MessageId)>,
+}
+
+impl Seen {
+    pub(super) fn digest(&self, body: &Body) -> u64 {
+        let keyed = self.ids.hasher();
+        match body {
+            Body::Envelope(blob) => keyed.hash_one((0, &blob.0)),
+            Body::Plain(text) => keyed.hash_one((1, text)),
+        }
+    }
+
+    pub(super) fn get(&self, sender: UserId, id: MessageId) -> Option<&Known> {
+        self.ids.get(&(sender, id))
+    }
+
+    pub(super) fn insert(&mut self, sender: UserId, id: MessageId, digest: u64, number: u64) {
+        let state = State::Undecided(number);
+        self.ids.insert((sender, id), Known { digest, state });
+    }
+
+    /// Records an answer. One that was given before is updated in place.
+    pub(super) fn decide(&mut self, sender: UserId, id: MessageId, accepted: Accepted) {
+        let Some(known) = self.ids.get_mut(&(sender, id)) else {
+            return;
+        };
+        let first = matches!(known.state, State::Undecided(_));
+        known.state = State::Decided(accepted);
+        if first {
+            self.decided.push_back((sender, id));
+            if self.decided.len() > MAX_DECIDED
+                && let Some(oldest) = self.decided.pop_front()
+            {
+                self.ids.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets an id that was never decided.
+    pub(super) fn forget(&mut self, sender: UserId, id: MessageId) {
+        self.ids.remove(&(sender, id));
+    }
+}

@@ -1,0 +1,272 @@
+//! Single steps: what each event does, one case a test. The promise as a whole is
+//! tested in `model`.
+
+use super::model::{QUOTA, id, name};
+use super::*;
+use crate::protocol::ids::Blob;
+use crate::store::Page;
+
+fn offer(
+    mailbox: &mut Mailbox<u32>,
+    sequence: usize,
+    earlier: Earlier,
+    effects: &mut Vec<Effect<u32>>,
+) -> Offer {
+    let offered = Offered {
+        sender: UserId(1),
+        from: name(0),
+        id: id(sequence),
+        body: Body::Plain("hello".into()),
+        at: 7,
+        origin: sequence as u32,
+    };
+    mailbox.accept(offered, earlier, true, Instant::now(), effects)
+}
+
+fn attach(mailbox: &mut Mailbox<u32>, envelopes: bool, budget: Option<usize>) -> SessionId {
+    let session = SessionId(1);
+    let mut effects = Vec::new();
+    mailbox.attach(Attachment {
+        session,
+        envelopes,
+        budget,
+    });
+    while let Step::Read(reading) = mailbox.step(session, true, &mut effects) {
+        mailbox.page(
+            session,
+            reading,
+            Page {
+                messages: Vec::new(),
+                complete: true,
+            },
+            &mut effects,
+        );
+    }
+    session
+}
+
+#[test]
+fn an_acknowledgement_in_time_spares_the_write() {
+    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let session = attach(&mut mailbox, true, None);
+    let mut effects = Vec::new();
+    assert_eq!(
+        offer(&mut mailbox, 1, Earlier::None, &mut effects),
+        Offer::Undecided
+    );
+    assert!(matches!(effects[..], [Effect::Push(_)]));
+    assert_eq!(mailbox.wake(), Some(Wake::Later));
+    effects.clear();
+    assert!(mailbox.acknowledge(session, Sender::User(name(0)), id(1), &mut effects));
+    let [Effect::Answer(1, accepted)] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(accepted.state, MessageState::Delivered);
+    let work = mailbox.take_work(Instant::now() + HOLD, 10);
+    assert!(work.messages.is_empty() && work.acknowledged.is_empty());
+}
+
+#[test]
+fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
+    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let session = attach(&mut mailbox, true, None);
+    let mut effects = Vec::new();
+    // One on disk and acknowledged, one held back, one due.
+    offer(&mut mailbox, 1, Earlier::None, &mut effects);
+    let work = mailbox.take_work(Instant::now() + HOLD, 10);
+    mailbox.committed(&work, &mut effects);
+    mailbox.acknowledge(session, Sender::User(name(0)), id(1), &mut effects);
+    offer(&mut mailbox, 2, Earlier::None, &mut effects);
+    mailbox.detach(session);
+    offer(&mut mailbox, 3, Earlier::None, &mut effects);
+    effects.clear();
+    let refusal = Refusal::new(Code::Damaged, "damaged");
+    assert_eq!(mailbox.abandon(&refusal, &mut effects), 1);
+    let refused: Vec<u32> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Refuse(origin, _) => *origin,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(refused, [2, 3]);
+    assert_eq!(
+        mailbox.wake(),
+        None,
+        "a writer that is called again never ends"
+    );
+    assert!(mailbox.is_idle());
+    assert_eq!(mailbox.pending(), (0, 0, 0));
+}
+
+#[test]
+fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
+    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let mut effects = Vec::new();
+    assert_eq!(
+        offer(&mut mailbox, 1, Earlier::Unknown, &mut effects),
+        Offer::Search
+    );
+    assert_eq!(
+        offer(&mut mailbox, 1, Earlier::None, &mut effects),
+        Offer::Undecided
+    );
+    assert_eq!(
+        offer(&mut mailbox, 1, Earlier::None, &mut effects),
+        Offer::Undecided
+    );
+    let other = Offered {
+        sender: UserId(1),
+        from: name(0),
+        id: id(1),
+        body: Body::Plain("another".into()),
+        at: 7,
+        origin: 9,
+    };
+    let refused = mailbox.accept(other, Earlier::None, true, Instant::now(), &mut effects);
+    assert!(matches!(refused, Offer::Refused(r) if r.code == Code::IdConflict));
+    let work = mailbox.take_work(Instant::now(), 10);
+    assert_eq!(work.messages.len(), 1);
+    mailbox.committed(&work, &mut effects);
+    let answers = effects
+        .iter()
+        .filter(|e| matches!(e, Effect::Answer(1, _)))
+        .count();
+    assert_eq!(answers, 2, "both copies wait for the same outcome");
+    assert!(matches!(
+        offer(&mut mailbox, 1, Earlier::None, &mut effects),
+        Offer::Known(_)
+    ));
+}
+
+#[test]
+fn quotas_hold_and_the_recipient_is_told_once() {
+    let quota = Quota {
+        messages: 4,
+        bytes: 1000,
+        share: 50,
+    };
+    let mut mailbox = Mailbox::new(&Summary::default(), quota);
+    let mut effects = Vec::new();
+    for sequence in 1..=2 {
+        assert_eq!(
+            offer(&mut mailbox, sequence, Earlier::None, &mut effects),
+            Offer::Undecided
+        );
+    }
+    for sequence in 3..=5 {
+        let refused = offer(&mut mailbox, sequence, Earlier::None, &mut effects);
+        assert!(matches!(refused, Offer::Refused(r) if r.code == Code::MailboxFull));
+    }
+    assert_eq!(mailbox.pending(), (0, 2, 1), "one notice for a flood");
+    let session = attach(&mut mailbox, true, None);
+    let mut effects = Vec::new();
+    mailbox.rewind(session, 0);
+    while let Step::Read(reading) = mailbox.step(session, true, &mut effects) {
+        mailbox.page(
+            session,
+            reading,
+            Page {
+                messages: Vec::new(),
+                complete: true,
+            },
+            &mut effects,
+        );
+    }
+    let notices = effects
+        .iter()
+        .filter(|e| matches!(e, Effect::Push(m) if m.from == Sender::Server));
+    assert_eq!(notices.count(), 1);
+}
+
+#[test]
+fn a_console_is_told_of_envelopes_and_not_sent_them() {
+    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    attach(&mut mailbox, false, None);
+    let envelope = Offered {
+        sender: UserId(1),
+        from: name(0),
+        id: id(1),
+        body: Body::Envelope(Blob(vec![1].into())),
+        at: 7,
+        origin: 1,
+    };
+    let mut effects = Vec::new();
+    mailbox.accept(envelope, Earlier::None, true, Instant::now(), &mut effects);
+    assert!(matches!(effects[..], [Effect::EnvelopesWait(1)]));
+    assert_eq!(
+        mailbox.wake(),
+        Some(Wake::Now),
+        "nobody will acknowledge it: write it at once"
+    );
+}
+
+#[test]
+fn a_full_window_makes_a_session_fall_behind() {
+    let mut mailbox = Mailbox::new(
+        &Summary::default(),
+        Quota {
+            messages: 1 << 40,
+            ..QUOTA
+        },
+    );
+    let session = attach(&mut mailbox, true, None);
+    let mut effects = Vec::new();
+    for sequence in 1..=3000 {
+        offer(&mut mailbox, sequence, Earlier::None, &mut effects);
+    }
+    let pushed = effects
+        .iter()
+        .filter(|e| matches!(e, Effect::Push(_)))
+        .count();
+    assert_eq!(pushed, 2048);
+    assert_eq!(mailbox.acknowledge_shown(session, &mut effects), 2048);
+    effects.clear();
+    assert!(matches!(
+        mailbox.step(session, true, &mut effects),
+        Step::Rest
+    ));
+    assert_eq!(
+        effects.len(),
+        3000 - 2048,
+        "the rest came from memory, and it is live again"
+    );
+}
+
+#[test]
+fn a_late_session_does_not_replace_its_successor() {
+    let mut mailbox: Mailbox<u32> = Mailbox::new(&Summary::default(), QUOTA);
+    let what = |id| Attachment {
+        session: SessionId(id),
+        envelopes: true,
+        budget: None,
+    };
+    mailbox.attach(what(2));
+    mailbox.attach(what(1));
+    mailbox.detach(SessionId(1));
+    assert!(mailbox.attached(SessionId(2)).is_some());
+}
+
+#[test]
+fn a_fetching_session_gets_its_budget() {
+    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let session = attach(&mut mailbox, true, Some(0));
+    let mut effects = Vec::new();
+    for sequence in 1..=5 {
+        offer(&mut mailbox, sequence, Earlier::None, &mut effects);
+    }
+    assert!(effects.is_empty());
+    mailbox.rewind(session, 3);
+    while let Step::Read(reading) = mailbox.step(session, true, &mut effects) {
+        mailbox.page(
+            session,
+            reading,
+            Page {
+                messages: Vec::new(),
+                complete: true,
+            },
+            &mut effects,
+        );
+    }
+    assert_eq!((effects.len(), mailbox.not_pushed()), (3, 2));
+}

@@ -1,0 +1,162 @@
+//! The messages in memory, on their way to the disk, in order of their numbers.
+//!
+//! Nearly all of them leave at the front: they are acknowledged and written in
+//! the order in which they came. So this is a queue that can also be searched.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::writing::Progress;
+use crate::store::Message;
+
+/// Places an empty queue keeps: some 6 KiB.
+const IDLE_PLACES: usize = 64;
+
+/// A message on its way.
+#[derive(Debug)]
+pub(super) struct Unwritten<O> {
+    pub(super) message: Arc<Message>,
+    /// Who waits for the answer.
+    pub(super) origin: Option<O>,
+    /// Who else does: the sender repeated itself.
+    pub(super) repeats: Vec<O>,
+    pub(super) progress: Progress,
+}
+
+impl<O> Unwritten<O> {
+    pub(super) fn take_origins(&mut self) -> impl Iterator<Item = O> + use<O> {
+        let repeats = std::mem::take(&mut self.repeats);
+        self.origin.take().into_iter().chain(repeats)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Queue<O> {
+    /// With rising numbers.
+    messages: VecDeque<Unwritten<O>>,
+}
+
+impl<O> Queue<O> {
+    pub(super) fn new() -> Self {
+        Queue {
+            messages: VecDeque::new(),
+        }
+    }
+
+    /// Adds a message whose number is above all others.
+    pub(super) fn push(&mut self, unwritten: Unwritten<O>) {
+        debug_assert!(
+            self.messages
+                .back()
+                .is_none_or(|last| last.message.number < unwritten.message.number)
+        );
+        self.messages.push_back(unwritten);
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        match self.messages.front() {
+            Some(first) if first.message.number == number => Some(0),
+            _ => self
+                .messages
+                .binary_search_by_key(&number, |unwritten| unwritten.message.number)
+                .ok(),
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Unwritten<O>> {
+        let place = self.place(number)?;
+        self.messages.get_mut(place)
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Unwritten<O>> {
+        let place = self.place(number)?;
+        let removed = self.messages.remove(place);
+        if self.messages.is_empty() && self.messages.capacity() > IDLE_PLACES {
+            self.messages = VecDeque::new();
+        }
+        removed
+    }
+
+    /// The first one above `number`.
+    pub(super) fn after(&self, number: u64) -> Option<&Unwritten<O>> {
+        let place = self
+            .messages
+            .partition_point(|unwritten| unwritten.message.number <= number);
+        self.messages.get(place)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Unwritten<O>> {
+        self.messages.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Unwritten<O>> {
+        self.messages.iter_mut()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::ids::MessageId;
+    use crate::protocol::request::{Body, Sender};
+    use crate::store::UserId;
+
+    fn unwritten(number: u64) -> Unwritten<()> {
+        let message = Message {
+            number,
+            sender: UserId(1),
+            from: Sender::Server,
+            id: MessageId([0; 16]),
+            at: 0,
+            body: Body::Plain("x".into()),
+        };
+        Unwritten {
+            message: Arc::new(message),
+            origin: None,
+            repeats: Vec::new(),
+            progress: Progress::Due,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map_by_number(steps in prop::collection::vec((0..3_u8, 0..40_u64), 0..400)) {
+            let (mut queue, mut map, mut next) = (Queue::new(), BTreeMap::new(), 0);
+            for (step, number) in steps {
+                match step {
+                    0 => {
+                        // They need not follow each other closely.
+                        next += 1 + number / 20;
+                        queue.push(unwritten(next));
+                        map.insert(next, ());
+                    }
+                    1 => {
+                        let number = next.saturating_sub(number);
+                        prop_assert_eq!(
+                            queue.remove(number).map(|u| u.message.number),
+                            map.remove(&number).map(|()| number)
+                        );
+                        prop_assert!(queue.get_mut(number).is_none());
+                    }
+                    _ => {
+                        let number = next.saturating_sub(number);
+                        prop_assert_eq!(
+                            queue.after(number).map(|u| u.message.number),
+                            map.range(number + 1..).next().map(|(number, ())| *number)
+                        );
+                    }
+                }
+                prop_assert!(queue.iter().map(|u| u.message.number).eq(map.keys().copied()));
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Who is logged in: the session table.
+//!
+//! One session per account. It knows nothing of mail; `delivery` joins the two.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::mailbox::SessionId;
+use crate::protocol::ids::Fixed;
+use crate::protocol::name::UserName;
+use crate::server::net::send_queue::Outbox;
+use crate::store::UserId;
+
+/// One logged-in connection.
+pub struct Session {
+    /// Its number.
+    pub id: SessionId,
+    /// Whose.
+    pub name: UserName,
+    /// The same, as a number.
+    pub user: UserId,
+    /// Names the session when its own client replaces it.
+    pub secret: Fixed<16>,
+    /// How to reach it.
+    pub outbox: Arc<Outbox>,
+    /// Counts as online for others; scripts choose not to.
+    pub present: bool,
+    /// Replaced or removed: its connection may not act for the account any more.
+    over: AtomicBool,
+}
+
+impl Session {
+    /// Whether it was replaced or removed.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+/// What a new session may do to the one before.
+#[derive(Debug, Clone, Copy)]
+pub enum Precedence {
+    /// Nothing: it is refused.
+    Polite,
+    /// Replace it if it has this secret.
+    Resume(Fixed<16>),
+    /// Replace it.
+    TakeOver,
+}
+
+/// The account has a session that may not be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnlineElsewhere;
+
+/// A login, about to become a session.
+pub struct Candidate {
+    /// Whose.
+    pub name: UserName,
+    /// The same, as a number.
+    pub user: UserId,
+    /// A fresh random secret.
+    pub secret: Fixed<16>,
+    /// The connection's outbox.
+    pub outbox: Arc<Outbox>,
+    /// Counts as online for others.
+    pub present: bool,
+}
+
+/// The table.
+#[derive(Default)]
+pub struct Sessions {
+    /// By account. Held for single operations on the map, with no other lock
+    /// inside and no I/O.
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    by_name: HashMap<UserName, Arc<Session>>,
+    last: u64,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // Every statement under it leaves the table whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a session. `Ok` carries the one it displaced, which the caller ends
+    /// outside the lock; the error leaves everything as it was.
+    pub fn insert(
+        &self,
+        candidate: Candidate,
+        precedence: Precedence,
+    ) -> Result<(Arc<Session>, Option<Arc<Session>>), OnlineElsewhere> {
+        let mut table = self.lock();
+        table.last += 1;
+        let session = Arc::new(Session {
+            id: SessionId(table.last),
+            name: candidate.name,
+            user: candidate.user,
+            secret: candidate.secret,
+            outbox: candidate.outbox,
+            present: candidate.present,
+            over: AtomicBool::new(false),
+        });
+        match table.by_name.entry(candidate.name) {
+            Entry::Vacant(place) => {
+                place.insert(Arc::clone(&session));
+                Ok((session, None))
+            }
+            Entry::Occupied(mut place) => {
+                let replace = match precedence {
+                    Precedence::Polite => false,
+                    Precedence::Resume(secret) => place.get().secret == secret,
+                    Precedence::TakeOver => true,
+                };
+                if !replace {
+                    return Err(OnlineElsewhere);
+                }
+                let displaced = place.insert(Arc::clone(&session));
+                displaced.over.store(true, Ordering::Release);
+                Ok((session, Some(displaced)))
+            }
+        }
+    }
+
+    /// Removes exactly this session: a late end never removes its successor.
+    pub fn remove(&self, session: &Session) {
+        let mut table = self.lock();
+        session.over.store(true, Ordering::Release);
+        if let Entry::Occupied(place) = table.by_name.entry(session.name)
+            && place.get().id == session.id
+        {
+            place.remove();
+        }
+    }
+
+    /// The account's session.
+    pub fn find(&self, name: &UserName) -> Option<Arc<Session>> {
+        self.lock().by_name.get(name).cloned()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().by_name.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::transport::socket::Socket;
+
+    fn candidate(name: &str, secret: u8) -> Candidate {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        Candidate {
+            name: name.parse().unwrap(),
+            user: UserId(1),
+            secret: Fixed([secret; 16]),
+            outbox: Arc::new(Outbox::new(Socket::new(stream).unwrap())),
+            present: true,
+        }
+    }
+
+    #[test]
+    fn one_login_per_account() {
+        let sessions = Sessions::default();
+        let (first, none) = sessions
+            .insert(candidate("bob", 1), Precedence::Polite)
+            .unwrap();
+        assert!(none.is_none());
+        assert!(
+            sessions
+                .insert(candidate("bob", 2), Precedence::Polite)
+                .is_err()
+        );
+        let wrong = Precedence::Resume(Fixed([9; 16]));
+        assert!(sessions.insert(candidate("bob", 2), wrong).is_err());
+        assert!(!first.is_over());
+        let right = Precedence::Resume(Fixed([1; 16]));
+        let (second, displaced) = sessions.insert(candidate("bob", 2), right).unwrap();
+        assert_eq!(displaced.unwrap().id, first.id);
+        assert!(first.is_over() && !second.is_over());
+        let (third, _) = sessions
+            .insert(candidate("bob", 3), Precedence::TakeOver)
+            .unwrap();
+        assert!(third.id > second.id);
+    }
+
+    #[test]
+    fn a_late_end_spares_the_successor() {
+        let sessions = Sessions::default();
+        let (first, _) = sessions
+            .insert(candidate("bob", 1), Precedence::Polite)
+            .unwrap();
+        let (second, _) = sessions
+            .insert(candidate("bob", 2), Precedence::TakeOver)
+            .unwrap();
+        sessions.remove(&first);
+        assert_eq!(sessions.find(&second.name).unwrap().id, second.id);
+        sessions.remove(&second);
+        assert!(sessions.is_empty());
+    }
+}

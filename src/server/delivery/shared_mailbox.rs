@@ -1,0 +1,260 @@
+//! A mailbox at work: the pure machine with its lock, its session's outbox, and
+//! what a sender has to respect of the recipient.
+//!
+//! It carries out the machine's effects. Messages are appended to the session's
+//! outbox under the lock, because that is what keeps their order; everything
+//! that touches a socket happens later, when [`Touched`] is flushed without it.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::mailbox::{Effect, Mailbox, Work};
+use super::writer::Writer;
+use crate::protocol::name::UserName;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::reply::{Event, Reply};
+use crate::server::log;
+use crate::server::net::send_queue::{Outbox, Touched};
+use crate::store::UserId;
+
+/// Who waits for the answer to a `send`.
+#[derive(Clone)]
+pub struct Origin {
+    /// On which connection.
+    pub outbox: Arc<Outbox>,
+    /// To which request.
+    pub request: Option<u64>,
+}
+
+/// See the module.
+pub struct Postbox {
+    /// Whose.
+    pub user: UserId,
+    /// The same, by name.
+    pub name: UserName,
+    /// Guards the machine and all that is decided together with it. Under it
+    /// are taken: an outbox's lock, the writer's queue. Never another postbox's,
+    /// never the session table's, and no call blocks.
+    state: Mutex<State>,
+}
+
+/// What the lock guards.
+pub struct State {
+    /// The machine.
+    pub mailbox: Mailbox<Origin>,
+    /// The attached session's outbox.
+    pub outbox: Option<Arc<Outbox>>,
+    /// What senders have to respect.
+    pub recipient: Recipient,
+}
+
+/// What a sender has to respect.
+#[derive(Debug, Default, Clone)]
+pub struct Recipient {
+    /// Takes encrypted messages only.
+    pub refuse_unencrypted: bool,
+    /// The published identity's fingerprint.
+    pub identity: Option<[u8; 32]>,
+    /// Whose messages are dropped.
+    pub blocked: HashSet<UserName>,
+    /// The account was deleted.
+    pub deleted: bool,
+    /// What the store holds of this mailbox is damaged: it takes nothing and gives
+    /// nothing, until a server is started on a database that was mended.
+    pub damaged: bool,
+}
+
+impl Recipient {
+    /// Why nothing reaches this mailbox, if that is so.
+    pub fn closed(&self) -> Option<Refusal> {
+        if self.deleted {
+            return Some(Refusal::new(
+                Code::UnknownUser,
+                "the recipient has deleted their account",
+            ));
+        }
+        self.damaged.then(damaged)
+    }
+}
+
+/// What the store holds of a mailbox or an account is damaged.
+pub fn damaged() -> Refusal {
+    Refusal::new(
+        Code::Damaged,
+        "what the server keeps of this mailbox or account is damaged; tell the operator, who has \
+         to mend it or to restore a backup",
+    )
+}
+
+impl Postbox {
+    /// A postbox around a mailbox.
+    pub fn new(
+        user: UserId,
+        name: UserName,
+        mailbox: Mailbox<Origin>,
+        recipient: Recipient,
+    ) -> Self {
+        Postbox {
+            user,
+            name,
+            state: Mutex::new(State {
+                mailbox,
+                outbox: None,
+                recipient,
+            }),
+        }
+    }
+
+    /// Takes the lock. A panic of another holder is survived: the machine moves
+    /// in steps that can't fail half-way.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer's visit. What waits in a closed mailbox is refused here, since
+    /// its senders were not answered yet.
+    pub fn take_work(
+        self: &Arc<Self>,
+        now: Instant,
+        limit: usize,
+        writer: &Writer,
+        touched: &mut Touched,
+    ) -> Work {
+        let mut state = self.lock();
+        let mut effects = Vec::new();
+        let work = match state.recipient.closed() {
+            None => state.mailbox.take_work(now, limit),
+            Some(refusal) => Work {
+                given_up: state.mailbox.abandon(&refusal, &mut effects),
+                ..Work::default()
+            },
+        };
+        self.carry_out(&mut state, effects, writer, touched);
+        work
+    }
+
+    /// Closes the mailbox, since what the store holds of it is damaged. Whoever is
+    /// attached is told, and disconnected.
+    pub fn set_aside(&self, why: &str) {
+        let mut state = self.lock();
+        let known = std::mem::replace(&mut state.recipient.damaged, true);
+        let outbox = state.outbox.clone();
+        drop(state);
+        if known {
+            return;
+        }
+        log::error(
+            None,
+            format_args!(
+                "the mailbox of {} is damaged and set aside, all others go on: {why}; its owner and \
+                 those who write to it are told. Stop the server, mend chat.db or restore a backup",
+                self.name
+            ),
+        );
+        if let Some(outbox) = outbox {
+            outbox.answer(None, &Err(damaged()));
+            outbox.flush();
+            // Its own thread ends the connection, with the news sent.
+            outbox.socket().close_reading();
+        }
+    }
+
+    /// The server ends and can't write: what waits is refused. Says how many
+    /// acknowledgements are not recorded.
+    pub fn abandon(
+        self: &Arc<Self>,
+        refusal: &Refusal,
+        writer: &Writer,
+        touched: &mut Touched,
+    ) -> usize {
+        let mut state = self.lock();
+        let mut effects = Vec::new();
+        let given_up = state.mailbox.abandon(refusal, &mut effects);
+        self.carry_out(&mut state, effects, writer, touched);
+        given_up
+    }
+
+    /// The writer's work is on disk.
+    pub fn committed(self: &Arc<Self>, work: &Work, writer: &Writer, touched: &mut Touched) {
+        let mut state = self.lock();
+        let mut effects = Vec::new();
+        state.mailbox.committed(work, &mut effects);
+        self.carry_out(&mut state, effects, writer, touched);
+    }
+
+    /// The writer's work was not done.
+    pub fn failed(
+        self: &Arc<Self>,
+        work: &Work,
+        refusal: &Refusal,
+        writer: &Writer,
+        touched: &mut Touched,
+    ) {
+        let mut state = self.lock();
+        let mut effects = Vec::new();
+        state.mailbox.failed(work, refusal, &mut effects);
+        self.carry_out(&mut state, effects, writer, touched);
+    }
+
+    /// Carries out effects under the lock, puts the mailbox in the writer's line
+    /// if it asks for that, and returns receipts for senders, who are found in
+    /// another table and therefore told outside.
+    pub fn carry_out(
+        self: &Arc<Self>,
+        state: &mut State,
+        effects: Vec<Effect<Origin>>,
+        writer: &Writer,
+        touched: &mut Touched,
+    ) -> Vec<(UserName, crate::protocol::MessageId)> {
+        let mut receipts = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Push(message) => {
+                    if let Some(outbox) = &state.outbox {
+                        outbox.message(&message);
+                        touched.add(outbox);
+                    }
+                }
+                Effect::EnvelopesWait(count) => {
+                    if let Some(outbox) = &state.outbox {
+                        outbox.event(&Event::EnvelopesWait { count });
+                        touched.add(outbox);
+                    }
+                }
+                Effect::Answer(origin, accepted) => {
+                    let answer = Ok(Reply::Accepted(accepted));
+                    origin.outbox.late_answer(origin.request, &answer);
+                    touched.add(&origin.outbox);
+                }
+                Effect::Refuse(origin, refusal) => {
+                    origin.outbox.late_answer(origin.request, &Err(refusal));
+                    touched.add(&origin.outbox);
+                }
+                Effect::Receipt(sender, id) => receipts.push((sender, id)),
+            }
+        }
+        if let Some(wake) = state.mailbox.wake() {
+            writer.visit(self, wake);
+        }
+        receipts
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use crate::server::delivery::mailbox::Quota;
+    use crate::store::Summary;
+
+    pub(in crate::server) fn postbox(name: &str) -> Arc<Postbox> {
+        let quota = Quota {
+            messages: 100,
+            bytes: 100_000,
+            share: 100,
+        };
+        let mailbox = Mailbox::new(&Summary::default(), quota);
+        let name = name.parse().unwrap();
+        Arc::new(Postbox::new(UserId(1), name, mailbox, Recipient::default()))
+    }
+}

@@ -1,0 +1,204 @@
+//! Deriving keys from the console's passwords, a few at a time.
+//!
+//! A client derives its own key; a person at telnet can't, so the server does, at
+//! 64 MiB and a core for a third of a second each. Strangers can ask for that, so
+//! at most half of the cores do it, the line for it is short (`limits::turns`), and
+//! waiting in it ends after some seconds.
+
+/// Who may have a key derived.
+pub mod turns;
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::turns::{NoPlace, Ticket, Turns};
+use super::in_words;
+use super::ip_prefix::Network;
+use super::token_bucket::Rate;
+use crate::protocol::refusal::{Code, Refusal};
+
+/// Derivations at the same time, whatever the machine: 64 MiB each.
+const MOST: usize = 4;
+
+/// How long one waits for a turn.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// How often those who wait are looked at: whether they are still there.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Derivations {
+    /// Held for single steps in the line, never while deriving.
+    turns: Mutex<Turns>,
+    /// Somebody left: it may be another one's turn.
+    left: Condvar,
+    /// How often each address may ask.
+    rate: Option<Rate>,
+}
+
+/// A turn; it ends when this is dropped, whatever happens meanwhile.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    derivations: &'a Derivations,
+    ticket: Ticket,
+}
+
+impl Derivations {
+    /// With so many a minute for each address; zero is no limit.
+    pub fn new(per_minute: u32) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Derivations {
+            turns: Mutex::new(Turns::new((cores / 2).clamp(1, MOST))),
+            left: Condvar::new(),
+            rate: Rate::new(per_minute, Duration::from_secs(60), per_minute),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        // Every statement under it leaves the line whole.
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn, some seconds at most and until `gives_up` says yes, which
+    /// is asked now and then. Holds no lock meanwhile.
+    ///
+    /// # Errors
+    /// There is no place in the line, or it took too long.
+    pub fn turn(
+        &self,
+        from: Option<Network>,
+        now: Instant,
+        gives_up: &dyn Fn(Instant) -> bool,
+    ) -> Result<Turn<'_>, Refusal> {
+        let mut turns = self.lock();
+        let ticket = turns.line_up(from, self.rate, now).map_err(refusal)?;
+        // From here on dropping it gives the place back.
+        let turn = Turn {
+            derivations: self,
+            ticket,
+        };
+        let deadline = Instant::now() + WAIT;
+        while !turns.begin(ticket) {
+            // Dropping the turn takes the lock.
+            drop(turns);
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() || gives_up(now) {
+                return Err(refusal(NoPlace::Full));
+            }
+            turns = self.lock();
+            if turns.begin(ticket) {
+                break;
+            }
+            let waited = self.left.wait_timeout(turns, left.min(LOOK));
+            turns = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(turns);
+        // The next one may have a free place, too.
+        self.left.notify_all();
+        Ok(turn)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.derivations.lock().leave(self.ticket);
+        self.derivations.left.notify_all();
+    }
+}
+
+fn refusal(why: NoPlace) -> Refusal {
+    let sentence = match why {
+        NoPlace::Full => "too many people log in at the moment; try again in a minute".to_owned(),
+        NoPlace::Crowded => {
+            "too many logins from your address are under way; try again when they are done"
+                .to_owned()
+        }
+        NoPlace::Later(wait) => format!(
+            "too many logins came from your address; try again in {}, or use the client",
+            in_words(wait)
+        ),
+    };
+    Refusal::new(Code::SlowDown, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn network(last: u8) -> Option<Network> {
+        Some(Network::of([192, 0, 2, last].into()))
+    }
+
+    #[test]
+    fn few_work_at_a_time_and_all_get_their_turn() {
+        let derivations = Arc::new(Derivations::new(0));
+        let most = std::thread::available_parallelism().map_or(1, usize::from);
+        let [busy, served] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        std::thread::scope(|scope| {
+            for last in 0..12 {
+                let (busy, served) = (&busy, &served);
+                let derivations = &derivations;
+                scope.spawn(move || {
+                    let turn = derivations
+                        .turn(network(last), Instant::now(), &|_| false)
+                        .unwrap();
+                    let now = busy.fetch_add(1, Ordering::SeqCst) + 1;
+                    assert!(now <= (most / 2).clamp(1, MOST));
+                    std::thread::yield_now();
+                    busy.fetch_sub(1, Ordering::SeqCst);
+                    served.fetch_add(1, Ordering::SeqCst);
+                    drop(turn);
+                });
+            }
+        });
+        assert_eq!(served.load(Ordering::SeqCst), 12);
+    }
+
+    #[test]
+    fn a_stranger_who_keeps_asking_does_not_stop_others() {
+        let derivations = Derivations::new(30);
+        let now = Instant::now();
+        let served = (0..1000)
+            .filter(|_| derivations.turn(network(1), now, &|_| false).is_ok())
+            .count();
+        assert_eq!(served, 30);
+        let refusal = derivations.turn(network(1), now, &|_| false).unwrap_err();
+        assert_eq!(refusal.code, Code::SlowDown);
+        assert!(refusal.message.contains("in 2 seconds"), "{refusal}");
+        derivations.turn(network(2), now, &|_| false).unwrap();
+    }
+
+    #[test]
+    fn a_fault_while_deriving_gives_the_turn_back() {
+        let derivations = Derivations::new(0);
+        for _ in 0..=MOST {
+            let turn = derivations.turn(None, Instant::now(), &|_| false).unwrap();
+            let fault = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let _turn = turn;
+                std::panic::resume_unwind(Box::new("a fault"));
+            }));
+            assert!(fault.is_err());
+        }
+        derivations.turn(None, Instant::now(), &|_| false).unwrap();
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_line_at_once() {
+        let derivations = Derivations::new(0);
+        let most = std::thread::available_parallelism().map_or(1, usize::from);
+        let turn = |gives_up: &dyn Fn(Instant) -> bool| {
+            derivations.turn(network(1), Instant::now(), gives_up)
+        };
+        let busy = (0..(most / 2).clamp(1, MOST)).map(|_| turn(&|_| false).unwrap());
+        let busy: Vec<_> = busy.collect();
+        let refusal = turn(&|_| true).unwrap_err();
+        assert_eq!(refusal.code, Code::SlowDown);
+        drop(busy);
+        turn(&|_| true).expect("a free turn is nobody's to wait for");
+    }
+}

@@ -1,0 +1,110 @@
+//! A bucket for each of many: addresses, accounts, pairs. Bounded in memory: when
+//! it is full, those that took least, and so matter least, are forgotten. Somebody
+//! with many addresses can make it forget them, not those who took more.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use super::token_bucket::{Bucket, Rate};
+
+/// Buckets remembered in one table: some hundred KiB.
+const MAX_BUCKETS: usize = 10_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Table<K> {
+    /// Whoever is not in it has a full one.
+    buckets: HashMap<K, Bucket>,
+    most: usize,
+}
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Table {
+            buckets: HashMap::new(),
+            most: MAX_BUCKETS,
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Table<K> {
+    /// Takes one from somebody's bucket: as [`Bucket::take`].
+    ///
+    /// # Errors
+    /// Nothing was taken; so much later it could be.
+    pub fn take(
+        &mut self,
+        key: K,
+        rate: Rate,
+        now: Instant,
+        patience: Duration,
+    ) -> Result<Duration, Duration> {
+        if !self.buckets.contains_key(&key) && self.buckets.len() >= self.most {
+            self.forget(now);
+        }
+        let bucket = self.buckets.entry(key);
+        bucket
+            .or_insert_with(|| Bucket::full(now))
+            .take(rate, now, patience)
+    }
+
+    /// How many are missing from somebody's bucket.
+    pub fn missing(&self, key: &K, rate: Rate, now: Instant) -> u32 {
+        let bucket = self.buckets.get(key);
+        bucket.map_or(0, |bucket| bucket.missing(rate, now))
+    }
+
+    /// Makes room for several at once, so that it seldom has to: all that are full
+    /// again, and an eighth in any case.
+    fn forget(&mut self, now: Instant) {
+        let mut ends: Vec<Instant> = self.buckets.values().map(Bucket::full_at).collect();
+        let eighth = ends.len() / 8;
+        let (_, end, _) = ends.select_nth_unstable(eighth);
+        let end = now.max(*end);
+        self.buckets.retain(|_, bucket| bucket.full_at() > end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_others_does_not_make_it_forget_who_took_most() {
+        let rate = Rate::new(1, Duration::from_secs(60), 3).unwrap();
+        let start = Instant::now();
+        let mut table = Table {
+            most: 100,
+            ..Table::default()
+        };
+        let mut take = |key: u32| table.take(key, rate, start, Duration::ZERO).is_ok();
+        assert_eq!(
+            [take(0), take(0), take(0), take(0)],
+            [true, true, true, false]
+        );
+        for key in 1..1000 {
+            assert!(take(key));
+            assert!(!take(0), "forgotten after {key} others");
+        }
+        assert!(table.buckets.len() <= 100);
+        // Time makes all the same again, and the table empty when it is needed.
+        let later = start + Duration::from_secs(3600);
+        for key in 2000..2101 {
+            table.take(key, rate, later, Duration::ZERO).unwrap();
+        }
+        assert!(table.buckets.len() <= 101);
+        assert_eq!(table.missing(&0, rate, later), 0);
+    }
+
+    #[test]
+    fn each_has_its_own() {
+        let rate = Rate::new(1, Duration::from_secs(60), 1).unwrap();
+        let now = Instant::now();
+        let mut table = Table::default();
+        assert!(table.take('a', rate, now, Duration::ZERO).is_ok());
+        assert!(table.take('b', rate, now, Duration::ZERO).is_ok());
+        assert!(table.take('a', rate, now, Duration::ZERO).is_err());
+        assert_eq!(table.missing(&'c', rate, now), 0);
+    }
+}

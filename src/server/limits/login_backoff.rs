@@ -1,0 +1,136 @@
+//! Wrong logins, and how long the answer to the next one is held back.
+//!
+//! Nobody is ever locked out: a right proof is answered at once, whatever others
+//! tried before, and only wrong ones wait. They wait longer the more of them came
+//! lately on the same connection, from the same address, or for the same account;
+//! a connection that waits counts among those that its address may have open, so
+//! that guessing many at once has an end, too.
+
+use std::time::{Duration, Instant};
+
+use super::ip_prefix::Network;
+use super::keyed_buckets::Table;
+use super::token_bucket::Rate;
+use crate::protocol::name::UserName;
+
+/// What the first wrong login waits; each further one twice that.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+
+/// The delay is doubled at most so often: 8 s, within anybody's patience.
+const MAX_DOUBLINGS: u32 = 5;
+
+/// Wrong logins that an address has free: many people can be behind one.
+const FREE_FROM_ADDRESS: u32 = 10;
+
+/// One wrong login is forgotten in this time.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+
+/// So many are remembered of an account or an address, that an attack is not
+/// felt for long after its end.
+const MAX_REMEMBERED: u32 = 30;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Guesses {
+    addresses: Table<Network>,
+    accounts: Table<UserName>,
+}
+
+impl Guesses {
+    /// Counts a wrong login for an account, which need not exist, and says how
+    /// long its answer is to be held back. `in_a_row` is how many failed on this
+    /// connection, this one included; `from` is `None` for an address that is
+    /// not counted.
+    pub fn wrong(
+        &mut self,
+        account: UserName,
+        from: Option<Network>,
+        in_a_row: u32,
+        now: Instant,
+    ) -> Duration {
+        let of_account = count(&mut self.accounts, account, now);
+        let of_address = from.map_or(0, |from| count(&mut self.addresses, from, now));
+        let worst = of_account
+            .max(of_address.saturating_sub(FREE_FROM_ADDRESS))
+            .max(in_a_row);
+        FIRST_DELAY * 2u32.pow(worst.saturating_sub(1).min(MAX_DOUBLINGS))
+    }
+}
+
+/// Adds one to what is remembered of `key`, and says how much that is.
+fn count<K: Copy + Eq + std::hash::Hash>(table: &mut Table<K>, key: K, now: Instant) -> u32 {
+    let Some(rate) = Rate::new(1, FORGIVEN_AFTER, MAX_REMEMBERED) else {
+        return 0;
+    };
+    // Past the most that is remembered, nothing is added.
+    let _remembered = table.take(key, rate, now, Duration::ZERO);
+    table.missing(&key, rate, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> UserName {
+        text.parse().unwrap()
+    }
+
+    fn network(text: &str) -> Option<Network> {
+        Some(Network::of(text.parse().unwrap()))
+    }
+
+    fn millis(delay: Duration) -> u128 {
+        delay.as_millis()
+    }
+
+    #[test]
+    fn guessing_at_one_account_gets_slower_from_wherever() {
+        let mut guesses = Guesses::default();
+        let now = Instant::now();
+        let delays: Vec<u128> = (1..=8)
+            .map(|last| {
+                let from = network(&format!("192.0.2.{last}"));
+                millis(guesses.wrong(name("alice"), from, 1, now))
+            })
+            .collect();
+        assert_eq!(delays, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        let other = guesses.wrong(name("bob"), network("192.0.2.9"), 1, now);
+        assert_eq!(millis(other), 250, "others are not slowed");
+    }
+
+    #[test]
+    fn guessing_from_one_address_gets_slower_whatever_the_account() {
+        let mut guesses = Guesses::default();
+        let now = Instant::now();
+        let mut guess = |n: u32, from| millis(guesses.wrong(name(&format!("u{n}")), from, 1, now));
+        let delays: Vec<u128> = (0..16).map(|n| guess(n, network("2001:db8::1"))).collect();
+        assert_eq!(delays[..11], [250; 11]);
+        assert_eq!(delays[11..], [500, 1000, 2000, 4000, 8000]);
+        assert_eq!(guess(100, network("2001:db8::2")), 8000, "the same /64");
+        assert_eq!(guess(101, network("2001:db8:0:1::1")), 250);
+        assert_eq!(guess(102, None), 250, "not counted by address");
+    }
+
+    #[test]
+    fn in_a_row_on_one_connection_counts_too() {
+        let mut guesses = Guesses::default();
+        let now = Instant::now();
+        let third = guesses.wrong(name("alice"), None, 3, now);
+        assert_eq!(millis(third), 1000);
+    }
+
+    #[test]
+    fn all_is_forgiven_in_time_even_a_long_attack() {
+        let mut guesses = Guesses::default();
+        let start = Instant::now();
+        for _ in 0..100_000 {
+            guesses.wrong(name("alice"), network("192.0.2.1"), 1, start);
+        }
+        let later = start + Duration::from_secs(60 * 27);
+        let delay = guesses.wrong(name("alice"), network("192.0.2.2"), 1, later);
+        assert_eq!(millis(delay), 2000, "three remembered, and this one");
+        let later = later + Duration::from_secs(60 * 40);
+        let delay = guesses.wrong(name("alice"), network("192.0.2.1"), 1, later);
+        assert_eq!(millis(delay), 250);
+    }
+}

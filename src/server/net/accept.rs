@@ -1,0 +1,272 @@
+//! Accepting connections, under any pressure, and a thread for each.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::send_queue::{Outbox, Spelling};
+use super::worker::Visit;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::reply::Event;
+use crate::server::limits::connections::Crowd;
+use crate::server::limits::ip_prefix::Network;
+use crate::server::log;
+use crate::server::log::ConnectionId;
+use crate::server::shared::Core;
+use crate::transport::socket;
+use crate::transport::socket::{AcceptError, Socket};
+
+/// How often the listener looks whether it should stop.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Pauses after an accept that failed for lack of something, doubling.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// All open connections.
+#[derive(Default)]
+pub struct Connections {
+    /// Held for single operations on the map.
+    open: Mutex<HashMap<u64, Arc<Outbox>>>,
+    /// How many each address has. Held for single operations, alone.
+    crowd: Mutex<Crowd>,
+    closed: Condvar,
+}
+
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Outbox>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Crowd> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells every client that the server goes down, stops reading from them,
+    /// and waits until they are gone, at most `limit`.
+    pub fn say_goodbye(&self, limit: Duration) {
+        let outboxes: Vec<_> = self.lock().values().cloned().collect();
+        for outbox in &outboxes {
+            outbox.event(&Event::ShuttingDown {});
+            outbox.flush();
+            outbox.socket().close_reading();
+        }
+        let deadline = Instant::now() + limit;
+        let mut open = self.lock();
+        while !open.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.closed.wait_timeout(open, left);
+            open = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let stuck: Vec<_> = open.values().cloned().collect();
+        drop(open);
+        for outbox in stuck {
+            outbox.end();
+        }
+    }
+}
+
+/// Takes a connection out of the table when its thread ends, however it ends.
+pub struct Guest {
+    connections: Arc<Connections>,
+    /// Which connection.
+    pub id: u64,
+    /// As which address it is counted.
+    from: Option<Network>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some(from) = self.from {
+            self.connections.crowd().leave(from);
+        }
+        self.connections.lock().remove(&self.id);
+        self.connections.closed.notify_all();
+    }
+}
+
+/// The accept loop.
+pub struct Listener {
+    core: Arc<Core>,
+    connections: Arc<Connections>,
+    listener: TcpListener,
+    /// Given up for a moment when descriptors run out, so that a waiting
+    /// connection can be accepted and closed instead of spinning on it.
+    spare: Option<File>,
+    next_id: u64,
+    pause: Duration,
+    /// That there are too many connections was logged.
+    full: bool,
+}
+
+impl Listener {
+    /// A listener on an open socket.
+    pub fn new(core: Arc<Core>, connections: Arc<Connections>, listener: TcpListener) -> Self {
+        Listener {
+            core,
+            connections,
+            listener,
+            spare: spare_descriptor(),
+            next_id: 1,
+            pause: FIRST_PAUSE,
+            full: false,
+        }
+    }
+
+    /// Accepts until told to stop.
+    pub fn run(mut self, stopping: &AtomicBool) {
+        while !stopping.load(Ordering::Acquire) {
+            match socket::wait_for_connection(&self.listener, LOOK) {
+                Ok(true) => self.accept(),
+                Ok(false) => {}
+                Err(error) => {
+                    log::error(None, format_args!("the listener failed to wait: {error}"));
+                    std::thread::sleep(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        match self.listener.accept() {
+            Ok((stream, peer)) => {
+                if self.pause != FIRST_PAUSE {
+                    log::info(None, format_args!("connections are accepted again"));
+                    self.pause = FIRST_PAUSE;
+                }
+                self.welcome(stream, peer);
+            }
+            Err(error) => match socket::judge_accept_error(&error) {
+                AcceptError::Harmless => {}
+                AcceptError::NoDescriptor => self.out_of(&error),
+                AcceptError::Pause => self.out_of(&error),
+            },
+        }
+    }
+
+    /// Turns one waiting connection away with the spare descriptor, then pauses.
+    fn out_of(&mut self, error: &std::io::Error) {
+        if self.pause == FIRST_PAUSE {
+            log::error(
+                None,
+                format_args!("connections can't be accepted for now: {error}"),
+            );
+        }
+        if self.spare.take().is_some() {
+            drop(self.listener.accept());
+        }
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.spare = spare_descriptor();
+    }
+
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let from = self.core.limits.network(peer.ip());
+        let admitted = self.admit(from);
+        // Accepted sockets inherit nothing here but on some systems.
+        let socket = match stream
+            .set_nonblocking(false)
+            .and_then(|()| Socket::new(stream))
+        {
+            Ok(socket) => socket,
+            Err(_) => return, // Gone already.
+        };
+        let outbox = Arc::new(Outbox::new(socket));
+        let guest = match admitted {
+            Ok(guest) => guest,
+            Err(refusal) => return turn_away(&outbox, &refusal),
+        };
+        self.core.counters.connections.add(1);
+        let id = guest.id;
+        self.connections.lock().insert(id, Arc::clone(&outbox));
+        let core = Arc::clone(&self.core);
+        let connection = Connection::new(core, ConnectionId(id), peer, Arc::clone(&outbox));
+        // What comes back is dropped after its peer was told.
+        if let Err((error, _visit)) = Visit::new(connection, guest).start() {
+            log::error(None, format_args!("no thread for a connection: {error}"));
+            let full = Refusal::new(
+                Code::ServerFull,
+                "the server has no thread for you; try again later",
+            );
+            turn_away(&outbox, &full);
+            std::thread::sleep(FIRST_PAUSE);
+        }
+    }
+
+    /// Counts a newcomer, whose end is noticed from here on, whichever it is; or
+    /// says why there may be none.
+    fn admit(&mut self, from: Option<Network>) -> Result<Guest, Refusal> {
+        if self.is_full() {
+            self.core.counters.refused.add(1);
+            return Err(Refusal::new(
+                Code::ServerFull,
+                "the server has as many connections as it takes; try again later",
+            ));
+        }
+        if let Some(refusal) = self.crowded(from) {
+            return Err(refusal);
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        Ok(Guest {
+            connections: Arc::clone(&self.connections),
+            id,
+            from,
+        })
+    }
+
+    /// Whether there are as many connections as may be.
+    fn is_full(&mut self) -> bool {
+        let connections = self.connections.lock().len();
+        let most = self.core.config.max_clients;
+        let full = connections >= most;
+        if full && !self.full {
+            log::warn(
+                None,
+                format_args!("there are {most} connections, the most; newcomers are refused"),
+            );
+        }
+        // Once for each time it fills up, not for each newcomer.
+        self.full = full || self.full && connections > most / 2;
+        full
+    }
+
+    /// Counts a connection of this address, or says why there may be none.
+    fn crowded(&self, from: Option<Network>) -> Option<Refusal> {
+        let from = from?;
+        let most = self.core.limits.settings().clients_per_address;
+        let too_many = self.connections.crowd().enter(from, most).err()?;
+        self.core.counters.refused.add(1);
+        if too_many.first {
+            log::warn(
+                None,
+                format_args!("{from} has {most} connections, the most for one; more are refused"),
+            );
+        }
+        Some(Refusal::new(
+            Code::ServerFull,
+            format!(
+                "your address has as many connections as one may have, {most}; close one first"
+            ),
+        ))
+    }
+}
+
+/// One sentence a person can read and a program can find a code in; never waits.
+fn turn_away(outbox: &Arc<Outbox>, refusal: &Refusal) {
+    outbox.set_spelling(Spelling::Console);
+    outbox.answer(None, &Err(refusal.clone()));
+    outbox.flush();
+    outbox.end();
+}
+
+fn spare_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
+}
