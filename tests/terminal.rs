@@ -21,8 +21,8 @@ use data_encoding::BASE64;
 use pty_process::blocking::Pty;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
-use secure_chat::crypto::account::login_proof::{Challenge, Credentials, Purpose};
-use secure_chat::crypto::account::password::{Cost, derive};
+use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
+use secure_chat::crypto::account::password::{Argon2Params, derive};
 use serde_json::{Value, json};
 #[path = "terminal/output.rs"]
 mod output;
@@ -153,14 +153,14 @@ impl Mallory {
         };
         let greeting = mallory.ask(json!({"id": 1, "op": "hello", "version": 1}));
         let nonce = BASE64.decode(greeting["nonce"].as_str().unwrap().as_bytes());
-        let (salt, cost) = ([7; 16], Cost::FLOOR);
+        let (salt, cost) = ([7; 16], Argon2Params::FLOOR);
         let key = derive(PASSWORD, &salt, cost).unwrap().login_key;
         let purpose = Purpose::Register(Credentials {
             login_key: key.public(),
             salt,
             cost,
         });
-        let challenge = Challenge {
+        let challenge = ProofContext {
             name: "mallory",
             nonce: &nonce.unwrap().try_into().unwrap(),
             certificate: &[],

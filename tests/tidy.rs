@@ -251,7 +251,7 @@ fn the_scanners_find_what_they_look_for() {
             "7 protocol::*",
         ]
     );
-    assert!(covers("crypto::keys", "crypto::keys::Identity"));
+    assert!(covers("crypto::keys", "crypto::keys::PublicIdentity"));
     assert!(!covers("crypto::keys", "crypto::keystore"));
     assert!(!covers("crypto::keys", "crypto"));
 

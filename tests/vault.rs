@@ -322,7 +322,7 @@ struct Comparison {
     received: usize,
     /// Sent and not received.
     missing: usize,
-    /// Received and never sent.
+    /// ReadOutcome and never sent.
     strange: usize,
     /// What is wrong; time may mend it.
     wrong: Vec<String>,

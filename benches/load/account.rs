@@ -5,18 +5,18 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use secure_chat::crypto::account::login_proof::{Challenge, Credentials, Purpose};
-use secure_chat::crypto::account::password::{Cost, Derived, derive};
+use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
+use secure_chat::crypto::account::password::{Argon2Params, Derived, derive};
 use secure_chat::protocol::json::{ServerLine, parse_server_line, write_request};
 use secure_chat::protocol::reply::{Event, Greeting};
-use secure_chat::protocol::request::{Hello, Kdf, Login, Register, Request, SessionWish};
-use secure_chat::protocol::{Fixed, UserName};
+use secure_chat::protocol::request::{Hello, KdfParams, Login, Register, Request, SessionOptions};
+use secure_chat::protocol::{ByteArray, UserName};
 
 use super::peer::Peer;
 use super::stream::Stream;
 
 const SALT: [u8; 16] = [7; 16];
-const COST: Cost = Cost::FLOOR;
+const COST: Argon2Params = Argon2Params::FLOOR;
 
 /// Silence after which the server has put a connection to rest.
 pub(crate) const REST: Duration = Duration::from_secs(7);
@@ -74,13 +74,13 @@ fn enter(stream: &mut Stream, name: &str, register: bool) -> io::Result<()> {
     let name: UserName = name.parse().unwrap();
     let greeting = greet(stream)?;
     let certificate = stream.certificate();
-    let challenge = Challenge {
+    let challenge = ProofContext {
         name: name.as_str(),
         nonce: &greeting.nonce.0,
         certificate: &certificate,
     };
     let key = &KEY.login_key;
-    let session = SessionWish::default();
+    let session = SessionOptions::default();
     let request = if register {
         let credentials = Credentials {
             login_key: key.public(),
@@ -89,20 +89,20 @@ fn enter(stream: &mut Stream, name: &str, register: bool) -> io::Result<()> {
         };
         Request::Register(Register {
             name,
-            kdf: Kdf {
-                salt: Fixed(SALT),
+            kdf: KdfParams {
+                salt: ByteArray(SALT),
                 memory_kib: COST.memory_kib,
                 passes: COST.passes,
                 lanes: COST.lanes,
             },
-            login_key: Fixed(key.public()),
-            proof: Fixed(key.prove(&Purpose::Register(credentials), &challenge)),
+            login_key: ByteArray(key.public()),
+            proof: ByteArray(key.prove(&Purpose::Register(credentials), &challenge)),
             session,
         })
     } else {
         Request::Login(Login {
             name,
-            proof: Fixed(key.prove(&Purpose::Login, &challenge)),
+            proof: ByteArray(key.prove(&Purpose::Login, &challenge)),
             session,
         })
     };

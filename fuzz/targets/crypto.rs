@@ -6,14 +6,14 @@ use std::sync::LazyLock;
 use secure_chat::crypto::account::recovery::RecoveryCode;
 use secure_chat::crypto::cipher::{SealKey, WrappingKey};
 use secure_chat::crypto::keys::{
-    Identity, IdentityKeys, OneTimePrekey, OneTimePrekeySecret, PrekeyBundle, SignedPrekey,
+    IdentityKeys, OneTimePrekey, OneTimePrekeySecret, PrekeyBundle, PublicIdentity, SignedPrekey,
     SignedPrekeySecret,
 };
-use secure_chat::crypto::message::content::{Body, Content};
+use secure_chat::crypto::message::content::{Content, Payload};
 use secure_chat::crypto::message::envelope::Envelope;
 use secure_chat::crypto::message::padding;
-use secure_chat::crypto::ratchet::session_set::{Conversation, claimed_identity};
-use secure_chat::protocol::Fixed;
+use secure_chat::crypto::ratchet::session_set::{SessionSet, claimed_identity};
+use secure_chat::protocol::ByteArray;
 use secure_chat::protocol::json::{ServerLine, parse_server_line};
 use secure_chat::protocol::reply::Bundle;
 use secure_chat::protocol::request;
@@ -81,17 +81,17 @@ fn wire_bundle(bundle: &PrekeyBundle) -> Bundle {
     let identity = bundle.identity.to_bytes();
     Bundle {
         identity: request::Identity {
-            signing: Fixed(std::array::from_fn(|i| identity[i])),
-            dh: Fixed(std::array::from_fn(|i| identity[32 + i])),
+            signing: ByteArray(std::array::from_fn(|i| identity[i])),
+            dh: ByteArray(std::array::from_fn(|i| identity[32 + i])),
         },
         signed_prekey: request::SignedPrekey {
             id: bundle.signed_prekey.id,
-            key: Fixed(bundle.signed_prekey.key),
-            signature: Fixed(bundle.signed_prekey.signature),
+            key: ByteArray(bundle.signed_prekey.key),
+            signature: ByteArray(bundle.signed_prekey.signature),
         },
         one_time: bundle.one_time.map(|prekey| request::OneTimePrekey {
             id: prekey.id,
-            key: Fixed(prekey.key),
+            key: ByteArray(prekey.key),
         }),
     }
 }
@@ -119,17 +119,17 @@ fn unflat(bytes: &[u8]) -> Option<Bundle> {
     let (signature, rest) = rest.split_first_chunk()?;
     let one_time = rest.first_chunk().map(|key| request::OneTimePrekey {
         id: 0,
-        key: Fixed(*key),
+        key: ByteArray(*key),
     });
     Some(Bundle {
         identity: request::Identity {
-            signing: Fixed(*signing),
-            dh: Fixed(*dh),
+            signing: ByteArray(*signing),
+            dh: ByteArray(*dh),
         },
         signed_prekey: request::SignedPrekey {
             id: u32::from_be_bytes(*id),
-            key: Fixed(*key),
-            signature: Fixed(*signature),
+            key: ByteArray(*key),
+            signature: ByteArray(*signature),
         },
         one_time,
     })
@@ -158,7 +158,7 @@ pub(crate) fn prekey_bundle(data: &[u8]) {
     let mut identity = [0; 64];
     identity[..32].copy_from_slice(&bundle.identity.signing.0);
     identity[32..].copy_from_slice(&bundle.identity.dh.0);
-    let Ok(identity) = Identity::from_bytes(&identity) else {
+    let Ok(identity) = PublicIdentity::from_bytes(&identity) else {
         return;
     };
     let signed = bundle.signed_prekey;
@@ -184,7 +184,7 @@ pub(crate) fn prekey_bundle(data: &[u8]) {
             "a prekey that bob never signed"
         );
     }
-    let mut conversation = Conversation::new(his);
+    let mut conversation = SessionSet::new(his);
     let before = conversation.to_bytes();
     match conversation.start(&scene.alice.keys, &verified, &mut Numbers(3)) {
         Ok(()) => {
@@ -274,7 +274,7 @@ fn recovery_code(bytes: &[u8]) {
 }
 
 fn saved_conversation(bytes: &[u8]) {
-    let Ok(mut conversation) = Conversation::from_bytes(bytes) else {
+    let Ok(mut conversation) = SessionSet::from_bytes(bytes) else {
         return;
     };
     assert!(
@@ -312,7 +312,7 @@ fn content(bytes: &[u8]) {
     // What is no padding is refused; which bytes those are, the next line finds.
     let _unpadded = padding::unpad(bytes);
     if let Ok(content) = Content::decode(bytes)
-        && !matches!(content.body, Body::Unknown(_))
+        && !matches!(content.body, Payload::Unknown(_))
     {
         assert!(
             *content.encode().unwrap() == *bytes,
@@ -330,7 +330,7 @@ fn prekeys(bytes: &[u8]) {
     }
     if let Some(bytes) = bytes.first_chunk::<64>() {
         assert!(*IdentityKeys::from_bytes(bytes).to_bytes() == *bytes);
-        if let Ok(identity) = Identity::from_bytes(bytes) {
+        if let Ok(identity) = PublicIdentity::from_bytes(bytes) {
             assert_eq!(identity.to_bytes(), *bytes);
         }
     }
@@ -399,7 +399,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     );
     let ids = Content {
         sent_at_ms: 1,
-        body: Body::RetryRequest(vec![[1; 16], [2; 16]]),
+        body: Payload::RetryRequest(vec![[1; 16], [2; 16]]),
     };
     add(
         "vault_row",

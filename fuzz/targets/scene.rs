@@ -8,9 +8,9 @@ use rand::rand_core::{TryCryptoRng, TryRng};
 use secure_chat::crypto::keys::{
     IdentityKeys, OneTimePrekeySecret, PrekeyBundle, SignedPrekeySecret,
 };
-use secure_chat::crypto::message::associated_data::Context;
-use secure_chat::crypto::message::content::{Body, Content};
-use secure_chat::crypto::ratchet::session_set::{Conversation, Prekeys};
+use secure_chat::crypto::message::associated_data::AssociatedData;
+use secure_chat::crypto::message::content::{Content, Payload};
+use secure_chat::crypto::ratchet::session_set::{Prekeys, SessionSet};
 
 /// Bytes that repeat themselves from run to run: a multiplicative generator
 /// after Steele and Vigna (SplitMix64), good enough to make distinct keys.
@@ -91,8 +91,8 @@ pub(super) const MESSAGE_ID: [u8; 16] = [7; 16];
 pub(super) const WORDS: &str = "genuine";
 pub(super) const NOW: u64 = 1_700_000_000_000;
 
-pub(super) fn context(from: &Device, to: &Device) -> Context<'static> {
-    Context {
+pub(super) fn context(from: &Device, to: &Device) -> AssociatedData<'static> {
+    AssociatedData {
         message_id: MESSAGE_ID,
         sender: from.name,
         recipient: to.name,
@@ -102,7 +102,7 @@ pub(super) fn context(from: &Device, to: &Device) -> Context<'static> {
 pub(super) fn words() -> Content {
     Content {
         sent_at_ms: NOW,
-        body: Body::Text(WORDS.to_owned()),
+        body: Payload::Text(WORDS.to_owned()),
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) struct Scene {
     pub(super) alice: Device,
     pub(super) bob: Device,
     /// Bob's side: nothing heard yet, in the middle, with kept keys.
-    pub(super) states: Vec<Conversation>,
+    pub(super) states: Vec<SessionSet>,
     /// Envelopes that are alice's, each for at least one of the states.
     pub(super) genuine: Vec<Vec<u8>>,
 }
@@ -120,14 +120,14 @@ pub(super) static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     let mut numbers = Numbers(1);
     let alice = Device::new("alice", &mut numbers);
     let bob = Device::new("bob", &mut numbers);
-    let mut hers = Conversation::new(bob.keys.public());
-    let mut his = Conversation::new(alice.keys.public());
+    let mut hers = SessionSet::new(bob.keys.public());
+    let mut his = SessionSet::new(alice.keys.public());
     let bundle = bob.bundle().verify().unwrap();
     hers.start(&alice.keys, &bundle, &mut numbers).unwrap();
 
     let mut states = vec![his.clone()];
     let mut genuine = Vec::new();
-    let mut say = |hers: &mut Conversation| {
+    let mut say = |hers: &mut SessionSet| {
         let out = context(&alice, &bob);
         let sent = hers.encrypt(&alice.keys, &out, &words(), &mut numbers);
         sent.unwrap()

@@ -2,7 +2,7 @@
 //! pieces, and whatever comes before it is known which spelling it is.
 
 use secure_chat::protocol::console;
-use secure_chat::protocol::console::Line;
+use secure_chat::protocol::console::ConsoleLine;
 use secure_chat::protocol::json::{
     ServerLine, parse_request, parse_server_line, write_answer, write_event, write_request,
 };
@@ -11,8 +11,8 @@ use secure_chat::protocol::reply::{
     Accepted, Bundle, Fetched, Found, Greeting, Incoming, Published, Settings, UserStatus, Waiting,
     Welcome,
 };
-use secure_chat::protocol::request::Kdf;
-use secure_chat::protocol::sanitize::visible;
+use secure_chat::protocol::request::KdfParams;
+use secure_chat::protocol::sanitize::sanitize;
 use secure_chat::protocol::{Body, Event, MessageId, Request, limits};
 use secure_chat::transport::sniff::Language;
 
@@ -68,7 +68,7 @@ fn read_as_every_answer(value: &serde_json::Value) {
         let _read = serde_json::from_value::<T>(value.clone());
     }
     read::<Greeting>(value);
-    read::<Kdf>(value);
+    read::<KdfParams>(value);
     read::<Welcome>(value);
     read::<Found>(value);
     read::<UserStatus>(value);
@@ -92,18 +92,18 @@ fn assert_one_line(bytes: &[u8]) {
 pub(crate) fn console(data: &[u8]) {
     let parsed = console::parse(data, || MessageId([7; 16]));
     match &parsed {
-        Ok(Line::Request(Request::Send(send))) => {
+        Ok(ConsoleLine::Request(Request::Send(send))) => {
             assert!(matches!(&send.body, Body::Plain(text)
                 if !text.is_empty() && text.len() <= limits::MAX_TEXT));
         }
-        Ok(Line::Request(request)) => assert!(
+        Ok(ConsoleLine::Request(request)) => assert!(
             !matches!(
                 request,
                 Request::Hello(_) | Request::Publish(_) | Request::Keys(_) | Request::Ack(_)
             ),
             "JSON's operations are JSON's"
         ),
-        Ok(Line::Greeting | Line::Help | Line::Quit) => {}
+        Ok(ConsoleLine::Greeting | ConsoleLine::Help | ConsoleLine::Quit) => {}
         Err(refusal) => {
             let mut answer = Vec::new();
             console::write_answer(&mut answer, &Err(refusal.clone()));
@@ -111,7 +111,7 @@ pub(crate) fn console(data: &[u8]) {
         }
     }
     let text = String::from_utf8_lossy(data);
-    assert_harmless(&visible(&text));
+    assert_harmless(&sanitize(&text));
     let message = Incoming {
         from: "mallory".parse().unwrap(),
         mid: MessageId([8; 16]),
@@ -172,7 +172,7 @@ pub(crate) fn lines(data: &[u8]) {
         }
         assert!(buffer.rest().len() < max_line, "it holds more than a line");
         if step % 3 == 0 {
-            buffer.settle();
+            buffer.shrink();
         }
     }
     assert!(

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use super::messenger::Trust;
-use super::net::endpoint::{Protection, Route};
+use super::net::endpoint::{Endpoint, Protection};
 use super::terminal::Colours;
 use crate::protocol::UserName;
 use crate::transport::address::Address;
@@ -94,12 +94,12 @@ pub struct Options {
     pub plain: bool,
     /// Something else than chatting
     #[command(subcommand)]
-    pub task: Option<Task>,
+    pub task: Option<Action>,
 }
 
 /// What to do instead of chatting.
 #[derive(Debug, Subcommand)]
-pub enum Task {
+pub enum Action {
     /// Move identity, contacts and history to another machine
     #[command(subcommand)]
     Vault(VaultTask),
@@ -161,7 +161,7 @@ impl Options {
     ///
     /// # Errors
     /// Two options that don't go together, or something this system lacks.
-    pub fn route(&self, data: &Path) -> Result<Route, String> {
+    pub fn endpoint(&self, data: &Path) -> Result<Endpoint, String> {
         let mut address = self.server.clone();
         match (self.fingerprint, address.fingerprint) {
             (Some(one), Some(other)) if one != other => {
@@ -173,7 +173,7 @@ impl Options {
             (Some(named), _) => address.fingerprint = Some(named),
             (None, _) => {}
         }
-        Route::new(address, self.tls, data)
+        Endpoint::new(address, self.tls, data)
     }
 
     /// The password after a change, if a file gives it.

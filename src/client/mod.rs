@@ -15,14 +15,14 @@
 //! | `fresh` | logging in where there is no vault: a new identity, or an imported one |
 //! | `credentials` | login keys, and what they sign |
 //! | `messenger` | the thread that owns keys and messages while logged in |
-//! | `link`, `inbox` | the connection, and what arrives on it |
-//! | `route`, `known_servers` | the way to the server, and how to know that it is the right one |
+//! | `connection`, `events` | the connection, and what arrives on it |
+//! | `endpoint`, `known_servers` | the way to the server, and how to know that it is the right one |
 //! | `clock` | times as people read them |
 //! | `vault` | what must not be lost, sealed on disk |
 //!
 //! Threads: the main one asks and waits; `input` reads the terminal, and draws on it;
 //! `screen` prints; `signals` hears signals; `messenger` lives from login to logout; one
-//! `link` per connection reads it until it closes.
+//! `connection` per connection reads it until it closes.
 
 pub mod app;
 pub mod args;

@@ -39,7 +39,7 @@ pub enum Mark {
 
 /// One thing to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Show {
+pub enum ViewEvent {
     /// A line of ours.
     Line(Tone, String),
     /// A message of a conversation.
@@ -70,35 +70,35 @@ pub enum Show {
     Status(UserStatus),
 }
 
-impl Show {
+impl ViewEvent {
     /// Whether it is something to be careful about, or that failed.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Show::Line(Tone::Bad | Tone::Warning, _))
+        matches!(self, ViewEvent::Line(Tone::Bad | Tone::Warning, _))
     }
 
     /// A line that says what worked.
     pub fn good(text: impl Into<String>) -> Self {
-        Show::Line(Tone::Good, text.into())
+        ViewEvent::Line(Tone::Good, text.into())
     }
 
     /// A line that says what failed.
     pub fn bad(text: impl Into<String>) -> Self {
-        Show::Line(Tone::Bad, text.into())
+        ViewEvent::Line(Tone::Bad, text.into())
     }
 
     /// A line that warns.
     pub fn warning(text: impl Into<String>) -> Self {
-        Show::Line(Tone::Warning, text.into())
+        ViewEvent::Line(Tone::Warning, text.into())
     }
 
     /// A line that tells.
     pub fn plain(text: impl Into<String>) -> Self {
-        Show::Line(Tone::Plain, text.into())
+        ViewEvent::Line(Tone::Plain, text.into())
     }
 
     /// A line in passing.
     pub fn quiet(text: impl Into<String>) -> Self {
-        Show::Line(Tone::Quiet, text.into())
+        ViewEvent::Line(Tone::Quiet, text.into())
     }
 }
 
@@ -147,9 +147,9 @@ impl Written {
 /// Where the messenger shows things. Called from its thread.
 pub trait Display: Send + Sync {
     /// Shows one thing.
-    fn show(&self, show: Show);
+    fn event(&self, event: ViewEvent);
     /// Shows a message that is unread until `written` says otherwise.
-    fn show_unread(&self, show: Show, written: Written);
+    fn show_unread(&self, event: ViewEvent, written: Written);
     /// Waits, for a limited time, until everything shown was written.
     fn settle(&self);
     /// The contacts changed.

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha512};
 
 use super::codec::put_short;
 use super::kdf::label;
-use super::keys::Identity;
+use super::keys::PublicIdentity;
 
 /// How often SHA-512 is applied for each side: Signal's number, some
 /// milliseconds on a small machine.
@@ -37,9 +37,9 @@ pub struct SafetyNumber([[u32; GROUPS_EACH]; 2]);
 /// sides may stand in either order.
 pub fn safety_number(
     my_name: &str,
-    mine: &Identity,
+    mine: &PublicIdentity,
     their_name: &str,
-    theirs: &Identity,
+    theirs: &PublicIdentity,
 ) -> SafetyNumber {
     let mut sides = [digits(my_name, mine), digits(their_name, theirs)];
     sides.sort_unstable();
@@ -65,7 +65,7 @@ impl fmt::Display for SafetyNumber {
     }
 }
 
-fn digits(name: &str, identity: &Identity) -> [u32; GROUPS_EACH] {
+fn digits(name: &str, identity: &PublicIdentity) -> [u32; GROUPS_EACH] {
     let mut first = label::SAFETY_NUMBER.to_vec();
     put_short(&mut first, name.as_bytes());
     first.extend_from_slice(identity.as_bytes());
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn numbers_agree_with_python_and_look_the_same_on_both_screens() {
         for case in vectors(include_str!("../../tests/vectors/safety_number.json")) {
-            let mine = Identity::from_bytes(&array(&case, "my_identity")).unwrap();
-            let theirs = Identity::from_bytes(&array(&case, "their_identity")).unwrap();
+            let mine = PublicIdentity::from_bytes(&array(&case, "my_identity")).unwrap();
+            let theirs = PublicIdentity::from_bytes(&array(&case, "their_identity")).unwrap();
             let (my_name, their_name) = (text(&case, "my_name"), text(&case, "their_name"));
             let number = safety_number(my_name, &mine, their_name, &theirs);
             assert_eq!(serde_json::json!(number.groups()), case["groups"]);

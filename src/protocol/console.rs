@@ -11,14 +11,14 @@ use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Answer, Event, MessageState, News, Reply, Settings, UserStatus, Welcome};
 use super::request::{
-    Body, ChangeSettings, Fetch, Named, Password, PasswordLogin, Request, Search, Send,
+    Body, ChangeSettings, Fetch, Password, PasswordLogin, Request, Search, Send, UserRef,
 };
 use super::rows::{Frame, rows};
-use super::sanitize::visible;
+use super::sanitize::sanitize;
 
 /// What a console line asks for.
 #[derive(Debug)]
-pub enum Line {
+pub enum ConsoleLine {
     /// Something for the server's logic.
     Request(Request),
     /// An empty line: who is there?
@@ -92,7 +92,7 @@ pub fn is_http(line: &[u8]) -> bool {
 ///
 /// # Errors
 /// A refusal that tells the person what to type instead.
-pub fn parse(line: &[u8], new_id: impl FnOnce() -> MessageId) -> Result<Line, Refusal> {
+pub fn parse(line: &[u8], new_id: impl FnOnce() -> MessageId) -> Result<ConsoleLine, Refusal> {
     let line = without_telnet(line);
     let text = std::str::from_utf8(&line).map_err(|_| {
         Refusal::bad_request("the line is not UTF-8 text; type help for the commands")
@@ -105,9 +105,9 @@ pub fn parse(line: &[u8], new_id: impl FnOnce() -> MessageId) -> Result<Line, Re
     }
     let (word, rest) = split(text);
     let request = match word.to_ascii_lowercase().as_str() {
-        "" => return Ok(Line::Greeting),
-        "help" | "?" => return Ok(Line::Help),
-        "quit" | "exit" => return Ok(Line::Quit),
+        "" => return Ok(ConsoleLine::Greeting),
+        "help" | "?" => return Ok(ConsoleLine::Help),
+        "quit" | "exit" => return Ok(ConsoleLine::Quit),
         "register" => Request::PasswordRegister(password_login(rest, "register", false)?),
         "login" => Request::PasswordLogin(password_login(rest, "login", false)?),
         "takeover" => Request::PasswordLogin(password_login(rest, "takeover", true)?),
@@ -139,7 +139,7 @@ pub fn parse(line: &[u8], new_id: impl FnOnce() -> MessageId) -> Result<Line, Re
             ));
         }
     };
-    Ok(Line::Request(request))
+    Ok(ConsoleLine::Request(request))
 }
 
 /// The line without telnet's own bytes: IAC sequences (RFC 854) and the NUL that
@@ -185,8 +185,8 @@ fn split(text: &str) -> (&str, &str) {
     }
 }
 
-fn named(rest: &str, command: &str) -> Result<Named, Refusal> {
-    Ok(Named {
+fn named(rest: &str, command: &str) -> Result<UserRef, Refusal> {
+    Ok(UserRef {
         name: name(rest, || format!("{command} NAME"))?,
     })
 }
@@ -276,7 +276,7 @@ pub fn write_answer(out: &mut Vec<u8>, answer: &Answer) {
             &format!(
                 "-ERR {} {}",
                 refusal.code.as_str(),
-                visible(&refusal.message)
+                sanitize(&refusal.message)
             ),
         ),
     }
@@ -444,26 +444,28 @@ mod tests {
     use super::*;
     use crate::protocol::reply::{Found, Incoming};
 
-    fn parse_text(text: &[u8]) -> Result<Line, Refusal> {
+    fn parse_text(text: &[u8]) -> Result<ConsoleLine, Refusal> {
         parse(text, || MessageId([7; 16]))
     }
 
     #[test]
     fn commands_become_requests() {
-        let Ok(Line::Request(Request::Send(send))) = parse_text(b"SEND Bob  hello  there ") else {
+        let Ok(ConsoleLine::Request(Request::Send(send))) = parse_text(b"SEND Bob  hello  there ")
+        else {
             panic!()
         };
         assert_eq!((send.to.as_str(), send.mid), ("bob", MessageId([7; 16])));
         assert_eq!(send.body, Body::Plain("hello  there".into()));
-        let Ok(Line::Request(Request::PasswordLogin(login))) =
+        let Ok(ConsoleLine::Request(Request::PasswordLogin(login))) =
             parse_text(b"takeover bob pass word")
         else {
             panic!()
         };
         assert!(login.take_over && login.password.0.as_str() == "pass word");
-        assert!(matches!(parse_text(b"  "), Ok(Line::Greeting)));
-        assert!(matches!(parse_text(b"HELP"), Ok(Line::Help)));
-        let Ok(Line::Request(Request::Settings(change))) = parse_text(b"settings presence off")
+        assert!(matches!(parse_text(b"  "), Ok(ConsoleLine::Greeting)));
+        assert!(matches!(parse_text(b"HELP"), Ok(ConsoleLine::Help)));
+        let Ok(ConsoleLine::Request(Request::Settings(change))) =
+            parse_text(b"settings presence off")
         else {
             panic!()
         };
@@ -474,7 +476,7 @@ mod tests {
     fn telnet_negotiation_is_ignored() {
         let line =
             b"\xff\xfd\x01\xff\xfb\x1f\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0hel\xff\xf1p\r\x00";
-        assert!(matches!(parse_text(line), Ok(Line::Help)));
+        assert!(matches!(parse_text(line), Ok(ConsoleLine::Help)));
         for cut in 0..line.len() {
             let _ = parse_text(&line[..cut]);
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Exactly `N` bytes: a key, a signature, a nonce, a fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fixed<const N: usize>(pub [u8; N]);
+pub struct ByteArray<const N: usize>(pub [u8; N]);
 
 /// Bytes of any length; whoever takes them bounds it.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Blob(pub Box<[u8]>);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub [u8; 16]);
 
-impl<const N: usize> fmt::Debug for Fixed<N> {
+impl<const N: usize> fmt::Debug for ByteArray<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&BASE64.encode(&self.0))
     }
@@ -80,7 +80,7 @@ impl Serialize for MessageId {
     }
 }
 
-impl<const N: usize> Serialize for Fixed<N> {
+impl<const N: usize> Serialize for ByteArray<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&BASE64.encode(&self.0))
     }
@@ -113,12 +113,12 @@ impl<'de> Deserialize<'de> for MessageId {
     }
 }
 
-impl<'de, const N: usize> Deserialize<'de> for Fixed<N> {
+impl<'de, const N: usize> Deserialize<'de> for ByteArray<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(TextVisitor("base64", |text| {
             let bytes = decode(text)?;
             match <[u8; N]>::try_from(bytes) {
-                Ok(bytes) => Ok(Fixed(bytes)),
+                Ok(bytes) => Ok(ByteArray(bytes)),
                 Err(bytes) => Err(format!("{N} bytes belong here, not {}", bytes.len())),
             }
         }))
@@ -160,11 +160,14 @@ mod tests {
     #[test]
     fn base64_has_one_spelling() {
         assert_eq!(
-            serde_json::from_str::<Fixed<2>>("\"AAE=\"").unwrap(),
-            Fixed([0, 1])
+            serde_json::from_str::<ByteArray<2>>("\"AAE=\"").unwrap(),
+            ByteArray([0, 1])
         );
         for wrong in ["\"AAE\"", "\"AAF=\"", "\"AA==\"", "\"AA E=\"", "7", "null"] {
-            assert!(serde_json::from_str::<Fixed<2>>(wrong).is_err(), "{wrong}");
+            assert!(
+                serde_json::from_str::<ByteArray<2>>(wrong).is_err(),
+                "{wrong}"
+            );
         }
         assert_eq!(
             serde_json::to_string(&Blob(Box::new([255, 0]))).unwrap(),

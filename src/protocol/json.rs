@@ -10,7 +10,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Blob, Fixed, MessageId};
+use super::ids::{Blob, ByteArray, MessageId};
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Accepted, Answer, Event, MessageState, Reply};
@@ -51,7 +51,7 @@ struct Frequent<'a> {
     #[serde(default)]
     text: Option<Box<str>>,
     #[serde(default)]
-    identity: Option<Fixed<32>>,
+    identity: Option<ByteArray<32>>,
     #[serde(default)]
     again: bool,
     #[serde(default)]
@@ -228,7 +228,7 @@ fn write_number(out: &mut Vec<u8>, mut number: u64) {
 /// console only.
 pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> Option<()> {
     #[derive(Serialize)]
-    struct Line<'a, T> {
+    struct RequestLine<'a, T> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<u64>,
         op: &'a str,
@@ -236,7 +236,7 @@ pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> O
         fields: T,
     }
     fn line<T: Serialize>(out: &mut Vec<u8>, id: Option<u64>, op: &str, fields: T) {
-        append(out, &Line { id, op, fields });
+        append(out, &RequestLine { id, op, fields });
         out.push(b'\n');
     }
     let none = super::reply::Done {};

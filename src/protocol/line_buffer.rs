@@ -88,7 +88,7 @@ impl LineBuffer {
     }
 
     /// Gives the memory of a burst back. Call it when nothing has come for a while.
-    pub fn settle(&mut self) {
+    pub fn shrink(&mut self) {
         if self.start == self.end && self.bytes.len() > IDLE_SPACE {
             *self = LineBuffer::new(self.max_line);
         }
@@ -152,7 +152,7 @@ mod tests {
         let mut line = vec![b'x'; 60_000];
         line.push(b'\n');
         assert_eq!(feed(&mut buffer, &line).len(), 1);
-        buffer.settle();
+        buffer.shrink();
         assert!(buffer.bytes.is_empty());
     }
 

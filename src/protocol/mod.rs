@@ -23,7 +23,7 @@ pub mod request;
 pub mod rows;
 pub mod sanitize;
 
-pub use self::ids::{Blob, Fixed, MessageId};
+pub use self::ids::{Blob, ByteArray, MessageId};
 pub use self::name::UserName;
 pub use self::refusal::{Code, Refusal};
 pub use self::reply::{Answer, Event, Reply};

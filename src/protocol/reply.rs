@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Fixed, MessageId};
+use super::ids::{ByteArray, MessageId};
 use super::name::UserName;
 use super::refusal::Refusal;
-use super::request::{Body, Identity, Kdf, OneTimePrekey, Sender, SignedPrekey};
+use super::request::{Body, Identity, KdfParams, OneTimePrekey, Sender, SignedPrekey};
 
 /// The answer to one request.
 pub type Answer = Result<Reply, Refusal>;
@@ -18,7 +18,7 @@ pub enum Reply {
     /// To `hello`.
     Greeting(Greeting),
     /// To `kdf`.
-    Kdf(Kdf),
+    Kdf(KdfParams),
     /// To `register` and `login`.
     Welcome(Box<Welcome>),
     /// To `search`.
@@ -57,10 +57,10 @@ pub struct Greeting {
     /// The oldest it still takes.
     pub oldest: u32,
     /// For one proof on this connection.
-    pub nonce: Fixed<32>,
+    pub nonce: ByteArray<32>,
     /// SHA-256 of the TLS certificate, bound into proofs; absent over plain TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<Fixed<32>>,
+    pub certificate: Option<ByteArray<32>>,
     /// The longest line the server takes, in bytes.
     pub max_line: usize,
 }
@@ -71,7 +71,7 @@ pub struct Welcome {
     /// The canonical name.
     pub name: UserName,
     /// The session's secret: names it when a broken connection is resumed.
-    pub session: Fixed<16>,
+    pub session: ByteArray<16>,
     /// Pending envelopes.
     pub envelopes: u64,
     /// Pending unencrypted messages.

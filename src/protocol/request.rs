@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::ids::{Blob, Fixed, MessageId};
+use super::ids::{Blob, ByteArray, MessageId};
 use super::limits;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
@@ -19,7 +19,7 @@ pub enum Request {
     /// `hello`: versions, limits, and the nonce that the next proof signs.
     Hello(Hello),
     /// `kdf`: how a user's password becomes their login key.
-    Kdf(Named),
+    Kdf(UserRef),
     /// `register`: make an account and log in.
     Register(Register),
     /// `login`.
@@ -29,15 +29,15 @@ pub enum Request {
     /// `search`: users whose names begin with a text.
     Search(Search),
     /// `status`: is somebody online, when were they last seen.
-    Status(Named),
+    Status(UserRef),
     /// `settings`: read them, and change those that are named.
     Settings(ChangeSettings),
     /// `block`: drop what a user sends from now on, without telling them.
-    Block(Named),
+    Block(UserRef),
     /// `unblock`.
-    Unblock(Named),
+    Unblock(UserRef),
     /// `keys`: a user's prekey bundle, to open a session with them.
-    Keys(Named),
+    Keys(UserRef),
     /// `publish`: this device's identity and prekeys.
     Publish(Publish),
     /// `send`: one message.
@@ -91,16 +91,16 @@ pub struct Hello {
 
 /// Fields of the operations that name one user.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Named {
+pub struct UserRef {
     /// Whom it is about.
     pub name: UserName,
 }
 
 /// How a password becomes keys: public, chosen by the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kdf {
+pub struct KdfParams {
     /// Argon2id's salt.
-    pub salt: Fixed<16>,
+    pub salt: ByteArray<16>,
     /// Argon2id's memory, in KiB.
     pub memory_kib: u32,
     /// Argon2id's passes.
@@ -115,14 +115,14 @@ pub struct Register {
     /// The name to take.
     pub name: UserName,
     /// The derivation of the login key.
-    pub kdf: Kdf,
+    pub kdf: KdfParams,
     /// The login key's public half (Ed25519).
-    pub login_key: Fixed<32>,
+    pub login_key: ByteArray<32>,
     /// The login key's signature over the registration.
-    pub proof: Fixed<64>,
+    pub proof: ByteArray<64>,
     /// What kind of session to begin.
     #[serde(flatten)]
-    pub session: SessionWish,
+    pub session: SessionOptions,
 }
 
 /// Fields of `login`.
@@ -131,22 +131,22 @@ pub struct Login {
     /// Whose account.
     pub name: UserName,
     /// The login key's signature over the server's nonce.
-    pub proof: Fixed<64>,
+    pub proof: ByteArray<64>,
     /// What kind of session to begin.
     #[serde(flatten)]
-    pub session: SessionWish,
+    pub session: SessionOptions,
 }
 
 /// What kind of session a login begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SessionWish {
+pub struct SessionOptions {
     /// End the account's other session, wherever it is.
     #[serde(default)]
     pub take_over: bool,
     /// The secret of the session this one continues: a client whose own
     /// connection died needs no permission to replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaces: Option<Fixed<16>>,
+    pub replaces: Option<ByteArray<16>>,
     /// Push messages as they come. `false` for scripts that only send or `fetch`.
     #[serde(default = "yes")]
     pub receive: bool,
@@ -155,9 +155,9 @@ pub struct SessionWish {
     pub presence: bool,
 }
 
-impl Default for SessionWish {
+impl Default for SessionOptions {
     fn default() -> Self {
-        SessionWish {
+        SessionOptions {
             take_over: false,
             replaces: None,
             receive: true,
@@ -208,9 +208,9 @@ pub struct ChangeSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Ed25519, signs prekeys.
-    pub signing: Fixed<32>,
+    pub signing: ByteArray<32>,
     /// X25519, takes part in X3DH.
-    pub dh: Fixed<32>,
+    pub dh: ByteArray<32>,
 }
 
 /// A signed prekey's public half.
@@ -219,9 +219,9 @@ pub struct SignedPrekey {
     /// Chosen by the owner.
     pub id: u32,
     /// X25519.
-    pub key: Fixed<32>,
+    pub key: ByteArray<32>,
     /// By the identity's signing key.
-    pub signature: Fixed<64>,
+    pub signature: ByteArray<64>,
 }
 
 /// A one-time prekey's public half.
@@ -230,7 +230,7 @@ pub struct OneTimePrekey {
     /// Chosen by the owner.
     pub id: u32,
     /// X25519.
-    pub key: Fixed<32>,
+    pub key: ByteArray<32>,
 }
 
 /// Fields of `publish`.
@@ -314,7 +314,7 @@ pub struct Send {
     /// The content: `envelope` or `text` on the wire.
     pub body: Body,
     /// The fingerprint of the recipient identity that an envelope was made for.
-    pub identity: Option<Fixed<32>>,
+    pub identity: Option<ByteArray<32>>,
     /// This may have been sent before, on a connection that was lost: look for
     /// it in the store too.
     pub again: bool,
@@ -330,7 +330,7 @@ pub(super) struct SendFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    identity: Option<Fixed<32>>,
+    identity: Option<ByteArray<32>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     again: bool,
 }
@@ -444,16 +444,16 @@ pub struct Fetch {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Passwd {
     /// The new derivation.
-    pub kdf: Kdf,
+    pub kdf: KdfParams,
     /// The new login key's public half.
-    pub login_key: Fixed<32>,
+    pub login_key: ByteArray<32>,
     /// The old login key's signature over the change.
-    pub proof: Fixed<64>,
+    pub proof: ByteArray<64>,
 }
 
 /// Fields of `delete_account`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeleteAccount {
     /// The login key's signature over the deletion.
-    pub proof: Fixed<64>,
+    pub proof: ByteArray<64>,
 }

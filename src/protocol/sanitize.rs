@@ -17,7 +17,7 @@ const MARKS: usize = 4;
 
 /// `text` as one line: what is invisible or steers a terminal is spelled out as
 /// `\u{…}`, line ends included, and a tab becomes a blank. Clean text is not copied.
-pub fn visible(text: &str) -> Cow<'_, str> {
+pub fn sanitize(text: &str) -> Cow<'_, str> {
     match is_plain(text) {
         true => Cow::Borrowed(text),
         false => Cow::Owned(cleaned(text, ' ')),
@@ -171,17 +171,17 @@ mod tests {
             "می\u{200c}خواهم ශ\u{dca}\u{200d}රී",
             "全角\u{3000}空白 c'est\u{a0}bon",
         ] {
-            assert_eq!(visible(text), text);
+            assert_eq!(sanitize(text), text);
         }
-        assert!(matches!(visible("hello"), Cow::Borrowed(_)));
+        assert!(matches!(sanitize("hello"), Cow::Borrowed(_)));
     }
 
     #[test]
     fn controls_are_spelled_out() {
-        assert_eq!(visible("\x1b[2Jx"), "\\u{1b}[2Jx");
-        assert_eq!(visible("a\r\nb\tc\x7f"), "a\\u{d}\\u{a}b c\\u{7f}");
-        assert_eq!(visible("\u{9b}31m"), "\\u{9b}31m");
-        assert_eq!(visible("\u{202e}evil\u{2066}"), "\\u{202e}evil\\u{2066}");
+        assert_eq!(sanitize("\x1b[2Jx"), "\\u{1b}[2Jx");
+        assert_eq!(sanitize("a\r\nb\tc\x7f"), "a\\u{d}\\u{a}b c\\u{7f}");
+        assert_eq!(sanitize("\u{9b}31m"), "\\u{9b}31m");
+        assert_eq!(sanitize("\u{202e}evil\u{2066}"), "\\u{202e}evil\\u{2066}");
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         ] {
             let character = char::from_u32(hidden).unwrap();
             let text = format!("a{character}b");
-            assert_eq!(visible(&text), format!("a\\u{{{hidden:x}}}b"));
+            assert_eq!(sanitize(&text), format!("a\\u{{{hidden:x}}}b"));
         }
     }
 
@@ -207,18 +207,18 @@ mod tests {
             "👍\u{fe0f}\u{fe0f}",
             "1\u{fe0f}",
         ] {
-            assert!(visible(text).contains("\\u{"), "{text:?}");
+            assert!(sanitize(text).contains("\\u{"), "{text:?}");
         }
     }
 
     #[test]
     fn a_flood_of_marks_is_spelled_out() {
         let flood = format!("a{}", "\u{336}".repeat(300));
-        let clean = visible(&flood).into_owned();
+        let clean = sanitize(&flood).into_owned();
         assert_eq!(clean.matches('\u{336}').count(), MARKS);
         assert_eq!(clean.matches("\\u{336}").count(), 300 - MARKS);
         // On nothing of the text itself, it would sit on what stands before the text.
-        assert_eq!(visible("\u{338}a \u{338}"), "\\u{338}a \\u{338}");
+        assert_eq!(sanitize("\u{338}a \u{338}"), "\\u{338}a \\u{338}");
     }
 
     #[test]

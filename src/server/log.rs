@@ -180,7 +180,7 @@ fn line(
 ) -> Vec<u8> {
     static COLORS: OnceLock<ColorChoice> = OnceLock::new();
     let text = text.to_string();
-    let text = crate::protocol::sanitize::visible(&text);
+    let text = crate::protocol::sanitize::sanitize(&text);
     let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
     let mut out = buffer(*COLORS.get_or_init(|| color_choice(io::stderr().is_terminal())));
     let mut write = || -> io::Result<()> {

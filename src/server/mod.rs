@@ -1,8 +1,8 @@
 //! The server: from a socket to a mailbox and back.
 //!
 //! A thread per connection reads requests ([`connection`], [`handler`]); what it
-//! has for others it puts into their [`outbox`]. Mail goes through the
-//! recipient's [`mailbox`], run by [`postbox`] and [`delivery`]; one [`writer`]
+//! has for others it puts into their [`send_queue`]. Mail goes through the
+//! recipient's [`mailbox`], run by [`mailbox`] and [`delivery`]; one [`writer`]
 //! commits. The server never imports the ratchet: it can't read messages.
 //!
 //! Locks, outermost first: the postbox table, one postbox, then an outbox or the

@@ -20,7 +20,7 @@ use super::data_folder;
 use super::delivery::writer::Ended;
 use super::log;
 use super::net::accept::{Connections, Listener};
-use super::shared::Core;
+use super::shared::Shared;
 use crate::store::sqlite::Sqlite;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
@@ -91,8 +91,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
             ),
         );
     }
-    let core = Arc::new(Core::new(config, Arc::new(store), tls));
-    serve(core, listener, signals)
+    let shared = Arc::new(Shared::new(config, Arc::new(store), tls));
+    serve(shared, listener, signals)
 }
 
 fn sentence(error: impl fmt::Display) -> RunError {
@@ -147,36 +147,36 @@ fn public_address(listening: SocketAddr, fingerprint: Option<Fingerprint>) -> Ad
 }
 
 fn serve(
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     listener: std::net::TcpListener,
     signals: Signals,
 ) -> Result<(), RunError> {
     let no_thread = |error: io::Error| RunError(format!("the system has no thread: {error}"));
-    let writer = core
+    let writer = shared
         .writer
-        .start(Arc::clone(&core.store), Arc::clone(&core.counters))
+        .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
         .map_err(no_thread)?;
     let stopping = Arc::new(AtomicBool::new(false));
-    watch_signals(signals, Arc::clone(&stopping), Arc::clone(&core)).map_err(no_thread)?;
+    watch_signals(signals, Arc::clone(&stopping), Arc::clone(&shared)).map_err(no_thread)?;
 
     let connections = Arc::new(Connections::default());
-    Listener::new(Arc::clone(&core), Arc::clone(&connections), listener).run(&stopping);
+    Listener::new(Arc::clone(&shared), Arc::clone(&connections), listener).run(&stopping);
 
     log::info(None, format_args!("shutting down"));
     let deadline = Instant::now() + END;
     connections.say_goodbye(GOODBYE);
-    core.writer.stop();
+    shared.writer.stop();
     let ended = writer.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-    let counters = &core.counters;
+    let stats = &shared.stats;
     log::info(
         None,
         format_args!(
             "ended: {} messages taken, {} acknowledged, {} written in {} commits, {} connections",
-            counters.taken.get(),
-            counters.acknowledged.get(),
-            counters.stored.get(),
-            counters.commits.get(),
-            counters.connections.get(),
+            stats.taken.get(),
+            stats.acknowledged.get(),
+            stats.stored.get(),
+            stats.commits.get(),
+            stats.connections.get(),
         ),
     );
     judge_end(ended)
@@ -227,14 +227,14 @@ fn judge_end(ended: Result<Ended, RecvTimeoutError>) -> Result<(), RunError> {
 fn watch_signals(
     mut signals: Signals,
     stopping: Arc<AtomicBool>,
-    core: Arc<Core>,
+    shared: Arc<Shared>,
 ) -> io::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
                 if signal == SIGHUP {
-                    reload(&core);
+                    reload(&shared);
                 } else if stopping.swap(true, Ordering::AcqRel) {
                     std::process::exit(128 + signal);
                 }
@@ -243,8 +243,8 @@ fn watch_signals(
         .map(|_| ())
 }
 
-fn reload(core: &Core) {
-    match core.tls.as_ref().map(Acceptor::reload) {
+fn reload(shared: &Shared) {
+    match shared.tls.as_ref().map(Acceptor::reload) {
         None => {}
         Some(Ok(fingerprint)) => log::info(
             None,

@@ -7,13 +7,13 @@ use super::delivery::Delivery;
 use super::delivery::sessions::Sessions;
 use super::delivery::writer::Writer;
 use super::limits::Limits;
-use super::limits::kdf_queue::Derivations;
-use super::stats::Counters;
+use super::limits::kdf_queue::KdfQueue;
+use super::stats::Stats;
 use crate::store::Store;
 use crate::transport::tls::Acceptor;
 
 /// The server's parts, wired together.
-pub struct Core {
+pub struct Shared {
     /// As set.
     pub config: Config,
     /// TLS; without it the port speaks plain TCP only.
@@ -26,40 +26,40 @@ pub struct Core {
     pub sessions: Arc<Sessions>,
     /// Mailboxes.
     pub delivery: Arc<Delivery>,
-    /// Turns for expensive derivations.
-    pub derivations: Derivations,
+    /// WaitingLine for expensive derivations.
+    pub kdf_queue: KdfQueue,
     /// What any one address, account or connection may ask for.
     pub limits: Limits,
     /// What happened so far.
-    pub counters: Arc<Counters>,
+    pub stats: Arc<Stats>,
 }
 
-impl Core {
+impl Shared {
     /// Wires the parts. The writer's thread is not started yet.
     pub fn new(config: Config, store: Arc<dyn Store>, tls: Option<Acceptor>) -> Self {
         let writer = Arc::new(Writer::default());
         let sessions = Arc::new(Sessions::default());
-        let counters = Arc::new(Counters::default());
+        let stats = Arc::new(Stats::default());
         let delivery = Arc::new(Delivery::new(
             Arc::clone(&store),
             Arc::clone(&writer),
             Arc::clone(&sessions),
-            Arc::clone(&counters),
+            Arc::clone(&stats),
             config.quota,
             config.unencrypted,
         ));
         let limits = Limits::new(config.limits.clone());
-        let derivations = Derivations::new(config.limits.console_logins_per_minute);
-        Core {
+        let kdf_queue = KdfQueue::new(config.limits.console_logins_per_minute);
+        Shared {
             config,
             tls,
             store,
             writer,
             sessions,
             delivery,
-            derivations,
+            kdf_queue,
             limits,
-            counters,
+            stats,
         }
     }
 }

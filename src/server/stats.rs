@@ -20,7 +20,7 @@ impl Counter {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct Stats {
     /// Messages taken into a mailbox.
     pub taken: Counter,
     /// Messages acknowledged by their recipients.

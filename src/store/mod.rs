@@ -10,10 +10,10 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::protocol::ids::{Fixed, MessageId};
+use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
-use crate::protocol::request::{Body, Identity, Kdf, Publish, Sender};
+use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
 
 /// An account's number; 0 stands for the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,9 +32,9 @@ pub struct Account {
     /// Its canonical name.
     pub name: UserName,
     /// How its login key is derived.
-    pub kdf: Kdf,
+    pub kdf: KdfParams,
     /// The public login key.
-    pub login_key: Fixed<32>,
+    pub login_key: ByteArray<32>,
     /// Logins so far.
     pub logins: u64,
     /// End of the last visible session, ms since 1970.
@@ -62,7 +62,7 @@ pub struct Flags {
 
 /// One row of a search.
 #[derive(Debug, Clone, Copy)]
-pub struct Match {
+pub struct SearchHit {
     /// Who.
     pub name: UserName,
     /// Whether others may see presence.
@@ -140,9 +140,9 @@ pub struct NewAccount {
     /// The name to take.
     pub name: UserName,
     /// How its login key is derived.
-    pub kdf: Kdf,
+    pub kdf: KdfParams,
     /// The public login key.
-    pub login_key: Fixed<32>,
+    pub login_key: ByteArray<32>,
     /// Now, ms since 1970.
     pub created: u64,
 }
@@ -170,7 +170,7 @@ pub enum Change {
     /// Block, or with `false` unblock.
     Block(UserId, UserId, bool),
     /// A new password's derivation and key.
-    SetLogin(UserId, Kdf, Fixed<32>),
+    SetLogin(UserId, KdfParams, ByteArray<32>),
     /// Delete an account's keys, mail and blocks; its name stays taken.
     Delete(UserId),
 }
@@ -268,7 +268,7 @@ pub trait Store: Send + Sync {
         prefix: &str,
         after: Option<&UserName>,
         limit: usize,
-    ) -> Result<Vec<Match>, StoreError>;
+    ) -> Result<Vec<SearchHit>, StoreError>;
 
     /// Whom an account blocks, in order of names.
     fn blocked(&self, user: UserId) -> Result<Vec<UserName>, StoreError>;

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::socket::{Socket, Written};
-use super::tls::Session;
+use super::tls::TlsSession;
 
 /// Raw bytes an idle connection keeps room for. What fills it makes it grow.
 const IDLE_SPACE: usize = 256;
@@ -38,12 +38,12 @@ impl std::error::Error for NotTls {}
 /// A connected socket and, once TLS has begun, its session.
 pub struct Channel {
     socket: Socket,
-    session: OnceLock<Box<Session>>,
+    session: OnceLock<Box<TlsSession>>,
 }
 
 /// What a read came to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum ReadOutcome {
     /// So many bytes, at least one.
     Bytes(usize),
     /// None yet: what came was TLS's own, and may want an answer.
@@ -62,7 +62,7 @@ impl Channel {
     }
 
     /// From here on under TLS. The reader calls it, before anything is written.
-    pub fn begin_tls(&self, session: Session) {
+    pub fn begin_tls(&self, session: TlsSession) {
         // A second handshake is not expected; the first one's session stays.
         let _second = self.session.set(Box::new(session));
     }
@@ -73,7 +73,7 @@ impl Channel {
     }
 
     /// The session, if there is TLS.
-    pub fn session(&self) -> Option<&Session> {
+    pub fn session(&self) -> Option<&TlsSession> {
         self.session.get().map(Box::as_ref)
     }
 
@@ -82,16 +82,16 @@ impl Channel {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when the time is over; anything else is the end.
-    pub fn read(&self, raw: &mut Raw, into: &mut [u8]) -> io::Result<Received> {
+    pub fn read(&self, raw: &mut Raw, into: &mut [u8]) -> io::Result<ReadOutcome> {
         let Some(session) = self.session() else {
             return Ok(match self.socket.read(into)? {
-                0 => Received::End,
-                count => Received::Bytes(count),
+                0 => ReadOutcome::End,
+                count => ReadOutcome::Bytes(count),
             });
         };
         if raw.is_empty() && !raw.more_inside {
             match self.socket.read(raw.space())? {
-                0 => return Ok(Received::End),
+                0 => return Ok(ReadOutcome::End),
                 count => raw.filled(count),
             }
         }
@@ -113,7 +113,7 @@ impl Channel {
     /// Whether TLS has something to say for itself: [`seal`](Self::seal) nothing,
     /// and write what comes out.
     pub fn has_pending(&self) -> bool {
-        self.session().is_some_and(Session::has_pending)
+        self.session().is_some_and(TlsSession::has_pending)
     }
 
     /// Says, with the next bytes that are sealed, that nothing follows.
@@ -198,7 +198,7 @@ impl Raw {
     }
 
     /// Gives the memory of a burst back. Call it when nothing has come for a while.
-    pub fn settle(&mut self) {
+    pub fn shrink(&mut self) {
         let large = self.bytes.capacity() > IDLE_SPACE;
         if large && self.is_empty() && !self.more_inside {
             *self = Raw::default();

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::channel::{Channel, Raw, Received};
+use super::channel::{Channel, Raw, ReadOutcome};
 use super::fingerprint::Fingerprint;
 
 /// This program has no TLS.
@@ -24,10 +24,10 @@ impl fmt::Display for NoTls {
 impl std::error::Error for NoTls {}
 
 /// There is none.
-pub struct Session(Infallible);
+pub struct TlsSession(Infallible);
 
-impl Session {
-    pub(super) fn open(&self, _raw: &mut Raw, _into: &mut [u8]) -> io::Result<Received> {
+impl TlsSession {
+    pub(super) fn open(&self, _raw: &mut Raw, _into: &mut [u8]) -> io::Result<ReadOutcome> {
         match self.0 {}
     }
 
@@ -95,7 +95,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Never.
-    pub fn accept(&self) -> io::Result<(Session, Fingerprint)> {
+    pub fn accept(&self) -> io::Result<(TlsSession, Fingerprint)> {
         match self.0 {}
     }
 }
@@ -130,15 +130,15 @@ impl Connector {
         _stream: TcpStream,
         _host: &str,
         _limit: Duration,
-    ) -> io::Result<Stranger> {
+    ) -> io::Result<UnverifiedPeer> {
         match self.0 {}
     }
 }
 
 /// There is none.
-pub struct Stranger(Infallible);
+pub struct UnverifiedPeer(Infallible);
 
-impl Stranger {
+impl UnverifiedPeer {
     /// Its certificate's.
     pub fn fingerprint(&self) -> Fingerprint {
         match self.0 {}

@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::OnceLock;
 
 use data_encoding::BASE64;
-use secure_chat::crypto::account::login_proof::{Challenge, Credentials, Purpose};
-use secure_chat::crypto::account::password::{Cost, LoginKey, derive};
+use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
+use secure_chat::crypto::account::password::{Argon2Params, LoginKey, derive};
 use serde_json::{Value, json};
 
 use super::Wire;
@@ -25,7 +25,7 @@ pub struct Password {
 
 impl Password {
     fn derive(password: &str, salt: [u8; 16]) -> Self {
-        let cost = Cost::FLOOR;
+        let cost = Argon2Params::FLOOR;
         let key = derive(password, &salt, cost).unwrap().login_key;
         let credentials = Credentials {
             login_key: key.public(),
@@ -48,7 +48,7 @@ impl Password {
     }
 
     fn prove(&self, purpose: &Purpose, name: &str, nonce: &Nonce) -> String {
-        let challenge = Challenge {
+        let challenge = ProofContext {
             name,
             nonce: &nonce.0,
             certificate: &nonce.1,

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use secure_chat::transport::channel::{Channel, Raw, Received};
+use secure_chat::transport::channel::{Channel, Raw, ReadOutcome};
 use secure_chat::transport::fingerprint::Fingerprint;
 use secure_chat::transport::tls::Connector;
 
@@ -47,9 +47,9 @@ impl Read for Secured {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.channel.read(&mut self.raw, into)? {
-                Received::Bytes(count) => return Ok(count),
-                Received::Nothing => {}
-                Received::End => return Ok(0),
+                ReadOutcome::Bytes(count) => return Ok(count),
+                ReadOutcome::Nothing => {}
+                ReadOutcome::End => return Ok(0),
             }
         }
     }

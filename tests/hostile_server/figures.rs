@@ -6,7 +6,7 @@ use std::path::Path;
 
 use secure_chat::client::messenger::Trust;
 use secure_chat::crypto::account::password;
-use secure_chat::crypto::account::password::Cost;
+use secure_chat::crypto::account::password::Argon2Params;
 use secure_chat::crypto::message::{content, envelope, padding};
 use secure_chat::crypto::ratchet::{session_set, skipped, x3dh};
 use secure_chat::crypto::{cipher, keys, ratchet};
@@ -19,10 +19,10 @@ pub(crate) fn page() -> String {
 
 /// What the page calls it, and what the code says.
 fn figures() -> Vec<(&'static str, u64)> {
-    let cost = |cost: Cost| [cost.memory_kib, cost.passes, cost.lanes].map(u64::from);
-    let [memory, passes, lanes] = cost(Cost::DEFAULT);
-    let [least_memory, least_passes, least_lanes] = cost(Cost::FLOOR);
-    let [most_memory, most_passes, most_lanes] = cost(Cost::CEILING);
+    let cost = |cost: Argon2Params| [cost.memory_kib, cost.passes, cost.lanes].map(u64::from);
+    let [memory, passes, lanes] = cost(Argon2Params::DEFAULT);
+    let [least_memory, least_passes, least_lanes] = cost(Argon2Params::FLOOR);
+    let [most_memory, most_passes, most_lanes] = cost(Argon2Params::CEILING);
     let size = |size: usize| u64::try_from(size).unwrap();
     vec![
         ("Argon2id memory, KiB", memory),

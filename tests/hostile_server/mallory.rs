@@ -6,12 +6,13 @@ use std::cell::RefCell;
 use data_encoding::BASE64;
 use ed25519_dalek::{Signer, SigningKey};
 use secure_chat::crypto::keys::{
-    Identity, IdentityKeys, OneTimePrekeySecret, PrekeyBundle, SignedPrekey, SignedPrekeySecret,
+    IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity, SignedPrekey,
+    SignedPrekeySecret,
 };
-use secure_chat::crypto::message::associated_data::Context;
-use secure_chat::crypto::message::content::{Body, Content};
+use secure_chat::crypto::message::associated_data::AssociatedData;
+use secure_chat::crypto::message::content::{Content, Payload};
 use secure_chat::crypto::os_rng;
-use secure_chat::crypto::ratchet::session_set::{Conversation, Prekeys};
+use secure_chat::crypto::ratchet::session_set::{Prekeys, SessionSet};
 use serde_json::{Value, json};
 
 use crate::lab::now_ms;
@@ -20,7 +21,7 @@ pub(crate) struct Mallory {
     keys: IdentityKeys,
     signed: SignedPrekeySecret,
     /// The session that mallory started, if there is one.
-    session: RefCell<Option<Conversation>>,
+    session: RefCell<Option<SessionSet>>,
 }
 
 impl Prekeys for Mallory {
@@ -65,7 +66,12 @@ impl Mallory {
 
     /// An envelope in `sender`'s name that starts a session, to whoever published
     /// `publish`.
-    pub(crate) fn envelope(&self, publish: &Value, context: &Context<'_>, body: Body) -> String {
+    pub(crate) fn envelope(
+        &self,
+        publish: &Value,
+        context: &AssociatedData<'_>,
+        body: Payload,
+    ) -> String {
         let theirs = identity(&publish["identity"]);
         let signed = &publish["signed_prekey"];
         let bundle = PrekeyBundle {
@@ -77,7 +83,7 @@ impl Mallory {
             },
             one_time: None,
         };
-        let mut conversation = Conversation::new(theirs);
+        let mut conversation = SessionSet::new(theirs);
         let bundle = bundle.verify().unwrap();
         conversation
             .start(&self.keys, &bundle, &mut os_rng())
@@ -94,17 +100,17 @@ impl Mallory {
     /// What a captured `send` says to the one in between, if anything.
     pub(crate) fn reads(&self, send: &Value, sender: &Value, from: &str) -> Option<String> {
         let envelope = BASE64.decode(send["envelope"].as_str()?.as_bytes()).ok()?;
-        let context = Context {
+        let context = AssociatedData {
             message_id: hex(&send["mid"]),
             sender: from,
             recipient: send["to"].as_str()?,
         };
         let started = self.session.borrow().clone();
-        let new = || Conversation::new(identity(&sender["identity"]));
+        let new = || SessionSet::new(identity(&sender["identity"]));
         let mut conversation = started.unwrap_or_else(new);
         let opened = conversation.decrypt(&self.keys, self, &envelope, &context, now_ms());
         match opened.ok()?.content.ok()?.body {
-            Body::Text(text) | Body::Again { text, .. } => Some(text),
+            Payload::Text(text) | Payload::Again { text, .. } => Some(text),
             _ => None,
         }
     }
@@ -148,14 +154,14 @@ pub(crate) fn weak_bundle(which: &str) -> Value {
     })
 }
 
-fn wire(identity: &Identity) -> Value {
+fn wire(identity: &PublicIdentity) -> Value {
     let bytes = identity.to_bytes();
     json!({"signing": BASE64.encode(&bytes[..32]), "dh": BASE64.encode(&bytes[32..])})
 }
 
-fn identity(value: &Value) -> Identity {
+fn identity(value: &Value) -> PublicIdentity {
     let halves: [[u8; 32]; 2] = [bytes(&value["signing"]), bytes(&value["dh"])];
-    Identity::from_bytes(halves.as_flattened().try_into().unwrap()).unwrap()
+    PublicIdentity::from_bytes(halves.as_flattened().try_into().unwrap()).unwrap()
 }
 
 pub(crate) fn bytes<const N: usize>(value: &Value) -> [u8; N] {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use secure_chat::transport::channel::{Channel, Raw, Received};
+use secure_chat::transport::channel::{Channel, Raw, ReadOutcome};
 use secure_chat::transport::fingerprint::Fingerprint;
 use secure_chat::transport::socket::Socket;
 use secure_chat::transport::tls::Acceptor;
@@ -91,9 +91,9 @@ fn listen(stream: TcpStream, acceptor: &Acceptor) -> Vec<u8> {
     let (mut raw, mut heard, mut space) = (Raw::default(), Vec::new(), [0; 4096]);
     loop {
         match channel.read(&mut raw, &mut space) {
-            Ok(Received::Bytes(count)) => heard.extend(&space[..count]),
-            Ok(Received::Nothing) => {}
-            Ok(Received::End) | Err(_) => return heard,
+            Ok(ReadOutcome::Bytes(count)) => heard.extend(&space[..count]),
+            Ok(ReadOutcome::Nothing) => {}
+            Ok(ReadOutcome::End) | Err(_) => return heard,
         }
         let _ = channel.write_all(&[], Duration::from_secs(1));
     }

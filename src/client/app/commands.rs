@@ -109,7 +109,7 @@ pub const TABLE: &[Spec] = &[
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum TypedLine {
     /// Nothing.
     Empty,
     /// A command with the arguments that were given, and whether it was picked by
@@ -165,26 +165,26 @@ pub fn usable(logged_in: bool) -> impl Iterator<Item = &'static Spec> {
 ///
 /// # Errors
 /// A sentence about what is wrong and how it would be right.
-pub fn parse(whole: &str, logged_in: bool, talks: bool) -> Result<Line, String> {
+pub fn parse(whole: &str, logged_in: bool, talks: bool) -> Result<TypedLine, String> {
     let line = whole.trim();
     if line.is_empty() {
-        return Ok(Line::Empty);
+        return Ok(TypedLine::Empty);
     }
     if line.starts_with('/') {
         // Two slashes say one: the way to send a text that begins with it.
         if let (Some(text), true) = (line.strip_prefix('/'), talks)
             && text.starts_with('/')
         {
-            return Ok(Line::Text(text.to_owned()));
+            return Ok(TypedLine::Text(text.to_owned()));
         }
         return parse_command(line, logged_in);
     }
     if talks {
-        return Ok(Line::Text(whole.trim_end_matches('\n').to_owned()));
+        return Ok(TypedLine::Text(whole.trim_end_matches('\n').to_owned()));
     }
     let by_number = |spec: &&Spec| spec.menu.is_some_and(|(number, _)| number == line);
     match usable(logged_in).find(by_number) {
-        Some(spec) => Ok(Line::Command {
+        Some(spec) => Ok(TypedLine::Command {
             spec,
             given: Vec::new(),
             by_number: true,
@@ -196,7 +196,7 @@ pub fn parse(whole: &str, logged_in: bool, talks: bool) -> Result<Line, String> 
     }
 }
 
-fn parse_command(line: &str, logged_in: bool) -> Result<Line, String> {
+fn parse_command(line: &str, logged_in: bool) -> Result<TypedLine, String> {
     let (word, rest) = cut_word(line);
     let Some(spec) = TABLE.iter().find(|spec| spec.names.contains(&word)) else {
         return Err(format!(
@@ -214,7 +214,7 @@ fn parse_command(line: &str, logged_in: bool) -> Result<Line, String> {
     if given.len() < spec.required().count() {
         return Err(format!("{word} is used like this: {}", spec.usage()));
     }
-    Ok(Line::Command {
+    Ok(TypedLine::Command {
         spec,
         given,
         by_number: false,
@@ -275,7 +275,7 @@ mod tests {
 
     fn given(line: &str) -> (Verb, Vec<String>) {
         match parse(line, true, true) {
-            Ok(Line::Command { spec, given, .. }) => (spec.verb, given),
+            Ok(TypedLine::Command { spec, given, .. }) => (spec.verb, given),
             other => panic!("{line:?}: {other:?}"),
         }
     }
@@ -347,7 +347,7 @@ mod tests {
         let typed = format!("/msg bob {text}\n");
         assert_eq!(given(&typed).1, ["bob", text]);
         let talked = parse(&format!("{text} \n"), true, true);
-        assert_eq!(talked, Ok(Line::Text(format!("{text} "))));
+        assert_eq!(talked, Ok(TypedLine::Text(format!("{text} "))));
         assert_eq!(
             given("/msg\n bob hi"),
             (Verb::Message, vec!["bob".into(), "hi".into()])
@@ -364,14 +364,14 @@ mod tests {
         }
         assert_eq!(
             parse("//shrug", true, true),
-            Ok(Line::Text("/shrug".to_owned()))
+            Ok(TypedLine::Text("/shrug".to_owned()))
         );
     }
 
     #[test]
     fn numbers_pick_unless_one_talks() {
         let pick = |line, logged_in| match parse(line, logged_in, false) {
-            Ok(Line::Command {
+            Ok(TypedLine::Command {
                 spec,
                 by_number: true,
                 ..
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(pick("1", true), Some(Verb::Search));
         assert_eq!(pick("0", true), Some(Verb::Quit));
         assert_eq!(pick("9", true), None);
-        assert_eq!(parse("1", true, true), Ok(Line::Text("1".to_owned())));
+        assert_eq!(parse("1", true, true), Ok(TypedLine::Text("1".to_owned())));
         assert!(parse("hello", true, false).is_err());
     }
 

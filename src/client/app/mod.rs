@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use self::commands::{Line, Spec, Verb};
+use self::commands::{Spec, TypedLine, Verb};
 use super::login::credentials;
-use super::login::{Account, Door, NoEntry};
-use super::messenger::{Command, Outcome, Session};
-use super::view::{Display, End, Show};
+use super::login::{Account, LoginError, LoginFlow};
+use super::messenger::{Command, CommandResult, SessionHandle};
+use super::view::{Display, End, ViewEvent};
 
-use super::args::{Options, Task, VaultTask};
-use super::login::prompt::Asker;
+use super::args::{Action, Options, VaultTask};
+use super::login::prompt::TerminalPrompt;
 
-use super::terminal::{Heard, NotWritten, Screen, Terminal};
+use super::terminal::{InputEvent, NotWritten, Screen, Terminal};
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the server's last answers.
@@ -53,8 +53,8 @@ enum Next {
 struct Chat {
     terminal: Terminal,
     options: Options,
-    door: Door,
-    session: Option<(UserName, Session)>,
+    login_flow: LoginFlow,
+    session: Option<(UserName, SessionHandle)>,
     talks_to: Option<UserName>,
     /// The exit code so far: a script's first failure.
     code: u8,
@@ -73,19 +73,19 @@ pub fn run(options: Options) -> u8 {
     let data = match options.data() {
         Ok(data) => data,
         Err(why) => {
-            terminal.say(&Show::bad(why));
+            terminal.say(&ViewEvent::bad(why));
             return end(&terminal, FAILED);
         }
     };
-    let route = match options.route(&data) {
-        Ok(route) => route,
+    let endpoint = match options.endpoint(&data) {
+        Ok(endpoint) => endpoint,
         Err(why) => {
-            terminal.say(&Show::bad(why));
+            terminal.say(&ViewEvent::bad(why));
             return end(&terminal, WRONG_USAGE);
         }
     };
-    let door = Door {
-        route,
+    let login_flow = LoginFlow {
+        endpoint,
         data,
         take_over: options.take_over,
         new_identity: options.new_identity,
@@ -93,13 +93,13 @@ pub fn run(options: Options) -> u8 {
     let mut chat = Chat {
         terminal,
         options,
-        door,
+        login_flow,
         session: None,
         talks_to: None,
         code: 0,
     };
     match chat.options.task.take() {
-        Some(Task::Vault(task)) => chat.move_vault(&task),
+        Some(Action::Vault(task)) => chat.move_vault(&task),
         None => chat.begin(),
     }
     end(&chat.terminal, chat.code)
@@ -131,11 +131,11 @@ impl Chat {
         loop {
             let prompt = self.prompt();
             let next = match self.terminal.line(&prompt) {
-                Heard::Line(line) => self.line(&line),
-                Heard::Ended(end) => self.ended(&end),
-                Heard::Cancelled => Next::GoOn,
-                Heard::Eof | Heard::Stop => Next::Quit,
-                Heard::Failed(why) => {
+                InputEvent::Line(line) => self.line(&line),
+                InputEvent::Ended(end) => self.ended(&end),
+                InputEvent::Cancelled => Next::GoOn,
+                InputEvent::Eof | InputEvent::Stop => Next::Quit,
+                InputEvent::Failed(why) => {
                     self.fail(&why, FAILED);
                     // Also a person's: nothing more can be done.
                     self.code = self.code.max(FAILED);
@@ -146,14 +146,14 @@ impl Chat {
                 break;
             }
         }
-        self.settle();
+        self.wait_for_answers();
         self.leave();
     }
 
     fn move_vault(&mut self, task: &VaultTask) {
-        let moved = transfer::run(task, &self.options, &self.door, &mut self.terminal);
+        let moved = transfer::run(task, &self.options, &self.login_flow, &mut self.terminal);
         if let Err(error) = moved {
-            self.terminal.say(&Show::bad(error.to_string()));
+            self.terminal.say(&ViewEvent::bad(error.to_string()));
             self.code = code(&error);
         }
     }
@@ -190,14 +190,14 @@ impl Chat {
     }
 
     fn fail(&mut self, why: &str, code: u8) {
-        self.terminal.say(&Show::bad(why));
+        self.terminal.say(&ViewEvent::bad(why));
         if self.code == 0 && !self.terminal.interactive() {
             self.code = code;
         }
     }
 
     /// Before a session ends, what was sent is to be answered.
-    fn settle(&mut self) {
+    fn wait_for_answers(&mut self) {
         let limit = match self.terminal.interactive() {
             true => PERSON_SETTLES,
             false => SCRIPT_SETTLES,
@@ -243,14 +243,14 @@ impl Chat {
             self.leave();
         }
         match commands::parse(line, self.session.is_some(), self.talks_to.is_some()) {
-            Ok(Line::Empty) => Next::GoOn,
-            Ok(Line::Text(text)) => {
+            Ok(TypedLine::Empty) => Next::GoOn,
+            Ok(TypedLine::Text(text)) => {
                 if let Some(name) = self.talks_to {
                     self.run(Command::Send(name, text));
                 }
                 Next::GoOn
             }
-            Ok(Line::Command {
+            Ok(TypedLine::Command {
                 spec,
                 mut given,
                 by_number,
@@ -275,7 +275,7 @@ impl Chat {
                 _ => "Text: ",
             };
             match self.terminal.question(prompt) {
-                Heard::Line(line) if !line.trim().is_empty() => {
+                InputEvent::Line(line) if !line.trim().is_empty() => {
                     // A text keeps its indentation.
                     let answer = match argument {
                         "NAME" => line.trim(),
@@ -286,8 +286,8 @@ impl Chat {
                     }
                     given.push(answer.to_owned());
                 }
-                Heard::Line(_) | Heard::Cancelled => {
-                    self.terminal.say(&Show::quiet("never mind"));
+                InputEvent::Line(_) | InputEvent::Cancelled => {
+                    self.terminal.say(&ViewEvent::quiet("never mind"));
                     return false;
                 }
                 _ => {
@@ -311,7 +311,7 @@ impl Chat {
     }
 
     /// Somebody unknown must exist before words are typed at them.
-    fn exists(&mut self, name: UserName) -> Outcome {
+    fn exists(&mut self, name: UserName) -> CommandResult {
         match self.terminal.screen().verified(&name) {
             Some(_) => Ok(()),
             None => self.ask_session(Command::Status(name)),
@@ -324,9 +324,9 @@ impl Chat {
             Verb::Quit => return Next::Quit,
             Verb::Help => self.help(),
             Verb::Logout => {
-                self.settle();
+                self.wait_for_answers();
                 self.leave();
-                self.terminal.say(&Show::good("logged out"));
+                self.terminal.say(&ViewEvent::good("logged out"));
                 self.menu();
             }
             Verb::Fetch => self.run(Command::Fetch),
@@ -387,7 +387,7 @@ impl Chat {
         Next::GoOn
     }
 
-    fn ask_session(&mut self, command: Command) -> Outcome {
+    fn ask_session(&mut self, command: Command) -> CommandResult {
         match &self.session {
             Some((_, session)) => session.run(command),
             None => Err("log in first".to_owned()),
@@ -406,7 +406,7 @@ impl Chat {
         }
         self.talks_to = Some(name);
         if self.terminal.interactive() {
-            self.terminal.say(&Show::quiet(format!(
+            self.terminal.say(&ViewEvent::quiet(format!(
                 "what you type goes to {name}, encrypted; /to ends it, /verify {name} makes sure of them"
             )));
         }
@@ -419,7 +419,7 @@ impl Chat {
             _ => {}
         }
         let mut ask = |prompt: &str| match self.terminal.secret(prompt) {
-            Heard::Line(line) => Some(line),
+            InputEvent::Line(line) => Some(line),
             _ => None,
         };
         let typed = ask("Old password: ").and_then(|old| {
@@ -461,7 +461,7 @@ impl Chat {
             .collect();
         self.terminal.screen().table(&rows);
         if self.session.is_some() {
-            self.terminal.say(&Show::quiet(
+            self.terminal.say(&ViewEvent::quiet(
                 "after /to NAME, what has no slash is sent; begin with // to send a slash",
             ));
         }
@@ -477,15 +477,15 @@ impl Chat {
     }
 
     /// Registers or logs in, and starts the session.
-    fn enter(&mut self, name: &UserName, verb: Verb) -> Result<(), NoEntry> {
-        let password = self.given_password().map_err(NoEntry::Refused)?;
-        let mut asker = Asker {
+    fn enter(&mut self, name: &UserName, verb: Verb) -> Result<(), LoginError> {
+        let password = self.given_password().map_err(LoginError::Refused)?;
+        let mut prompt = TerminalPrompt {
             terminal: &mut self.terminal,
             password,
         };
         let account: Account = match verb {
-            Verb::Register => self.door.register(*name, &mut asker)?,
-            _ => self.door.log_in(*name, &mut asker)?,
+            Verb::Register => self.login_flow.register(*name, &mut prompt)?,
+            _ => self.login_flow.log_in(*name, &mut prompt)?,
         };
         let screen = self.screen();
         screen.log(true);
@@ -493,17 +493,17 @@ impl Chat {
             Verb::Register => format!("account {name} created; you are logged in"),
             _ => format!("logged in as {name}"),
         };
-        self.terminal.say(&Show::good(done));
+        self.terminal.say(&ViewEvent::good(done));
         let display: Arc<dyn Display> = screen;
-        let session = Session::start(account, self.options.trust, display)
-            .map_err(|error| NoEntry::Refused(format!("no thread for the session: {error}")))?;
+        let session = SessionHandle::start(account, self.options.trust, display)
+            .map_err(|error| LoginError::Refused(format!("no thread for the session: {error}")))?;
         self.session = Some((*name, session));
         self.menu();
         Ok(())
     }
 
     /// Says why nobody got in; whether that ends the program, as it does a script's.
-    fn failed_for_good(&mut self, entered: Result<(), NoEntry>) -> bool {
+    fn failed_for_good(&mut self, entered: Result<(), LoginError>) -> bool {
         let Err(error) = entered else { return false };
         if self.terminal.stopped() {
             return true;
@@ -513,11 +513,11 @@ impl Chat {
     }
 }
 
-fn code(error: &NoEntry) -> u8 {
+fn code(error: &LoginError) -> u8 {
     match error {
-        NoEntry::Refused(_) => REFUSED,
-        NoEntry::Unreachable(_) | NoEntry::TurnedAway(_) => UNREACHABLE,
-        NoEntry::Vault(_) => VAULT,
-        NoEntry::Untrusted(_) => UNTRUSTED,
+        LoginError::Refused(_) => REFUSED,
+        LoginError::Unreachable(_) | LoginError::TurnedAway(_) => UNREACHABLE,
+        LoginError::Vault(_) => VAULT,
+        LoginError::Untrusted(_) => UNTRUSTED,
     }
 }

@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::client::args::{Moved, Options, VaultTask};
 use crate::client::login::first_login::{read_export, write_export};
-use crate::client::login::prompt::Asker;
-use crate::client::login::{Door, NoEntry};
-use crate::client::messenger::{Command, Session};
-use crate::client::terminal::{Heard, Terminal};
-use crate::client::view::{Display, Show};
+use crate::client::login::prompt::TerminalPrompt;
+use crate::client::login::{LoginError, LoginFlow};
+use crate::client::messenger::{Command, SessionHandle};
+use crate::client::terminal::{InputEvent, Terminal};
+use crate::client::view::{Display, ViewEvent};
 
 /// A file that travels can be guessed at for ever, so its passphrase is no short one.
 const MIN_PASSPHRASE: usize = 12;
@@ -27,41 +27,41 @@ const SETTLES: Duration = Duration::from_secs(30);
 pub fn run(
     task: &VaultTask,
     options: &Options,
-    door: &Door,
+    login_flow: &LoginFlow,
     terminal: &mut Terminal,
-) -> Result<(), NoEntry> {
+) -> Result<(), LoginError> {
     match task {
-        VaultTask::Export(moved) => export(moved, options, door, terminal),
-        VaultTask::Import(moved) => import(moved, options, door, terminal),
+        VaultTask::Export(moved) => export(moved, options, login_flow, terminal),
+        VaultTask::Import(moved) => import(moved, options, login_flow, terminal),
     }
 }
 
 fn export(
     moved: &Moved,
     options: &Options,
-    door: &Door,
+    login_flow: &LoginFlow,
     terminal: &mut Terminal,
-) -> Result<(), NoEntry> {
+) -> Result<(), LoginError> {
     let Some(name) = options.user else {
-        return Err(NoEntry::Refused(
+        return Err(LoginError::Refused(
             "whose? Name the account, as in: client --user NAME vault export FILE".to_owned(),
         ));
     };
-    let passphrase = match moved.passphrase().map_err(NoEntry::Refused)? {
+    let passphrase = match moved.passphrase().map_err(LoginError::Refused)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
     check(&passphrase)?;
-    let password = options.password().map_err(NoEntry::Refused)?;
-    let export = door.export(name, &mut Asker { terminal, password })?;
-    let sealed = export.seal(&passphrase).map_err(NoEntry::Refused)?;
-    write_export(&moved.file, &sealed).map_err(NoEntry::Refused)?;
-    terminal.say(&Show::good(format!(
+    let password = options.password().map_err(LoginError::Refused)?;
+    let export = login_flow.export(name, &mut TerminalPrompt { terminal, password })?;
+    let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
+    write_export(&moved.file, &sealed).map_err(LoginError::Refused)?;
+    terminal.say(&ViewEvent::good(format!(
         "exported to {}: {}",
         moved.file.display(),
         export.summary()
     )));
-    terminal.say(&Show::plain(
+    terminal.say(&ViewEvent::plain(
         "whoever has the file and the passphrase can be you and read all of it; delete it once it is imported",
     ));
     Ok(())
@@ -70,65 +70,65 @@ fn export(
 fn import(
     moved: &Moved,
     options: &Options,
-    door: &Door,
+    login_flow: &LoginFlow,
     terminal: &mut Terminal,
-) -> Result<(), NoEntry> {
-    let passphrase = match moved.passphrase().map_err(NoEntry::Refused)? {
+) -> Result<(), LoginError> {
+    let passphrase = match moved.passphrase().map_err(LoginError::Refused)? {
         Some(passphrase) => passphrase,
         None => secret(terminal, "Passphrase of the export: ")?,
     };
-    let export = read_export(&moved.file, &passphrase).map_err(NoEntry::Refused)?;
+    let export = read_export(&moved.file, &passphrase).map_err(LoginError::Refused)?;
     if let Some(user) = options.user.filter(|user| *user != export.name) {
-        return Err(NoEntry::Refused(format!(
+        return Err(LoginError::Refused(format!(
             "the export is of {}, not of {user}; nothing was imported",
             export.name
         )));
     }
-    let password = options.password().map_err(NoEntry::Refused)?;
-    let account = door.import(&export, &mut Asker { terminal, password })?;
+    let password = options.password().map_err(LoginError::Refused)?;
+    let account = login_flow.import(&export, &mut TerminalPrompt { terminal, password })?;
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
-    let session = Session::start(account, options.trust, display)
-        .map_err(|error| NoEntry::Refused(format!("no thread for the session: {error}")))?;
+    let session = SessionHandle::start(account, options.trust, display)
+        .map_err(|error| LoginError::Refused(format!("no thread for the session: {error}")))?;
     let settled = session.run(Command::Settle(SETTLES));
     session.end();
-    terminal.say(&Show::good(format!(
+    terminal.say(&ViewEvent::good(format!(
         "imported {}: {}",
         export.name,
         export.summary()
     )));
-    terminal.say(&Show::plain(
+    terminal.say(&ViewEvent::plain(
         "use this machine from now on; the other one's sessions are left behind",
     ));
     // What could not be sent now is sent at the next login.
-    settled.map_err(NoEntry::Unreachable)
+    settled.map_err(LoginError::Unreachable)
 }
 
-fn check(passphrase: &str) -> Result<(), NoEntry> {
+fn check(passphrase: &str) -> Result<(), LoginError> {
     match passphrase.chars().count() >= MIN_PASSPHRASE {
         true => Ok(()),
-        false => Err(NoEntry::Refused(format!(
+        false => Err(LoginError::Refused(format!(
             "a passphrase needs at least {MIN_PASSPHRASE} characters; choose a longer one"
         ))),
     }
 }
 
-fn new_passphrase(terminal: &mut Terminal) -> Result<Zeroizing<String>, NoEntry> {
+fn new_passphrase(terminal: &mut Terminal) -> Result<Zeroizing<String>, LoginError> {
     let prompt = format!("Passphrase for the export (at least {MIN_PASSPHRASE} characters): ");
     let passphrase = secret(terminal, &prompt)?;
     check(&passphrase)?;
     let again = secret(terminal, "The same passphrase again: ")?;
     match *again == *passphrase {
         true => Ok(passphrase),
-        false => Err(NoEntry::Refused(
+        false => Err(LoginError::Refused(
             "the two passphrases are not the same; nothing was exported".to_owned(),
         )),
     }
 }
 
-fn secret(terminal: &mut Terminal, prompt: &str) -> Result<Zeroizing<String>, NoEntry> {
+fn secret(terminal: &mut Terminal, prompt: &str) -> Result<Zeroizing<String>, LoginError> {
     match terminal.secret(prompt) {
-        Heard::Line(line) if !line.is_empty() => Ok(line),
-        _ => Err(NoEntry::Refused(
+        InputEvent::Line(line) if !line.is_empty() => Ok(line),
+        _ => Err(LoginError::Refused(
             "there is no passphrase; run it on a terminal, or use --passphrase-file".to_owned(),
         )),
     }

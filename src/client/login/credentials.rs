@@ -3,30 +3,30 @@
 
 use rand::Rng;
 
-use crate::client::net::connection::Link;
-use crate::crypto::account::login_proof::{Challenge, Credentials as Signed, Purpose};
+use crate::client::net::connection::Connection;
+use crate::crypto::account::login_proof::{Credentials as Signed, ProofContext, Purpose};
 use crate::crypto::account::password;
-use crate::crypto::account::password::{Cost, Derived, LoginKey};
+use crate::crypto::account::password::{Argon2Params, Derived, LoginKey};
 use crate::crypto::os_rng;
-use crate::protocol::request::{Kdf, Login, Register, SessionWish};
-use crate::protocol::{Fixed, Request, UserName, limits};
+use crate::protocol::request::{KdfParams, Login, Register, SessionOptions};
+use crate::protocol::{ByteArray, Request, UserName, limits};
 
 /// A login key and how it comes from the password.
 #[derive(Clone)]
 pub struct Credentials {
     /// The derivation.
-    pub kdf: Kdf,
+    pub kdf: KdfParams,
     /// The key.
     pub login_key: LoginKey,
 }
 
 /// A fresh salt at today's cost.
-pub fn new_kdf() -> Kdf {
+pub fn new_kdf() -> KdfParams {
     let mut salt = [0; 16];
     os_rng().fill_bytes(&mut salt);
-    let cost = Cost::DEFAULT;
-    Kdf {
-        salt: Fixed(salt),
+    let cost = Argon2Params::DEFAULT;
+    KdfParams {
+        salt: ByteArray(salt),
         memory_kib: cost.memory_kib,
         passes: cost.passes,
         lanes: cost.lanes,
@@ -37,28 +37,33 @@ pub fn new_kdf() -> Kdf {
 ///
 /// # Errors
 /// A sentence about the cost.
-pub fn derive(password: &str, kdf: Kdf) -> std::result::Result<Derived, String> {
+pub fn derive(password: &str, kdf: KdfParams) -> std::result::Result<Derived, String> {
     let cost = cost_of(kdf).check().map_err(|error| error.to_string())?;
     password::derive(password, &kdf.salt.0, cost).map_err(|error| error.to_string())
 }
 
-fn cost_of(kdf: Kdf) -> Cost {
-    Cost {
+fn cost_of(kdf: KdfParams) -> Argon2Params {
+    Argon2Params {
         memory_kib: kdf.memory_kib,
         passes: kdf.passes,
         lanes: kdf.lanes,
     }
 }
 
-fn prove(name: &UserName, key: &LoginKey, purpose: &Purpose, link: &Link) -> Fixed<64> {
+fn prove(
+    name: &UserName,
+    key: &LoginKey,
+    purpose: &Purpose,
+    connection: &Connection,
+) -> ByteArray<64> {
     // What this connection has shown, whatever the server says: a proof that names
     // another certificate could be used at the server whose certificate that is.
-    let shown = link.certificate();
+    let shown = connection.certificate();
     let certificate = shown.as_ref().map_or(&[][..], |shown| &shown.0);
-    let greeting = link.greeting();
-    Fixed(key.prove(
+    let greeting = connection.greeting();
+    ByteArray(key.prove(
         purpose,
-        &Challenge {
+        &ProofContext {
             name: name.as_str(),
             nonce: &greeting.nonce.0,
             certificate,
@@ -75,14 +80,18 @@ fn signed(credentials: &Credentials) -> Signed {
 }
 
 /// The request that makes an account and logs in, with its proof.
-pub fn register_request(name: &UserName, credentials: &Credentials, link: &Link) -> Request {
+pub fn register_request(
+    name: &UserName,
+    credentials: &Credentials,
+    connection: &Connection,
+) -> Request {
     let statement = Purpose::Register(signed(credentials));
     Request::Register(Register {
         name: *name,
         kdf: credentials.kdf,
-        login_key: Fixed(credentials.login_key.public()),
-        proof: prove(name, &credentials.login_key, &statement, link),
-        session: SessionWish::default(),
+        login_key: ByteArray(credentials.login_key.public()),
+        proof: prove(name, &credentials.login_key, &statement, connection),
+        session: SessionOptions::default(),
     })
 }
 
@@ -90,12 +99,12 @@ pub fn register_request(name: &UserName, credentials: &Credentials, link: &Link)
 pub fn login_request(
     name: &UserName,
     credentials: &Credentials,
-    link: &Link,
-    session: SessionWish,
+    connection: &Connection,
+    session: SessionOptions,
 ) -> Request {
     Request::Login(Login {
         name: *name,
-        proof: prove(name, &credentials.login_key, &Purpose::Login, link),
+        proof: prove(name, &credentials.login_key, &Purpose::Login, connection),
         session,
     })
 }
@@ -105,9 +114,14 @@ pub fn passwd_proof(
     name: &UserName,
     old: &Credentials,
     new: &Credentials,
-    link: &Link,
-) -> Fixed<64> {
-    prove(name, &old.login_key, &Purpose::Passwd(signed(new)), link)
+    connection: &Connection,
+) -> ByteArray<64> {
+    prove(
+        name,
+        &old.login_key,
+        &Purpose::Passwd(signed(new)),
+        connection,
+    )
 }
 
 /// Whether a new password is long enough.

@@ -8,46 +8,46 @@ use std::path::Path;
 
 use super::credentials::{Credentials, derive, login_request};
 use super::{
-    Account, Ask, Door, NoEntry, Result, create_vault, identity, known_password, open,
+    Account, LoginError, LoginFlow, Prompt, Result, create_vault, identity, known_password, open,
     show_recovery_code,
 };
 use crate::client::messenger::{now_ms, wire_identity};
-use crate::client::net::connection::{CallError, Link};
-use crate::client::net::event_queue::Inbox;
+use crate::client::net::connection::{CallError, Connection};
+use crate::client::net::event_queue::EventQueue;
 use crate::client::vault::{Export, VaultError, VaultFile};
 use crate::protocol::reply::{Done, Welcome};
-use crate::protocol::request::{Kdf, Named, SessionWish};
+use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
 use crate::protocol::{Code, Request, UserName};
 
 /// The largest export that is read.
 const MAX_EXPORT: u64 = 1024 * 1024 * 1024;
 
-impl Door {
+impl LoginFlow {
     /// Logs in with an export's identity, contacts and history on a machine that
     /// has no vault of the account.
     ///
     /// # Errors
     /// Why nobody got in; there is no vault then.
-    pub fn import(&self, export: &Export, ask: &mut dyn Ask) -> Result<Account> {
-        let file = VaultFile::take(&self.data, self.route.place(), &export.name)?;
+    pub fn import(&self, export: &Export, ask: &mut dyn Prompt) -> Result<Account> {
+        let file = VaultFile::take(&self.data, self.endpoint.place(), &export.name)?;
         if file.exists() {
             return Err(VaultError::Exists(file.path().to_owned()).into());
         }
-        let mut inbox = Inbox::new();
-        let link = self.connect(&mut inbox, ask)?;
-        self.log_in_fresh(export.name, file, (link, inbox), Some(export), ask)
+        let mut events = EventQueue::new();
+        let connection = self.connect(&mut events, ask)?;
+        self.log_in_fresh(export.name, file, (connection, events), Some(export), ask)
     }
 
     /// What is to move to another machine, from the vault that is here.
     ///
     /// # Errors
     /// That it does not open.
-    pub fn export(&self, name: UserName, ask: &mut dyn Ask) -> Result<Export> {
-        let file = VaultFile::take(&self.data, self.route.place(), &name)?;
+    pub fn export(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Export> {
+        let file = VaultFile::take(&self.data, self.endpoint.place(), &name)?;
         if !file.exists() {
-            return Err(NoEntry::Refused(format!(
+            return Err(LoginError::Refused(format!(
                 "there is no vault of {name} at {} here; nothing was exported",
-                self.route.place()
+                self.endpoint.place()
             )));
         }
         let password = known_password(&name, ask)?;
@@ -61,17 +61,17 @@ impl Door {
         &self,
         name: UserName,
         file: VaultFile,
-        (mut link, mut inbox): (Link, Inbox),
+        (mut connection, mut events): (Connection, EventQueue),
         export: Option<&Export>,
-        ask: &mut dyn Ask,
+        ask: &mut dyn Prompt,
     ) -> Result<Account> {
-        let kdf: Kdf = link.call(&mut inbox, &Request::Kdf(Named { name }))?;
+        let kdf: KdfParams = connection.call(&mut events, &Request::Kdf(UserRef { name }))?;
         let password = known_password(&name, ask)?;
-        let derived = derive(&password, kdf).map_err(NoEntry::Refused)?;
+        let derived = derive(&password, kdf).map_err(LoginError::Refused)?;
         let login_key = derived.login_key.clone();
         let credentials = Credentials { kdf, login_key };
         let mut agreed = false;
-        let welcome = match try_to_enter(&name, &credentials, &mut link, &mut inbox)? {
+        let welcome = match try_to_enter(&name, &credentials, &mut connection, &mut events)? {
             Some(welcome) => welcome,
             None => {
                 // Whoever is online has keys that this machine lacks: no session is
@@ -79,7 +79,7 @@ impl Door {
                 if export.is_none() {
                     agreed = self.agree(&name, None, ask)?;
                 }
-                self.enter(&name, &credentials, None, &mut link, &mut inbox, ask)?
+                self.enter(&name, &credentials, None, &mut connection, &mut events, ask)?
             }
         };
         let wanted = match export {
@@ -93,7 +93,7 @@ impl Door {
             && let Err(refused) = self.agree(&name, export, ask)
         {
             // The server notices the closed connection, too.
-            let _answer = link.call::<Done>(&mut inbox, &Request::Logout);
+            let _answer = connection.call::<Done>(&mut events, &Request::Logout);
             return Err(refused);
         }
         let (mut vault, code) = create_vault(file, kdf, &derived, |vault| match export {
@@ -103,19 +103,24 @@ impl Door {
         show_recovery_code(&code, ask);
         Ok(Account {
             name,
-            route: self.route.clone(),
+            endpoint: self.endpoint.clone(),
             keys: identity(&mut vault)?,
             vault,
             credentials,
-            link,
-            inbox,
+            connection,
+            events,
             welcome,
             new_identity: replaces,
         })
     }
 
     /// Whether this machine's identity may replace the published one.
-    fn agree(&self, name: &UserName, export: Option<&Export>, ask: &mut dyn Ask) -> Result<bool> {
+    fn agree(
+        &self,
+        name: &UserName,
+        export: Option<&Export>,
+        ask: &mut dyn Prompt,
+    ) -> Result<bool> {
         let question = match export {
             None => format!(
                 "{name} has used another device, and its keys are not on this one. A new identity \
@@ -130,7 +135,7 @@ impl Door {
         };
         match self.new_identity || ask.yes(&question) {
             true => Ok(true),
-            false => Err(NoEntry::Refused(
+            false => Err(LoginError::Refused(
                 "nothing was changed; bring the identity from the other device with \
                  `client vault export` there and `client vault import` here, or use --new-identity"
                     .to_owned(),
@@ -143,14 +148,14 @@ impl Door {
 fn try_to_enter(
     name: &UserName,
     credentials: &Credentials,
-    link: &mut Link,
-    inbox: &mut Inbox,
+    connection: &mut Connection,
+    events: &mut EventQueue,
 ) -> Result<Option<Box<Welcome>>> {
-    let request = login_request(name, credentials, link, SessionWish::default());
-    match link.call(inbox, &request) {
+    let request = login_request(name, credentials, connection, SessionOptions::default());
+    match connection.call(events, &request) {
         Ok(welcome) => Ok(Some(Box::new(welcome))),
         Err(CallError::Refused(refusal)) if refusal.code == Code::AlreadyOnline => {
-            link.hello(inbox)?;
+            connection.hello(events)?;
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -193,6 +198,6 @@ pub fn read_export(path: &Path, passphrase: &str) -> std::result::Result<Export,
     Export::open(&bytes, passphrase).map_err(|error| named(&error))
 }
 
-fn refused(error: impl std::fmt::Display) -> NoEntry {
-    NoEntry::Refused(error.to_string())
+fn refused(error: impl std::fmt::Display) -> LoginError {
+    LoginError::Refused(error.to_string())
 }

@@ -13,25 +13,25 @@ use zeroize::Zeroizing;
 
 use self::credentials::{Credentials, check_new, derive, login_request, new_kdf, register_request};
 use super::messenger::wire_identity;
-use super::net::connection::{CallError, Link, said};
-use super::net::endpoint::{Route, RouteError};
-use super::net::event_queue::Inbox;
+use super::net::connection::{CallError, Connection, said};
+use super::net::endpoint::{Endpoint, EndpointError};
+use super::net::event_queue::EventQueue;
 use super::vault::{Closed, Vault, VaultError, VaultFile};
-use super::view::Show;
+use super::view::ViewEvent;
 use crate::crypto::account::password::Derived;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
 use crate::protocol::reply::{Done, Welcome};
-use crate::protocol::request::{Kdf, Named, SessionWish};
-use crate::protocol::{Code, Fixed, Request, UserName, limits};
+use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
+use crate::protocol::{ByteArray, Code, Request, UserName, limits};
 
 /// Everything that a session begins with.
 pub struct Account {
     /// Whose.
     pub name: UserName,
     /// The way to the server.
-    pub route: Route,
+    pub endpoint: Endpoint,
     /// This device's identity.
     pub keys: IdentityKeys,
     /// Open, and holding this account.
@@ -39,9 +39,9 @@ pub struct Account {
     /// What logs in.
     pub credentials: Credentials,
     /// Logged in.
-    pub link: Link,
+    pub connection: Connection,
     /// Where the link's lines arrive.
-    pub inbox: Inbox,
+    pub events: EventQueue,
     /// What the server said.
     pub welcome: Box<Welcome>,
     /// The identity is to replace the one that is published.
@@ -49,9 +49,9 @@ pub struct Account {
 }
 
 /// Where and how to get in.
-pub struct Door {
+pub struct LoginFlow {
     /// The way to the server.
-    pub route: Route,
+    pub endpoint: Endpoint,
     /// The folder of the vaults.
     pub data: PathBuf,
     /// End another session without asking.
@@ -61,7 +61,7 @@ pub struct Door {
 }
 
 /// Somebody who can be asked.
-pub trait Ask {
+pub trait Prompt {
     /// The password, or an earlier one, as the prompt says; `None` if there is none.
     fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// A secret that only a person can type; `None` without one.
@@ -69,12 +69,12 @@ pub trait Ask {
     /// Yes or no; no without a person.
     fn yes(&mut self, question: &str) -> bool;
     /// Says something.
-    fn say(&mut self, show: Show);
+    fn say(&mut self, event: ViewEvent);
 }
 
 /// Why nobody got in.
 #[derive(Debug)]
-pub enum NoEntry {
+pub enum LoginError {
     /// The server, or the person's own answer, says no.
     Refused(String),
     /// The server takes no connection at present, or not this one, as it says.
@@ -87,73 +87,73 @@ pub enum NoEntry {
     Vault(VaultError),
 }
 
-impl fmt::Display for NoEntry {
+impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoEntry::Refused(why) | NoEntry::TurnedAway(why) | NoEntry::Untrusted(why) => {
+            LoginError::Refused(why) | LoginError::TurnedAway(why) | LoginError::Untrusted(why) => {
                 f.write_str(why)
             }
-            NoEntry::Unreachable(why) => {
+            LoginError::Unreachable(why) => {
                 write!(f, "{why}; check the address and that the server runs")
             }
-            NoEntry::Vault(error) => error.fmt(f),
+            LoginError::Vault(error) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for NoEntry {}
+impl std::error::Error for LoginError {}
 
-impl From<VaultError> for NoEntry {
+impl From<VaultError> for LoginError {
     fn from(error: VaultError) -> Self {
-        NoEntry::Vault(error)
+        LoginError::Vault(error)
     }
 }
 
-impl From<CallError> for NoEntry {
+impl From<CallError> for LoginError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Refused(refusal) => match refusal.code {
-                Code::TlsRequired => NoEntry::TurnedAway(format!(
+                Code::TlsRequired => LoginError::TurnedAway(format!(
                     "{}. Leave out --tls off, and this client connects with TLS",
                     said(&refusal)
                 )),
                 Code::ServerFull | Code::TimedOut | Code::ShuttingDown => {
-                    NoEntry::TurnedAway(said(&refusal))
+                    LoginError::TurnedAway(said(&refusal))
                 }
-                _ => NoEntry::Refused(said(&refusal)),
+                _ => LoginError::Refused(said(&refusal)),
             },
-            CallError::Lost(why) => NoEntry::Unreachable(why),
+            CallError::Lost(why) => LoginError::Unreachable(why),
         }
     }
 }
 
-impl From<RouteError> for NoEntry {
-    fn from(error: RouteError) -> Self {
+impl From<EndpointError> for LoginError {
+    fn from(error: EndpointError) -> Self {
         match error {
-            RouteError::TurnedAway(_) => NoEntry::TurnedAway(error.to_string()),
-            RouteError::Unreachable(why) => NoEntry::Unreachable(why),
-            RouteError::Untrusted(why) => NoEntry::Untrusted(why),
+            EndpointError::TurnedAway(_) => LoginError::TurnedAway(error.to_string()),
+            EndpointError::Unreachable(why) => LoginError::Unreachable(why),
+            EndpointError::Untrusted(why) => LoginError::Untrusted(why),
         }
     }
 }
 
-pub(super) type Result<T> = std::result::Result<T, NoEntry>;
+pub(super) type Result<T> = std::result::Result<T, LoginError>;
 
-impl Door {
+impl LoginFlow {
     /// Makes an account: the vault first, then the server's side of it, so that
     /// a kill in between loses nothing that counts.
     ///
     /// # Errors
     /// Why there is no account now.
-    pub fn register(&self, name: UserName, ask: &mut dyn Ask) -> Result<Account> {
-        let file = VaultFile::take(&self.data, self.route.place(), &name)?;
-        let mut inbox = Inbox::new();
-        let link = self.connect(&mut inbox, ask)?;
+    pub fn register(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Account> {
+        let file = VaultFile::take(&self.data, self.endpoint.place(), &name)?;
+        let mut events = EventQueue::new();
+        let connection = self.connect(&mut events, ask)?;
         let password = new_password(ask)?;
         let (made, credentials, fresh) = match file.exists() {
             false => {
                 let kdf = new_kdf();
-                let derived = derive(&password, kdf).map_err(NoEntry::Refused)?;
+                let derived = derive(&password, kdf).map_err(LoginError::Refused)?;
                 let made = create_vault(file, kdf, &derived, |_| Ok(()))?;
                 let login_key = derived.login_key;
                 (made, Credentials { kdf, login_key }, true)
@@ -163,13 +163,17 @@ impl Door {
                 (renew_recovery_code(vault)?, credentials, false)
             }
         };
-        self.finish_registration(name, made, credentials, (link, inbox), fresh, ask)
+        self.finish_registration(name, made, credentials, (connection, events), fresh, ask)
     }
 
     /// Connects to the server, which the person may have to recognise.
-    pub(super) fn connect(&self, inbox: &mut Inbox, ask: &mut dyn Ask) -> Result<Link> {
-        let opened = self.route.open(&mut |question| ask.yes(question))?;
-        Ok(Link::over(opened, inbox)?)
+    pub(super) fn connect(
+        &self,
+        events: &mut EventQueue,
+        ask: &mut dyn Prompt,
+    ) -> Result<Connection> {
+        let opened = self.endpoint.open(&mut |question| ask.yes(question))?;
+        Ok(Connection::over(opened, events)?)
     }
 
     fn finish_registration(
@@ -177,13 +181,13 @@ impl Door {
         name: UserName,
         (mut vault, code): (Vault, RecoveryCode),
         credentials: Credentials,
-        (mut link, mut inbox): (Link, Inbox),
+        (mut connection, mut events): (Connection, EventQueue),
         fresh: bool,
-        ask: &mut dyn Ask,
+        ask: &mut dyn Prompt,
     ) -> Result<Account> {
         let keys = identity(&mut vault)?;
-        let request = register_request(&name, &credentials, &link);
-        let welcome = match link.call(&mut inbox, &request) {
+        let request = register_request(&name, &credentials, &connection);
+        let welcome = match connection.call(&mut events, &request) {
             Ok(welcome) => Box::new(welcome),
             Err(CallError::Refused(refusal)) => {
                 if fresh {
@@ -193,19 +197,19 @@ impl Door {
                     Code::NameTaken if !fresh => "; if it is yours, log in instead",
                     _ => "",
                 };
-                return Err(NoEntry::Refused(format!("{}{next}", said(&refusal))));
+                return Err(LoginError::Refused(format!("{}{next}", said(&refusal))));
             }
             Err(lost) => return Err(lost.into()),
         };
         show_recovery_code(&code, ask);
         Ok(Account {
             name,
-            route: self.route.clone(),
+            endpoint: self.endpoint.clone(),
             keys,
             vault,
             credentials,
-            link,
-            inbox,
+            connection,
+            events,
             welcome,
             new_identity: false,
         })
@@ -215,55 +219,55 @@ impl Door {
     ///
     /// # Errors
     /// Why nobody got in.
-    pub fn log_in(&self, name: UserName, ask: &mut dyn Ask) -> Result<Account> {
-        let file = VaultFile::take(&self.data, self.route.place(), &name)?;
-        let mut inbox = Inbox::new();
-        let link = self.connect(&mut inbox, ask)?;
+    pub fn log_in(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Account> {
+        let file = VaultFile::take(&self.data, self.endpoint.place(), &name)?;
+        let mut events = EventQueue::new();
+        let connection = self.connect(&mut events, ask)?;
         if file.exists() {
-            return self.log_in_here(name, file.read()?, link, inbox, ask);
+            return self.log_in_here(name, file.read()?, connection, events, ask);
         }
-        self.log_in_fresh(name, file, (link, inbox), None, ask)
+        self.log_in_fresh(name, file, (connection, events), None, ask)
     }
 
     fn log_in_here(
         &self,
         name: UserName,
         closed: Closed,
-        mut link: Link,
-        mut inbox: Inbox,
-        ask: &mut dyn Ask,
+        mut connection: Connection,
+        mut events: EventQueue,
+        ask: &mut dyn Prompt,
     ) -> Result<Account> {
         let password = known_password(&name, ask)?;
         let mut closed = match open(closed, &password)? {
             Ok((vault, credentials)) => {
-                return self.log_in_opened(name, vault, credentials, link, inbox, ask);
+                return self.log_in_opened(name, vault, credentials, connection, events, ask);
             }
             Err(closed) => *closed,
         };
         // The password may have been changed elsewhere, or reset by the operator:
         // then the server knows this one, and the vault an earlier one.
-        let kdf: Kdf = link.call(&mut inbox, &Request::Kdf(Named { name }))?;
-        let derived = derive(&password, kdf).map_err(NoEntry::Refused)?;
+        let kdf: KdfParams = connection.call(&mut events, &Request::Kdf(UserRef { name }))?;
+        let derived = derive(&password, kdf).map_err(LoginError::Refused)?;
         let login_key = derived.login_key.clone();
         let credentials = Credentials { kdf, login_key };
-        let welcome = self.enter(&name, &credentials, None, &mut link, &mut inbox, ask)?;
+        let welcome = self.enter(&name, &credentials, None, &mut connection, &mut events, ask)?;
         let mut vault = loop {
             let prompt = "The password was changed elsewhere. To open this device's vault, \
                           type the password before, or the recovery code: ";
             let Some(secret) = ask.secret(prompt) else {
-                let _answer = link.call::<Done>(&mut inbox, &Request::Logout);
+                let _answer = connection.call::<Done>(&mut events, &Request::Logout);
                 return Err(VaultError::WrongKey.into());
             };
             closed = match open_with_former(closed, &secret)? {
                 Ok(vault) => break vault,
                 Err(closed) => *closed,
             };
-            ask.say(Show::bad(
+            ask.say(ViewEvent::bad(
                 "that does not open it; try again, or press Ctrl-D to give up",
             ));
         };
         vault.add_password(kdf, &derived.wrapping_key)?;
-        self.with_vault(name, vault, credentials, link, inbox, welcome, ask)
+        self.with_vault(name, vault, credentials, connection, events, welcome, ask)
     }
 
     fn log_in_opened(
@@ -271,14 +275,14 @@ impl Door {
         name: UserName,
         mut vault: Vault,
         credentials: Credentials,
-        mut link: Link,
-        mut inbox: Inbox,
-        ask: &mut dyn Ask,
+        mut connection: Connection,
+        mut events: EventQueue,
+        ask: &mut dyn Prompt,
     ) -> Result<Account> {
         vault.note_login_tried()?;
         let device = vault.device()?;
         let last = device.session;
-        let welcome = self.enter(&name, &credentials, last, &mut link, &mut inbox, ask)?;
+        let welcome = self.enter(&name, &credentials, last, &mut connection, &mut events, ask)?;
         if !device.registered {
             // The account was made, and the answer lost on its way: its code was
             // never shown.
@@ -286,7 +290,7 @@ impl Door {
             vault = renewed;
             show_recovery_code(&code, ask);
         }
-        self.with_vault(name, vault, credentials, link, inbox, welcome, ask)
+        self.with_vault(name, vault, credentials, connection, events, welcome, ask)
     }
 
     /// Logged in, and with an open vault: whose identity counts?
@@ -299,10 +303,10 @@ impl Door {
         name: UserName,
         mut vault: Vault,
         credentials: Credentials,
-        mut link: Link,
-        mut inbox: Inbox,
+        mut connection: Connection,
+        mut events: EventQueue,
         welcome: Box<Welcome>,
-        ask: &mut dyn Ask,
+        ask: &mut dyn Prompt,
     ) -> Result<Account> {
         vault.keep_only_password(credentials.kdf)?;
         let keys = identity(&mut vault)?;
@@ -313,26 +317,26 @@ impl Door {
         );
         let new_identity = welcome.identity.is_some_and(differs);
         if new_identity && !self.may_replace(&question, ask) {
-            let _answer = link.call::<Done>(&mut inbox, &Request::Logout);
-            return Err(NoEntry::Refused(
+            let _answer = connection.call::<Done>(&mut events, &Request::Logout);
+            return Err(LoginError::Refused(
                 "nothing was changed; use the other device, or log in with --new-identity"
                     .to_owned(),
             ));
         }
         Ok(Account {
             name,
-            route: self.route.clone(),
+            endpoint: self.endpoint.clone(),
             keys,
             vault,
             credentials,
-            link,
-            inbox,
+            connection,
+            events,
             welcome,
             new_identity,
         })
     }
 
-    fn may_replace(&self, question: &str, ask: &mut dyn Ask) -> bool {
+    fn may_replace(&self, question: &str, ask: &mut dyn Prompt) -> bool {
         self.new_identity || ask.yes(question)
     }
 
@@ -341,29 +345,29 @@ impl Door {
         &self,
         name: &UserName,
         credentials: &Credentials,
-        last: Option<Fixed<16>>,
-        link: &mut Link,
-        inbox: &mut Inbox,
-        ask: &mut dyn Ask,
+        last: Option<ByteArray<16>>,
+        connection: &mut Connection,
+        events: &mut EventQueue,
+        ask: &mut dyn Prompt,
     ) -> Result<Box<Welcome>> {
-        let mut wish = SessionWish {
+        let mut wish = SessionOptions {
             take_over: self.take_over,
             replaces: last,
-            ..SessionWish::default()
+            ..SessionOptions::default()
         };
         loop {
-            let request = login_request(name, credentials, link, wish.clone());
-            match link.call(inbox, &request) {
+            let request = login_request(name, credentials, connection, wish.clone());
+            match connection.call(events, &request) {
                 Ok(welcome) => return Ok(Box::new(welcome)),
                 Err(CallError::Refused(refusal)) if refusal.code == Code::AlreadyOnline => {
                     let question = format!("{name} is logged in elsewhere. End that session?");
                     if wish.take_over || !ask.yes(&question) {
-                        return Err(NoEntry::Refused(format!(
+                        return Err(LoginError::Refused(format!(
                             "{name} is logged in elsewhere; log out there, or use --take-over to end that session"
                         )));
                     }
                     wish.take_over = true;
-                    link.hello(inbox)?;
+                    connection.hello(events)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -371,31 +375,31 @@ impl Door {
     }
 }
 
-pub(super) fn known_password(name: &UserName, ask: &mut dyn Ask) -> Result<Zeroizing<String>> {
+pub(super) fn known_password(name: &UserName, ask: &mut dyn Prompt) -> Result<Zeroizing<String>> {
     ask.password(&format!("Password for {name}: "))
         .ok_or_else(no_password)
 }
 
-fn no_password() -> NoEntry {
-    NoEntry::Refused(
+fn no_password() -> LoginError {
+    LoginError::Refused(
         "no password was given, so nothing was done; type it on a terminal, or use --password-file or --password-command"
             .to_owned(),
     )
 }
 
-fn new_password(ask: &mut dyn Ask) -> Result<Zeroizing<String>> {
+fn new_password(ask: &mut dyn Prompt) -> Result<Zeroizing<String>> {
     let prompt = format!(
         "New password (at least {} characters): ",
         limits::MIN_PASSWORD
     );
     let password = ask.password(&prompt).ok_or_else(no_password)?;
-    check_new(&password).map_err(NoEntry::Refused)?;
+    check_new(&password).map_err(LoginError::Refused)?;
     let again = ask
         .password("The same password again: ")
         .ok_or_else(no_password)?;
     match *again == *password {
         true => Ok(password),
-        false => Err(NoEntry::Refused(
+        false => Err(LoginError::Refused(
             "the two passwords are not the same; try again".to_owned(),
         )),
     }
@@ -403,7 +407,7 @@ fn new_password(ask: &mut dyn Ask) -> Result<Zeroizing<String>> {
 
 pub(super) fn create_vault(
     file: VaultFile,
-    kdf: Kdf,
+    kdf: KdfParams,
     derived: &Derived,
     fill: impl FnOnce(&mut Vault) -> super::vault::Result<()>,
 ) -> Result<(Vault, RecoveryCode)> {
@@ -420,12 +424,12 @@ fn renew_recovery_code(mut vault: Vault) -> Result<(Vault, RecoveryCode)> {
 }
 
 /// Shows it once there is an account that it can be of use for.
-pub(super) fn show_recovery_code(code: &RecoveryCode, ask: &mut dyn Ask) {
-    ask.say(Show::warning(
+pub(super) fn show_recovery_code(code: &RecoveryCode, ask: &mut dyn Prompt) {
+    ask.say(ViewEvent::warning(
         "Write down this recovery code. It opens your messages and keys on this device if the \
          password is lost, it is shown only now, and whoever has it and this device needs no password:",
     ));
-    ask.say(Show::plain(format!("    {}", *code.to_text())));
+    ask.say(ViewEvent::plain(format!("    {}", *code.to_text())));
 }
 
 pub(super) fn identity(vault: &mut Vault) -> Result<IdentityKeys> {
@@ -440,9 +444,9 @@ pub(super) type Tried<T> = std::result::Result<T, Box<Closed>>;
 
 pub(super) fn open(closed: Closed, password: &str) -> Result<Tried<(Vault, Credentials)>> {
     let mut closed = Box::new(closed);
-    let kdfs: Vec<Kdf> = closed.passwords().collect();
+    let kdfs: Vec<KdfParams> = closed.passwords().collect();
     for kdf in kdfs {
-        let derived = derive(password, kdf).map_err(NoEntry::Refused)?;
+        let derived = derive(password, kdf).map_err(LoginError::Refused)?;
         closed = match closed.open(&derived.wrapping_key) {
             Ok(vault) => {
                 let login_key = derived.login_key;

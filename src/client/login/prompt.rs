@@ -2,19 +2,19 @@
 
 use zeroize::Zeroizing;
 
-use super::Ask;
-use crate::client::terminal::{Heard, Terminal};
-use crate::client::view::Show;
+use super::Prompt;
+use crate::client::terminal::{InputEvent, Terminal};
+use crate::client::view::ViewEvent;
 
 /// Asks the person, or gives the password that the options name.
-pub struct Asker<'a> {
+pub struct TerminalPrompt<'a> {
     /// Where to ask.
     pub terminal: &'a mut Terminal,
     /// What the options give.
     pub password: Option<Zeroizing<String>>,
 }
 
-impl Ask for Asker<'_> {
+impl Prompt for TerminalPrompt<'_> {
     fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
         match &self.password {
             Some(password) => Some(password.clone()),
@@ -24,7 +24,7 @@ impl Ask for Asker<'_> {
 
     fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
         match self.terminal.secret(prompt) {
-            Heard::Line(line) if !line.is_empty() => Some(line),
+            InputEvent::Line(line) if !line.is_empty() => Some(line),
             _ => None,
         }
     }
@@ -33,14 +33,14 @@ impl Ask for Asker<'_> {
         if !self.terminal.interactive() {
             return false;
         }
-        self.terminal.say(&Show::warning(question));
+        self.terminal.say(&ViewEvent::warning(question));
         match self.terminal.question("y/N> ") {
-            Heard::Line(line) => matches!(line.trim(), "y" | "Y" | "yes"),
+            InputEvent::Line(line) => matches!(line.trim(), "y" | "Y" | "yes"),
             _ => false,
         }
     }
 
-    fn say(&mut self, show: Show) {
-        self.terminal.say(&show);
+    fn say(&mut self, event: ViewEvent) {
+        self.terminal.say(&event);
     }
 }

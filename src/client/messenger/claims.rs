@@ -9,11 +9,11 @@ use super::receive::{
 };
 use super::{Me, Trust, trust};
 use crate::client::vault::{Contact, Form, PrekeyReader, Record, Result, Vault};
-use crate::client::view::{Mark, Show};
-use crate::crypto::keys::Identity as Keys;
-use crate::crypto::message::associated_data::Context;
-use crate::crypto::message::content::{Body as Inside, Content};
-use crate::crypto::ratchet::session_set::{Conversation, Opened, claimed_identity};
+use crate::client::view::{Mark, ViewEvent};
+use crate::crypto::keys::PublicIdentity as Keys;
+use crate::crypto::message::associated_data::AssociatedData;
+use crate::crypto::message::content::{Content, Payload};
+use crate::crypto::ratchet::session_set::{Decrypted, SessionSet, claimed_identity};
 use crate::protocol::reply::Incoming;
 use crate::protocol::request::Identity;
 use crate::protocol::{Body, MessageId};
@@ -44,7 +44,7 @@ pub(super) fn take_claim(
         return undecryptable(vault, batch, &contact, message, seq, why);
     }
     if me.trust == Trust::Always && contact.identity.is_some() && !contact.verified {
-        batch.shows.push(Show::warning(format!(
+        batch.shows.push(ViewEvent::warning(format!(
             "{}'s identity has changed and was accepted, as --trust always says",
             contact.name
         )));
@@ -62,7 +62,7 @@ pub(super) fn take_claim(
 
 /// Whether a message comes from whoever holds the identity that it names.
 fn is_proven(vault: &Vault, me: &Me, message: &Incoming, claimed: Keys, now: u64) -> Result<bool> {
-    let mut trial = Conversation::new(claimed);
+    let mut trial = SessionSet::new(claimed);
     Ok(open_on_trial(vault, me, &mut trial, message, now)?.is_some())
 }
 
@@ -70,14 +70,14 @@ fn is_proven(vault: &Vault, me: &Me, message: &Incoming, claimed: Keys, now: u64
 fn open_on_trial(
     vault: &Vault,
     me: &Me,
-    trial: &mut Conversation,
+    trial: &mut SessionSet,
     message: &Incoming,
     now: u64,
-) -> Result<Option<Opened>> {
+) -> Result<Option<Decrypted>> {
     let Body::Envelope(envelope) = &message.body else {
         return Ok(None);
     };
-    let context = Context {
+    let context = AssociatedData {
         message_id: message.mid.0,
         sender: message.from.as_str(),
         recipient: me.name.as_str(),
@@ -99,7 +99,7 @@ pub(super) fn asked_under(
     let Some(keys) = identity_keys(&identity) else {
         return Ok(Vec::new());
     };
-    let mut trial = Conversation::new(keys);
+    let mut trial = SessionSet::new(keys);
     let mut asked = Vec::new();
     for (_, message) in vault.held(contact)? {
         if claim_of(&message) != Some(identity) {
@@ -107,7 +107,7 @@ pub(super) fn asked_under(
         }
         let opened = open_on_trial(vault, me, &mut trial, &message, now)?;
         if let Some(Ok(Content {
-            body: Inside::RetryRequest(ids),
+            body: Payload::RetryRequest(ids),
             ..
         })) = opened.map(|opened| opened.content)
         {
@@ -123,10 +123,10 @@ pub(super) fn seen(vault: &mut Vault, batch: &mut Batch, contact: &mut Contact) 
     if contact.held {
         // Whether another identity counts is the server's next answer's to say.
         batch.seen.push(contact.id);
-        batch.errands = true;
+        batch.controls = true;
     } else if trust::seen(contact) {
         vault.save_contact(contact)?;
-        batch.shows.push(Show::quiet(format!(
+        batch.shows.push(ViewEvent::quiet(format!(
             "{0} was heard under the identity you know; what came under the other one stays held: /reject {0} drops it",
             contact.name
         )));
@@ -143,7 +143,7 @@ fn hold(
     claimed: Identity,
 ) -> Result<()> {
     let warning = trust::claimed(vault, &mut contact, claimed)?;
-    batch.shows.extend(warning.map(Show::warning));
+    batch.shows.extend(warning.map(ViewEvent::warning));
     let record = Record {
         form: Form::Held,
         identity: Some(fingerprint(&claimed)),

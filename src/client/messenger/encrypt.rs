@@ -4,9 +4,11 @@
 use super::Me;
 use super::receive::{fingerprint, wire_identity};
 use super::retry;
-use crate::client::vault::{Contact, Errand, Form, Message, Result, State, Task, Vault, unchanged};
-use crate::crypto::message::associated_data::Context;
-use crate::crypto::message::content::{Body as Inside, Content};
+use crate::client::vault::{
+    Contact, ControlKind, ControlMessage, Form, Message, Result, State, Vault, unchanged,
+};
+use crate::crypto::message::associated_data::AssociatedData;
+use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::os_rng;
 use crate::protocol::request::Send;
 use crate::protocol::{Blob, Body, MessageId};
@@ -16,7 +18,7 @@ struct Parcel {
     mid: MessageId,
     content: Content,
     message: Option<Message>,
-    errand: Option<Errand>,
+    control: Option<ControlMessage>,
 }
 
 /// The message of the person's at a place that the server has not accepted yet.
@@ -35,10 +37,10 @@ pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result
     if let Some(message) = waiting_message(vault, seq)? {
         return Ok(message.contact == contact && message.record.form == Form::Encrypted);
     }
-    let errand = unchanged(vault.errand(seq))?;
-    Ok(errand.is_some_and(|errand| {
-        let kept_back = matches!(errand.task, Task::Requested(..));
-        errand.contact == contact && !errand.sent && !kept_back
+    let control = unchanged(vault.control(seq))?;
+    Ok(control.is_some_and(|control| {
+        let kept_back = matches!(control.task, ControlKind::Requested(..));
+        control.contact == contact && !control.sent && !kept_back
     }))
 }
 
@@ -50,11 +52,11 @@ pub(super) fn is_out_here(vault: &Vault, seq: i64, send: &Send) -> Result<bool> 
             return Ok(false);
         }
         (message.contact, message.mid)
-    } else if let Some(errand) = unchanged(vault.errand(seq))? {
-        if !errand.sent || !encrypted {
+    } else if let Some(control) = unchanged(vault.control(seq))? {
+        if !control.sent || !encrypted {
             return Ok(false);
         }
-        (errand.contact, errand.mid)
+        (control.contact, control.mid)
     } else {
         return Ok(false);
     };
@@ -66,24 +68,24 @@ fn parcel(vault: &Vault, me: &Me, seq: i64, contact: &Contact) -> Result<Option<
     if let Some(message) = vault.message(seq)? {
         let content = Content {
             sent_at_ms: message.record.sent_at.unwrap_or(message.at),
-            body: Inside::Text(message.record.text.clone()),
+            body: Payload::Text(message.record.text.clone()),
         };
         return Ok(Some(Parcel {
             mid: message.mid,
             content,
             message: Some(message),
-            errand: None,
+            control: None,
         }));
     }
-    let Some(errand) = vault.errand(seq)? else {
+    let Some(control) = vault.control(seq)? else {
         return Ok(None);
     };
-    let content = retry::content(vault, me, &errand, contact)?;
+    let content = retry::content(vault, me, &control, contact)?;
     Ok(content.map(|(sent_at_ms, body)| Parcel {
-        mid: errand.mid,
+        mid: control.mid,
         content: Content { sent_at_ms, body },
         message: None,
-        errand: Some(errand),
+        control: Some(control),
     }))
 }
 
@@ -105,7 +107,7 @@ pub(super) fn encrypt(
         // An errand that nobody waits for any more.
         return vault.unpostpone(seq).map(Ok);
     };
-    let context = Context {
+    let context = AssociatedData {
         message_id: parcel.mid.0,
         sender: me.name.as_str(),
         recipient: contact.name.as_str(),
@@ -121,8 +123,8 @@ pub(super) fn encrypt(
         message.record.verified = contact.verified;
         vault.save_message(seq, &message.record)?;
     }
-    if let Some(errand) = parcel.errand {
-        vault.errand_sent(&errand)?;
+    if let Some(control) = parcel.control {
+        vault.errand_sent(&control)?;
     }
     vault.save_conversation(contact.id, &conversation)?;
     vault.unpostpone(seq)?;

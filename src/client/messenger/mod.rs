@@ -20,7 +20,7 @@ mod trust;
 mod verification;
 
 pub use self::receive::wire_identity;
-pub use super::view::{Display, End, Mark, Person, Show, Tone, Written};
+pub use super::view::{Display, End, Mark, Person, Tone, ViewEvent, Written};
 
 use std::collections::HashMap;
 use std::io;
@@ -37,9 +37,9 @@ use self::receive::Batch;
 use self::send::Awaited;
 use super::login::Account;
 use super::login::credentials::Credentials;
-use super::net::connection::{Link, said};
-use super::net::endpoint::Route;
-use super::net::event_queue::{Inbox, Input};
+use super::net::connection::{Connection, said};
+use super::net::endpoint::Endpoint;
+use super::net::event_queue::{EventQueue, QueuedEvent};
 use super::vault;
 use super::vault::Vault;
 use crate::crypto::keys::IdentityKeys;
@@ -47,7 +47,7 @@ use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Accepted, Event, Welcome};
 use crate::protocol::request::{ChangeSettings, Identity};
-use crate::protocol::{Fixed, UserName};
+use crate::protocol::{ByteArray, UserName};
 
 /// How many arrivals share one transaction at most, so that a long backlog is
 /// shown and acknowledged in steps.
@@ -73,7 +73,7 @@ pub enum Trust {
 }
 
 /// What a command came to: nothing to add, or what failed.
-pub type Outcome = Result<(), String>;
+pub type CommandResult = Result<(), String>;
 
 /// What the person can ask of a session.
 pub enum Command {
@@ -123,21 +123,21 @@ pub(super) struct Me {
 /// The state of the thread.
 pub(super) struct Messenger {
     me: Me,
-    route: Route,
+    endpoint: Endpoint,
     vault: Vault,
-    inbox: Inbox,
+    events: EventQueue,
     display: Arc<dyn Display>,
     credentials: Credentials,
     /// A change of password whose outcome is unknown: the new one to try if the
     /// server refuses the old.
     password_open: bool,
     other: Option<Credentials>,
-    session: Fixed<16>,
+    session: ByteArray<16>,
     /// The server's words to the first login, until they are dealt with.
     welcome: Option<Box<Welcome>>,
     /// The person wants this identity to replace the published one.
     new_identity: bool,
-    link: Option<Link>,
+    connection: Option<Connection>,
     /// When to try again without a connection, and how long after that.
     retry: (Instant, Duration),
     /// When the server was last heard.
@@ -170,40 +170,40 @@ pub(super) struct Messenger {
     published_at: Option<Instant>,
     /// Messages given up since the last settling.
     failed: usize,
-    settling: Option<(SyncSender<Outcome>, Instant)>,
+    settling: Option<(SyncSender<CommandResult>, Instant)>,
     over: bool,
 }
 
 /// A running session, as the person's side holds it.
-pub struct Session {
-    inbox: SyncSender<Input>,
+pub struct SessionHandle {
+    events: SyncSender<QueuedEvent>,
     thread: JoinHandle<()>,
 }
 
-impl Session {
+impl SessionHandle {
     /// Starts the thread. It ends on [`Command::Logout`], or by itself after
     /// telling [`Display::ended`].
     ///
     /// # Errors
     /// That there is no thread to be had.
     pub fn start(account: Account, trust: Trust, display: Arc<dyn Display>) -> io::Result<Self> {
-        let inbox = account.inbox.sender();
+        let events = account.events.sender();
         let mut messenger = Messenger::new(account, trust, display);
         let thread = thread::Builder::new()
             .name("messenger".to_owned())
             .spawn(move || messenger.run())?;
-        Ok(Session { inbox, thread })
+        Ok(SessionHandle { events, thread })
     }
 
     /// Runs a command and waits until it is done.
     ///
     /// # Errors
     /// What failed, as a sentence.
-    pub fn run(&self, command: Command) -> Outcome {
+    pub fn run(&self, command: Command) -> CommandResult {
         let over = || "the session is over; log in again".to_owned();
         let (sender, receiver) = sync_channel(1);
-        self.inbox
-            .send(Input::Command(command, sender))
+        self.events
+            .send(QueuedEvent::Command(command, sender))
             .map_err(|_| over())?;
         receiver.recv().map_err(|_| over())?
     }
@@ -231,9 +231,9 @@ impl Messenger {
                 keys: account.keys,
                 trust,
             },
-            route: account.route,
+            endpoint: account.endpoint,
             vault: account.vault,
-            inbox: account.inbox,
+            events: account.events,
             display,
             credentials: account.credentials,
             password_open: false,
@@ -241,7 +241,7 @@ impl Messenger {
             session: account.welcome.session,
             welcome: Some(account.welcome),
             new_identity: account.new_identity,
-            link: Some(account.link),
+            connection: Some(account.connection),
             retry: (now, reconnect::FIRST_DELAY),
             heard: now,
             pinged: false,
@@ -271,7 +271,7 @@ impl Messenger {
                 true => TICK,
                 false => SOON,
             };
-            let done = match self.inbox.next(Instant::now() + patience) {
+            let done = match self.events.next(Instant::now() + patience) {
                 Some(input) => self.process(input),
                 None => self.note_done(),
             };
@@ -299,13 +299,13 @@ impl Messenger {
     pub(super) fn end(&mut self, end: End) {
         if !self.over {
             self.over = true;
-            self.link = None;
+            self.connection = None;
             self.display.ended(end);
         }
     }
 
-    pub(super) fn say(&self, show: Show) {
-        self.display.show(show);
+    pub(super) fn say(&self, event: ViewEvent) {
+        self.display.event(event);
     }
 
     pub(super) fn publish_people(&self) {
@@ -318,26 +318,26 @@ impl Messenger {
     }
 
     /// Processes an arrival and those right behind it.
-    fn process(&mut self, first: Input) -> vault::Result<()> {
+    fn process(&mut self, first: QueuedEvent) -> vault::Result<()> {
         let mut arrivals = Arrivals::default();
         let mut next = Some(first);
         while let Some(input) = next {
             match input {
-                Input::Command(command, outcome) => {
+                QueuedEvent::Command(command, outcome) => {
                     // What arrived before the command is dealt with before it.
                     self.take(&mut arrivals)?;
                     self.command(command, outcome)?;
                     return Ok(());
                 }
-                Input::Server(number, line) => {
-                    let current = self.link.as_ref().map(Link::number);
+                QueuedEvent::Server(number, line) => {
+                    let current = self.connection.as_ref().map(Connection::number);
                     if current == Some(number) && !arrivals.sort(line) {
                         break;
                     }
                 }
             }
             next = if arrivals.count < BATCH {
-                self.inbox.ready()
+                self.events.ready()
             } else {
                 None
             };
@@ -349,7 +349,7 @@ impl Messenger {
     /// what else arrived, in order.
     fn take(&mut self, arrivals: &mut Arrivals) -> vault::Result<()> {
         let arrivals = std::mem::take(arrivals);
-        let mut errands = false;
+        let mut controls = false;
         if arrivals.count > 0 {
             self.heard = Instant::now();
             self.pinged = false;
@@ -373,7 +373,7 @@ impl Messenger {
                 retry::ask_for_all(vault, &mut batch, now)?;
                 Ok(batch)
             })?;
-            errands = batch.errands;
+            controls = batch.controls;
             self.finish(batch);
         }
         for line in arrivals.others {
@@ -382,13 +382,16 @@ impl Messenger {
                     Some(Awaited::Send(seq)) => self.answered(seq, answer)?,
                     Some(Awaited::Quiet(what)) => {
                         if let Err(refusal) = answer {
-                            self.say(Show::warning(format!("{what} failed: {}", said(&refusal))));
+                            self.say(ViewEvent::warning(format!(
+                                "{what} failed: {}",
+                                said(&refusal)
+                            )));
                         }
                     }
                     None => {}
                 },
                 ServerLine::Answer(None, Err(refusal)) => {
-                    self.say(Show::warning(said(&refusal)));
+                    self.say(ViewEvent::warning(said(&refusal)));
                 }
                 ServerLine::Answer(None, Ok(_)) => {}
                 ServerLine::Event(event) => self.event(*event)?,
@@ -397,7 +400,7 @@ impl Messenger {
         if let Some(why) = arrivals.lost {
             self.lost(&why);
         }
-        match errands {
+        match controls {
             true => self.send_postponed(),
             false => self.pump(),
         }
@@ -414,19 +417,19 @@ impl Messenger {
             self.look_again(contact);
         }
         let mut unread = batch.unread.into_iter().peekable();
-        for (place, show) in batch.shows.into_iter().enumerate() {
+        for (place, event) in batch.shows.into_iter().enumerate() {
             match unread.next_if(|(at, _)| *at == place) {
-                Some((_, seq)) => self.show_message(show, seq),
-                None => self.say(show),
+                Some((_, seq)) => self.show_message(event, seq),
+                None => self.say(event),
             }
         }
     }
 
     /// Shows a message that is unread until the screen has written it.
-    fn show_message(&mut self, show: Show, seq: i64) {
+    fn show_message(&mut self, event: ViewEvent, seq: i64) {
         self.showing = true;
         let written = Written::new(seq, &self.says_shown);
-        self.display.show_unread(show, written);
+        self.display.show_unread(event, written);
     }
 
     fn event(&mut self, event: Event) -> vault::Result<()> {
@@ -441,12 +444,12 @@ impl Messenger {
                     .to_owned(),
             )),
             Event::Ping {} => {
-                if let Some(link) = &mut self.link {
-                    link.pong();
+                if let Some(connection) = &mut self.connection {
+                    connection.pong();
                 }
             }
             Event::ShuttingDown {} => {
-                self.say(Show::warning("the server is shutting down; what was accepted is safe"));
+                self.say(ViewEvent::warning("the server is shutting down; what was accepted is safe"));
             }
             // Messages and notices were sorted out before; the rest is the console's,
             // or a newer server's.

@@ -9,7 +9,7 @@ use super::receive::plural;
 use super::retry;
 use super::trust::NoSession;
 use crate::client::vault::{Contact, Result};
-use crate::client::view::Show;
+use crate::client::view::ViewEvent;
 
 impl Messenger {
     /// Encrypts what waited for a session, an identity or a connection, in order,
@@ -58,7 +58,7 @@ impl Messenger {
                 continue;
             };
             if let Err(NoSession::Held(warning)) = self.start_session(&name)? {
-                self.say(Show::warning(warning));
+                self.say(ViewEvent::warning(warning));
             }
         }
         Ok(())
@@ -77,13 +77,13 @@ impl Messenger {
                 Ok(()) => {}
                 Err(NoSession::Later(_)) => {
                     // Without a connection the next one brings it up again.
-                    if self.link.is_some() {
+                    if self.connection.is_some() {
                         self.resend_later();
                     }
                     return Ok(false);
                 }
                 Err(NoSession::Held(warning)) => {
-                    self.say(Show::warning(warning));
+                    self.say(ViewEvent::warning(warning));
                     return Ok(false);
                 }
                 Err(NoSession::Refused(why)) => {
@@ -143,7 +143,7 @@ impl Messenger {
         };
         let waiting = self.waiting_for_word(contact)?.len() as u64;
         if waiting > 0 {
-            self.say(Show::warning(retry::waits_for_word(contact, waiting)));
+            self.say(ViewEvent::warning(retry::waits_for_word(contact, waiting)));
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ impl Messenger {
 
     pub(super) fn say_foreign(&self, count: u64) {
         if count > 0 {
-            self.say(Show::warning(format!(
+            self.say(ViewEvent::warning(format!(
                 "{count} {} in the vault's file {} not as this client wrote {}, so nothing was sent for {}: \
                  somebody may have changed {}",
                 plural(count, "row", "rows"),

@@ -6,24 +6,28 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::receive::plural;
-use super::{Command, Messenger, Outcome};
+use super::{Command, CommandResult, Messenger};
 use crate::client::local_time;
 use crate::client::login::credentials;
 use crate::client::login::credentials::Credentials;
 use crate::client::net::connection;
 use crate::client::net::connection::CallError;
 use crate::client::vault::{Form, Message, Result, State};
-use crate::client::view::Show;
+use crate::client::view::ViewEvent;
 use crate::protocol::reply::{Done, Fetched, Found, Settings, UserStatus};
-use crate::protocol::request::{ChangeSettings, Fetch, Named, Passwd, Search};
-use crate::protocol::{Fixed, Request, UserName};
+use crate::protocol::request::{ChangeSettings, Fetch, Passwd, Search, UserRef};
+use crate::protocol::{ByteArray, Request, UserName};
 
 /// How many messages `/history` shows.
 const SHOWN: u32 = 50;
 
 impl Messenger {
     /// Runs a command and says what it came to.
-    pub(super) fn command(&mut self, command: Command, done: SyncSender<Outcome>) -> Result<()> {
+    pub(super) fn command(
+        &mut self,
+        command: Command,
+        done: SyncSender<CommandResult>,
+    ) -> Result<()> {
         if !matches!(command, Command::Send(..)) {
             self.note_done()?;
         }
@@ -43,7 +47,7 @@ impl Messenger {
         result
     }
 
-    fn outcome(&mut self, command: Command) -> Result<Outcome> {
+    fn outcome(&mut self, command: Command) -> Result<CommandResult> {
         Ok(match command {
             Command::Send(to, text) => self.send(&to, text)?,
             Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text)?,
@@ -58,12 +62,12 @@ impl Messenger {
             Command::Info(id) => self.info(id.as_deref())?,
             Command::Settings(change) => self.settings(change),
             Command::Block(name) => self.blocked(
-                &Request::Block(Named { name }),
+                &Request::Block(UserRef { name }),
                 format!("{name} is blocked"),
             ),
             Command::Unblock(name) => {
                 let said = format!("{name} is not blocked any more");
-                self.blocked(&Request::Unblock(Named { name }), said)
+                self.blocked(&Request::Unblock(UserRef { name }), said)
             }
             Command::Passwd(old, new) => self.passwd(&old, &new)?,
             Command::Logout => self.log_out()?,
@@ -72,41 +76,43 @@ impl Messenger {
         })
     }
 
-    fn status(&mut self, name: &UserName) -> Outcome {
-        let status: UserStatus = self.ask(&Request::Status(Named { name: *name }))?;
-        self.say(Show::Status(status));
+    fn status(&mut self, name: &UserName) -> CommandResult {
+        let status: UserStatus = self.ask(&Request::Status(UserRef { name: *name }))?;
+        self.say(ViewEvent::Status(status));
         Ok(())
     }
 
-    fn search(&mut self, text: String) -> Outcome {
+    fn search(&mut self, text: String) -> CommandResult {
         let found: Found = self.ask(&Request::Search(Search {
             text: text.clone(),
             after: None,
             limit: None,
         }))?;
         if found.users.is_empty() {
-            self.say(Show::plain(format!("nobody's name begins with \"{text}\"")));
+            self.say(ViewEvent::plain(format!(
+                "nobody's name begins with \"{text}\""
+            )));
         }
         for user in found.users {
-            self.say(Show::Status(user));
+            self.say(ViewEvent::Status(user));
         }
         if found.more {
-            self.say(Show::quiet("there are more; search for a longer text"));
+            self.say(ViewEvent::quiet("there are more; search for a longer text"));
         }
         Ok(())
     }
 
-    fn fetch(&mut self) -> Outcome {
+    fn fetch(&mut self) -> CommandResult {
         let fetched: Fetched = self.ask(&Request::Fetch(Fetch::default()))?;
         if fetched.sent == 0 && fetched.waiting == 0 {
-            self.say(Show::plain("no missed messages"));
+            self.say(ViewEvent::plain("no missed messages"));
         }
         Ok(())
     }
 
-    fn contacts(&mut self) -> Outcome {
+    fn contacts(&mut self) -> CommandResult {
         if self.vault.contacts().is_empty() {
-            self.say(Show::plain(
+            self.say(ViewEvent::plain(
                 "no contacts yet; find people with /search TEXT",
             ));
         }
@@ -119,12 +125,12 @@ impl Messenger {
                 (Some(_), Some(_), true) => "verified; identity changed, not accepted",
                 (Some(_), Some(_), false) => "not verified; identity changed, not accepted",
             };
-            self.say(Show::plain(format!("{:<32} {trust}", contact.name)));
+            self.say(ViewEvent::plain(format!("{:<32} {trust}", contact.name)));
         }
         Ok(())
     }
 
-    fn history(&mut self, name: Option<UserName>) -> Result<Outcome> {
+    fn history(&mut self, name: Option<UserName>) -> Result<CommandResult> {
         let contact = match name {
             None => None,
             Some(name) => match self.vault.contact(&name) {
@@ -134,13 +140,13 @@ impl Messenger {
         };
         for message in self.vault.history(contact, SHOWN)? {
             if let Some(contact) = self.vault.contact_by_id(message.contact) {
-                self.say(message.show(contact));
+                self.say(message.event(contact));
             }
         }
         Ok(Ok(()))
     }
 
-    fn info(&mut self, id: Option<&str>) -> Result<Outcome> {
+    fn info(&mut self, id: Option<&str>) -> Result<CommandResult> {
         if id.is_some_and(|id| !id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
             return Ok(Err(
                 "an id has only the digits 0-9 and a-f; /history shows messages".to_owned(),
@@ -152,44 +158,48 @@ impl Messenger {
         let Some(contact) = self.vault.contact_by_id(message.contact) else {
             return Ok(Err("there is no such message".to_owned()));
         };
-        self.say(message.show(contact));
+        self.say(message.event(contact));
         for (what, value) in details(&message) {
-            self.say(Show::plain(format!("    {what:<10} {value}")));
+            self.say(ViewEvent::plain(format!("    {what:<10} {value}")));
         }
         Ok(Ok(()))
     }
 
-    fn settings(&mut self, change: ChangeSettings) -> Outcome {
+    fn settings(&mut self, change: ChangeSettings) -> CommandResult {
         let settings: Settings = self.ask(&Request::Settings(change))?;
         let word = |on| if on { "on" } else { "off" };
-        self.say(Show::plain(format!(
+        self.say(ViewEvent::plain(format!(
             "listed {:<18} found by /search",
             word(settings.listed)
         )));
-        self.say(Show::plain(format!(
+        self.say(ViewEvent::plain(format!(
             "presence {:<16} others see online and last seen",
             word(settings.presence)
         )));
-        self.say(Show::plain(format!(
+        self.say(ViewEvent::plain(format!(
             "refuse-unencrypted {:<6} take encrypted messages only",
             word(settings.refuse_unencrypted)
         )));
         let blocked: Vec<_> = settings.blocked.iter().map(ToString::to_string).collect();
         if !blocked.is_empty() {
-            self.say(Show::plain(format!("blocked: {}", blocked.join(", "))));
+            self.say(ViewEvent::plain(format!("blocked: {}", blocked.join(", "))));
         }
         Ok(())
     }
 
-    fn blocked(&mut self, request: &Request, said: String) -> Outcome {
+    fn blocked(&mut self, request: &Request, said: String) -> CommandResult {
         let _settings: Settings = self.ask(request)?;
-        self.say(Show::good(said));
+        self.say(ViewEvent::good(said));
         Ok(())
     }
 
     /// The new wrap first, then the server, then the old wrap goes: killed at any
     /// instant, the vault opens with whichever password the server accepts.
-    fn passwd(&mut self, old: &Zeroizing<String>, new: &Zeroizing<String>) -> Result<Outcome> {
+    fn passwd(
+        &mut self,
+        old: &Zeroizing<String>,
+        new: &Zeroizing<String>,
+    ) -> Result<CommandResult> {
         let same = credentials::derive(old, self.credentials.kdf)
             .is_ok_and(|derived| derived.login_key.public() == self.credentials.login_key.public());
         if !same {
@@ -197,12 +207,12 @@ impl Messenger {
                 "the old password is wrong; nothing was changed".to_owned()
             ));
         }
-        let Some(link) = &mut self.link else {
+        let Some(connection) = &mut self.connection else {
             return Ok(Err(
                 "there is no connection now; nothing was changed".to_owned()
             ));
         };
-        if let Err(error) = link.hello(&mut self.inbox) {
+        if let Err(error) = connection.hello(&mut self.events) {
             return Ok(Err(format!("{error}; nothing was changed")));
         }
         let kdf = credentials::new_kdf();
@@ -217,14 +227,14 @@ impl Messenger {
         };
         let request = Request::Passwd(Passwd {
             kdf,
-            login_key: Fixed(fresh.login_key.public()),
-            proof: credentials::passwd_proof(&self.me.name, &self.credentials, &fresh, link),
+            login_key: ByteArray(fresh.login_key.public()),
+            proof: credentials::passwd_proof(&self.me.name, &self.credentials, &fresh, connection),
         });
-        match link.call::<Done>(&mut self.inbox, &request) {
+        match connection.call::<Done>(&mut self.events, &request) {
             Ok(Done {}) => {
                 self.credentials = fresh;
                 self.keep_password()?;
-                self.say(Show::good("the password is changed"));
+                self.say(ViewEvent::good("the password is changed"));
                 Ok(Ok(()))
             }
             Err(CallError::Refused(refusal)) => {
@@ -244,7 +254,7 @@ impl Messenger {
         }
     }
 
-    fn log_out(&mut self) -> Result<Outcome> {
+    fn log_out(&mut self) -> Result<CommandResult> {
         // Without an answer the server notices by itself; nothing is lost.
         let answer = self.call::<Done>(&Request::Logout);
         if answer.is_ok() {
@@ -252,7 +262,7 @@ impl Messenger {
             device.session = None;
             self.vault.transact(|vault| vault.save_device(&device))?;
         }
-        self.link = None;
+        self.connection = None;
         self.over = true;
         Ok(Ok(()))
     }
@@ -287,7 +297,7 @@ fn details(message: &Message) -> Vec<(&'static str, String)> {
     if let State::Failed(why) = &record.state {
         details.push(("not sent", why.clone()));
     }
-    if let Some(Fixed(fingerprint)) = record.identity {
+    if let Some(ByteArray(fingerprint)) = record.identity {
         let verified = match record.verified {
             true => "verified by hand",
             false => "not verified",

@@ -3,7 +3,7 @@
 
 use super::{Messenger, now_ms};
 use crate::client::vault::{Contact, Form, Message, Result, State, unchanged};
-use crate::client::view::{Mark, Show};
+use crate::client::view::{Mark, ViewEvent};
 use crate::protocol::reply::Waiting;
 use crate::protocol::request::Outcome;
 use crate::protocol::{MessageId, Request, UserName};
@@ -34,7 +34,7 @@ impl Messenger {
             Ok(count)
         })?;
         if count > 0 {
-            self.say(Show::Receipt {
+            self.say(ViewEvent::Receipt {
                 to: *to,
                 state: "delivered",
                 count,
@@ -78,9 +78,9 @@ impl Messenger {
 
 impl Message {
     /// The message as a line of the conversation with a contact.
-    pub(super) fn show(&self, contact: &Contact) -> Show {
+    pub(super) fn event(&self, contact: &Contact) -> ViewEvent {
         let record = &self.record;
-        Show::Message {
+        ViewEvent::Message {
             name: contact.name,
             outgoing: record.outgoing,
             text: record.text.clone(),

@@ -8,14 +8,14 @@ use super::retry;
 use super::retry::Before;
 use super::{Me, Trust, claims};
 use crate::client::vault::{Contact, Form, PrekeyReader, Record, Result, State, Vault};
-use crate::client::view::{Mark, Show};
-use crate::crypto::keys::Identity as Keys;
-use crate::crypto::message::associated_data::Context;
-use crate::crypto::message::content::{Body as Inside, Content, Id};
-use crate::crypto::ratchet::session_set::{Conversation, DecryptError, claimed_identity};
+use crate::client::view::{Mark, ViewEvent};
+use crate::crypto::keys::PublicIdentity as Keys;
+use crate::crypto::message::associated_data::AssociatedData;
+use crate::crypto::message::content::{Content, Id, Payload};
+use crate::crypto::ratchet::session_set::{DecryptError, SessionSet, claimed_identity};
 use crate::protocol::reply::{Incoming, News, Notice};
 use crate::protocol::request::{Identity, Sender};
-use crate::protocol::{Body, Fixed, MessageId};
+use crate::protocol::{Body, ByteArray, MessageId};
 
 /// What is to be done once the transaction is durable.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(super) struct Batch {
     /// What to acknowledge, by sender.
     pub(super) acks: Vec<(Sender, Vec<MessageId>)>,
     /// What to show, in order.
-    pub(super) shows: Vec<Show>,
+    pub(super) shows: Vec<ViewEvent>,
     /// Whether a contact was made or changed.
     pub(super) people_changed: bool,
     /// The contacts of whom messages are wanted.
@@ -31,7 +31,7 @@ pub(super) struct Batch {
     /// Whether they are to be asked a second time.
     pub(super) again: bool,
     /// Whether there is something new to be sent.
-    pub(super) errands: bool,
+    pub(super) controls: bool,
     /// The messages among what is to be shown: each one's index there, and its
     /// place in the vault.
     pub(super) unread: Vec<(usize, i64)>,
@@ -69,14 +69,14 @@ pub(super) fn take_notice(vault: &mut Vault, batch: &mut Batch, notice: &Notice)
     batch.shows.push(match &notice.news {
         News::TurnedAway { names, count } => {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-            Show::warning(format!(
+            ViewEvent::warning(format!(
                 "while your mailbox was full, the server turned away {count} {} from {}; ask them to send again",
                 plural(*count, "message", "messages"),
                 names.join(", ")
             ))
         }
         News::Unknown => {
-            Show::warning("the server has news that this version does not understand; update the client")
+            ViewEvent::warning("the server has news that this version does not understand; update the client")
         }
     });
     Ok(())
@@ -167,9 +167,9 @@ pub(super) fn take_envelope(
     };
     let mut conversation = match vault.conversation(contact.id)? {
         Some(conversation) if *conversation.identity() == pinned => conversation,
-        _ => Conversation::new(pinned),
+        _ => SessionSet::new(pinned),
     };
-    let context = Context {
+    let context = AssociatedData {
         message_id: message.mid.0,
         sender: message.from.as_str(),
         recipient: me.name.as_str(),
@@ -200,7 +200,7 @@ pub(super) fn take_envelope(
                 contact.identity = Some(wire_identity(&pinned));
                 vault.save_contact(&contact)?;
                 batch.people_changed = true;
-                batch.shows.push(Show::quiet(format!(
+                batch.shows.push(ViewEvent::quiet(format!(
                     "{0} is new to you; to be sure it is them, compare safety numbers: /verify {0}",
                     contact.name
                 )));
@@ -208,7 +208,7 @@ pub(super) fn take_envelope(
             claims::seen(vault, batch, &mut contact)?;
             retry::understood(vault, batch, &mut contact)?;
             if opened.missing > 0 {
-                batch.shows.push(Show::warning(format!(
+                batch.shows.push(ViewEvent::warning(format!(
                     "{} {} from {} {} not arrived",
                     opened.missing,
                     plural(u64::from(opened.missing), "message", "messages"),
@@ -245,7 +245,7 @@ fn take_content(
         ..received(message)
     };
     match content.body {
-        Inside::Text(text) => {
+        Payload::Text(text) => {
             return keep(
                 vault,
                 batch,
@@ -256,13 +256,13 @@ fn take_content(
                 Mark::None,
             );
         }
-        Inside::Again { sent_as, text } => {
+        Payload::Again { sent_as, text } => {
             take_sent_again(vault, batch, contact, message, &sent_as, record(text))?;
         }
-        Inside::RetryRequest(ids) => retry::answer(vault, me, batch, contact, &ids, now)?,
-        Inside::NothingThere(ids) => retry::forget(vault, contact, &ids)?,
-        Inside::Receipt(_) => {}
-        Inside::Unknown(_) => {
+        Payload::RetryRequest(ids) => retry::answer(vault, me, batch, contact, &ids, now)?,
+        Payload::NothingThere(ids) => retry::forget(vault, contact, &ids)?,
+        Payload::Receipt(_) => {}
+        Payload::Unknown(_) => {
             let why = "a newer client sent something that this version can't show";
             return undecryptable(vault, batch, contact, message, seq, why);
         }
@@ -296,11 +296,11 @@ fn take_sent_again(
         }
     };
     batch.unread.push((batch.shows.len(), seq));
-    let mut show = shown(contact, at, &record, Mark::None);
-    if let Show::Message { state, .. } = &mut show {
+    let mut event = shown(contact, at, &record, Mark::None);
+    if let ViewEvent::Message { state, .. } = &mut event {
         *state = "sent again";
     }
-    batch.shows.push(show);
+    batch.shows.push(event);
     vault.unread(seq)
 }
 
@@ -356,8 +356,8 @@ pub(super) fn received(message: &Incoming) -> Record {
     }
 }
 
-pub(super) fn shown(contact: &Contact, at: u64, record: &Record, mark: Mark) -> Show {
-    Show::Message {
+pub(super) fn shown(contact: &Contact, at: u64, record: &Record, mark: Mark) -> ViewEvent {
+    ViewEvent::Message {
         name: contact.name,
         outgoing: false,
         text: record.text.clone(),
@@ -379,14 +379,14 @@ pub(super) fn identity_keys(identity: &Identity) -> Option<Keys> {
 pub fn wire_identity(keys: &Keys) -> Identity {
     let bytes = keys.to_bytes();
     Identity {
-        signing: Fixed(std::array::from_fn(|i| bytes[i])),
-        dh: Fixed(std::array::from_fn(|i| bytes[32 + i])),
+        signing: ByteArray(std::array::from_fn(|i| bytes[i])),
+        dh: ByteArray(std::array::from_fn(|i| bytes[32 + i])),
     }
 }
 
 /// The short name of an identity; zeros for one that is no usable key.
-pub(super) fn fingerprint(identity: &Identity) -> Fixed<32> {
-    Fixed(identity_keys(identity).map_or([0; 32], |keys| keys.fingerprint()))
+pub(super) fn fingerprint(identity: &Identity) -> ByteArray<32> {
+    ByteArray(identity_keys(identity).map_or([0; 32], |keys| keys.fingerprint()))
 }
 
 /// One form or the other, by a count.

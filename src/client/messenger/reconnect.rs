@@ -10,13 +10,13 @@ use super::retry;
 use super::send::Awaited;
 use super::{Messenger, now_ms};
 use crate::client::login::credentials;
-use crate::client::net::connection::{CallError, Link, said};
+use crate::client::net::connection::{CallError, Connection, said};
 use crate::client::vault::{Result, VaultError};
-use crate::client::view::{End, Show};
+use crate::client::view::{End, ViewEvent};
 use crate::crypto::keys::SignedPrekeySecret;
 use crate::protocol::reply::{Published, Welcome};
-use crate::protocol::request::{Ack, OneTimePrekey, Publish, Sender, SessionWish, SignedPrekey};
-use crate::protocol::{Code, Fixed, MessageId, Refusal, Request, limits};
+use crate::protocol::request::{Ack, OneTimePrekey, Publish, Sender, SessionOptions, SignedPrekey};
+use crate::protocol::{ByteArray, Code, MessageId, Refusal, Request, limits};
 
 /// How long to wait before the first attempt to connect again; doubled each time.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl Messenger {
             return Ok(());
         }
         let count = unread.len() as u64;
-        self.say(Show::plain(format!(
+        self.say(ViewEvent::plain(format!(
             "{count} {} when this client ended the last time, perhaps unseen:",
             plural(
                 count,
@@ -72,11 +72,11 @@ impl Messenger {
         )));
         for message in unread {
             if let Some(contact) = self.vault.contact_by_id(message.contact) {
-                let mut show = message.show(contact);
-                if let Show::Message { state, .. } = &mut show {
+                let mut event = message.event(contact);
+                if let ViewEvent::Message { state, .. } = &mut event {
                     *state = "again";
                 }
-                self.show_message(show, message.seq);
+                self.show_message(event, message.seq);
             }
         }
         Ok(())
@@ -105,7 +105,7 @@ impl Messenger {
         let now = now_ms();
         let batch = self.vault.transact(|vault| {
             vault.save_device(&device)?;
-            vault.forget_errands(now)?;
+            vault.forget_control_messages(now)?;
             let mut batch = Batch {
                 wanted_of: vault.wanting()?,
                 // The answers may have gone to the copy.
@@ -119,7 +119,7 @@ impl Messenger {
         self.finish(batch);
         let waiting = welcome.envelopes + welcome.plain;
         if waiting > 0 {
-            self.say(Show::plain(format!(
+            self.say(ViewEvent::plain(format!(
                 "while you were away: {waiting} {}",
                 plural(waiting, "message", "messages")
             )));
@@ -146,7 +146,7 @@ impl Messenger {
             1 => "was one login".to_owned(),
             _ => format!("were {count} logins"),
         };
-        self.say(Show::warning(match copied {
+        self.say(ViewEvent::warning(match copied {
             true => format!(
                 "since the last login from here there {were} with a copy of this device's keys; \
                  if that was you, use one of the two from now on, since each gets only the messages that \
@@ -215,14 +215,14 @@ impl Messenger {
             identity: wire_identity(&self.me.keys.public()),
             signed_prekey: SignedPrekey {
                 id: public.id,
-                key: Fixed(public.key),
-                signature: Fixed(public.signature),
+                key: ByteArray(public.key),
+                signature: ByteArray(public.signature),
             },
             one_time: one_time
                 .iter()
                 .map(|prekey| OneTimePrekey {
                     id: prekey.public().id,
-                    key: Fixed(prekey.public().key),
+                    key: ByteArray(prekey.public().key),
                 })
                 .collect(),
             replace,
@@ -239,7 +239,7 @@ impl Messenger {
             Err(CallError::Refused(refusal)) => {
                 // Asking again at once would fail again; the next login does.
                 self.few_prekeys = None;
-                self.say(Show::warning(format!(
+                self.say(ViewEvent::warning(format!(
                     "your keys could not be published, so others may not be able to write to \
                      you: {}",
                     said(&refusal)
@@ -254,8 +254,8 @@ impl Messenger {
         &mut self,
         request: &Request,
     ) -> std::result::Result<T, CallError> {
-        match &mut self.link {
-            Some(link) => link.call(&mut self.inbox, request),
+        match &mut self.connection {
+            Some(connection) => connection.call(&mut self.events, request),
             None => Err(CallError::Lost("there is no connection now".to_owned())),
         }
     }
@@ -263,13 +263,15 @@ impl Messenger {
     /// Acknowledges messages that are safe in the vault.
     pub(super) fn acknowledge(&mut self, from: Sender, ids: Vec<MessageId>) {
         for some in ids.chunks(limits::MAX_IDS) {
-            let Some(link) = &mut self.link else { return };
+            let Some(connection) = &mut self.connection else {
+                return;
+            };
             let ack = Request::Ack(Ack {
                 from,
                 ids: some.to_vec(),
             });
             // Without the ack the server sends them again, and they are known then.
-            if let Ok(id) = link.post(&ack) {
+            if let Ok(id) = connection.post(&ack) {
                 self.awaited
                     .insert(id, Awaited::Quiet("acknowledging messages"));
             }
@@ -279,7 +281,7 @@ impl Messenger {
     /// What the clock brings.
     pub(super) fn tick(&mut self) -> Result<()> {
         let now = Instant::now();
-        if self.link.is_none() && !self.over && now >= self.retry.0 {
+        if self.connection.is_none() && !self.over && now >= self.retry.0 {
             self.reconnect()?;
         }
         if self.resend_at.is_some_and(|at| now >= at) && self.under_way() == 0 {
@@ -288,7 +290,7 @@ impl Messenger {
             self.sent_through = 0;
             self.send_postponed()?;
         }
-        if self.few_prekeys.is_some() && self.link.is_some() {
+        if self.few_prekeys.is_some() && self.connection.is_some() {
             self.replenish(now)?;
         }
         self.check_silence(now);
@@ -297,12 +299,14 @@ impl Messenger {
 
     fn check_silence(&mut self, now: Instant) {
         let silence = now.saturating_duration_since(self.heard);
-        let Some(link) = &mut self.link else { return };
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
         if silence > SILENCE * 2 {
-            link.close();
+            connection.close();
         } else if silence > SILENCE && !self.pinged {
             self.pinged = true;
-            if let Ok(id) = link.post(&Request::Ping) {
+            if let Ok(id) = connection.post(&Request::Ping) {
                 self.awaited
                     .insert(id, Awaited::Quiet("asking whether the server is there"));
             }
@@ -340,12 +344,12 @@ impl Messenger {
 
     /// The connection is gone.
     pub(super) fn lost(&mut self, why: &str) {
-        if self.link.take().is_none() || self.over {
+        if self.connection.take().is_none() || self.over {
             return;
         }
         self.awaited.clear();
         self.retry = (Instant::now() + FIRST_DELAY, FIRST_DELAY);
-        self.say(Show::warning(format!(
+        self.say(ViewEvent::warning(format!(
             "connection lost ({why}); trying again in {} s",
             FIRST_DELAY.as_secs()
         )));
@@ -354,7 +358,7 @@ impl Messenger {
     fn later(&mut self, why: &str) {
         let delay = (self.retry.1 * 2).min(LONGEST_DELAY);
         self.retry = (Instant::now() + delay, delay);
-        self.say(Show::quiet(format!(
+        self.say(ViewEvent::quiet(format!(
             "{why}; trying again in {} s",
             delay.as_secs()
         )));
@@ -363,12 +367,12 @@ impl Messenger {
     fn reconnect(&mut self) -> Result<()> {
         self.vault.note_login_tried()?;
         match self.log_in_again() {
-            Ok((link, welcome)) => {
-                self.link = Some(link);
+            Ok((connection, welcome)) => {
+                self.connection = Some(connection);
                 self.heard = Instant::now();
                 self.pinged = false;
                 self.resend_at = None;
-                self.say(Show::good("connected again"));
+                self.say(ViewEvent::good("connected again"));
                 if std::mem::take(&mut self.password_open) {
                     self.other = None;
                     self.keep_password()?;
@@ -415,21 +419,21 @@ impl Messenger {
     /// Another certificate, in a café's network perhaps, may be gone at the next
     /// try, so it counts as a lost connection; nothing is sent until it is. The same
     /// holds for a refusal in the open, which anybody on the way can forge.
-    fn open_link(&mut self) -> std::result::Result<Link, CallError> {
-        let opened = self.route.open(&mut |_| false);
+    fn open_link(&mut self) -> std::result::Result<Connection, CallError> {
+        let opened = self.endpoint.open(&mut |_| false);
         let opened = opened.map_err(|error| CallError::Lost(error.to_string()))?;
-        Link::over(opened, &mut self.inbox)
+        Connection::over(opened, &mut self.events)
     }
 
-    fn log_in_again(&mut self) -> std::result::Result<(Link, Welcome), CallError> {
-        let mut link = self.open_link()?;
-        let wish = SessionWish {
+    fn log_in_again(&mut self) -> std::result::Result<(Connection, Welcome), CallError> {
+        let mut connection = self.open_link()?;
+        let wish = SessionOptions {
             replaces: Some(self.session),
-            ..SessionWish::default()
+            ..SessionOptions::default()
         };
-        let login = credentials::login_request(&self.me.name, &self.credentials, &link, wish);
-        let welcome = link.call(&mut self.inbox, &login)?;
-        Ok((link, welcome))
+        let login = credentials::login_request(&self.me.name, &self.credentials, &connection, wish);
+        let welcome = connection.call(&mut self.events, &login)?;
+        Ok((connection, welcome))
     }
 
     /// After a login with one of two passwords, only that one is to open the vault.

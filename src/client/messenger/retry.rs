@@ -8,10 +8,11 @@
 use super::receive::{Batch, fingerprint, plural};
 use super::{Me, Trust, random_id};
 use crate::client::vault::{
-    Contact, Errand, Form, Message, REMEMBERED_MS, Result, State, Task, Vault, unchanged,
+    Contact, ControlKind, ControlMessage, Form, Message, REMEMBERED_MS, Result, State, Vault,
+    unchanged,
 };
-use crate::client::view::Show;
-use crate::crypto::message::content::{Body as Inside, Id, MAX_IDS};
+use crate::client::view::ViewEvent;
+use crate::crypto::message::content::{Id, MAX_IDS, Payload};
 use crate::crypto::ratchet::session_set::DecryptError;
 use crate::protocol::MessageId;
 
@@ -94,7 +95,12 @@ pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Resul
     contact.asked += 1;
     vault.save_contact(&contact)?;
     let count = ids.len();
-    vault.add_errand(contact.id, &MessageId(random_id()), now, &Task::Ask(ids))?;
+    vault.add_control_message(
+        contact.id,
+        &MessageId(random_id()),
+        now,
+        &ControlKind::Prompt(ids),
+    )?;
     Ok(count)
 }
 
@@ -106,9 +112,9 @@ pub(super) fn ask_for_all(vault: &mut Vault, batch: &mut Batch, now: u64) -> Res
         if count == 0 {
             continue;
         }
-        batch.errands = true;
+        batch.controls = true;
         if let Some(contact) = vault.contact_by_id(contact) {
-            batch.shows.push(Show::quiet(format!(
+            batch.shows.push(ViewEvent::quiet(format!(
                 "{}'s client is asked to send {count} {} again; it answers when it is online",
                 contact.name,
                 plural(count, "message", "messages"),
@@ -122,7 +128,7 @@ pub(super) fn ask_for_all(vault: &mut Vault, batch: &mut Batch, now: u64) -> Res
         let count = asked_for(vault, &contact, now)?;
         if count > 0 {
             let warning = waits_for_word(&contact, count);
-            batch.shows.push(Show::warning(warning));
+            batch.shows.push(ViewEvent::warning(warning));
         }
     }
     Ok(())
@@ -156,7 +162,7 @@ pub(super) fn count_asked(
     for mid in ids {
         match asked_message(vault, contact, mid)? {
             Asked::Message(message) if may_go_again(&message, now) => places.push(message.seq),
-            Asked::Message(_) | Asked::Errand | Asked::Nothing => {}
+            Asked::Message(_) | Asked::ControlMessage | Asked::Nothing => {}
         }
     }
     places.sort_unstable();
@@ -193,16 +199,18 @@ pub(super) fn let_go(
 enum Asked {
     Message(Box<Message>),
     /// Nothing with words for a person.
-    Errand,
+    ControlMessage,
     Nothing,
 }
 
 fn asked_message(vault: &Vault, contact: &Contact, mid: &MessageId) -> Result<Asked> {
-    let errand = unchanged(vault.errand_by_mid(contact.id, mid))?;
-    let message = match errand.map(|errand| errand.task) {
-        Some(Task::Ask(_) | Task::NothingThere(..)) => return Ok(Asked::Errand),
-        Some(Task::Again(seq, _)) => vault.message(seq),
-        Some(Task::Requested(..)) | None => vault.message_by_mid(contact.id, mid),
+    let control = unchanged(vault.control_message_by_mid(contact.id, mid))?;
+    let message = match control.map(|control| control.task) {
+        Some(ControlKind::Prompt(_) | ControlKind::NothingThere(..)) => {
+            return Ok(Asked::ControlMessage);
+        }
+        Some(ControlKind::Again(seq, _)) => vault.message(seq),
+        Some(ControlKind::Requested(..)) | None => vault.message_by_mid(contact.id, mid),
     };
     let message = unchanged(message)?;
     Ok(message.map_or(Asked::Nothing, |message| Asked::Message(Box::new(message))))
@@ -230,7 +238,7 @@ pub(super) fn answer(
         return Ok(());
     };
     if me.trust == Trust::Always {
-        batch.shows.push(Show::warning(format!(
+        batch.shows.push(ViewEvent::warning(format!(
             "{name}'s client asks for earlier messages again; with --trust always that is never done by itself"
         )));
         return Ok(());
@@ -241,13 +249,18 @@ pub(super) fn answer(
     let (mut nothing, mut count) = (Vec::new(), 0);
     for mid in ids.iter().copied().map(MessageId) {
         match asked_message(vault, contact, &mid)? {
-            Asked::Errand => nothing.push(mid),
+            Asked::ControlMessage => nothing.push(mid),
             Asked::Message(mut message) if may_go_again(&message, now) => {
                 if is_for(&message, contact) {
                     let mid = MessageId(random_id());
                     message.record.again.push(mid);
                     vault.save_message(message.seq, &message.record)?;
-                    vault.add_errand(contact.id, &mid, now, &Task::Again(message.seq, identity))?;
+                    vault.add_control_message(
+                        contact.id,
+                        &mid,
+                        now,
+                        &ControlKind::Again(message.seq, identity),
+                    )?;
                     count += 1;
                 } else if !waiting.contains(&mid) {
                     waiting.push(mid);
@@ -259,7 +272,12 @@ pub(super) fn answer(
     let waiting = waiting.split_off(before);
     if !waiting.is_empty() {
         let mid = MessageId(random_id());
-        vault.add_errand(contact.id, &mid, now, &Task::Requested(waiting, identity))?;
+        vault.add_control_message(
+            contact.id,
+            &mid,
+            now,
+            &ControlKind::Requested(waiting, identity),
+        )?;
         batch.asked_for.push(contact.id);
     }
     if !nothing.is_empty() {
@@ -267,17 +285,17 @@ pub(super) fn answer(
         batch.wants(contact.id);
         batch.again = true;
         let mid = MessageId(random_id());
-        vault.add_errand(
+        vault.add_control_message(
             contact.id,
             &mid,
             now,
-            &Task::NothingThere(nothing, identity),
+            &ControlKind::NothingThere(nothing, identity),
         )?;
-        batch.errands = true;
+        batch.controls = true;
     }
     if count > 0 {
-        batch.errands = true;
-        batch.shows.push(Show::quiet(format!(
+        batch.controls = true;
+        batch.shows.push(ViewEvent::quiet(format!(
             "{name}'s client could not decrypt {count} {} and asked for {}; sent again",
             plural(count, "message", "messages"),
             plural(count, "it", "them"),
@@ -299,25 +317,25 @@ fn may_go_again(message: &Message, now: u64) -> bool {
 pub(super) fn content(
     vault: &Vault,
     me: &Me,
-    errand: &Errand,
+    control: &ControlMessage,
     contact: &Contact,
-) -> Result<Option<(u64, Inside)>> {
+) -> Result<Option<(u64, Payload)>> {
     let for_them = |identity| {
         let known = contact.identity.map(|identity| fingerprint(&identity));
         known == Some(identity) && me.trust != Trust::Always
     };
     let raw = |ids: &[MessageId]| ids.iter().map(|mid| mid.0).collect::<Vec<Id>>();
-    Ok(match &errand.task {
-        Task::Ask(ids) => {
+    Ok(match &control.task {
+        ControlKind::Prompt(ids) => {
             let mut still = Vec::new();
             for mid in ids {
                 if vault.is_wanted(contact.id, mid)? {
                     still.push(mid.0);
                 }
             }
-            (!still.is_empty()).then_some((errand.at, Inside::RetryRequest(still)))
+            (!still.is_empty()).then_some((control.at, Payload::RetryRequest(still)))
         }
-        Task::Again(seq, identity) if for_them(*identity) => {
+        ControlKind::Again(seq, identity) if for_them(*identity) => {
             let message = unchanged(vault.message(*seq))?;
             message
                 .filter(|message| is_for(message, contact))
@@ -326,13 +344,13 @@ pub(super) fn content(
                     sent_as.extend(raw(&message.record.again));
                     let text = message.record.text;
                     let at = message.record.sent_at.unwrap_or(message.at);
-                    (at, Inside::Again { sent_as, text })
+                    (at, Payload::Again { sent_as, text })
                 })
         }
-        Task::NothingThere(ids, identity) if for_them(*identity) => {
-            Some((errand.at, Inside::NothingThere(raw(ids))))
+        ControlKind::NothingThere(ids, identity) if for_them(*identity) => {
+            Some((control.at, Payload::NothingThere(raw(ids))))
         }
-        Task::Again(..) | Task::NothingThere(..) | Task::Requested(..) => None,
+        ControlKind::Again(..) | ControlKind::NothingThere(..) | ControlKind::Requested(..) => None,
     })
 }
 

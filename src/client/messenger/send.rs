@@ -5,11 +5,11 @@ use super::encrypt;
 use super::encrypt::encrypt;
 use super::receive::{fingerprint, plural};
 use super::trust::NoSession;
-use super::{Messenger, Outcome, now_ms, random_id};
+use super::{CommandResult, Messenger, now_ms, random_id};
 use crate::client::net::connection;
 use crate::client::net::connection::CallError;
 use crate::client::vault::{Contact, Form, Message, Record, Result, State, Vault};
-use crate::client::view::Show;
+use crate::client::view::ViewEvent;
 use crate::protocol::reply::{Accepted, MessageState};
 use crate::protocol::request::Send;
 use crate::protocol::{Body, Code, MessageId, Refusal, Request, UserName, limits};
@@ -27,7 +27,7 @@ pub(super) enum Awaited {
 
 impl Messenger {
     /// `/msg NAME TEXT`
-    pub(super) fn send(&mut self, to: &UserName, text: String) -> Result<Outcome> {
+    pub(super) fn send(&mut self, to: &UserName, text: String) -> Result<CommandResult> {
         if let Err(why) = self.check_text(to, &text) {
             return Ok(Err(why));
         }
@@ -36,8 +36,8 @@ impl Messenger {
             match self.start_session(to)? {
                 Ok(()) => ready = self.is_ready(to)?,
                 Err(NoSession::Refused(why)) => return Ok(Err(why)),
-                Err(NoSession::Held(warning)) => self.say(Show::warning(warning)),
-                Err(NoSession::Later(why)) => self.say(Show::warning(format!(
+                Err(NoSession::Held(warning)) => self.say(ViewEvent::warning(warning)),
+                Err(NoSession::Later(why)) => self.say(ViewEvent::warning(format!(
                     "{why}; the message waits here and goes out by itself"
                 ))),
             }
@@ -66,7 +66,11 @@ impl Messenger {
     }
 
     /// `/send-unencrypted NAME TEXT`
-    pub(super) fn send_unencrypted(&mut self, to: &UserName, text: String) -> Result<Outcome> {
+    pub(super) fn send_unencrypted(
+        &mut self,
+        to: &UserName,
+        text: String,
+    ) -> Result<CommandResult> {
         if let Err(why) = self.check_text(to, &text) {
             return Ok(Err(why));
         }
@@ -91,7 +95,7 @@ impl Messenger {
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
             vault.put_out(seq, &send)
         })?;
-        self.say(Show::warning(
+        self.say(ViewEvent::warning(
             "sent unencrypted: the server and the network can read it",
         ));
         self.pump()?;
@@ -153,7 +157,7 @@ impl Messenger {
             };
             let again = seq <= self.again_through;
             let under_way = self.is_under_way(seq);
-            let Some(link) = &mut self.link else {
+            let Some(connection) = &mut self.connection else {
                 return Ok(());
             };
             self.sent_through = seq;
@@ -162,7 +166,7 @@ impl Messenger {
             }
             send.again = again;
             // A connection that is lost just now says so by itself.
-            if let Ok(id) = link.post(&Request::Send(send)) {
+            if let Ok(id) = connection.post(&Request::Send(send)) {
                 self.awaited.insert(id, Awaited::Send(seq));
             }
         }
@@ -196,7 +200,7 @@ impl Messenger {
             Ok(accepted) => self.accepted(&to, seq, accepted),
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
                 if self.resend_at.is_none() {
-                    self.say(Show::warning(format!(
+                    self.say(ViewEvent::warning(format!(
                         "a message to {to} waits here and will be sent again: {}",
                         connection::said(&refusal)
                     )));
@@ -237,7 +241,7 @@ impl Messenger {
             MessageState::Stored => "stored",
             MessageState::Delivered => "delivered",
         };
-        self.say(Show::Receipt {
+        self.say(ViewEvent::Receipt {
             to: *to,
             state,
             count: 1,
@@ -304,7 +308,7 @@ impl Messenger {
                 self.say_waiting(contact)
             }
             Err(NoSession::Held(warning)) => {
-                self.say(Show::warning(warning));
+                self.say(ViewEvent::warning(warning));
                 Ok(())
             }
             Err(NoSession::Later(_)) => Ok(()),
@@ -314,7 +318,7 @@ impl Messenger {
 
     pub(super) fn fail(&mut self, seq: i64, to: &UserName, why: &str) -> Result<()> {
         let message = self.vault.message(seq)?;
-        let errand = message.is_none();
+        let control = message.is_none();
         self.vault.transact(|vault| {
             if let Some(Message { mut record, .. }) = message {
                 record.state = State::Failed(why.to_owned());
@@ -323,11 +327,11 @@ impl Messenger {
             vault.unpostpone(seq)?;
             vault.answered(seq)
         })?;
-        if errand {
+        if control {
             return Ok(());
         }
         self.failed += 1;
-        self.say(Show::bad(format!(
+        self.say(ViewEvent::bad(format!(
             "the message to {to} was not sent: {why}"
         )));
         Ok(())

@@ -14,9 +14,9 @@ use crate::client::net::connection::{CallError, said};
 use crate::client::vault::{Contact, Result, Vault};
 use crate::crypto::keys::{OneTimePrekey, PrekeyBundle, SignedPrekey, VerifiedBundle};
 use crate::crypto::os_rng;
-use crate::crypto::ratchet::session_set::Conversation;
+use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::reply::Bundle;
-use crate::protocol::request::{Identity, Named};
+use crate::protocol::request::{Identity, UserRef};
 use crate::protocol::{Code, Request, UserName};
 
 /// Why there is no session to send in.
@@ -153,7 +153,7 @@ impl Messenger {
             Some(contact) => self.vault.conversation(contact.id)?,
             None => None,
         }
-        .unwrap_or_else(|| Conversation::new(*bundle.identity()));
+        .unwrap_or_else(|| SessionSet::new(*bundle.identity()));
         let usable = match &known_here {
             Some(contact) => self.usable_session(contact)?,
             None => false,
@@ -206,13 +206,13 @@ impl Messenger {
             .vault
             .contact(name)
             .is_some_and(|contact| contact.identity.is_some());
-        let answer = self.call::<Bundle>(&Request::Keys(Named { name: *name }));
+        let answer = self.call::<Bundle>(&Request::Keys(UserRef { name: *name }));
         let bundle = answer.map_err(|error| match error {
             CallError::Refused(refusal) if refusal.code == Code::NoKeys => {
                 NoSession::Refused(if pinned {
                     format!(
                         "the server says that {name} has no keys, though you know their identity: \
-                         nothing was sent. Ask them in another way what happened"
+                         nothing was sent. Prompt them in another way what happened"
                     )
                 } else {
                     format!(

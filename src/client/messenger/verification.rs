@@ -10,9 +10,9 @@ use super::receive::{Batch, fingerprint, identity_keys, plural, wire_identity};
 use super::retry;
 use super::trust;
 use super::trust::{NoSession, replace_identity};
-use super::{Messenger, Outcome, now_ms};
+use super::{CommandResult, Messenger, now_ms};
 use crate::client::vault::{Contact, Result, Vault};
-use crate::client::view::Show;
+use crate::client::view::ViewEvent;
 use crate::crypto::safety_number::safety_number;
 use crate::protocol::UserName;
 use crate::protocol::request::Identity;
@@ -22,7 +22,7 @@ const REJECTED: usize = 64;
 
 impl Messenger {
     /// `/accept NAME`
-    pub(super) fn accept(&mut self, name: &UserName) -> Result<Outcome> {
+    pub(super) fn accept(&mut self, name: &UserName) -> Result<CommandResult> {
         let Some(contact) = self.vault.contact(name).cloned() else {
             return Ok(Err(format!(
                 "you have no contact {name}; nothing to accept"
@@ -32,7 +32,7 @@ impl Messenger {
             return self.offer_again(contact);
         };
         self.take_on(contact, offered, false)?;
-        self.say(Show::good(format!(
+        self.say(ViewEvent::good(format!(
             "{name}'s new identity is accepted, not verified"
         )));
         Ok(Ok(()))
@@ -40,7 +40,7 @@ impl Messenger {
 
     /// Nothing is offered, but an identity may have been dropped or rejected that the
     /// person means: it is offered again, to be looked at before it is accepted.
-    fn offer_again(&mut self, mut contact: Contact) -> Result<Outcome> {
+    fn offer_again(&mut self, mut contact: Contact) -> Result<CommandResult> {
         let name = contact.name;
         let published = match contact.held {
             true => match self.bundle(&name) {
@@ -74,7 +74,7 @@ impl Messenger {
     }
 
     /// `/reject NAME`
-    pub(super) fn reject(&mut self, name: &UserName) -> Result<Outcome> {
+    pub(super) fn reject(&mut self, name: &UserName) -> Result<CommandResult> {
         let Some(contact) = self.vault.contact(name).cloned() else {
             return Ok(Err(format!(
                 "you have no contact {name}; nothing to reject"
@@ -91,19 +91,19 @@ impl Messenger {
             .vault
             .transact(|vault| drop_claims(vault, contact, &claims))?;
         self.publish_people();
-        self.say(Show::good(format!(
+        self.say(ViewEvent::good(format!(
             "the other identity in {name}'s name is rejected; {dropped} {} that came under it {} dropped",
             plural(dropped, "message", "messages"),
             plural(dropped, "is", "are"),
         )));
         if let Some(warning) = next {
-            self.say(Show::warning(warning));
+            self.say(ViewEvent::warning(warning));
         }
         Ok(Ok(()))
     }
 
     /// No other identity is there to be rejected: what the known one asked for is.
-    fn decline(&mut self, contact: &Contact) -> Result<Outcome> {
+    fn decline(&mut self, contact: &Contact) -> Result<CommandResult> {
         let name = contact.name;
         let waiting = self.waiting_for_word(contact)?;
         let asked = retry::asked_for(&self.vault, contact, now_ms())?;
@@ -114,7 +114,7 @@ impl Messenger {
         }
         self.vault
             .transact(|vault| vault.forget_requests(contact.id))?;
-        self.say(Show::good(format!(
+        self.say(ViewEvent::good(format!(
             "what {name}'s client asked for is not sent again"
         )));
         for seq in waiting {
@@ -128,7 +128,7 @@ impl Messenger {
     }
 
     /// `/verify NAME` and `/verify NAME yes`
-    pub(super) fn verify(&mut self, name: &UserName, confirmed: bool) -> Result<Outcome> {
+    pub(super) fn verify(&mut self, name: &UserName, confirmed: bool) -> Result<CommandResult> {
         let known = |contact: &Contact| contact.offered.or(contact.identity);
         if self.vault.contact(name).and_then(known).is_none() {
             match self.start_session(name)? {
@@ -147,11 +147,11 @@ impl Messenger {
         let compared = self.number_shown == Some((*name, identity));
         if confirmed && compared {
             self.take_on(contact, identity, true)?;
-            self.say(Show::good(format!("{name} is verified")));
+            self.say(ViewEvent::good(format!("{name} is verified")));
             return Ok(Ok(()));
         }
         if confirmed {
-            self.say(Show::warning(format!(
+            self.say(ViewEvent::warning(format!(
                 "{name} is NOT verified: this number was not shown before; compare it first"
             )));
         }
@@ -164,16 +164,16 @@ impl Messenger {
         let mine = self.me.keys.public();
         let number = safety_number(self.me.name.as_str(), &mine, name.as_str(), &theirs);
         if contact.offered.is_some() && contact.identity.is_some() {
-            self.say(Show::warning(format!(
+            self.say(ViewEvent::warning(format!(
                 "this is the number of {name}'s NEW identity"
             )));
         }
-        self.say(Show::plain(format!("safety number with {name}:")));
+        self.say(ViewEvent::plain(format!("safety number with {name}:")));
         for line in number.to_string().lines() {
-            self.say(Show::plain(format!("    {line}")));
+            self.say(ViewEvent::plain(format!("    {line}")));
         }
         self.say_what_waits(&contact, identity)?;
-        self.say(Show::quiet(if contact.verified && contact.offered.is_none() {
+        self.say(ViewEvent::quiet(if contact.verified && contact.offered.is_none() {
             format!("{name} is verified")
         } else {
             format!(
@@ -204,7 +204,7 @@ impl Messenger {
         };
         let count = asked + self.waiting_for_word(&taken_on)?.len() as u64;
         if count > 0 {
-            self.say(Show::warning(retry::waits_for_word(contact, count)));
+            self.say(ViewEvent::warning(retry::waits_for_word(contact, count)));
         }
         Ok(())
     }

@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::endpoint::Opened;
-use super::event_queue::{Inbox, Input};
+use super::endpoint::OpenedChannel;
+use super::event_queue::{EventQueue, QueuedEvent};
 use crate::protocol::json;
 use crate::protocol::json::ServerLine;
 use crate::protocol::line_buffer::LineBuffer;
 use crate::protocol::reply::{Event, Greeting};
 use crate::protocol::request::Hello;
 use crate::protocol::{Code, Refusal, Request, VERSION, limits};
-use crate::transport::channel::{Channel, Raw, Received};
+use crate::transport::channel::{Channel, Raw, ReadOutcome};
 use crate::transport::fingerprint::Fingerprint;
 
 /// How long an answer may take before the connection counts as lost: a server
@@ -64,7 +64,7 @@ pub fn said(refusal: &Refusal) -> String {
 }
 
 /// An open connection that has said hello.
-pub struct Link {
+pub struct Connection {
     channel: Arc<Channel>,
     certificate: Option<Fingerprint>,
     number: u64,
@@ -72,14 +72,14 @@ pub struct Link {
     greeting: Greeting,
 }
 
-impl Link {
+impl Connection {
     /// Begins to read an open connection, and says hello.
     ///
     /// # Errors
     /// A sentence about what is in the way.
-    pub fn over(opened: Opened, inbox: &mut Inbox) -> Result<Self, CallError> {
+    pub fn over(opened: OpenedChannel, events: &mut EventQueue) -> Result<Self, CallError> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        let Opened {
+        let OpenedChannel {
             channel,
             raw,
             certificate,
@@ -87,12 +87,12 @@ impl Link {
         let channel = Arc::new(channel);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let reading = Arc::clone(&channel);
-        let inbox_end = inbox.sender();
+        let inbox_end = events.sender();
         thread::Builder::new()
             .name(format!("link-{number}"))
             .spawn(move || read_lines(&reading, raw, number, &inbox_end))
             .map_err(lost)?;
-        let mut link = Link {
+        let mut connection = Connection {
             channel,
             certificate,
             number,
@@ -101,22 +101,22 @@ impl Link {
                 server: String::new(),
                 version: VERSION,
                 oldest: VERSION,
-                nonce: crate::protocol::Fixed([0; 32]),
+                nonce: crate::protocol::ByteArray([0; 32]),
                 certificate: None,
                 max_line: limits::MAX_SERVER_LINE,
             },
         };
-        link.hello(inbox)?;
-        Ok(link)
+        connection.hello(events)?;
+        Ok(connection)
     }
 
     /// Says hello (again): every proof needs a nonce of its own.
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub fn hello(&mut self, inbox: &mut Inbox) -> Result<(), CallError> {
+    pub fn hello(&mut self, events: &mut EventQueue) -> Result<(), CallError> {
         let hello = Request::Hello(Hello { version: VERSION });
-        self.greeting = self.call(inbox, &hello)?;
+        self.greeting = self.call(events, &hello)?;
         if self.greeting.oldest > VERSION {
             self.close();
             return Err(CallError::Lost(
@@ -150,38 +150,38 @@ impl Link {
     /// The server's refusal, or that the connection is lost.
     pub fn call<T: DeserializeOwned>(
         &mut self,
-        inbox: &mut Inbox,
+        events: &mut EventQueue,
         request: &Request,
     ) -> Result<T, CallError> {
         let id = match self.post(request) {
             Err(CallError::Lost(why)) => {
-                return Err(self.last_words(inbox).unwrap_or(CallError::Lost(why)));
+                return Err(self.last_words(events).unwrap_or(CallError::Lost(why)));
             }
             posted => posted?,
         };
         let deadline = Instant::now() + ANSWER_TIME;
         loop {
-            let Some(input) = inbox.fresh(deadline) else {
+            let Some(input) = events.fresh(deadline) else {
                 self.close();
                 return Err(CallError::Lost("the server does not answer".to_owned()));
             };
             match input {
-                Input::Server(number, Ok(ServerLine::Answer(about, answer)))
+                QueuedEvent::Server(number, Ok(ServerLine::Answer(about, answer)))
                     if number == self.number && (about == Some(id) || about.is_none()) =>
                 {
                     return typed(answer);
                 }
-                Input::Server(number, Ok(ServerLine::Event(event)))
+                QueuedEvent::Server(number, Ok(ServerLine::Event(event)))
                     if number == self.number && matches!(*event, Event::Ping {}) =>
                 {
                     self.pong();
                 }
-                Input::Server(number, Err(why)) if number == self.number => {
-                    inbox.keep(Input::Server(number, Err(why.clone())));
+                QueuedEvent::Server(number, Err(why)) if number == self.number => {
+                    events.keep(QueuedEvent::Server(number, Err(why.clone())));
                     return Err(why);
                 }
                 other => {
-                    if !inbox.keep(other) {
+                    if !events.keep(other) {
                         self.close();
                         return Err(CallError::Lost(
                             "the server sent too much instead of an answer".to_owned(),
@@ -194,14 +194,14 @@ impl Link {
 
     /// Why the connection ended, as its reader knows it: a server that turns one
     /// away says so, and may have gone before anything could be written to it.
-    fn last_words(&self, inbox: &mut Inbox) -> Option<CallError> {
-        if let Some(why) = inbox.end_of(self.number) {
+    fn last_words(&self, events: &mut EventQueue) -> Option<CallError> {
+        if let Some(why) = events.end_of(self.number) {
             return Some(why);
         }
         let deadline = Instant::now() + LAST_WORDS_TIME;
-        while let Some(input) = inbox.fresh(deadline) {
-            inbox.keep(input);
-            if let Some(why) = inbox.end_of(self.number) {
+        while let Some(input) = events.fresh(deadline) {
+            events.keep(input);
+            if let Some(why) = events.end_of(self.number) {
                 return Some(why);
             }
         }
@@ -247,7 +247,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.close();
     }
@@ -270,25 +270,25 @@ fn lost(error: io::Error) -> CallError {
 }
 
 /// The reader thread: ends with the connection, or when nobody listens any more.
-fn read_lines(channel: &Channel, mut raw: Raw, number: u64, inbox: &SyncSender<Input>) {
+fn read_lines(channel: &Channel, mut raw: Raw, number: u64, events: &SyncSender<QueuedEvent>) {
     let mut buffer = LineBuffer::new(limits::MAX_SERVER_LINE);
     let why = loop {
         match channel.read(&mut raw, buffer.space()) {
-            Ok(Received::End) => {
+            Ok(ReadOutcome::End) => {
                 break CallError::Lost("the server closed the connection".to_owned());
             }
             // What TLS may want to say leaves with the next request.
-            Ok(Received::Nothing) => continue,
-            Ok(Received::Bytes(count)) => buffer.filled(count),
+            Ok(ReadOutcome::Nothing) => continue,
+            Ok(ReadOutcome::Bytes(count)) => buffer.filled(count),
             Err(error) => break lost(error),
         }
-        if let Err(why) = hand_over(&mut buffer, number, inbox) {
+        if let Err(why) = hand_over(&mut buffer, number, events) {
             break why;
         }
     };
     // The other side learns of a line that was not understood by the close.
     channel.socket().close();
-    let _gone = inbox.send(Input::Server(number, Err(why)));
+    let _gone = events.send(QueuedEvent::Server(number, Err(why)));
 }
 
 /// What a server says that refuses the connection before it knows the language:
@@ -304,7 +304,7 @@ pub(super) fn refusal_in(line: &[u8]) -> Option<Refusal> {
 fn hand_over(
     buffer: &mut LineBuffer,
     number: u64,
-    inbox: &SyncSender<Input>,
+    events: &SyncSender<QueuedEvent>,
 ) -> Result<(), CallError> {
     while let Some(line) = buffer.next_line() {
         let line = line
@@ -313,8 +313,8 @@ fn hand_over(
             return Err(CallError::Refused(refusal));
         }
         let line = json::parse_server_line(line).map_err(CallError::Lost)?;
-        inbox
-            .send(Input::Server(number, Ok(line)))
+        events
+            .send(QueuedEvent::Server(number, Ok(line)))
             .map_err(|_| CallError::Lost("the client is done".to_owned()))?;
     }
     Ok(())

@@ -22,7 +22,7 @@ use crate::transport::address::Address;
 use crate::transport::channel::{Channel, NotTls, Raw};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
-use crate::transport::tls::{Connector, Stranger};
+use crate::transport::tls::{Connector, UnverifiedPeer};
 
 /// How long one address may take to answer.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -45,20 +45,20 @@ pub enum Protection {
 
 /// A way to a server.
 #[derive(Debug, Clone)]
-pub struct Route {
+pub struct Endpoint {
     address: Address,
-    judge: Judge,
+    judge: TrustPolicy,
 }
 
 #[derive(Debug, Clone)]
-enum Judge {
+enum TrustPolicy {
     Nobody,
     Pins(Connector, KnownServers),
     Roots(Connector),
 }
 
 /// An open connection, to nobody but the right server.
-pub struct Opened {
+pub struct OpenedChannel {
     /// Its bytes.
     pub channel: Channel,
     /// For its reader.
@@ -69,7 +69,7 @@ pub struct Opened {
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub enum RouteError {
+pub enum EndpointError {
     /// Instead of TLS came a refusal in the open. Nothing proves who has sent it.
     TurnedAway(Refusal),
     /// There is nobody to be reached.
@@ -78,18 +78,18 @@ pub enum RouteError {
     Untrusted(String),
 }
 
-impl fmt::Display for RouteError {
+impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RouteError::TurnedAway(refusal) => write!(f, "{}, without TLS", said(refusal)),
-            RouteError::Unreachable(why) | RouteError::Untrusted(why) => f.write_str(why),
+            EndpointError::TurnedAway(refusal) => write!(f, "{}, without TLS", said(refusal)),
+            EndpointError::Unreachable(why) | EndpointError::Untrusted(why) => f.write_str(why),
         }
     }
 }
 
-impl std::error::Error for RouteError {}
+impl std::error::Error for EndpointError {}
 
-impl Route {
+impl Endpoint {
     /// To this address, with pins in the folder `data`.
     ///
     /// # Errors
@@ -103,16 +103,16 @@ impl Route {
                         .to_owned(),
                 );
             }
-            Protection::Off => Judge::Nobody,
-            Protection::Pinned => Judge::Pins(
+            Protection::Off => TrustPolicy::Nobody,
+            Protection::Pinned => TrustPolicy::Pins(
                 Connector::pinning().map_err(|error| error.to_string())?,
                 KnownServers::in_folder(data),
             ),
             Protection::SystemRoots => {
-                Judge::Roots(Connector::system_roots().map_err(|error| error.to_string())?)
+                TrustPolicy::Roots(Connector::system_roots().map_err(|error| error.to_string())?)
             }
         };
-        Ok(Route { address, judge })
+        Ok(Endpoint { address, judge })
     }
 
     /// `HOST:PORT`.
@@ -124,19 +124,22 @@ impl Route {
     /// right one.
     ///
     /// # Errors
-    /// See [`RouteError`].
-    pub fn open(&self, first_contact: &mut dyn FnMut(&str) -> bool) -> Result<Opened, RouteError> {
+    /// See [`EndpointError`].
+    pub fn open(
+        &self,
+        first_contact: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<OpenedChannel, EndpointError> {
         let stream = self.connect()?;
         let connector = match &self.judge {
-            Judge::Nobody => {
+            TrustPolicy::Nobody => {
                 let socket = Socket::new(stream).map_err(|error| self.unreachable(&error))?;
-                return Ok(Opened {
+                return Ok(OpenedChannel {
                     channel: Channel::new(socket),
                     raw: Raw::default(),
                     certificate: None,
                 });
             }
-            Judge::Pins(connector, _) | Judge::Roots(connector) => connector,
+            TrustPolicy::Pins(connector, _) | TrustPolicy::Roots(connector) => connector,
         };
         let stranger = connector
             .connect(stream, self.address.host(), HANDSHAKE_TIME)
@@ -144,14 +147,14 @@ impl Route {
         self.judge(&stranger, first_contact)?;
         let certificate = Some(stranger.fingerprint());
         let (channel, raw) = stranger.trust();
-        Ok(Opened {
+        Ok(OpenedChannel {
             channel,
             raw,
             certificate,
         })
     }
 
-    fn connect(&self) -> Result<TcpStream, RouteError> {
+    fn connect(&self) -> Result<TcpStream, EndpointError> {
         let place = self.place();
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in place
@@ -166,28 +169,28 @@ impl Route {
         Err(self.unreachable(&last))
     }
 
-    fn unreachable(&self, error: &io::Error) -> RouteError {
-        RouteError::Unreachable(format!(
+    fn unreachable(&self, error: &io::Error) -> EndpointError {
+        EndpointError::Unreachable(format!(
             "no connection to {} ({})",
             self.place(),
             reason(error)
         ))
     }
 
-    fn no_handshake(&self, error: &io::Error) -> RouteError {
+    fn no_handshake(&self, error: &io::Error) -> EndpointError {
         if let Some(refusal) = answered_in_the_open(error) {
-            return RouteError::TurnedAway(refusal);
+            return EndpointError::TurnedAway(refusal);
         }
         let place = self.place();
         match &self.judge {
             // TLS itself has judged: the peer's own fault, or its certificate's.
-            Judge::Roots(_) if error.kind() == io::ErrorKind::InvalidData => {
-                RouteError::Untrusted(format!(
+            TrustPolicy::Roots(_) if error.kind() == io::ErrorKind::InvalidData => {
+                EndpointError::Untrusted(format!(
                     "nothing was sent to {place}: the system's roots do not vouch for it ({error}); \
                      if its certificate is one that the server made itself, leave out --tls system-roots"
                 ))
             }
-            _ => RouteError::Unreachable(format!(
+            _ => EndpointError::Unreachable(format!(
                 "{place} answers, but not with TLS as it should ({}). Only if you know it as a server without TLS, on \
                  this machine for instance, use --tls off",
                 reason(error)
@@ -197,25 +200,25 @@ impl Route {
 
     fn judge(
         &self,
-        stranger: &Stranger,
+        stranger: &UnverifiedPeer,
         first_contact: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<(), RouteError> {
+    ) -> Result<(), EndpointError> {
         let (place, shown) = (self.place(), stranger.fingerprint());
         if let Some(named) = self.address.fingerprint
             && named != shown
         {
-            return Err(RouteError::Untrusted(format!(
+            return Err(EndpointError::Untrusted(format!(
                 "nothing was sent to {place}: its certificate is not the one you named. \
-                 Named: {}. Shown: {}. Ask the operator what 'server fingerprint' prints there",
+                 UserRef: {}. Shown: {}. Prompt the operator what 'server fingerprint' prints there",
                 named.groups(),
                 shown.groups()
             )));
         }
-        let Judge::Pins(_, known) = &self.judge else {
+        let TrustPolicy::Pins(_, known) = &self.judge else {
             return Ok(());
         };
         let file = |error: io::Error| {
-            RouteError::Untrusted(format!(
+            EndpointError::Untrusted(format!(
                 "nothing was sent to {place}: {} can't be used ({error}); mend the file, or \
                  name the certificate with --fingerprint",
                 known.path().display()
@@ -224,10 +227,10 @@ impl Route {
         match known.find(place).map_err(file)? {
             Some(before) if before == shown => return Ok(()),
             Some(before) if self.address.fingerprint.is_none() => {
-                return Err(RouteError::Untrusted(format!(
+                return Err(EndpointError::Untrusted(format!(
                     "nothing was sent to {place}: it shows ANOTHER CERTIFICATE than before. \
                      Somebody may be between you and the server, or it was installed anew. \
-                     Before: {}. Now: {}. Ask the operator what 'server fingerprint' prints \
+                     Before: {}. Now: {}. Prompt the operator what 'server fingerprint' prints \
                      there, on another way than this one; if it is the new one, connect once \
                      with --fingerprint and those digits",
                     before.groups(),
@@ -237,7 +240,7 @@ impl Route {
             None if self.address.fingerprint.is_none()
                 && !first_contact(&question(place, shown)) =>
             {
-                return Err(RouteError::Untrusted(format!(
+                return Err(EndpointError::Untrusted(format!(
                     "nothing was sent to {place}: its certificate is not known here. Its \
                      fingerprint: {}. If that is what 'server fingerprint' prints there, use \
                      --fingerprint, or say yes on a terminal",

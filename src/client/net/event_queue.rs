@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::connection::CallError;
-use crate::client::messenger::{Command, Outcome};
+use crate::client::messenger::{Command, CommandResult};
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, News};
 
@@ -21,27 +21,27 @@ const QUEUE: usize = 256;
 const MAX_ASIDE: usize = 4 * 1024 * 1024;
 
 /// One arrival.
-pub enum Input {
+pub enum QueuedEvent {
     /// A command, and where its outcome is awaited.
-    Command(Command, SyncSender<Outcome>),
+    Command(Command, SyncSender<CommandResult>),
     /// From the connection of this number: a line, or why there will be none.
     Server(u64, Result<ServerLine, CallError>),
 }
 
 /// The receiving end.
-pub struct Inbox {
-    receiver: Receiver<Input>,
-    sender: SyncSender<Input>,
-    aside: VecDeque<Input>,
+pub struct EventQueue {
+    receiver: Receiver<QueuedEvent>,
+    sender: SyncSender<QueuedEvent>,
+    aside: VecDeque<QueuedEvent>,
     /// About how many bytes `aside` takes.
     aside_bytes: usize,
 }
 
-impl Inbox {
+impl EventQueue {
     /// An empty one.
     pub fn new() -> Self {
         let (sender, receiver) = sync_channel(QUEUE);
-        Inbox {
+        EventQueue {
             receiver,
             sender,
             aside: VecDeque::new(),
@@ -50,31 +50,31 @@ impl Inbox {
     }
 
     /// Where to put arrivals.
-    pub fn sender(&self) -> SyncSender<Input> {
+    pub fn sender(&self) -> SyncSender<QueuedEvent> {
         self.sender.clone()
     }
 
     /// The next arrival, if one comes until `deadline`.
-    pub fn next(&mut self, deadline: Instant) -> Option<Input> {
+    pub fn next(&mut self, deadline: Instant) -> Option<QueuedEvent> {
         match self.first_aside() {
             Some(input) => Some(input),
             None => self.fresh(deadline),
         }
     }
 
-    fn first_aside(&mut self) -> Option<Input> {
+    fn first_aside(&mut self) -> Option<QueuedEvent> {
         let input = self.aside.pop_front()?;
         self.aside_bytes = self.aside_bytes.saturating_sub(weight(&input));
         Some(input)
     }
 
     /// The next arrival that is here already.
-    pub fn ready(&mut self) -> Option<Input> {
+    pub fn ready(&mut self) -> Option<QueuedEvent> {
         self.first_aside().or_else(|| self.receiver.try_recv().ok())
     }
 
     /// The next arrival that was not kept aside.
-    pub(super) fn fresh(&self, deadline: Instant) -> Option<Input> {
+    pub(super) fn fresh(&self, deadline: Instant) -> Option<QueuedEvent> {
         let wait = deadline.saturating_duration_since(Instant::now());
         match self.receiver.recv_timeout(wait) {
             Ok(input) => Some(input),
@@ -90,13 +90,13 @@ impl Inbox {
     /// Why a connection ended, if that was kept aside.
     pub(super) fn end_of(&self, connection: u64) -> Option<CallError> {
         self.aside.iter().rev().find_map(|input| match input {
-            Input::Server(number, Err(why)) if *number == connection => Some(why.clone()),
+            QueuedEvent::Server(number, Err(why)) if *number == connection => Some(why.clone()),
             _ => None,
         })
     }
 
     /// Keeps an arrival for later; `false` if that is too much by now.
-    pub(super) fn keep(&mut self, input: Input) -> bool {
+    pub(super) fn keep(&mut self, input: QueuedEvent) -> bool {
         self.aside_bytes += weight(&input);
         self.aside.push_back(input);
         self.aside_bytes <= MAX_ASIDE
@@ -104,19 +104,19 @@ impl Inbox {
 }
 
 /// About how many bytes an arrival takes.
-fn weight(input: &Input) -> usize {
+fn weight(input: &QueuedEvent) -> usize {
     let behind = match input {
-        Input::Server(_, Ok(ServerLine::Answer(_, Ok(value)))) => weight_of_value(value),
-        Input::Server(_, Ok(ServerLine::Answer(_, Err(refusal)))) => refusal.message.len(),
-        Input::Server(_, Ok(ServerLine::Event(event))) => {
+        QueuedEvent::Server(_, Ok(ServerLine::Answer(_, Ok(value)))) => weight_of_value(value),
+        QueuedEvent::Server(_, Ok(ServerLine::Answer(_, Err(refusal)))) => refusal.message.len(),
+        QueuedEvent::Server(_, Ok(ServerLine::Event(event))) => {
             size_of::<Event>() + weight_of_event(event)
         }
-        Input::Server(_, Err(CallError::Refused(refusal))) => refusal.message.len(),
-        Input::Server(_, Err(CallError::Lost(why))) => why.len(),
+        QueuedEvent::Server(_, Err(CallError::Refused(refusal))) => refusal.message.len(),
+        QueuedEvent::Server(_, Err(CallError::Lost(why))) => why.len(),
         // The person's own.
-        Input::Command(..) => 0,
+        QueuedEvent::Command(..) => 0,
     };
-    size_of::<Input>() + behind
+    size_of::<QueuedEvent>() + behind
 }
 
 fn weight_of_event(event: &Event) -> usize {
@@ -151,7 +151,7 @@ fn weight_of_value(value: &Value) -> usize {
     size_of::<Value>() + within
 }
 
-impl Default for Inbox {
+impl Default for EventQueue {
     fn default() -> Self {
         Self::new()
     }
@@ -162,8 +162,8 @@ mod tests {
     use super::*;
     use crate::protocol::json::parse_server_line;
 
-    fn line(text: &str) -> Input {
-        Input::Server(
+    fn line(text: &str) -> QueuedEvent {
+        QueuedEvent::Server(
             1,
             parse_server_line(text.as_bytes()).map_err(CallError::Lost),
         )
@@ -171,12 +171,12 @@ mod tests {
 
     /// How many of an arrival fit beside each other.
     fn fitting(text: &str) -> usize {
-        let mut inbox = Inbox::new();
+        let mut events = EventQueue::new();
         let kept = (0..1_000_000)
-            .take_while(|_| inbox.keep(line(text)))
+            .take_while(|_| events.keep(line(text)))
             .count();
-        while inbox.ready().is_some() {}
-        assert_eq!(inbox.aside_bytes, 0, "what is taken out is not counted");
+        while events.ready().is_some() {}
+        assert_eq!(events.aside_bytes, 0, "what is taken out is not counted");
         kept
     }
 

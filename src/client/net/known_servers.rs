@@ -1,5 +1,5 @@
 //! Which certificate a server showed before: a line a server in one small file,
-//! like SSH's `known_hosts`. Judging a certificate is [`route`](super::route)'s part.
+//! like SSH's `known_hosts`. Judging a certificate is [`endpoint`](super::route)'s part.
 
 use std::fs;
 use std::io;

@@ -5,7 +5,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use crate::protocol::sanitize::visible;
+use crate::protocol::sanitize::sanitize;
 
 /// How a tab looks in the line that is typed.
 const TAB: &str = "    ";
@@ -142,7 +142,7 @@ fn shown(piece: &str) -> std::borrow::Cow<'_, str> {
     match piece.as_bytes() {
         b"\t" => TAB.into(),
         [control @ (0..0x20 | 0x7f)] => format!("^{}", char::from(control ^ 0x40)).into(),
-        _ => visible(piece),
+        _ => sanitize(piece),
     }
 }
 

@@ -5,19 +5,19 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use zeroize::Zeroizing;
 
-use super::Heard;
+use super::InputEvent;
 use super::editor::Kind;
 
 /// The longest line read from a pipe: the longest text and a command before it.
 const MAX_LINE: u64 = 32 * 1024;
 
 /// Reads lines until nobody asks any more. There are no secrets to be had from it.
-pub(super) fn read(asks: &Receiver<Kind>, tell: &SyncSender<Heard>) {
+pub(super) fn read(asks: &Receiver<Kind>, tell: &SyncSender<InputEvent>) {
     let mut lines = io::stdin().lock();
     while let Ok(ask) = asks.recv() {
         let heard = match ask {
             Kind::Line | Kind::Question => next_line(&mut lines),
-            Kind::Secret => Heard::Eof,
+            Kind::Secret => InputEvent::Eof,
         };
         if tell.send(heard).is_err() {
             return;
@@ -25,20 +25,20 @@ pub(super) fn read(asks: &Receiver<Kind>, tell: &SyncSender<Heard>) {
     }
 }
 
-fn next_line(lines: &mut dyn BufRead) -> Heard {
+fn next_line(lines: &mut dyn BufRead) -> InputEvent {
     let mut bytes = Vec::new();
     match io::Read::take(lines, MAX_LINE).read_until(b'\n', &mut bytes) {
-        Err(error) => Heard::Failed(format!("the input can't be read: {error}")),
-        Ok(0) => Heard::Eof,
-        Ok(count) if count as u64 == MAX_LINE && !bytes.ends_with(b"\n") => {
-            Heard::Failed("a line of the input is longer than 32 KiB; cut it in pieces".to_owned())
-        }
+        Err(error) => InputEvent::Failed(format!("the input can't be read: {error}")),
+        Ok(0) => InputEvent::Eof,
+        Ok(count) if count as u64 == MAX_LINE && !bytes.ends_with(b"\n") => InputEvent::Failed(
+            "a line of the input is longer than 32 KiB; cut it in pieces".to_owned(),
+        ),
         Ok(_) => match String::from_utf8(bytes) {
-            Ok(line) => Heard::Line(Zeroizing::new(
+            Ok(line) => InputEvent::Line(Zeroizing::new(
                 line.trim_end_matches(['\r', '\n']).to_owned(),
             )),
             Err(_) => {
-                Heard::Failed("a line of the input is not UTF-8; convert it first".to_owned())
+                InputEvent::Failed("a line of the input is not UTF-8; convert it first".to_owned())
             }
         },
     }

@@ -38,11 +38,11 @@ use zeroize::Zeroizing;
 use self::editor::Kind;
 use self::input::Input;
 use self::modes::Modes;
-use super::view::{End, Show};
+use super::view::{End, ViewEvent};
 
 /// What comes from outside while the main thread waits.
 #[derive(Debug)]
-pub enum Heard {
+pub enum InputEvent {
     /// A line was typed.
     Line(Zeroizing<String>),
     /// There will be no more lines.
@@ -67,7 +67,7 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 pub struct Terminal {
     screen: Arc<Screen>,
     source: Source,
-    heard: Receiver<Heard>,
+    heard: Receiver<InputEvent>,
     /// A line was asked for and has not come yet.
     asked: bool,
     /// The program is to end.
@@ -124,8 +124,8 @@ impl Terminal {
     }
 
     /// Shows one thing.
-    pub fn say(&self, show: &Show) {
-        self.screen.print(show);
+    pub fn say(&self, event: &ViewEvent) {
+        self.screen.print(event);
     }
 
     /// Whether there is a person to ask.
@@ -135,39 +135,39 @@ impl Terminal {
 
     /// Waits for a line, or for something else that happens first. Then the next
     /// call goes on waiting for the same line, with its own prompt.
-    pub fn line(&mut self, prompt: &str) -> Heard {
+    pub fn line(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Line, prompt)
     }
 
     /// Waits for the answer to a question, which Ctrl-C cancels.
-    pub fn question(&mut self, prompt: &str) -> Heard {
+    pub fn question(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Question, prompt)
     }
 
     /// Waits for an answer that isn't shown while it is typed.
-    pub fn secret(&mut self, prompt: &str) -> Heard {
+    pub fn secret(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Secret, prompt)
     }
 
-    fn ask(&mut self, kind: Kind, prompt: &str) -> Heard {
+    fn ask(&mut self, kind: Kind, prompt: &str) -> InputEvent {
         if !self.screen.ready() {
             self.stopped = true;
-            return Heard::Stop;
+            return InputEvent::Stop;
         }
         let again = std::mem::replace(&mut self.asked, true);
         let goes_on = match &self.source {
             Source::Keys(input, _) => input.ask(kind, prompt, again),
             Source::Lines(asks) => again || asks.send(kind).is_ok(),
         };
-        let gone = || Heard::Failed("the input is gone".to_owned());
+        let gone = || InputEvent::Failed("the input is gone".to_owned());
         let heard = match goes_on {
             true => self.heard.recv().unwrap_or_else(|_| gone()),
             false => gone(),
         };
-        if !matches!(heard, Heard::Ended(_)) {
+        if !matches!(heard, InputEvent::Ended(_)) {
             self.asked = false;
         }
-        self.stopped |= matches!(heard, Heard::Stop);
+        self.stopped |= matches!(heard, InputEvent::Stop);
         heard
     }
 
@@ -183,7 +183,7 @@ impl Terminal {
         result
     }
 
-    /// Whether [`Heard::Stop`] was heard, whatever was being asked just then.
+    /// Whether [`InputEvent::Stop`] was heard, whatever was being asked just then.
     pub fn stopped(&self) -> bool {
         self.stopped
     }
@@ -211,7 +211,7 @@ impl Terminal {
     }
 }
 
-fn read_lines(tell: SyncSender<Heard>) -> io::Result<SyncSender<Kind>> {
+fn read_lines(tell: SyncSender<InputEvent>) -> io::Result<SyncSender<Kind>> {
     let (asks, asked) = sync_channel(1);
     thread::Builder::new()
         .name("input".to_owned())
@@ -222,7 +222,7 @@ fn read_lines(tell: SyncSender<Heard>) -> io::Result<SyncSender<Kind>> {
 /// Starts the thread that hears signals.
 fn watch(
     source: &Source,
-    tell: SyncSender<Heard>,
+    tell: SyncSender<InputEvent>,
     told: Arc<AtomicU8>,
     screen: Arc<Screen>,
 ) -> io::Result<()> {
@@ -243,7 +243,7 @@ fn watch(
                     let number = u8::try_from(signal).unwrap_or(1);
                     let first = told.swap(number, Ordering::SeqCst) == 0;
                     // A second one means that the orderly end takes too long.
-                    if !first || tell.try_send(Heard::Stop).is_err() {
+                    if !first || tell.try_send(InputEvent::Stop).is_err() {
                         if let Some((_, modes)) = &terminal {
                             modes.restore();
                         }

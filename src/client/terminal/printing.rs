@@ -13,7 +13,7 @@ use super::format;
 use super::format::Look;
 use super::input::PrintAbove;
 use super::output::Stream;
-use crate::client::view::{Show, Written};
+use crate::client::view::{ViewEvent, Written};
 
 /// How many things may wait to be printed before whoever shows something waits.
 const QUEUE: usize = 256;
@@ -21,7 +21,7 @@ const QUEUE: usize = 256;
 /// Something to be printed.
 pub(super) enum Print {
     /// One thing, and whom to tell that it was written.
-    Show(Show, Option<Written>),
+    ViewEvent(ViewEvent, Option<Written>),
     /// Keys and what they do.
     Table(Vec<(String, String)>),
     /// The program's name in large letters.
@@ -206,12 +206,12 @@ impl Printer {
 
     fn print(&mut self, print: Print) -> Result<Option<Written>, String> {
         match print {
-            Print::Show(show, written) => {
-                let stream = match self.aside && show.is_warning() {
+            Print::ViewEvent(event, written) => {
+                let stream = match self.aside && event.is_warning() {
                     true => Stream::Err,
                     false => Stream::Out,
                 };
-                self.write(stream, &format::lines(&show, self.look, stream.columns()))?;
+                self.write(stream, &format::lines(&event, self.look, stream.columns()))?;
                 Ok(written)
             }
             Print::Table(rows) => {
@@ -251,12 +251,12 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
 
     fn line(number: usize) -> Print {
-        Print::Show(Show::plain(number.to_string()), None)
+        Print::ViewEvent(ViewEvent::plain(number.to_string()), None)
     }
 
     fn number(print: Option<Print>) -> Option<usize> {
         match print? {
-            Print::Show(Show::Line(_, text), None) => text.parse().ok(),
+            Print::ViewEvent(ViewEvent::Line(_, text), None) => text.parse().ok(),
             _ => None,
         }
     }

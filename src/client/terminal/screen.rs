@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::Heard;
+use super::InputEvent;
 use super::format::Look;
 use super::input::PrintAbove;
 use super::printing::{Print, Printer, Queue};
 use super::{modes, output};
-use crate::client::view::{Display, End, Person, Show, Written};
+use crate::client::view::{Display, End, Person, ViewEvent, Written};
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the reader of its output.
@@ -60,7 +60,7 @@ pub struct Screen {
     logged_in: Mutex<bool>,
     plain: bool,
     interactive: bool,
-    tell: SyncSender<Heard>,
+    tell: SyncSender<InputEvent>,
 }
 
 impl Screen {
@@ -72,7 +72,7 @@ impl Screen {
         colours: Colours,
         plain: bool,
         interactive: bool,
-        tell: SyncSender<Heard>,
+        tell: SyncSender<InputEvent>,
     ) -> io::Result<Self> {
         let queue = Arc::new(Queue::new());
         let printer = Printer {
@@ -90,7 +90,7 @@ impl Screen {
             .spawn(move || {
                 printer.run(&shared, || {
                     // Whoever asks for the next line hears of it in any case.
-                    let _full = stop.try_send(Heard::Stop);
+                    let _full = stop.try_send(InputEvent::Stop);
                 });
             })?;
         Ok(Screen {
@@ -108,8 +108,8 @@ impl Screen {
     }
 
     /// Shows one thing.
-    pub fn print(&self, show: &Show) {
-        self.queue.put(Print::Show(show.clone(), None));
+    pub fn print(&self, event: &ViewEvent) {
+        self.queue.put(Print::ViewEvent(event.clone(), None));
     }
 
     /// The banner, for a person.
@@ -187,12 +187,12 @@ impl Screen {
 pub struct NotWritten;
 
 impl Display for Screen {
-    fn show(&self, show: Show) {
-        self.queue.put(Print::Show(show, None));
+    fn event(&self, event: ViewEvent) {
+        self.queue.put(Print::ViewEvent(event, None));
     }
 
-    fn show_unread(&self, show: Show, written: Written) {
-        self.queue.put(Print::Show(show, Some(written)));
+    fn show_unread(&self, event: ViewEvent, written: Written) {
+        self.queue.put(Print::ViewEvent(event, Some(written)));
     }
 
     fn settle(&self) {
@@ -205,9 +205,9 @@ impl Display for Screen {
 
     fn ended(&self, end: End) {
         let (End::ShutOut(why) | End::Vault(why)) = &end;
-        self.print(&Show::bad(why.as_str()));
+        self.print(&ViewEvent::bad(why.as_str()));
         // If nobody listens, the program is ending already.
-        let _gone = self.tell.try_send(Heard::Ended(end));
+        let _gone = self.tell.try_send(InputEvent::Ended(end));
     }
 }
 

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::seal::{Place, Row};
 use super::{Result, Vault};
-use crate::crypto::ratchet::session_set::Conversation;
+use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::request::Identity;
-use crate::protocol::{Fixed, UserName};
+use crate::protocol::{ByteArray, UserName};
 
 /// Somebody this account has written to or heard from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Contact {
     pub held: bool,
     /// The fingerprints of identities that the person rejected, the latest last.
     #[serde(default)]
-    pub rejected: Vec<Fixed<32>>,
+    pub rejected: Vec<ByteArray<32>>,
     /// The session they send in does not decrypt here, so the next message to
     /// them starts another.
     #[serde(default)]
@@ -132,7 +132,7 @@ impl Vault {
     ///
     /// # Errors
     /// That they could not be read.
-    pub fn conversation(&self, contact: i64) -> Result<Option<Conversation>> {
+    pub fn conversation(&self, contact: i64) -> Result<Option<SessionSet>> {
         let mut query = self
             .db
             .prepare_cached("SELECT sealed FROM conversations WHERE contact = ?")?;
@@ -142,9 +142,9 @@ impl Vault {
         else {
             return Ok(None);
         };
-        let place = self.row_of(Place::Conversation, contact, contact)?;
+        let place = self.row_of(Place::SessionSet, contact, contact)?;
         let plain = self.open_sealed(&place, &row?)?;
-        Conversation::from_bytes(&plain)
+        SessionSet::from_bytes(&plain)
             .map(Some)
             .map_err(|error| self.damaged(format!("session {contact}: {error}")))
     }
@@ -154,9 +154,9 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn save_conversation(&mut self, contact: i64, conversation: &Conversation) -> Result<()> {
+    pub fn save_conversation(&mut self, contact: i64, conversation: &SessionSet) -> Result<()> {
         let plain = conversation.to_bytes();
-        let row = self.row_of(Place::Conversation, contact, contact)?;
+        let row = self.row_of(Place::SessionSet, contact, contact)?;
         let sealed = self.sealer.seal(&row, &plain);
         self.db
             .prepare_cached("INSERT OR REPLACE INTO conversations (contact, sealed) VALUES (?, ?)")?

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::history::{Raw, raw};
 use super::seal::Place;
 use super::{Result, Vault, VaultError};
-use crate::protocol::{Fixed, MessageId};
+use crate::protocol::{ByteArray, MessageId};
 
 /// How long an errand is remembered, so that somebody who could not decrypt it
 /// can be told what it was: as long as messages are sent again.
@@ -19,7 +19,7 @@ pub const REMEMBERED_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Errand {
+pub struct ControlMessage {
     /// Its place.
     pub seq: i64,
     /// To whom.
@@ -29,7 +29,7 @@ pub struct Errand {
     /// When it was made: milliseconds since 1970.
     pub at: u64,
     /// What it is.
-    pub task: Task,
+    pub task: ControlKind,
     /// Whether it was encrypted and put into the outbox: that happens once.
     pub sent: bool,
 }
@@ -37,38 +37,38 @@ pub struct Errand {
 /// What an errand is to tell the other side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Task {
+pub enum ControlKind {
     /// These could not be decrypted here.
-    Ask(Vec<MessageId>),
+    Prompt(Vec<MessageId>),
     /// The words of the message at a place, for the identity that asked.
-    Again(i64, Fixed<32>),
+    Again(i64, ByteArray<32>),
     /// Nothing was in these for a person, for the identity that asked.
-    NothingThere(Vec<MessageId>, Fixed<32>),
+    NothingThere(Vec<MessageId>, ByteArray<32>),
     /// Nothing yet: this identity asks for these, and the person has to say whether
     /// it gets them.
-    Requested(Vec<MessageId>, Fixed<32>),
+    Requested(Vec<MessageId>, ByteArray<32>),
 }
 
 /// What is sealed of an errand.
-pub(super) fn task_bytes(task: &Task, sent: bool) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+pub(super) fn task_bytes(task: &ControlKind, sent: bool) -> serde_json::Result<Zeroizing<Vec<u8>>> {
     serde_json::to_vec(&(task, sent)).map(Zeroizing::new)
 }
 
 impl Vault {
     /// Adds an errand, to be encrypted and sent after all that is there already; a
-    /// [`Task::Requested`] only waits.
+    /// [`ControlKind::Requested`] only waits.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn add_errand(
+    pub fn add_control_message(
         &mut self,
         contact: i64,
         mid: &MessageId,
         at: u64,
-        task: &Task,
+        task: &ControlKind,
     ) -> Result<()> {
         let seq = self.next_seq()?;
-        let row = self.timed_row(Place::Errand, seq, contact, &mid.0, at as i64)?;
+        let row = self.timed_row(Place::ControlMessage, seq, contact, &mid.0, at as i64)?;
         let sealed = self.seal_json(&row, &(task, false))?;
         self.db
             .prepare_cached(
@@ -76,8 +76,10 @@ impl Vault {
             )?
             .execute((seq, contact, mid.0, at as i64, sealed))?;
         match task {
-            Task::Requested(..) => Ok(()),
-            Task::Ask(_) | Task::Again(..) | Task::NothingThere(..) => self.postpone(seq, contact),
+            ControlKind::Requested(..) => Ok(()),
+            ControlKind::Prompt(_) | ControlKind::Again(..) | ControlKind::NothingThere(..) => {
+                self.postpone(seq, contact)
+            }
         }
     }
 
@@ -85,12 +87,18 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn errand_sent(&mut self, errand: &Errand) -> Result<()> {
-        let Errand {
+    pub fn errand_sent(&mut self, control: &ControlMessage) -> Result<()> {
+        let ControlMessage {
             seq, contact, mid, ..
-        } = *errand;
-        let row = self.timed_row(Place::Errand, seq, contact, &mid.0, errand.at as i64)?;
-        let sealed = self.seal_json(&row, &(&errand.task, true))?;
+        } = *control;
+        let row = self.timed_row(
+            Place::ControlMessage,
+            seq,
+            contact,
+            &mid.0,
+            control.at as i64,
+        )?;
+        let sealed = self.seal_json(&row, &(&control.task, true))?;
         self.db
             .prepare_cached("UPDATE errands SET sealed = ? WHERE seq = ?")?
             .execute((sealed, seq))?;
@@ -102,7 +110,7 @@ impl Vault {
     ///
     /// # Errors
     /// That it could not be read.
-    pub fn requests(&self, contact: i64) -> Result<Vec<(Vec<MessageId>, Fixed<32>)>> {
+    pub fn requests(&self, contact: i64) -> Result<Vec<(Vec<MessageId>, ByteArray<32>)>> {
         let sql =
             "SELECT seq, contact, mid, at, sealed FROM errands WHERE contact = ? ORDER BY seq";
         let mut query = self.db.prepare_cached(sql)?;
@@ -110,8 +118,8 @@ impl Vault {
         let mut requests = Vec::new();
         for row in rows {
             match self.opened_errand(row?) {
-                Ok(Errand {
-                    task: Task::Requested(ids, identity),
+                Ok(ControlMessage {
+                    task: ControlKind::Requested(ids, identity),
                     ..
                 }) => requests.push((ids, identity)),
                 Ok(_) | Err(VaultError::Damaged(..)) => {}
@@ -136,8 +144,8 @@ impl Vault {
         for row in rows {
             let seq = row.0;
             match self.opened_errand(row) {
-                Ok(Errand {
-                    task: Task::Requested(..),
+                Ok(ControlMessage {
+                    task: ControlKind::Requested(..),
                     ..
                 }) => {
                     self.db
@@ -154,7 +162,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn forget_errands(&mut self, now: u64) -> Result<()> {
+    pub fn forget_control_messages(&mut self, now: u64) -> Result<()> {
         self.db.execute(
             "DELETE FROM errands WHERE at < ?
              AND seq NOT IN (SELECT seq FROM outbox UNION ALL SELECT seq FROM unsent)",
@@ -167,7 +175,7 @@ impl Vault {
     ///
     /// # Errors
     /// That it could not be read.
-    pub fn errand(&self, seq: i64) -> Result<Option<Errand>> {
+    pub fn control(&self, seq: i64) -> Result<Option<ControlMessage>> {
         self.one_errand("seq = ?", [seq])
     }
 
@@ -175,11 +183,19 @@ impl Vault {
     ///
     /// # Errors
     /// That it could not be read.
-    pub fn errand_by_mid(&self, contact: i64, mid: &MessageId) -> Result<Option<Errand>> {
+    pub fn control_message_by_mid(
+        &self,
+        contact: i64,
+        mid: &MessageId,
+    ) -> Result<Option<ControlMessage>> {
         self.one_errand("contact = ? AND mid = ?", (contact, mid.0))
     }
 
-    fn one_errand(&self, which: &str, values: impl rusqlite::Params) -> Result<Option<Errand>> {
+    fn one_errand(
+        &self,
+        which: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Option<ControlMessage>> {
         let sql = format!("SELECT seq, contact, mid, at, sealed FROM errands WHERE {which}");
         let row = self
             .db
@@ -189,10 +205,10 @@ impl Vault {
         row.map(|row| self.opened_errand(row)).transpose()
     }
 
-    fn opened_errand(&self, (seq, contact, mid, at, sealed): Raw) -> Result<Errand> {
-        let row = self.timed_row(Place::Errand, seq, contact, &mid, at)?;
+    fn opened_errand(&self, (seq, contact, mid, at, sealed): Raw) -> Result<ControlMessage> {
+        let row = self.timed_row(Place::ControlMessage, seq, contact, &mid, at)?;
         let (task, sent) = self.open_json(&row, &sealed)?;
-        Ok(Errand {
+        Ok(ControlMessage {
             seq,
             contact,
             mid: MessageId(mid),

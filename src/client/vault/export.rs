@@ -18,7 +18,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::control_messages::REMEMBERED_MS;
 use super::{Contact, Form, Record, Result, State, Vault, VaultError};
 use crate::crypto::account::password;
-use crate::crypto::account::password::Cost;
+use crate::crypto::account::password::Argon2Params;
 use crate::crypto::cipher::{NotAuthentic, SealKey, WRAPPED_LEN};
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
@@ -39,14 +39,14 @@ const SEALED_AT: usize = KEY_AT + WRAPPED_LEN;
 pub struct Export {
     /// Whose.
     pub name: UserName,
-    identity: Secret,
+    identity: ExportSecret,
     contacts: Vec<Contact>,
     messages: Vec<Exported>,
 }
 
 /// The identity's private halves.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct Secret(Vec<u8>);
+struct ExportSecret(Vec<u8>);
 
 #[derive(Serialize, Deserialize)]
 struct Exported {
@@ -97,7 +97,7 @@ impl Export {
     pub fn seal(&self, passphrase: &str) -> std::result::Result<Vec<u8>, String> {
         let mut salt = [0; 16];
         os_rng().fill_bytes(&mut salt);
-        let cost = Cost::DEFAULT;
+        let cost = Argon2Params::DEFAULT;
         let derived =
             password::derive(passphrase, &salt, cost).map_err(|error| error.to_string())?;
         let json = Zeroizing::new(serde_json::to_vec(self).map_err(|error| error.to_string())?);
@@ -128,7 +128,7 @@ impl Export {
             let bytes: [u8; 4] = std::array::from_fn(|i| header[COST_AT + at * 4 + i]);
             u32::from_be_bytes(bytes)
         };
-        let cost = Cost {
+        let cost = Argon2Params {
             memory_kib: number(0),
             passes: number(1),
             lanes: number(2),
@@ -196,7 +196,7 @@ impl Vault {
         }
         Ok(Export {
             name,
-            identity: Secret(identity.to_bytes().to_vec()),
+            identity: ExportSecret(identity.to_bytes().to_vec()),
             contacts: self.contacts().to_vec(),
             messages,
         })

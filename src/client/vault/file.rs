@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::key_slots;
-use super::key_slots::{Secret, Wrap};
+use super::key_slots::{SlotSecret, Wrap};
 use super::seal::Sealer;
 use super::{Result, Vault, VaultError, migration, schema};
 use crate::crypto::cipher::{SealKey, WrappingKey};
 use crate::crypto::os_rng;
 use crate::protocol::UserName;
-use crate::protocol::request::Kdf;
+use crate::protocol::request::KdfParams;
 
 /// "SCvt": what kind of SQLite file this is.
 const APPLICATION_ID: i32 = 0x5343_7674;
@@ -71,7 +71,7 @@ impl VaultFile {
     /// [`VaultError::Exists`] if there is one: it is never replaced.
     pub fn create(
         self,
-        kdf: Kdf,
+        kdf: KdfParams,
         password: &WrappingKey,
         recovery: &WrappingKey,
         fill: impl FnOnce(&mut Vault) -> Result<()>,
@@ -90,8 +90,8 @@ impl VaultFile {
         made.execute_batch(schema::SCHEMA)?;
         made.pragma_update(None, "application_id", APPLICATION_ID)?;
         made.pragma_update(None, "user_version", schema::VERSION)?;
-        key_slots::insert(&made, &key, &Secret::Password(kdf, password))?;
-        key_slots::insert(&made, &key, &Secret::Recovery(recovery))?;
+        key_slots::insert(&made, &key, &SlotSecret::Password(kdf, password))?;
+        key_slots::insert(&made, &key, &SlotSecret::Recovery(recovery))?;
         made.commit()?;
         let mut vault = finish(db, key, draft, self.lock)?;
         fill(&mut vault)?;
@@ -168,7 +168,7 @@ impl VaultFile {
 
 impl Closed {
     /// The passwords' derivations: one, or two after an interrupted change.
-    pub fn passwords(&self) -> impl Iterator<Item = Kdf> {
+    pub fn passwords(&self) -> impl Iterator<Item = KdfParams> {
         self.wraps.iter().filter_map(|wrap| wrap.kdf)
     }
 

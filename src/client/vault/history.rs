@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seal::{Place, Row};
 use super::{Result, Vault, VaultError};
-use crate::protocol::{Fixed, MessageId};
+use crate::protocol::{ByteArray, MessageId};
 
 /// One message of the history.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +40,7 @@ pub struct Record {
     /// Our clock when the server said it was delivered.
     pub delivered_at: Option<u64>,
     /// The fingerprint of the other side's identity it was encrypted with.
-    pub identity: Option<Fixed<32>>,
+    pub identity: Option<ByteArray<32>>,
     /// Whether that identity had been verified by hand.
     pub verified: bool,
     /// The ids of the answers to requests to send it again.

@@ -6,21 +6,21 @@ use rusqlite::Connection;
 use super::{Result, Vault, VaultError};
 use crate::crypto::cipher::{NotAuthentic, SealKey, WrappingKey};
 use crate::crypto::os_rng;
-use crate::protocol::Fixed;
-use crate::protocol::request::Kdf;
+use crate::protocol::ByteArray;
+use crate::protocol::request::KdfParams;
 
 const PASSWORD: i64 = 1;
 const RECOVERY: i64 = 2;
 
 /// A secret that is to open the vault.
-pub(super) enum Secret<'a> {
-    Password(Kdf, &'a WrappingKey),
+pub(super) enum SlotSecret<'a> {
+    Password(KdfParams, &'a WrappingKey),
     Recovery(&'a WrappingKey),
 }
 
 /// The vault key under one secret.
 pub(super) struct Wrap {
-    pub(super) kdf: Option<Kdf>,
+    pub(super) kdf: Option<KdfParams>,
     kind: i64,
     wrapped: Vec<u8>,
 }
@@ -38,10 +38,14 @@ fn ad(kind: i64) -> &'static [u8] {
     }
 }
 
-pub(super) fn insert(db: &Connection, key: &SealKey, secret: &Secret<'_>) -> rusqlite::Result<i64> {
+pub(super) fn insert(
+    db: &Connection,
+    key: &SealKey,
+    secret: &SlotSecret<'_>,
+) -> rusqlite::Result<i64> {
     let (kind, wrapping, kdf) = match secret {
-        Secret::Password(kdf, wrapping) => (PASSWORD, wrapping, Some(*kdf)),
-        Secret::Recovery(wrapping) => (RECOVERY, wrapping, None),
+        SlotSecret::Password(kdf, wrapping) => (PASSWORD, wrapping, Some(*kdf)),
+        SlotSecret::Recovery(wrapping) => (RECOVERY, wrapping, None),
     };
     db.execute(
         "INSERT INTO wraps (kind, salt, memory_kib, passes, lanes, wrapped) VALUES (?, ?, ?, ?, ?, ?)",
@@ -64,8 +68,8 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<Wrap>> {
     let rows = query.query_map([], |row| {
         let kind = row.get(0)?;
         let kdf = match kind {
-            PASSWORD => Some(Kdf {
-                salt: Fixed(row.get(1)?),
+            PASSWORD => Some(KdfParams {
+                salt: ByteArray(row.get(1)?),
                 memory_kib: row.get(2)?,
                 passes: row.get(3)?,
                 lanes: row.get(4)?,
@@ -91,7 +95,7 @@ impl Vault {
             vault
                 .db
                 .execute("DELETE FROM wraps WHERE kind = ?", [RECOVERY])?;
-            insert(&vault.db, vault.sealer.key(), &Secret::Recovery(key))?;
+            insert(&vault.db, vault.sealer.key(), &SlotSecret::Recovery(key))?;
             Ok(())
         })
     }
@@ -100,8 +104,8 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn add_password(&mut self, kdf: Kdf, key: &WrappingKey) -> Result<()> {
-        let secret = Secret::Password(kdf, key);
+    pub fn add_password(&mut self, kdf: KdfParams, key: &WrappingKey) -> Result<()> {
+        let secret = SlotSecret::Password(kdf, key);
         self.transact(|vault| {
             insert(&vault.db, vault.sealer.key(), &secret)?;
             Ok(())
@@ -113,7 +117,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written, also if no password is derived like that.
-    pub fn keep_only_password(&mut self, keep: Kdf) -> Result<()> {
+    pub fn keep_only_password(&mut self, keep: KdfParams) -> Result<()> {
         self.transact(|vault| {
             let kept = vault.db.query_row(
                 "SELECT max(id) FROM wraps WHERE kind = ? AND salt = ?",

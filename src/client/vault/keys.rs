@@ -12,7 +12,7 @@ use super::{Result, Vault, VaultError};
 use crate::crypto::keys::{IdentityKeys, OneTimePrekeySecret, SignedPrekeySecret};
 use crate::crypto::os_rng;
 use crate::crypto::ratchet::session_set::Prekeys;
-use crate::protocol::Fixed;
+use crate::protocol::ByteArray;
 
 const IDENTITY: i64 = 1;
 const DEVICE: i64 = 2;
@@ -33,7 +33,7 @@ pub struct Device {
     pub tried: u64,
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
-    pub session: Option<Fixed<16>>,
+    pub session: Option<ByteArray<16>>,
 }
 
 impl Vault {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Row as Columns;
 
-use super::control_messages::{Task, task_bytes};
+use super::control_messages::{ControlKind, task_bytes};
 use super::file::remove_if_there;
 use super::keys::signed_row;
 use super::seal::{Place, Row};
@@ -66,7 +66,7 @@ fn seal_all_anew(vault: &mut Vault) -> Result<()> {
     // What follows is bound to contacts' names.
     vault.contacts = vault.load_contacts()?;
     table(vault, "conversations", "contact", |vault, contact, _| {
-        vault.row_of(Place::Conversation, contact, contact)
+        vault.row_of(Place::SessionSet, contact, contact)
     })?;
     table(vault, "held", "seq", |vault, seq, columns| {
         vault.row_of(Place::Held, seq, columns.get("contact")?)
@@ -77,7 +77,7 @@ fn seal_all_anew(vault: &mut Vault) -> Result<()> {
     })?;
     table(vault, "errands", "seq", |vault, seq, columns| {
         let (contact, mid, at) = timed(columns)?;
-        vault.timed_row(Place::Errand, seq, contact, &mid, at)
+        vault.timed_row(Place::ControlMessage, seq, contact, &mid, at)
     })?;
     vault
         .db
@@ -126,7 +126,7 @@ fn table(
         };
         drop(rows);
         if name == "errands"
-            && let Ok(task) = serde_json::from_slice::<Task>(&plain)
+            && let Ok(task) = serde_json::from_slice::<ControlKind>(&plain)
         {
             let sent = !vault.is_postponed(number)?;
             plain = task_bytes(&task, sent)

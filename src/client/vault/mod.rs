@@ -20,7 +20,7 @@ mod schema;
 mod seal;
 
 pub use self::contacts::Contact;
-pub use self::control_messages::{Errand, REMEMBERED_MS, Task};
+pub use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub use self::export::{Export, ExportError};
 pub use self::file::{Closed, VaultFile};
 pub use self::history::{Form, Message, Record, State};

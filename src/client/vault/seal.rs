@@ -14,13 +14,13 @@ use crate::crypto::os_rng;
 pub(super) enum Place {
     State,
     Contact,
-    Conversation,
+    SessionSet,
     SignedPrekey,
     OneTimePrekey,
     Message,
     Outbox,
     Held,
-    Errand,
+    ControlMessage,
 }
 
 impl fmt::Display for Place {
@@ -28,13 +28,13 @@ impl fmt::Display for Place {
         f.write_str(match self {
             Place::State => "state.sealed",
             Place::Contact => "contacts.sealed",
-            Place::Conversation => "conversations.sealed",
+            Place::SessionSet => "conversations.sealed",
             Place::SignedPrekey => "signed_prekeys.sealed",
             Place::OneTimePrekey => "one_time_prekeys.sealed",
             Place::Message => "messages.sealed",
             Place::Outbox => "outbox.sealed",
             Place::Held => "held.sealed",
-            Place::Errand => "errands.sealed",
+            Place::ControlMessage => "errands.sealed",
         })
     }
 }

@@ -14,7 +14,7 @@ use std::fmt;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::password::{Cost, LoginKey, SALT_LEN};
+use super::password::{Argon2Params, LoginKey, SALT_LEN};
 use crate::crypto::codec::put_short;
 use crate::crypto::kdf::label;
 
@@ -26,7 +26,7 @@ pub struct Credentials {
     /// The salt of the derivation.
     pub salt: [u8; SALT_LEN],
     /// The cost of the derivation.
-    pub cost: Cost,
+    pub cost: Argon2Params,
 }
 
 /// What a proof is for.
@@ -46,7 +46,7 @@ pub enum Purpose {
 
 /// Where and as whom a proof is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Challenge<'a> {
+pub struct ProofContext<'a> {
     /// Canonical name of the account.
     pub name: &'a str,
     /// The server's nonce of this connection.
@@ -69,7 +69,7 @@ impl std::error::Error for BadProof {}
 
 impl LoginKey {
     /// The 64-byte proof.
-    pub fn prove(&self, purpose: &Purpose, challenge: &Challenge<'_>) -> [u8; 64] {
+    pub fn prove(&self, purpose: &Purpose, challenge: &ProofContext<'_>) -> [u8; 64] {
         self.sign(&statement(purpose, challenge))
     }
 }
@@ -79,7 +79,7 @@ impl LoginKey {
 pub fn verify_proof(
     login_key: &[u8; 32],
     purpose: &Purpose,
-    challenge: &Challenge<'_>,
+    challenge: &ProofContext<'_>,
     proof: &[u8; 64],
 ) -> Result<(), BadProof> {
     VerifyingKey::from_bytes(login_key)
@@ -92,7 +92,7 @@ pub fn verify_proof(
         .map_err(|_| BadProof)
 }
 
-fn statement(purpose: &Purpose, challenge: &Challenge<'_>) -> Vec<u8> {
+fn statement(purpose: &Purpose, challenge: &ProofContext<'_>) -> Vec<u8> {
     let (label, credentials) = match purpose {
         Purpose::Register(credentials) => (label::REGISTER, Some(credentials)),
         Purpose::Login => (label::LOGIN, None),
@@ -118,7 +118,7 @@ mod tests {
     use crate::crypto::account::password::{derive, fake_salt};
     use crate::crypto::testing::{array, bytes, text, vectors};
 
-    const CHEAP: Cost = Cost {
+    const CHEAP: Argon2Params = Argon2Params {
         memory_kib: 64,
         passes: 1,
         lanes: 1,
@@ -144,11 +144,11 @@ mod tests {
                 _ => Purpose::Passwd(Credentials {
                     login_key: array(case, "new_login_public"),
                     salt: array(case, "new_salt"),
-                    cost: Cost::DEFAULT,
+                    cost: Argon2Params::DEFAULT,
                 }),
             };
             let (nonce, certificate) = (array(case, "nonce"), bytes(case, "certificate"));
-            let challenge = Challenge {
+            let challenge = ProofContext {
                 name: text(case, "name"),
                 nonce: &nonce,
                 certificate: &certificate,
@@ -157,19 +157,19 @@ mod tests {
             assert_eq!(proof, array(case, "proof"));
             let fake = fake_salt(&array(case, "fake_salt_secret"), challenge.name);
             assert_eq!(fake, array(case, "fake_salt"));
-            let verify = |purpose: &Purpose, challenge: &Challenge<'_>, proof: &[u8; 64]| {
+            let verify = |purpose: &Purpose, challenge: &ProofContext<'_>, proof: &[u8; 64]| {
                 verify_proof(&login_key, purpose, challenge, proof)
             };
             assert_eq!(verify(&purpose, &challenge, &proof), Ok(()));
-            let other_name = Challenge {
+            let other_name = ProofContext {
                 name: "bob",
                 ..challenge
             };
-            let other_nonce = Challenge {
+            let other_nonce = ProofContext {
                 nonce: &[0; 32],
                 ..challenge
             };
-            let other_server = Challenge {
+            let other_server = ProofContext {
                 certificate: &[1; 32],
                 ..challenge
             };
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_key_that_would_accept_anything_is_refused() {
-        let challenge = Challenge {
+        let challenge = ProofContext {
             name: "alice",
             nonce: &[0; 32],
             certificate: &[],

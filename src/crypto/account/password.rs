@@ -22,7 +22,7 @@ pub const SALT_LEN: usize = 16;
 /// What one derivation costs. Public: the server keeps it with the salt and
 /// hands it to whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cost {
+pub struct Argon2Params {
     /// Memory in KiB.
     pub memory_kib: u32,
     /// Passes over the memory.
@@ -33,33 +33,33 @@ pub struct Cost {
 
 /// Why a cost that somebody else named is not to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CostError {
-    /// Below [`Cost::FLOOR`]: the password would be too cheap to guess.
-    TooCheap(Cost),
-    /// Above [`Cost::CEILING`]: the derivation could exhaust this machine.
-    TooDear(Cost),
+pub enum Argon2ParamsError {
+    /// Below [`Argon2Params::FLOOR`]: the password would be too cheap to guess.
+    TooCheap(Argon2Params),
+    /// Above [`Argon2Params::CEILING`]: the derivation could exhaust this machine.
+    TooDear(Argon2Params),
 }
 
-impl fmt::Display for CostError {
+impl fmt::Display for Argon2ParamsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooCheap(cost) => write!(
                 f,
                 "the server asks to protect the password with {cost}, less than the least allowed, {}",
-                Cost::FLOOR
+                Argon2Params::FLOOR
             ),
             Self::TooDear(cost) => write!(
                 f,
                 "the server asks to protect the password with {cost}, more than the most allowed, {}",
-                Cost::CEILING
+                Argon2Params::CEILING
             ),
         }
     }
 }
 
-impl std::error::Error for CostError {}
+impl std::error::Error for Argon2ParamsError {}
 
-impl Cost {
+impl Argon2Params {
     /// What new passwords get: 64 MiB, 3 passes, 1 lane. Measured at 0.3 s on
     /// a machine of two cores.
     pub const DEFAULT: Self = Self {
@@ -85,14 +85,14 @@ impl Cost {
 
     /// Checks a cost that came from elsewhere against [`FLOOR`](Self::FLOOR) and
     /// [`CEILING`](Self::CEILING), field by field.
-    pub fn check(self) -> Result<Self, CostError> {
+    pub fn check(self) -> Result<Self, Argon2ParamsError> {
         let fields = |cost: Self| [cost.memory_kib, cost.passes, cost.lanes];
         let pairs = |other| fields(self).into_iter().zip(fields(other));
         if pairs(Self::FLOOR).any(|(mine, least)| mine < least) {
-            return Err(CostError::TooCheap(self));
+            return Err(Argon2ParamsError::TooCheap(self));
         }
         if pairs(Self::CEILING).any(|(mine, most)| mine > most) {
-            return Err(CostError::TooDear(self));
+            return Err(Argon2ParamsError::TooDear(self));
         }
         Ok(self)
     }
@@ -104,7 +104,7 @@ impl Cost {
     }
 }
 
-impl fmt::Display for Cost {
+impl fmt::Display for Argon2Params {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             memory_kib,
@@ -118,7 +118,7 @@ impl fmt::Display for Cost {
 /// Argon2 can't run with this cost: no memory for each lane, no pass, or more
 /// than it can count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImpossibleCost(Cost);
+pub struct ImpossibleCost(Argon2Params);
 
 impl fmt::Display for ImpossibleCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,13 +158,13 @@ pub struct Derived {
 
 /// Derives both keys. Takes as long and as much memory as `cost` says.
 ///
-/// A cost from elsewhere must have passed [`Cost::check`], which this function
+/// A cost from elsewhere must have passed [`Argon2Params::check`], which this function
 /// leaves to its caller: the server derives for console logins with the cost
 /// that it stored itself. Fails only if Argon2 can't run with the cost at all.
 pub fn derive(
     password: &str,
     salt: &[u8; SALT_LEN],
-    cost: Cost,
+    cost: Argon2Params,
 ) -> Result<Derived, ImpossibleCost> {
     let config = Config {
         ad: &[],
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn keys_agree_with_argon2_cffi_and_pycryptodome() {
         for case in vectors(include_str!("../../../tests/vectors/password.json")) {
-            let cost = Cost {
+            let cost = Argon2Params {
                 memory_kib: number(&case, "memory_kib"),
                 passes: number(&case, "passes"),
                 lanes: number(&case, "lanes"),
@@ -225,23 +225,27 @@ mod tests {
 
     #[test]
     fn costs_outside_the_bounds_are_refused_field_by_field() {
-        for good in [Cost::DEFAULT, Cost::FLOOR, Cost::CEILING] {
+        for good in [
+            Argon2Params::DEFAULT,
+            Argon2Params::FLOOR,
+            Argon2Params::CEILING,
+        ] {
             assert_eq!(good.check(), Ok(good));
         }
-        let changes: [fn(&mut Cost) -> &mut u32; 3] = [
+        let changes: [fn(&mut Argon2Params) -> &mut u32; 3] = [
             |cost| &mut cost.memory_kib,
             |cost| &mut cost.passes,
             |cost| &mut cost.lanes,
         ];
         for field in changes {
-            let (mut cheap, mut dear) = (Cost::FLOOR, Cost::CEILING);
+            let (mut cheap, mut dear) = (Argon2Params::FLOOR, Argon2Params::CEILING);
             *field(&mut cheap) -= 1;
             *field(&mut dear) += 1;
-            assert_eq!(cheap.check(), Err(CostError::TooCheap(cheap)));
-            assert_eq!(dear.check(), Err(CostError::TooDear(dear)));
+            assert_eq!(cheap.check(), Err(Argon2ParamsError::TooCheap(cheap)));
+            assert_eq!(dear.check(), Err(Argon2ParamsError::TooDear(dear)));
         }
         assert_eq!(
-            Cost {
+            Argon2Params {
                 memory_kib: 8,
                 passes: 1,
                 lanes: 1
@@ -256,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_cost_that_argon2_cannot_run_is_an_error() {
-        let cost = Cost {
+        let cost = Argon2Params {
             memory_kib: 0,
             passes: 0,
             lanes: 0,
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn debug_output_is_silent() {
-        let cost = Cost {
+        let cost = Argon2Params {
             memory_kib: 8,
             passes: 1,
             lanes: 1,

@@ -106,9 +106,9 @@ impl AgreementKey {
 /// a usable Ed25519 key; that anybody owns it is proven only by a signature or
 /// by a message that decrypts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Identity([u8; IDENTITY_LEN]);
+pub struct PublicIdentity([u8; IDENTITY_LEN]);
 
-impl Identity {
+impl PublicIdentity {
     /// Reads the 64 bytes. Fails with [`KeyError::BadSigningKey`] if the first
     /// half is no point of the curve or has low order, because then signatures
     /// under it prove nothing.
@@ -152,18 +152,18 @@ impl Identity {
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for PublicIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity({})", HEXLOWER.encode(&self.0))
+        write!(f, "PublicIdentity({})", HEXLOWER.encode(&self.0))
     }
 }
 
-/// A device's own identity: the private halves of an [`Identity`].
+/// A device's own identity: the private halves of an [`PublicIdentity`].
 #[derive(Clone, Debug)]
 pub struct IdentityKeys {
     signing: Secret<32>,
     agreement: AgreementKey,
-    public: Identity,
+    public: PublicIdentity,
 }
 
 impl IdentityKeys {
@@ -192,7 +192,7 @@ impl IdentityKeys {
     }
 
     /// What others know it by.
-    pub fn public(&self) -> Identity {
+    pub fn public(&self) -> PublicIdentity {
         self.public
     }
 
@@ -212,7 +212,7 @@ impl IdentityKeys {
         Self {
             signing,
             agreement,
-            public: Identity(public),
+            public: PublicIdentity(public),
         }
     }
 
@@ -355,7 +355,7 @@ impl OneTimePrekeySecret {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrekeyBundle {
     /// The identity that the server claims is theirs.
-    pub identity: Identity,
+    pub identity: PublicIdentity,
     /// Their current signed prekey.
     pub signed_prekey: SignedPrekey,
     /// One of their one-time prekeys, unless all are used up.
@@ -385,7 +385,7 @@ pub struct VerifiedBundle(PrekeyBundle);
 
 impl VerifiedBundle {
     /// Whose bundle it is.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &PublicIdentity {
         &self.0.identity
     }
 
@@ -398,7 +398,7 @@ impl VerifiedBundle {
     }
 }
 
-fn prekey_statement(owner: &Identity, id: u32, key: &[u8; 32]) -> Vec<u8> {
+fn prekey_statement(owner: &PublicIdentity, id: u32, key: &[u8; 32]) -> Vec<u8> {
     [
         label::SIGNED_PREKEY,
         &owner.agreement(),

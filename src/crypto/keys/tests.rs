@@ -66,11 +66,11 @@ fn every_part_of_a_signed_prekey_is_signed() {
 #[test]
 fn identities_with_unusable_signing_keys_are_refused() {
     let good = IdentityKeys::generate(&mut TestRng::new(3)).public();
-    assert_eq!(Identity::from_bytes(&good.to_bytes()), Ok(good));
+    assert_eq!(PublicIdentity::from_bytes(&good.to_bytes()), Ok(good));
     let with = |signing: [u8; 32]| {
         let mut bytes = good.to_bytes();
         bytes[..32].copy_from_slice(&signing);
-        Identity::from_bytes(&bytes)
+        PublicIdentity::from_bytes(&bytes)
     };
     let identity_point: [u8; 32] = std::array::from_fn(|i| u8::from(i == 0));
     let off_the_curve: [u8; 32] = std::array::from_fn(|i| if i == 0 { 2 } else { 0 });
@@ -93,7 +93,7 @@ fn debug_output_shows_public_halves_only() {
     let signed = SignedPrekeySecret::generate(&keys, 1, &mut TestRng::new(5));
     let shown = format!("{keys:?} {signed:?}");
     assert!(shown.starts_with(
-        "IdentityKeys { signing: [redacted], agreement: AgreementKey([redacted]), public: Identity(8a88e3dd7409f195"
+        "IdentityKeys { signing: [redacted], agreement: AgreementKey([redacted]), public: PublicIdentity(8a88e3dd7409f195"
     ), "{shown}");
     assert!(shown.contains("SignedPrekeySecret { secret: AgreementKey([redacted]), public: "));
     let one_time = OneTimePrekeySecret::of(1, AgreementKey(Secret::from_bytes(&[1; 32])));

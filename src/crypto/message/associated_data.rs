@@ -6,11 +6,11 @@
 
 use super::envelope::VERSION;
 use crate::crypto::codec::put_short;
-use crate::crypto::keys::Identity;
+use crate::crypto::keys::PublicIdentity;
 
 /// The names and the id under which a message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context<'a> {
+pub struct AssociatedData<'a> {
     /// The message id that the sender's client chose.
     pub message_id: [u8; 16],
     /// Canonical name of the sender's account.
@@ -19,12 +19,16 @@ pub struct Context<'a> {
     pub recipient: &'a str,
 }
 
-impl Context<'_> {
+impl AssociatedData<'_> {
     /// `version, 1 (1) || message id (16) || length of the sender's name (2) ||
     /// sender's name || length of the recipient's name (2) || recipient's name ||
     /// sender's identity (64) || recipient's identity (64)`, lengths in bytes of
     /// UTF-8, big-endian.
-    pub(crate) fn associated_data(&self, sender: &Identity, recipient: &Identity) -> Vec<u8> {
+    pub(crate) fn associated_data(
+        &self,
+        sender: &PublicIdentity,
+        recipient: &PublicIdentity,
+    ) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.message_id);
         put_short(&mut out, self.sender.as_bytes());

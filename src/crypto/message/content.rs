@@ -40,12 +40,12 @@ pub struct Content {
     /// Only as right as that clock.
     pub sent_at_ms: u64,
     /// What was sent.
-    pub body: Body,
+    pub body: Payload,
 }
 
 /// The kinds of content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum Payload {
     /// Words for a person, at most [`MAX_TEXT`] bytes.
     Text(String),
     /// The person has seen these messages; 1 to [`MAX_IDS`] ids.
@@ -111,16 +111,16 @@ impl Content {
         let ids = |ids| checked_ids(ids, MAX_IDS);
         let count;
         let (kind, body): (u8, [&[u8]; 3]) = match &self.body {
-            Body::Text(text) => (TEXT, [checked_text(text)?, &[], &[]]),
-            Body::Receipt(seen) => (RECEIPT, [ids(seen)?.as_flattened(), &[], &[]]),
-            Body::RetryRequest(lost) => (RETRY_REQUEST, [ids(lost)?.as_flattened(), &[], &[]]),
-            Body::Again { sent_as, text } => {
+            Payload::Text(text) => (TEXT, [checked_text(text)?, &[], &[]]),
+            Payload::Receipt(seen) => (RECEIPT, [ids(seen)?.as_flattened(), &[], &[]]),
+            Payload::RetryRequest(lost) => (RETRY_REQUEST, [ids(lost)?.as_flattened(), &[], &[]]),
+            Payload::Again { sent_as, text } => {
                 let sent_as = checked_ids(sent_as, MAX_SENT_AS)?;
                 count = [sent_as.len() as u8];
                 (AGAIN, [&count, sent_as.as_flattened(), checked_text(text)?])
             }
-            Body::NothingThere(lost) => (NOTHING_THERE, [ids(lost)?.as_flattened(), &[], &[]]),
-            Body::Unknown(kind) => return Err(ContentError::UnknownKind(*kind)),
+            Payload::NothingThere(lost) => (NOTHING_THERE, [ids(lost)?.as_flattened(), &[], &[]]),
+            Payload::Unknown(kind) => return Err(ContentError::UnknownKind(*kind)),
         };
         let length: usize = body.iter().map(|part| part.len()).sum();
         let mut out = Zeroizing::new(Vec::with_capacity(1 + 8 + length));
@@ -139,9 +139,9 @@ impl Content {
         let sent_at_ms = reader.u64().map_err(|_| ContentError::Malformed)?;
         let body = reader.rest();
         let body = match kind {
-            TEXT => Body::Text(text(body)?),
-            RECEIPT => Body::Receipt(ids(body)?),
-            RETRY_REQUEST => Body::RetryRequest(ids(body)?),
+            TEXT => Payload::Text(text(body)?),
+            RECEIPT => Payload::Receipt(ids(body)?),
+            RETRY_REQUEST => Payload::RetryRequest(ids(body)?),
             AGAIN => {
                 let (count, rest) = body.split_first().ok_or(ContentError::Malformed)?;
                 let (sent_as, words) = rest
@@ -150,10 +150,10 @@ impl Content {
                 let sent_as = ids(sent_as)?;
                 checked_ids(&sent_as, MAX_SENT_AS)?;
                 let text = text(words)?;
-                Body::Again { sent_as, text }
+                Payload::Again { sent_as, text }
             }
-            NOTHING_THERE => Body::NothingThere(ids(body)?),
-            kind => Body::Unknown(kind),
+            NOTHING_THERE => Payload::NothingThere(ids(body)?),
+            kind => Payload::Unknown(kind),
         };
         Ok(Self { sent_at_ms, body })
     }
@@ -192,14 +192,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn at(body: Body) -> Content {
+    fn at(body: Payload) -> Content {
         let sent_at_ms = 1_700_000_000_123;
         Content { sent_at_ms, body }
     }
 
     #[test]
     fn layout_is_as_documented() {
-        let text = at(Body::Text("hé".into())).encode().unwrap();
+        let text = at(Payload::Text("hé".into())).encode().unwrap();
         assert_eq!(text[..], *b"\x01\x00\x00\x01\x8b\xcf\xe5\x68\x7bh\xc3\xa9");
     }
 
@@ -207,7 +207,7 @@ mod tests {
     fn what_is_sent_again_names_its_ids() {
         let sent_as = vec![[7; 16], [8; 16]];
         let text = "hé".to_owned();
-        let again = at(Body::Again { sent_as, text });
+        let again = at(Payload::Again { sent_as, text });
         let bytes = again.encode().unwrap();
         let ids = [[7_u8; 16], [8; 16]].concat();
         assert_eq!(bytes[9..], *[&b"\x02"[..], &ids, "hé".as_bytes()].concat());
@@ -225,7 +225,7 @@ mod tests {
             }
             assert_eq!(Content::decode(&wrong), Err(error), "{count}");
         }
-        let longest = at(Body::Again {
+        let longest = at(Payload::Again {
             sent_as: vec![[0; 16]; MAX_SENT_AS],
             text: "x".repeat(MAX_TEXT),
         });
@@ -234,16 +234,16 @@ mod tests {
 
     #[test]
     fn limits_hold_in_both_directions() {
-        let longest = at(Body::Text("x".repeat(MAX_TEXT))).encode().unwrap();
+        let longest = at(Payload::Text("x".repeat(MAX_TEXT))).encode().unwrap();
         assert!(Content::decode(&longest).is_ok());
         assert!(longest.len() <= crate::crypto::message::padding::MAX_CONTENT);
         let longer = [longest.as_slice(), b"x"].concat();
         let too_long = Err(ContentError::TextTooLong(MAX_TEXT + 1));
         assert_eq!(Content::decode(&longer), too_long);
-        let over = at(Body::Text("x".repeat(MAX_TEXT + 1)));
+        let over = at(Payload::Text("x".repeat(MAX_TEXT + 1)));
         assert_eq!(over.encode(), Err(ContentError::TextTooLong(MAX_TEXT + 1)));
         for count in [0, MAX_IDS + 1] {
-            let ids = at(Body::Receipt(vec![[0; 16]; count]));
+            let ids = at(Payload::Receipt(vec![[0; 16]; count]));
             assert_eq!(ids.encode(), Err(ContentError::IdCount(count)));
         }
         assert_eq!(Content::decode(&[2; 9]), Err(ContentError::IdCount(0)));
@@ -254,7 +254,7 @@ mod tests {
         let later = Content::decode(&[200, 0, 0, 0, 0, 0, 0, 0, 5, 1, 2, 3]).unwrap();
         assert_eq!(
             (later.sent_at_ms, later.body.clone()),
-            (5, Body::Unknown(200))
+            (5, Payload::Unknown(200))
         );
         assert_eq!(later.encode(), Err(ContentError::UnknownKind(200)));
         assert_eq!(Content::decode(&[]), Err(ContentError::Malformed));
@@ -269,8 +269,8 @@ mod tests {
     proptest! {
         #[test]
         fn decode_inverts_encode(text in ".{0,200}", ids in proptest::collection::vec(any::<Id>(), 1..40)) {
-            let again = Body::Again { sent_as: ids.iter().copied().take(MAX_SENT_AS).collect(), text: text.clone() };
-            let others = [Body::Text(text), Body::Receipt(ids.clone()), Body::RetryRequest(ids.clone()), Body::NothingThere(ids)];
+            let again = Payload::Again { sent_as: ids.iter().copied().take(MAX_SENT_AS).collect(), text: text.clone() };
+            let others = [Payload::Text(text), Payload::Receipt(ids.clone()), Payload::RetryRequest(ids.clone()), Payload::NothingThere(ids)];
             for body in others.into_iter().chain([again]) {
                 let content = at(body);
                 prop_assert_eq!(Content::decode(&content.encode().unwrap()), Ok(content));

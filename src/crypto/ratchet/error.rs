@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{MAX_SKIP, RatchetError, SendError};
-use crate::crypto::keys::{Identity, WeakKey};
+use crate::crypto::keys::{PublicIdentity, WeakKey};
 use crate::crypto::message::content::ContentError;
 use crate::crypto::message::envelope::EnvelopeError;
 
@@ -15,10 +15,10 @@ pub enum DecryptError {
     Envelope(EnvelopeError),
     /// The message claims to come from another identity than the pinned one.
     /// It is a claim: nothing about the message has been authenticated. To look
-    /// inside, make a new [`Conversation`](super::Conversation) with the claimed identity.
+    /// inside, make a new [`SessionSet`](super::SessionSet) with the claimed identity.
     IdentityMismatch {
         /// The identity that the message names.
-        claimed: Identity,
+        claimed: PublicIdentity,
     },
     /// The message starts a session with another identity than ours: with the
     /// one of an earlier device of this account, for instance.
@@ -107,14 +107,14 @@ impl From<RatchetError> for DecryptError {
 /// Why nothing was encrypted. The conversation is then as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncryptError {
-    /// There is no session yet: [`Conversation::start`](super::Conversation::start) one.
+    /// There is no session yet: [`SessionSet::start`](super::SessionSet::start) one.
     NoSession,
     /// The content can't be written.
     Content(ContentError),
     /// The bundle is of another identity than the pinned one.
     IdentityMismatch {
         /// The identity of the bundle.
-        offered: Identity,
+        offered: PublicIdentity,
     },
     /// A public key of the other side has low order.
     WeakKey,

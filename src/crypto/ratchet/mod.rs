@@ -90,7 +90,7 @@ pub(crate) enum SendError {
 
 /// One message as it came in, taken apart.
 #[derive(Clone, Copy)]
-pub(crate) struct Incoming<'a> {
+pub(crate) struct RatchetMessage<'a> {
     pub(crate) header: &'a RatchetHeader,
     /// The bytes under the MAC that hold the header.
     pub(crate) header_bytes: &'a [u8],
@@ -100,7 +100,7 @@ pub(crate) struct Incoming<'a> {
 }
 
 /// What decrypting gave.
-pub(crate) struct Received {
+pub(crate) struct RatchetStep {
     pub(crate) plaintext: Zeroizing<Vec<u8>>,
     /// How many messages before this one have not arrived and were not known
     /// to be missing until now.
@@ -210,9 +210,9 @@ impl Ratchet {
     /// order it came.
     pub(crate) fn decrypt(
         &mut self,
-        message: Incoming<'_>,
+        message: RatchetMessage<'_>,
         now_ms: u64,
-    ) -> Result<Received, RatchetError> {
+    ) -> Result<RatchetStep, RatchetError> {
         let key = RemoteRatchetKey(message.header.ratchet_key);
         if let Some(place) = self.skipped.find(&key, message.header.number, now_ms) {
             return self.decrypt_late(message, place);
@@ -230,13 +230,13 @@ impl Ratchet {
 
     fn decrypt_late(
         &mut self,
-        message: Incoming<'_>,
+        message: RatchetMessage<'_>,
         place: usize,
-    ) -> Result<Received, RatchetError> {
+    ) -> Result<RatchetStep, RatchetError> {
         let key = self.skipped.key(place).ok_or(RatchetError::Replayed)?;
         let plaintext = open(message, key)?;
         self.skipped.remove(place);
-        Ok(Received {
+        Ok(RatchetStep {
             plaintext,
             newly_missing: 0,
         })
@@ -246,10 +246,10 @@ impl Ratchet {
     /// Diffie-Hellman step, and goes along the new chain.
     fn decrypt_after_step(
         &mut self,
-        message: Incoming<'_>,
+        message: RatchetMessage<'_>,
         key: RemoteRatchetKey,
         now_ms: u64,
-    ) -> Result<Received, RatchetError> {
+    ) -> Result<RatchetStep, RatchetError> {
         if key == self.remote || self.retired.contains(&key) {
             return Err(RatchetError::Replayed);
         }
@@ -288,11 +288,11 @@ impl Ratchet {
         plaintext: Zeroizing<Vec<u8>>,
         skipped: Vec<SkippedKey>,
         now_ms: u64,
-    ) -> Received {
+    ) -> RatchetStep {
         // check_gap bounds the number.
         let newly_missing = skipped.len() as u32;
         self.skipped.add(skipped, now_ms);
-        Received {
+        RatchetStep {
             plaintext,
             newly_missing,
         }
@@ -385,7 +385,7 @@ impl Advance {
         }
     }
 
-    fn reach(&mut self, message: Incoming<'_>) -> Result<Zeroizing<Vec<u8>>, RatchetError> {
+    fn reach(&mut self, message: RatchetMessage<'_>) -> Result<Zeroizing<Vec<u8>>, RatchetError> {
         if message.header.number < self.chain.next() {
             return Err(RatchetError::Replayed);
         }
@@ -415,8 +415,8 @@ fn check_gap(skipped: u64) -> Result<(), RatchetError> {
     Ok(())
 }
 
-fn open(message: Incoming<'_>, key: &MessageKey) -> Result<Zeroizing<Vec<u8>>, RatchetError> {
-    let Incoming {
+fn open(message: RatchetMessage<'_>, key: &MessageKey) -> Result<Zeroizing<Vec<u8>>, RatchetError> {
+    let RatchetMessage {
         header: _,
         header_bytes,
         ad,

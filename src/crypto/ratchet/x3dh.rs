@@ -22,7 +22,7 @@ use crate::crypto::codec::Reader;
 use crate::crypto::kdf;
 use crate::crypto::kdf::label;
 use crate::crypto::keys::{
-    AgreementKey, Identity, IdentityKeys, KeyError, OneTimePrekeySecret, SignedPrekeySecret,
+    AgreementKey, IdentityKeys, KeyError, OneTimePrekeySecret, PublicIdentity, SignedPrekeySecret,
     VerifiedBundle, WeakKey,
 };
 use crate::crypto::secret::Secret;
@@ -36,7 +36,7 @@ pub const SESSION_ID_LEN: usize = 16;
 pub struct InitialHeader {
     /// Who says to have started the session: a claim until the message is
     /// authenticated.
-    pub identity: Identity,
+    pub identity: PublicIdentity,
     /// X25519 public key made for this session alone.
     pub ephemeral: [u8; 32],
     /// Which of the responder's signed prekeys was used.
@@ -49,7 +49,7 @@ impl InitialHeader {
     /// The name of the session that this header starts with `responder`: the
     /// first 16 bytes of `SHA-256("secure-chat/1 session" || initiator's
     /// identity (64) || responder's identity (64) || ephemeral (32))`.
-    pub fn session_id(&self, responder: &Identity) -> [u8; SESSION_ID_LEN] {
+    pub fn session_id(&self, responder: &PublicIdentity) -> [u8; SESSION_ID_LEN] {
         let digest: [u8; 32] = Sha256::new()
             .chain_update(label::SESSION)
             .chain_update(self.identity.as_bytes())
@@ -80,7 +80,7 @@ impl InitialHeader {
             (false, _) => return Err(KeyError::Malformed),
         };
         Ok(Self {
-            identity: Identity::from_bytes(identity)?,
+            identity: PublicIdentity::from_bytes(identity)?,
             ephemeral,
             signed_prekey_id,
             one_time_id,
@@ -209,7 +209,7 @@ mod tests {
                 one_time_id: None,
             };
             let identity = InitialHeader {
-                identity: Identity::from_bytes(&weak).unwrap(),
+                identity: PublicIdentity::from_bytes(&weak).unwrap(),
                 ..good
             };
             let ephemeral = InitialHeader {

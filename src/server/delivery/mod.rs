@@ -12,13 +12,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use self::mailbox::{Attachment, Earlier, Mailbox, Offer, Offered, Quota, Step};
+use self::mailbox::{Attachment, Earlier, Mailbox, Offer, Quota, Step, Submission};
 use self::sessions::{Session, Sessions};
-use self::shared_mailbox::{Origin, Postbox, Recipient, damaged};
+use self::shared_mailbox::{Origin, Recipient, SharedMailbox, damaged};
 use self::writer::Writer;
-use super::net::send_queue::Touched;
-use super::stats::Counters;
-use crate::crypto::keys::Identity as IdentityKey;
+use super::net::send_queue::FlushSet;
+use super::stats::Stats;
+use crate::crypto::keys::PublicIdentity;
 use crate::protocol::ids::MessageId;
 use crate::protocol::limits;
 use crate::protocol::name::UserName;
@@ -57,12 +57,12 @@ pub struct Delivery {
     store: Arc<dyn Store>,
     writer: Arc<Writer>,
     sessions: Arc<Sessions>,
-    counters: Arc<Counters>,
+    stats: Arc<Stats>,
     quota: Quota,
     takes_unencrypted: bool,
     /// Open mailboxes. Held for single operations on the map; the store is
     /// never asked under it.
-    postboxes: Mutex<HashMap<UserName, Arc<Postbox>>>,
+    mailboxes: Mutex<HashMap<UserName, Arc<SharedMailbox>>>,
 }
 
 impl Delivery {
@@ -71,7 +71,7 @@ impl Delivery {
         store: Arc<dyn Store>,
         writer: Arc<Writer>,
         sessions: Arc<Sessions>,
-        counters: Arc<Counters>,
+        stats: Arc<Stats>,
         quota: Quota,
         takes_unencrypted: bool,
     ) -> Self {
@@ -79,16 +79,16 @@ impl Delivery {
             store,
             writer,
             sessions,
-            counters,
+            stats,
             quota,
             takes_unencrypted,
-            postboxes: Mutex::default(),
+            mailboxes: Mutex::default(),
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<UserName, Arc<Postbox>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<UserName, Arc<SharedMailbox>>> {
         // Every statement under it leaves the map whole.
-        self.postboxes
+        self.mailboxes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,17 +97,17 @@ impl Delivery {
     ///
     /// # Errors
     /// There is no such user, the mailbox is damaged, or the store failed.
-    pub fn postbox(&self, name: &UserName) -> Result<Arc<Postbox>, Refusal> {
+    pub fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
         let open = self.table().get(name).map(Arc::clone);
-        let postbox = match open {
-            Some(postbox) => postbox,
+        let mailbox = match open {
+            Some(mailbox) => mailbox,
             None => self.open(name)?,
         };
-        let damage = postbox.lock().recipient.damaged.then(damaged);
-        damage.map_or(Ok(postbox), Err)
+        let damage = mailbox.lock().recipient.damaged.then(damaged);
+        damage.map_or(Ok(mailbox), Err)
     }
 
-    fn open(&self, name: &UserName) -> Result<Arc<Postbox>, Refusal> {
+    fn open(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
         let account = self.store.account(name).map_err(store_failed)?;
         let account = account.ok_or_else(|| unknown_user(name))?;
         let read = || {
@@ -127,8 +127,8 @@ impl Delivery {
             deleted: false,
             damaged: false,
         };
-        let mailbox = Mailbox::new(&summary, self.quota);
-        let opened = Arc::new(Postbox::new(account.id, *name, mailbox, recipient));
+        let machine = Mailbox::new(&summary, self.quota);
+        let opened = Arc::new(SharedMailbox::new(account.id, *name, machine, recipient));
         if let Some(why) = damage {
             opened.set_aside(&why);
         }
@@ -136,10 +136,10 @@ impl Delivery {
         if table.len() >= MAX_IDLE {
             // One that somebody holds, or that moves, is not idle. Nobody can
             // take hold of it meanwhile: that needs this table.
-            table.retain(|_, postbox| {
-                Arc::strong_count(postbox) > 1 || {
-                    let state = postbox.lock();
-                    !state.mailbox.is_idle() || state.recipient.damaged
+            table.retain(|_, mailbox| {
+                Arc::strong_count(mailbox) > 1 || {
+                    let state = mailbox.lock();
+                    !state.machine.is_idle() || state.recipient.damaged
                 }
             });
         }
@@ -148,10 +148,10 @@ impl Delivery {
     }
 
     /// A read of a mailbox failed.
-    fn read_failed(postbox: &Postbox, error: StoreError) -> Refusal {
+    fn read_failed(mailbox: &SharedMailbox, error: StoreError) -> Refusal {
         match error {
             StoreError::Damaged(why) => {
-                postbox.set_aside(&why);
+                mailbox.set_aside(&why);
                 damaged()
             }
             error => store_failed(error),
@@ -162,20 +162,20 @@ impl Delivery {
     pub fn send(
         &self,
         session: &Session,
-        postbox: &Arc<Postbox>,
+        mailbox: &Arc<SharedMailbox>,
         send: Send,
         request: Option<u64>,
         now: Now,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Option<Answer> {
-        let offered = Offered {
+        let offered = Submission {
             sender: session.user,
             from: session.name,
             id: send.mid,
             body: send.body,
             at: now.millis,
             origin: Origin {
-                outbox: Arc::clone(&session.outbox),
+                send_queue: Arc::clone(&session.send_queue),
                 request,
             },
         };
@@ -188,7 +188,7 @@ impl Delivery {
                 Earlier::Unknown => Some((offered.sender, offered.id)),
                 Earlier::None | Earlier::Searched(_) => None,
             };
-            let mut state = postbox.lock();
+            let mut state = mailbox.lock();
             let recipient = &state.recipient;
             if let Err(refusal) = self.permitted(recipient, &offered.body, send.identity) {
                 return Some(Err(refusal));
@@ -202,27 +202,30 @@ impl Delivery {
             // Only the store can tell; it is asked without the lock, and then
             // the offer repeated.
             if let Some((sender, id)) = retry
-                && state.mailbox.waits(sender, id).is_none()
+                && state.machine.waits(sender, id).is_none()
             {
                 drop(state);
-                match self.store.find(postbox.user, sender, &[id]) {
+                match self.store.find(mailbox.user, sender, &[id]) {
                     Ok(mut found) => earlier = Earlier::Searched(found.pop()),
-                    Err(error) => return Some(Err(Self::read_failed(postbox, error))),
+                    Err(error) => return Some(Err(Self::read_failed(mailbox, error))),
                 }
                 continue;
             }
-            let room = state.outbox.as_ref().is_none_or(|outbox| outbox.has_room());
+            let room = state
+                .send_queue
+                .as_ref()
+                .is_none_or(|send_queue| send_queue.has_room());
             let mut effects = Vec::new();
             // Counted first: the answer may come at once, on another thread.
-            session.outbox.expect_answer();
+            session.send_queue.expect_answer();
             let offer = state
-                .mailbox
+                .machine
                 .accept(offered, earlier, room, now.instant, &mut effects);
-            postbox.carry_out(&mut state, effects, &self.writer, touched);
+            mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
             drop(state);
             let answer = match offer {
                 Offer::Undecided => {
-                    self.counters.taken.add(1);
+                    self.stats.taken.add(1);
                     return None;
                 }
                 Offer::Known(accepted) => Ok(Reply::Accepted(accepted)),
@@ -230,8 +233,8 @@ impl Delivery {
                 // Asked above, under the same lock.
                 Offer::Search => Err(Refusal::new(Code::Internal, "try again")),
             };
-            session.outbox.late_answer(request, &answer);
-            touched.add(&session.outbox);
+            session.send_queue.late_answer(request, &answer);
+            to_flush.add(&session.send_queue);
             return None;
         }
     }
@@ -240,7 +243,7 @@ impl Delivery {
         &self,
         recipient: &Recipient,
         body: &Body,
-        identity: Option<crate::protocol::Fixed<32>>,
+        identity: Option<crate::protocol::ByteArray<32>>,
     ) -> Result<(), Refusal> {
         if let Some(refusal) = recipient.closed() {
             return Err(refusal);
@@ -268,13 +271,13 @@ impl Delivery {
 
     /// What is pending for a login: envelopes, unencrypted messages, notices,
     /// the news that gathered since the last notice included.
-    pub fn pending(&self, postbox: &Arc<Postbox>, now: Now) -> (u64, u64, u64) {
-        let mut state = postbox.lock();
+    pub fn pending(&self, mailbox: &Arc<SharedMailbox>, now: Now) -> (u64, u64, u64) {
+        let mut state = mailbox.lock();
         let mut effects = Vec::new();
-        let mailbox = &mut state.mailbox;
-        mailbox.give_notice(now.millis, false, now.instant, &mut effects);
-        let pending = mailbox.pending();
-        postbox.carry_out(&mut state, effects, &self.writer, &mut Touched::default());
+        let machine = &mut state.machine;
+        machine.give_notice(now.millis, false, now.instant, &mut effects);
+        let pending = machine.pending();
+        mailbox.carry_out(&mut state, effects, &self.writer, &mut FlushSet::default());
         pending
     }
 
@@ -282,85 +285,90 @@ impl Delivery {
     pub fn attach(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        postbox: &Arc<Postbox>,
+        mailbox: &Arc<SharedMailbox>,
         envelopes: bool,
         budget: Option<usize>,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) {
         let what = Attachment {
             session: session.id,
             envelopes,
             budget,
         };
-        let mut state = postbox.lock();
-        if state.mailbox.attach(what) {
-            state.outbox = Some(Arc::clone(&session.outbox));
+        let mut state = mailbox.lock();
+        if state.machine.attach(what) {
+            state.send_queue = Some(Arc::clone(&session.send_queue));
         }
-        postbox.carry_out(&mut state, Vec::new(), &self.writer, touched);
+        mailbox.carry_out(&mut state, Vec::new(), &self.writer, to_flush);
         drop(state);
         let hook = {
             let (delivery, session) = (Arc::downgrade(self), Arc::downgrade(session));
-            let postbox = Arc::downgrade(postbox);
+            let mailbox = Arc::downgrade(mailbox);
             move || {
-                let parts = (delivery.upgrade(), session.upgrade(), postbox.upgrade());
-                if let (Some(delivery), Some(session), Some(postbox)) = parts {
-                    let mut touched = Touched::default();
-                    delivery.advance(&session, &postbox, &mut touched);
-                    touched.flush();
+                let parts = (delivery.upgrade(), session.upgrade(), mailbox.upgrade());
+                if let (Some(delivery), Some(session), Some(mailbox)) = parts {
+                    let mut to_flush = FlushSet::default();
+                    delivery.advance(&session, &mailbox, &mut to_flush);
+                    to_flush.flush();
                 }
             }
         };
-        session.outbox.set_on_drained(Some(Arc::new(hook)));
-        self.advance(session, postbox, touched);
+        session.send_queue.set_on_drained(Some(Arc::new(hook)));
+        self.advance(session, mailbox, to_flush);
     }
 
     /// Ends receiving.
-    pub fn detach(&self, session: &Session, postbox: &Arc<Postbox>) {
-        session.outbox.set_on_drained(None);
-        let mut state = postbox.lock();
-        if state.mailbox.detach(session.id) {
-            state.outbox = None;
+    pub fn detach(&self, session: &Session, mailbox: &Arc<SharedMailbox>) {
+        session.send_queue.set_on_drained(None);
+        let mut state = mailbox.lock();
+        if state.machine.detach(session.id) {
+            state.send_queue = None;
         }
-        postbox.carry_out(
+        mailbox.carry_out(
             &mut state,
             Vec::new(),
             &self.writer,
-            &mut Touched::default(),
+            &mut FlushSet::default(),
         );
     }
 
     /// Pushes a session that is behind as far as its window and outbox allow,
     /// and says how many messages that were.
-    fn advance(&self, session: &Session, postbox: &Arc<Postbox>, touched: &mut Touched) -> usize {
+    fn advance(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        to_flush: &mut FlushSet,
+    ) -> usize {
         let mut pushed = 0;
         loop {
             let mut effects = Vec::new();
-            let room = session.outbox.has_room();
-            let mut state = postbox.lock();
-            let step = state.mailbox.step(session.id, room, &mut effects);
+            let room = session.send_queue.has_room();
+            let mut state = mailbox.lock();
+            let step = state.machine.step(session.id, room, &mut effects);
             pushed += effects.len();
-            postbox.carry_out(&mut state, effects, &self.writer, touched);
+            mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
             drop(state);
             let Step::Read(reading) = step else {
                 return pushed;
             };
-            let page = match self.store.page(postbox.user, reading.bounds) {
+            let page = match self.store.page(mailbox.user, reading.bounds) {
                 Ok(page) => page,
                 Err(StoreError::Damaged(why)) => {
-                    postbox.set_aside(&why);
+                    mailbox.set_aside(&why);
                     return pushed;
                 }
                 Err(error) => {
                     super::log::error(None, format_args!("reading mail failed: {error}"));
-                    session.outbox.end(); // Its client comes back, and asks again.
+                    session.send_queue.end(); // Its client comes back, and asks again.
                     return pushed;
                 }
             };
             let mut effects = Vec::new();
-            let mut state = postbox.lock();
-            state.mailbox.page(session.id, reading, page, &mut effects);
+            let mut state = mailbox.lock();
+            state.machine.page(session.id, reading, page, &mut effects);
             pushed += effects.len();
-            postbox.carry_out(&mut state, effects, &self.writer, touched);
+            mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
         }
     }
 
@@ -368,24 +376,24 @@ impl Delivery {
     pub fn ack(
         &self,
         session: &Session,
-        postbox: &Arc<Postbox>,
+        mailbox: &Arc<SharedMailbox>,
         ack: &Ack,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Acked {
         let mut effects = Vec::new();
-        let mut state = postbox.lock();
+        let mut state = mailbox.lock();
         let acked = ack
             .ids
             .iter()
             .filter(|id| {
                 state
-                    .mailbox
+                    .machine
                     .acknowledge(session.id, ack.from, **id, &mut effects)
             })
             .count();
-        let receipts = postbox.carry_out(&mut state, effects, &self.writer, touched);
+        let receipts = mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
         drop(state);
-        self.after_ack(session, postbox, acked, receipts, touched);
+        self.after_ack(session, mailbox, acked, receipts, to_flush);
         Acked {
             acked,
             unknown: ack.ids.len() - acked,
@@ -396,27 +404,27 @@ impl Delivery {
     pub fn ack_shown(
         &self,
         session: &Session,
-        postbox: &Arc<Postbox>,
-        touched: &mut Touched,
+        mailbox: &Arc<SharedMailbox>,
+        to_flush: &mut FlushSet,
     ) -> Acked {
         let mut effects = Vec::new();
-        let mut state = postbox.lock();
-        let acked = state.mailbox.acknowledge_shown(session.id, &mut effects);
-        let receipts = postbox.carry_out(&mut state, effects, &self.writer, touched);
+        let mut state = mailbox.lock();
+        let acked = state.machine.acknowledge_shown(session.id, &mut effects);
+        let receipts = mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
         drop(state);
-        self.after_ack(session, postbox, acked, receipts, touched);
+        self.after_ack(session, mailbox, acked, receipts, to_flush);
         Acked { acked, unknown: 0 }
     }
 
     fn after_ack(
         &self,
         session: &Session,
-        postbox: &Arc<Postbox>,
+        mailbox: &Arc<SharedMailbox>,
         acked: usize,
         receipts: Vec<(UserName, MessageId)>,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) {
-        self.counters.acknowledged.add(acked as u64);
+        self.stats.acknowledged.add(acked as u64);
         let mut by_sender: HashMap<UserName, Vec<MessageId>> = HashMap::new();
         for (sender, id) in receipts {
             by_sender.entry(sender).or_default().push(id);
@@ -425,27 +433,27 @@ impl Delivery {
             if let Some(online) = self.sessions.find(&sender) {
                 for ids in ids.chunks(limits::MAX_IDS) {
                     let (to, ids) = (session.name, ids.to_vec());
-                    online.outbox.event(&Event::Delivered { to, ids });
+                    online.send_queue.event(&Event::Delivered { to, ids });
                 }
-                touched.add(&online.outbox);
+                to_flush.add(&online.send_queue);
             }
         }
-        self.advance(session, postbox, touched);
+        self.advance(session, mailbox, to_flush);
     }
 
     /// Pushes what is pending again, from the oldest.
     pub fn fetch(
         &self,
         session: &Session,
-        postbox: &Arc<Postbox>,
+        mailbox: &Arc<SharedMailbox>,
         limit: usize,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Fetched {
-        postbox.lock().mailbox.rewind(session.id, limit);
-        let sent = self.advance(session, postbox, touched);
+        mailbox.lock().machine.rewind(session.id, limit);
+        let sent = self.advance(session, mailbox, to_flush);
         Fetched {
             sent,
-            waiting: postbox.lock().mailbox.not_pushed(),
+            waiting: mailbox.lock().machine.not_pushed(),
         }
     }
 
@@ -454,12 +462,12 @@ impl Delivery {
     /// # Errors
     /// There is no such recipient, or the store failed.
     pub fn outcome(&self, session: &Session, outcome: &Outcome) -> Result<Waiting, Refusal> {
-        let postbox = self.postbox(&outcome.to)?;
+        let mailbox = self.mailbox(&outcome.to)?;
         let mut waiting = Vec::new();
         let mut unknown = Vec::new();
-        let state = postbox.lock();
+        let state = mailbox.lock();
         for id in &outcome.ids {
-            match state.mailbox.waits(session.user, *id) {
+            match state.machine.waits(session.user, *id) {
                 Some(true) => waiting.push(*id),
                 Some(false) => {}
                 None => unknown.push(*id),
@@ -469,13 +477,13 @@ impl Delivery {
         if !unknown.is_empty() {
             let found = self
                 .store
-                .find(postbox.user, session.user, &unknown)
-                .map_err(|error| Self::read_failed(&postbox, error))?;
-            let state = postbox.lock();
+                .find(mailbox.user, session.user, &unknown)
+                .map_err(|error| Self::read_failed(&mailbox, error))?;
+            let state = mailbox.lock();
             waiting.extend(
                 found
                     .iter()
-                    .filter(|message| !state.mailbox.is_acknowledged(message.number))
+                    .filter(|message| !state.machine.is_acknowledged(message.number))
                     .map(|message| message.id),
             );
         }
@@ -488,7 +496,7 @@ pub fn fingerprint(identity: &Identity) -> Option<[u8; 32]> {
     let mut bytes = [0; 64];
     bytes[..32].copy_from_slice(&identity.signing.0);
     bytes[32..].copy_from_slice(&identity.dh.0);
-    let identity = IdentityKey::from_bytes(&bytes).ok()?;
+    let identity = PublicIdentity::from_bytes(&bytes).ok()?;
     Some(identity.fingerprint())
 }
 

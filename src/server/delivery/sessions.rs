@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mailbox::SessionId;
-use crate::protocol::ids::Fixed;
+use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
-use crate::server::net::send_queue::Outbox;
+use crate::server::net::send_queue::SendQueue;
 use crate::store::UserId;
 
 /// One logged-in connection.
@@ -22,9 +22,9 @@ pub struct Session {
     /// The same, as a number.
     pub user: UserId,
     /// Names the session when its own client replaces it.
-    pub secret: Fixed<16>,
+    pub secret: ByteArray<16>,
     /// How to reach it.
-    pub outbox: Arc<Outbox>,
+    pub send_queue: Arc<SendQueue>,
     /// Counts as online for others; scripts choose not to.
     pub present: bool,
     /// Replaced or removed: its connection may not act for the account any more.
@@ -44,7 +44,7 @@ pub enum Precedence {
     /// Nothing: it is refused.
     Polite,
     /// Replace it if it has this secret.
-    Resume(Fixed<16>),
+    Resume(ByteArray<16>),
     /// Replace it.
     TakeOver,
 }
@@ -60,9 +60,9 @@ pub struct Candidate {
     /// The same, as a number.
     pub user: UserId,
     /// A fresh random secret.
-    pub secret: Fixed<16>,
+    pub secret: ByteArray<16>,
     /// The connection's outbox.
-    pub outbox: Arc<Outbox>,
+    pub send_queue: Arc<SendQueue>,
     /// Counts as online for others.
     pub present: bool,
 }
@@ -101,7 +101,7 @@ impl Sessions {
             name: candidate.name,
             user: candidate.user,
             secret: candidate.secret,
-            outbox: candidate.outbox,
+            send_queue: candidate.send_queue,
             present: candidate.present,
             over: AtomicBool::new(false),
         });
@@ -166,8 +166,8 @@ mod tests {
         Candidate {
             name: name.parse().unwrap(),
             user: UserId(1),
-            secret: Fixed([secret; 16]),
-            outbox: Arc::new(Outbox::new(Socket::new(stream).unwrap())),
+            secret: ByteArray([secret; 16]),
+            send_queue: Arc::new(SendQueue::new(Socket::new(stream).unwrap())),
             present: true,
         }
     }
@@ -184,10 +184,10 @@ mod tests {
                 .insert(candidate("bob", 2), Precedence::Polite)
                 .is_err()
         );
-        let wrong = Precedence::Resume(Fixed([9; 16]));
+        let wrong = Precedence::Resume(ByteArray([9; 16]));
         assert!(sessions.insert(candidate("bob", 2), wrong).is_err());
         assert!(!first.is_over());
-        let right = Precedence::Resume(Fixed([1; 16]));
+        let right = Precedence::Resume(ByteArray([1; 16]));
         let (second, displaced) = sessions.insert(candidate("bob", 2), right).unwrap();
         assert_eq!(displaced.unwrap().id, first.id);
         assert!(first.is_over() && !second.is_over());

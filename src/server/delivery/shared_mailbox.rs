@@ -3,7 +3,7 @@
 //!
 //! It carries out the machine's effects. Messages are appended to the session's
 //! outbox under the lock, because that is what keeps their order; everything
-//! that touches a socket happens later, when [`Touched`] is flushed without it.
+//! that touches a socket happens later, when [`FlushSet`] is flushed without it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,20 +15,20 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Event, Reply};
 use crate::server::log;
-use crate::server::net::send_queue::{Outbox, Touched};
+use crate::server::net::send_queue::{FlushSet, SendQueue};
 use crate::store::UserId;
 
 /// Who waits for the answer to a `send`.
 #[derive(Clone)]
 pub struct Origin {
     /// On which connection.
-    pub outbox: Arc<Outbox>,
+    pub send_queue: Arc<SendQueue>,
     /// To which request.
     pub request: Option<u64>,
 }
 
 /// See the module.
-pub struct Postbox {
+pub struct SharedMailbox {
     /// Whose.
     pub user: UserId,
     /// The same, by name.
@@ -36,15 +36,15 @@ pub struct Postbox {
     /// Guards the machine and all that is decided together with it. Under it
     /// are taken: an outbox's lock, the writer's queue. Never another postbox's,
     /// never the session table's, and no call blocks.
-    state: Mutex<State>,
+    state: Mutex<MailboxState>,
 }
 
 /// What the lock guards.
-pub struct State {
+pub struct MailboxState {
     /// The machine.
-    pub mailbox: Mailbox<Origin>,
+    pub machine: Mailbox<Origin>,
     /// The attached session's outbox.
-    pub outbox: Option<Arc<Outbox>>,
+    pub send_queue: Option<Arc<SendQueue>>,
     /// What senders have to respect.
     pub recipient: Recipient,
 }
@@ -87,20 +87,20 @@ pub fn damaged() -> Refusal {
     )
 }
 
-impl Postbox {
+impl SharedMailbox {
     /// A postbox around a mailbox.
     pub fn new(
         user: UserId,
         name: UserName,
-        mailbox: Mailbox<Origin>,
+        machine: Mailbox<Origin>,
         recipient: Recipient,
     ) -> Self {
-        Postbox {
+        SharedMailbox {
             user,
             name,
-            state: Mutex::new(State {
-                mailbox,
-                outbox: None,
+            state: Mutex::new(MailboxState {
+                machine,
+                send_queue: None,
                 recipient,
             }),
         }
@@ -108,7 +108,7 @@ impl Postbox {
 
     /// Takes the lock. A panic of another holder is survived: the machine moves
     /// in steps that can't fail half-way.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, MailboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,18 +119,18 @@ impl Postbox {
         now: Instant,
         limit: usize,
         writer: &Writer,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Work {
         let mut state = self.lock();
         let mut effects = Vec::new();
         let work = match state.recipient.closed() {
-            None => state.mailbox.take_work(now, limit),
+            None => state.machine.take_work(now, limit),
             Some(refusal) => Work {
-                given_up: state.mailbox.abandon(&refusal, &mut effects),
+                given_up: state.machine.abandon(&refusal, &mut effects),
                 ..Work::default()
             },
         };
-        self.carry_out(&mut state, effects, writer, touched);
+        self.carry_out(&mut state, effects, writer, to_flush);
         work
     }
 
@@ -139,7 +139,7 @@ impl Postbox {
     pub fn set_aside(&self, why: &str) {
         let mut state = self.lock();
         let known = std::mem::replace(&mut state.recipient.damaged, true);
-        let outbox = state.outbox.clone();
+        let send_queue = state.send_queue.clone();
         drop(state);
         if known {
             return;
@@ -152,11 +152,11 @@ impl Postbox {
                 self.name
             ),
         );
-        if let Some(outbox) = outbox {
-            outbox.answer(None, &Err(damaged()));
-            outbox.flush();
+        if let Some(send_queue) = send_queue {
+            send_queue.answer(None, &Err(damaged()));
+            send_queue.flush();
             // Its own thread ends the connection, with the news sent.
-            outbox.socket().close_reading();
+            send_queue.socket().close_reading();
         }
     }
 
@@ -166,21 +166,21 @@ impl Postbox {
         self: &Arc<Self>,
         refusal: &Refusal,
         writer: &Writer,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> usize {
         let mut state = self.lock();
         let mut effects = Vec::new();
-        let given_up = state.mailbox.abandon(refusal, &mut effects);
-        self.carry_out(&mut state, effects, writer, touched);
+        let given_up = state.machine.abandon(refusal, &mut effects);
+        self.carry_out(&mut state, effects, writer, to_flush);
         given_up
     }
 
     /// The writer's work is on disk.
-    pub fn committed(self: &Arc<Self>, work: &Work, writer: &Writer, touched: &mut Touched) {
+    pub fn committed(self: &Arc<Self>, work: &Work, writer: &Writer, to_flush: &mut FlushSet) {
         let mut state = self.lock();
         let mut effects = Vec::new();
-        state.mailbox.committed(work, &mut effects);
-        self.carry_out(&mut state, effects, writer, touched);
+        state.machine.committed(work, &mut effects);
+        self.carry_out(&mut state, effects, writer, to_flush);
     }
 
     /// The writer's work was not done.
@@ -189,12 +189,12 @@ impl Postbox {
         work: &Work,
         refusal: &Refusal,
         writer: &Writer,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) {
         let mut state = self.lock();
         let mut effects = Vec::new();
-        state.mailbox.failed(work, refusal, &mut effects);
-        self.carry_out(&mut state, effects, writer, touched);
+        state.machine.failed(work, refusal, &mut effects);
+        self.carry_out(&mut state, effects, writer, to_flush);
     }
 
     /// Carries out effects under the lock, puts the mailbox in the writer's line
@@ -202,40 +202,40 @@ impl Postbox {
     /// another table and therefore told outside.
     pub fn carry_out(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut MailboxState,
         effects: Vec<Effect<Origin>>,
         writer: &Writer,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Vec<(UserName, crate::protocol::MessageId)> {
         let mut receipts = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Push(message) => {
-                    if let Some(outbox) = &state.outbox {
-                        outbox.message(&message);
-                        touched.add(outbox);
+                    if let Some(send_queue) = &state.send_queue {
+                        send_queue.message(&message);
+                        to_flush.add(send_queue);
                     }
                 }
                 Effect::EnvelopesWait(count) => {
-                    if let Some(outbox) = &state.outbox {
-                        outbox.event(&Event::EnvelopesWait { count });
-                        touched.add(outbox);
+                    if let Some(send_queue) = &state.send_queue {
+                        send_queue.event(&Event::EnvelopesWait { count });
+                        to_flush.add(send_queue);
                     }
                 }
                 Effect::Answer(origin, accepted) => {
                     let answer = Ok(Reply::Accepted(accepted));
-                    origin.outbox.late_answer(origin.request, &answer);
-                    touched.add(&origin.outbox);
+                    origin.send_queue.late_answer(origin.request, &answer);
+                    to_flush.add(&origin.send_queue);
                 }
                 Effect::Refuse(origin, refusal) => {
-                    origin.outbox.late_answer(origin.request, &Err(refusal));
-                    touched.add(&origin.outbox);
+                    origin.send_queue.late_answer(origin.request, &Err(refusal));
+                    to_flush.add(&origin.send_queue);
                 }
                 Effect::Receipt(sender, id) => receipts.push((sender, id)),
             }
         }
-        if let Some(wake) = state.mailbox.wake() {
-            writer.visit(self, wake);
+        if let Some(wake) = state.machine.wake() {
+            writer.enqueue(self, wake);
         }
         receipts
     }
@@ -247,14 +247,19 @@ pub(super) mod testing {
     use crate::server::delivery::mailbox::Quota;
     use crate::store::Summary;
 
-    pub(in crate::server) fn postbox(name: &str) -> Arc<Postbox> {
+    pub(in crate::server) fn mailbox(name: &str) -> Arc<SharedMailbox> {
         let quota = Quota {
             messages: 100,
             bytes: 100_000,
             share: 100,
         };
-        let mailbox = Mailbox::new(&Summary::default(), quota);
+        let machine = Mailbox::new(&Summary::default(), quota);
         let name = name.parse().unwrap();
-        Arc::new(Postbox::new(UserId(1), name, mailbox, Recipient::default()))
+        Arc::new(SharedMailbox::new(
+            UserId(1),
+            name,
+            machine,
+            Recipient::default(),
+        ))
     }
 }

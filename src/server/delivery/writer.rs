@@ -10,11 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::mailbox::{HOLD, Wake, Work};
-use super::shared_mailbox::{Postbox, damaged};
+use super::shared_mailbox::{SharedMailbox, damaged};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::server::log;
-use crate::server::net::send_queue::Touched;
-use crate::server::stats::Counters;
+use crate::server::net::send_queue::FlushSet;
+use crate::server::stats::Stats;
 use crate::store::{Batch, Change, Changed, Store, StoreError};
 
 /// Messages of one batch at most: large enough that the sync costs little a
@@ -43,9 +43,9 @@ pub struct Writer {
 
 #[derive(Default)]
 struct Queue {
-    ready: VecDeque<Arc<Postbox>>,
+    ready: VecDeque<Arc<SharedMailbox>>,
     /// In order of time, since all wait equally long.
-    later: VecDeque<(Instant, Arc<Postbox>)>,
+    later: VecDeque<(Instant, Arc<SharedMailbox>)>,
     changes: Vec<(Change, Asker)>,
     stopping: bool,
     /// The thread takes nothing more.
@@ -78,7 +78,7 @@ enum Wrote {
 
 /// What the thread takes along at once.
 struct Load {
-    postboxes: VecDeque<Arc<Postbox>>,
+    mailboxes: VecDeque<Arc<SharedMailbox>>,
     changes: Vec<(Change, Asker)>,
 }
 
@@ -91,14 +91,14 @@ impl Writer {
     pub fn start(
         self: &Arc<Self>,
         store: Arc<dyn Store>,
-        counters: Arc<Counters>,
+        stats: Arc<Stats>,
     ) -> std::io::Result<Receiver<Ended>> {
         let writer = Arc::clone(self);
         let (sender, ended) = sync_channel(1);
         std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || {
-                let unrecorded = writer.run(&*store, &counters);
+                let unrecorded = writer.run(&*store, &stats);
                 // Nobody listens if the process is ending without it.
                 let _ = sender.send(Ended {
                     unrecorded,
@@ -114,16 +114,16 @@ impl Writer {
     }
 
     /// Puts a mailbox in line, as its state asked for.
-    pub fn visit(&self, postbox: &Arc<Postbox>, wake: Wake) {
+    pub fn enqueue(&self, mailbox: &Arc<SharedMailbox>, wake: Wake) {
         let mut queue = self.lock();
         if queue.ended {
             return;
         }
         match wake {
-            Wake::Now => queue.ready.push_back(Arc::clone(postbox)),
+            Wake::Now => queue.ready.push_back(Arc::clone(mailbox)),
             Wake::Later => queue
                 .later
-                .push_back((Instant::now() + HOLD, Arc::clone(postbox))),
+                .push_back((Instant::now() + HOLD, Arc::clone(mailbox))),
         }
         // For a later visit the thread must wake only if it would sleep past it.
         let notify = wake == Wake::Now || queue.later.len() == 1;
@@ -165,14 +165,14 @@ impl Writer {
     }
 
     /// Says how many acknowledgements were not recorded.
-    fn run(&self, store: &dyn Store, counters: &Counters) -> u64 {
+    fn run(&self, store: &dyn Store, stats: &Stats) -> u64 {
         // A full disk refuses every batch for hours: it is logged as it begins and
         // as it ends, not to fill the disk further.
         let mut refused: u64 = 0;
         let mut unrecorded = 0;
         let mut last_tries = LAST_TRIES;
         while let Some(load) = self.wait() {
-            match self.write(store, counters, load, &mut unrecorded) {
+            match self.write(store, stats, load, &mut unrecorded) {
                 Ok(Wrote::Something) if refused > 0 => {
                     log::info(
                         None,
@@ -218,11 +218,11 @@ impl Writer {
         for (_, asker) in changes {
             let _ = asker.send(Err(Failure(refusal.clone())));
         }
-        let mut touched = Touched::default();
+        let mut to_flush = FlushSet::default();
         let waiting = ready.into_iter().chain(later.into_iter().map(|(_, p)| p));
-        let given_up = waiting.map(|postbox| postbox.abandon(refusal, self, &mut touched));
+        let given_up = waiting.map(|mailbox| mailbox.abandon(refusal, self, &mut to_flush));
         let unrecorded = given_up.sum::<usize>() as u64;
-        touched.flush();
+        to_flush.flush();
         unrecorded
     }
 
@@ -234,12 +234,12 @@ impl Writer {
             while let Some((due, _)) = queue.later.front()
                 && (*due <= now || queue.stopping)
             {
-                let (_, postbox) = queue.later.pop_front()?;
-                queue.ready.push_back(postbox);
+                let (_, mailbox) = queue.later.pop_front()?;
+                queue.ready.push_back(mailbox);
             }
             if !queue.ready.is_empty() || !queue.changes.is_empty() {
                 return Some(Load {
-                    postboxes: std::mem::take(&mut queue.ready),
+                    mailboxes: std::mem::take(&mut queue.ready),
                     changes: std::mem::take(&mut queue.changes),
                 });
             }
@@ -268,33 +268,33 @@ impl Writer {
     fn write(
         &self,
         store: &dyn Store,
-        counters: &Counters,
+        stats: &Stats,
         load: Load,
         unrecorded: &mut u64,
     ) -> Result<Wrote, StoreError> {
-        let mut touched = Touched::default();
+        let mut to_flush = FlushSet::default();
         let mut parts = Vec::new();
         for (change, asker) in load.changes {
             parts.push(Part::Change(change, asker));
         }
         let (mut messages, mut bytes) = (0, 0);
         let now = Instant::now();
-        let mut postboxes = load.postboxes;
+        let mut mailboxes = load.mailboxes;
         while messages < BATCH_MESSAGES && bytes < BATCH_BYTES {
-            let Some(postbox) = postboxes.pop_front() else {
+            let Some(mailbox) = mailboxes.pop_front() else {
                 break;
             };
-            let work = postbox.take_work(now, BATCH_MESSAGES - messages, self, &mut touched);
+            let work = mailbox.take_work(now, BATCH_MESSAGES - messages, self, &mut to_flush);
             *unrecorded += work.given_up as u64;
             messages += work.messages.len();
             bytes += work.messages.iter().map(|m| m.body.len()).sum::<usize>();
             if !work.messages.is_empty() || !work.acknowledged.is_empty() {
-                parts.push(Part::Mailbox(postbox, work));
+                parts.push(Part::Mailbox(mailbox, work));
             }
         }
-        self.put_back(postboxes);
+        self.put_back(mailboxes);
         let mut results = Vec::with_capacity(parts.len());
-        store_by_halves(store, counters, &parts, &mut results);
+        store_by_halves(store, stats, &parts, &mut results);
         let mut outcome = Ok(Wrote::Nothing);
         for (part, result) in parts.iter().zip(results) {
             match (&result, &outcome) {
@@ -302,9 +302,9 @@ impl Writer {
                 (Err(StoreError::Damaged(_)), _) | (Ok(_), Err(_)) => {}
                 (Err(error), _) => outcome = Err(error.clone()),
             }
-            self.answer(part, result, &mut touched);
+            self.answer(part, result, &mut to_flush);
         }
-        touched.flush();
+        to_flush.flush();
         outcome
     }
 
@@ -313,7 +313,7 @@ impl Writer {
         &self,
         part: &Part,
         result: Result<Option<Changed>, StoreError>,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) {
         match (part, result) {
             (Part::Change(_, asker), Ok(changed)) => {
@@ -327,21 +327,21 @@ impl Writer {
                 }
                 let _ = asker.send(Err(Failure(refusal(&error))));
             }
-            (Part::Mailbox(postbox, work), Ok(_)) => postbox.committed(work, self, touched),
-            (Part::Mailbox(postbox, work), Err(error)) => {
+            (Part::Mailbox(mailbox, work), Ok(_)) => mailbox.committed(work, self, to_flush),
+            (Part::Mailbox(mailbox, work), Err(error)) => {
                 if let StoreError::Damaged(why) = &error {
-                    postbox.set_aside(why);
+                    mailbox.set_aside(why);
                 }
-                postbox.failed(work, &refusal(&error), self, touched);
+                mailbox.failed(work, &refusal(&error), self, to_flush);
             }
         }
     }
 
-    fn put_back(&self, mut postboxes: VecDeque<Arc<Postbox>>) {
-        if !postboxes.is_empty() {
+    fn put_back(&self, mut mailboxes: VecDeque<Arc<SharedMailbox>>) {
+        if !mailboxes.is_empty() {
             let mut queue = self.lock();
-            postboxes.append(&mut queue.ready);
-            queue.ready = postboxes;
+            mailboxes.append(&mut queue.ready);
+            queue.ready = mailboxes;
         }
     }
 }
@@ -349,7 +349,7 @@ impl Writer {
 /// What one mailbox or one asker wants of a batch: stored whole or not at all.
 enum Part {
     Change(Change, Asker),
-    Mailbox(Arc<Postbox>, Work),
+    Mailbox(Arc<SharedMailbox>, Work),
 }
 
 /// Stores parts in one transaction. If something is damaged, its halves are stored
@@ -357,7 +357,7 @@ enum Part {
 /// are stored. Whoever is after another stays after it.
 fn store_by_halves(
     store: &dyn Store,
-    counters: &Counters,
+    stats: &Stats,
     parts: &[Part],
     results: &mut Vec<Result<Option<Changed>, StoreError>>,
 ) {
@@ -367,8 +367,8 @@ fn store_by_halves(
     let batch = batch_of(parts);
     match store.commit(&batch) {
         Ok(changed) => {
-            counters.stored.add(batch.messages.len() as u64);
-            counters.commits.add(1);
+            stats.stored.add(batch.messages.len() as u64);
+            stats.commits.add(1);
             let mut changed = changed.into_iter();
             results.extend(parts.iter().map(|part| match part {
                 Part::Change(..) => Ok(changed.next()),
@@ -377,8 +377,8 @@ fn store_by_halves(
         }
         Err(StoreError::Damaged(_)) if parts.len() > 1 => {
             let (first, second) = parts.split_at(parts.len() / 2);
-            store_by_halves(store, counters, first, results);
-            store_by_halves(store, counters, second, results);
+            store_by_halves(store, stats, first, results);
+            store_by_halves(store, stats, second, results);
         }
         Err(error) => results.extend(parts.iter().map(|_| Err(error.clone()))),
     }
@@ -389,7 +389,7 @@ fn batch_of(parts: &[Part]) -> Batch {
     for part in parts {
         match part {
             Part::Change(change, _) => batch.changes.push(change.clone()),
-            Part::Mailbox(postbox, work) => add(&mut batch, postbox, work),
+            Part::Mailbox(mailbox, work) => add(&mut batch, mailbox, work),
         }
     }
     batch
@@ -418,8 +418,8 @@ fn not_answered() -> Refusal {
 }
 
 /// Adds one mailbox's work, with neighbouring deletions made one range.
-fn add(batch: &mut Batch, postbox: &Postbox, work: &Work) {
-    let recipient = postbox.user;
+fn add(batch: &mut Batch, mailbox: &SharedMailbox, work: &Work) {
+    let recipient = mailbox.user;
     batch
         .messages
         .extend(work.messages.iter().map(|m| (recipient, Arc::clone(m))));
@@ -459,18 +459,18 @@ fn refusal(error: &StoreError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::delivery::shared_mailbox::testing::postbox;
+    use crate::server::delivery::shared_mailbox::testing::mailbox;
 
     #[test]
     fn neighbours_are_deleted_as_one_range() {
-        let postbox = postbox("bob");
+        let mailbox = mailbox("bob");
         let work = Work {
             messages: Vec::new(),
             acknowledged: [1, 2, 3, 5, 8, 9].into(),
             given_up: 0,
         };
         let mut batch = Batch::default();
-        add(&mut batch, &postbox, &work);
+        add(&mut batch, &mailbox, &work);
         let ranges: Vec<_> = batch
             .acknowledged
             .into_iter()

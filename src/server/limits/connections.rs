@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use super::ip_prefix::Network;
+use super::ip_prefix::IpPrefix;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Crowd {
-    present: HashMap<Network, Present>,
+pub struct ConnectionsPerAddress {
+    present: HashMap<IpPrefix, Present>,
 }
 
 #[derive(Debug, Default)]
@@ -25,12 +25,12 @@ pub struct TooMany {
     pub first: bool,
 }
 
-impl Crowd {
+impl ConnectionsPerAddress {
     /// Counts one more connection, unless there are `most`; zero is no limit.
     ///
     /// # Errors
     /// There are `most`.
-    pub fn enter(&mut self, from: Network, most: usize) -> Result<(), TooMany> {
+    pub fn enter(&mut self, from: IpPrefix, most: usize) -> Result<(), TooMany> {
         let present = self.present.entry(from).or_default();
         if most > 0 && present.count >= most {
             let first = !std::mem::replace(&mut present.told, true);
@@ -41,7 +41,7 @@ impl Crowd {
     }
 
     /// One that was counted has ended.
-    pub fn leave(&mut self, from: Network) {
+    pub fn leave(&mut self, from: IpPrefix) {
         if let Some(present) = self.present.get_mut(&from) {
             present.count = present.count.saturating_sub(1);
             if present.count == 0 {
@@ -57,23 +57,23 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_no_more() {
-        let [here, there] = ["192.0.2.1", "192.0.2.2"].map(|ip| Network::of(ip.parse().unwrap()));
-        let mut crowd = Crowd::default();
-        assert_eq!(crowd.enter(here, 2), Ok(()));
-        assert_eq!(crowd.enter(here, 2), Ok(()));
-        assert_eq!(crowd.enter(here, 2), Err(TooMany { first: true }));
-        assert_eq!(crowd.enter(here, 2), Err(TooMany { first: false }));
-        assert_eq!(crowd.enter(there, 2), Ok(()));
-        crowd.leave(here);
-        assert_eq!(crowd.enter(here, 2), Ok(()));
-        assert_eq!(crowd.enter(here, 2), Err(TooMany { first: false }));
-        assert_eq!(crowd.enter(here, 0), Ok(()), "no limit");
+        let [here, there] = ["192.0.2.1", "192.0.2.2"].map(|ip| IpPrefix::of(ip.parse().unwrap()));
+        let mut per_address = ConnectionsPerAddress::default();
+        assert_eq!(per_address.enter(here, 2), Ok(()));
+        assert_eq!(per_address.enter(here, 2), Ok(()));
+        assert_eq!(per_address.enter(here, 2), Err(TooMany { first: true }));
+        assert_eq!(per_address.enter(here, 2), Err(TooMany { first: false }));
+        assert_eq!(per_address.enter(there, 2), Ok(()));
+        per_address.leave(here);
+        assert_eq!(per_address.enter(here, 2), Ok(()));
+        assert_eq!(per_address.enter(here, 2), Err(TooMany { first: false }));
+        assert_eq!(per_address.enter(here, 0), Ok(()), "no limit");
         for _ in 0..3 {
-            crowd.leave(here);
+            per_address.leave(here);
         }
-        crowd.leave(there);
-        assert!(crowd.present.is_empty());
-        assert_eq!(crowd.enter(here, 1), Ok(()));
-        assert_eq!(crowd.enter(here, 1), Err(TooMany { first: true }));
+        per_address.leave(there);
+        assert!(per_address.present.is_empty());
+        assert_eq!(per_address.enter(here, 1), Ok(()));
+        assert_eq!(per_address.enter(here, 1), Err(TooMany { first: true }));
     }
 }

@@ -6,22 +6,22 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// An address, as limits know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Network(IpAddr);
+pub struct IpPrefix(IpAddr);
 
-impl Network {
+impl IpPrefix {
     /// The network that an address belongs to.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(v6) => {
                 let network = v6.to_bits() >> 64 << 64;
-                Network(IpAddr::V6(Ipv6Addr::from_bits(network)))
+                IpPrefix(IpAddr::V6(Ipv6Addr::from_bits(network)))
             }
-            v4 => Network(v4),
+            v4 => IpPrefix(v4),
         }
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for IpPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(v4) => v4.fmt(f),
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     fn network(address: &str) -> String {
-        Network::of(address.parse().unwrap()).to_string()
+        IpPrefix::of(address.parse().unwrap()).to_string()
     }
 
     #[test]

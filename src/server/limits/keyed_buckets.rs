@@ -6,30 +6,30 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use super::token_bucket::{Bucket, Rate};
+use super::token_bucket::{Rate, TokenBucket};
 
 /// Buckets remembered in one table: some hundred KiB.
 const MAX_BUCKETS: usize = 10_000;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Table<K> {
+pub struct KeyedBuckets<K> {
     /// Whoever is not in it has a full one.
-    buckets: HashMap<K, Bucket>,
+    buckets: HashMap<K, TokenBucket>,
     most: usize,
 }
 
-impl<K> Default for Table<K> {
+impl<K> Default for KeyedBuckets<K> {
     fn default() -> Self {
-        Table {
+        KeyedBuckets {
             buckets: HashMap::new(),
             most: MAX_BUCKETS,
         }
     }
 }
 
-impl<K: Copy + Eq + Hash> Table<K> {
-    /// Takes one from somebody's bucket: as [`Bucket::take`].
+impl<K: Copy + Eq + Hash> KeyedBuckets<K> {
+    /// Takes one from somebody's bucket: as [`TokenBucket::take`].
     ///
     /// # Errors
     /// Nothing was taken; so much later it could be.
@@ -45,7 +45,7 @@ impl<K: Copy + Eq + Hash> Table<K> {
         }
         let bucket = self.buckets.entry(key);
         bucket
-            .or_insert_with(|| Bucket::full(now))
+            .or_insert_with(|| TokenBucket::full(now))
             .take(rate, now, patience)
     }
 
@@ -58,7 +58,7 @@ impl<K: Copy + Eq + Hash> Table<K> {
     /// Makes room for several at once, so that it seldom has to: all that are full
     /// again, and an eighth in any case.
     fn forget(&mut self, now: Instant) {
-        let mut ends: Vec<Instant> = self.buckets.values().map(Bucket::full_at).collect();
+        let mut ends: Vec<Instant> = self.buckets.values().map(TokenBucket::full_at).collect();
         let eighth = ends.len() / 8;
         let (_, end, _) = ends.select_nth_unstable(eighth);
         let end = now.max(*end);
@@ -74,9 +74,9 @@ mod tests {
     fn a_flood_of_others_does_not_make_it_forget_who_took_most() {
         let rate = Rate::new(1, Duration::from_secs(60), 3).unwrap();
         let start = Instant::now();
-        let mut table = Table {
+        let mut table = KeyedBuckets {
             most: 100,
-            ..Table::default()
+            ..KeyedBuckets::default()
         };
         let mut take = |key: u32| table.take(key, rate, start, Duration::ZERO).is_ok();
         assert_eq!(
@@ -101,7 +101,7 @@ mod tests {
     fn each_has_its_own() {
         let rate = Rate::new(1, Duration::from_secs(60), 1).unwrap();
         let now = Instant::now();
-        let mut table = Table::default();
+        let mut table = KeyedBuckets::default();
         assert!(table.take('a', rate, now, Duration::ZERO).is_ok());
         assert!(table.take('b', rate, now, Duration::ZERO).is_ok());
         assert!(table.take('a', rate, now, Duration::ZERO).is_err());

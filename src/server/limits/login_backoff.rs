@@ -8,8 +8,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::ip_prefix::Network;
-use super::keyed_buckets::Table;
+use super::ip_prefix::IpPrefix;
+use super::keyed_buckets::KeyedBuckets;
 use super::token_bucket::Rate;
 use crate::protocol::name::UserName;
 
@@ -31,12 +31,12 @@ const MAX_REMEMBERED: u32 = 30;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Guesses {
-    addresses: Table<Network>,
-    accounts: Table<UserName>,
+pub struct LoginBackoff {
+    addresses: KeyedBuckets<IpPrefix>,
+    accounts: KeyedBuckets<UserName>,
 }
 
-impl Guesses {
+impl LoginBackoff {
     /// Counts a wrong login for an account, which need not exist, and says how
     /// long its answer is to be held back. `in_a_row` is how many failed on this
     /// connection, this one included; `from` is `None` for an address that is
@@ -44,7 +44,7 @@ impl Guesses {
     pub fn wrong(
         &mut self,
         account: UserName,
-        from: Option<Network>,
+        from: Option<IpPrefix>,
         in_a_row: u32,
         now: Instant,
     ) -> Duration {
@@ -58,7 +58,7 @@ impl Guesses {
 }
 
 /// Adds one to what is remembered of `key`, and says how much that is.
-fn count<K: Copy + Eq + std::hash::Hash>(table: &mut Table<K>, key: K, now: Instant) -> u32 {
+fn count<K: Copy + Eq + std::hash::Hash>(table: &mut KeyedBuckets<K>, key: K, now: Instant) -> u32 {
     let Some(rate) = Rate::new(1, FORGIVEN_AFTER, MAX_REMEMBERED) else {
         return 0;
     };
@@ -75,8 +75,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn network(text: &str) -> Option<Network> {
-        Some(Network::of(text.parse().unwrap()))
+    fn network(text: &str) -> Option<IpPrefix> {
+        Some(IpPrefix::of(text.parse().unwrap()))
     }
 
     fn millis(delay: Duration) -> u128 {
@@ -85,24 +85,25 @@ mod tests {
 
     #[test]
     fn guessing_at_one_account_gets_slower_from_wherever() {
-        let mut guesses = Guesses::default();
+        let mut login_backoff = LoginBackoff::default();
         let now = Instant::now();
         let delays: Vec<u128> = (1..=8)
             .map(|last| {
                 let from = network(&format!("192.0.2.{last}"));
-                millis(guesses.wrong(name("alice"), from, 1, now))
+                millis(login_backoff.wrong(name("alice"), from, 1, now))
             })
             .collect();
         assert_eq!(delays, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
-        let other = guesses.wrong(name("bob"), network("192.0.2.9"), 1, now);
+        let other = login_backoff.wrong(name("bob"), network("192.0.2.9"), 1, now);
         assert_eq!(millis(other), 250, "others are not slowed");
     }
 
     #[test]
     fn guessing_from_one_address_gets_slower_whatever_the_account() {
-        let mut guesses = Guesses::default();
+        let mut login_backoff = LoginBackoff::default();
         let now = Instant::now();
-        let mut guess = |n: u32, from| millis(guesses.wrong(name(&format!("u{n}")), from, 1, now));
+        let mut guess =
+            |n: u32, from| millis(login_backoff.wrong(name(&format!("u{n}")), from, 1, now));
         let delays: Vec<u128> = (0..16).map(|n| guess(n, network("2001:db8::1"))).collect();
         assert_eq!(delays[..11], [250; 11]);
         assert_eq!(delays[11..], [500, 1000, 2000, 4000, 8000]);
@@ -113,24 +114,24 @@ mod tests {
 
     #[test]
     fn in_a_row_on_one_connection_counts_too() {
-        let mut guesses = Guesses::default();
+        let mut login_backoff = LoginBackoff::default();
         let now = Instant::now();
-        let third = guesses.wrong(name("alice"), None, 3, now);
+        let third = login_backoff.wrong(name("alice"), None, 3, now);
         assert_eq!(millis(third), 1000);
     }
 
     #[test]
     fn all_is_forgiven_in_time_even_a_long_attack() {
-        let mut guesses = Guesses::default();
+        let mut login_backoff = LoginBackoff::default();
         let start = Instant::now();
         for _ in 0..100_000 {
-            guesses.wrong(name("alice"), network("192.0.2.1"), 1, start);
+            login_backoff.wrong(name("alice"), network("192.0.2.1"), 1, start);
         }
         let later = start + Duration::from_secs(60 * 27);
-        let delay = guesses.wrong(name("alice"), network("192.0.2.2"), 1, later);
+        let delay = login_backoff.wrong(name("alice"), network("192.0.2.2"), 1, later);
         assert_eq!(millis(delay), 2000, "three remembered, and this one");
         let later = later + Duration::from_secs(60 * 40);
-        let delay = guesses.wrong(name("alice"), network("192.0.2.1"), 1, later);
+        let delay = login_backoff.wrong(name("alice"), network("192.0.2.1"), 1, later);
         assert_eq!(millis(delay), 250);
     }
 }

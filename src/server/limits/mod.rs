@@ -23,9 +23,9 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::ip_prefix::Network;
-use self::keyed_buckets::Table;
-use self::login_backoff::Guesses;
+use self::ip_prefix::IpPrefix;
+use self::keyed_buckets::KeyedBuckets;
+use self::login_backoff::LoginBackoff;
 use self::token_bucket::Rate;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
@@ -65,18 +65,18 @@ pub struct Settings {
 /// See the module.
 pub struct Limits {
     settings: Settings,
-    guesses: Mutex<Guesses>,
-    registrations: Mutex<Table<Network>>,
-    searches: Mutex<Table<UserId>>,
+    login_backoff: Mutex<LoginBackoff>,
+    registrations: Mutex<KeyedBuckets<IpPrefix>>,
+    searches: Mutex<KeyedBuckets<UserId>>,
     bundles: Mutex<Bundles>,
 }
 
 /// Who asked for keys, whose, and who for whose.
 #[derive(Default)]
 struct Bundles {
-    askers: Table<UserId>,
-    pairs: Table<(UserId, UserId)>,
-    owners: Table<UserId>,
+    askers: KeyedBuckets<UserId>,
+    pairs: KeyedBuckets<(UserId, UserId)>,
+    owners: KeyedBuckets<UserId>,
 }
 
 impl Limits {
@@ -84,7 +84,7 @@ impl Limits {
     pub fn new(settings: Settings) -> Self {
         Limits {
             settings,
-            guesses: Mutex::default(),
+            login_backoff: Mutex::default(),
             registrations: Mutex::default(),
             searches: Mutex::default(),
             bundles: Mutex::default(),
@@ -98,16 +98,16 @@ impl Limits {
 
     /// As which address a peer counts. `None` for this machine, where a tunnel or
     /// a proxy may stand for many people, unless the operator says otherwise.
-    pub fn network(&self, peer: IpAddr) -> Option<Network> {
+    pub fn network(&self, peer: IpAddr) -> Option<IpPrefix> {
         let counts = self.settings.loopback || !peer.to_canonical().is_loopback();
-        counts.then(|| Network::of(peer))
+        counts.then(|| IpPrefix::of(peer))
     }
 
     /// A new account is about to be made.
     ///
     /// # Errors
     /// Too many were made from this address.
-    pub fn register(&self, from: Option<Network>, now: Instant) -> Result<(), Refusal> {
+    pub fn register(&self, from: Option<IpPrefix>, now: Instant) -> Result<(), Refusal> {
         let count = self.settings.registrations_per_hour;
         let (Some(from), Some(rate)) = (from, Rate::new(count, HOUR, count)) else {
             return Ok(());
@@ -125,11 +125,11 @@ impl Limits {
     pub fn wrong_login(
         &self,
         account: UserName,
-        from: Option<Network>,
+        from: Option<IpPrefix>,
         in_a_row: u32,
         now: Instant,
     ) -> Duration {
-        lock(&self.guesses).wrong(account, from, in_a_row, now)
+        lock(&self.login_backoff).wrong(account, from, in_a_row, now)
     }
 
     /// Somebody searches: how long the connection is not to be read then.
@@ -185,7 +185,7 @@ impl Limits {
 }
 
 fn take<K: Copy + Eq + std::hash::Hash>(
-    table: &mut Table<K>,
+    table: &mut KeyedBuckets<K>,
     key: K,
     (burst, interval): (u32, Duration),
     now: Instant,
@@ -253,7 +253,7 @@ mod tests {
     fn accounts_from_one_address() {
         let limits = limits();
         let start = Instant::now();
-        let from = Some(Network::of([192, 0, 2, 1].into()));
+        let from = Some(IpPrefix::of([192, 0, 2, 1].into()));
         for _ in 0..3 {
             limits.register(from, start).unwrap();
         }

@@ -26,14 +26,14 @@ impl Rate {
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
-pub struct Bucket {
+pub struct TokenBucket {
     full_at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// One that is full.
     pub fn full(now: Instant) -> Self {
-        Bucket { full_at: now }
+        TokenBucket { full_at: now }
     }
 
     /// Takes one if it is there, or will be within `patience`. `Ok` says how long
@@ -85,7 +85,7 @@ mod tests {
     fn a_burst_then_one_an_interval() {
         let rate = Rate::new(2, seconds(60), 5).unwrap();
         let start = Instant::now();
-        let mut bucket = Bucket::full(start);
+        let mut bucket = TokenBucket::full(start);
         for _ in 0..5 {
             assert_eq!(bucket.take(rate, start, NONE), Ok(NONE));
         }
@@ -109,7 +109,7 @@ mod tests {
     fn whoever_is_patient_waits_a_little_longer_each_time() {
         let rate = Rate::new(10, seconds(1), 1).unwrap();
         let start = Instant::now();
-        let mut bucket = Bucket::full(start);
+        let mut bucket = TokenBucket::full(start);
         let tenth = Duration::from_millis(100);
         for waits in 0..=3 {
             assert_eq!(bucket.take(rate, start, tenth * 3), Ok(tenth * waits));
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(Rate::new(0, seconds(1), 1), None);
         let rate = Rate::new(u32::MAX, seconds(1), u32::MAX).unwrap();
         let start = Instant::now();
-        let mut bucket = Bucket::full(start);
+        let mut bucket = TokenBucket::full(start);
         assert_eq!(bucket.take(rate, start, NONE), Ok(NONE));
         assert_eq!(bucket.missing(rate, start), 0);
     }

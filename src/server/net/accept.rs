@@ -8,15 +8,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::send_queue::{Outbox, Spelling};
-use super::worker::Visit;
+use super::send_queue::{SendQueue, WireFormat};
+use super::worker::Worker;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::Event;
-use crate::server::limits::connections::Crowd;
-use crate::server::limits::ip_prefix::Network;
+use crate::server::limits::connections::ConnectionsPerAddress;
+use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::log;
 use crate::server::log::ConnectionId;
-use crate::server::shared::Core;
+use crate::server::shared::Shared;
 use crate::transport::socket;
 use crate::transport::socket::{AcceptError, Socket};
 
@@ -31,29 +31,31 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Connections {
     /// Held for single operations on the map.
-    open: Mutex<HashMap<u64, Arc<Outbox>>>,
+    open: Mutex<HashMap<u64, Arc<SendQueue>>>,
     /// How many each address has. Held for single operations, alone.
-    crowd: Mutex<Crowd>,
+    per_address: Mutex<ConnectionsPerAddress>,
     closed: Condvar,
 }
 
 impl Connections {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Outbox>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<SendQueue>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn crowd(&self) -> MutexGuard<'_, Crowd> {
-        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
+    fn per_address(&self) -> MutexGuard<'_, ConnectionsPerAddress> {
+        self.per_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells every client that the server goes down, stops reading from them,
     /// and waits until they are gone, at most `limit`.
     pub fn say_goodbye(&self, limit: Duration) {
         let outboxes: Vec<_> = self.lock().values().cloned().collect();
-        for outbox in &outboxes {
-            outbox.event(&Event::ShuttingDown {});
-            outbox.flush();
-            outbox.socket().close_reading();
+        for send_queue in &outboxes {
+            send_queue.event(&Event::ShuttingDown {});
+            send_queue.flush();
+            send_queue.socket().close_reading();
         }
         let deadline = Instant::now() + limit;
         let mut open = self.lock();
@@ -67,25 +69,25 @@ impl Connections {
         }
         let stuck: Vec<_> = open.values().cloned().collect();
         drop(open);
-        for outbox in stuck {
-            outbox.end();
+        for send_queue in stuck {
+            send_queue.end();
         }
     }
 }
 
 /// Takes a connection out of the table when its thread ends, however it ends.
-pub struct Guest {
+pub struct RegistrationGuard {
     connections: Arc<Connections>,
     /// Which connection.
     pub id: u64,
     /// As which address it is counted.
-    from: Option<Network>,
+    from: Option<IpPrefix>,
 }
 
-impl Drop for Guest {
+impl Drop for RegistrationGuard {
     fn drop(&mut self) {
         if let Some(from) = self.from {
-            self.connections.crowd().leave(from);
+            self.connections.per_address().leave(from);
         }
         self.connections.lock().remove(&self.id);
         self.connections.closed.notify_all();
@@ -94,7 +96,7 @@ impl Drop for Guest {
 
 /// The accept loop.
 pub struct Listener {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     connections: Arc<Connections>,
     listener: TcpListener,
     /// Given up for a moment when descriptors run out, so that a waiting
@@ -108,9 +110,9 @@ pub struct Listener {
 
 impl Listener {
     /// A listener on an open socket.
-    pub fn new(core: Arc<Core>, connections: Arc<Connections>, listener: TcpListener) -> Self {
+    pub fn new(shared: Arc<Shared>, connections: Arc<Connections>, listener: TcpListener) -> Self {
         Listener {
-            core,
+            shared,
             connections,
             listener,
             spare: spare_descriptor(),
@@ -151,7 +153,7 @@ impl Listener {
         }
     }
 
-    /// Turns one waiting connection away with the spare descriptor, then pauses.
+    /// WaitingLine one waiting connection away with the spare descriptor, then pauses.
     fn out_of(&mut self, error: &std::io::Error) {
         if self.pause == FIRST_PAUSE {
             log::error(
@@ -168,7 +170,7 @@ impl Listener {
     }
 
     fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let from = self.core.limits.network(peer.ip());
+        let from = self.shared.limits.network(peer.ip());
         let admitted = self.admit(from);
         // Accepted sockets inherit nothing here but on some systems.
         let socket = match stream
@@ -178,33 +180,33 @@ impl Listener {
             Ok(socket) => socket,
             Err(_) => return, // Gone already.
         };
-        let outbox = Arc::new(Outbox::new(socket));
-        let guest = match admitted {
-            Ok(guest) => guest,
-            Err(refusal) => return turn_away(&outbox, &refusal),
+        let send_queue = Arc::new(SendQueue::new(socket));
+        let guard = match admitted {
+            Ok(guard) => guard,
+            Err(refusal) => return turn_away(&send_queue, &refusal),
         };
-        self.core.counters.connections.add(1);
-        let id = guest.id;
-        self.connections.lock().insert(id, Arc::clone(&outbox));
-        let core = Arc::clone(&self.core);
-        let connection = Connection::new(core, ConnectionId(id), peer, Arc::clone(&outbox));
+        self.shared.stats.connections.add(1);
+        let id = guard.id;
+        self.connections.lock().insert(id, Arc::clone(&send_queue));
+        let shared = Arc::clone(&self.shared);
+        let connection = Connection::new(shared, ConnectionId(id), peer, Arc::clone(&send_queue));
         // What comes back is dropped after its peer was told.
-        if let Err((error, _visit)) = Visit::new(connection, guest).start() {
+        if let Err((error, _visit)) = Worker::new(connection, guard).start() {
             log::error(None, format_args!("no thread for a connection: {error}"));
             let full = Refusal::new(
                 Code::ServerFull,
                 "the server has no thread for you; try again later",
             );
-            turn_away(&outbox, &full);
+            turn_away(&send_queue, &full);
             std::thread::sleep(FIRST_PAUSE);
         }
     }
 
     /// Counts a newcomer, whose end is noticed from here on, whichever it is; or
     /// says why there may be none.
-    fn admit(&mut self, from: Option<Network>) -> Result<Guest, Refusal> {
+    fn admit(&mut self, from: Option<IpPrefix>) -> Result<RegistrationGuard, Refusal> {
         if self.is_full() {
-            self.core.counters.refused.add(1);
+            self.shared.stats.refused.add(1);
             return Err(Refusal::new(
                 Code::ServerFull,
                 "the server has as many connections as it takes; try again later",
@@ -215,7 +217,7 @@ impl Listener {
         }
         let id = self.next_id;
         self.next_id += 1;
-        Ok(Guest {
+        Ok(RegistrationGuard {
             connections: Arc::clone(&self.connections),
             id,
             from,
@@ -225,7 +227,7 @@ impl Listener {
     /// Whether there are as many connections as may be.
     fn is_full(&mut self) -> bool {
         let connections = self.connections.lock().len();
-        let most = self.core.config.max_clients;
+        let most = self.shared.config.max_clients;
         let full = connections >= most;
         if full && !self.full {
             log::warn(
@@ -239,11 +241,11 @@ impl Listener {
     }
 
     /// Counts a connection of this address, or says why there may be none.
-    fn crowded(&self, from: Option<Network>) -> Option<Refusal> {
+    fn crowded(&self, from: Option<IpPrefix>) -> Option<Refusal> {
         let from = from?;
-        let most = self.core.limits.settings().clients_per_address;
-        let too_many = self.connections.crowd().enter(from, most).err()?;
-        self.core.counters.refused.add(1);
+        let most = self.shared.limits.settings().clients_per_address;
+        let too_many = self.connections.per_address().enter(from, most).err()?;
+        self.shared.stats.refused.add(1);
         if too_many.first {
             log::warn(
                 None,
@@ -260,11 +262,11 @@ impl Listener {
 }
 
 /// One sentence a person can read and a program can find a code in; never waits.
-fn turn_away(outbox: &Arc<Outbox>, refusal: &Refusal) {
-    outbox.set_spelling(Spelling::Console);
-    outbox.answer(None, &Err(refusal.clone()));
-    outbox.flush();
-    outbox.end();
+fn turn_away(send_queue: &Arc<SendQueue>, refusal: &Refusal) {
+    send_queue.set_wire_format(WireFormat::Console);
+    send_queue.answer(None, &Err(refusal.clone()));
+    send_queue.flush();
+    send_queue.end();
 }
 
 fn spare_descriptor() -> Option<File> {

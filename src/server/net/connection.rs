@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::deadlines::Deadlines;
 use super::disconnect;
 use super::disconnect::Disconnect;
-use super::send_queue::{Outbox, Spelling, Touched};
+use super::send_queue::{FlushSet, SendQueue, WireFormat};
 use crate::protocol::ids::MessageId;
 use crate::protocol::line_buffer::{LineBuffer, TooLong};
 use crate::protocol::refusal::{Code, Refusal};
@@ -21,8 +21,8 @@ use crate::server::delivery::Now;
 use crate::server::log;
 use crate::server::log::ConnectionId;
 use crate::server::requests::Handler;
-use crate::server::shared::Core;
-use crate::transport::channel::{Raw, Received};
+use crate::server::shared::Shared;
+use crate::transport::channel::{Raw, ReadOutcome};
 use crate::transport::sniff::Language;
 use crate::transport::socket::PeerState;
 
@@ -43,10 +43,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const SETTLE_AFTER: Duration = Duration::from_secs(5);
 
 /// How long the last words may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What came of waiting for a peer.
-enum Heard {
+enum Arrived {
     /// Bytes.
     Something,
     /// Nothing, for a while after the last bytes were handled.
@@ -65,15 +65,15 @@ pub enum Pause {
 
 /// A connection and its thread's state.
 pub struct Connection {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     id: ConnectionId,
     peer: SocketAddr,
-    outbox: Arc<Outbox>,
+    send_queue: Arc<SendQueue>,
     handler: Handler,
     /// What was read and TLS has not opened yet.
     raw: Raw,
     lines: LineBuffer,
-    spelling: Option<Spelling>,
+    wire_format: Option<WireFormat>,
     bad_lines: u32,
     first_line: bool,
     /// That its client asks too fast was logged.
@@ -95,28 +95,33 @@ pub struct Connection {
 
 impl Connection {
     /// A new connection.
-    pub fn new(core: Arc<Core>, id: ConnectionId, peer: SocketAddr, outbox: Arc<Outbox>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        id: ConnectionId,
+        peer: SocketAddr,
+        send_queue: Arc<SendQueue>,
+    ) -> Self {
         let now = Instant::now();
-        let from = core.limits.network(peer.ip());
+        let from = shared.limits.network(peer.ip());
         Connection {
             id,
             peer,
-            handler: Handler::new(Arc::clone(&core), Arc::clone(&outbox), from, now),
-            lines: LineBuffer::new(core.config.max_line),
-            outbox,
+            handler: Handler::new(Arc::clone(&shared), Arc::clone(&send_queue), from, now),
+            lines: LineBuffer::new(shared.config.max_line),
+            send_queue,
             raw: Raw::default(),
-            spelling: None,
+            wire_format: None,
             bad_lines: 0,
             first_line: true,
             slowed: false,
-            deadlines: Deadlines::new(now + core.config.login_time),
+            deadlines: Deadlines::new(now + shared.config.login_time),
             peer_state: PeerState::Open,
             deadline: now,
             worked: false,
             heard: now,
             pinged: false,
             timeout: Duration::ZERO,
-            core,
+            shared,
         }
     }
 
@@ -124,8 +129,8 @@ impl Connection {
     pub fn run(&mut self) -> Pause {
         loop {
             let handled = match self.read() {
-                Ok(Heard::Something) => self.handle_arrived(),
-                Ok(Heard::Silence) => return Pause::Silent,
+                Ok(Arrived::Something) => self.handle_arrived(),
+                Ok(Arrived::Silence) => return Pause::Silent,
                 Err(end) => Err(end),
             };
             if let Err(end) = handled {
@@ -139,7 +144,7 @@ impl Connection {
     pub fn wait(&self) {
         let left = self.deadline.saturating_duration_since(Instant::now());
         // Whatever became of it, reading tells.
-        let _readable = self.outbox.socket().wait_readable(left);
+        let _readable = self.send_queue.socket().wait_readable(left);
     }
 
     /// Which connection it is.
@@ -150,10 +155,10 @@ impl Connection {
     fn say_goodbye(&mut self, end: &Disconnect) {
         let user = self.handler.user();
         if let Disconnect::Refused(refusal) = end {
-            if self.spelling.is_none() {
-                self.choose_spelling(Spelling::Console);
+            if self.wire_format.is_none() {
+                self.choose_wire_format(WireFormat::Console);
             }
-            self.outbox.answer(None, &Err(refusal.clone()));
+            self.send_queue.answer(None, &Err(refusal.clone()));
         }
         log::info(
             Some(self.id),
@@ -168,33 +173,33 @@ impl Connection {
         self.handler.leave(Now::read());
         let limit = match end {
             Disconnect::Closed => self.time_to_answer(),
-            _ => FAREWELL,
+            _ => LAST_WORDS,
         };
-        self.outbox.finish(limit);
+        self.send_queue.finish(limit);
     }
 
     /// How long a peer that sends no more still has for its answers.
     fn time_to_answer(&mut self) -> Duration {
         let now = Instant::now();
         let closing = self.deadlines.peer_closed(now);
-        closing.saturating_duration_since(now).max(FAREWELL)
+        closing.saturating_duration_since(now).max(LAST_WORDS)
     }
 
     /// Handles what has arrived. Kept apart, so that a thread that only waits has
     /// not touched the stack that this needs.
     #[inline(never)]
     fn handle_arrived(&mut self) -> Result<(), Disconnect> {
-        let mut touched = Touched::default();
-        let handled = self.handle_lines(&mut touched);
-        touched.flush();
-        self.outbox.flush();
+        let mut to_flush = FlushSet::default();
+        let handled = self.handle_lines(&mut to_flush);
+        to_flush.flush();
+        self.send_queue.flush();
         handled?;
         self.wait_for_room()
     }
 
     /// Waits until its answers have left as far as must be before it is read again.
     fn wait_for_room(&self) -> Result<(), Disconnect> {
-        if !self.outbox.wait_for_room(self.deadlines.first()) {
+        if !self.send_queue.wait_for_room(self.deadlines.first()) {
             return Err(Disconnect::Ended);
         }
         self.check_deadlines()
@@ -213,16 +218,16 @@ impl Connection {
 
     /// Looks whether the peer is still there, for as long as `limit` if it is.
     fn watch_peer(&mut self, limit: Duration) -> Result<(), Disconnect> {
-        let socket = self.outbox.socket();
+        let socket = self.send_queue.socket();
         self.peer_state = socket.watch_peer(self.peer_state, limit);
         match self.peer_state {
             PeerState::Open => {}
             PeerState::HalfClosed => {
                 self.deadlines.peer_closed(Instant::now());
             }
-            PeerState::Gone if self.outbox.has_ended() => return Err(Disconnect::Ended),
+            PeerState::Gone if self.send_queue.has_ended() => return Err(Disconnect::Ended),
             PeerState::Gone => {
-                self.outbox.end(); // Nobody is left to be answered.
+                self.send_queue.end(); // Nobody is left to be answered.
                 return Err(Disconnect::Closed);
             }
         }
@@ -245,48 +250,50 @@ impl Connection {
             self.watch_peer(next.saturating_duration_since(now))?;
         }
         // An answer now and then also shows whether anybody is left to read it.
-        self.outbox.flush();
+        self.send_queue.flush();
         Ok(())
     }
 
-    fn handle_lines(&mut self, touched: &mut Touched) -> Result<(), Disconnect> {
+    fn handle_lines(&mut self, to_flush: &mut FlushSet) -> Result<(), Disconnect> {
         let mut now = Now::read();
         loop {
-            if self.outbox.is_saturated() {
+            if self.send_queue.is_saturated() {
                 // The answers it waits for need these writes.
-                touched.flush();
-                self.outbox.flush();
+                to_flush.flush();
+                self.send_queue.flush();
                 self.wait_for_room()?;
                 now = Now::read();
             }
             // The line is copied out only on the console and for errors: JSON is
             // parsed where it lies.
-            let spelling = self.spelling;
-            let parsed = match (self.lines.next_line(), spelling) {
+            let wire_format = self.wire_format;
+            let parsed = match (self.lines.next_line(), wire_format) {
                 (None, _) => return Ok(()),
                 (Some(Err(TooLong)), _) => {
-                    return Err(disconnect::too_long(self.core.config.max_line));
+                    return Err(disconnect::too_long(self.shared.config.max_line));
                 }
-                (Some(Ok(line)), Some(Spelling::Json)) => {
+                (Some(Ok(line)), Some(WireFormat::Json)) => {
                     if line.iter().all(u8::is_ascii_whitespace) {
                         continue;
                     }
                     self.first_line = false;
-                    Line::Json(json::parse_request(line))
+                    ParsedLine::Json(json::parse_request(line))
                 }
                 (Some(Ok(line)), _) => {
                     if std::mem::take(&mut self.first_line) && console::is_http(line) {
                         return Err(disconnect::not_http());
                     }
                     let id = crate::server::requests::auth::random().map(MessageId);
-                    Line::Console(id.and_then(|id| console::parse(line, || id)))
+                    ParsedLine::Console(id.and_then(|id| console::parse(line, || id)))
                 }
             };
             match parsed {
-                Line::Json((id, Ok(request))) => self.handle(id, request, &mut now, touched)?,
-                Line::Json((id, Err(refusal))) => self.bad_line(id, refusal)?,
-                Line::Console(Ok(line)) => self.handle_console(line, &mut now, touched)?,
-                Line::Console(Err(refusal)) => self.bad_line(None, refusal)?,
+                ParsedLine::Json((id, Ok(request))) => {
+                    self.handle(id, request, &mut now, to_flush)?
+                }
+                ParsedLine::Json((id, Err(refusal))) => self.bad_line(id, refusal)?,
+                ParsedLine::Console(Ok(line)) => self.handle_console(line, &mut now, to_flush)?,
+                ParsedLine::Console(Err(refusal)) => self.bad_line(None, refusal)?,
             }
         }
     }
@@ -296,7 +303,7 @@ impl Connection {
         id: Option<u64>,
         request: crate::protocol::Request,
         now: &mut Now,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Result<(), Disconnect> {
         self.bad_lines = 0;
         if self.deadlines.login.is_some() {
@@ -305,7 +312,7 @@ impl Connection {
         self.handler.set_deadline(self.deadlines.first());
         let failed = self.handler.failed_logins();
         let user = self.handler.user();
-        let pause = self.handler.handle(id, request, *now, touched);
+        let pause = self.handler.handle(id, request, *now, to_flush);
         if self.handler.user() != user {
             self.changed_user(user);
         }
@@ -318,7 +325,7 @@ impl Connection {
                 );
             }
             // Others do not wait for it; its own answer does.
-            touched.flush();
+            to_flush.flush();
             self.pause(pause)?;
             *now = Now::read();
         }
@@ -338,7 +345,7 @@ impl Connection {
                 );
             }
             (Some(user), None) => {
-                self.deadlines.login = Some(Instant::now() + self.core.config.login_time);
+                self.deadlines.login = Some(Instant::now() + self.shared.config.login_time);
                 log::info(Some(self.id), format_args!("{user} logged out"));
             }
             (None, None) => {}
@@ -362,20 +369,22 @@ impl Connection {
 
     fn handle_console(
         &mut self,
-        line: console::Line,
+        line: console::ConsoleLine,
         now: &mut Now,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Result<(), Disconnect> {
         match line {
-            console::Line::Request(request) => return self.handle(None, request, now, touched),
-            console::Line::Greeting => self.outbox.text(console::GREETING),
-            console::Line::Help => self.outbox.text(console::HELP),
-            console::Line::Quit => {
+            console::ConsoleLine::Request(request) => {
+                return self.handle(None, request, now, to_flush);
+            }
+            console::ConsoleLine::Greeting => self.send_queue.text(console::GREETING),
+            console::ConsoleLine::Help => self.send_queue.text(console::HELP),
+            console::ConsoleLine::Quit => {
                 // The answers to what came before stand before the goodbye.
-                touched.flush();
+                to_flush.flush();
                 let limit = self.time_to_answer();
-                self.outbox.wait_until_answered(limit);
-                self.outbox.text("+OK goodbye\r\n");
+                self.send_queue.wait_until_answered(limit);
+                self.send_queue.text("+OK goodbye\r\n");
                 return Err(Disconnect::Quit);
             }
         }
@@ -386,7 +395,7 @@ impl Connection {
     fn bad_line(&mut self, id: Option<u64>, refusal: Refusal) -> Result<(), Disconnect> {
         // What is merely too large is a request, and its sender may go on.
         self.bad_lines += u32::from(refusal.code != Code::TooLarge);
-        self.outbox.answer(id, &Err(refusal));
+        self.send_queue.answer(id, &Err(refusal));
         if self.bad_lines >= MAX_BAD_LINES {
             return Err(Disconnect::Refused(Refusal::new(
                 Code::TooManyErrors,
@@ -397,7 +406,7 @@ impl Connection {
     }
 
     /// Waits for bytes as long as the peer may be silent.
-    fn read(&mut self) -> Result<Heard, Disconnect> {
+    fn read(&mut self) -> Result<Arrived, Disconnect> {
         loop {
             let now = Instant::now();
             self.deadline = self.next_deadline(now)?;
@@ -406,31 +415,31 @@ impl Connection {
                 timeout = timeout.min(SETTLE_AFTER);
             }
             self.set_timeout(timeout).map_err(Disconnect::Broken)?;
-            let channel = self.outbox.channel();
+            let channel = self.send_queue.channel();
             match channel.read(&mut self.raw, self.lines.space()) {
-                Ok(Received::End) => {
+                Ok(ReadOutcome::End) => {
                     // Whoever ended it from here has shut the socket down, too.
-                    return Err(match self.outbox.has_ended() {
+                    return Err(match self.send_queue.has_ended() {
                         false => Disconnect::Closed,
                         true => Disconnect::Ended,
                     });
                 }
-                Ok(Received::Nothing) => {
+                Ok(ReadOutcome::Nothing) => {
                     self.heard_something();
-                    self.outbox.flush();
+                    self.send_queue.flush();
                 }
-                Ok(Received::Bytes(count)) => {
+                Ok(ReadOutcome::Bytes(count)) => {
                     self.lines.filled(count);
                     self.heard_something();
                     self.sniff()?;
-                    return Ok(Heard::Something);
+                    return Ok(Arrived::Something);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.lines.settle();
-                    self.raw.settle();
-                    self.outbox.settle();
+                    self.lines.shrink();
+                    self.raw.shrink();
+                    self.send_queue.shrink();
                     if std::mem::take(&mut self.worked) {
-                        return Ok(Heard::Silence);
+                        return Ok(Arrived::Silence);
                     }
                 }
                 Err(error) => return Err(Disconnect::Broken(error)),
@@ -443,7 +452,7 @@ impl Connection {
         self.pinged = false;
         self.worked = true;
         if self.deadlines.handshake.is_some() {
-            let session = self.outbox.channel().session();
+            let session = self.send_queue.channel().session();
             if !session.is_some_and(|session| session.is_handshaking()) {
                 self.deadlines.handshake = None;
             }
@@ -456,7 +465,7 @@ impl Connection {
     fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
         let timeout = Duration::from_millis(timeout.as_millis() as u64 + 1);
         if self.timeout != timeout {
-            self.outbox.socket().set_read_timeout(Some(timeout))?;
+            self.send_queue.socket().set_read_timeout(Some(timeout))?;
             self.timeout = timeout;
         }
         Ok(())
@@ -465,7 +474,7 @@ impl Connection {
     /// The next moment at which silence means something; asks or gives up if
     /// that moment has come.
     fn next_deadline(&mut self, now: Instant) -> Result<Instant, Disconnect> {
-        let config = &self.core.config;
+        let config = &self.shared.config;
         if let Some(first) = self.deadlines.first() {
             self.check_deadlines()?;
             return Ok(first);
@@ -481,27 +490,27 @@ impl Connection {
         }
         if !self.pinged && now >= ping {
             self.pinged = true;
-            self.outbox.event(&Event::Ping {});
-            self.outbox.flush();
+            self.send_queue.event(&Event::Ping {});
+            self.send_queue.flush();
         }
         Ok(if self.pinged { drop } else { ping.min(drop) })
     }
 
     /// Tells the languages apart by the first byte, in the open and again under TLS.
     fn sniff(&mut self) -> Result<(), Disconnect> {
-        let (None, Some(&first)) = (self.spelling, self.lines.rest().first()) else {
+        let (None, Some(&first)) = (self.wire_format, self.lines.rest().first()) else {
             return Ok(());
         };
-        let encrypted = self.outbox.channel().session().is_some();
+        let encrypted = self.send_queue.channel().session().is_some();
         match Language::of(first) {
             Language::Tls if !encrypted => return self.begin_tls(),
-            Language::Json => self.choose_spelling(Spelling::Json),
+            Language::Json => self.choose_wire_format(WireFormat::Json),
             Language::Console | Language::Tls => {
-                self.choose_spelling(Spelling::Console);
+                self.choose_wire_format(WireFormat::Console);
                 self.handler.without_envelopes();
             }
         }
-        let permitted = self.core.config.plaintext || self.peer.ip().to_canonical().is_loopback();
+        let permitted = self.shared.config.plaintext || self.peer.ip().to_canonical().is_loopback();
         match encrypted || permitted {
             true => Ok(()),
             false => Err(disconnect::tls_required()),
@@ -510,24 +519,24 @@ impl Connection {
 
     /// What came so far is the beginning of a TLS handshake.
     fn begin_tls(&mut self) -> Result<(), Disconnect> {
-        let Some(acceptor) = &self.core.tls else {
+        let Some(acceptor) = &self.shared.tls else {
             return Err(Disconnect::Refused(Refusal::new(
                 Code::BadRequest,
                 "this server was built without TLS; connect in the open",
             )));
         };
         let (session, certificate) = acceptor.accept().map_err(Disconnect::Broken)?;
-        self.outbox.channel().begin_tls(session);
+        self.send_queue.channel().begin_tls(session);
         self.handler.set_certificate(certificate);
         self.raw = Raw::with(self.lines.rest());
-        self.lines = LineBuffer::new(self.core.config.max_line);
-        self.deadlines.handshake = Some(Instant::now() + self.core.config.handshake_time);
+        self.lines = LineBuffer::new(self.shared.config.max_line);
+        self.deadlines.handshake = Some(Instant::now() + self.shared.config.handshake_time);
         Ok(())
     }
 
-    fn choose_spelling(&mut self, spelling: Spelling) {
-        self.spelling = Some(spelling);
-        self.outbox.set_spelling(spelling);
+    fn choose_wire_format(&mut self, wire_format: WireFormat) {
+        self.wire_format = Some(wire_format);
+        self.send_queue.set_wire_format(wire_format);
     }
 }
 
@@ -535,11 +544,11 @@ impl Drop for Connection {
     /// Whatever ends the thread, a panic included, ends the session.
     fn drop(&mut self) {
         self.handler.leave(Now::read());
-        self.outbox.end();
+        self.send_queue.end();
     }
 }
 
-enum Line {
+enum ParsedLine {
     Json(json::Parsed),
-    Console(Result<console::Line, Refusal>),
+    Console(Result<console::ConsoleLine, Refusal>),
 }

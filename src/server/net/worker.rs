@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::accept::Guest;
+use super::accept::RegistrationGuard;
 use super::connection::{Connection, Pause};
 use crate::server::log;
 
@@ -31,19 +31,19 @@ const PATIENCE: u32 = 100;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A connection and its place in the table of connections.
-pub struct Visit {
+pub struct Worker {
     /// Dropped first: its session ends before its place is free.
     connection: Connection,
-    guest: Guest,
+    guard: RegistrationGuard,
 }
 
 /// No thread was to be had. The visit comes back.
-type NoThread = (io::Error, Option<Box<Visit>>);
+type NoThread = (io::Error, Option<Box<Worker>>);
 
-impl Visit {
+impl Worker {
     /// A new one; no thread yet.
-    pub fn new(connection: Connection, guest: Guest) -> Box<Self> {
-        Box::new(Visit { connection, guest })
+    pub fn new(connection: Connection, guard: RegistrationGuard) -> Box<Self> {
+        Box::new(Worker { connection, guard })
     }
 
     /// Goes on in a thread that works.
@@ -59,7 +59,7 @@ impl Visit {
             match self.go_over(WAITING_STACK, Self::wait) {
                 Ok(()) => return,
                 // Without a small thread this one will do.
-                Err((_, Some(visit))) => self = visit,
+                Err((_, Some(worker))) => self = worker,
                 Err((_, None)) => return,
             }
         }
@@ -70,7 +70,7 @@ impl Visit {
         for _ in 0..PATIENCE {
             match self.start() {
                 Ok(()) | Err((_, None)) => return,
-                Err((_, Some(visit))) => self = visit,
+                Err((_, Some(worker))) => self = worker,
             }
             thread::sleep(RETRY);
         }
@@ -81,21 +81,21 @@ impl Visit {
     }
 
     fn go_over(self: Box<Self>, stack: usize, to: fn(Box<Self>)) -> Result<(), NoThread> {
-        let name = format!("client-{}", self.guest.id);
+        let name = format!("client-{}", self.guard.id);
         // A failed spawn drops its closure, so the visit waits beside it.
         let place = Arc::new(Mutex::new(Some(self)));
         let taker = Arc::clone(&place);
-        let take = |place: &Mutex<Option<Box<Visit>>>| {
+        let take = |place: &Mutex<Option<Box<Worker>>>| {
             place.lock().unwrap_or_else(PoisonError::into_inner).take()
         };
         let spawned = thread::Builder::new()
             .name(name)
             .stack_size(stack)
             .spawn(move || {
-                let visit = take(&taker);
+                let worker = take(&taker);
                 drop(taker);
-                if let Some(visit) = visit {
-                    to(visit);
+                if let Some(worker) = worker {
+                    to(worker);
                 }
             });
         spawned.map(drop).map_err(|error| (error, take(&place)))

@@ -6,19 +6,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::crypto::account::login_proof::{Challenge, Credentials, Purpose, verify_proof};
-use crate::crypto::account::password::{Cost, Derived, derive, fake_salt};
-use crate::protocol::ids::Fixed;
+use crate::crypto::account::login_proof::{Credentials, ProofContext, Purpose, verify_proof};
+use crate::crypto::account::password::{Argon2Params, Derived, derive, fake_salt};
+use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::{MAX_PASSWORD, MIN_PASSWORD};
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::request::{Kdf, Login, Passwd, Password, PasswordLogin, Register};
+use crate::protocol::request::{KdfParams, Login, Passwd, Password, PasswordLogin, Register};
 use crate::server::delivery::writer::Writer;
 use crate::server::delivery::{Now, store_failed};
 use crate::server::limits::Limits;
-use crate::server::limits::ip_prefix::Network;
-use crate::server::limits::kdf_queue::Derivations;
-use crate::server::net::send_queue::Outbox;
+use crate::server::limits::ip_prefix::IpPrefix;
+use crate::server::limits::kdf_queue::KdfQueue;
+use crate::server::net::send_queue::SendQueue;
 use crate::store::{Account, Change, Changed, NewAccount, Store};
 use crate::transport::socket::PeerState;
 
@@ -31,7 +31,7 @@ const NOBODY: [u8; 32] = [
 
 /// What a proof on one connection has to sign.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct Challenge {
     /// The nonce; used up by one attempt.
     pub nonce: [u8; 32],
     /// The certificate's fingerprint, empty over plain TCP.
@@ -41,7 +41,7 @@ pub struct Terms {
 /// How long whoever asks can wait for an answer: as long as its connection lives.
 pub struct Patience<'a> {
     /// The connection's.
-    pub outbox: &'a Outbox,
+    pub send_queue: &'a SendQueue,
     /// When the connection ends, whatever it is waiting for.
     pub deadline: Option<Instant>,
 }
@@ -50,7 +50,7 @@ impl Patience<'_> {
     fn is_over(&self, now: Instant) -> bool {
         let peer = PeerState::HalfClosed; // One that may still read its answer.
         self.deadline.is_some_and(|deadline| now >= deadline)
-            || self.outbox.socket().watch_peer(peer, Duration::ZERO) == PeerState::Gone
+            || self.send_queue.socket().watch_peer(peer, Duration::ZERO) == PeerState::Gone
     }
 }
 
@@ -60,29 +60,29 @@ pub struct Accounts<'a> {
     pub store: &'a dyn Store,
     /// To change.
     pub writer: &'a Writer,
-    /// Turns for the console's derivations.
-    pub derivations: &'a Derivations,
+    /// WaitingLine for the console's derivations.
+    pub kdf_queue: &'a KdfQueue,
     /// How long whoever asks can wait for one.
     pub patience: Patience<'a>,
     /// How much one address may ask for.
     pub limits: &'a Limits,
     /// As which address whoever asks counts.
-    pub from: Option<Network>,
+    pub from: Option<IpPrefix>,
     /// The moment of the request.
     pub now: Now,
     /// Whether new accounts are welcome.
     pub registration: bool,
 }
 
-fn cost(kdf: &Kdf) -> Cost {
-    Cost {
+fn cost(kdf: &KdfParams) -> Argon2Params {
+    Argon2Params {
         memory_kib: kdf.memory_kib,
         passes: kdf.passes,
         lanes: kdf.lanes,
     }
 }
 
-fn credentials(kdf: &Kdf, login_key: &Fixed<32>) -> Credentials {
+fn credentials(kdf: &KdfParams, login_key: &ByteArray<32>) -> Credentials {
     Credentials {
         login_key: login_key.0,
         salt: kdf.salt.0,
@@ -100,26 +100,26 @@ fn wrong_login() -> Refusal {
 impl Accounts<'_> {
     /// How a user's key is derived; for an unknown one an answer that is always
     /// the same and looks like any other.
-    pub fn kdf(&self, name: &UserName) -> Result<Kdf, Refusal> {
+    pub fn kdf(&self, name: &UserName) -> Result<KdfParams, Refusal> {
         match self.store.account(name).map_err(store_failed)? {
             Some(account) => Ok(account.kdf),
             None => Ok(self.fake_kdf(name)),
         }
     }
 
-    fn fake_kdf(&self, name: &UserName) -> Kdf {
+    fn fake_kdf(&self, name: &UserName) -> KdfParams {
         kdf_with(fake_salt(&self.store.secret(), name.as_str()))
     }
 
     /// Makes an account from a client's key.
-    pub fn register(&self, register: &Register, terms: &Terms) -> Result<Account, Refusal> {
+    pub fn register(&self, register: &Register, challenge: &Challenge) -> Result<Account, Refusal> {
         check_cost(&register.kdf)?;
         let purpose = Purpose::Register(credentials(&register.kdf, &register.login_key));
         check(
             &register.login_key,
             &purpose,
             &register.name,
-            terms,
+            challenge,
             &register.proof,
         )
         .map_err(|_| {
@@ -139,21 +139,21 @@ impl Accounts<'_> {
         self.admit(&login.name)?;
         let kdf = fresh_kdf()?;
         let derived = self.derive(&login.password, &kdf)?;
-        self.create(login.name, kdf, Fixed(derived.login_key.public()))
+        self.create(login.name, kdf, ByteArray(derived.login_key.public()))
     }
 
     /// Derives a key for the console, when it is its turn.
-    fn derive(&self, password: &Password, kdf: &Kdf) -> Result<Derived, Refusal> {
+    fn derive(&self, password: &Password, kdf: &KdfParams) -> Result<Derived, Refusal> {
         // A client may choose to work harder than this; the server must not be
         // made to, by whoever registers such an account.
-        let (cost, most) = (cost(kdf), Cost::DEFAULT);
+        let (cost, most) = (cost(kdf), Argon2Params::DEFAULT);
         if cost.memory_kib > most.memory_kib || cost.passes > most.passes {
             return Err(Refusal::new(
                 Code::UseJson,
                 "this account's password takes more work than the console does; use the client",
             ));
         }
-        let _turn = self.derivations.turn(self.from, self.now.instant, &|now| {
+        let _turn = self.kdf_queue.turn(self.from, self.now.instant, &|now| {
             self.patience.is_over(now)
         })?;
         derive(&password.0, &kdf.salt.0, cost)
@@ -174,7 +174,12 @@ impl Accounts<'_> {
         }
     }
 
-    fn create(&self, name: UserName, kdf: Kdf, login_key: Fixed<32>) -> Result<Account, Refusal> {
+    fn create(
+        &self,
+        name: UserName,
+        kdf: KdfParams,
+        login_key: ByteArray<32>,
+    ) -> Result<Account, Refusal> {
         let account = NewAccount {
             name,
             kdf,
@@ -193,12 +198,12 @@ impl Accounts<'_> {
     }
 
     /// Checks a client's proof.
-    pub fn login(&self, login: &Login, terms: &Terms) -> Result<Account, Refusal> {
+    pub fn login(&self, login: &Login, challenge: &Challenge) -> Result<Account, Refusal> {
         let account = self.store.account(&login.name).map_err(store_failed)?;
         let key = account
             .as_ref()
-            .map_or(Fixed(NOBODY), |account| account.login_key);
-        let proven = check(&key, &Purpose::Login, &login.name, terms, &login.proof);
+            .map_or(ByteArray(NOBODY), |account| account.login_key);
+        let proven = check(&key, &Purpose::Login, &login.name, challenge, &login.proof);
         match (account, proven) {
             (Some(account), Ok(())) => Ok(account),
             _ => Err(wrong_login()),
@@ -222,11 +227,16 @@ impl Accounts<'_> {
     }
 
     /// Changes the key that a client logs in with.
-    pub fn passwd(&self, name: &UserName, passwd: &Passwd, terms: &Terms) -> Result<(), Refusal> {
+    pub fn passwd(
+        &self,
+        name: &UserName,
+        passwd: &Passwd,
+        challenge: &Challenge,
+    ) -> Result<(), Refusal> {
         check_cost(&passwd.kdf)?;
         let account = self.existing(name)?;
         let purpose = Purpose::Passwd(credentials(&passwd.kdf, &passwd.login_key));
-        check(&account.login_key, &purpose, name, terms, &passwd.proof)
+        check(&account.login_key, &purpose, name, challenge, &passwd.proof)
             .map_err(|_| wrong_login())?;
         self.writer
             .change(Change::SetLogin(account.id, passwd.kdf, passwd.login_key))
@@ -251,7 +261,7 @@ impl Accounts<'_> {
         }
         let kdf = fresh_kdf()?;
         let derived = self.derive(new, &kdf)?;
-        let login_key = Fixed(derived.login_key.public());
+        let login_key = ByteArray(derived.login_key.public());
         self.writer
             .change(Change::SetLogin(account.id, kdf, login_key))
             .map(|_| ())
@@ -261,34 +271,34 @@ impl Accounts<'_> {
     pub fn check_deletion(
         &self,
         name: &UserName,
-        proof: &Fixed<64>,
-        terms: &Terms,
+        proof: &ByteArray<64>,
+        challenge: &Challenge,
     ) -> Result<Account, Refusal> {
         let account = self.existing(name)?;
-        check(&account.login_key, &Purpose::Delete, name, terms, proof)
+        check(&account.login_key, &Purpose::Delete, name, challenge, proof)
             .map_err(|_| wrong_login())?;
         Ok(account)
     }
 }
 
 fn check(
-    key: &Fixed<32>,
+    key: &ByteArray<32>,
     purpose: &Purpose,
     name: &UserName,
-    terms: &Terms,
-    proof: &Fixed<64>,
+    challenge: &Challenge,
+    proof: &ByteArray<64>,
 ) -> Result<(), crate::crypto::account::login_proof::BadProof> {
-    let challenge = Challenge {
+    let challenge = ProofContext {
         name: name.as_str(),
-        nonce: &terms.nonce,
-        certificate: &terms.certificate,
+        nonce: &challenge.nonce,
+        certificate: &challenge.certificate,
     };
     verify_proof(&key.0, purpose, &challenge, &proof.0)
 }
 
 /// A cost the server would have to spend for a console login, and that clients
 /// of this version accept.
-fn check_cost(kdf: &Kdf) -> Result<(), Refusal> {
+fn check_cost(kdf: &KdfParams) -> Result<(), Refusal> {
     match cost(kdf).check() {
         Ok(_) => Ok(()),
         Err(error) => Err(Refusal::new(Code::BadKey, error.to_string())),
@@ -313,16 +323,16 @@ fn name_taken(name: &UserName) -> Refusal {
     )
 }
 
-fn kdf_with(salt: [u8; 16]) -> Kdf {
-    Kdf {
-        salt: Fixed(salt),
-        memory_kib: Cost::DEFAULT.memory_kib,
-        passes: Cost::DEFAULT.passes,
-        lanes: Cost::DEFAULT.lanes,
+fn kdf_with(salt: [u8; 16]) -> KdfParams {
+    KdfParams {
+        salt: ByteArray(salt),
+        memory_kib: Argon2Params::DEFAULT.memory_kib,
+        passes: Argon2Params::DEFAULT.passes,
+        lanes: Argon2Params::DEFAULT.lanes,
     }
 }
 
-fn fresh_kdf() -> Result<Kdf, Refusal> {
+fn fresh_kdf() -> Result<KdfParams, Refusal> {
     random().map(kdf_with)
 }
 

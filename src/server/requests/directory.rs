@@ -7,7 +7,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Answer, Found, Reply, Settings, UserStatus};
 use crate::protocol::request::{ChangeSettings, Search};
 use crate::server::delivery::sessions::Session;
-use crate::server::delivery::shared_mailbox::Postbox;
+use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::delivery::{store_failed, unknown_user};
 use crate::store::{Account, Change, Flags};
 
@@ -31,7 +31,7 @@ impl Handler {
             }));
         }
         let found = self
-            .core
+            .shared
             .store
             .search(&text, search.after.as_ref(), limit + 1);
         let found = found.map_err(store_failed)?;
@@ -46,7 +46,7 @@ impl Handler {
     }
 
     pub(super) fn status(&self, session: &Session, name: UserName) -> Answer {
-        let account = self.core.store.account(&name).map_err(store_failed)?;
+        let account = self.shared.store.account(&name).map_err(store_failed)?;
         let account = account.ok_or_else(|| unknown_user(&name))?;
         let presence = account.flags.presence;
         Ok(Reply::Status(self.visible_status(
@@ -68,7 +68,7 @@ impl Handler {
         let shows = presence || name == session.name;
         let online = shows
             && self
-                .core
+                .shared
                 .sessions
                 .find(&name)
                 .is_some_and(|other| other.present);
@@ -89,13 +89,17 @@ impl Handler {
             listed,
             presence,
             refuse_unencrypted,
-            blocked: self.core.store.blocked(account.id).map_err(store_failed)?,
+            blocked: self
+                .shared
+                .store
+                .blocked(account.id)
+                .map_err(store_failed)?,
         })
     }
 
     fn account(&self, session: &Session) -> Result<Account, Refusal> {
         let account = self
-            .core
+            .shared
             .store
             .account(&session.name)
             .map_err(store_failed)?;
@@ -105,7 +109,7 @@ impl Handler {
     pub(super) fn settings(
         &self,
         session: &Session,
-        own: &Postbox,
+        own: &SharedMailbox,
         change: &ChangeSettings,
     ) -> Answer {
         let mut account = self.account(session)?;
@@ -118,7 +122,7 @@ impl Handler {
                 .unwrap_or(before.refuse_unencrypted),
         };
         if account.flags != before {
-            self.core
+            self.shared
                 .writer
                 .change(Change::SetFlags(account.id, account.flags))?;
             own.lock().recipient.refuse_unencrypted = account.flags.refuse_unencrypted;
@@ -129,12 +133,12 @@ impl Handler {
     pub(super) fn block(
         &self,
         session: &Session,
-        own: &Postbox,
+        own: &SharedMailbox,
         name: UserName,
         block: bool,
     ) -> Answer {
         let account = self.account(session)?;
-        let whom = self.core.store.account(&name).map_err(store_failed)?;
+        let whom = self.shared.store.account(&name).map_err(store_failed)?;
         let whom = whom.ok_or_else(|| unknown_user(&name))?;
         let settings = self.settings_of(&account)?;
         if block && settings.blocked.len() >= limits::MAX_BLOCKED {
@@ -143,7 +147,7 @@ impl Handler {
                 "you block 1,000 users, which is the most; unblock one first",
             ));
         }
-        self.core
+        self.shared
             .writer
             .change(Change::Block(account.id, whom.id, block))?;
         let mut state = own.lock();

@@ -10,7 +10,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Answer, Event, Published, Reply};
 use crate::protocol::request::Publish;
 use crate::server::delivery::sessions::Session;
-use crate::server::delivery::shared_mailbox::Postbox;
+use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::delivery::{Now, fingerprint, store_failed, unknown_user};
 use crate::store::{Change, Changed};
 
@@ -19,14 +19,16 @@ const FEW_PREKEYS: u32 = 20;
 
 impl Handler {
     pub(super) fn keys(&self, session: &Session, name: UserName, now: Now) -> Answer {
-        let limits = &self.core.limits;
+        let limits = &self.shared.limits;
         limits.ask_for_keys(session.user, now.instant)?;
-        let account = self.core.store.account(&name).map_err(store_failed)?;
+        let account = self.shared.store.account(&name).map_err(store_failed)?;
         let account = account.ok_or_else(|| unknown_user(&name))?;
         let one_time = limits.take_prekey(session.user, account.id, now.instant);
         let take = |one_time| {
             let of = account.id;
-            self.core.writer.change(Change::TakeBundle { of, one_time })
+            self.shared
+                .writer
+                .change(Change::TakeBundle { of, one_time })
         };
         let taken = match take(one_time) {
             // One-time prekeys that are damaged are as good as used up.
@@ -37,10 +39,12 @@ impl Handler {
             Changed::Bundle(bundle, left) => {
                 if left < FEW_PREKEYS
                     && bundle.one_time.is_some()
-                    && let Some(owner) = self.core.sessions.find(&name)
+                    && let Some(owner) = self.shared.sessions.find(&name)
                 {
-                    owner.outbox.event(&Event::PrekeysLow { one_time: left });
-                    owner.outbox.flush();
+                    owner
+                        .send_queue
+                        .event(&Event::PrekeysLow { one_time: left });
+                    owner.send_queue.flush();
                 }
                 Ok(Reply::Bundle(bundle))
             }
@@ -51,11 +55,16 @@ impl Handler {
         }
     }
 
-    pub(super) fn publish(&self, session: &Session, own: &Postbox, publish: Publish) -> Answer {
+    pub(super) fn publish(
+        &self,
+        session: &Session,
+        own: &SharedMailbox,
+        publish: Publish,
+    ) -> Answer {
         too_many(publish.one_time.len(), limits::MAX_ONE_TIME_PREKEYS)?;
         let published = check_keys(&publish)?;
         match self
-            .core
+            .shared
             .writer
             .change(Change::Publish(session.user, Box::new(publish)))?
         {
@@ -86,7 +95,7 @@ fn check_keys(publish: &Publish) -> Result<[u8; 32], Refusal> {
     bytes[..32].copy_from_slice(&publish.identity.signing.0);
     bytes[32..].copy_from_slice(&publish.identity.dh.0);
     let bundle = PrekeyBundle {
-        identity: keys::Identity::from_bytes(&bytes).map_err(|_| bad())?,
+        identity: keys::PublicIdentity::from_bytes(&bytes).map_err(|_| bad())?,
         signed_prekey: keys::SignedPrekey {
             id: publish.signed_prekey.id,
             key: publish.signed_prekey.key.0,

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::auth::{Terms, random};
+use super::auth::{Challenge, random};
 use super::{Handler, LoggedIn, Phase, not_logged_in};
-use crate::protocol::ids::Fixed;
+use crate::protocol::ids::ByteArray;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Answer, Done, Event, Greeting, Reply, Welcome};
-use crate::protocol::request::{Hello, Request, SessionWish};
+use crate::protocol::request::{Hello, Request, SessionOptions};
 use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::server::delivery::Now;
 use crate::server::delivery::sessions::{Candidate, OnlineElsewhere, Precedence, Session};
-use crate::server::delivery::shared_mailbox::Postbox;
-use crate::server::net::send_queue::Touched;
+use crate::server::delivery::shared_mailbox::SharedMailbox;
+use crate::server::net::send_queue::FlushSet;
 use crate::store::{Account, Change, Changed};
 
 impl Handler {
@@ -29,16 +29,16 @@ impl Handler {
             server: "secure-chat".to_owned(),
             version: VERSION,
             oldest: OLDEST_VERSION,
-            nonce: Fixed(nonce),
-            certificate: <[u8; 32]>::try_from(&*self.certificate).ok().map(Fixed),
-            max_line: self.core.config.max_line,
+            nonce: ByteArray(nonce),
+            certificate: <[u8; 32]>::try_from(&*self.certificate).ok().map(ByteArray),
+            max_line: self.shared.config.max_line,
         }))
     }
 
     /// What a proof has to sign; each nonce serves one attempt.
-    pub(super) fn terms(&mut self) -> Result<Terms, Refusal> {
+    pub(super) fn challenge(&mut self) -> Result<Challenge, Refusal> {
         match self.nonce.take() {
-            Some(nonce) => Ok(Terms {
+            Some(nonce) => Ok(Challenge {
                 nonce,
                 certificate: self.certificate.clone(),
             }),
@@ -55,7 +55,7 @@ impl Handler {
         id: Option<u64>,
         request: Request,
         now: Now,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) {
         let account = match &request {
             Request::Register(register) => Some(register.name),
@@ -66,11 +66,11 @@ impl Handler {
         match self.welcome(request, now) {
             Ok((session, own, wish, welcome)) => {
                 // The welcome goes ahead of the messages.
-                self.outbox
+                self.send_queue
                     .answer(id, &Ok(Reply::Welcome(Box::new(welcome))));
                 let budget = (!wish.receive).then_some(0);
-                let delivery = &self.core.delivery;
-                delivery.attach(&session, &own, self.envelopes, budget, touched);
+                let delivery = &self.shared.delivery;
+                delivery.attach(&session, &own, self.envelopes, budget, to_flush);
                 self.failed_logins = 0;
                 self.phase = Phase::LoggedIn(LoggedIn {
                     session,
@@ -82,7 +82,7 @@ impl Handler {
                 if let Some(account) = account {
                     self.count_failure(&refusal, account, now);
                 }
-                self.outbox.answer(id, &Err(refusal));
+                self.send_queue.answer(id, &Err(refusal));
             }
         }
     }
@@ -91,7 +91,7 @@ impl Handler {
         &mut self,
         request: Request,
         now: Now,
-    ) -> Result<(Arc<Session>, Arc<Postbox>, SessionWish, Welcome), Refusal> {
+    ) -> Result<(Arc<Session>, Arc<SharedMailbox>, SessionOptions, Welcome), Refusal> {
         if let Phase::LoggedIn(logged_in) = &self.phase
             && !logged_in.session.is_over()
         {
@@ -105,17 +105,17 @@ impl Handler {
         }
         let (account, wish) = match request {
             Request::Register(register) => {
-                let terms = self.terms()?;
-                let account = self.accounts(now).register(&register, &terms)?;
+                let challenge = self.challenge()?;
+                let account = self.accounts(now).register(&register, &challenge)?;
                 (account, register.session)
             }
             Request::Login(login) => {
-                let terms = self.terms()?;
-                (self.accounts(now).login(&login, &terms)?, login.session)
+                let challenge = self.challenge()?;
+                (self.accounts(now).login(&login, &challenge)?, login.session)
             }
             Request::PasswordRegister(login) => {
                 let account = self.accounts(now).register_password(&login)?;
-                (account, SessionWish::default())
+                (account, SessionOptions::default())
             }
             Request::PasswordLogin(login) => {
                 let account = self
@@ -124,20 +124,20 @@ impl Handler {
                 let take_over = login.take_over;
                 (
                     account,
-                    SessionWish {
+                    SessionOptions {
                         take_over,
-                        ..SessionWish::default()
+                        ..SessionOptions::default()
                     },
                 )
             }
             _ => return Err(Refusal::new(Code::Internal, "not a login")),
         };
-        let own = self.core.delivery.postbox(&account.name)?;
+        let own = self.shared.delivery.mailbox(&account.name)?;
         let session = self.begin_session(&account, &wish)?;
         let welcome = self
             .describe(&account, &session, &own, now)
             .inspect_err(|_| {
-                self.core.sessions.remove(&session);
+                self.shared.sessions.remove(&session);
             })?;
         Ok((session, own, wish, welcome))
     }
@@ -145,13 +145,13 @@ impl Handler {
     fn begin_session(
         &self,
         account: &Account,
-        wish: &SessionWish,
+        wish: &SessionOptions,
     ) -> Result<Arc<Session>, Refusal> {
         let candidate = Candidate {
             name: account.name,
             user: account.id,
-            secret: Fixed(random()?),
-            outbox: Arc::clone(&self.outbox),
+            secret: ByteArray(random()?),
+            send_queue: Arc::clone(&self.send_queue),
             present: wish.presence,
         };
         let precedence = match wish.replaces {
@@ -159,7 +159,7 @@ impl Handler {
             Some(secret) => Precedence::Resume(secret),
             None => Precedence::Polite,
         };
-        let inserted = self.core.sessions.insert(candidate, precedence);
+        let inserted = self.shared.sessions.insert(candidate, precedence);
         let (session, displaced) = inserted.map_err(|OnlineElsewhere| {
             Refusal::new(
                 Code::AlreadyOnline,
@@ -170,10 +170,10 @@ impl Handler {
             )
         })?;
         if let Some(displaced) = displaced {
-            displaced.outbox.event(&Event::Replaced {});
-            displaced.outbox.flush();
+            displaced.send_queue.event(&Event::Replaced {});
+            displaced.send_queue.flush();
             // Its own thread ends the connection, with the news sent.
-            displaced.outbox.socket().close_reading();
+            displaced.send_queue.socket().close_reading();
         }
         Ok(session)
     }
@@ -182,10 +182,10 @@ impl Handler {
         &self,
         account: &Account,
         session: &Session,
-        own: &Arc<Postbox>,
+        own: &Arc<SharedMailbox>,
         now: Now,
     ) -> Result<Welcome, Refusal> {
-        let logins = match self.core.writer.change(Change::CountLogin(account.id)) {
+        let logins = match self.shared.writer.change(Change::CountLogin(account.id)) {
             Ok(Changed::Logins(logins)) => logins,
             // On a full disk people can still read what waits for them.
             Err(refusal) if !matches!(refusal.code, Code::Storage | Code::Damaged) => {
@@ -193,7 +193,7 @@ impl Handler {
             }
             _ => account.logins,
         };
-        let (envelopes, plain, notices) = self.core.delivery.pending(own, now);
+        let (envelopes, plain, notices) = self.shared.delivery.pending(own, now);
         Ok(Welcome {
             name: account.name,
             session: session.secret,
@@ -216,12 +216,12 @@ impl Handler {
         };
         let session = &logged_in.session;
         let replaced = session.is_over();
-        self.core.sessions.remove(session);
-        self.core.delivery.detach(session, &logged_in.own);
+        self.shared.sessions.remove(session);
+        self.shared.delivery.detach(session, &logged_in.own);
         if session.present && !replaced {
             // Nobody waits for it, and it may be lost in a crash.
             drop(
-                self.core
+                self.shared
                     .writer
                     .submit(Change::Seen(session.user, now.millis)),
             );
@@ -235,7 +235,7 @@ impl Handler {
         // From here on its mail is refused, before it is deleted: what was
         // accepted in between would stay behind for nobody.
         own.lock().recipient.deleted = true;
-        let deleted = self.core.writer.change(Change::Delete(account.id));
+        let deleted = self.shared.writer.change(Change::Delete(account.id));
         if deleted.is_err() {
             own.lock().recipient.deleted = false;
         }

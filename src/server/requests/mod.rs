@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 use self::auth::{Accounts, Patience};
 use super::delivery::Now;
 use super::delivery::sessions::Session;
-use super::delivery::shared_mailbox::Postbox;
-use super::limits::ip_prefix::Network;
-use super::limits::request_rate::Pace;
-use super::net::send_queue::{Outbox, Touched};
-use super::shared::Core;
+use super::delivery::shared_mailbox::SharedMailbox;
+use super::limits::ip_prefix::IpPrefix;
+use super::limits::request_rate::RequestRate;
+use super::net::send_queue::{FlushSet, SendQueue};
+use super::shared::Shared;
 use crate::protocol::limits;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
@@ -44,15 +44,15 @@ enum Phase {
 /// A session, and the mailboxes it has at hand.
 struct LoggedIn {
     session: Arc<Session>,
-    own: Arc<Postbox>,
+    own: Arc<SharedMailbox>,
     /// The last recipient's: a conversation looks it up once.
-    recipient: Option<Arc<Postbox>>,
+    recipient: Option<Arc<SharedMailbox>>,
 }
 
 /// See the module.
 pub struct Handler {
-    core: Arc<Core>,
-    outbox: Arc<Outbox>,
+    shared: Arc<Shared>,
+    send_queue: Arc<SendQueue>,
     phase: Phase,
     nonce: Option<[u8; 32]>,
     /// The certificate's fingerprint, empty over plain TCP.
@@ -60,8 +60,8 @@ pub struct Handler {
     /// The console can't read envelopes.
     envelopes: bool,
     /// As which address the peer counts.
-    from: Option<Network>,
-    pace: Pace,
+    from: Option<IpPrefix>,
+    request_rate: RequestRate,
     failed_logins: u32,
     /// How long the connection is not to be read after this request.
     pause: Duration,
@@ -71,11 +71,16 @@ pub struct Handler {
 
 impl Handler {
     /// A handler for a new connection, and as which address its peer counts.
-    pub fn new(core: Arc<Core>, outbox: Arc<Outbox>, from: Option<Network>, now: Instant) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        send_queue: Arc<SendQueue>,
+        from: Option<IpPrefix>,
+        now: Instant,
+    ) -> Self {
         Handler {
-            pace: Pace::new(core.limits.settings().messages_per_second, now),
-            core,
-            outbox,
+            request_rate: RequestRate::new(shared.limits.settings().messages_per_second, now),
+            shared,
+            send_queue,
             phase: Phase::Anonymous,
             nonce: None,
             certificate: Vec::new(),
@@ -122,32 +127,38 @@ impl Handler {
         id: Option<u64>,
         request: Request,
         now: Now,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Duration {
         self.pause = match request {
             // Whoever receives much has much to acknowledge.
             Request::Ack(_) | Request::AckShown => Duration::ZERO,
             _ => {
                 let logged_in = matches!(self.phase, Phase::LoggedIn(_));
-                self.pace.take(logged_in, now.instant)
+                self.request_rate.take(logged_in, now.instant)
             }
         };
         if let Request::Send(send) = request {
-            if let Some(answer) = self.send(id, send, now, touched) {
-                self.outbox.answer(id, &answer);
+            if let Some(answer) = self.send(id, send, now, to_flush) {
+                self.send_queue.answer(id, &answer);
             }
         } else {
-            self.handle_other(id, request, now, touched);
+            self.handle_other(id, request, now, to_flush);
         }
         self.pause
     }
 
-    fn handle_other(&mut self, id: Option<u64>, request: Request, now: Now, touched: &mut Touched) {
+    fn handle_other(
+        &mut self,
+        id: Option<u64>,
+        request: Request,
+        now: Now,
+        to_flush: &mut FlushSet,
+    ) {
         let answer = match request {
             Request::Register(_)
             | Request::Login(_)
             | Request::PasswordRegister(_)
-            | Request::PasswordLogin(_) => return self.enter(id, request, now, touched),
+            | Request::PasswordLogin(_) => return self.enter(id, request, now, to_flush),
             Request::Hello(hello) => self.hello(&hello),
             Request::Kdf(named) => self.accounts(now).kdf(&named.name).map(Reply::Kdf),
             Request::Ping => Ok(Reply::Done(Done {})),
@@ -156,21 +167,21 @@ impl Handler {
                     Code::NotLoggedIn,
                     "this session was taken over by another login; log in again",
                 )),
-                Phase::LoggedIn(_) => self.handle_logged_in(other, now, touched),
+                Phase::LoggedIn(_) => self.handle_logged_in(other, now, to_flush),
                 Phase::Anonymous => Err(not_logged_in()),
             },
         };
         if let (Err(refusal), Some(user)) = (&answer, self.user()) {
             self.count_failure(refusal, user, now);
         }
-        self.outbox.answer(id, &answer);
+        self.send_queue.answer(id, &answer);
     }
 
     /// A wrong password counts wherever it is given: a login, a change, a deletion.
     fn count_failure(&mut self, refusal: &Refusal, account: UserName, now: Now) {
         if refusal.code == Code::WrongLogin {
             self.failed_logins += 1;
-            let limits = &self.core.limits;
+            let limits = &self.shared.limits;
             let failed = self.failed_logins;
             self.pause += limits.wrong_login(account, self.from, failed, now.instant);
         }
@@ -178,17 +189,17 @@ impl Handler {
 
     fn accounts(&self, now: Now) -> Accounts<'_> {
         Accounts {
-            store: &*self.core.store,
-            writer: &self.core.writer,
-            derivations: &self.core.derivations,
+            store: &*self.shared.store,
+            writer: &self.shared.writer,
+            kdf_queue: &self.shared.kdf_queue,
             patience: Patience {
-                outbox: &self.outbox,
+                send_queue: &self.send_queue,
                 deadline: self.deadline,
             },
-            limits: &self.core.limits,
+            limits: &self.shared.limits,
             from: self.from,
             now,
-            registration: self.core.config.registration,
+            registration: self.shared.config.registration,
         }
     }
     fn send(
@@ -196,7 +207,7 @@ impl Handler {
         id: Option<u64>,
         send: Send,
         now: Now,
-        touched: &mut Touched,
+        to_flush: &mut FlushSet,
     ) -> Option<Answer> {
         let Phase::LoggedIn(logged_in) = &mut self.phase else {
             return Some(Err(not_logged_in()));
@@ -204,22 +215,22 @@ impl Handler {
         if logged_in.session.is_over() {
             return Some(Err(not_logged_in()));
         }
-        let postbox = match &logged_in.recipient {
-            Some(postbox) if postbox.name == send.to => postbox,
-            _ => match self.core.delivery.postbox(&send.to) {
-                Ok(postbox) => logged_in.recipient.insert(postbox),
+        let mailbox = match &logged_in.recipient {
+            Some(mailbox) if mailbox.name == send.to => mailbox,
+            _ => match self.shared.delivery.mailbox(&send.to) {
+                Ok(mailbox) => logged_in.recipient.insert(mailbox),
                 Err(refusal) => return Some(Err(refusal)),
             },
         };
-        let delivery = &self.core.delivery;
-        delivery.send(&logged_in.session, postbox, send, id, now, touched)
+        let delivery = &self.shared.delivery;
+        delivery.send(&logged_in.session, mailbox, send, id, now, to_flush)
     }
 
-    fn handle_logged_in(&mut self, request: Request, now: Now, touched: &mut Touched) -> Answer {
+    fn handle_logged_in(&mut self, request: Request, now: Now, to_flush: &mut FlushSet) -> Answer {
         let Phase::LoggedIn(LoggedIn { session, own, .. }) = &self.phase else {
             return Err(not_logged_in());
         };
-        let delivery = &self.core.delivery;
+        let delivery = &self.shared.delivery;
         match request {
             Request::Logout => {
                 self.leave(now);
@@ -227,22 +238,24 @@ impl Handler {
             }
             Request::Ack(ack) => {
                 too_many(ack.ids.len(), limits::MAX_IDS)?;
-                Ok(Reply::Acked(delivery.ack(session, own, &ack, touched)))
+                Ok(Reply::Acked(delivery.ack(session, own, &ack, to_flush)))
             }
-            Request::AckShown => Ok(Reply::Acked(delivery.ack_shown(session, own, touched))),
+            Request::AckShown => Ok(Reply::Acked(delivery.ack_shown(session, own, to_flush))),
             Request::Fetch(fetch) => {
                 if !self.envelopes {
-                    delivery.ack_shown(session, own, touched);
+                    delivery.ack_shown(session, own, to_flush);
                 }
                 let limit = fetch.limit.unwrap_or(MAX_FETCH).min(MAX_FETCH);
-                Ok(Reply::Fetched(delivery.fetch(session, own, limit, touched)))
+                Ok(Reply::Fetched(
+                    delivery.fetch(session, own, limit, to_flush),
+                ))
             }
             Request::Outcome(outcome) => {
                 too_many(outcome.ids.len(), limits::MAX_IDS)?;
                 delivery.outcome(session, &outcome).map(Reply::Waiting)
             }
             Request::Search(search) => {
-                self.pause += self.core.limits.search(session.user, now.instant)?;
+                self.pause += self.shared.limits.search(session.user, now.instant)?;
                 self.search(session, &search)
             }
             Request::Status(named) => self.status(session, named.name),
@@ -253,8 +266,8 @@ impl Handler {
             Request::Publish(publish) => self.publish(session, own, publish),
             Request::Passwd(passwd) => {
                 let name = session.name;
-                let terms = self.terms()?;
-                self.accounts(now).passwd(&name, &passwd, &terms)?;
+                let challenge = self.challenge()?;
+                self.accounts(now).passwd(&name, &passwd, &challenge)?;
                 Ok(Reply::Done(Done {}))
             }
             Request::PasswordChange { old, new } => {
@@ -264,10 +277,10 @@ impl Handler {
             }
             Request::DeleteAccount(delete) => {
                 let name = session.name;
-                let terms = self.terms()?;
-                let account = self
-                    .accounts(now)
-                    .check_deletion(&name, &delete.proof, &terms)?;
+                let challenge = self.challenge()?;
+                let account =
+                    self.accounts(now)
+                        .check_deletion(&name, &delete.proof, &challenge)?;
                 self.delete(&account, now)
             }
             _ => Err(Refusal::new(Code::Internal, "not expected here")),

@@ -18,7 +18,9 @@ use rusqlite::{Connection, ErrorCode};
 pub use self::open::{Found, OpenError, log_of, look};
 
 use super::Message;
-use super::{Account, Batch, Changed, Match, Page, PageBounds, Store, StoreError, Summary, UserId};
+use super::{
+    Account, Batch, Changed, Page, PageBounds, SearchHit, Store, StoreError, Summary, UserId,
+};
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
 
@@ -159,7 +161,7 @@ impl Store for Sqlite {
         prefix: &str,
         after: Option<&UserName>,
         limit: usize,
-    ) -> Result<Vec<Match>, StoreError> {
+    ) -> Result<Vec<SearchHit>, StoreError> {
         self.read(|connection| read::search(connection, prefix, after, limit))
     }
 

@@ -7,10 +7,10 @@ use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{is_damage, statements};
-use crate::protocol::ids::{Blob, Fixed, MessageId};
+use crate::protocol::ids::{Blob, ByteArray, MessageId};
 use crate::protocol::name::UserName;
-use crate::protocol::request::{Body, Identity, Kdf, Sender};
-use crate::store::{Account, Flags, Match, Message, Page, PageBounds, Summary, Tally, UserId};
+use crate::protocol::request::{Body, Identity, KdfParams, Sender};
+use crate::store::{Account, Flags, Message, Page, PageBounds, SearchHit, Summary, Tally, UserId};
 
 /// `mail.kind` of an envelope.
 pub(super) const ENVELOPE: i64 = 0;
@@ -28,13 +28,13 @@ pub(super) fn account(
         Ok(Account {
             id: UserId(row.get(0)?),
             name: *name,
-            kdf: Kdf {
-                salt: Fixed(row.get(1)?),
+            kdf: KdfParams {
+                salt: ByteArray(row.get(1)?),
                 memory_kib: row.get(2)?,
                 passes: row.get(3)?,
                 lanes: row.get(4)?,
             },
-            login_key: Fixed(row.get(5)?),
+            login_key: ByteArray(row.get(5)?),
             logins: row.get::<_, i64>(6)? as u64,
             last_seen: time(row, 7)?,
             flags: Flags {
@@ -72,8 +72,8 @@ pub(super) fn identity(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<I
     let signing: Option<[u8; 32]> = row.get(first)?;
     let dh: Option<[u8; 32]> = row.get(first + 1)?;
     Ok(signing.zip(dh).map(|(signing, dh)| Identity {
-        signing: Fixed(signing),
-        dh: Fixed(dh),
+        signing: ByteArray(signing),
+        dh: ByteArray(dh),
     }))
 }
 
@@ -93,12 +93,12 @@ pub(super) fn search(
     prefix: &str,
     after: Option<&UserName>,
     limit: usize,
-) -> rusqlite::Result<Vec<Match>> {
+) -> rusqlite::Result<Vec<SearchHit>> {
     let mut statement = connection.prepare_cached(statements::SEARCH)?;
     let rows = statement.query_map(
         params![prefix, after.map_or("", UserName::as_str), limit as i64],
         |row| {
-            Ok(Match {
+            Ok(SearchHit {
                 name: name(row, 0)?,
                 presence: row.get(1)?,
                 last_seen: time(row, 2)?,

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::protocol::ids::{Blob, Fixed};
-use crate::protocol::request::{Body, Identity, Kdf, OneTimePrekey, Publish, Sender, SignedPrekey};
+use crate::protocol::ids::{Blob, ByteArray};
+use crate::protocol::request::{
+    Body, Identity, KdfParams, OneTimePrekey, Publish, Sender, SignedPrekey,
+};
 use crate::store::{Change, Flags, NewAccount};
 
 struct Fixture {
@@ -71,9 +73,9 @@ fn bounds(after: u64, before: u64) -> PageBounds {
     }
 }
 
-fn kdf() -> Kdf {
-    Kdf {
-        salt: Fixed([1; 16]),
+fn kdf() -> KdfParams {
+    KdfParams {
+        salt: ByteArray([1; 16]),
         memory_kib: 65536,
         passes: 3,
         lanes: 1,
@@ -84,7 +86,7 @@ fn new_account(name: &str) -> NewAccount {
     NewAccount {
         name: name.parse().unwrap(),
         kdf: kdf(),
-        login_key: Fixed([2; 32]),
+        login_key: ByteArray([2; 32]),
         created: 1,
     }
 }
@@ -92,18 +94,18 @@ fn new_account(name: &str) -> NewAccount {
 fn keys(identity: u8, one_time: std::ops::Range<u32>) -> Box<Publish> {
     Box::new(Publish {
         identity: Identity {
-            signing: Fixed([identity; 32]),
-            dh: Fixed([identity; 32]),
+            signing: ByteArray([identity; 32]),
+            dh: ByteArray([identity; 32]),
         },
         signed_prekey: SignedPrekey {
             id: 1,
-            key: Fixed([3; 32]),
-            signature: Fixed([4; 64]),
+            key: ByteArray([3; 32]),
+            signature: ByteArray([4; 64]),
         },
         one_time: one_time
             .map(|id| OneTimePrekey {
                 id,
-                key: Fixed([5; 32]),
+                key: ByteArray([5; 32]),
             })
             .collect(),
         replace: false,

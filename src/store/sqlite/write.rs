@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::read;
 use super::read::{ENVELOPE, NOTICE, PLAIN, stock};
 use super::statements;
-use crate::protocol::ids::Fixed;
+use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};
@@ -197,8 +197,8 @@ fn take_bundle(
         .query_row([user.0], |row| {
             let prekey = SignedPrekey {
                 id: row.get(2)?,
-                key: Fixed(row.get(3)?),
-                signature: Fixed(row.get(4)?),
+                key: ByteArray(row.get(3)?),
+                signature: ByteArray(row.get(4)?),
             };
             Ok(read::identity(row, 0)?.map(|identity| (identity, prekey)))
         })
@@ -232,7 +232,7 @@ fn take_one_time(
         .query_row([user.0], |row| {
             Ok(OneTimePrekey {
                 id: row.get(0)?,
-                key: Fixed(row.get(1)?),
+                key: ByteArray(row.get(1)?),
             })
         })
         .optional()

@@ -3,7 +3,7 @@
 //!
 //! With pins, TLS itself proves only that the server has its certificate's key.
 //! Whether that is the right certificate is for the caller to say, by its
-//! fingerprint, and until then there is only a [`Stranger`], which nothing can be
+//! fingerprint, and until then there is only a [`UnverifiedPeer`], which nothing can be
 //! sent to.
 
 use std::io;
@@ -18,8 +18,8 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use super::{Session, TlsError, certificate, provider};
-use crate::transport::channel::{Channel, NotTls, Raw, Received};
+use super::{TlsError, TlsSession, certificate, provider};
+use crate::transport::channel::{Channel, NotTls, Raw, ReadOutcome};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
 
@@ -37,7 +37,7 @@ pub struct Connector {
 }
 
 /// A server whose handshake is done, and which nobody has judged yet.
-pub struct Stranger {
+pub struct UnverifiedPeer {
     channel: Channel,
     raw: Raw,
     fingerprint: Fingerprint,
@@ -91,12 +91,17 @@ impl Connector {
     ///
     /// # Errors
     /// The peer speaks no TLS, its certificate is refused, or it takes too long.
-    pub fn connect(&self, stream: TcpStream, host: &str, limit: Duration) -> io::Result<Stranger> {
+    pub fn connect(
+        &self,
+        stream: TcpStream,
+        host: &str,
+        limit: Duration,
+    ) -> io::Result<UnverifiedPeer> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "this is no host's name"))?;
         let connection =
             ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
-        let session = Session::new(connection);
+        let session = TlsSession::new(connection);
         let channel = Channel::new(Socket::new(stream)?);
         channel.begin_tls(session);
         let mut raw = Raw::default();
@@ -105,10 +110,10 @@ impl Connector {
             None => error,
         })?;
         channel.socket().set_read_timeout(None)?;
-        let shown = channel.session().and_then(Session::certificate_shown);
+        let shown = channel.session().and_then(TlsSession::certificate_shown);
         let fingerprint =
             shown.ok_or_else(|| io::Error::other("the server shows no certificate"))?;
-        Ok(Stranger {
+        Ok(UnverifiedPeer {
             channel,
             raw,
             fingerprint,
@@ -123,7 +128,7 @@ fn shake_hands(channel: &Channel, raw: &mut Raw, limit: Duration) -> io::Result<
         if channel.has_pending() {
             channel.write_all(&[], limit)?;
         }
-        if !channel.session().is_some_and(Session::is_handshaking) {
+        if !channel.session().is_some_and(TlsSession::is_handshaking) {
             return Ok(());
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -146,7 +151,7 @@ fn shake_hands(channel: &Channel, raw: &mut Raw, limit: Duration) -> io::Result<
         // No byte of the server's own can come before the handshake is done, so
         // none is asked for.
         match channel.read(raw, &mut []) {
-            Ok(Received::End) => {
+            Ok(ReadOutcome::End) => {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     "it closed the connection during the TLS handshake",
@@ -185,7 +190,7 @@ fn is_text(first: u8) -> bool {
     matches!(first, b'-' | b'{')
 }
 
-impl Session {
+impl TlsSession {
     fn certificate_shown(&self) -> Option<Fingerprint> {
         let connection = self.lock();
         let shown = connection.peer_certificates()?.first()?;
@@ -193,7 +198,7 @@ impl Session {
     }
 }
 
-impl Stranger {
+impl UnverifiedPeer {
     /// Its certificate's.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint

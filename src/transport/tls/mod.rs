@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::crypto::CryptoProvider;
 
-pub use self::client::{Connector, Stranger};
+pub use self::client::{Connector, UnverifiedPeer};
 pub use self::server::Acceptor;
 
-use super::channel::{Raw, Received};
+use super::channel::{Raw, ReadOutcome};
 
 /// What is in the way of TLS. Says what to do about it.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// One end of a TLS connection.
-pub struct Session {
+pub struct TlsSession {
     /// Guards keys and buffers. Innermost: while it is held nothing else is
     /// locked, and bytes are only turned into other bytes.
     connection: Mutex<rustls::Connection>,
@@ -48,12 +48,12 @@ pub struct Session {
     pending: AtomicBool,
 }
 
-impl Session {
+impl TlsSession {
     fn new(connection: impl Into<rustls::Connection>) -> Self {
         let mut connection = connection.into();
         // What is sealed leaves at once, so the outbox's bounds are the bounds.
         connection.set_buffer_limit(None);
-        Session {
+        TlsSession {
             pending: AtomicBool::new(connection.wants_write()),
             connection: Mutex::new(connection),
         }
@@ -67,7 +67,7 @@ impl Session {
     }
 
     /// Opens what was read, as far as `into` has room for it.
-    pub(super) fn open(&self, raw: &mut Raw, into: &mut [u8]) -> io::Result<Received> {
+    pub(super) fn open(&self, raw: &mut Raw, into: &mut [u8]) -> io::Result<ReadOutcome> {
         let mut connection = self.lock();
         let mut count = 0;
         raw.more_inside = false;
@@ -75,7 +75,7 @@ impl Session {
             if count < into.len() {
                 match connection.reader().read(&mut into[count..]) {
                     // The peer said that nothing follows.
-                    Ok(0) if count == 0 => return Ok(Received::End),
+                    Ok(0) if count == 0 => return Ok(ReadOutcome::End),
                     Ok(0) => break,
                     Ok(some) => {
                         count += some;
@@ -99,8 +99,8 @@ impl Session {
             processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
         Ok(match count {
-            0 => Received::Nothing,
-            count => Received::Bytes(count),
+            0 => ReadOutcome::Nothing,
+            count => ReadOutcome::Bytes(count),
         })
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::crypto::ring::Ticketer;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::{Session, TlsError, certificate, provider};
+use super::{TlsError, TlsSession, certificate, provider};
 use crate::transport::fingerprint::Fingerprint;
 
 /// The certificate made at the first start, in the data folder.
@@ -98,13 +98,13 @@ impl Acceptor {
     ///
     /// # Errors
     /// The system gives no randomness.
-    pub fn accept(&self) -> io::Result<(Session, Fingerprint)> {
+    pub fn accept(&self) -> io::Result<(TlsSession, Fingerprint)> {
         let Current {
             config,
             fingerprint,
         } = self.current();
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        Ok((Session::new(connection), fingerprint))
+        Ok((TlsSession::new(connection), fingerprint))
     }
 }
 

@@ -37,7 +37,7 @@ impl Server {
             channel.begin_tls(acceptor.accept().unwrap().0);
             let mut raw = Raw::default();
             while channel.session().unwrap().is_handshaking() {
-                assert_ne!(channel.read(&mut raw, &mut []).unwrap(), Received::End);
+                assert_ne!(channel.read(&mut raw, &mut []).unwrap(), ReadOutcome::End);
                 channel.write_all(&[], PATIENCE).unwrap();
             }
             (channel, raw)
@@ -55,9 +55,9 @@ fn read_exactly(channel: &Channel, raw: &mut Raw, count: usize) -> Vec<u8> {
         // Room of odd sizes, so that records are taken out in pieces.
         let room = (filled + 1 + filled % 5000).min(count);
         match channel.read(raw, &mut all[filled..room]).unwrap() {
-            Received::Bytes(some) => filled += some,
-            Received::Nothing => {}
-            Received::End => panic!("it ended after {filled} bytes"),
+            ReadOutcome::Bytes(some) => filled += some,
+            ReadOutcome::Nothing => {}
+            ReadOutcome::End => panic!("it ended after {filled} bytes"),
         }
     }
     all

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use data_encoding::BASE64;
-use secure_chat::crypto::message::associated_data::Context;
-use secure_chat::crypto::message::content::Body;
+use secure_chat::crypto::message::associated_data::AssociatedData;
+use secure_chat::crypto::message::content::Payload;
 use serde_json::{Value, json};
 
 use super::{Row, acquainted, deny_session, in_bobs_name, read_by, reads, row, strangers, take};
@@ -144,7 +144,12 @@ pub(super) fn swapped_later() -> Vec<Row> {
     let mut rows = Vec::new();
     let mallory = Mallory::new();
     let forged = "it is me, on a new phone";
-    in_bobs_name(&mut alice, &mallory, [4; 16], Body::Text(forged.to_owned()));
+    in_bobs_name(
+        &mut alice,
+        &mallory,
+        [4; 16],
+        Payload::Text(forged.to_owned()),
+    );
     let (shows, lies) = (
         alice.line("(identity changed)"),
         alice.genuine("bob", forged),
@@ -203,10 +208,15 @@ pub(super) fn swapped_while_comparing() -> Vec<Row> {
     let mallory = Mallory::new();
     alice.types("/verify bob");
     alice.sees("compare it with");
-    in_bobs_name(&mut alice, &mallory, [5; 16], Body::Text("hi".to_owned()));
+    in_bobs_name(
+        &mut alice,
+        &mallory,
+        [5; 16],
+        Payload::Text("hi".to_owned()),
+    );
     let old = alice.proxy.requests("send").remove(0);
     let old = data_encoding::HEXLOWER.decode(old["mid"].as_str().unwrap().as_bytes());
-    let ask = Body::RetryRequest(vec![old.unwrap().try_into().unwrap()]);
+    let ask = Payload::RetryRequest(vec![old.unwrap().try_into().unwrap()]);
     in_bobs_name(&mut alice, &mallory, [15; 16], ask);
     alice.proxy.meddle(|seen, onward| {
         if let Seen::Request(request) = seen
@@ -262,13 +272,13 @@ pub(super) fn unproven_claims() -> Vec<Row> {
     let (mut alice, bob) = acquainted(&server);
     let mut rows = Vec::new();
     alice.again(&["--trust", "always"]);
-    let context = Context {
+    let context = AssociatedData {
         message_id: [6; 16],
         sender: "bob",
         recipient: "alice",
     };
     let publish = alice.proxy.requests("publish").pop().unwrap();
-    let envelope = Mallory::new().envelope(&publish, &context, Body::Text("x".to_owned()));
+    let envelope = Mallory::new().envelope(&publish, &context, Payload::Text("x".to_owned()));
     let mut forged = BASE64.decode(envelope.as_bytes()).unwrap();
     *forged.last_mut().unwrap() ^= 1;
     let forged = BASE64.encode(&forged);

@@ -1,7 +1,7 @@
 //! Messages between two who know each other, on their way through the one in between.
 
 use data_encoding::BASE64;
-use secure_chat::crypto::message::content::Body;
+use secure_chat::crypto::message::content::Payload;
 use serde_json::{Value, json};
 
 use super::{Row, acquainted, deny_session, hold, in_bobs_name, is_message, row, take, text};
@@ -365,7 +365,12 @@ pub(super) fn unencrypted_and_lies() -> Vec<Row> {
         .unwrap()
         .try_into()
         .unwrap();
-    in_bobs_name(&mut alice, &mallory, [3; 16], Body::RetryRequest(vec![old]));
+    in_bobs_name(
+        &mut alice,
+        &mallory,
+        [3; 16],
+        Payload::RetryRequest(vec![old]),
+    );
     let shows = alice.line("bob's identity has changed");
     alice.done();
     let after = alice.proxy.requests("send").len();

@@ -5,8 +5,8 @@ mod messages;
 mod trust;
 mod wire;
 
-use secure_chat::crypto::message::associated_data::Context;
-use secure_chat::crypto::message::content::Body;
+use secure_chat::crypto::message::associated_data::AssociatedData;
+use secure_chat::crypto::message::content::Payload;
 use serde_json::{Value, json};
 
 use crate::lab::{Client, Onward, PASSWORD, Seen, Server};
@@ -145,8 +145,8 @@ fn deny_session(client: &Client, answer: Value) {
 }
 
 /// A message to alice in bob's name under mallory's identity, taken and shown.
-fn in_bobs_name(alice: &mut Client, mallory: &Mallory, mid: [u8; 16], body: Body) {
-    let context = Context {
+fn in_bobs_name(alice: &mut Client, mallory: &Mallory, mid: [u8; 16], body: Payload) {
+    let context = AssociatedData {
         message_id: mid,
         sender: "bob",
         recipient: "alice",

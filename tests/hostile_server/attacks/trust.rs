@@ -2,8 +2,8 @@
 //! of them gets.
 
 use data_encoding::{BASE64, HEXLOWER};
-use secure_chat::crypto::message::associated_data::Context;
-use secure_chat::crypto::message::content::Body;
+use secure_chat::crypto::message::associated_data::AssociatedData;
+use secure_chat::crypto::message::content::Payload;
 use serde_json::json;
 
 use super::{Row, acquainted, deny_session, in_bobs_name, read_by, reads, row};
@@ -31,13 +31,13 @@ pub(super) fn claims() -> Vec<Row> {
     let mallory = Mallory::new();
     let mut rows = Vec::new();
 
-    let context = Context {
+    let context = AssociatedData {
         message_id: [6; 16],
         sender: "bob",
         recipient: "alice",
     };
     let publish = alice.proxy.requests("publish").pop().unwrap();
-    let envelope = mallory.envelope(&publish, &context, Body::Text("x".to_owned()));
+    let envelope = mallory.envelope(&publish, &context, Payload::Text("x".to_owned()));
     let mut forged = BASE64.decode(envelope.as_bytes()).unwrap();
     *forged.last_mut().unwrap() ^= 1;
     let forged = BASE64.encode(&forged);
@@ -67,7 +67,7 @@ pub(super) fn claims() -> Vec<Row> {
     rows.push(talk);
 
     let lie = "it is me, on a new phone";
-    in_bobs_name(&mut alice, &mallory, [7; 16], Body::Text(lie.to_owned()));
+    in_bobs_name(&mut alice, &mallory, [7; 16], Payload::Text(lie.to_owned()));
     alice.again(&[]);
     let words = "and still the bob i know";
     let shows = they_talk(&mut alice, &mut bob, words);
@@ -82,11 +82,11 @@ pub(super) fn claims() -> Vec<Row> {
     talk.left |= read_by(&mallory, &alice);
     rows.push(talk);
 
-    in_bobs_name(&mut alice, &mallory, [8; 16], Body::Text(lie.to_owned()));
+    in_bobs_name(&mut alice, &mallory, [8; 16], Payload::Text(lie.to_owned()));
     alice.types("/reject bob");
     alice.sees("is rejected");
     let before = alice.shown.len();
-    in_bobs_name(&mut alice, &mallory, [9; 16], Body::Text(lie.to_owned()));
+    in_bobs_name(&mut alice, &mallory, [9; 16], Payload::Text(lie.to_owned()));
     let warned = |line: &&String| line.contains("identity has changed");
     let warnings = alice.shown[before..].iter().filter(warned).count();
     let shows = alice.line("that you rejected");
@@ -108,7 +108,7 @@ pub(super) fn accepted() -> Vec<Row> {
     let mallory = Mallory::new();
     let old = alice.proxy.requests("send").remove(0);
     let old = HEXLOWER.decode(old["mid"].as_str().unwrap().as_bytes());
-    let ask = || Body::RetryRequest(vec![old.clone().unwrap().try_into().unwrap()]);
+    let ask = || Payload::RetryRequest(vec![old.clone().unwrap().try_into().unwrap()]);
     in_bobs_name(&mut alice, &mallory, [5; 16], ask());
     deny_session(&alice, json!({"ok": mallory.bundle()}));
     let refused = "refused once it was encrypted";

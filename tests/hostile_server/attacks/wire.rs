@@ -2,7 +2,7 @@
 //! that the server names.
 
 use data_encoding::BASE64;
-use secure_chat::crypto::account::login_proof::{Challenge, Purpose, verify_proof};
+use secure_chat::crypto::account::login_proof::{ProofContext, Purpose, verify_proof};
 use serde_json::json;
 
 use super::{Row, acquainted, row};
@@ -192,7 +192,7 @@ pub(super) fn logins() -> Vec<Row> {
     });
     elsewhere.ends();
     let usable = elsewhere.proxy.requests("login").iter().any(|login| {
-        let challenge = Challenge {
+        let challenge = ProofContext {
             name: "bob",
             nonce: &[8; 32],
             certificate: &[7; 32],

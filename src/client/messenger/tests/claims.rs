@@ -15,8 +15,8 @@ fn contacts_say(alice: &Somebody, part: &str) {
 fn a_claim_without_proof_changes_nothing() {
     let (server, mut alice, bob) = verified();
     server.push("alice", garbage(0xAB));
-    alice.sees("garbage, marked", |show| match show {
-        Show::Message { mark, .. } => (*mark != Mark::None).then_some(()),
+    alice.sees("garbage, marked", |event| match event {
+        ViewEvent::Message { mark, .. } => (*mark != Mark::None).then_some(()),
         _ => None,
     });
     they_talk(&alice, &bob, "is it you");
@@ -25,7 +25,8 @@ fn a_claim_without_proof_changes_nothing() {
     alice.log_in();
     they_talk(&alice, &bob, "and now");
     let seen = alice.everything();
-    let warned = |show: &&Show| matches!(show, Show::Line(_, line) if line.contains("changed"));
+    let warned =
+        |event: &&ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("changed"));
     assert_eq!(seen.iter().find(warned), None);
     contacts_say(&alice, "verified");
     let refused = alice.run(Command::Accept(bob.name));
@@ -38,8 +39,8 @@ fn a_proven_claim_holds_its_own_messages_and_nothing_else() {
     let mut evil = Evil::new(TEN);
     evil.says_text(&server, "it is me, on a new phone");
     alice.sees_line("NOT the one you verified");
-    alice.sees("the message, held", |show| match show {
-        Show::Message { mark, .. } => (*mark == Mark::Held).then_some(()),
+    alice.sees("the message, held", |event| match event {
+        ViewEvent::Message { mark, .. } => (*mark == Mark::Held).then_some(()),
         _ => None,
     });
     alice.send("bob", "is it you?");
@@ -72,9 +73,9 @@ fn a_rejected_identity_is_heard_of_no_more() {
     let refused = alice.run(Command::Accept(bob.name));
     assert!(refused.unwrap_err().contains("nothing to accept"));
     let seen = alice.everything();
-    let held = |show: &Show| match show {
-        Show::Line(_, line) => line.contains("has changed"),
-        Show::Message { mark, .. } => *mark == Mark::Held,
+    let held = |event: &ViewEvent| match event {
+        ViewEvent::Line(_, line) => line.contains("has changed"),
+        ViewEvent::Message { mark, .. } => *mark == Mark::Held,
         _ => false,
     };
     assert!(!seen.iter().any(held), "{seen:#?}");
@@ -211,16 +212,16 @@ fn trust_never_takes_no_first_identity_that_is_not_proven() {
     let mut alice = Somebody::new(&server, "alice");
     alice.trust = Trust::Never;
     let account = alice
-        .door()
+        .login_flow()
         .register(alice.name, &mut answers(PASSWORD))
         .unwrap();
     alice.start(account);
     let bob = Somebody::registered(&server, "bob");
     server.push("alice", garbage(0xAB));
-    alice.sees("garbage", |show| {
+    alice.sees("garbage", |event| {
         matches!(
-            show,
-            Show::Message {
+            event,
+            ViewEvent::Message {
                 mark: Mark::Undecryptable(_),
                 ..
             }

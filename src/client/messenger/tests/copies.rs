@@ -6,7 +6,7 @@ use crate::client::vault::Export;
 
 fn export_of(somebody: &Somebody) -> Export {
     let export = somebody
-        .door()
+        .login_flow()
         .export(somebody.name, &mut answers(PASSWORD))
         .unwrap();
     let sealed = export.seal("a long passphrase").unwrap();
@@ -17,7 +17,7 @@ fn export_of(somebody: &Somebody) -> Export {
 fn imported(server: &Double, export: &Export) -> Somebody {
     let mut somebody = Somebody::new(server, "bob");
     let account = somebody
-        .door()
+        .login_flow()
         .import(export, &mut answers(PASSWORD))
         .unwrap();
     somebody.start(account);
@@ -60,7 +60,8 @@ fn an_old_export_in_the_middle_of_a_chat_goes_on() {
     assert_eq!(bob.reads("to the new one"), Mark::None);
     bob.send("alice", "the same bob");
     assert_eq!(alice.reads("the same bob"), Mark::None);
-    let warned = |show: &Show| matches!(show, Show::Line(_, line) if line.contains("changed"));
+    let warned =
+        |event: &ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("changed"));
     assert!(!alice.everything().iter().any(warned), "the same identity");
     let all = ["before the export", "to the old session", "and another"];
     assert_eq!(bob.texts("alice")[..3], texts(&all));
@@ -95,8 +96,8 @@ fn two_copies_that_take_turns_lose_nothing() {
         let here = format!("while here {turn}");
         alice.send("bob", &here);
         let arrived = |wanted: &str| {
-            bob.sees(wanted, |show| match show {
-                Show::Message {
+            bob.sees(wanted, |event| match event {
+                ViewEvent::Message {
                     text,
                     mark: Mark::None,
                     ..
@@ -108,8 +109,8 @@ fn two_copies_that_take_turns_lose_nothing() {
         let texts = [&away, &here].map(String::as_str);
         let mut missing: Vec<&str> = texts.to_vec();
         while !missing.is_empty() {
-            let found = bob.sees("either", |show| match show {
-                Show::Message {
+            let found = bob.sees("either", |event| match event {
+                ViewEvent::Message {
                     text,
                     mark: Mark::None,
                     ..
@@ -119,8 +120,8 @@ fn two_copies_that_take_turns_lose_nothing() {
             missing.remove(found);
         }
         bob.send("alice", &format!("answer {turn}"));
-        alice.sees("the answer", |show| match show {
-            Show::Message {
+        alice.sees("the answer", |event| match event {
+            ViewEvent::Message {
                 text,
                 mark: Mark::None,
                 ..

@@ -7,15 +7,15 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::crypto::account::login_proof::{Challenge, Credentials, Purpose, verify_proof};
-use crate::crypto::account::password::Cost;
+use crate::crypto::account::login_proof::{Credentials, ProofContext, Purpose, verify_proof};
+use crate::crypto::account::password::Argon2Params;
 use crate::protocol::reply::{
     Accepted, Acked, Bundle, Done, Fetched, Found, Greeting, Incoming, MessageState, Published,
     Settings, UserStatus, Waiting, Welcome,
 };
-use crate::protocol::request::{Kdf, Publish, SessionWish};
+use crate::protocol::request::{KdfParams, Publish, SessionOptions};
 use crate::protocol::{
-    Answer, Code, Event, Fixed, MessageId, Refusal, Reply, Request, Sender, UserName, json,
+    Answer, ByteArray, Code, Event, MessageId, Refusal, Reply, Request, Sender, UserName, json,
 };
 
 /// The server; clone it to keep a handle.
@@ -48,18 +48,18 @@ pub(super) enum Cut {
 }
 
 pub(super) struct Account {
-    kdf: Kdf,
+    kdf: KdfParams,
     login_key: [u8; 32],
     pub(super) published: Option<Publish>,
     pub(super) mailbox: Vec<Incoming>,
     online: Option<TcpStream>,
-    session: Fixed<16>,
+    session: ByteArray<16>,
     logins: u64,
 }
 
 impl Account {
     /// What an operator's reset does.
-    pub(super) fn set_login(&mut self, kdf: Kdf, login_key: [u8; 32]) {
+    pub(super) fn set_login(&mut self, kdf: KdfParams, login_key: [u8; 32]) {
         self.kdf = kdf;
         self.login_key = login_key;
     }
@@ -207,9 +207,9 @@ impl Connection {
         name: &UserName,
         key: &[u8; 32],
         purpose: &Purpose,
-        proof: &Fixed<64>,
+        proof: &ByteArray<64>,
     ) -> Result<(), Refusal> {
-        let challenge = Challenge {
+        let challenge = ProofContext {
             name: name.as_str(),
             nonce: &self.nonce,
             certificate: &[],
@@ -229,7 +229,7 @@ impl Connection {
                     server: "double".to_owned(),
                     version: 1,
                     oldest: 1,
-                    nonce: Fixed(self.nonce),
+                    nonce: ByteArray(self.nonce),
                     certificate: None,
                     max_line: 65536,
                 }))
@@ -256,7 +256,7 @@ impl Connection {
                         published: None,
                         mailbox: Vec::new(),
                         online: None,
-                        session: Fixed([0; 16]),
+                        session: ByteArray([0; 16]),
                         logins: 0,
                     },
                 );
@@ -280,7 +280,7 @@ impl Connection {
         }
     }
 
-    fn enter(&mut self, world: &mut World, name: UserName, wish: &SessionWish) -> Answer {
+    fn enter(&mut self, world: &mut World, name: UserName, wish: &SessionOptions) -> Answer {
         let account = world.accounts.get_mut(&name).ok_or_else(unknown)?;
         if let Some(other) = &account.online {
             if !wish.take_over && wish.replaces != Some(account.session) {
@@ -289,7 +289,7 @@ impl Connection {
             write(other, &Event::Replaced {});
         }
         account.logins += 1;
-        account.session = Fixed([account.logins as u8; 16]);
+        account.session = ByteArray([account.logins as u8; 16]);
         self.me = Some(name);
         Ok(Reply::Welcome(Box::new(Welcome {
             name,
@@ -434,11 +434,11 @@ impl Connection {
     }
 }
 
-fn credentials(kdf: Kdf, login_key: Fixed<32>) -> Credentials {
+fn credentials(kdf: KdfParams, login_key: ByteArray<32>) -> Credentials {
     Credentials {
         login_key: login_key.0,
         salt: kdf.salt.0,
-        cost: Cost {
+        cost: Argon2Params {
             memory_kib: kdf.memory_kib,
             passes: kdf.passes,
             lanes: kdf.lanes,

@@ -3,18 +3,18 @@
 
 use super::*;
 use crate::crypto::keys::{
-    Identity as Keys, IdentityKeys, OneTimePrekeySecret, PrekeyBundle, SignedPrekey,
+    IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity as Keys, SignedPrekey,
     SignedPrekeySecret,
 };
-use crate::crypto::message::associated_data::Context;
-use crate::crypto::message::content::{Body as Inside, Content};
-use crate::crypto::ratchet::session_set::{Conversation, Prekeys};
+use crate::crypto::message::associated_data::AssociatedData;
+use crate::crypto::message::content::{Content, Payload};
+use crate::crypto::ratchet::session_set::{Prekeys, SessionSet};
 use crate::protocol::request::{Publish, SignedPrekey as WireSignedPrekey};
 
 pub(super) struct Evil {
     pub(super) keys: IdentityKeys,
     signed: SignedPrekeySecret,
-    conversation: Option<Conversation>,
+    conversation: Option<SessionSet>,
     next: u8,
 }
 
@@ -48,8 +48,8 @@ impl Evil {
             identity: receive::wire_identity(&self.keys.public()),
             signed_prekey: WireSignedPrekey {
                 id: public.id,
-                key: Fixed(public.key),
-                signature: Fixed(public.signature),
+                key: ByteArray(public.key),
+                signature: ByteArray(public.signature),
             },
             one_time: Vec::new(),
             replace: true,
@@ -58,7 +58,7 @@ impl Evil {
         publish(server, name, Some(forged))
     }
 
-    fn conversation_with(&self, server: &Double, name: &UserName) -> Conversation {
+    fn conversation_with(&self, server: &Double, name: &UserName) -> SessionSet {
         let world = server.world.lock().unwrap();
         let published = world.accounts[name].published.as_ref().unwrap();
         let bundle = PrekeyBundle {
@@ -71,7 +71,7 @@ impl Evil {
             one_time: None,
         };
         let bundle = bundle.verify().unwrap();
-        let mut conversation = Conversation::new(*bundle.identity());
+        let mut conversation = SessionSet::new(*bundle.identity());
         conversation
             .start(&self.keys, &bundle, &mut os_rng())
             .unwrap();
@@ -79,7 +79,7 @@ impl Evil {
     }
 
     /// Says something to alice in bob's name, properly encrypted.
-    pub(super) fn says(&mut self, server: &Double, body: Inside) -> MessageId {
+    pub(super) fn says(&mut self, server: &Double, body: Payload) -> MessageId {
         let alice = "alice".parse().unwrap();
         let mut conversation = match self.conversation.take() {
             Some(conversation) => conversation,
@@ -87,7 +87,7 @@ impl Evil {
         };
         let mid = MessageId([self.next; 16]);
         self.next += 1;
-        let context = Context {
+        let context = AssociatedData {
             message_id: mid.0,
             sender: "bob",
             recipient: "alice",
@@ -105,14 +105,14 @@ impl Evil {
     }
 
     pub(super) fn says_text(&mut self, server: &Double, text: &str) -> MessageId {
-        self.says(server, Inside::Text(text.to_owned()))
+        self.says(server, Payload::Text(text.to_owned()))
     }
 
     /// Asks alice in bob's name for every message that was ever sent.
     pub(super) fn asks_for_all(&mut self, server: &Double) -> MessageId {
         let ids = server.world.lock().unwrap().sends.clone();
         let ids = ids.iter().map(|(mid, ..)| mid.0).collect();
-        self.says(server, Inside::RetryRequest(ids))
+        self.says(server, Payload::RetryRequest(ids))
     }
 
     /// The texts that it can read of all that was ever sent to bob.
@@ -124,10 +124,10 @@ impl Evil {
             .clone();
         let alice: Keys = receive::identity_keys(&alice.unwrap().identity).unwrap();
         let conversation = self.conversation.take();
-        let mut conversation = conversation.unwrap_or_else(|| Conversation::new(alice));
+        let mut conversation = conversation.unwrap_or_else(|| SessionSet::new(alice));
         let mut texts = Vec::new();
         for (mid, bytes, _) in sends {
-            let context = Context {
+            let context = AssociatedData {
                 message_id: mid.0,
                 sender: "alice",
                 recipient: "bob",
@@ -135,7 +135,7 @@ impl Evil {
             let opened = conversation.decrypt(&self.keys, self, &bytes, &context, now_ms());
             match opened.ok().and_then(|opened| opened.content.ok()) {
                 Some(Content {
-                    body: Inside::Text(text) | Inside::Again { text, .. },
+                    body: Payload::Text(text) | Payload::Again { text, .. },
                     ..
                 }) => texts.push(text),
                 _ => continue,

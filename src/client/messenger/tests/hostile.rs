@@ -103,7 +103,7 @@ fn forged_prekeys_are_refused() {
 fn a_cheap_or_exhausting_derivation_is_refused() {
     let (server, alice, ..) = three();
     for (memory_kib, part) in [(8, "less than the least"), (u32::MAX, "more than the most")] {
-        let kdf = crate::protocol::request::Kdf {
+        let kdf = crate::protocol::request::KdfParams {
             memory_kib,
             ..credentials::new_kdf()
         };
@@ -116,8 +116,10 @@ fn a_cheap_or_exhausting_derivation_is_refused() {
             .unwrap()
             .set_login(kdf, [0; 32]);
         let elsewhere = Somebody::new(&server, "alice");
-        let refused = elsewhere.door().log_in(alice.name, &mut answers(PASSWORD));
-        let Err(NoEntry::Refused(why)) = refused else {
+        let refused = elsewhere
+            .login_flow()
+            .log_in(alice.name, &mut answers(PASSWORD));
+        let Err(LoginError::Refused(why)) = refused else {
             panic!()
         };
         assert!(why.contains(part), "{why}");
@@ -201,7 +203,7 @@ fn with_trust_never_even_the_first_identity_waits() {
     let mut alice = Somebody::new(&server, "alice");
     alice.trust = Trust::Never;
     let account = alice
-        .door()
+        .login_flow()
         .register(alice.name, &mut answers(PASSWORD))
         .unwrap();
     alice.start(account);

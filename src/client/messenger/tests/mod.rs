@@ -20,21 +20,21 @@ use zeroize::Zeroizing;
 use self::double::Double;
 use super::*;
 use crate::client::login::credentials;
-use crate::client::login::{Ask, Door, NoEntry};
-use crate::client::net::endpoint::{Protection, Route};
+use crate::client::login::{LoginError, LoginFlow, Prompt};
+use crate::client::net::endpoint::{Endpoint, Protection};
 use crate::protocol::reply::Incoming;
 use crate::protocol::{Blob, Body, MessageId};
 
 /// Collects what is shown.
-struct Recorder(Mutex<Sender<Show>>);
+struct Recorder(Mutex<Sender<ViewEvent>>);
 
 impl Display for Recorder {
-    fn show(&self, show: Show) {
-        let _ = self.0.lock().unwrap().send(show);
+    fn event(&self, event: ViewEvent) {
+        let _ = self.0.lock().unwrap().send(event);
     }
 
-    fn show_unread(&self, show: Show, written: Written) {
-        self.show(show);
+    fn show_unread(&self, event: ViewEvent, written: Written) {
+        self.event(event);
         written.note();
     }
 
@@ -44,7 +44,7 @@ impl Display for Recorder {
 
     fn ended(&self, end: End) {
         let (End::ShutOut(why) | End::Vault(why)) = end;
-        self.show(Show::bad(format!("ended: {why}")));
+        self.event(ViewEvent::bad(format!("ended: {why}")));
     }
 }
 
@@ -53,10 +53,10 @@ struct Answers {
     password: &'static str,
     secret: Option<String>,
     yes: bool,
-    said: Vec<Show>,
+    said: Vec<ViewEvent>,
 }
 
-impl Ask for Answers {
+impl Prompt for Answers {
     fn password(&mut self, _: &str) -> Option<Zeroizing<String>> {
         Some(Zeroizing::new(self.password.to_owned()))
     }
@@ -69,8 +69,8 @@ impl Ask for Answers {
         self.yes
     }
 
-    fn say(&mut self, show: Show) {
-        self.said.push(show);
+    fn say(&mut self, event: ViewEvent) {
+        self.said.push(event);
     }
 }
 
@@ -102,8 +102,8 @@ struct Somebody {
     home: TempDir,
     server: String,
     trust: Trust,
-    session: Option<Session>,
-    screen: Option<Receiver<Show>>,
+    session: Option<SessionHandle>,
+    screen: Option<Receiver<ViewEvent>>,
 }
 
 impl Somebody {
@@ -121,21 +121,21 @@ impl Somebody {
     fn registered(server: &Double, name: &str) -> Self {
         let mut somebody = Self::new(server, name);
         let account = somebody
-            .door()
+            .login_flow()
             .register(somebody.name, &mut answers(PASSWORD))
             .unwrap();
         somebody.start(account);
         somebody
     }
 
-    fn route(&self) -> Route {
+    fn endpoint(&self) -> Endpoint {
         let address = self.server.parse().unwrap();
-        Route::new(address, Protection::Off, self.home.path()).unwrap()
+        Endpoint::new(address, Protection::Off, self.home.path()).unwrap()
     }
 
-    fn door(&self) -> Door {
-        Door {
-            route: self.route(),
+    fn login_flow(&self) -> LoginFlow {
+        LoginFlow {
+            endpoint: self.endpoint(),
             data: self.home.path().to_owned(),
             take_over: false,
             new_identity: false,
@@ -145,7 +145,7 @@ impl Somebody {
     fn start(&mut self, account: Account) {
         let (sender, receiver) = channel();
         let recorder = Arc::new(Recorder(Mutex::new(sender)));
-        self.session = Some(Session::start(account, self.trust, recorder).unwrap());
+        self.session = Some(SessionHandle::start(account, self.trust, recorder).unwrap());
         self.screen = Some(receiver);
         // Its keys are published before it hears a command.
         self.run(Command::Contacts).unwrap();
@@ -153,7 +153,7 @@ impl Somebody {
 
     fn log_in(&mut self) {
         let account = self
-            .door()
+            .login_flow()
             .log_in(self.name, &mut answers(PASSWORD))
             .unwrap();
         self.start(account);
@@ -164,7 +164,7 @@ impl Somebody {
         self.session.take().unwrap().end();
     }
 
-    fn run(&self, command: Command) -> Outcome {
+    fn run(&self, command: Command) -> CommandResult {
         self.session.as_ref().unwrap().run(command)
     }
 
@@ -174,15 +174,15 @@ impl Somebody {
     }
 
     /// Waits until something is shown that `wanted` takes.
-    fn sees<T>(&self, what: &str, wanted: impl Fn(&Show) -> Option<T>) -> T {
+    fn sees<T>(&self, what: &str, wanted: impl Fn(&ViewEvent) -> Option<T>) -> T {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut seen = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.screen.as_ref().unwrap().recv_timeout(left) {
-                Ok(show) => match wanted(&show) {
+                Ok(event) => match wanted(&event) {
                     Some(found) => return found,
-                    None => seen.push(show),
+                    None => seen.push(event),
                 },
                 Err(_) => panic!("{} never saw {what}, but {seen:#?}", self.name),
             }
@@ -190,8 +190,8 @@ impl Somebody {
     }
 
     fn reads(&self, wanted: &str) -> Mark {
-        self.sees(wanted, |show| match show {
-            Show::Message {
+        self.sees(wanted, |event| match event {
+            ViewEvent::Message {
                 text,
                 mark,
                 outgoing: false,
@@ -202,8 +202,8 @@ impl Somebody {
     }
 
     fn sees_line(&self, part: &str) {
-        self.sees(part, |show| match show {
-            Show::Line(_, line) if line.contains(part) => Some(()),
+        self.sees(part, |event| match event {
+            ViewEvent::Line(_, line) if line.contains(part) => Some(()),
             _ => None,
         });
     }
@@ -213,8 +213,8 @@ impl Somebody {
     fn sees_in_all(&self, before: &str, total: u64) {
         let mut sum = 0;
         while sum < total {
-            sum += self.sees(&format!("{before} {total} in all"), |show| match show {
-                Show::Line(_, line) => {
+            sum += self.sees(&format!("{before} {total} in all"), |event| match event {
+                ViewEvent::Line(_, line) => {
                     let (_, behind) = line.split_once(before)?;
                     behind.split_whitespace().next()?.parse::<u64>().ok()
                 }
@@ -225,23 +225,23 @@ impl Somebody {
     }
 
     /// Everything shown until now, after the messenger has done what it had to.
-    fn everything(&self) -> Vec<Show> {
+    fn everything(&self) -> Vec<ViewEvent> {
         self.run(Command::Contacts).unwrap();
         self.screen.as_ref().unwrap().try_iter().collect()
     }
 
     fn sees_state(&self, wanted: &str) {
-        self.sees(wanted, |show| match show {
-            Show::Receipt { state, .. } if *state == wanted => Some(()),
+        self.sees(wanted, |event| match event {
+            ViewEvent::Receipt { state, .. } if *state == wanted => Some(()),
             _ => None,
         });
     }
 }
 
-fn messages(shows: &[Show]) -> usize {
+fn messages(shows: &[ViewEvent]) -> usize {
     shows
         .iter()
-        .filter(|show| matches!(show, Show::Message { .. }))
+        .filter(|event| matches!(event, ViewEvent::Message { .. }))
         .count()
 }
 
@@ -361,14 +361,14 @@ fn a_changed_identity_holds_messages_until_it_is_accepted() {
 
     // Bob's machine is gone; on the new one a question is asked first.
     bob.home = TempDir::new().unwrap();
-    let refused = bob.door().log_in(bob.name, &mut answers(PASSWORD));
-    assert!(matches!(refused, Err(NoEntry::Refused(_))));
+    let refused = bob.login_flow().log_in(bob.name, &mut answers(PASSWORD));
+    assert!(matches!(refused, Err(LoginError::Refused(_))));
     let account = loop {
         let yes = &mut Answers {
             yes: true,
             ..answers(PASSWORD)
         };
-        if let Ok(account) = bob.door().log_in(bob.name, yes) {
+        if let Ok(account) = bob.login_flow().log_in(bob.name, yes) {
             break account;
         }
     };
@@ -379,8 +379,8 @@ fn a_changed_identity_holds_messages_until_it_is_accepted() {
     alice.sees_line("bob's identity has changed");
     alice.send("bob", "and this is for you");
     bob.send("alice", "it is me");
-    alice.sees("a held message", |show| match show {
-        Show::Message {
+    alice.sees("a held message", |event| match event {
+        ViewEvent::Message {
             mark: Mark::Held,
             text,
             ..
@@ -404,8 +404,8 @@ fn safety_numbers_agree_and_are_remembered() {
     let bob = Somebody::registered(&server, "bob");
     let number = |me: &Somebody, them: &Somebody| {
         me.run(Command::Verify(them.name, false)).unwrap();
-        let digits = |show: &Show| match show {
-            Show::Line(_, line) if line.starts_with("    ") => Some(line.clone()),
+        let digits = |event: &ViewEvent| match event {
+            ViewEvent::Line(_, line) if line.starts_with("    ") => Some(line.clone()),
             _ => None,
         };
         (0..3)
@@ -465,24 +465,26 @@ fn a_second_login_needs_leave_and_ends_the_first() {
     let server = Double::start();
     let alice = Somebody::registered(&server, "alice");
     let mut elsewhere = Somebody::new(&server, "alice");
-    let refused = elsewhere.door().log_in(alice.name, &mut answers(PASSWORD));
-    let Err(NoEntry::Refused(why)) = refused else {
+    let refused = elsewhere
+        .login_flow()
+        .log_in(alice.name, &mut answers(PASSWORD));
+    let Err(LoginError::Refused(why)) = refused else {
         panic!()
     };
     assert!(why.contains("nothing was changed"), "{why}");
     // Not even when told to take over: first comes the question about identities.
-    let door = Door {
+    let login_flow = LoginFlow {
         take_over: true,
-        ..elsewhere.door()
+        ..elsewhere.login_flow()
     };
-    let refused = door.log_in(alice.name, &mut answers(PASSWORD));
-    assert!(matches!(refused, Err(NoEntry::Refused(_))));
+    let refused = login_flow.log_in(alice.name, &mut answers(PASSWORD));
+    assert!(matches!(refused, Err(LoginError::Refused(_))));
     alice.run(Command::Fetch).unwrap();
     let yes = &mut Answers {
         yes: true,
         ..answers(PASSWORD)
     };
-    let account = elsewhere.door().log_in(alice.name, yes).unwrap();
+    let account = elsewhere.login_flow().log_in(alice.name, yes).unwrap();
     elsewhere.start(account);
     alice.sees_line("took over");
     assert!(alice.run(Command::Fetch).is_err());
@@ -493,9 +495,9 @@ fn after_a_reset_the_old_password_or_the_code_opens_the_vault() {
     let server = Double::start();
     let mut alice = Somebody::new(&server, "alice");
     let asked = &mut answers(PASSWORD);
-    let account = alice.door().register(alice.name, asked).unwrap();
-    let code = asked.said.iter().find_map(|show| match show {
-        Show::Line(Tone::Plain, code) => Some(code.trim().to_owned()),
+    let account = alice.login_flow().register(alice.name, asked).unwrap();
+    let code = asked.said.iter().find_map(|event| match event {
+        ViewEvent::Line(Tone::Plain, code) => Some(code.trim().to_owned()),
         _ => None,
     });
     alice.start(account);
@@ -512,20 +514,22 @@ fn after_a_reset_the_old_password_or_the_code_opens_the_vault() {
         ("reset twice", "reset once".to_owned()),
     ] {
         reset(password);
-        let refused = alice.door().log_in(alice.name, &mut answers(password));
-        assert!(matches!(refused, Err(NoEntry::Vault(_))));
+        let refused = alice
+            .login_flow()
+            .log_in(alice.name, &mut answers(password));
+        assert!(matches!(refused, Err(LoginError::Vault(_))));
         drop(refused);
         server.cut();
         let asked = &mut Answers {
             secret: Some(secret),
             ..answers(password)
         };
-        drop(alice.door().log_in(alice.name, asked).unwrap());
+        drop(alice.login_flow().log_in(alice.name, asked).unwrap());
         server.cut();
         // From now on the new password is enough.
         drop(
             alice
-                .door()
+                .login_flow()
                 .log_in(alice.name, &mut answers(password))
                 .unwrap(),
         );

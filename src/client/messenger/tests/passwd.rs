@@ -15,12 +15,12 @@ fn a_new_password_opens_vault_and_account() {
     alice.log_out();
     assert!(
         alice
-            .door()
+            .login_flow()
             .log_in(alice.name, &mut answers(PASSWORD))
             .is_err()
     );
     let account = alice
-        .door()
+        .login_flow()
         .log_in(alice.name, &mut answers("another horse"));
     alice.start(account.unwrap());
 }
@@ -36,9 +36,9 @@ fn interrupted(cut: Cut, counts: &'static str, other: &'static str) {
     assert!(why.contains("not known yet"), "{why}");
     alice.sees_line("connected again");
     alice.log_out();
-    let refused = alice.door().log_in(alice.name, &mut answers(other));
+    let refused = alice.login_flow().log_in(alice.name, &mut answers(other));
     assert!(refused.is_err(), "{other} opens nothing any more");
-    let account = alice.door().log_in(alice.name, &mut answers(counts));
+    let account = alice.login_flow().log_in(alice.name, &mut answers(counts));
     alice.start(account.unwrap());
 }
 

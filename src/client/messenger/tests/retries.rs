@@ -22,7 +22,7 @@ impl Somebody {
             yes: true,
             ..answers(PASSWORD)
         };
-        let account = self.door().log_in(self.name, yes).unwrap();
+        let account = self.login_flow().log_in(self.name, yes).unwrap();
         self.start(account);
     }
 
@@ -33,8 +33,8 @@ impl Somebody {
     }
 
     pub(super) fn reads_again(&self, wanted: &str) {
-        self.sees(wanted, |show| match show {
-            Show::Message {
+        self.sees(wanted, |event| match event {
+            ViewEvent::Message {
                 text,
                 state: "sent again",
                 mark: Mark::None,
@@ -45,8 +45,8 @@ impl Somebody {
     }
 
     pub(super) fn sees_undecryptable(&self) {
-        self.sees("an undecryptable message", |show| match show {
-            Show::Message {
+        self.sees("an undecryptable message", |event| match event {
+            ViewEvent::Message {
                 mark: Mark::Undecryptable(_),
                 ..
             } => Some(()),
@@ -59,8 +59,8 @@ impl Somebody {
         let _ = self.everything();
         self.run(Command::History(Some(with.parse().unwrap())))
             .unwrap();
-        let text = |show| match show {
-            Show::Message { text, mark, .. } => Some((mark == Mark::None).then_some(text)),
+        let text = |event| match event {
+            ViewEvent::Message { text, mark, .. } => Some((mark == Mark::None).then_some(text)),
             _ => None,
         };
         self.everything().into_iter().filter_map(text).collect()
@@ -223,7 +223,9 @@ fn an_answer_that_went_elsewhere_is_asked_for_once_more() {
     alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
     // Another login takes the answers away.
     let elsewhere = Somebody::new(&server, "bob");
-    let refused = elsewhere.door().log_in(bob.name, &mut answers(PASSWORD));
+    let refused = elsewhere
+        .login_flow()
+        .log_in(bob.name, &mut answers(PASSWORD));
     assert!(refused.is_err());
     let mut world = server.world.lock().unwrap();
     world.accounts.get_mut(&bob.name).unwrap().mailbox.clear();

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use proptest::prelude::*;
 
 use super::{GUTTER, Look, lines};
-use crate::client::view::{Mark, Show, Tone};
+use crate::client::view::{Mark, Tone, ViewEvent};
 
 const LOOK: Look = Look {
     colours: true,
@@ -28,8 +28,8 @@ fn drawn(text: &str, columns: u16) -> Vec<(String, bool)> {
     rows.map(|(row, text)| (text, wrapped(row))).collect()
 }
 
-fn message(text: &str, mark: Mark, outgoing: bool) -> Show {
-    Show::Message {
+fn message(text: &str, mark: Mark, outgoing: bool) -> ViewEvent {
+    ViewEvent::Message {
         name: "a-name-of-thirty-two-letters-xyz".parse().unwrap(),
         outgoing,
         text: text.to_owned(),
@@ -41,7 +41,7 @@ fn message(text: &str, mark: Mark, outgoing: bool) -> Show {
 }
 
 /// What everything that may hold a text of others looks like, and how it begins.
-fn shows(text: &str) -> Vec<(Show, &'static str)> {
+fn shows(text: &str) -> Vec<(ViewEvent, &'static str)> {
     vec![
         (message(text, Mark::None, false), "1970-01-0"),
         (message(text, Mark::Unproven, false), "1970-01-0"),
@@ -51,7 +51,7 @@ fn shows(text: &str) -> Vec<(Show, &'static str)> {
             "1970-01-0",
         ),
         (
-            Show::Line(Tone::Bad, format!("the server says \"{text}\"")),
+            ViewEvent::Line(Tone::Bad, format!("the server says \"{text}\"")),
             "the server says",
         ),
     ]
@@ -76,8 +76,8 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 fn check(text: &str, columns: u16) {
-    for (show, beginning) in shows(text) {
-        let rows = drawn(&lines(&show, LOOK, Some(usize::from(columns))), columns);
+    for (event, beginning) in shows(text) {
+        let rows = drawn(&lines(&event, LOOK, Some(usize::from(columns))), columns);
         for (number, (row, wrapped)) in rows.iter().enumerate() {
             let begins = if number == 0 {
                 beginning
@@ -104,9 +104,9 @@ proptest! {
     /// Whatever is not hidden is shown, in its order.
     #[test]
     fn nothing_is_swallowed(text in "[a-z世界éк \\n\\t]{0,300}", columns in 20_u16..=200) {
-        let show = message(&text, Mark::None, false);
+        let event = message(&text, Mark::None, false);
         let look = Look { colours: false, controls: false, ..LOOK };
-        let rows = lines(&show, look, Some(usize::from(columns)));
+        let rows = lines(&event, look, Some(usize::from(columns)));
         let letters = |text: &str| text.replace([' ', '\n', '\t', '│'], "");
         let shown = letters(&rows);
         let (_, words) = shown.split_once(':').unwrap().1.split_once(':').unwrap();
@@ -147,8 +147,8 @@ fn every_single_character_stays_behind_the_gutter() {
     for some in all.chunks(2000) {
         // Between letters, so that none is alone in a row.
         let text: String = some.iter().flat_map(|one| ['x', *one]).collect();
-        let show = message(&text, Mark::None, false);
-        for (number, (row, wrapped)) in drawn(&lines(&show, look, Some(60)), 60).iter().enumerate()
+        let event = message(&text, Mark::None, false);
+        for (number, (row, wrapped)) in drawn(&lines(&event, look, Some(60)), 60).iter().enumerate()
         {
             let begins = if number == 0 {
                 "1970"

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use termcolor::{Buffer, Color, ColorSpec, WriteColor};
 
 use crate::client::local_time;
-use crate::client::view::{Mark, Show, Tone};
+use crate::client::view::{Mark, Tone, ViewEvent};
 use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
 use crate::protocol::rows::{Frame, Row, rows};
@@ -152,12 +152,12 @@ fn of_person(name: &UserName) -> ColorSpec {
 
 /// One thing as lines, the last newline included, for a terminal of so many
 /// columns or for none.
-pub(super) fn lines(show: &Show, look: Look, columns: Option<usize>) -> String {
+pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> String {
     let mut text = Text::new(look.plain);
-    match show {
-        Show::Line(tone, line) => text.say(*tone, line.as_str()),
-        Show::Message { .. } => message(&mut text, show),
-        Show::Receipt { to, state, count } => {
+    match event {
+        ViewEvent::Line(tone, line) => text.say(*tone, line.as_str()),
+        ViewEvent::Message { .. } => message(&mut text, event),
+        ViewEvent::Receipt { to, state, count } => {
             let place = match *state {
                 "stored" => format!("stored for {to}"),
                 _ => format!("delivered to {to}"),
@@ -168,22 +168,22 @@ pub(super) fn lines(show: &Show, look: Look, columns: Option<usize>) -> String {
             };
             text.say(Tone::Quiet, line);
         }
-        Show::Status(status) => user(&mut text, status),
+        ViewEvent::Status(status) => user(&mut text, status),
     }
     text.finish(look, columns)
 }
 
 /// What we say of a message stands before the colon, where no words of the sender
 /// can pass for it; but how far one of our own got stands behind it.
-fn message(text: &mut Text, show: &Show) {
-    let Show::Message {
+fn message(text: &mut Text, event: &ViewEvent) {
+    let ViewEvent::Message {
         name,
         outgoing,
         text: words,
         at,
         mark,
         state,
-    } = show
+    } = event
     else {
         return;
     };
@@ -275,8 +275,8 @@ mod tests {
         "bob".parse().unwrap()
     }
 
-    fn message_of(text: &str, mark: Mark) -> Show {
-        Show::Message {
+    fn message_of(text: &str, mark: Mark) -> ViewEvent {
+        ViewEvent::Message {
             name: bob(),
             outgoing: false,
             text: text.to_owned(),
@@ -292,20 +292,20 @@ mod tests {
         controls: true,
     };
 
-    fn on_paper(show: &Show) -> String {
-        lines(show, BARE, None)
+    fn on_paper(event: &ViewEvent) -> String {
+        lines(event, BARE, None)
     }
 
     #[test]
     fn untrusted_text_stays_behind_its_beginning() {
         let hostile = "\x1b[2J\x1b]0;title\x07\rx\r\nsystem: logged out\u{202e}";
-        for show in [
+        for event in [
             message_of(hostile, Mark::None),
             message_of(hostile, Mark::Unproven),
             message_of("", Mark::Undecryptable(hostile.to_owned())),
-            Show::bad(hostile),
+            ViewEvent::bad(hostile),
         ] {
-            let text = on_paper(&show);
+            let text = on_paper(&event);
             let (first, second) = text.trim_end_matches('\n').split_once('\n').unwrap();
             assert!(first.ends_with("\\u{d}x"), "{text:?}");
             assert!(
@@ -329,11 +329,11 @@ mod tests {
 
     #[test]
     fn what_we_say_of_a_message_stands_where_its_sender_can_not_write() {
-        let mut show = message_of("hi  (again)", Mark::Unencrypted);
-        if let Show::Message { state, .. } = &mut show {
+        let mut event = message_of("hi  (again)", Mark::Unencrypted);
+        if let ViewEvent::Message { state, .. } = &mut event {
             *state = "again";
         }
-        let line = on_paper(&show);
+        let line = on_paper(&event);
         assert!(
             line.ends_with("bob (again) [UNENCRYPTED]: hi  (again)\n"),
             "{line}"
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn a_person_keeps_their_colour() {
         let line = |name: &str| {
-            let show = Show::Status(UserStatus {
+            let event = ViewEvent::Status(UserStatus {
                 name: name.parse().unwrap(),
                 online: true,
                 last_seen: None,
@@ -366,7 +366,7 @@ mod tests {
                 colours: true,
                 ..BARE
             };
-            lines(&show, look, None)
+            lines(&event, look, None)
         };
         assert_eq!(line("bob"), line("bob"));
         assert!(line("bob").contains("\x1b["));

@@ -29,7 +29,7 @@ use crate::client::terminal::editor::{Editor, Kind, Step};
 use crate::client::terminal::keys::{Key, Keys};
 use crate::client::terminal::modes;
 use crate::client::terminal::modes::Modes;
-use crate::client::terminal::{Heard, Screen};
+use crate::client::terminal::{InputEvent, Screen};
 
 /// How many typed bytes are kept before the terminal is not read any more. They stay
 /// in the system, which makes whoever types wait.
@@ -53,7 +53,7 @@ pub(super) struct Console {
     requests: Receiver<Request>,
     woken: UnixStream,
     bell: Arc<Bell>,
-    tell: SyncSender<Heard>,
+    tell: SyncSender<InputEvent>,
     screen: Arc<Screen>,
     modes: Modes,
     /// `None` on a terminal that edits lines by itself.
@@ -75,7 +75,7 @@ impl Console {
     pub(super) fn new(
         (requests, woken, bell): (Receiver<Request>, UnixStream, Arc<Bell>),
         modes: Modes,
-        tell: SyncSender<Heard>,
+        tell: SyncSender<InputEvent>,
         screen: Arc<Screen>,
     ) -> Self {
         Console {
@@ -163,7 +163,7 @@ impl Console {
 
     fn do_request(&mut self, request: Request) {
         match request {
-            Request::Ask(kind, prompt) => self.ask(kind, prompt),
+            Request::ReadRequest(kind, prompt) => self.ask(kind, prompt),
             Request::AskAgain(kind, prompt) if self.asked.is_some() => self.ask(kind, prompt),
             // Its answer is on the way.
             Request::AskAgain(..) => {}
@@ -263,7 +263,7 @@ impl Console {
         if self.asked.is_some()
             && let Some(why) = self.failed.clone()
         {
-            self.tell(Heard::Failed(why));
+            self.tell(InputEvent::Failed(why));
         }
     }
 
@@ -292,15 +292,15 @@ impl Console {
             Step::Draw => {}
             Step::Line(text) => {
                 self.finish_line(&text);
-                self.tell(Heard::Line(text));
+                self.tell(InputEvent::Line(text));
             }
             Step::End => {
                 self.finish_line("");
-                self.tell(Heard::Eof);
+                self.tell(InputEvent::Eof);
             }
             Step::Cancel => {
                 self.finish_line("^C");
-                self.tell(Heard::Cancelled);
+                self.tell(InputEvent::Cancelled);
             }
             Step::Drop(draft) => self.finish_line(&format!("{}^C", *draft)),
             Step::Say(text) => {
@@ -365,7 +365,7 @@ impl Console {
         modes::write(out.as_bytes())
     }
 
-    fn tell(&mut self, heard: Heard) {
+    fn tell(&mut self, heard: InputEvent) {
         if self.editor.is_none() && matches!(self.asked, Some((Kind::Secret, _))) {
             // The Enter behind a secret was not shown either.
             let _written = modes::write(b"\n");
@@ -381,11 +381,11 @@ impl Console {
     /// A line that the terminal edited by itself.
     fn answer_plain(&mut self) {
         match self.keys.line(self.ended) {
-            Some(line) => self.tell(Heard::Line(line)),
+            Some(line) => self.tell(InputEvent::Line(line)),
             None if self.ended => {
                 self.ended = false;
                 let _written = modes::write(b"\n");
-                self.tell(Heard::Eof);
+                self.tell(InputEvent::Eof);
             }
             None => {}
         }
@@ -400,7 +400,7 @@ impl Console {
             }
             Some(_) => {
                 let _written = modes::write(b"\n");
-                self.tell(Heard::Cancelled);
+                self.tell(InputEvent::Cancelled);
             }
             None => {}
         }

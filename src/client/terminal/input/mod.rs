@@ -15,15 +15,15 @@ use self::console::Console;
 use super::editor::Kind;
 use super::modes;
 use super::modes::Modes;
-use super::{Heard, Screen};
+use super::{InputEvent, Screen};
 
 /// How many requests wait before whoever has one waits, too.
 const REQUESTS: usize = 16;
 
 /// What the thread is asked for. Each is answered at once, but for a line.
 enum Request {
-    /// A line of this kind, with this prompt; it is told as [`Heard`].
-    Ask(Kind, String),
+    /// A line of this kind, with this prompt; it is told as [`InputEvent`].
+    ReadRequest(Kind, String),
     /// Another prompt for the line that was asked for, if it has not come yet.
     AskAgain(Kind, String),
     /// Text to show, whole lines.
@@ -71,7 +71,7 @@ impl Input {
     /// That there is no thread or no terminal to be had.
     pub(super) fn start(
         modes: Modes,
-        tell: SyncSender<Heard>,
+        tell: SyncSender<InputEvent>,
         screen: &Arc<Screen>,
     ) -> io::Result<Self> {
         modes.type_in()?;
@@ -101,12 +101,12 @@ impl Input {
         sent
     }
 
-    /// Asks for a line, which is told as [`Heard`]; `again` if it was asked for already,
+    /// Asks for a line, which is told as [`InputEvent`]; `again` if it was asked for already,
     /// and only the prompt is to change. `false` if the thread has ended.
     pub(super) fn ask(&self, kind: Kind, prompt: &str, again: bool) -> bool {
         self.request(match again {
             true => Request::AskAgain(kind, prompt.to_owned()),
-            false => Request::Ask(kind, prompt.to_owned()),
+            false => Request::ReadRequest(kind, prompt.to_owned()),
         })
     }
 

@@ -134,11 +134,11 @@ fn one_of_each(vault: &mut Vault) -> i64 {
                 body: Body::Envelope(Blob(vec![1, 2, 3].into())),
             };
             vault.hold(1, 1, &incoming)?;
-            vault.add_errand(
+            vault.add_control_message(
                 1,
                 &MessageId([6; 16]),
                 9,
-                &Task::Ask(vec![MessageId([5; 16])]),
+                &ControlKind::Prompt(vec![MessageId([5; 16])]),
             )?;
             let send = Send {
                 to: "mallory-the-contact".parse().unwrap(),
@@ -173,7 +173,7 @@ fn all_open(vault: &Vault, message: i64) -> bool {
             .into_iter()
             .all(|id| reader.one_time(id).is_some());
     let opened = matches!(vault.message(message), Ok(Some(_)))
-        && matches!(vault.errand(message + 1), Ok(Some(_)))
+        && matches!(vault.control(message + 1), Ok(Some(_)))
         && vault.held(1).is_ok_and(|held| held.len() == 1)
         && matches!(vault.next_out(0), Ok(Some((1, Some(_)))));
     prekeys && reader.finish().is_ok() && opened

@@ -11,15 +11,15 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::crypto::account::password;
-use crate::crypto::account::password::Cost;
+use crate::crypto::account::password::Argon2Params;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::cipher::WrappingKey;
 use crate::crypto::os_rng;
-use crate::protocol::request::Kdf;
-use crate::protocol::{Fixed, MessageId, UserName};
+use crate::protocol::request::KdfParams;
+use crate::protocol::{ByteArray, MessageId, UserName};
 
 /// As cheap as Argon2 goes: these tests are not about guessing.
-const CHEAP: Cost = Cost {
+const CHEAP: Argon2Params = Argon2Params {
     memory_kib: 8,
     passes: 1,
     lanes: 1,
@@ -29,16 +29,16 @@ fn alice() -> UserName {
     "alice".parse().unwrap()
 }
 
-fn kdf(salt: u8) -> Kdf {
-    Kdf {
-        salt: Fixed([salt; 16]),
+fn kdf(salt: u8) -> KdfParams {
+    KdfParams {
+        salt: ByteArray([salt; 16]),
         memory_kib: CHEAP.memory_kib,
         passes: CHEAP.passes,
         lanes: CHEAP.lanes,
     }
 }
 
-fn key(password: &str, kdf: Kdf) -> WrappingKey {
+fn key(password: &str, kdf: KdfParams) -> WrappingKey {
     password::derive(password, &kdf.salt.0, CHEAP)
         .unwrap()
         .wrapping_key
@@ -61,7 +61,7 @@ fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
 
 fn open(dir: &TempDir, password: &str) -> Option<Vault> {
     let mut closed = Box::new(take(dir).unwrap().read().unwrap());
-    let kdfs: Vec<Kdf> = closed.passwords().collect();
+    let kdfs: Vec<KdfParams> = closed.passwords().collect();
     for kdf in kdfs {
         closed = match closed.open(&key(password, kdf)) {
             Ok(vault) => return Some(vault.unwrap()),

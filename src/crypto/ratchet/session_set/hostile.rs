@@ -32,19 +32,19 @@ fn the_context_must_be_the_same_on_both_sides() {
     let envelope = pair.send(ALICE, "for bob");
     let right = pair.context(ALICE);
     let wrong = [
-        Context {
+        AssociatedData {
             message_id: [8; 16],
             ..right
         },
-        Context {
+        AssociatedData {
             sender: "mallory",
             ..right
         },
-        Context {
+        AssociatedData {
             recipient: "carol",
             ..right
         },
-        Context {
+        AssociatedData {
             sender: "alic",
             recipient: "ebob",
             ..right
@@ -71,7 +71,7 @@ fn identities_other_than_the_pinned_and_our_own_are_named() {
     let envelope = pair.send(ALICE, "hello");
     let claimed = pair.devices[ALICE].our.public();
     let stranger = IdentityKeys::generate(&mut pair.rng);
-    pair.conversations[BOB] = Conversation::new(stranger.public());
+    pair.conversations[BOB] = SessionSet::new(stranger.public());
     let mismatch = Err(DecryptError::IdentityMismatch { claimed });
     assert_eq!(pair.receive(BOB, &envelope), mismatch);
     let bundle = pair.devices[ALICE].bundle(None);
@@ -81,7 +81,7 @@ fn identities_other_than_the_pinned_and_our_own_are_named() {
         started,
         Err(EncryptError::IdentityMismatch { offered: claimed })
     );
-    pair.conversations[BOB] = Conversation::new(claimed);
+    pair.conversations[BOB] = SessionSet::new(claimed);
     let bob = std::mem::replace(&mut pair.devices[BOB].our, stranger);
     assert_eq!(
         pair.receive(BOB, &envelope),
@@ -95,7 +95,7 @@ fn identities_other_than_the_pinned_and_our_own_are_named() {
 fn unknown_sessions_and_prekeys_are_named() {
     let mut pair = Pair::acquainted();
     let ordinary = pair.send(ALICE, "hello");
-    pair.conversations[BOB] = Conversation::new(pair.devices[ALICE].our.public());
+    pair.conversations[BOB] = SessionSet::new(pair.devices[ALICE].our.public());
     assert_eq!(
         pair.receive(BOB, &ordinary),
         Err(DecryptError::UnknownSession)

@@ -1,7 +1,7 @@
 //! Everything encrypted with one contact: up to eight sessions with one pinned
 //! identity, and the rules by which they are started, chosen and dropped.
 //!
-//! A [`Conversation`] changes only when an operation succeeds, so a caller may
+//! A [`SessionSet`] changes only when an operation succeeds, so a caller may
 //! save it (in one transaction with what the operation gave) or throw a clone
 //! away. It neither knows the network nor asks whether a contact is trusted;
 //! it only refuses every identity but the one it was made for.
@@ -22,13 +22,13 @@ use zeroize::Zeroizing;
 
 use super::x3dh;
 use super::x3dh::{InitialHeader, SESSION_ID_LEN};
-use super::{Incoming, Ratchet, Received};
+use super::{Ratchet, RatchetMessage, RatchetStep};
 use crate::crypto::codec::{Reader, encode_secret};
 use crate::crypto::keys::{
-    Identity, IdentityKeys, KeyError, OneTimePrekeySecret, SignedPrekeySecret, VerifiedBundle,
-    WeakKey,
+    IdentityKeys, KeyError, OneTimePrekeySecret, PublicIdentity, SignedPrekeySecret,
+    VerifiedBundle, WeakKey,
 };
-use crate::crypto::message::associated_data::Context;
+use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, ContentError};
 use crate::crypto::message::envelope::{Envelope, EnvelopeError, Header};
 use crate::crypto::message::padding;
@@ -52,7 +52,7 @@ pub trait Prekeys {
 
 /// A message that authenticated and was decrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct Decrypted {
     /// What was inside. An error here means that the sender's client wrote
     /// something that this version can't read; the session has moved on, and
     /// the message will not decrypt a second time.
@@ -68,23 +68,23 @@ pub struct Opened {
 
 /// The sessions with one contact, the one to send in first.
 #[derive(Clone)]
-pub struct Conversation {
-    theirs: Identity,
-    sessions: Vec<Session>,
+pub struct SessionSet {
+    theirs: PublicIdentity,
+    sessions: Vec<RatchetSession>,
 }
 
 #[derive(Clone)]
-struct Session {
+struct RatchetSession {
     id: [u8; SESSION_ID_LEN],
     /// Sent along until the other side has answered.
     unanswered: Option<InitialHeader>,
     ratchet: Ratchet,
 }
 
-impl fmt::Debug for Conversation {
+impl fmt::Debug for SessionSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { theirs, sessions } = self;
-        f.debug_struct("Conversation")
+        f.debug_struct("SessionSet")
             .field("theirs", theirs)
             .field("sessions", &sessions.len())
             .finish()
@@ -93,15 +93,15 @@ impl fmt::Debug for Conversation {
 
 /// Whom an envelope claims to come from: the identity in an initial envelope,
 /// nothing in an ordinary one. For deciding with whom to make a
-/// [`Conversation`]; nothing has been authenticated.
-pub fn claimed_identity(envelope: &[u8]) -> Result<Option<Identity>, EnvelopeError> {
+/// [`SessionSet`]; nothing has been authenticated.
+pub fn claimed_identity(envelope: &[u8]) -> Result<Option<PublicIdentity>, EnvelopeError> {
     let header = Envelope::parse(envelope)?.header;
     Ok(header.initial.map(|initial| initial.identity))
 }
 
-impl Conversation {
+impl SessionSet {
     /// A conversation with whoever holds `theirs`, without a session yet.
-    pub fn new(theirs: Identity) -> Self {
+    pub fn new(theirs: PublicIdentity) -> Self {
         Self {
             theirs,
             sessions: Vec::new(),
@@ -109,7 +109,7 @@ impl Conversation {
     }
 
     /// The identity that the conversation is pinned to.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &PublicIdentity {
         &self.theirs
     }
 
@@ -153,7 +153,7 @@ impl Conversation {
         let weak = |WeakKey| EncryptError::WeakKey;
         let (shared, initial) = x3dh::initiate(our, bundle, rng).map_err(weak)?;
         let ratchet = Ratchet::initiator(shared, bundle.signed_prekey().key, rng).map_err(weak)?;
-        self.put_first(Session {
+        self.put_first(RatchetSession {
             id: initial.session_id(&self.theirs),
             unanswered: Some(initial),
             ratchet,
@@ -169,7 +169,7 @@ impl Conversation {
     pub fn encrypt<R: CryptoRng + ?Sized>(
         &mut self,
         our: &IdentityKeys,
-        context: &Context<'_>,
+        context: &AssociatedData<'_>,
         content: &Content,
         rng: &mut R,
     ) -> Result<Vec<u8>, EncryptError> {
@@ -202,9 +202,9 @@ impl Conversation {
         our: &IdentityKeys,
         prekeys: &impl Prekeys,
         envelope: &[u8],
-        context: &Context<'_>,
+        context: &AssociatedData<'_>,
         now_ms: u64,
-    ) -> Result<Opened, DecryptError> {
+    ) -> Result<Decrypted, DecryptError> {
         let envelope = Envelope::parse(envelope)?;
         if let Some(initial) = &envelope.header.initial {
             self.check_initial(our, &envelope, initial)?;
@@ -238,13 +238,13 @@ impl Conversation {
         if reader.u8()? != SAVED_VERSION {
             return Err(KeyError::Malformed);
         }
-        let theirs = Identity::from_bytes(reader.array()?)?;
+        let theirs = PublicIdentity::from_bytes(reader.array()?)?;
         let count = usize::from(reader.u8()?);
         if count > MAX_SESSIONS {
             return Err(KeyError::Malformed);
         }
         let sessions = (0..count)
-            .map(|_| Session::read(&mut reader))
+            .map(|_| RatchetSession::read(&mut reader))
             .collect::<Result<_, _>>()?;
         reader.finish()?;
         Ok(Self { theirs, sessions })
@@ -270,9 +270,9 @@ impl Conversation {
     fn decrypt_in(
         &mut self,
         place: usize,
-        message: Incoming<'_>,
+        message: RatchetMessage<'_>,
         now_ms: u64,
-    ) -> Result<Opened, DecryptError> {
+    ) -> Result<Decrypted, DecryptError> {
         let session = self
             .sessions
             .get_mut(place)
@@ -292,7 +292,7 @@ impl Conversation {
         envelope: &Envelope<'_>,
         ad: &[u8],
         now_ms: u64,
-    ) -> Result<Opened, DecryptError> {
+    ) -> Result<Decrypted, DecryptError> {
         let header = &envelope.header;
         let initial = header.initial.ok_or(DecryptError::UnknownSession)?;
         let signed = prekeys
@@ -310,7 +310,7 @@ impl Conversation {
         let mut ratchet =
             Ratchet::responder(shared, signed.agreement(), header.ratchet.ratchet_key)?;
         let received = ratchet.decrypt(incoming(envelope, ad), now_ms)?;
-        self.put_first(Session {
+        self.put_first(RatchetSession {
             id: header.session_id,
             unanswered: None,
             ratchet,
@@ -318,13 +318,13 @@ impl Conversation {
         Ok(opened(received, initial.one_time_id, true))
     }
 
-    fn put_first(&mut self, session: Session) {
+    fn put_first(&mut self, session: RatchetSession) {
         self.sessions.insert(0, session);
         self.sessions.truncate(MAX_SESSIONS);
     }
 }
 
-impl Session {
+impl RatchetSession {
     fn write(&self, put: &mut dyn FnMut(&[u8])) {
         let Self {
             id,
@@ -355,8 +355,8 @@ impl Session {
     }
 }
 
-fn incoming<'a>(envelope: &'a Envelope<'a>, ad: &'a [u8]) -> Incoming<'a> {
-    Incoming {
+fn incoming<'a>(envelope: &'a Envelope<'a>, ad: &'a [u8]) -> RatchetMessage<'a> {
+    RatchetMessage {
         header: &envelope.header.ratchet,
         header_bytes: envelope.header_bytes,
         ad,
@@ -365,11 +365,11 @@ fn incoming<'a>(envelope: &'a Envelope<'a>, ad: &'a [u8]) -> Incoming<'a> {
     }
 }
 
-fn opened(received: Received, used_one_time: Option<u32>, started_session: bool) -> Opened {
+fn opened(received: RatchetStep, used_one_time: Option<u32>, started_session: bool) -> Decrypted {
     let content = padding::unpad(&received.plaintext)
         .map_err(|_| ContentError::Malformed)
         .and_then(Content::decode);
-    Opened {
+    Decrypted {
         content,
         used_one_time,
         started_session,

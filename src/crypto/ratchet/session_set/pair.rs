@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::crypto::keys::PrekeyBundle;
-use crate::crypto::message::content::Body;
+use crate::crypto::message::content::Payload;
 use crate::crypto::testing::TestRng;
 
 /// One account's device: its identity and its prekeys.
@@ -50,7 +50,7 @@ impl Device {
         .unwrap()
     }
 
-    pub(crate) fn forget(&self, opened: &Opened) {
+    pub(crate) fn forget(&self, opened: &Decrypted) {
         if let Some(id) = opened.used_one_time {
             self.one_time.borrow_mut().remove(&id);
         }
@@ -61,7 +61,7 @@ impl Device {
 pub(crate) struct Pair {
     pub(crate) rng: TestRng,
     pub(crate) devices: [Device; 2],
-    pub(crate) conversations: [Conversation; 2],
+    pub(crate) conversations: [SessionSet; 2],
 }
 
 pub(crate) const ALICE: usize = 0;
@@ -76,8 +76,8 @@ impl Pair {
             Device::new("bob", 5, &mut rng),
         ];
         let mut conversations = [
-            Conversation::new(devices[BOB].our.public()),
-            Conversation::new(devices[ALICE].our.public()),
+            SessionSet::new(devices[BOB].our.public()),
+            SessionSet::new(devices[ALICE].our.public()),
         ];
         let bundle = devices[BOB].bundle(Some(0));
         conversations[ALICE]
@@ -100,8 +100,8 @@ impl Pair {
         pair
     }
 
-    pub(crate) fn context(&self, from: usize) -> Context<'static> {
-        Context {
+    pub(crate) fn context(&self, from: usize) -> AssociatedData<'static> {
+        AssociatedData {
             message_id: ID,
             sender: self.devices[from].name,
             recipient: self.devices[1 - from].name,
@@ -116,7 +116,11 @@ impl Pair {
             .unwrap()
     }
 
-    pub(crate) fn receive(&mut self, at: usize, envelope: &[u8]) -> Result<Opened, DecryptError> {
+    pub(crate) fn receive(
+        &mut self,
+        at: usize,
+        envelope: &[u8],
+    ) -> Result<Decrypted, DecryptError> {
         self.receive_as(at, envelope, &self.context(1 - at), 0)
     }
 
@@ -125,9 +129,9 @@ impl Pair {
         &mut self,
         at: usize,
         envelope: &[u8],
-        context: &Context<'_>,
+        context: &AssociatedData<'_>,
         now_ms: u64,
-    ) -> Result<Opened, DecryptError> {
+    ) -> Result<Decrypted, DecryptError> {
         let device = &self.devices[at];
         let conversation = &mut self.conversations[at];
         let before = conversation.to_bytes();
@@ -143,13 +147,13 @@ impl Pair {
 pub(crate) fn content(text: &str) -> Content {
     Content {
         sent_at_ms: 1,
-        body: Body::Text(text.to_owned()),
+        body: Payload::Text(text.to_owned()),
     }
 }
 
-pub(crate) fn said(result: Result<Opened, DecryptError>) -> String {
+pub(crate) fn said(result: Result<Decrypted, DecryptError>) -> String {
     match result.unwrap().content.unwrap().body {
-        Body::Text(text) => text,
+        Payload::Text(text) => text,
         other => panic!("not a text: {other:?}"),
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::pair::Device;
 use super::*;
-use crate::crypto::message::content::Body;
+use crate::crypto::message::content::Payload;
 use crate::crypto::testing::TestRng;
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ struct Sent {
 struct World {
     rng: TestRng,
     devices: [Device; 2],
-    conversations: [Conversation; 2],
+    conversations: [SessionSet; 2],
     started: usize,
     sent: u64,
     on_the_way: Vec<Sent>,
@@ -64,8 +64,7 @@ impl World {
             Device::new("alice", 3, &mut rng),
             Device::new("bob", 3, &mut rng),
         ];
-        let conversations =
-            [1, 0].map(|other: usize| Conversation::new(devices[other].our.public()));
+        let conversations = [1, 0].map(|other: usize| SessionSet::new(devices[other].our.public()));
         Self {
             rng,
             devices,
@@ -97,7 +96,7 @@ impl World {
             }
             Step::Restart(at) => {
                 let saved = self.conversations[at].to_bytes();
-                self.conversations[at] = Conversation::from_bytes(&saved).unwrap();
+                self.conversations[at] = SessionSet::from_bytes(&saved).unwrap();
             }
             // Past the bound on sessions the model would have to know which
             // were dropped; two may arise below besides.
@@ -125,7 +124,7 @@ impl World {
         let id = u128::from(self.sent).to_be_bytes();
         let content = Content {
             sent_at_ms: self.sent,
-            body: Body::Text(format!("message {}", self.sent)),
+            body: Payload::Text(format!("message {}", self.sent)),
         };
         let context = self.context(from, id);
         let our = &self.devices[from].our;
@@ -158,14 +157,14 @@ impl World {
         assert_eq!(self.conversations[1 - sent.from].to_bytes(), before);
     }
 
-    fn open(&mut self, sent: &Sent) -> Result<Opened, DecryptError> {
+    fn open(&mut self, sent: &Sent) -> Result<Decrypted, DecryptError> {
         let context = self.context(sent.from, sent.id);
         let device = &self.devices[1 - sent.from];
         self.conversations[1 - sent.from].decrypt(&device.our, device, &sent.envelope, &context, 0)
     }
 
-    fn context(&self, from: usize, message_id: [u8; 16]) -> Context<'static> {
-        Context {
+    fn context(&self, from: usize, message_id: [u8; 16]) -> AssociatedData<'static> {
+        AssociatedData {
             message_id,
             sender: self.devices[from].name,
             recipient: self.devices[1 - from].name,
@@ -177,7 +176,7 @@ impl World {
         while let Some(sent) = self.on_the_way.pop() {
             self.deliver(sent);
         }
-        let missing: usize = self.conversations.iter().map(Conversation::missing).sum();
+        let missing: usize = self.conversations.iter().map(SessionSet::missing).sum();
         assert!(
             missing <= self.lost,
             "{missing} missing, {} lost",

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::pair::{ALICE, BOB, Pair, is_initial, said};
 use super::*;
 use crate::crypto::keys::IDENTITY_LEN;
-use crate::crypto::message::content::Body;
+use crate::crypto::message::content::Payload;
 use crate::crypto::testing::{TestRng, array, bytes, number, text, vectors};
 
 #[test]
@@ -22,7 +22,7 @@ fn a_whole_conversation_agrees_with_pycryptodome() {
         bob.one_time = RefCell::new(one_time.into_iter().map(|s| (s.public().id, s)).collect());
         let mut late = Vec::new();
         for at in [ALICE, BOB] {
-            pair.conversations[at] = Conversation::new(pair.devices[1 - at].our.public());
+            pair.conversations[at] = SessionSet::new(pair.devices[1 - at].our.public());
         }
         let steps = case["steps"].as_array().unwrap();
         let script = [
@@ -42,13 +42,13 @@ fn a_whole_conversation_agrees_with_pycryptodome() {
             } else {
                 BOB
             };
-            let context = Context {
+            let context = AssociatedData {
                 message_id: array(step, "message_id"),
                 ..pair.context(from)
             };
             let content = Content {
                 sent_at_ms: number(step, "sent_at_ms"),
-                body: Body::Text(text(step, "text").to_owned()),
+                body: Payload::Text(text(step, "text").to_owned()),
             };
             let mut rng = TestRng::reading(&bytes(step, "ratchet_private"));
             let our = &pair.devices[from].our;
@@ -166,16 +166,16 @@ fn the_saved_form_comes_back_and_damage_never_panics() {
     pair.receive(BOB, &envelope).unwrap();
     for conversation in &pair.conversations {
         let saved = conversation.to_bytes();
-        let read = Conversation::from_bytes(&saved).unwrap();
+        let read = SessionSet::from_bytes(&saved).unwrap();
         assert_eq!(read.to_bytes(), saved);
         for length in 0..saved.len() {
-            assert!(Conversation::from_bytes(&saved[..length]).is_err());
+            assert!(SessionSet::from_bytes(&saved[..length]).is_err());
         }
-        assert!(Conversation::from_bytes(&[&saved[..], &[0]].concat()).is_err());
+        assert!(SessionSet::from_bytes(&[&saved[..], &[0]].concat()).is_err());
         let mut damaged = saved.to_vec();
         for at in 0..damaged.len() {
             damaged[at] ^= 0xff;
-            let _ = Conversation::from_bytes(&damaged);
+            let _ = SessionSet::from_bytes(&damaged);
             damaged[at] ^= 0xff;
         }
     }
@@ -184,13 +184,13 @@ fn the_saved_form_comes_back_and_damage_never_panics() {
 #[test]
 fn debug_output_shows_no_secret() {
     let theirs = IdentityKeys::from_bytes(&[1; 64]).public();
-    let shown = format!("{:?}", Conversation::new(theirs));
+    let shown = format!("{:?}", SessionSet::new(theirs));
     assert_eq!(
         shown,
-        format!("Conversation {{ theirs: {theirs:?}, sessions: 0 }}")
+        format!("SessionSet {{ theirs: {theirs:?}, sessions: 0 }}")
     );
     assert_eq!(
         format!("{theirs:?}").len(),
-        "Identity()".len() + 2 * IDENTITY_LEN
+        "PublicIdentity()".len() + 2 * IDENTITY_LEN
     );
 }

@@ -37,7 +37,7 @@ pub use self::quota::Quota;
 use self::quota::{Counts, Kind};
 use self::reading::Attached;
 pub use self::reading::{Attachment, Reading, Step};
-use self::seen::{Seen, State};
+use self::seen::{IdState, Seen};
 use self::unwritten::{Queue, Unwritten};
 use self::window::InFlight;
 pub use self::writing::{HOLD, Wake, Work};
@@ -86,7 +86,7 @@ pub enum Offer {
 
 /// A message offered by a sender.
 #[derive(Debug)]
-pub struct Offered<O> {
+pub struct Submission<O> {
     /// Who sends.
     pub sender: UserId,
     /// The same, by name.
@@ -153,7 +153,7 @@ impl<O> Mailbox<O> {
     /// Offers a message. `room` says whether the session's outbox can take it.
     pub fn accept(
         &mut self,
-        offered: Offered<O>,
+        offered: Submission<O>,
         earlier: Earlier,
         room: bool,
         now: Instant,
@@ -163,8 +163,8 @@ impl<O> Mailbox<O> {
         if let Some(known) = self.seen.get(offered.sender, offered.id) {
             return match known.state {
                 _ if known.digest != digest => Offer::Refused(id_conflict()),
-                State::Decided(accepted) => Offer::Known(accepted),
-                State::Undecided(number) => {
+                IdState::Decided(accepted) => Offer::Known(accepted),
+                IdState::Undecided(number) => {
                     if let Some(unwritten) = self.unwritten.get_mut(number) {
                         unwritten.repeats.push(offered.origin);
                     }
@@ -252,7 +252,7 @@ impl<O> Mailbox<O> {
         };
         match taken {
             Some(taken) => {
-                self.settle(taken, effects);
+                self.conclude(taken, effects);
                 true
             }
             None => false,
@@ -263,14 +263,14 @@ impl<O> Mailbox<O> {
     pub fn acknowledge_shown(&mut self, session: SessionId, effects: &mut Vec<Effect<O>>) -> usize {
         let mut count = 0;
         while let Some(taken) = self.attached(session).and_then(|a| a.window.take_first()) {
-            self.settle(taken, effects);
+            self.conclude(taken, effects);
             count += 1;
         }
         count
     }
 
     /// A message is with its recipient: it needs neither disk nor memory any more.
-    fn settle(&mut self, taken: InFlight, effects: &mut Vec<Effect<O>>) {
+    fn conclude(&mut self, taken: InFlight, effects: &mut Vec<Effect<O>>) {
         self.counts.remove(taken.sender, taken.kind, taken.size);
         let accepted = Accepted {
             state: MessageState::Delivered,
@@ -327,8 +327,8 @@ impl<O> Mailbox<O> {
     /// answer is known here, `None` where only the store can tell.
     pub fn waits(&self, sender: UserId, id: MessageId) -> Option<bool> {
         match self.seen.get(sender, id)?.state {
-            State::Undecided(_) => Some(true),
-            State::Decided(accepted) => Some(accepted.state == MessageState::Stored),
+            IdState::Undecided(_) => Some(true),
+            IdState::Decided(accepted) => Some(accepted.state == MessageState::Stored),
         }
     }
 

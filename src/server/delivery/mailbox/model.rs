@@ -218,7 +218,7 @@ impl World {
 
     fn offer(&mut self, sender: usize, sequence: usize, earlier: Earlier) {
         self.clock += 1;
-        let offered = Offered {
+        let offered = Submission {
             sender: user(sender),
             from: name(sender),
             id: id(sequence),
@@ -408,7 +408,7 @@ impl World {
     }
 
     /// Lets everything come to rest with the recipient online.
-    fn settle(&mut self) {
+    fn conclude(&mut self) {
         (0..2).for_each(|sender| self.repeat(sender, true));
         self.room = true;
         // A client that is there must get all of it without a new login's help.
@@ -510,7 +510,7 @@ proptest! {
         for op in ops {
             world.run(op);
         }
-        world.settle();
+        world.conclude();
         world.check();
     }
 }

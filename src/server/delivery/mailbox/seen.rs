@@ -20,11 +20,11 @@ const MAX_DECIDED: usize = 128;
 pub(super) struct Known {
     /// Of the body, keyed at random: tells another body under the same id.
     pub(super) digest: u64,
-    pub(super) state: State,
+    pub(super) state: IdState,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum State {
+pub(super) enum IdState {
     /// Numbered, not yet answered.
     Undecided(u64),
     /// Answered like this.
@@ -53,7 +53,7 @@ impl Seen {
     }
 
     pub(super) fn insert(&mut self, sender: UserId, id: MessageId, digest: u64, number: u64) {
-        let state = State::Undecided(number);
+        let state = IdState::Undecided(number);
         self.ids.insert((sender, id), Known { digest, state });
     }
 
@@ -62,8 +62,8 @@ impl Seen {
         let Some(known) = self.ids.get_mut(&(sender, id)) else {
             return;
         };
-        let first = matches!(known.state, State::Undecided(_));
-        known.state = State::Decided(accepted);
+        let first = matches!(known.state, IdState::Undecided(_));
+        known.state = IdState::Decided(accepted);
         if first {
             self.decided.push_back((sender, id));
             if self.decided.len() > MAX_DECIDED

@@ -12,7 +12,7 @@ fn offer(
     earlier: Earlier,
     effects: &mut Vec<Effect<u32>>,
 ) -> Offer {
-    let offered = Offered {
+    let offered = Submission {
         sender: UserId(1),
         from: name(0),
         id: id(sequence),
@@ -115,7 +115,7 @@ fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
         offer(&mut mailbox, 1, Earlier::None, &mut effects),
         Offer::Undecided
     );
-    let other = Offered {
+    let other = Submission {
         sender: UserId(1),
         from: name(0),
         id: id(1),
@@ -183,7 +183,7 @@ fn quotas_hold_and_the_recipient_is_told_once() {
 fn a_console_is_told_of_envelopes_and_not_sent_them() {
     let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
     attach(&mut mailbox, false, None);
-    let envelope = Offered {
+    let envelope = Submission {
         sender: UserId(1),
         from: name(0),
         id: id(1),

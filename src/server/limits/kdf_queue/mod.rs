@@ -11,13 +11,13 @@ pub mod turns;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::turns::{NoPlace, Ticket, Turns};
+use self::turns::{NoPlace, Ticket, WaitingLine};
 use super::in_words;
-use super::ip_prefix::Network;
+use super::ip_prefix::IpPrefix;
 use super::token_bucket::Rate;
 use crate::protocol::refusal::{Code, Refusal};
 
-/// Derivations at the same time, whatever the machine: 64 MiB each.
+/// KdfQueue at the same time, whatever the machine: 64 MiB each.
 const MOST: usize = 4;
 
 /// How long one waits for a turn.
@@ -28,9 +28,9 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Derivations {
+pub struct KdfQueue {
     /// Held for single steps in the line, never while deriving.
-    turns: Mutex<Turns>,
+    turns: Mutex<WaitingLine>,
     /// Somebody left: it may be another one's turn.
     left: Condvar,
     /// How often each address may ask.
@@ -39,23 +39,23 @@ pub struct Derivations {
 
 /// A turn; it ends when this is dropped, whatever happens meanwhile.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    derivations: &'a Derivations,
+pub struct KdfSlot<'a> {
+    kdf_queue: &'a KdfQueue,
     ticket: Ticket,
 }
 
-impl Derivations {
+impl KdfQueue {
     /// With so many a minute for each address; zero is no limit.
     pub fn new(per_minute: u32) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Derivations {
-            turns: Mutex::new(Turns::new((cores / 2).clamp(1, MOST))),
+        KdfQueue {
+            turns: Mutex::new(WaitingLine::new((cores / 2).clamp(1, MOST))),
             left: Condvar::new(),
             rate: Rate::new(per_minute, Duration::from_secs(60), per_minute),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turns> {
+    fn lock(&self) -> MutexGuard<'_, WaitingLine> {
         // Every statement under it leaves the line whole.
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,15 +67,15 @@ impl Derivations {
     /// There is no place in the line, or it took too long.
     pub fn turn(
         &self,
-        from: Option<Network>,
+        from: Option<IpPrefix>,
         now: Instant,
         gives_up: &dyn Fn(Instant) -> bool,
-    ) -> Result<Turn<'_>, Refusal> {
+    ) -> Result<KdfSlot<'_>, Refusal> {
         let mut turns = self.lock();
         let ticket = turns.line_up(from, self.rate, now).map_err(refusal)?;
         // From here on dropping it gives the place back.
-        let turn = Turn {
-            derivations: self,
+        let turn = KdfSlot {
+            kdf_queue: self,
             ticket,
         };
         let deadline = Instant::now() + WAIT;
@@ -101,10 +101,10 @@ impl Derivations {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for KdfSlot<'_> {
     fn drop(&mut self) {
-        self.derivations.lock().leave(self.ticket);
-        self.derivations.left.notify_all();
+        self.kdf_queue.lock().leave(self.ticket);
+        self.kdf_queue.left.notify_all();
     }
 }
 
@@ -130,21 +130,21 @@ mod tests {
 
     use super::*;
 
-    fn network(last: u8) -> Option<Network> {
-        Some(Network::of([192, 0, 2, last].into()))
+    fn network(last: u8) -> Option<IpPrefix> {
+        Some(IpPrefix::of([192, 0, 2, last].into()))
     }
 
     #[test]
     fn few_work_at_a_time_and_all_get_their_turn() {
-        let derivations = Arc::new(Derivations::new(0));
+        let kdf_queue = Arc::new(KdfQueue::new(0));
         let most = std::thread::available_parallelism().map_or(1, usize::from);
         let [busy, served] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
         std::thread::scope(|scope| {
             for last in 0..12 {
                 let (busy, served) = (&busy, &served);
-                let derivations = &derivations;
+                let kdf_queue = &kdf_queue;
                 scope.spawn(move || {
-                    let turn = derivations
+                    let turn = kdf_queue
                         .turn(network(last), Instant::now(), &|_| false)
                         .unwrap();
                     let now = busy.fetch_add(1, Ordering::SeqCst) + 1;
@@ -161,38 +161,38 @@ mod tests {
 
     #[test]
     fn a_stranger_who_keeps_asking_does_not_stop_others() {
-        let derivations = Derivations::new(30);
+        let kdf_queue = KdfQueue::new(30);
         let now = Instant::now();
         let served = (0..1000)
-            .filter(|_| derivations.turn(network(1), now, &|_| false).is_ok())
+            .filter(|_| kdf_queue.turn(network(1), now, &|_| false).is_ok())
             .count();
         assert_eq!(served, 30);
-        let refusal = derivations.turn(network(1), now, &|_| false).unwrap_err();
+        let refusal = kdf_queue.turn(network(1), now, &|_| false).unwrap_err();
         assert_eq!(refusal.code, Code::SlowDown);
         assert!(refusal.message.contains("in 2 seconds"), "{refusal}");
-        derivations.turn(network(2), now, &|_| false).unwrap();
+        kdf_queue.turn(network(2), now, &|_| false).unwrap();
     }
 
     #[test]
     fn a_fault_while_deriving_gives_the_turn_back() {
-        let derivations = Derivations::new(0);
+        let kdf_queue = KdfQueue::new(0);
         for _ in 0..=MOST {
-            let turn = derivations.turn(None, Instant::now(), &|_| false).unwrap();
+            let turn = kdf_queue.turn(None, Instant::now(), &|_| false).unwrap();
             let fault = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
                 let _turn = turn;
                 std::panic::resume_unwind(Box::new("a fault"));
             }));
             assert!(fault.is_err());
         }
-        derivations.turn(None, Instant::now(), &|_| false).unwrap();
+        kdf_queue.turn(None, Instant::now(), &|_| false).unwrap();
     }
 
     #[test]
     fn who_gives_up_leaves_the_line_at_once() {
-        let derivations = Derivations::new(0);
+        let kdf_queue = KdfQueue::new(0);
         let most = std::thread::available_parallelism().map_or(1, usize::from);
         let turn = |gives_up: &dyn Fn(Instant) -> bool| {
-            derivations.turn(network(1), Instant::now(), gives_up)
+            kdf_queue.turn(network(1), Instant::now(), gives_up)
         };
         let busy = (0..(most / 2).clamp(1, MOST)).map(|_| turn(&|_| false).unwrap());
         let busy: Vec<_> = busy.collect();

@@ -7,8 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::server::limits::ip_prefix::Network;
-use crate::server::limits::keyed_buckets::Table;
+use crate::server::limits::ip_prefix::IpPrefix;
+use crate::server::limits::keyed_buckets::KeyedBuckets;
 use crate::server::limits::token_bucket::Rate;
 
 /// How many may wait: as many as are served in the time that each may wait.
@@ -19,20 +19,20 @@ const MAX_FROM_ADDRESS: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Turns {
+pub struct WaitingLine {
     free: usize,
     line: VecDeque<Ticket>,
     last: u64,
     /// How many of each address wait or are served; none that has none.
-    present: HashMap<Network, usize>,
-    rates: Table<Network>,
+    present: HashMap<IpPrefix, usize>,
+    rates: KeyedBuckets<IpPrefix>,
 }
 
-/// A place in the line. Give it back with [`Turns::leave`].
+/// A place in the line. Give it back with [`WaitingLine::leave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     number: u64,
-    from: Option<Network>,
+    from: Option<IpPrefix>,
 }
 
 /// Why there is no place in the line.
@@ -46,15 +46,15 @@ pub enum NoPlace {
     Later(Duration),
 }
 
-impl Turns {
+impl WaitingLine {
     /// With so many served at the same time.
     pub fn new(free: usize) -> Self {
-        Turns {
+        WaitingLine {
             free,
             line: VecDeque::new(),
             last: 0,
             present: HashMap::new(),
-            rates: Table::default(),
+            rates: KeyedBuckets::default(),
         }
     }
 
@@ -64,7 +64,7 @@ impl Turns {
     /// There is no place.
     pub fn line_up(
         &mut self,
-        from: Option<Network>,
+        from: Option<IpPrefix>,
         rate: Option<Rate>,
         now: Instant,
     ) -> Result<Ticket, NoPlace> {
@@ -125,14 +125,14 @@ impl Turns {
 mod tests {
     use super::*;
 
-    fn network(last: u8) -> Option<Network> {
-        Some(Network::of([192, 0, 2, last].into()))
+    fn network(last: u8) -> Option<IpPrefix> {
+        Some(IpPrefix::of([192, 0, 2, last].into()))
     }
 
     #[test]
     fn first_come_first_served() {
         let now = Instant::now();
-        let mut turns = Turns::new(1);
+        let mut turns = WaitingLine::new(1);
         let mut line_up = |from| turns.line_up(from, None, now).unwrap();
         let [first, second, third] = [line_up(network(1)), line_up(None), line_up(network(1))];
         assert!(!turns.begin(second), "not before the first");
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_line_is_short_and_an_address_has_a_part_of_it() {
         let now = Instant::now();
-        let mut turns = Turns::new(1);
+        let mut turns = WaitingLine::new(1);
         for _ in 0..MAX_FROM_ADDRESS {
             turns.line_up(network(1), None, now).unwrap();
         }
@@ -170,7 +170,7 @@ mod tests {
     fn an_address_that_keeps_asking_has_to_pause() {
         let start = Instant::now();
         let rate = Rate::new(2, Duration::from_secs(60), 2);
-        let mut turns = Turns::new(1);
+        let mut turns = WaitingLine::new(1);
         let mut ask = |from, now| {
             let ticket = turns.line_up(from, rate, now)?;
             turns.leave(ticket);

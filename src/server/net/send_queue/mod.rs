@@ -1,7 +1,7 @@
 //! What a connection has still to be told, and the only way to write to it.
 //!
 //! Whoever has something for a connection appends it here and, once it holds no
-//! lock, calls [`flush`](Outbox::flush), which writes without blocking. What the
+//! lock, calls [`flush`](SendQueue::flush), which writes without blocking. What the
 //! kernel does not take is written by a thread that lives only as long as that
 //! lasts. So nobody ever waits for somebody else's network.
 //!
@@ -10,8 +10,8 @@
 //! 2. One thread at a time is the flusher; bytes leave in the order appended.
 //! 3. No lock is held while a system call runs. Under TLS, bytes are sealed by
 //!    the flusher, outside the queue's lock and in the order in which they leave.
-//! 4. The queue is bounded by its users: pushes ask [`has_room`](Outbox::has_room),
-//!    the connection's own thread [`wait_for_room`](Outbox::wait_for_room)s, and
+//! 4. The queue is bounded by its users: pushes ask [`has_room`](SendQueue::has_room),
+//!    the connection's own thread [`wait_for_room`](SendQueue::wait_for_room)s, and
 //!    answers from elsewhere are bounded by what is undecided.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ const DRAIN_STACK: usize = 64 * 1024;
 
 /// In which spelling a connection is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spelling {
+pub enum WireFormat {
     /// JSON lines.
     Json,
     /// The console.
@@ -53,11 +53,11 @@ pub enum Spelling {
 }
 
 /// See the module.
-pub struct Outbox {
+pub struct SendQueue {
     channel: Channel,
     /// Guards the queue and who flushes. The innermost lock: while it is held
     /// nothing else is locked, and no system call is made but a wait on it.
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// The queue shrank, an answer left, or the end came.
     progressed: Condvar,
     undecided: AtomicUsize,
@@ -67,9 +67,9 @@ pub struct Outbox {
     queued: AtomicUsize,
 }
 
-struct State {
+struct QueueState {
     queue: Vec<u8>,
-    spelling: Spelling,
+    wire_format: WireFormat,
     /// Somebody writes at the moment, and will look at the queue again.
     flushing: bool,
     /// Bytes in the flusher's hands.
@@ -82,14 +82,14 @@ struct State {
     on_drained: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
-impl Outbox {
+impl SendQueue {
     /// An empty outbox over a socket.
     pub fn new(socket: Socket) -> Self {
-        Outbox {
+        SendQueue {
             channel: Channel::new(socket),
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 queue: Vec::new(),
-                spelling: Spelling::Json,
+                wire_format: WireFormat::Json,
                 flushing: false,
                 in_flight: 0,
                 ended: false,
@@ -114,15 +114,15 @@ impl Outbox {
         self.channel.socket()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // Appending leaves whole lines or is cut back, so a panic elsewhere in
         // the holder's thread does not leave half of one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Chooses the spelling, once the first byte told it.
-    pub fn set_spelling(&self, spelling: Spelling) {
-        self.lock().spelling = spelling;
+    pub fn set_wire_format(&self, wire_format: WireFormat) {
+        self.lock().wire_format = wire_format;
     }
 
     /// What to do whenever all that waited has left, if [`has_room`](Self::has_room)
@@ -131,31 +131,31 @@ impl Outbox {
         self.lock().on_drained = hook;
     }
 
-    fn append(&self, write: impl FnOnce(&mut Vec<u8>, Spelling)) {
+    fn append(&self, write: impl FnOnce(&mut Vec<u8>, WireFormat)) {
         let mut state = self.lock();
         if !state.ended {
-            let spelling = state.spelling;
-            write(&mut state.queue, spelling);
+            let wire_format = state.wire_format;
+            write(&mut state.queue, wire_format);
             self.queued.store(state.queue.len(), Ordering::Relaxed);
         }
     }
 
     /// Appends the answer to a request.
     pub fn answer(&self, id: Option<u64>, answer: &Answer) {
-        self.append(|queue, spelling| match spelling {
-            Spelling::Json => json::write_answer(queue, id, answer),
-            Spelling::Console => console::write_answer(queue, answer),
+        self.append(|queue, wire_format| match wire_format {
+            WireFormat::Json => json::write_answer(queue, id, answer),
+            WireFormat::Console => console::write_answer(queue, answer),
         });
     }
 
     /// Appends news.
     pub fn event(&self, event: &Event) {
-        self.append(|queue, spelling| match spelling {
-            Spelling::Json => match event {
+        self.append(|queue, wire_format| match wire_format {
+            WireFormat::Json => match event {
                 Event::EnvelopesWait { .. } => {}
                 event => json::write_event(queue, event),
             },
-            Spelling::Console => console::write_event(queue, event),
+            WireFormat::Console => console::write_event(queue, event),
         });
     }
 
@@ -167,11 +167,11 @@ impl Outbox {
     /// Appends an arriving message.
     pub fn message(&self, message: &Message) {
         match message.from {
-            Sender::User(from) => self.append(|queue, spelling| match spelling {
-                Spelling::Json => {
+            Sender::User(from) => self.append(|queue, wire_format| match wire_format {
+                WireFormat::Json => {
                     json::write_message(queue, &from, &message.id, message.at, &message.body);
                 }
-                Spelling::Console => {
+                WireFormat::Console => {
                     let incoming = crate::protocol::reply::Incoming {
                         from,
                         mid: message.id,
@@ -220,7 +220,7 @@ impl Outbox {
     /// Waits until the connection may be read again, or until `deadline`: for the
     /// thread that reads it, holding no lock. `false` when the connection has ended.
     pub fn wait_for_room(&self, deadline: Option<Instant>) -> bool {
-        let saturated = |state: &State| {
+        let saturated = |state: &QueueState| {
             state.queue.len() + state.in_flight >= REPLY_ROOM
                 || self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
         };
@@ -231,8 +231,8 @@ impl Outbox {
     fn wait_while(
         &self,
         deadline: Option<Instant>,
-        condition: impl Fn(&State) -> bool,
-    ) -> MutexGuard<'_, State> {
+        condition: impl Fn(&QueueState) -> bool,
+    ) -> MutexGuard<'_, QueueState> {
         let mut state = self.lock();
         while !state.ended && condition(&state) {
             let Some(deadline) = deadline else {
@@ -260,7 +260,7 @@ impl Outbox {
     pub fn wait_until_answered(self: &Arc<Self>, limit: Duration) {
         self.flush();
         self.finishing.store(true, Ordering::SeqCst);
-        let unanswered = |state: &State| {
+        let unanswered = |state: &QueueState| {
             self.undecided.load(Ordering::SeqCst) > 0 || state.flushing || !state.queue.is_empty()
         };
         drop(self.wait_while(Some(Instant::now() + limit), unanswered));
@@ -343,7 +343,7 @@ impl Outbox {
     }
 
     /// Gives the memory of a burst back. Call it when nothing has come for a while.
-    pub fn settle(&self) {
+    pub fn shrink(&self) {
         let mut state = self.lock();
         if state.queue.is_empty() {
             state.queue = Vec::new();
@@ -351,11 +351,11 @@ impl Outbox {
     }
 
     fn drain_later(self: &Arc<Self>, sealed: Vec<u8>, written: usize) {
-        let outbox = Arc::clone(self);
+        let send_queue = Arc::clone(self);
         let spawned = std::thread::Builder::new()
             .name("drain".to_owned())
             .stack_size(DRAIN_STACK)
-            .spawn(move || outbox.drain(sealed, written));
+            .spawn(move || send_queue.drain(sealed, written));
         if spawned.is_err() {
             self.end(); // No thread to be had: the slow peer goes first.
         }
@@ -452,27 +452,27 @@ fn notice(message: &Message) -> Notice {
 
 /// The outboxes written to in one turn, to be flushed once at its end.
 #[derive(Default)]
-pub struct Touched(Vec<Arc<Outbox>>);
+pub struct FlushSet(Vec<Arc<SendQueue>>);
 
-impl Touched {
+impl FlushSet {
     /// Remembers an outbox.
-    pub fn add(&mut self, outbox: &Arc<Outbox>) {
+    pub fn add(&mut self, send_queue: &Arc<SendQueue>) {
         // Usually the same as before; a repeated flush is cheap, but not free.
         if !self
             .0
             .iter()
             .rev()
             .take(4)
-            .any(|known| Arc::ptr_eq(known, outbox))
+            .any(|known| Arc::ptr_eq(known, send_queue))
         {
-            self.0.push(Arc::clone(outbox));
+            self.0.push(Arc::clone(send_queue));
         }
     }
 
     /// Flushes them all. Hold no lock.
     pub fn flush(&mut self) {
-        for outbox in self.0.drain(..) {
-            outbox.flush();
+        for send_queue in self.0.drain(..) {
+            send_queue.flush();
         }
     }
 }

@@ -5,28 +5,31 @@ use std::net::{TcpListener, TcpStream};
 
 use super::*;
 
-fn pair() -> (Arc<Outbox>, TcpStream) {
+fn pair() -> (Arc<SendQueue>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
-    (Arc::new(Outbox::new(Socket::new(server).unwrap())), client)
+    (
+        Arc::new(SendQueue::new(Socket::new(server).unwrap())),
+        client,
+    )
 }
 
 #[test]
 fn a_peer_that_does_not_read_blocks_nobody_and_loses_nothing() {
-    let (outbox, mut client) = pair();
+    let (send_queue, mut client) = pair();
     let drained = Arc::new((Mutex::new(false), Condvar::new()));
     let seen = Arc::clone(&drained);
-    outbox.set_on_drained(Some(Arc::new(move || {
+    send_queue.set_on_drained(Some(Arc::new(move || {
         *seen.0.lock().unwrap() = true;
         seen.1.notify_all();
     })));
     let line = "x".repeat(99_999) + "\n";
     for _ in 0..200 {
-        outbox.text(&line);
-        outbox.flush();
+        send_queue.text(&line);
+        send_queue.flush();
     }
-    assert!(!outbox.has_room());
+    assert!(!send_queue.has_room());
     let mut received = vec![0; 200 * line.len()];
     client.read_exact(&mut received).unwrap();
     assert!(
@@ -38,43 +41,43 @@ fn a_peer_that_does_not_read_blocks_nobody_and_loses_nothing() {
     let timeout = Duration::from_secs(10);
     let result = changed.wait_timeout_while(flag.lock().unwrap(), timeout, |done| !*done);
     assert!(*result.unwrap().0, "the hook ran");
-    assert!(outbox.has_room());
+    assert!(send_queue.has_room());
 }
 
 #[test]
 fn a_push_without_room_is_resumed_even_if_the_kernel_takes_all_at_once() {
-    let (outbox, mut client) = pair();
+    let (send_queue, mut client) = pair();
     let calls = Arc::new(AtomicUsize::new(0));
-    let (counted, inner) = (Arc::clone(&calls), Arc::downgrade(&outbox));
-    outbox.set_on_drained(Some(Arc::new(move || {
+    let (counted, inner) = (Arc::clone(&calls), Arc::downgrade(&send_queue));
+    send_queue.set_on_drained(Some(Arc::new(move || {
         // Like a session that is behind: pushes until there is no room again.
-        let outbox = inner.upgrade().unwrap();
+        let send_queue = inner.upgrade().unwrap();
         if counted.fetch_add(1, Ordering::Relaxed) < 3 {
-            while outbox.has_room() {
-                outbox.text(&"x".repeat(1000));
+            while send_queue.has_room() {
+                send_queue.text(&"x".repeat(1000));
             }
-            outbox.flush();
+            send_queue.flush();
         }
     })));
     let reader = std::thread::spawn(move || client.read_exact(&mut vec![0; 4 * PUSH_ROOM]));
-    while outbox.has_room() {
-        outbox.text(&"x".repeat(1000));
+    while send_queue.has_room() {
+        send_queue.text(&"x".repeat(1000));
     }
-    outbox.flush();
+    send_queue.flush();
     reader.join().unwrap().unwrap();
     assert!(calls.load(Ordering::Relaxed) >= 3);
 }
 
 #[test]
 fn many_writers_keep_lines_whole() {
-    let (outbox, mut client) = pair();
+    let (send_queue, mut client) = pair();
     let writers: Vec<_> = (0..4)
         .map(|writer| {
-            let outbox = Arc::clone(&outbox);
+            let send_queue = Arc::clone(&send_queue);
             std::thread::spawn(move || {
                 for _ in 0..500 {
-                    outbox.text(&format!("{writer}{writer}{writer}\n"));
-                    outbox.flush();
+                    send_queue.text(&format!("{writer}{writer}{writer}\n"));
+                    send_queue.flush();
                 }
             })
         })
@@ -93,11 +96,11 @@ fn many_writers_keep_lines_whole() {
 
 #[test]
 fn finishing_says_the_last_words() {
-    let (outbox, mut client) = pair();
-    outbox.text("goodbye\n");
-    outbox.finish(Duration::from_secs(10));
-    outbox.text("too late\n");
-    outbox.flush();
+    let (send_queue, mut client) = pair();
+    send_queue.text("goodbye\n");
+    send_queue.finish(Duration::from_secs(10));
+    send_queue.text("too late\n");
+    send_queue.flush();
     let mut text = String::new();
     client.read_to_string(&mut text).unwrap();
     assert_eq!(text, "goodbye\n");
