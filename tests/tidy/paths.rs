@@ -1,36 +1,67 @@
-//! Rust code as tokens, and the paths in it that lead out of a room. Enough of
-//! the language for that, and no more.
+//! Rust code as tokens, and the paths in it that lead to the crate's own modules.
+//! It reads enough of the language for that, and no more.
 
-/// Whether an entry of the allowed ones stands for this path.
+/// Whether the allowed path `entry` is `path` or stands above it.
 pub(crate) fn covers(entry: &str, path: &str) -> bool {
     path.strip_prefix(entry)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// All paths that begin at the crate's root, however they are written, without
-/// that root, and the lines they stand on.
-pub(crate) fn outward_paths(code: &str, module: &[String]) -> Vec<(usize, String)> {
+/// A path in the code of the crate, however it is written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CratePath {
+    pub(crate) line: usize,
+    /// From the crate's root, without the word for it.
+    pub(crate) segments: Vec<String>,
+    /// It stands in a `pub use`.
+    pub(crate) reexported: bool,
+}
+
+impl CratePath {
+    pub(crate) fn text(&self) -> String {
+        self.segments.join("::")
+    }
+}
+
+/// All paths to the crate's own modules and items: those that begin with `crate`,
+/// `super`, `self` or the crate's name, and those that begin with one of `children`,
+/// the modules below this one. Code under `#[cfg(test)]` is passed over.
+pub(crate) fn crate_paths(code: &str, module: &[String], children: &[String]) -> Vec<CratePath> {
     let tokens = tokens(code);
+    let text = |at: usize| tokens.get(at).map_or("", |token| &*token.text);
     let mut found = Vec::new();
-    // For each open brace, whether it opened a module.
-    let mut braces: Vec<bool> = Vec::new();
+    // For each open brace, the inline module that it opened.
+    let mut braces: Vec<Option<String>> = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        let text = tokens[at].text.as_str();
-        let follows = |distance: usize| tokens.get(at + distance).map(|token| &*token.text);
-        let continues = at > 0 && tokens[at - 1].text == "::";
-        match text {
-            "{" => braces.push(at >= 2 && tokens[at - 2].text == "mod"),
+        if begins_test_module(&tokens, at) {
+            at = end_of_item(&tokens, at);
+            continue;
+        }
+        match text(at) {
+            "{" => {
+                let opens_module = at >= 2 && text(at - 2) == "mod";
+                braces.push(opens_module.then(|| text(at - 1).to_owned()));
+            }
             "}" => {
                 braces.pop();
             }
-            "crate" | "secure_chat" | "super" if follows(1) == Some("::") && !continues => {
-                let line = tokens[at].line;
+            word if begins_path(&tokens, at, word, children) => {
+                let mut here = module.to_vec();
+                here.extend(braces.iter().flatten().cloned());
                 let mut paths = Vec::new();
                 let end = expand(&tokens, at, Vec::new(), &mut paths);
-                let depth = module.len() + braces.iter().filter(|is_module| **is_module).count();
-                let outward = paths.into_iter().filter_map(|path| from_root(&path, depth));
-                found.extend(outward.map(|path| (line, path)));
+                let reexported =
+                    at >= 2 && text(at - 1) == "use" && matches!(text(at - 2), "pub" | ")");
+                let line = tokens[at].line;
+                found.extend(paths.iter().filter_map(|path| {
+                    let segments = from_root(path, &here)?;
+                    Some(CratePath {
+                        line,
+                        segments,
+                        reexported,
+                    })
+                }));
                 at = end;
                 continue;
             }
@@ -39,6 +70,48 @@ pub(crate) fn outward_paths(code: &str, module: &[String]) -> Vec<(usize, String
         at += 1;
     }
     found
+}
+
+fn begins_path(tokens: &[Token], at: usize, word: &str, children: &[String]) -> bool {
+    let text = |at: usize| tokens.get(at).map_or("", |token| &*token.text);
+    let is_root = matches!(word, "crate" | "secure_chat" | "super" | "self");
+    let is_child = children.iter().any(|child| child == word);
+    (is_root || is_child) && text(at + 1) == "::" && (at == 0 || text(at - 1) != "::")
+}
+
+/// Whether `#[cfg(test)]` stands here, before a module.
+pub(crate) fn begins_test_module(tokens: &[Token], at: usize) -> bool {
+    let attribute = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let text = |at: usize| tokens.get(at).map_or("", |token| &*token.text);
+    let mut behind = at + attribute.len();
+    if !attribute
+        .iter()
+        .enumerate()
+        .all(|(index, word)| text(at + index) == *word)
+    {
+        return false;
+    }
+    // Over `pub(super)` and the like.
+    while !matches!(text(behind), "mod" | ";" | "{" | "") {
+        behind += 1;
+    }
+    text(behind) == "mod"
+}
+
+/// Where the item that begins here ends: behind its `;` or its closing brace.
+fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
+    let mut depth = 0;
+    while let Some(token) = tokens.get(at) {
+        at += 1;
+        match token.text.as_str() {
+            "{" => depth += 1,
+            "}" if depth == 1 => break,
+            "}" => depth -= 1,
+            ";" if depth == 0 => break,
+            _ => {}
+        }
+    }
+    at
 }
 
 /// Follows a path, through groups in braces, and gives where it ends.
@@ -78,17 +151,28 @@ fn expand(
     at
 }
 
-/// The path below the crate's root, if it begins there: by name, or by going
-/// up as far as the module is deep.
-fn from_root(path: &[String], depth: usize) -> Option<String> {
-    let below = match path.first()?.as_str() {
-        "crate" | "secure_chat" => 1,
-        _ => {
-            let ups = path.iter().take_while(|segment| *segment == "super");
-            Some(ups.count()).filter(|ups| *ups >= depth)?
-        }
+/// The path from the crate's root, for one that stands in the module `here`; none
+/// if it leads above the root.
+fn from_root(path: &[String], here: &[String]) -> Option<Vec<String>> {
+    let ups = path
+        .iter()
+        .take_while(|segment| *segment == "super")
+        .count();
+    let (base, rest) = match path.first()?.as_str() {
+        "crate" | "secure_chat" => (&[][..], &path[1..]),
+        "self" => return from_root_of_self(path, here),
+        "super" => (here.get(..here.len().checked_sub(ups)?)?, &path[ups..]),
+        _ => (here, path),
     };
-    Some(path[below..].join("::"))
+    Some([base, rest].concat())
+}
+
+/// `self::x`, and `self::super::x`, which means the same as `super::x`.
+fn from_root_of_self(path: &[String], here: &[String]) -> Option<Vec<String>> {
+    match path.get(1)?.as_str() {
+        "super" => from_root(&path[1..], here),
+        _ => Some([here, &path[1..]].concat()),
+    }
 }
 
 /// A word, `::`, or one other character of code.
