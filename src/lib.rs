@@ -54,9 +54,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod client;
+pub mod clock;
 pub mod crypto;
 pub mod fs;
 pub mod protocol;
 pub mod server;
 pub mod store;
+pub mod sync;
 pub mod transport;

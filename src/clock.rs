@@ -1,0 +1,19 @@
+//! The one place that reads time.
+//!
+//! Whoever decides by time takes it as a value, so that tests can choose it; only the
+//! edges call here. `Instant` is for waiting and limits, since it never goes back. The
+//! calendar's milliseconds are for what is stored, sent and shown.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// This moment, for measuring and waiting.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Milliseconds since 1970 (UTC) by the system's clock; 0 if that is set to an earlier time.
+pub fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,87 @@
+//! Threads, locks and waiting, for the whole crate.
+//!
+//! Every lock recovers from the panic of an earlier holder, because each place that
+//! takes one leaves the guarded value whole at every step; the lock's own doc says so.
+//! Nothing outside this file names `std::sync::Mutex`, `Condvar` or `std::thread`, so that
+//! a scheduler which decides every interleaving can be put here for a test.
+
+use std::io;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+
+pub use std::sync::MutexGuard;
+pub use std::thread::JoinHandle;
+
+/// A mutual exclusion lock that a panic of its holder does not close.
+#[derive(Debug, Default)]
+pub struct Mutex<T>(std::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    /// An unlocked one.
+    pub const fn new(value: T) -> Self {
+        Mutex(std::sync::Mutex::new(value))
+    }
+
+    /// Waits for the lock and takes it.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A condition to wait for, together with a [`Mutex`].
+#[derive(Debug, Default)]
+pub struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    /// One that nobody waits for.
+    pub const fn new() -> Self {
+        Condvar(std::sync::Condvar::new())
+    }
+
+    /// Waits for a notification with the lock released. It may also return without one.
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for at most `limit`.
+    pub fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        limit: Duration,
+    ) -> MutexGuard<'a, T> {
+        let waited = self.0.wait_timeout(guard, limit);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Wakes one waiter.
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    /// Wakes all waiters.
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// Starts a named thread. `stack` is its stack in bytes; `None` takes the system's default.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn spawn<T: Send + 'static>(
+    name: impl Into<String>,
+    stack: Option<usize>,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let builder = thread::Builder::new().name(name.into());
+    match stack {
+        Some(bytes) => builder.stack_size(bytes).spawn(body),
+        None => builder.spawn(body),
+    }
+}
+
+/// Sleeps. Hold no lock.
+pub fn sleep(time: Duration) {
+    thread::sleep(time);
+}
