@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 #[cfg(feature = "tls")]
-use secure_chat::transport::tls::Connector;
+use secure_chat::transport::connector::Connector;
 
 #[cfg(feature = "tls")]
 use super::secured::Secured;

@@ -8,48 +8,18 @@
 //! Who writes: one thread at a time, because sealed bytes have to leave in the
 //! order in which they were sealed. Seeing to that is the caller's part.
 
-use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::buffer::{ReadBuffer, ReadOutcome};
 use super::socket::{Socket, Written};
 use super::tls::TlsSession;
-
-/// Raw bytes an idle connection keeps room for. What fills it makes it grow.
-const IDLE_SPACE: usize = 256;
-
-/// Raw bytes read at once at most: a few TLS records (RFC 8446, section 5.2).
-const MOST_SPACE: usize = 64 * 1024;
-
-/// What a server has answered to a TLS handshake, if it was text and no TLS: the
-/// beginning of it, with no promise that it is whole.
-#[derive(Debug)]
-pub struct NotTls(pub Vec<u8>);
-
-impl fmt::Display for NotTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer is no TLS")
-    }
-}
-
-impl std::error::Error for NotTls {}
 
 /// A connected socket and, once TLS has begun, its session.
 pub struct Channel {
     socket: Socket,
     session: OnceLock<Box<TlsSession>>,
-}
-
-/// What a read came to.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ReadOutcome {
-    /// So many bytes, at least one.
-    Bytes(usize),
-    /// None yet: what came was TLS's own, and may want an answer.
-    Nothing,
-    /// The peer has closed its side.
-    End,
 }
 
 impl Channel {
@@ -82,7 +52,7 @@ impl Channel {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when the time is over; anything else is the end.
-    pub fn read(&self, raw: &mut Raw, into: &mut [u8]) -> io::Result<ReadOutcome> {
+    pub fn read(&self, raw: &mut ReadBuffer, into: &mut [u8]) -> io::Result<ReadOutcome> {
         let Some(session) = self.session() else {
             return Ok(match self.socket.read(into)? {
                 0 => ReadOutcome::End,
@@ -143,65 +113,5 @@ impl Channel {
             }
         }
         Ok(())
-    }
-}
-
-/// What a reader has read and TLS has not opened yet. Empty without TLS.
-#[derive(Debug, Default)]
-pub struct Raw {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// The session has opened more than the last reader could take.
-    pub(super) more_inside: bool,
-}
-
-impl Raw {
-    /// Begins with bytes that were read before it was known that they are TLS's.
-    pub fn with(bytes: &[u8]) -> Self {
-        Raw {
-            bytes: bytes.to_vec(),
-            start: 0,
-            end: bytes.len(),
-            more_inside: false,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    /// What is still to be opened.
-    #[cfg(feature = "tls")]
-    pub(super) fn rest(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// So much of it was taken.
-    #[cfg(feature = "tls")]
-    pub(super) fn taken(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
-    }
-
-    /// Room to read into, when all is taken. A read that filled it makes more.
-    fn space(&mut self) -> &mut [u8] {
-        let wanted = match self.end == self.bytes.len() {
-            true => (self.bytes.len() * 4).clamp(IDLE_SPACE, MOST_SPACE),
-            false => self.bytes.len(),
-        };
-        self.bytes.resize(wanted, 0);
-        &mut self.bytes
-    }
-
-    fn filled(&mut self, count: usize) {
-        (self.start, self.end) = (0, count);
-    }
-
-    /// Gives the memory of a burst back. Call it when nothing has come for a while.
-    pub fn shrink(&mut self) {
-        let large = self.bytes.capacity() > IDLE_SPACE;
-        if large && self.is_empty() && !self.more_inside {
-            *self = Raw::default();
-        }
     }
 }

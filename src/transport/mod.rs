@@ -1,13 +1,25 @@
-//! Bytes between two machines: sockets, TLS, and telling the languages apart.
-//! Knows no request: what the bytes mean is the protocol's.
+//! Bytes between two machines: sockets, TLS, and recognising the language of a
+//! connection. It knows no request; what the bytes mean is decided in `protocol`.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `address`, `fingerprint` | what a person types to name a server, and its certificate |
+//! | `sniff` | the language, by a connection's first byte |
+//! | `socket` | a TCP socket: timeouts, non-blocking writes, closing |
+//! | `buffer` | what was read and is not decrypted yet |
+//! | `tls` | TLS sessions, without sockets |
+//! | `channel` | a socket with or without TLS, for one reader and any writers |
+//! | `connector` | the client's handshake with a server |
 
 pub mod address;
+pub mod buffer;
 pub mod channel;
+pub mod connector;
 pub mod fingerprint;
 pub mod sniff;
 pub mod socket;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(not(feature = "tls"))]
-#[path = "without_tls.rs"]
+#[path = "tls/stub.rs"]
 pub mod tls;

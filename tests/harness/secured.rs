@@ -6,14 +6,15 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use secure_chat::transport::channel::{Channel, Raw, ReadOutcome};
+use secure_chat::transport::buffer::{ReadBuffer, ReadOutcome};
+use secure_chat::transport::channel::Channel;
+use secure_chat::transport::connector::Connector;
 use secure_chat::transport::fingerprint::Fingerprint;
-use secure_chat::transport::tls::Connector;
 
 /// See the module.
 pub(crate) struct Secured {
     channel: Channel,
-    raw: Raw,
+    raw: ReadBuffer,
     /// The server's certificate's.
     pub(crate) fingerprint: Fingerprint,
     patience: Duration,

@@ -4,9 +4,9 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use secure_chat::transport::fingerprint::Fingerprint;
 #[cfg(feature = "tls")]
-use secure_chat::transport::tls::Connector;
+use secure_chat::transport::connector::Connector;
+use secure_chat::transport::fingerprint::Fingerprint;
 
 use super::PATIENCE;
 #[cfg(feature = "tls")]

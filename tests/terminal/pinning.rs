@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use secure_chat::transport::channel::{Channel, Raw, ReadOutcome};
+use secure_chat::transport::buffer::{ReadBuffer, ReadOutcome};
+use secure_chat::transport::channel::Channel;
 use secure_chat::transport::fingerprint::Fingerprint;
 use secure_chat::transport::socket::Socket;
 use secure_chat::transport::tls::Acceptor;
@@ -88,7 +89,7 @@ fn listen(stream: TcpStream, acceptor: &Acceptor) -> Vec<u8> {
     let channel = Channel::new(Socket::new(stream).unwrap());
     channel.socket().set_read_timeout(Some(PATIENCE)).unwrap();
     channel.begin_tls(acceptor.accept().unwrap().0);
-    let (mut raw, mut heard, mut space) = (Raw::default(), Vec::new(), [0; 4096]);
+    let (mut raw, mut heard, mut space) = (ReadBuffer::default(), Vec::new(), [0; 4096]);
     loop {
         match channel.read(&mut raw, &mut space) {
             Ok(ReadOutcome::Bytes(count)) => heard.extend(&space[..count]),

@@ -118,7 +118,9 @@ fn test_modules(files: &[(Module, String)]) -> Vec<Module> {
                 .iter()
                 .skip_while(|token| token.text != "mod")
                 .nth(1);
-            found.extend(declared.map(|name| [&module[..], &[name.text.clone()]].concat()));
+            found.extend(
+                declared.map(|name| [&module[..], std::slice::from_ref(&name.text)].concat()),
+            );
         }
     }
     found

@@ -24,7 +24,8 @@ use crate::protocol::line_buffer::LineBuffer;
 use crate::protocol::reply::{Event, Greeting};
 use crate::protocol::request::Hello;
 use crate::protocol::{Code, Refusal, Request, VERSION, limits};
-use crate::transport::channel::{Channel, Raw, ReadOutcome};
+use crate::transport::buffer::{ReadBuffer, ReadOutcome};
+use crate::transport::channel::Channel;
 use crate::transport::fingerprint::Fingerprint;
 
 /// How long an answer may take before the connection counts as lost: a server
@@ -270,7 +271,12 @@ fn lost(error: io::Error) -> CallError {
 }
 
 /// The reader thread: ends with the connection, or when nobody listens any more.
-fn read_lines(channel: &Channel, mut raw: Raw, number: u64, events: &SyncSender<QueuedEvent>) {
+fn read_lines(
+    channel: &Channel,
+    mut raw: ReadBuffer,
+    number: u64,
+    events: &SyncSender<QueuedEvent>,
+) {
     let mut buffer = LineBuffer::new(limits::MAX_SERVER_LINE);
     let why = loop {
         match channel.read(&mut raw, buffer.space()) {

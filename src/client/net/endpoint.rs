@@ -19,10 +19,11 @@ use crate::protocol::json;
 use crate::protocol::json::ServerLine;
 use crate::protocol::{Code, Refusal};
 use crate::transport::address::Address;
-use crate::transport::channel::{Channel, NotTls, Raw};
+use crate::transport::buffer::ReadBuffer;
+use crate::transport::channel::Channel;
+use crate::transport::connector::{Connector, NotTls, UnverifiedPeer};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
-use crate::transport::tls::{Connector, UnverifiedPeer};
 
 /// How long one address may take to answer.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -62,7 +63,7 @@ pub struct OpenedChannel {
     /// Its bytes.
     pub channel: Channel,
     /// For its reader.
-    pub raw: Raw,
+    pub raw: ReadBuffer,
     /// The certificate that the server has shown; none without TLS.
     pub certificate: Option<Fingerprint>,
 }
@@ -135,7 +136,7 @@ impl Endpoint {
                 let socket = Socket::new(stream).map_err(|error| self.unreachable(&error))?;
                 return Ok(OpenedChannel {
                     channel: Channel::new(socket),
-                    raw: Raw::default(),
+                    raw: ReadBuffer::default(),
                     certificate: None,
                 });
             }

@@ -22,7 +22,8 @@ use crate::server::log;
 use crate::server::log::ConnectionId;
 use crate::server::requests::Handler;
 use crate::server::shared::Shared;
-use crate::transport::channel::{Raw, ReadOutcome};
+use crate::transport::buffer::{ReadBuffer, ReadOutcome};
+
 use crate::transport::sniff::Language;
 use crate::transport::socket::PeerState;
 
@@ -71,7 +72,7 @@ pub struct Connection {
     send_queue: Arc<SendQueue>,
     handler: Handler,
     /// What was read and TLS has not opened yet.
-    raw: Raw,
+    raw: ReadBuffer,
     lines: LineBuffer,
     wire_format: Option<WireFormat>,
     bad_lines: u32,
@@ -109,7 +110,7 @@ impl Connection {
             handler: Handler::new(Arc::clone(&shared), Arc::clone(&send_queue), from, now),
             lines: LineBuffer::new(shared.config.max_line),
             send_queue,
-            raw: Raw::default(),
+            raw: ReadBuffer::default(),
             wire_format: None,
             bad_lines: 0,
             first_line: true,
@@ -528,7 +529,7 @@ impl Connection {
         let (session, certificate) = acceptor.accept().map_err(Disconnect::Broken)?;
         self.send_queue.channel().begin_tls(session);
         self.handler.set_certificate(certificate);
-        self.raw = Raw::with(self.lines.rest());
+        self.raw = ReadBuffer::with(self.lines.rest());
         self.lines = LineBuffer::new(self.shared.config.max_line);
         self.deadlines.handshake = Some(Instant::now() + self.shared.config.handshake_time);
         Ok(())

@@ -4,8 +4,9 @@
 //! has an `openssl` of the last years speaks 1.3, and it alone hides the
 //! certificate and has no weak cipher to choose.
 //!
-//! `server` has the certificate and the keys to tickets, `client` what a
-//! server's certificate is judged by, `certificate` the files.
+//! `server` has the certificate and the keys to tickets, `client` how a server's
+//! certificate is checked, `certificate` the files, `stub` the same names for a build
+//! without TLS.
 
 mod certificate;
 mod client;
@@ -18,10 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::crypto::CryptoProvider;
 
-pub use self::client::{Connector, UnverifiedPeer};
+pub use self::client::ClientTls;
 pub use self::server::Acceptor;
 
-use super::channel::{Raw, ReadOutcome};
+use super::buffer::{ReadBuffer, ReadOutcome};
 
 /// What is in the way of TLS. Says what to do about it.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl TlsSession {
     }
 
     /// Opens what was read, as far as `into` has room for it.
-    pub(super) fn open(&self, raw: &mut Raw, into: &mut [u8]) -> io::Result<ReadOutcome> {
+    pub(super) fn open(&self, raw: &mut ReadBuffer, into: &mut [u8]) -> io::Result<ReadOutcome> {
         let mut connection = self.lock();
         let mut count = 0;
         raw.more_inside = false;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::transport::channel::Channel;
+use crate::transport::connector::Connector;
 use crate::transport::socket::{Socket, Written};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,14 +29,14 @@ impl Server {
     }
 
     /// A connected pair, each end with what its reader needs.
-    fn pair(&self, connector: &Connector) -> ((Channel, Raw), (Channel, Raw)) {
+    fn pair(&self, connector: &Connector) -> ((Channel, ReadBuffer), (Channel, ReadBuffer)) {
         let stream = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = self.listener.accept().unwrap();
         let acceptor = Arc::clone(&self.acceptor);
         let server = thread::spawn(move || {
             let channel = Channel::new(Socket::new(accepted).unwrap());
             channel.begin_tls(acceptor.accept().unwrap().0);
-            let mut raw = Raw::default();
+            let mut raw = ReadBuffer::default();
             while channel.session().unwrap().is_handshaking() {
                 assert_ne!(channel.read(&mut raw, &mut []).unwrap(), ReadOutcome::End);
                 channel.write_all(&[], PATIENCE).unwrap();
@@ -48,7 +49,7 @@ impl Server {
     }
 }
 
-fn read_exactly(channel: &Channel, raw: &mut Raw, count: usize) -> Vec<u8> {
+fn read_exactly(channel: &Channel, raw: &mut ReadBuffer, count: usize) -> Vec<u8> {
     let mut all = vec![0; count];
     let mut filled = 0;
     while filled < count {

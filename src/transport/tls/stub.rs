@@ -1,33 +1,31 @@
-//! In place of [`tls`](self) where the crate is built without it: the same names,
-//! and no value of them, so that nothing below needs to know.
+//! The names of [`tls`](self) for a build without it. No value of them exists, so that
+//! nothing else needs to know which build it is.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::channel::{Channel, Raw, ReadOutcome};
-use super::fingerprint::Fingerprint;
+use crate::transport::buffer::{ReadBuffer, ReadOutcome};
+use crate::transport::fingerprint::Fingerprint;
 
-/// This program has no TLS.
+/// This program was built without TLS.
 #[derive(Debug)]
-pub struct NoTls;
+pub struct TlsError;
 
-impl fmt::Display for NoTls {
+impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("this program was built without TLS; build it with the feature 'tls'")
     }
 }
 
-impl std::error::Error for NoTls {}
+impl std::error::Error for TlsError {}
 
-/// There is none.
+/// No session exists.
 pub struct TlsSession(Infallible);
 
 impl TlsSession {
-    pub(super) fn open(&self, _raw: &mut Raw, _into: &mut [u8]) -> io::Result<ReadOutcome> {
+    pub(super) fn open(&self, _raw: &mut ReadBuffer, _into: &mut [u8]) -> io::Result<ReadOutcome> {
         match self.0 {}
     }
 
@@ -43,13 +41,17 @@ impl TlsSession {
         match self.0 {}
     }
 
+    pub(in crate::transport) fn certificate_shown(&self) -> Option<Fingerprint> {
+        match self.0 {}
+    }
+
     /// Whether the handshake still goes on.
     pub fn is_handshaking(&self) -> bool {
         match self.0 {}
     }
 }
 
-/// There is none.
+/// No acceptor exists.
 #[derive(Debug)]
 pub struct Acceptor(Infallible);
 
@@ -59,22 +61,22 @@ impl Acceptor {
         None
     }
 
-    /// None, as long as none is asked for.
+    /// Nothing, unless a certificate is given.
     ///
     /// # Errors
     /// A certificate was given.
-    pub fn open(_data: &Path, own: Option<(&Path, &Path)>) -> Result<Option<Self>, NoTls> {
+    pub fn open(_data: &Path, own: Option<(&Path, &Path)>) -> Result<Option<Self>, TlsError> {
         match own {
-            Some(_) => Err(NoTls),
+            Some(_) => Err(TlsError),
             None => Ok(None),
         }
     }
 
-    /// The same.
+    /// The same as [`open`](Self::open).
     ///
     /// # Errors
     /// A certificate was given.
-    pub fn read(data: &Path, own: Option<(&Path, &Path)>) -> Result<Option<Self>, NoTls> {
+    pub fn read(data: &Path, own: Option<(&Path, &Path)>) -> Result<Option<Self>, TlsError> {
         Self::open(data, own)
     }
 
@@ -87,7 +89,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Never.
-    pub fn reload(&self) -> Result<Fingerprint, NoTls> {
+    pub fn reload(&self) -> Result<Fingerprint, TlsError> {
         match self.0 {}
     }
 
@@ -100,52 +102,28 @@ impl Acceptor {
     }
 }
 
-/// There is none.
+/// No client side exists.
 #[derive(Debug, Clone)]
-pub struct Connector(Infallible);
+pub struct ClientTls(Infallible);
 
-impl Connector {
-    /// None.
+impl ClientTls {
+    /// Refused.
     ///
     /// # Errors
     /// Always.
-    pub fn pinning() -> Result<Self, NoTls> {
-        Err(NoTls)
+    pub fn pinning() -> Result<Self, TlsError> {
+        Err(TlsError)
     }
 
-    /// None.
+    /// Refused.
     ///
     /// # Errors
     /// Always.
-    pub fn system_roots() -> Result<Self, NoTls> {
-        Err(NoTls)
+    pub fn system_roots() -> Result<Self, TlsError> {
+        Err(TlsError)
     }
 
-    /// Shakes hands.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn connect(
-        &self,
-        _stream: TcpStream,
-        _host: &str,
-        _limit: Duration,
-    ) -> io::Result<UnverifiedPeer> {
-        match self.0 {}
-    }
-}
-
-/// There is none.
-pub struct UnverifiedPeer(Infallible);
-
-impl UnverifiedPeer {
-    /// Its certificate's.
-    pub fn fingerprint(&self) -> Fingerprint {
-        match self.0 {}
-    }
-
-    /// Uses the connection.
-    pub fn trust(self) -> (Channel, Raw) {
+    pub(in crate::transport) fn session(&self, _host: &str) -> io::Result<TlsSession> {
         match self.0 {}
     }
 }

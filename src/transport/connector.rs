@@ -1,0 +1,175 @@
+//! Connecting to a server under TLS: the handshake over a real socket.
+//!
+//! A finished handshake yields an [`UnverifiedPeer`], which nothing can be sent to. The caller
+//! compares its fingerprint and only then takes the channel.
+
+use std::fmt;
+use std::io;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::buffer::{ReadBuffer, ReadOutcome};
+use super::channel::Channel;
+use super::fingerprint::Fingerprint;
+use super::socket::Socket;
+use super::tls::{ClientTls, TlsError, TlsSession};
+
+/// The longest refusal in the open that is read, in bytes.
+const MAX_TEXT: usize = 4096;
+
+/// How long its parts may take to arrive.
+const TEXT_TIME: Duration = Duration::from_secs(1);
+
+/// What a server has answered to a TLS handshake, if it was text and no TLS: the
+/// beginning of it, with no promise that it is whole.
+#[derive(Debug)]
+pub struct NotTls(pub Vec<u8>);
+
+impl fmt::Display for NotTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer is no TLS")
+    }
+}
+
+impl std::error::Error for NotTls {}
+
+/// Connects to servers. Use the same one to connect again, so that sessions are resumed.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    tls: ClientTls,
+}
+
+/// A server whose handshake is done, and which nobody has judged yet.
+pub struct UnverifiedPeer {
+    channel: Channel,
+    raw: ReadBuffer,
+    fingerprint: Fingerprint,
+}
+
+impl Connector {
+    /// Takes any certificate, for a caller that compares fingerprints.
+    ///
+    /// # Errors
+    /// This program was built without TLS.
+    pub fn pinning() -> Result<Self, TlsError> {
+        ClientTls::pinning().map(|tls| Connector { tls })
+    }
+
+    /// Takes certificates that the system's roots vouch for, for the server's name.
+    ///
+    /// # Errors
+    /// The system has no roots, or this program was built without TLS.
+    pub fn system_roots() -> Result<Self, TlsError> {
+        ClientTls::system_roots().map(|tls| Connector { tls })
+    }
+
+    /// Shakes hands with `host` on a connected stream, within `limit` in all.
+    ///
+    /// # Errors
+    /// The peer speaks no TLS, its certificate is refused, or it takes too long.
+    pub fn connect(
+        &self,
+        stream: TcpStream,
+        host: &str,
+        limit: Duration,
+    ) -> io::Result<UnverifiedPeer> {
+        let session = self.tls.session(host)?;
+        let channel = Channel::new(Socket::new(stream)?);
+        channel.begin_tls(session);
+        let mut raw = ReadBuffer::default();
+        shake_hands(&channel, &mut raw, limit).map_err(|error| match text_in(&channel) {
+            Some(text) => io::Error::new(io::ErrorKind::InvalidData, NotTls(text)),
+            None => error,
+        })?;
+        channel.socket().set_read_timeout(None)?;
+        let shown = channel.session().and_then(TlsSession::certificate_shown);
+        let fingerprint =
+            shown.ok_or_else(|| io::Error::other("the server shows no certificate"))?;
+        Ok(UnverifiedPeer {
+            channel,
+            raw,
+            fingerprint,
+        })
+    }
+}
+
+fn shake_hands(channel: &Channel, raw: &mut ReadBuffer, limit: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + limit;
+    let mut begun = false;
+    loop {
+        if channel.has_pending() {
+            channel.write_all(&[], limit)?;
+        }
+        if !channel.session().is_some_and(TlsSession::is_handshaking) {
+            return Ok(());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        channel.socket().set_read_timeout(Some(left))?;
+        // Looked at and left there, for whoever wants to know what it says instead.
+        let mut byte = [0];
+        if !begun {
+            match channel.socket().stream().peek(&mut byte) {
+                Ok(1..) if is_text(byte[0]) => return Err(io::ErrorKind::InvalidData.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Whatever it is, reading tells.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        begun = true;
+        // No byte of the server's own can come before the handshake is done, so
+        // none is asked for.
+        match channel.read(raw, &mut []) {
+            Ok(ReadOutcome::End) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "it closed the connection during the TLS handshake",
+                ));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                // Tell the server why, as TLS wants it; we are leaving anyway.
+                let _told = channel.write_all(&[], Duration::from_secs(1));
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// The line that waits to be read from a server that did not begin with TLS: one
+/// that turns a connection away does so before it knows what its client speaks.
+fn text_in(channel: &Channel) -> Option<Vec<u8>> {
+    let socket = channel.socket();
+    socket.set_read_timeout(Some(TEXT_TIME)).ok()?;
+    let mut text = vec![0; MAX_TEXT];
+    let mut length = 0;
+    while length < text.len() && !text[..length].contains(&b'\n') {
+        match socket.read(&mut text[length..]) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => length += count,
+        }
+    }
+    text.truncate(length);
+    is_text(*text.first()?).then_some(text)
+}
+
+/// Whether a line of the console's or of JSON begins like this; no TLS record does.
+fn is_text(first: u8) -> bool {
+    matches!(first, b'-' | b'{')
+}
+
+impl UnverifiedPeer {
+    /// Its certificate's.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// It is who it should be: the connection, and what was read of it already.
+    pub fn trust(self) -> (Channel, ReadBuffer) {
+        (self.channel, self.raw)
+    }
+}
