@@ -6,11 +6,14 @@
 //! `log`, which alone waits for such a reader. Lines that find the queue full are
 //! dropped and counted, and the count is logged once lines are read again.
 
+use crate::clock;
+use crate::sync;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -60,7 +63,7 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every statement under it leaves whole lines and a right count.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Puts a line into the queue, or counts it. Gives it back if nobody takes
@@ -86,8 +89,7 @@ impl Queue {
         state.writing = false;
         self.changed.notify_all();
         while state.waiting.is_empty() && state.dropped == 0 {
-            let waited = self.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state);
         }
         state.writing = true;
         let dropped = std::mem::take(&mut state.dropped);
@@ -95,15 +97,14 @@ impl Queue {
     }
 
     fn flush(&self, limit: Duration) {
-        let deadline = Instant::now() + limit;
+        let deadline = clock::now() + limit;
         let mut state = self.lock();
         while state.started && (state.writing || !state.waiting.is_empty() || state.dropped > 0) {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(clock::now());
             if left.is_zero() {
                 return;
             }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left);
         }
     }
 }
@@ -114,17 +115,15 @@ impl Queue {
 /// # Errors
 /// The system has no thread.
 pub fn start() -> io::Result<()> {
-    std::thread::Builder::new()
-        .name("log".to_owned())
-        .spawn(|| {
-            loop {
-                let (mut lines, dropped) = QUEUE.take();
-                if dropped > 0 {
-                    lines.extend(about_dropped(dropped));
-                }
-                write_all(&io::stderr(), &lines);
+    sync::spawn("log", None, || {
+        loop {
+            let (mut lines, dropped) = QUEUE.take();
+            if dropped > 0 {
+                lines.extend(about_dropped(dropped));
             }
-        })?;
+            write_all(&io::stderr(), &lines);
+        }
+    })?;
     QUEUE.lock().started = true;
     std::panic::set_hook(Box::new(|panic| {
         error(None, format_args!("a fault of the program: {panic}"));

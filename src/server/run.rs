@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -21,7 +21,9 @@ use super::delivery::writer::Ended;
 use super::log;
 use super::net::accept::{Connections, Listener};
 use super::shared::Shared;
+use crate::clock;
 use crate::store::sqlite::Sqlite;
+use crate::sync;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket;
@@ -163,10 +165,10 @@ fn serve(
     Listener::new(Arc::clone(&shared), Arc::clone(&connections), listener).run(&stopping);
 
     log::info(None, format_args!("shutting down"));
-    let deadline = Instant::now() + END;
+    let deadline = clock::now() + END;
     connections.say_goodbye(GOODBYE);
     shared.writer.stop();
-    let ended = writer.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    let ended = writer.recv_timeout(deadline.saturating_duration_since(clock::now()));
     let stats = &shared.stats;
     log::info(
         None,
@@ -229,18 +231,16 @@ fn watch_signals(
     stopping: Arc<AtomicBool>,
     shared: Arc<Shared>,
 ) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if signal == SIGHUP {
-                    reload(&shared);
-                } else if stopping.swap(true, Ordering::AcqRel) {
-                    std::process::exit(128 + signal);
-                }
+    sync::spawn("signals", None, move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                reload(&shared);
+            } else if stopping.swap(true, Ordering::AcqRel) {
+                std::process::exit(128 + signal);
             }
-        })
-        .map(|_| ())
+        }
+    })
+    .map(|_| ())
 }
 
 fn reload(shared: &Shared) {
@@ -330,7 +330,7 @@ fn print_banner(config: &Config, address: SocketAddr, fingerprint: Option<Finger
     let _ = print();
     // A thread of its own, because whoever reads standard output may not. Without
     // one, or without standard output, the server serves all the same.
-    let _ = std::thread::Builder::new()
-        .name("banner".to_owned())
-        .spawn(move || log::write_all(&io::stdout(), out.as_slice()));
+    let _ = sync::spawn("banner", None, move || {
+        log::write_all(&io::stdout(), out.as_slice())
+    });
 }

@@ -6,13 +6,14 @@
 use std::fmt;
 use std::io;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::buffer::{ReadBuffer, ReadOutcome};
 use super::channel::Channel;
 use super::fingerprint::Fingerprint;
 use super::socket::Socket;
 use super::tls::{ClientTls, TlsError, TlsSession};
+use crate::clock;
 
 /// The longest refusal in the open that is read, in bytes.
 const MAX_TEXT: usize = 4096;
@@ -94,7 +95,7 @@ impl Connector {
 }
 
 fn shake_hands(channel: &Channel, raw: &mut ReadBuffer, limit: Duration) -> io::Result<()> {
-    let deadline = Instant::now() + limit;
+    let deadline = clock::now() + limit;
     let mut begun = false;
     loop {
         if channel.has_pending() {
@@ -103,7 +104,7 @@ fn shake_hands(channel: &Channel, raw: &mut ReadBuffer, limit: Duration) -> io::
         if !channel.session().is_some_and(TlsSession::is_handshaking) {
             return Ok(());
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(clock::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }

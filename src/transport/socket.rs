@@ -1,9 +1,10 @@
 //! TCP sockets: listening, accepting under pressure, reading with a deadline,
 //! writing without blocking, closing from another thread.
 
+use crate::clock;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -144,9 +145,9 @@ impl Socket {
             PeerState::Open => SENDS_NO_MORE,
             PeerState::HalfClosed | PeerState::Gone => PollFlags::empty(),
         };
-        let deadline = Instant::now() + limit;
+        let deadline = clock::now() + limit;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(clock::now());
             let mut fds = [PollFd::new(&self.stream, interest)];
             let Ok(timeout) = Timespec::try_from(left) else {
                 return known;

@@ -11,10 +11,11 @@ use super::{
     Account, LoginError, LoginFlow, Prompt, Result, create_vault, identity, known_password, open,
     show_recovery_code,
 };
-use crate::client::messenger::{now_ms, wire_identity};
+use crate::client::messenger::wire_identity;
 use crate::client::net::connection::{CallError, Connection};
 use crate::client::net::event_queue::EventQueue;
 use crate::client::vault::{Export, VaultError, VaultFile};
+use crate::clock;
 use crate::protocol::reply::{Done, Welcome};
 use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
 use crate::protocol::{Code, Request, UserName};
@@ -97,7 +98,7 @@ impl LoginFlow {
             return Err(refused);
         }
         let (mut vault, code) = create_vault(file, kdf, &derived, |vault| match export {
-            Some(export) => vault.import(export, now_ms()),
+            Some(export) => vault.import(export, clock::unix_ms()),
             None => vault.make_identity().map(drop),
         })?;
         show_recovery_code(&code, ask);

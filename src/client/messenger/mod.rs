@@ -26,8 +26,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use zeroize::Zeroizing;
@@ -42,12 +41,14 @@ use super::net::endpoint::Endpoint;
 use super::net::event_queue::{EventQueue, QueuedEvent};
 use super::vault;
 use super::vault::Vault;
+use crate::clock;
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Accepted, Event, Welcome};
 use crate::protocol::request::{ChangeSettings, Identity};
 use crate::protocol::{ByteArray, UserName};
+use crate::sync::{self, JoinHandle};
 
 /// How many arrivals share one transaction at most, so that a long backlog is
 /// shown and acknowledged in steps.
@@ -189,9 +190,7 @@ impl SessionHandle {
     pub fn start(account: Account, trust: Trust, display: Arc<dyn Display>) -> io::Result<Self> {
         let events = account.events.sender();
         let mut messenger = Messenger::new(account, trust, display);
-        let thread = thread::Builder::new()
-            .name("messenger".to_owned())
-            .spawn(move || messenger.run())?;
+        let thread = sync::spawn("messenger", None, move || messenger.run())?;
         Ok(SessionHandle { events, thread })
     }
 
@@ -223,7 +222,7 @@ impl SessionHandle {
 
 impl Messenger {
     fn new(account: Account, trust: Trust, display: Arc<dyn Display>) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         let (says_shown, shown) = channel();
         Messenger {
             me: Me {
@@ -271,7 +270,7 @@ impl Messenger {
                 true => TICK,
                 false => SOON,
             };
-            let done = match self.events.next(Instant::now() + patience) {
+            let done = match self.events.next(clock::now() + patience) {
                 Some(input) => self.process(input),
                 None => self.note_done(),
             };
@@ -351,11 +350,11 @@ impl Messenger {
         let arrivals = std::mem::take(arrivals);
         let mut controls = false;
         if arrivals.count > 0 {
-            self.heard = Instant::now();
+            self.heard = clock::now();
             self.pinged = false;
         }
         if !arrivals.mail.is_empty() {
-            let (me, now) = (&self.me, now_ms());
+            let (me, now) = (&self.me, clock::unix_ms());
             let shown: Vec<i64> = self.shown.try_iter().collect();
             let batch = self.vault.transact(|vault| {
                 vault.shown(&shown)?;
@@ -437,7 +436,7 @@ impl Messenger {
             Event::Delivered { to, ids } => self.delivered(&to, &ids)?,
             Event::PrekeysLow { one_time } => {
                 self.few_prekeys = Some(one_time);
-                self.replenish(Instant::now())?;
+                self.replenish(clock::now())?;
             }
             Event::Replaced {} => self.end(End::ShutOut(
                 "this account was logged in from elsewhere, and that login took over; log in again to take it back"
@@ -457,13 +456,6 @@ impl Messenger {
         }
         Ok(())
     }
-}
-
-/// Our clock, in milliseconds since 1970 (UTC).
-pub fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }
 
 /// 128 random bits.

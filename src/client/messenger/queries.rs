@@ -1,7 +1,6 @@
 //! Commands that ask something and show the answer.
 
 use std::sync::mpsc::SyncSender;
-use std::time::Instant;
 
 use zeroize::Zeroizing;
 
@@ -14,6 +13,7 @@ use crate::client::net::connection;
 use crate::client::net::connection::CallError;
 use crate::client::vault::{Form, Message, Result, State};
 use crate::client::view::ViewEvent;
+use crate::clock;
 use crate::protocol::reply::{Done, Fetched, Found, Settings, UserStatus};
 use crate::protocol::request::{ChangeSettings, Fetch, Passwd, Search, UserRef};
 use crate::protocol::{ByteArray, Request, UserName};
@@ -33,7 +33,7 @@ impl Messenger {
         }
         let outcome = match command {
             Command::Settle(limit) => {
-                self.settling = Some((done, Instant::now() + limit));
+                self.settling = Some((done, clock::now() + limit));
                 return Ok(());
             }
             command => self.outcome(command),

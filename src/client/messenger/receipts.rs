@@ -1,9 +1,10 @@
 //! What became of messages that were sent: the server's `delivered` events, and
 //! the question after an absence.
 
-use super::{Messenger, now_ms};
+use super::Messenger;
 use crate::client::vault::{Contact, Form, Message, Result, State, unchanged};
 use crate::client::view::{Mark, ViewEvent};
+use crate::clock;
 use crate::protocol::reply::Waiting;
 use crate::protocol::request::Outcome;
 use crate::protocol::{MessageId, Request, UserName};
@@ -17,7 +18,7 @@ impl Messenger {
         let Some(contact) = self.vault.contact(to).map(|contact| contact.id) else {
             return Ok(());
         };
-        let now = now_ms();
+        let now = clock::unix_ms();
         let count = self.vault.transact(|vault| {
             let mut count = 0;
             for mid in ids {

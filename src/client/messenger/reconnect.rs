@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::Messenger;
 use super::receive::{Batch, plural, wire_identity};
 use super::retry;
 use super::send::Awaited;
-use super::{Messenger, now_ms};
 use crate::client::login::credentials;
 use crate::client::net::connection::{CallError, Connection, said};
 use crate::client::vault::{Result, VaultError};
 use crate::client::view::{End, ViewEvent};
+use crate::clock;
 use crate::crypto::keys::SignedPrekeySecret;
 use crate::protocol::reply::{Published, Welcome};
 use crate::protocol::request::{Ack, OneTimePrekey, Publish, Sender, SessionOptions, SignedPrekey};
@@ -102,7 +103,7 @@ impl Messenger {
         device.logins = welcome.logins;
         device.tried = 0;
         device.session = Some(welcome.session);
-        let now = now_ms();
+        let now = clock::unix_ms();
         let batch = self.vault.transact(|vault| {
             vault.save_device(&device)?;
             vault.forget_control_messages(now)?;
@@ -170,7 +171,7 @@ impl Messenger {
             ));
             return Ok(());
         }
-        let now = now_ms();
+        let now = clock::unix_ms();
         let newest = self.vault.newest_signed()?;
         let signed = match newest {
             Some((signed, made)) if !anew && now.saturating_sub(made) < ROTATION_MS => signed,
@@ -189,7 +190,7 @@ impl Messenger {
             };
             self.publish(&signed, stock, replace)?;
         }
-        self.replenish(Instant::now())
+        self.replenish(clock::now())
     }
 
     /// Publishes more prekeys, if the server said that they run out, and did not
@@ -232,7 +233,7 @@ impl Messenger {
             Ok(_) => {
                 self.new_identity = false;
                 self.few_prekeys = None;
-                self.published_at = Some(Instant::now());
+                self.published_at = Some(clock::now());
             }
             // The next login finishes it; a lost connection says so itself.
             Err(CallError::Lost(_)) => {}
@@ -280,7 +281,7 @@ impl Messenger {
 
     /// What the clock brings.
     pub(super) fn tick(&mut self) -> Result<()> {
-        let now = Instant::now();
+        let now = clock::now();
         if self.connection.is_none() && !self.over && now >= self.retry.0 {
             self.reconnect()?;
         }
@@ -338,7 +339,7 @@ impl Messenger {
     /// Sends again, a little later, what the server could not take.
     pub(super) fn resend_later(&mut self) {
         if self.resend_at.is_none() {
-            self.resend_at = Some(Instant::now() + RESEND_DELAY);
+            self.resend_at = Some(clock::now() + RESEND_DELAY);
         }
     }
 
@@ -348,7 +349,7 @@ impl Messenger {
             return;
         }
         self.awaited.clear();
-        self.retry = (Instant::now() + FIRST_DELAY, FIRST_DELAY);
+        self.retry = (clock::now() + FIRST_DELAY, FIRST_DELAY);
         self.say(ViewEvent::warning(format!(
             "connection lost ({why}); trying again in {} s",
             FIRST_DELAY.as_secs()
@@ -357,7 +358,7 @@ impl Messenger {
 
     fn later(&mut self, why: &str) {
         let delay = (self.retry.1 * 2).min(LONGEST_DELAY);
-        self.retry = (Instant::now() + delay, delay);
+        self.retry = (clock::now() + delay, delay);
         self.say(ViewEvent::quiet(format!(
             "{why}; trying again in {} s",
             delay.as_secs()
@@ -369,7 +370,7 @@ impl Messenger {
         match self.log_in_again() {
             Ok((connection, welcome)) => {
                 self.connection = Some(connection);
-                self.heard = Instant::now();
+                self.heard = clock::now();
                 self.pinged = false;
                 self.resend_at = None;
                 self.say(ViewEvent::good("connected again"));

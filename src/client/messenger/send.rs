@@ -5,11 +5,12 @@ use super::encrypt;
 use super::encrypt::encrypt;
 use super::receive::{fingerprint, plural};
 use super::trust::NoSession;
-use super::{CommandResult, Messenger, now_ms, random_id};
+use super::{CommandResult, Messenger, random_id};
 use crate::client::net::connection;
 use crate::client::net::connection::CallError;
 use crate::client::vault::{Contact, Form, Message, Record, Result, State, Vault};
 use crate::client::view::ViewEvent;
+use crate::clock;
 use crate::protocol::reply::{Accepted, MessageState};
 use crate::protocol::request::Send;
 use crate::protocol::{Body, Code, MessageId, Refusal, Request, UserName, limits};
@@ -43,7 +44,7 @@ impl Messenger {
             }
         }
         let record = outgoing(text, Form::Encrypted);
-        let (now, mid) = (now_ms(), MessageId(random_id()));
+        let (now, mid) = (clock::unix_ms(), MessageId(random_id()));
         let me = &self.me;
         let accepted = std::mem::take(&mut self.accepted);
         let (seq, encrypted) = self.vault.transact(|vault| {
@@ -89,7 +90,7 @@ impl Messenger {
             again: false,
         };
         let record = outgoing(text, Form::Unencrypted);
-        let now = now_ms();
+        let now = clock::unix_ms();
         self.vault.transact(|vault| {
             let contact = vault.contact_or_new(to)?;
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
@@ -356,7 +357,7 @@ fn outgoing(text: String, form: Form) -> Record {
         text,
         form,
         state: State::Waiting,
-        sent_at: Some(now_ms()),
+        sent_at: Some(clock::unix_ms()),
         stored_at: None,
         delivered_at: None,
         identity: None,
@@ -374,7 +375,7 @@ fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
         };
         record.stored_at = Some(accepted.at);
         if accepted.state == MessageState::Delivered {
-            record.delivered_at = Some(now_ms());
+            record.delivered_at = Some(clock::unix_ms());
             record.state = State::Delivered;
         } else if record.state != State::Delivered {
             // A `delivered` event may have been faster than the answer.

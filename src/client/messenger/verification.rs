@@ -10,9 +10,10 @@ use super::receive::{Batch, fingerprint, identity_keys, plural, wire_identity};
 use super::retry;
 use super::trust;
 use super::trust::{NoSession, replace_identity};
-use super::{CommandResult, Messenger, now_ms};
+use super::{CommandResult, Messenger};
 use crate::client::vault::{Contact, Result, Vault};
 use crate::client::view::ViewEvent;
+use crate::clock;
 use crate::crypto::safety_number::safety_number;
 use crate::protocol::UserName;
 use crate::protocol::request::Identity;
@@ -106,7 +107,7 @@ impl Messenger {
     fn decline(&mut self, contact: &Contact) -> Result<CommandResult> {
         let name = contact.name;
         let waiting = self.waiting_for_word(contact)?;
-        let asked = retry::asked_for(&self.vault, contact, now_ms())?;
+        let asked = retry::asked_for(&self.vault, contact, clock::unix_ms())?;
         if waiting.is_empty() && asked == 0 {
             return Ok(Err(format!(
                 "there is no other identity of {name} and no request; nothing to reject"
@@ -185,7 +186,7 @@ impl Messenger {
 
     /// Says how many messages the word that the number is right would let go.
     fn say_what_waits(&self, contact: &Contact, identity: Identity) -> Result<()> {
-        let now = now_ms();
+        let now = clock::unix_ms();
         let known = contact.identity == Some(identity);
         if known && contact.verified {
             return Ok(());
@@ -213,7 +214,7 @@ impl Messenger {
     /// go what may go to it.
     fn take_on(&mut self, mut contact: Contact, identity: Identity, verified: bool) -> Result<()> {
         let me = &self.me;
-        let now = now_ms();
+        let now = clock::unix_ms();
         let batch = self.vault.transact(|vault| {
             let mut batch = Batch::default();
             let new = contact.identity != Some(identity);

@@ -11,19 +11,20 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use super::endpoint::OpenedChannel;
 use super::event_queue::{EventQueue, QueuedEvent};
+use crate::clock;
 use crate::protocol::json;
 use crate::protocol::json::ServerLine;
 use crate::protocol::line_buffer::LineBuffer;
 use crate::protocol::reply::{Event, Greeting};
 use crate::protocol::request::Hello;
 use crate::protocol::{Code, Refusal, Request, VERSION, limits};
+use crate::sync;
 use crate::transport::buffer::{ReadBuffer, ReadOutcome};
 use crate::transport::channel::Channel;
 use crate::transport::fingerprint::Fingerprint;
@@ -89,10 +90,10 @@ impl Connection {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let reading = Arc::clone(&channel);
         let inbox_end = events.sender();
-        thread::Builder::new()
-            .name(format!("link-{number}"))
-            .spawn(move || read_lines(&reading, raw, number, &inbox_end))
-            .map_err(lost)?;
+        sync::spawn(format!("link-{number}"), None, move || {
+            read_lines(&reading, raw, number, &inbox_end)
+        })
+        .map_err(lost)?;
         let mut connection = Connection {
             channel,
             certificate,
@@ -160,7 +161,7 @@ impl Connection {
             }
             posted => posted?,
         };
-        let deadline = Instant::now() + ANSWER_TIME;
+        let deadline = clock::now() + ANSWER_TIME;
         loop {
             let Some(input) = events.fresh(deadline) else {
                 self.close();
@@ -199,7 +200,7 @@ impl Connection {
         if let Some(why) = events.end_of(self.number) {
             return Some(why);
         }
-        let deadline = Instant::now() + LAST_WORDS_TIME;
+        let deadline = clock::now() + LAST_WORDS_TIME;
         while let Some(input) = events.fresh(deadline) {
             events.keep(input);
             if let Some(why) = events.end_of(self.number) {

@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use super::connection::CallError;
 use crate::client::messenger::{Command, CommandResult};
+use crate::clock;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, News};
+use crate::sync;
 
 /// How much may wait before the connection's reader waits, too.
 const QUEUE: usize = 256;
@@ -75,13 +77,13 @@ impl EventQueue {
 
     /// The next arrival that was not kept aside.
     pub(super) fn fresh(&self, deadline: Instant) -> Option<QueuedEvent> {
-        let wait = deadline.saturating_duration_since(Instant::now());
+        let wait = deadline.saturating_duration_since(clock::now());
         match self.receiver.recv_timeout(wait) {
             Ok(input) => Some(input),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
                 // Never: a sender is kept here. Waiting keeps the caller's pace.
-                std::thread::sleep(wait.min(Duration::from_secs(1)));
+                sync::sleep(wait.min(Duration::from_secs(1)));
                 None
             }
         }

@@ -28,7 +28,6 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
@@ -39,6 +38,7 @@ use self::editor::Kind;
 use self::input::Input;
 use self::modes::Modes;
 use super::view::{End, ViewEvent};
+use crate::sync;
 
 /// What comes from outside while the main thread waits.
 #[derive(Debug)]
@@ -213,9 +213,7 @@ impl Terminal {
 
 fn read_lines(tell: SyncSender<InputEvent>) -> io::Result<SyncSender<Kind>> {
     let (asks, asked) = sync_channel(1);
-    thread::Builder::new()
-        .name("input".to_owned())
-        .spawn(move || lines::read(&asked, &tell))?;
+    sync::spawn("input", None, move || lines::read(&asked, &tell))?;
     Ok(asks)
 }
 
@@ -253,8 +251,6 @@ fn watch(
             }
         }
     };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(watch)?;
+    sync::spawn("signals", None, watch)?;
     Ok(())
 }

@@ -6,7 +6,6 @@
 //! writes nothing more: what stands in the queue then counts as not shown.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::format;
@@ -14,6 +13,8 @@ use super::format::Look;
 use super::input::PrintAbove;
 use super::output::Stream;
 use crate::client::view::{ViewEvent, Written};
+use crate::clock;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How many things may wait to be printed before whoever shows something waits.
 const QUEUE: usize = 256;
@@ -81,7 +82,7 @@ impl Queue {
     /// Nobody is waited for longer than this.
     pub(super) fn hurry(&self, limit: Duration) {
         let mut state = self.state();
-        state.deadline = Some(Instant::now() + limit);
+        state.deadline = Some(clock::now() + limit);
         self.changed.notify_all();
     }
 
@@ -111,10 +112,10 @@ impl Queue {
         limit: Option<Duration>,
         holds: impl Fn(&State) -> bool,
     ) -> MutexGuard<'_, State> {
-        let until = limit.map(|limit| Instant::now() + limit);
+        let until = limit.map(|limit| clock::now() + limit);
         let mut state = self.state();
         while !holds(&state) {
-            let now = Instant::now();
+            let now = clock::now();
             if state.deadline.is_some_and(|deadline| now >= deadline) {
                 state.failed = Some(format!("{} is not read", Stream::Out.name()));
                 self.changed.notify_all();
@@ -122,15 +123,9 @@ impl Queue {
             }
             let ends = [until, state.deadline].into_iter().flatten().min();
             state = match ends {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.changed.wait(state),
                 Some(end) if now >= end => break,
-                Some(end) => {
-                    let waited = self.changed.wait_timeout(state, end - now);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(end) => self.changed.wait_timeout(state, end - now),
             };
         }
         state
@@ -148,10 +143,7 @@ impl Queue {
     fn wait_for_work(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
         while state.waiting.is_empty() && !state.closed {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state);
         }
         state
     }
@@ -170,7 +162,7 @@ impl Queue {
 
     /// What is behind the lock is whole between any two statements.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -3,9 +3,8 @@
 //! while holding anything. What the prompt and completion know is kept here too.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use super::InputEvent;
@@ -15,6 +14,8 @@ use super::printing::{Print, Printer, Queue};
 use super::{modes, output};
 use crate::client::view::{Display, End, Person, ViewEvent, Written};
 use crate::protocol::UserName;
+use crate::sync;
+use crate::sync::{Mutex, MutexGuard};
 
 /// How long the end of a script waits for the reader of its output.
 const SCRIPT_WRITES: Duration = Duration::from_secs(30);
@@ -85,14 +86,12 @@ impl Screen {
             above: None,
         };
         let (shared, stop) = (Arc::clone(&queue), tell.clone());
-        thread::Builder::new()
-            .name("screen".to_owned())
-            .spawn(move || {
-                printer.run(&shared, || {
-                    // Whoever asks for the next line hears of it in any case.
-                    let _full = stop.try_send(InputEvent::Stop);
-                });
-            })?;
+        sync::spawn("screen", None, move || {
+            printer.run(&shared, || {
+                // Whoever asks for the next line hears of it in any case.
+                let _full = stop.try_send(InputEvent::Stop);
+            });
+        })?;
         Ok(Screen {
             queue,
             people: Mutex::new(Vec::new()),
@@ -213,5 +212,5 @@ impl Display for Screen {
 
 /// What is behind these locks is whole between any two statements.
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
+    lock.lock()
 }

@@ -9,7 +9,7 @@ pub mod shared_mailbox;
 pub mod writer;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::mailbox::{Attachment, Earlier, Mailbox, Offer, Quota, Step, Submission};
@@ -18,6 +18,7 @@ use self::shared_mailbox::{Origin, Recipient, SharedMailbox, damaged};
 use self::writer::Writer;
 use super::net::send_queue::FlushSet;
 use super::stats::Stats;
+use crate::clock;
 use crate::crypto::keys::PublicIdentity;
 use crate::protocol::ids::MessageId;
 use crate::protocol::limits;
@@ -28,6 +29,7 @@ use crate::protocol::reply::{
 };
 use crate::protocol::request::{Ack, Body, Identity, Outcome, Send};
 use crate::store::{Store, StoreError, Summary};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Idle mailboxes kept in memory; past it, those nobody uses are dropped.
 const MAX_IDLE: usize = 10_000;
@@ -44,10 +46,9 @@ pub struct Now {
 impl Now {
     /// The present.
     pub fn read() -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Now {
-            instant: Instant::now(),
-            millis: since.map_or(0, |since| since.as_millis() as u64),
+            instant: clock::now(),
+            millis: clock::unix_ms(),
         }
     }
 }
@@ -88,9 +89,7 @@ impl Delivery {
 
     fn table(&self) -> MutexGuard<'_, HashMap<UserName, Arc<SharedMailbox>>> {
         // Every statement under it leaves the map whole.
-        self.mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.mailboxes.lock()
     }
 
     /// A user's mailbox, opened if it is not open.

@@ -4,14 +4,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mailbox::SessionId;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::server::net::send_queue::SendQueue;
 use crate::store::UserId;
+use crate::sync::{Mutex, MutexGuard};
 
 /// One logged-in connection.
 pub struct Session {
@@ -84,7 +85,7 @@ struct Table {
 impl Sessions {
     fn lock(&self) -> MutexGuard<'_, Table> {
         // Every statement under it leaves the table whole.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 
     /// Adds a session. `Ok` carries the one it displaced, which the caller ends

@@ -6,7 +6,7 @@
 //! that touches a socket happens later, when [`FlushSet`] is flushed without it.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::mailbox::{Effect, Mailbox, Work};
@@ -17,6 +17,7 @@ use crate::protocol::reply::{Event, Reply};
 use crate::server::log;
 use crate::server::net::send_queue::{FlushSet, SendQueue};
 use crate::store::UserId;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Who waits for the answer to a `send`.
 #[derive(Clone)]
@@ -109,7 +110,7 @@ impl SharedMailbox {
     /// Takes the lock. A panic of another holder is survived: the machine moves
     /// in steps that can't fail half-way.
     pub fn lock(&self) -> MutexGuard<'_, MailboxState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The writer's visit. What waits in a closed mailbox is refused here, since

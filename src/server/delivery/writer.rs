@@ -5,17 +5,20 @@
 //! batch is one transaction. Nobody is answered before it is on disk.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::mailbox::{HOLD, Wake, Work};
 use super::shared_mailbox::{SharedMailbox, damaged};
+use crate::clock;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::server::log;
 use crate::server::net::send_queue::FlushSet;
 use crate::server::stats::Stats;
 use crate::store::{Batch, Change, Changed, Store, StoreError};
+use crate::sync;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Messages of one batch at most: large enough that the sync costs little a
 /// message, small enough that the first sender does not wait long.
@@ -95,22 +98,20 @@ impl Writer {
     ) -> std::io::Result<Receiver<Ended>> {
         let writer = Arc::clone(self);
         let (sender, ended) = sync_channel(1);
-        std::thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || {
-                let unrecorded = writer.run(&*store, &stats);
-                // Nobody listens if the process is ending without it.
-                let _ = sender.send(Ended {
-                    unrecorded,
-                    closed: store.close(),
-                });
-            })?;
+        sync::spawn("writer", None, move || {
+            let unrecorded = writer.run(&*store, &stats);
+            // Nobody listens if the process is ending without it.
+            let _ = sender.send(Ended {
+                unrecorded,
+                closed: store.close(),
+            });
+        })?;
         Ok(ended)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Every statement under it leaves the queue whole.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// Puts a mailbox in line, as its state asked for.
@@ -123,7 +124,7 @@ impl Writer {
             Wake::Now => queue.ready.push_back(Arc::clone(mailbox)),
             Wake::Later => queue
                 .later
-                .push_back((Instant::now() + HOLD, Arc::clone(mailbox))),
+                .push_back((clock::now() + HOLD, Arc::clone(mailbox))),
         }
         // For a later visit the thread must wake only if it would sleep past it.
         let notify = wake == Wake::Now || queue.later.len() == 1;
@@ -198,7 +199,7 @@ impl Writer {
                     if last_tries == 0 {
                         return unrecorded + self.give_up(&refusal(&error));
                     }
-                    std::thread::sleep(PAUSE);
+                    sync::sleep(PAUSE);
                 }
             }
         }
@@ -230,7 +231,7 @@ impl Writer {
     fn wait(&self) -> Option<Load> {
         let mut queue = self.lock();
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             while let Some((due, _)) = queue.later.front()
                 && (*due <= now || queue.stopping)
             {
@@ -250,13 +251,9 @@ impl Writer {
                 }
                 Some((due, _)) => {
                     let wait = due.saturating_duration_since(now);
-                    let waited = self.arrived.wait_timeout(queue, wait);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
+                    self.arrived.wait_timeout(queue, wait)
                 }
-                None => self
-                    .arrived
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.arrived.wait(queue),
             };
         }
     }
@@ -278,7 +275,7 @@ impl Writer {
             parts.push(Part::Change(change, asker));
         }
         let (mut messages, mut bytes) = (0, 0);
-        let now = Instant::now();
+        let now = clock::now();
         let mut mailboxes = load.mailboxes;
         while messages < BATCH_MESSAGES && bytes < BATCH_BYTES {
             let Some(mailbox) = mailboxes.pop_front() else {

@@ -20,7 +20,6 @@ pub mod request_rate;
 pub mod token_bucket;
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::ip_prefix::IpPrefix;
@@ -30,6 +29,7 @@ use self::token_bucket::Rate;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::UserId;
+use crate::sync::{Mutex, MutexGuard};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -196,7 +196,7 @@ fn take<K: Copy + Eq + std::hash::Hash>(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every statement under these locks leaves the value whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 fn slow_down(message: String) -> Refusal {

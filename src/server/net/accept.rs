@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::connection::Connection;
 use super::send_queue::{SendQueue, WireFormat};
 use super::worker::Worker;
+use crate::clock;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::Event;
 use crate::server::limits::connections::ConnectionsPerAddress;
@@ -17,6 +18,8 @@ use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::log;
 use crate::server::log::ConnectionId;
 use crate::server::shared::Shared;
+use crate::sync;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::socket;
 use crate::transport::socket::{AcceptError, Socket};
 
@@ -39,13 +42,11 @@ pub struct Connections {
 
 impl Connections {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<SendQueue>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     fn per_address(&self) -> MutexGuard<'_, ConnectionsPerAddress> {
-        self.per_address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.per_address.lock()
     }
 
     /// Tells every client that the server goes down, stops reading from them,
@@ -57,15 +58,14 @@ impl Connections {
             send_queue.flush();
             send_queue.socket().close_reading();
         }
-        let deadline = Instant::now() + limit;
+        let deadline = clock::now() + limit;
         let mut open = self.lock();
         while !open.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(clock::now());
             if left.is_zero() {
                 break;
             }
-            let waited = self.closed.wait_timeout(open, left);
-            open = waited.unwrap_or_else(PoisonError::into_inner).0;
+            open = self.closed.wait_timeout(open, left);
         }
         let stuck: Vec<_> = open.values().cloned().collect();
         drop(open);
@@ -130,7 +130,7 @@ impl Listener {
                 Ok(false) => {}
                 Err(error) => {
                     log::error(None, format_args!("the listener failed to wait: {error}"));
-                    std::thread::sleep(LONGEST_PAUSE);
+                    sync::sleep(LONGEST_PAUSE);
                 }
             }
         }
@@ -164,7 +164,7 @@ impl Listener {
         if self.spare.take().is_some() {
             drop(self.listener.accept());
         }
-        std::thread::sleep(self.pause);
+        sync::sleep(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.spare = spare_descriptor();
     }
@@ -198,7 +198,7 @@ impl Listener {
                 "the server has no thread for you; try again later",
             );
             turn_away(&send_queue, &full);
-            std::thread::sleep(FIRST_PAUSE);
+            sync::sleep(FIRST_PAUSE);
         }
     }
 

@@ -12,6 +12,7 @@ use super::deadlines::Deadlines;
 use super::disconnect;
 use super::disconnect::Disconnect;
 use super::send_queue::{FlushSet, SendQueue, WireFormat};
+use crate::clock;
 use crate::protocol::ids::MessageId;
 use crate::protocol::line_buffer::{LineBuffer, TooLong};
 use crate::protocol::refusal::{Code, Refusal};
@@ -102,7 +103,7 @@ impl Connection {
         peer: SocketAddr,
         send_queue: Arc<SendQueue>,
     ) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         let from = shared.limits.network(peer.ip());
         Connection {
             id,
@@ -143,7 +144,7 @@ impl Connection {
 
     /// Waits, and does nothing else, until there is something to run for.
     pub fn wait(&self) {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.saturating_duration_since(clock::now());
         // Whatever became of it, reading tells.
         let _readable = self.send_queue.socket().wait_readable(left);
     }
@@ -181,7 +182,7 @@ impl Connection {
 
     /// How long a peer that sends no more still has for its answers.
     fn time_to_answer(&mut self) -> Duration {
-        let now = Instant::now();
+        let now = clock::now();
         let closing = self.deadlines.peer_closed(now);
         closing.saturating_duration_since(now).max(LAST_WORDS)
     }
@@ -212,7 +213,7 @@ impl Connection {
             None => Ok(()),
             Some(_) => self
                 .deadlines
-                .due(Instant::now())
+                .due(clock::now())
                 .map_or(Ok(()), disconnect::past),
         }
     }
@@ -224,7 +225,7 @@ impl Connection {
         match self.peer_state {
             PeerState::Open => {}
             PeerState::HalfClosed => {
-                self.deadlines.peer_closed(Instant::now());
+                self.deadlines.peer_closed(clock::now());
             }
             PeerState::Gone if self.send_queue.has_ended() => return Err(Disconnect::Ended),
             PeerState::Gone => {
@@ -238,9 +239,9 @@ impl Connection {
     /// Slows the client down. Ends early, with the connection, when its time is up
     /// or its peer has left.
     fn pause(&mut self, pause: Duration) -> Result<(), Disconnect> {
-        let until = Instant::now() + pause.min(LONGEST_PAUSE);
+        let until = clock::now() + pause.min(LONGEST_PAUSE);
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             if now >= until {
                 break;
             }
@@ -346,7 +347,7 @@ impl Connection {
                 );
             }
             (Some(user), None) => {
-                self.deadlines.login = Some(Instant::now() + self.shared.config.login_time);
+                self.deadlines.login = Some(clock::now() + self.shared.config.login_time);
                 log::info(Some(self.id), format_args!("{user} logged out"));
             }
             (None, None) => {}
@@ -409,7 +410,7 @@ impl Connection {
     /// Waits for bytes as long as the peer may be silent.
     fn read(&mut self) -> Result<Arrived, Disconnect> {
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             self.deadline = self.next_deadline(now)?;
             let mut timeout = self.deadline.saturating_duration_since(now);
             if self.worked {
@@ -449,7 +450,7 @@ impl Connection {
     }
 
     fn heard_something(&mut self) {
-        self.heard = Instant::now();
+        self.heard = clock::now();
         self.pinged = false;
         self.worked = true;
         if self.deadlines.handshake.is_some() {
@@ -531,7 +532,7 @@ impl Connection {
         self.handler.set_certificate(certificate);
         self.raw = ReadBuffer::with(self.lines.rest());
         self.lines = LineBuffer::new(self.shared.config.max_line);
-        self.deadlines.handshake = Some(Instant::now() + self.shared.config.handshake_time);
+        self.deadlines.handshake = Some(clock::now() + self.shared.config.handshake_time);
         Ok(())
     }
 

@@ -9,13 +9,14 @@
 //! dozen microseconds longer, once.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::accept::RegistrationGuard;
 use super::connection::{Connection, Pause};
 use crate::server::log;
+use crate::sync;
+use crate::sync::Mutex;
 
 /// The stack of a thread that works, in bytes: the deepest JSON accepted fits
 /// several times, and 10,000 of them stay addressable.
@@ -72,7 +73,7 @@ impl Worker {
                 Ok(()) | Err((_, None)) => return,
                 Err((_, Some(worker))) => self = worker,
             }
-            thread::sleep(RETRY);
+            sync::sleep(RETRY);
         }
         log::error(
             Some(self.connection.id()),
@@ -85,19 +86,14 @@ impl Worker {
         // A failed spawn drops its closure, so the visit waits beside it.
         let place = Arc::new(Mutex::new(Some(self)));
         let taker = Arc::clone(&place);
-        let take = |place: &Mutex<Option<Box<Worker>>>| {
-            place.lock().unwrap_or_else(PoisonError::into_inner).take()
-        };
-        let spawned = thread::Builder::new()
-            .name(name)
-            .stack_size(stack)
-            .spawn(move || {
-                let worker = take(&taker);
-                drop(taker);
-                if let Some(worker) = worker {
-                    to(worker);
-                }
-            });
+        let take = |place: &Mutex<Option<Box<Worker>>>| place.lock().take();
+        let spawned = sync::spawn(name, Some(stack), move || {
+            let worker = take(&taker);
+            drop(taker);
+            if let Some(worker) = worker {
+                to(worker);
+            }
+        });
         spawned.map(drop).map_err(|error| (error, take(&place)))
     }
 }

@@ -10,8 +10,7 @@ mod statements;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -21,8 +20,10 @@ use super::Message;
 use super::{
     Account, Batch, Changed, Page, PageBounds, SearchHit, Store, StoreError, Summary, UserId,
 };
+use crate::clock;
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Connections that read at the same time. Reads are short, and a thread per
 /// client must not mean a file handle and a page cache per client.
@@ -118,10 +119,7 @@ impl Sqlite {
                 readers.open += 1;
                 break;
             }
-            readers = self
-                .reader_freed
-                .wait(readers)
-                .unwrap_or_else(PoisonError::into_inner);
+            readers = self.reader_freed.wait(readers);
         }
         drop(readers);
         open::reader(&self.path).map_err(|error| {
@@ -133,19 +131,18 @@ impl Sqlite {
 
     /// Ends all reading, waiting for those who are at it; `false` if one goes on.
     fn close_readers(&self) -> bool {
-        let deadline = Instant::now() + LAST_READS;
+        let deadline = clock::now() + LAST_READS;
         let mut readers = lock(&self.readers);
         readers.closed = true;
         readers.open -= readers.idle.len();
         readers.idle.clear();
         self.reader_freed.notify_all();
         while readers.open > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(clock::now());
             if left.is_zero() {
                 return false;
             }
-            let waited = self.reader_freed.wait_timeout(readers, left);
-            readers = waited.unwrap_or_else(PoisonError::into_inner).0;
+            readers = self.reader_freed.wait_timeout(readers, left);
         }
         true
     }
@@ -267,7 +264,7 @@ fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
 
 /// Takes a lock whose every holder leaves the value whole, even unwinding.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 #[cfg(test)]

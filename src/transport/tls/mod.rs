@@ -14,8 +14,8 @@ mod server;
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::crypto::CryptoProvider;
 
@@ -23,6 +23,7 @@ pub use self::client::ClientTls;
 pub use self::server::Acceptor;
 
 use super::buffer::{ReadBuffer, ReadOutcome};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What is in the way of TLS. Says what to do about it.
 #[derive(Debug)]
@@ -62,9 +63,7 @@ impl TlsSession {
 
     fn lock(&self) -> MutexGuard<'_, rustls::Connection> {
         // A panic within rustls leaves a session that fails the next record.
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock()
     }
 
     /// Opens what was read, as far as `into` has room for it.

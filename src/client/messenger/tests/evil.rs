@@ -2,6 +2,7 @@
 //! all that a real client would prove about it.
 
 use super::*;
+use crate::clock;
 use crate::crypto::keys::{
     IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity as Keys, SignedPrekey,
     SignedPrekeySecret,
@@ -93,7 +94,7 @@ impl Evil {
             recipient: "alice",
         };
         let content = Content {
-            sent_at_ms: now_ms(),
+            sent_at_ms: clock::unix_ms(),
             body,
         };
         let envelope = conversation
@@ -132,7 +133,7 @@ impl Evil {
                 sender: "alice",
                 recipient: "bob",
             };
-            let opened = conversation.decrypt(&self.keys, self, &bytes, &context, now_ms());
+            let opened = conversation.decrypt(&self.keys, self, &bytes, &context, clock::unix_ms());
             match opened.ok().and_then(|opened| opened.content.ok()) {
                 Some(Content {
                     body: Payload::Text(text) | Payload::Again { text, .. },

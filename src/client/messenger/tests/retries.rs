@@ -6,6 +6,7 @@ use crate::client::login;
 use crate::client::messenger::receive::Batch;
 use crate::client::messenger::retry;
 use crate::client::vault::{Form, Record, State, VaultFile};
+use crate::clock;
 use crate::crypto::keys::IdentityKeys;
 
 const DAY: u64 = 24 * 3600 * 1000;
@@ -264,7 +265,7 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
                 verified: false,
                 again: Vec::new(),
             };
-            vault.add_message(contact.id, &MessageId(mid), now_ms() - age, &record)
+            vault.add_message(contact.id, &MessageId(mid), clock::unix_ms() - age, &record)
         })
         .unwrap();
     let me = Me {
@@ -281,7 +282,14 @@ fn answers_to(vault: &mut Vault, me: &Me, ids: &[[u8; 16]], from: &str) -> usize
     vault
         .transact(|vault| {
             let contact = vault.contact_or_new(&from.parse().unwrap())?;
-            retry::answer(vault, me, &mut Batch::default(), &contact, ids, now_ms())
+            retry::answer(
+                vault,
+                me,
+                &mut Batch::default(),
+                &contact,
+                ids,
+                clock::unix_ms(),
+            )
         })
         .unwrap();
     vault.postponed().unwrap().len() - before
@@ -335,7 +343,7 @@ fn old_and_foreign_messages_are_not_sent_again() {
         assert_eq!(answers_to(&mut vault, &me, &ids, "bob"), 0, "another");
     }
     let bob = vault.contact(&"bob".parse().unwrap()).unwrap().clone();
-    assert_eq!(retry::asked_for(&vault, &bob, now_ms()).unwrap(), 1);
+    assert_eq!(retry::asked_for(&vault, &bob, clock::unix_ms()).unwrap(), 1);
     assert_eq!(vault.requests(bob.id).unwrap().len(), 1, "noted once");
 }
 
@@ -355,9 +363,9 @@ fn asking_in_vain_ends() {
         vault
             .transact(|vault| {
                 let mid = MessageId([number; 16]);
-                vault.add_message(bob, &mid, now_ms(), &lost)?;
+                vault.add_message(bob, &mid, clock::unix_ms(), &lost)?;
                 vault.want(bob, &mid)?;
-                asked += retry::ask(vault, bob, 1, now_ms())?;
+                asked += retry::ask(vault, bob, 1, clock::unix_ms())?;
                 Ok(())
             })
             .unwrap();
@@ -378,7 +386,7 @@ fn what_is_taken_counts_as_unread_until_it_is_shown() {
     let batch = vault
         .transact(|vault| {
             let mut batch = Batch::default();
-            receive::take_message(vault, &me, &mut batch, &message, now_ms())?;
+            receive::take_message(vault, &me, &mut batch, &message, clock::unix_ms())?;
             Ok(batch)
         })
         .unwrap();

@@ -3,12 +3,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use termcolor::{Buffer, Color, ColorSpec, WriteColor};
 
 use crate::client::local_time;
 use crate::client::view::{Mark, Tone, ViewEvent};
+use crate::clock;
 use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
 use crate::protocol::rows::{Frame, Row, rows};
@@ -187,7 +187,10 @@ fn message(text: &mut Text, event: &ViewEvent) {
     else {
         return;
     };
-    text.say(Tone::Quiet, format!("{} ", local_time::short(*at, now())));
+    text.say(
+        Tone::Quiet,
+        format!("{} ", local_time::short(*at, clock::unix_ms())),
+    );
     if *outgoing {
         text.say(Tone::Quiet, if text.plain { "you to " } else { "you > " });
     }
@@ -227,7 +230,10 @@ fn user(text: &mut Text, status: &UserStatus) {
         (true, _) => text.say(Tone::Good, " online"),
         (false, None) => text.say(Tone::Quiet, " offline"),
         (false, Some(at)) => {
-            let line = format!(" offline, last seen {}", local_time::short(at, now()));
+            let line = format!(
+                " offline, last seen {}",
+                local_time::short(at, clock::unix_ms())
+            );
             text.say(Tone::Quiet, line);
         }
     }
@@ -259,12 +265,6 @@ pub(super) fn banner(look: Look) -> String {
         .map(|line| vec![(Style::Heading, line.to_owned())])
         .into();
     paint(&rows, look.colours)
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

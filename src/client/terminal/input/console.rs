@@ -30,6 +30,7 @@ use crate::client::terminal::keys::{Key, Keys};
 use crate::client::terminal::modes;
 use crate::client::terminal::modes::Modes;
 use crate::client::terminal::{InputEvent, Screen};
+use crate::clock;
 
 /// How many typed bytes are kept before the terminal is not read any more. They stay
 /// in the system, which makes whoever types wait.
@@ -92,7 +93,7 @@ impl Console {
             ended: false,
             lent: false,
             failed: None,
-            busy_since: Instant::now(),
+            busy_since: clock::now(),
         }
     }
 
@@ -373,7 +374,7 @@ impl Console {
         }
         self.asked = None;
         self.drawn = None;
-        self.busy_since = Instant::now();
+        self.busy_since = clock::now();
         // Only if nobody listens any more; then there will be no more asking.
         let _gone = self.tell.send(heard);
     }

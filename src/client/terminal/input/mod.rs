@@ -8,7 +8,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use self::console::Console;
@@ -16,6 +15,7 @@ use super::editor::Kind;
 use super::modes;
 use super::modes::Modes;
 use super::{InputEvent, Screen};
+use crate::sync;
 
 /// How many requests wait before whoever has one waits, too.
 const REQUESTS: usize = 16;
@@ -88,9 +88,7 @@ impl Input {
         });
         let sources = (receiver, woken, Arc::clone(&bell));
         let console = Console::new(sources, modes, tell, Arc::clone(screen));
-        thread::Builder::new()
-            .name("input".to_owned())
-            .spawn(move || console.run())?;
+        sync::spawn("input", None, move || console.run())?;
         Ok(Input { requests, bell })
     }
 

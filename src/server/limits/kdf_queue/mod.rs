@@ -8,14 +8,15 @@
 /// Who may have a key derived.
 pub mod turns;
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::turns::{NoPlace, Ticket, WaitingLine};
 use super::in_words;
 use super::ip_prefix::IpPrefix;
 use super::token_bucket::Rate;
+use crate::clock;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// KdfQueue at the same time, whatever the machine: 64 MiB each.
 const MOST: usize = 4;
@@ -57,7 +58,7 @@ impl KdfQueue {
 
     fn lock(&self) -> MutexGuard<'_, WaitingLine> {
         // Every statement under it leaves the line whole.
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turns.lock()
     }
 
     /// Waits for a turn, some seconds at most and until `gives_up` says yes, which
@@ -78,11 +79,11 @@ impl KdfQueue {
             kdf_queue: self,
             ticket,
         };
-        let deadline = Instant::now() + WAIT;
+        let deadline = clock::now() + WAIT;
         while !turns.begin(ticket) {
             // Dropping the turn takes the lock.
             drop(turns);
-            let now = Instant::now();
+            let now = clock::now();
             let left = deadline.saturating_duration_since(now);
             if left.is_zero() || gives_up(now) {
                 return Err(refusal(NoPlace::Full));
@@ -91,8 +92,7 @@ impl KdfQueue {
             if turns.begin(ticket) {
                 break;
             }
-            let waited = self.left.wait_timeout(turns, left.min(LOOK));
-            turns = waited.unwrap_or_else(PoisonError::into_inner).0;
+            turns = self.left.wait_timeout(turns, left.min(LOOK));
         }
         drop(turns);
         // The next one may have a free place, too.

@@ -14,14 +14,17 @@
 //!    the connection's own thread [`wait_for_room`](SendQueue::wait_for_room)s, and
 //!    answers from elsewhere are bounded by what is undecided.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::protocol::reply::{Answer, Event, News, Notice};
 use crate::protocol::request::Sender;
 use crate::protocol::{console, json};
 use crate::store::Message;
+use crate::sync;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::channel::Channel;
 use crate::transport::socket::{Socket, Written};
 
@@ -117,7 +120,7 @@ impl SendQueue {
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         // Appending leaves whole lines or is cut back, so a panic elsewhere in
         // the holder's thread does not leave half of one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Chooses the spelling, once the first byte told it.
@@ -236,16 +239,14 @@ impl SendQueue {
         let mut state = self.lock();
         while !state.ended && condition(&state) {
             let Some(deadline) = deadline else {
-                let waited = self.progressed.wait(state);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
+                state = self.progressed.wait(state);
                 continue;
             };
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(clock::now());
             if left.is_zero() {
                 break;
             }
-            let waited = self.progressed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.progressed.wait_timeout(state, left);
         }
         state
     }
@@ -263,7 +264,7 @@ impl SendQueue {
         let unanswered = |state: &QueueState| {
             self.undecided.load(Ordering::SeqCst) > 0 || state.flushing || !state.queue.is_empty()
         };
-        drop(self.wait_while(Some(Instant::now() + limit), unanswered));
+        drop(self.wait_while(Some(clock::now() + limit), unanswered));
         self.finishing.store(false, Ordering::SeqCst);
     }
 
@@ -352,10 +353,9 @@ impl SendQueue {
 
     fn drain_later(self: &Arc<Self>, sealed: Vec<u8>, written: usize) {
         let send_queue = Arc::clone(self);
-        let spawned = std::thread::Builder::new()
-            .name("drain".to_owned())
-            .stack_size(DRAIN_STACK)
-            .spawn(move || send_queue.drain(sealed, written));
+        let spawned = sync::spawn("drain", Some(DRAIN_STACK), move || {
+            send_queue.drain(sealed, written)
+        });
         if spawned.is_err() {
             self.end(); // No thread to be had: the slow peer goes first.
         }
@@ -363,13 +363,13 @@ impl SendQueue {
 
     /// Writes to a slow peer until nothing waits, or it stalls for too long.
     fn drain(&self, mut sealed: Vec<u8>, mut written: usize) {
-        let mut progress = Instant::now();
+        let mut progress = clock::now();
         loop {
             while written < sealed.len() {
                 match self.socket().try_write(&sealed[written..]) {
                     Ok(Written::Some(count)) => {
                         written += count;
-                        progress = Instant::now();
+                        progress = clock::now();
                     }
                     Ok(Written::Full) => {
                         let left = STALL_LIMIT.saturating_sub(progress.elapsed());
