@@ -7,12 +7,12 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// This moment, for measuring and waiting.
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Milliseconds since 1970 (UTC) by the system's clock; 0 if that is set to an earlier time.
-pub fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)

@@ -13,7 +13,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// One of them could not be made or synced.
-pub fn make_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// It could not be written; what was there is as it was.
-pub fn replace(path: &Path, mode: u32, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     // Another process may do the same at the same time.
     let draft = path.with_extension(std::process::id().to_string());
     match fs::remove_file(&draft) {
@@ -55,7 +55,7 @@ pub fn replace(path: &Path, mode: u32, text: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// The folder could not be opened or synced.
-pub fn sync_name(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     sync_names(parent(path))
 }
 

@@ -3,24 +3,26 @@
 //!
 //! # The map
 //!
-//! Two programs, `server` and `client`, and the rooms they are made of.
-//! Dependencies point downward only; `tests/tidy.rs` holds the edges.
+//! There are two programs, `server` and `client`. Dependencies point downward only, and
+//! no two files import each other; `tests/tidy.rs` checks both.
 //!
-//! | room | what | sees |
+//! | room | what is in it | what it may import |
 //! | --- | --- | --- |
-//! | [`client`] | the terminal client: screen, commands, link, vault | `transport`, `files`, `crypto`, `protocol` |
-//! | [`server`] | connections, sessions, mailboxes, the one writer | `store`, `transport`, `files`, `protocol`, and of `crypto` what checks a login |
-//! | [`store`] | what must not be lost: accounts, public keys, mail | `protocol` |
-//! | [`transport`] | bytes between two machines | `files`, `protocol` |
-//! | [`files`] | folders and small files that are private and survive a power cut | nobody |
-//! | [`crypto`] | keys, X3DH, the Double Ratchet, its cipher, passwords | nobody |
-//! | [`protocol`] | requests, replies, events, and their two spellings | nobody |
+//! | [`client`] | the terminal client: screen, commands, login, messenger, vault | `transport`, `crypto`, `protocol` |
+//! | [`server`] | connections, requests, mailboxes and their delivery, limits | `store`, `transport`, `protocol`, and of `crypto` what checks a login |
+//! | [`store`] | the server's accounts, public keys and mail, on disk | `protocol` |
+//! | [`transport`] | bytes between two machines, with or without TLS | `protocol` |
+//! | [`crypto`] | keys, X3DH, the Double Ratchet, its cipher, passwords | nothing |
+//! | [`protocol`] | requests, replies, events, in JSON and for the console | nothing |
 //!
-//! The server never imports the ratchet: it can't read messages, and the layout
-//! shows it. To follow a message, begin at [`server::connection`] and go by
-//! [`server::handler`] to [`server::delivery`] and [`server::mailbox`]; to follow
-//! its encryption, begin at [`crypto::conversation`]. `docs/PROTOCOL.md` has
-//! everything that goes over the wire, `docs/ARCHITECTURE.md` the threads and locks.
+//! Everybody may import [`fs`] (private files that survive a power cut), [`sync`]
+//! (threads and locks) and [`clock`] (the time).
+//!
+//! The server never imports the ratchet, so its layout shows that it cannot read messages.
+//! To follow a message through the server, begin at [`server::net::connection`], then read
+//! [`server::requests`], [`server::delivery`] and [`server::delivery::mailbox`]. To follow its
+//! encryption, begin at [`crypto::ratchet::session_set`]. `docs/PROTOCOL.md` describes the
+//! wire, `docs/ARCHITECTURE.md` the threads and locks, `docs/CONTRIBUTING.md` how to build and test.
 //!
 //! # The promise
 //!
@@ -53,12 +55,34 @@
 // Tests may stop at the first surprise; the product may not.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod client;
-pub mod clock;
+mod client;
+mod clock;
 pub mod crypto;
-pub mod fs;
+mod fs;
 pub mod protocol;
-pub mod server;
-pub mod store;
-pub mod sync;
+mod server;
+mod store;
+mod sync;
 pub mod transport;
+
+/// What the two programs run, and the few inner parts that tests and benchmarks need.
+/// Everything else in `client`, `server` and `store` is private to the crate.
+pub mod programs {
+    /// The terminal client.
+    pub mod client {
+        pub use crate::client::app::{UNWRITTEN, WRONG_USAGE, run};
+        pub use crate::client::args::Options;
+        pub use crate::client::login::credentials;
+        pub use crate::client::messenger::Trust;
+        pub use crate::client::vault::{Form, Vault, VaultFile};
+    }
+
+    /// The server.
+    pub mod server {
+        pub use crate::server::config::Config;
+        pub use crate::server::delivery::mailbox::Quota;
+        pub use crate::server::limits::Settings;
+        pub use crate::server::log;
+        pub use crate::server::run::{fingerprint, run};
+    }
+}

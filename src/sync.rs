@@ -10,42 +10,42 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
-pub use std::sync::MutexGuard;
-pub use std::thread::JoinHandle;
+pub(crate) use std::sync::MutexGuard;
+pub(crate) use std::thread::JoinHandle;
 
 /// A mutual exclusion lock that a panic of its holder does not close.
 #[derive(Debug, Default)]
-pub struct Mutex<T>(std::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
     /// An unlocked one.
-    pub const fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Mutex(std::sync::Mutex::new(value))
     }
 
     /// Waits for the lock and takes it.
-    pub fn lock(&self) -> MutexGuard<'_, T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A condition to wait for, together with a [`Mutex`].
 #[derive(Debug, Default)]
-pub struct Condvar(std::sync::Condvar);
+pub(crate) struct Condvar(std::sync::Condvar);
 
 impl Condvar {
     /// One that nobody waits for.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Condvar(std::sync::Condvar::new())
     }
 
     /// Waits for a notification with the lock released. It may also return without one.
-    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same, for at most `limit`.
-    pub fn wait_timeout<'a, T>(
+    pub(crate) fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
         limit: Duration,
@@ -55,12 +55,12 @@ impl Condvar {
     }
 
     /// Wakes one waiter.
-    pub fn notify_one(&self) {
+    pub(crate) fn notify_one(&self) {
         self.0.notify_one();
     }
 
     /// Wakes all waiters.
-    pub fn notify_all(&self) {
+    pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }
 }
@@ -69,7 +69,7 @@ impl Condvar {
 ///
 /// # Errors
 /// The system has no thread to give.
-pub fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static>(
     name: impl Into<String>,
     stack: Option<usize>,
     body: impl FnOnce() -> T + Send + 'static,
@@ -82,6 +82,6 @@ pub fn spawn<T: Send + 'static>(
 }
 
 /// Sleeps. Hold no lock.
-pub fn sleep(time: Duration) {
+pub(crate) fn sleep(time: Duration) {
     thread::sleep(time);
 }

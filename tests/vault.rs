@@ -21,8 +21,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use secure_chat::client::login::credentials;
-use secure_chat::client::vault::{Form, Vault, VaultFile};
+use secure_chat::programs::client::{Form, Vault, VaultFile, credentials};
 use secure_chat::protocol::UserName;
 
 /// A disk that can lose its power, be full, or fail.

@@ -8,12 +8,8 @@ use std::time::Duration;
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use secure_chat::programs::server::{self, Config, Quota, Settings, log};
 use secure_chat::protocol::limits;
-use secure_chat::server::config::Config;
-use secure_chat::server::delivery::mailbox::Quota;
-use secure_chat::server::limits::Settings;
-use secure_chat::server::log;
-use secure_chat::server::run;
 
 /// How long the reader of standard error has for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -232,9 +228,9 @@ fn main() -> ExitCode {
         None => {
             // Without its thread, every line is written by whoever has it to say.
             let _ = log::start();
-            run::run(config)
+            server::run(config)
         }
-        Some(Task::Fingerprint) => run::fingerprint(&config).map(|(fingerprint, address)| {
+        Some(Task::Fingerprint) => server::fingerprint(&config).map(|(fingerprint, address)| {
             println!(
                 "certificate {}\nfor clients {address}",
                 fingerprint.groups()

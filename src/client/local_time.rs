@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// A date and a time to the second, as `/info` shows it.
-pub fn date_and_time(ms: u64) -> String {
+pub(crate) fn date_and_time(ms: u64) -> String {
     written(ms, "%Y-%m-%d %H:%M:%S")
 }
 
 /// The time alone if it was today, otherwise with the date.
-pub fn short(ms: u64, now: u64) -> String {
+pub(crate) fn short(ms: u64, now: u64) -> String {
     let day = |ms| written(ms, "%Y-%m-%d");
     if day(ms) == day(now) {
         written(ms, "%H:%M")

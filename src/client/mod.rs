@@ -1,35 +1,28 @@
-//! The terminal client: what a person or a script talks to.
+//! The terminal client, for a person or a script.
 //!
-//! It holds the only readable copy of messages and keys; the server is never
-//! trusted with either. It may use `protocol`, `crypto` and `transport`, and
-//! knows nothing of `server` and `store`.
+//! It holds the only readable copy of messages and keys; the server is never trusted with
+//! either. It knows nothing of `server` and `store`.
 //!
-//! | room | what |
+//! | folder or file | what |
 //! | --- | --- |
-//! | `options` | what the command line decided |
-//! | `commands`, `settings` | the one table of what can be typed, and the words after `/settings` |
-//! | `terminal` | the only room that prints and reads keys |
-//! | `chat` | the conversation with the person: menus, questions, commands |
-//! | `account`, `questions` | registering, logging in, and what they ask |
-//! | `moving` | `vault export` and `vault import` |
-//! | `fresh` | logging in where there is no vault: a new identity, or an imported one |
-//! | `credentials` | login keys, and what they sign |
-//! | `messenger` | the thread that owns keys and messages while logged in |
-//! | `connection`, `events` | the connection, and what arrives on it |
-//! | `endpoint`, `known_servers` | the way to the server, and how to know that it is the right one |
-//! | `clock` | times as people read them |
-//! | `vault` | what must not be lost, sealed on disk |
+//! | `args` | what the command line says |
+//! | [`app`] | the conversation with the person: menu, questions, the table of commands |
+//! | [`login`] | registers, logs in, and asks what has to be asked for that |
+//! | [`net`] | the way to the server: endpoint, certificate pins, connection, event queue |
+//! | [`messenger`] | the thread that owns keys and messages while somebody is logged in |
+//! | [`vault`] | keys, contacts and history, sealed on disk |
+//! | [`view`] | what is shown, as values |
+//! | [`terminal`] | the only folder that reads keys and prints |
+//! | `local_time` | times as people read them |
 //!
-//! Threads: the main one asks and waits; `input` reads the terminal, and draws on it;
-//! `screen` prints; `signals` hears signals; `messenger` lives from login to logout; one
-//! `connection` per connection reads it until it closes.
+//! docs/ARCHITECTURE.md lists its threads.
 
-pub mod app;
-pub mod args;
-pub mod local_time;
-pub mod login;
-pub mod messenger;
-pub mod net;
-pub mod terminal;
-pub mod vault;
-pub mod view;
+pub(crate) mod app;
+pub(crate) mod args;
+pub(crate) mod local_time;
+pub(crate) mod login;
+pub(crate) mod messenger;
+pub(crate) mod net;
+pub(crate) mod terminal;
+pub(crate) mod vault;
+pub(crate) mod view;

@@ -8,7 +8,7 @@ use crate::protocol::reply::UserStatus;
 
 /// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// Something worked.
     Good,
     /// Something failed.
@@ -23,7 +23,7 @@ pub enum Tone {
 
 /// What is odd about a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mark {
+pub(crate) enum Mark {
     /// Nothing: encrypted, and decrypted here.
     None,
     /// The server and the network could read it.
@@ -39,7 +39,7 @@ pub enum Mark {
 
 /// One thing to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ViewEvent {
+pub(crate) enum ViewEvent {
     /// A line of ours.
     Line(Tone, String),
     /// A message of a conversation.
@@ -72,39 +72,39 @@ pub enum ViewEvent {
 
 impl ViewEvent {
     /// Whether it is something to be careful about, or that failed.
-    pub fn is_warning(&self) -> bool {
+    pub(crate) fn is_warning(&self) -> bool {
         matches!(self, ViewEvent::Line(Tone::Bad | Tone::Warning, _))
     }
 
     /// A line that says what worked.
-    pub fn good(text: impl Into<String>) -> Self {
+    pub(crate) fn good(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Good, text.into())
     }
 
     /// A line that says what failed.
-    pub fn bad(text: impl Into<String>) -> Self {
+    pub(crate) fn bad(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Bad, text.into())
     }
 
     /// A line that warns.
-    pub fn warning(text: impl Into<String>) -> Self {
+    pub(crate) fn warning(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Warning, text.into())
     }
 
     /// A line that tells.
-    pub fn plain(text: impl Into<String>) -> Self {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Plain, text.into())
     }
 
     /// A line in passing.
-    pub fn quiet(text: impl Into<String>) -> Self {
+    pub(crate) fn quiet(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Quiet, text.into())
     }
 }
 
 /// Somebody whom the prompt and completion know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Person {
+pub(crate) struct Person {
     /// Their name.
     pub name: UserName,
     /// Whether their identity was verified by hand.
@@ -113,7 +113,7 @@ pub struct Person {
 
 /// Why a session ended without being asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The server lets nobody in with what we have: taken over, logged in
     /// elsewhere, another password, another identity.
     ShutOut(String),
@@ -124,7 +124,7 @@ pub enum End {
 /// Tells the messenger that a message has reached the screen, whole: only then
 /// does the vault count it as read.
 #[derive(Debug)]
-pub struct Written {
+pub(crate) struct Written {
     seq: i64,
     to: Sender<i64>,
 }
@@ -138,14 +138,14 @@ impl Written {
     }
 
     /// It was written and flushed.
-    pub fn note(self) {
+    pub(crate) fn note(self) {
         // A session that has ended shows the message again at the next login.
         let _ended = self.to.send(self.seq);
     }
 }
 
 /// Where the messenger shows things. Called from its thread.
-pub trait Display: Send + Sync {
+pub(crate) trait Display: Send + Sync {
     /// Shows one thing.
     fn event(&self, event: ViewEvent);
     /// Shows a message that is unread until `written` says otherwise.

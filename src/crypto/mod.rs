@@ -1,21 +1,18 @@
 //! What the endpoints compute: keys, X3DH, the Double Ratchet and its cipher.
 //!
-//! Bytes come in and bytes go out: there is no network, no file, no clock and no
-//! randomness of its own here; the last two are given by the caller. Names come
-//! as text and message ids as 16 bytes, because nothing of the crate's other
-//! modules is known.
+//! Bytes come in and bytes go out. There is no network, no file, no clock and no source
+//! of randomness here; the caller passes the last two. Names arrive as text and message
+//! ids as 16 bytes, because this folder imports nothing of the crate.
 //!
-//! To read it, begin at [`conversation`], which everything below serves:
-//!
-//! - [`conversation`]: sessions with one contact; encrypts and decrypts.
-//! - [`envelope`], [`content`], [`padding`], [`context`]: the bytes of a message,
-//!   from the outside in.
-//! - `ratchet`, `chain`, `skipped`: the Double Ratchet of one session.
-//! - [`x3dh`]: a session's first secret; [`keys`]: identities and prekeys.
-//! - [`password`], [`proof`], [`recovery`]: what opens an account and its vault.
-//! - [`safety_number`]: what two people compare.
-//! - [`cipher`], [`kdf`], [`secret`]: AES-CBC then HMAC, HKDF and its labels, and
-//!   how secrets are held.
+//! | folder or file | what |
+//! | --- | --- |
+//! | [`ratchet`] | the Double Ratchet; begin at [`ratchet::session_set`], which encrypts and decrypts for one contact |
+//! | [`message`] | the bytes of one message, from the outside in |
+//! | [`keys`] | identities and prekeys |
+//! | [`account`] | what opens an account and its vault: password, login proof, recovery code |
+//! | [`safety_number`] | what two people compare |
+//! | [`cipher`], [`kdf`] | AES-CBC then HMAC; HKDF and the list of its labels |
+//! | [`secret`], `codec` | how secrets are held and wiped; how bytes are read and written |
 
 pub mod account;
 pub mod cipher;

@@ -2,7 +2,7 @@
 //!
 //! Answers begin with `+OK` or `-ERR code`, news with `*`. The console carries
 //! unencrypted mail only, and says so on every message it shows. Everything it
-//! prints has passed [`visible`] or [`rows`], so nobody's text can drive the
+//! prints has passed [`sanitize`] or [`rows`], so nobody's text can drive the
 //! reader's terminal, or stand where a line of the server begins.
 
 use super::ids::MessageId;

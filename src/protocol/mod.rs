@@ -1,4 +1,4 @@
-//! The words of the wire: requests, replies and events, and their two spellings.
+//! Requests, replies and events of the wire, and how they are written.
 //!
 //! Pure values and pure functions: nothing here knows a socket, a session or a
 //! key. `docs/PROTOCOL.md` describes the same for people who write clients.
@@ -6,10 +6,10 @@
 //! | file | what |
 //! | --- | --- |
 //! | `request`, `reply`, `refusal` | what can be asked, answered, refused |
-//! | `name`, `binary`, `limits` | the values inside, constructible only valid |
-//! | `json`, `console` | the two spellings |
-//! | `lines` | bytes into lines |
-//! | `visible`, `rows` | untrusted text made harmless for a terminal, and cut into its rows |
+//! | `name`, `ids`, `limits` | the values inside; each exists only if it is valid |
+//! | `json`, `console` | the two wire formats |
+//! | `line_buffer` | cuts bytes into lines |
+//! | `sanitize`, `rows` | makes untrusted text harmless for a terminal, and cuts it into rows |
 
 pub mod console;
 pub mod ids;

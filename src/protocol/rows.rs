@@ -3,7 +3,7 @@
 //! here, not by the terminal, and every row but the first begins with a gutter.
 //!
 //! It knows neither colours nor who wrote what: it takes pieces with a style of
-//! the caller's, makes them [visible](super::visible), and gives them back as rows.
+//! the caller's, makes them [harmless](super::sanitize), and gives them back as rows.
 
 use unicode_width::UnicodeWidthChar;
 

@@ -25,7 +25,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
 }
 
 /// The lines of `text`, which end with LF or CR LF, at least one. Each is as
-/// [`visible`] makes it, but for tabs, which are kept.
+/// [`sanitize`] makes it, but for tabs, which are kept.
 pub fn visible_lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     // An empty text has one line, and a line end at the end begins none.
     let empty = text.is_empty().then_some("");

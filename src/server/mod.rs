@@ -1,22 +1,23 @@
 //! The server: from a socket to a mailbox and back.
 //!
-//! A thread per connection reads requests ([`connection`], [`handler`]); what it
-//! has for others it puts into their [`send_queue`]. Mail goes through the
-//! recipient's [`mailbox`], run by [`mailbox`] and [`delivery`]; one [`writer`]
-//! commits. The server never imports the ratchet: it can't read messages.
+//! | folder | what |
+//! | --- | --- |
+//! | [`net`] | accepts connections, runs each on its own thread, writes to them |
+//! | [`requests`] | one request in, one outcome out; knows no socket |
+//! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
+//! | [`limits`] | how much one address, account or connection may ask for |
 //!
-//! Locks, outermost first: the postbox table, one postbox, then an outbox or the
-//! writer's queue. The session table and the connection table are never held
-//! together with another. No lock is held across a read, a write or a commit;
-//! the store's own locks guard its connections.
+//! [`run`] starts and stops it all, [`shared`] is what all connections share, and
+//! `data_folder` decides whether a folder may be started on. The server never imports the
+//! ratchet: it cannot read messages. docs/ARCHITECTURE.md has the order of its locks.
 
-pub mod config;
+pub(crate) mod config;
 mod data_folder;
-pub mod delivery;
-pub mod limits;
+pub(crate) mod delivery;
+pub(crate) mod limits;
 pub mod log;
-pub mod net;
-pub mod requests;
-pub mod run;
-pub mod shared;
-pub mod stats;
+pub(crate) mod net;
+pub(crate) mod requests;
+pub(crate) mod run;
+pub(crate) mod shared;
+pub(crate) mod stats;

@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::transport::tls::Acceptor;
 
 /// The server's parts, wired together.
-pub struct Shared {
+pub(crate) struct Shared {
     /// As set.
     pub config: Config,
     /// TLS; without it the port speaks plain TCP only.
@@ -36,7 +36,7 @@ pub struct Shared {
 
 impl Shared {
     /// Wires the parts. The writer's thread is not started yet.
-    pub fn new(config: Config, store: Arc<dyn Store>, tls: Option<Acceptor>) -> Self {
+    pub(crate) fn new(config: Config, store: Arc<dyn Store>, tls: Option<Acceptor>) -> Self {
         let writer = Arc::new(Writer::default());
         let sessions = Arc::new(Sessions::default());
         let stats = Arc::new(Stats::default());

@@ -4,7 +4,7 @@
 //! each says what survives a crash once it has returned. It knows no session,
 //! no socket and no clock. `sqlite` keeps it in one file.
 
-pub mod sqlite;
+pub(crate) mod sqlite;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,16 +17,16 @@ use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
 
 /// An account's number; 0 stands for the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UserId(pub i64);
+pub(crate) struct UserId(pub i64);
 
 impl UserId {
     /// The sender of notices.
-    pub const SERVER: UserId = UserId(0);
+    pub(crate) const SERVER: UserId = UserId(0);
 }
 
 /// One account, as it is at the moment of asking. Deleted ones are not found.
 #[derive(Debug, Clone)]
-pub struct Account {
+pub(crate) struct Account {
     /// Its number.
     pub id: UserId,
     /// Its canonical name.
@@ -51,7 +51,7 @@ pub struct Account {
 
 /// An account's settings that are yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// Found by search.
     pub listed: bool,
     /// Online and last seen are visible.
@@ -62,7 +62,7 @@ pub struct Flags {
 
 /// One row of a search.
 #[derive(Debug, Clone, Copy)]
-pub struct SearchHit {
+pub(crate) struct SearchHit {
     /// Who.
     pub name: UserName,
     /// Whether others may see presence.
@@ -73,7 +73,7 @@ pub struct SearchHit {
 
 /// An accepted message, in memory or read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Its place in the mailbox.
     pub number: u64,
     /// Who sent it.
@@ -90,7 +90,7 @@ pub struct Message {
 
 /// What waits in a mailbox from one sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Envelopes.
     pub envelopes: u64,
     /// Unencrypted messages.
@@ -103,7 +103,7 @@ pub struct Tally {
 
 /// A mailbox, summed up.
 #[derive(Debug, Clone, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// The highest number in use; 0 when empty.
     pub last: u64,
     /// By sender.
@@ -112,7 +112,7 @@ pub struct Summary {
 
 /// Bounds of one page.
 #[derive(Debug, Clone, Copy)]
-pub struct PageBounds {
+pub(crate) struct PageBounds {
     /// Only numbers above this.
     pub after: u64,
     /// Only numbers below this.
@@ -127,7 +127,7 @@ pub struct PageBounds {
 
 /// Part of a mailbox, in order.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub(crate) struct Page {
     /// The messages.
     pub messages: Vec<Message>,
     /// Nothing else lies within the bounds.
@@ -136,7 +136,7 @@ pub struct Page {
 
 /// A new account's values.
 #[derive(Debug, Clone)]
-pub struct NewAccount {
+pub(crate) struct NewAccount {
     /// The name to take.
     pub name: UserName,
     /// How its login key is derived.
@@ -149,7 +149,7 @@ pub struct NewAccount {
 
 /// A change of accounts or keys.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub(crate) enum Change {
     /// Make an account.
     Register(NewAccount),
     /// Count a login.
@@ -177,7 +177,7 @@ pub enum Change {
 
 impl Change {
     /// Whose account it changes; `None` for one that does not exist yet.
-    pub fn user(&self) -> Option<UserId> {
+    pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Change::Register(_) => None,
             Change::CountLogin(user)
@@ -194,7 +194,7 @@ impl Change {
 
 /// What a change came to.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Changed {
+pub(crate) enum Changed {
     /// Done; nothing to add.
     Done,
     /// The account exists now.
@@ -204,7 +204,7 @@ pub enum Changed {
     /// One-time prekeys in stock.
     Published(u32),
     /// Another identity is published; nothing changed.
-    IdentityChanged,
+    OtherIdentity,
     /// The bundle and, if a one-time prekey is handed out with it, how many are left.
     Bundle(Box<Bundle>, u32),
     /// Nothing is published.
@@ -216,7 +216,7 @@ pub enum Changed {
 /// What one transaction does. Changes come first, then messages, then
 /// acknowledgements, each in order.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Changes of accounts and keys.
     pub changes: Vec<Change>,
     /// Messages accepted, with their mailbox.
@@ -225,16 +225,9 @@ pub struct Batch {
     pub acknowledged: Vec<(UserId, RangeInclusive<u64>)>,
 }
 
-impl Batch {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.messages.is_empty() && self.acknowledged.is_empty()
-    }
-}
-
 /// Why the store failed. Nothing of the batch was done.
 #[derive(Debug, Clone)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The disk is full.
     Full,
     /// What was asked for, or something that the batch had to touch, is damaged or
@@ -257,7 +250,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
-pub trait Store: Send + Sync {
+pub(crate) trait Store: Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
 

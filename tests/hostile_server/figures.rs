@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use secure_chat::client::messenger::Trust;
 use secure_chat::crypto::account::password;
 use secure_chat::crypto::account::password::Argon2Params;
 use secure_chat::crypto::message::{content, envelope, padding};
 use secure_chat::crypto::ratchet::{session_set, skipped, x3dh};
 use secure_chat::crypto::{cipher, keys, ratchet};
+use secure_chat::programs::client::Trust;
 use secure_chat::protocol::limits;
 
 pub(crate) fn page() -> String {

@@ -3,7 +3,7 @@
 
 /// When a command makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub(crate) enum When {
     /// Before logging in.
     LoggedOut,
     /// After logging in.
@@ -14,8 +14,7 @@ pub enum When {
 
 /// What a command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is described by its row in the table")]
-pub enum Verb {
+pub(crate) enum Verb {
     Register,
     Login,
     Search,
@@ -41,7 +40,7 @@ pub enum Verb {
 
 /// A row of the table.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// What it does.
     pub verb: Verb,
     /// How it is typed; the first name is shown.
@@ -62,7 +61,7 @@ use When::{Always, LoggedIn, LoggedOut};
 
 /// Every command, in the order in which help shows them.
 #[rustfmt::skip]
-pub const TABLE: &[Spec] = &[
+pub(crate) const TABLE: &[Spec] = &[
     Spec { verb: V::Register, names: &["/register"], arguments: &["NAME"], when: LoggedOut, menu: Some(("1", "Create account")),
         help: "create an account; asks for a password" },
     Spec { verb: V::Login, names: &["/login"], arguments: &["NAME"], when: LoggedOut, menu: Some(("2", "Log in")),
@@ -109,7 +108,7 @@ pub const TABLE: &[Spec] = &[
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum TypedLine {
+pub(crate) enum TypedLine {
     /// Nothing.
     Empty,
     /// A command with the arguments that were given, and whether it was picked by
@@ -128,7 +127,7 @@ pub enum TypedLine {
 
 impl Spec {
     /// The arguments that must be given.
-    pub fn required(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn required(&self) -> impl Iterator<Item = &'static str> {
         self.arguments
             .iter()
             .copied()
@@ -136,7 +135,7 @@ impl Spec {
     }
 
     /// How it is typed, as help and errors show it.
-    pub fn usage(&self) -> String {
+    pub(crate) fn usage(&self) -> String {
         let mut usage = self.names[0].to_owned();
         for argument in self.arguments {
             usage.push(' ');
@@ -146,7 +145,7 @@ impl Spec {
     }
 
     /// Whether it can be used now.
-    pub fn fits(&self, logged_in: bool) -> bool {
+    pub(crate) fn fits(&self, logged_in: bool) -> bool {
         match self.when {
             When::Always => true,
             When::LoggedIn => logged_in,
@@ -156,7 +155,7 @@ impl Spec {
 }
 
 /// The commands that can be used now.
-pub fn usable(logged_in: bool) -> impl Iterator<Item = &'static Spec> {
+pub(crate) fn usable(logged_in: bool) -> impl Iterator<Item = &'static Spec> {
     TABLE.iter().filter(move |spec| spec.fits(logged_in))
 }
 
@@ -165,7 +164,7 @@ pub fn usable(logged_in: bool) -> impl Iterator<Item = &'static Spec> {
 ///
 /// # Errors
 /// A sentence about what is wrong and how it would be right.
-pub fn parse(whole: &str, logged_in: bool, talks: bool) -> Result<TypedLine, String> {
+pub(crate) fn parse(whole: &str, logged_in: bool, talks: bool) -> Result<TypedLine, String> {
     let line = whole.trim();
     if line.is_empty() {
         return Ok(TypedLine::Empty);
@@ -250,7 +249,7 @@ fn cut_word(line: &str) -> (&str, &str) {
 
 /// The beginnings of what may stand at the cursor: command names, or names of
 /// people where a command takes one. `(where the word starts, candidates)`.
-pub fn complete(line: &str, logged_in: bool, people: &[String]) -> (usize, Vec<String>) {
+pub(crate) fn complete(line: &str, logged_in: bool, people: &[String]) -> (usize, Vec<String>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let word = &line[start..];
     if start == 0 {

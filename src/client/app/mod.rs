@@ -1,9 +1,9 @@
 //! The conversation with whoever types: the menu, the questions, the commands.
 //! What a command means is decided here; doing it is the messenger's business.
 
-pub mod commands;
-pub mod settings;
-pub mod transfer;
+pub(crate) mod commands;
+pub(crate) mod settings;
+pub(crate) mod transfer;
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::protocol::request::ChangeSettings;
 ///
 /// # Errors
 /// A sentence about how it would be right.
-pub fn change(given: &[String]) -> Result<ChangeSettings, String> {
+pub(crate) fn change(given: &[String]) -> Result<ChangeSettings, String> {
     let mut change = ChangeSettings::default();
     let [what, value] = given else {
         return match given.is_empty() {

@@ -24,7 +24,7 @@ const SETTLES: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// Why nothing was moved.
-pub fn run(
+pub(crate) fn run(
     task: &VaultTask,
     options: &Options,
     login_flow: &LoginFlow,

@@ -29,7 +29,7 @@ impl LoginFlow {
     ///
     /// # Errors
     /// Why nobody got in; there is no vault then.
-    pub fn import(&self, export: &Export, ask: &mut dyn Prompt) -> Result<Account> {
+    pub(crate) fn import(&self, export: &Export, ask: &mut dyn Prompt) -> Result<Account> {
         let file = VaultFile::take(&self.data, self.endpoint.place(), &export.name)?;
         if file.exists() {
             return Err(VaultError::Exists(file.path().to_owned()).into());
@@ -43,7 +43,7 @@ impl LoginFlow {
     ///
     /// # Errors
     /// That it does not open.
-    pub fn export(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Export> {
+    pub(crate) fn export(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Export> {
         let file = VaultFile::take(&self.data, self.endpoint.place(), &name)?;
         if !file.exists() {
             return Err(LoginError::Refused(format!(
@@ -167,7 +167,7 @@ fn try_to_enter(
 ///
 /// # Errors
 /// A sentence.
-pub fn write_export(path: &Path, bytes: &[u8]) -> std::result::Result<(), String> {
+pub(crate) fn write_export(path: &Path, bytes: &[u8]) -> std::result::Result<(), String> {
     let written = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -189,7 +189,7 @@ pub fn write_export(path: &Path, bytes: &[u8]) -> std::result::Result<(), String
 ///
 /// # Errors
 /// A sentence.
-pub fn read_export(path: &Path, passphrase: &str) -> std::result::Result<Export, String> {
+pub(crate) fn read_export(path: &Path, passphrase: &str) -> std::result::Result<Export, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let length = fs::metadata(path).map_err(|error| named(&error))?.len();
     if length > MAX_EXPORT {

@@ -3,8 +3,8 @@
 //! can ask the person.
 
 pub mod credentials;
-pub mod first_login;
-pub mod prompt;
+pub(crate) mod first_login;
+pub(crate) mod prompt;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
 use crate::protocol::{ByteArray, Code, Request, UserName, limits};
 
 /// Everything that a session begins with.
-pub struct Account {
+pub(crate) struct Account {
     /// Whose.
     pub name: UserName,
     /// The way to the server.
@@ -49,7 +49,7 @@ pub struct Account {
 }
 
 /// Where and how to get in.
-pub struct LoginFlow {
+pub(crate) struct LoginFlow {
     /// The way to the server.
     pub endpoint: Endpoint,
     /// The folder of the vaults.
@@ -61,7 +61,7 @@ pub struct LoginFlow {
 }
 
 /// Somebody who can be asked.
-pub trait Prompt {
+pub(crate) trait Prompt {
     /// The password, or an earlier one, as the prompt says; `None` if there is none.
     fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// A secret that only a person can type; `None` without one.
@@ -74,7 +74,7 @@ pub trait Prompt {
 
 /// Why nobody got in.
 #[derive(Debug)]
-pub enum LoginError {
+pub(crate) enum LoginError {
     /// The server, or the person's own answer, says no.
     Refused(String),
     /// The server takes no connection at present, or not this one, as it says.
@@ -145,7 +145,7 @@ impl LoginFlow {
     ///
     /// # Errors
     /// Why there is no account now.
-    pub fn register(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Account> {
+    pub(crate) fn register(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Account> {
         let file = VaultFile::take(&self.data, self.endpoint.place(), &name)?;
         let mut events = EventQueue::new();
         let connection = self.connect(&mut events, ask)?;
@@ -219,7 +219,7 @@ impl LoginFlow {
     ///
     /// # Errors
     /// Why nobody got in.
-    pub fn log_in(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Account> {
+    pub(crate) fn log_in(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Account> {
         let file = VaultFile::take(&self.data, self.endpoint.place(), &name)?;
         let mut events = EventQueue::new();
         let connection = self.connect(&mut events, ask)?;

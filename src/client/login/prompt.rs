@@ -7,7 +7,7 @@ use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::ViewEvent;
 
 /// Asks the person, or gives the password that the options name.
-pub struct TerminalPrompt<'a> {
+pub(crate) struct TerminalPrompt<'a> {
     /// Where to ask.
     pub terminal: &'a mut Terminal,
     /// What the options give.

@@ -19,8 +19,8 @@ mod send;
 mod trust;
 mod verification;
 
-pub use self::receive::wire_identity;
-pub use super::view::{Display, End, Mark, Person, Tone, ViewEvent, Written};
+pub(crate) use self::receive::wire_identity;
+use super::view::{Display, End, Person, ViewEvent, Written};
 
 use std::collections::HashMap;
 use std::io;
@@ -74,7 +74,7 @@ pub enum Trust {
 }
 
 /// What a command came to: nothing to add, or what failed.
-pub type CommandResult = Result<(), String>;
+pub(crate) type CommandResult = Result<(), String>;
 
 /// What the person can ask of a session.
 pub enum Command {
@@ -176,7 +176,7 @@ pub(super) struct Messenger {
 }
 
 /// A running session, as the person's side holds it.
-pub struct SessionHandle {
+pub(crate) struct SessionHandle {
     events: SyncSender<QueuedEvent>,
     thread: JoinHandle<()>,
 }
@@ -187,7 +187,11 @@ impl SessionHandle {
     ///
     /// # Errors
     /// That there is no thread to be had.
-    pub fn start(account: Account, trust: Trust, display: Arc<dyn Display>) -> io::Result<Self> {
+    pub(crate) fn start(
+        account: Account,
+        trust: Trust,
+        display: Arc<dyn Display>,
+    ) -> io::Result<Self> {
         let events = account.events.sender();
         let mut messenger = Messenger::new(account, trust, display);
         let thread = sync::spawn("messenger", None, move || messenger.run())?;
@@ -198,7 +202,7 @@ impl SessionHandle {
     ///
     /// # Errors
     /// What failed, as a sentence.
-    pub fn run(&self, command: Command) -> CommandResult {
+    pub(crate) fn run(&self, command: Command) -> CommandResult {
         let over = || "the session is over; log in again".to_owned();
         let (sender, receiver) = sync_channel(1);
         self.events
@@ -208,12 +212,12 @@ impl SessionHandle {
     }
 
     /// Whether the session goes on.
-    pub fn goes_on(&self) -> bool {
+    pub(crate) fn goes_on(&self) -> bool {
         !self.thread.is_finished()
     }
 
     /// Logs out and waits for the thread's end.
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         // If the session is over already, there is nothing to end.
         let _outcome = self.run(Command::Logout);
         let _ended = self.thread.join();

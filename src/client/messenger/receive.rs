@@ -376,7 +376,7 @@ pub(super) fn identity_keys(identity: &Identity) -> Option<Keys> {
 }
 
 /// The identity as the wire and the vault spell it.
-pub fn wire_identity(keys: &Keys) -> Identity {
+pub(crate) fn wire_identity(keys: &Keys) -> Identity {
     let bytes = keys.to_bytes();
     Identity {
         signing: ByteArray(std::array::from_fn(|i| bytes[i])),

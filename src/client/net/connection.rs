@@ -61,7 +61,7 @@ impl std::error::Error for CallError {}
 
 /// A refusal's sentence, marked as what it is: the words of a server that may be
 /// hostile, never this program's own. Where they end is seen, too.
-pub fn said(refusal: &Refusal) -> String {
+pub(crate) fn said(refusal: &Refusal) -> String {
     format!("the server says \"{}\"", refusal.message.replace('"', "'"))
 }
 
@@ -259,7 +259,7 @@ impl Drop for Connection {
 ///
 /// # Errors
 /// The refusal, or that the answer has another form.
-pub fn typed<T: DeserializeOwned>(
+pub(crate) fn typed<T: DeserializeOwned>(
     answer: Result<serde_json::Value, Refusal>,
 ) -> Result<T, CallError> {
     let value = answer.map_err(CallError::Refused)?;

@@ -1,5 +1,5 @@
 //! Which certificate a server showed before: a line a server in one small file,
-//! like SSH's `known_hosts`. Judging a certificate is [`endpoint`](super::route)'s part.
+//! like SSH's `known_hosts`. Deciding about a certificate is [`endpoint`](super::endpoint)'s part.
 
 use std::fs;
 use std::io;
@@ -15,20 +15,20 @@ const HEADER: &str =
 
 /// The file.
 #[derive(Debug, Clone)]
-pub struct KnownServers {
+pub(crate) struct KnownServers {
     path: PathBuf,
 }
 
 impl KnownServers {
     /// In this folder; the file need not be there yet.
-    pub fn in_folder(data: &Path) -> Self {
+    pub(crate) fn in_folder(data: &Path) -> Self {
         KnownServers {
             path: data.join(FILE),
         }
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -37,7 +37,7 @@ impl KnownServers {
     /// # Errors
     /// The file can't be read, or its line for this server can't be understood:
     /// then it must not count as unknown.
-    pub fn find(&self, place: &str) -> io::Result<Option<Fingerprint>> {
+    pub(crate) fn find(&self, place: &str) -> io::Result<Option<Fingerprint>> {
         for line in self.read()?.lines() {
             if let Some((_, fingerprint)) = entry(line).filter(|(known, _)| *known == place) {
                 return fingerprint.parse().map(Some).map_err(|_| {
@@ -53,7 +53,7 @@ impl KnownServers {
     ///
     /// # Errors
     /// The file can't be written; it is as it was.
-    pub fn note(&self, place: &str, fingerprint: Fingerprint) -> io::Result<()> {
+    pub(crate) fn note(&self, place: &str, fingerprint: Fingerprint) -> io::Result<()> {
         let before = match self.read()? {
             empty if empty.is_empty() => HEADER.to_owned(),
             text => text,

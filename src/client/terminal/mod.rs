@@ -22,7 +22,7 @@ mod output;
 mod printing;
 mod screen;
 
-pub use self::screen::{Colours, NotWritten, Screen};
+pub(crate) use self::screen::{Colours, NotWritten, Screen};
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ use crate::sync;
 
 /// What comes from outside while the main thread waits.
 #[derive(Debug)]
-pub enum InputEvent {
+pub(crate) enum InputEvent {
     /// A line was typed.
     Line(Zeroizing<String>),
     /// There will be no more lines.
@@ -64,7 +64,7 @@ const HEARD: usize = 16;
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// The person, or the script, at the other end.
-pub struct Terminal {
+pub(crate) struct Terminal {
     screen: Arc<Screen>,
     source: Source,
     heard: Receiver<InputEvent>,
@@ -89,7 +89,7 @@ impl Terminal {
     ///
     /// # Errors
     /// That there are no threads or signals to be had, or that the terminal is gone.
-    pub fn open(colours: Colours, plain: bool) -> io::Result<Self> {
+    pub(crate) fn open(colours: Colours, plain: bool) -> io::Result<Self> {
         let modes = Modes::of_stdin().filter(|_| io::stdout().is_terminal());
         let colours = match &modes {
             Some(modes) if !modes.clever() && colours == Colours::Auto => Colours::Never,
@@ -119,33 +119,33 @@ impl Terminal {
     }
 
     /// Where to show things.
-    pub fn screen(&self) -> &Arc<Screen> {
+    pub(crate) fn screen(&self) -> &Arc<Screen> {
         &self.screen
     }
 
     /// Shows one thing.
-    pub fn say(&self, event: &ViewEvent) {
+    pub(crate) fn say(&self, event: &ViewEvent) {
         self.screen.print(event);
     }
 
     /// Whether there is a person to ask.
-    pub fn interactive(&self) -> bool {
+    pub(crate) fn interactive(&self) -> bool {
         matches!(self.source, Source::Keys(..))
     }
 
     /// Waits for a line, or for something else that happens first. Then the next
     /// call goes on waiting for the same line, with its own prompt.
-    pub fn line(&mut self, prompt: &str) -> InputEvent {
+    pub(crate) fn line(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Line, prompt)
     }
 
     /// Waits for the answer to a question, which Ctrl-C cancels.
-    pub fn question(&mut self, prompt: &str) -> InputEvent {
+    pub(crate) fn question(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Question, prompt)
     }
 
     /// Waits for an answer that isn't shown while it is typed.
-    pub fn secret(&mut self, prompt: &str) -> InputEvent {
+    pub(crate) fn secret(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Secret, prompt)
     }
 
@@ -172,7 +172,7 @@ impl Terminal {
     }
 
     /// Runs what may itself read from the terminal, such as a command for the password.
-    pub fn lend<T>(&self, borrower: impl FnOnce() -> T) -> T {
+    pub(crate) fn lend<T>(&self, borrower: impl FnOnce() -> T) -> T {
         let Source::Keys(input, _) = &self.source else {
             return borrower();
         };
@@ -184,12 +184,12 @@ impl Terminal {
     }
 
     /// Whether [`InputEvent::Stop`] was heard, whatever was being asked just then.
-    pub fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stopped
     }
 
     /// The signal that ends the program, if there was one.
-    pub fn signal(&self) -> Option<u8> {
+    pub(crate) fn signal(&self) -> Option<u8> {
         match self.signal.load(Ordering::SeqCst) {
             0 => None,
             signal => Some(signal),
@@ -201,7 +201,7 @@ impl Terminal {
     ///
     /// # Errors
     /// That something was not written, of which the person has been told.
-    pub fn finish(&self) -> Result<(), NotWritten> {
+    pub(crate) fn finish(&self) -> Result<(), NotWritten> {
         let written = self.screen.close();
         if let Source::Keys(input, modes) = &self.source {
             input.end(LEAVES_WITHIN);

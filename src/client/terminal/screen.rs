@@ -55,7 +55,7 @@ impl Colours {
 }
 
 /// Where everything is shown.
-pub struct Screen {
+pub(crate) struct Screen {
     queue: Arc<Queue>,
     people: Mutex<Vec<Person>>,
     logged_in: Mutex<bool>,
@@ -107,19 +107,19 @@ impl Screen {
     }
 
     /// Shows one thing.
-    pub fn print(&self, event: &ViewEvent) {
+    pub(crate) fn print(&self, event: &ViewEvent) {
         self.queue.put(Print::ViewEvent(event.clone(), None));
     }
 
     /// The banner, for a person.
-    pub fn banner(&self) {
+    pub(crate) fn banner(&self) {
         if self.interactive && !self.plain {
             self.queue.put(Print::Banner);
         }
     }
 
     /// A list of commands or of the menu, each a key and what it does.
-    pub fn table(&self, rows: &[(String, &str)]) {
+    pub(crate) fn table(&self, rows: &[(String, &str)]) {
         let owned = |(key, what): &(String, &str)| (key.clone(), (*what).to_owned());
         self.queue
             .put(Print::Table(rows.iter().map(owned).collect()));
@@ -160,14 +160,14 @@ impl Screen {
     }
 
     /// Whether somebody known was verified; `None` if they aren't known.
-    pub fn verified(&self, name: &UserName) -> Option<bool> {
+    pub(crate) fn verified(&self, name: &UserName) -> Option<bool> {
         let people = held(&self.people);
         let person = people.iter().find(|person| person.name == *name);
         person.map(|person| person.verified)
     }
 
     /// Which commands and names are to be completed.
-    pub fn log(&self, logged_in: bool) {
+    pub(crate) fn log(&self, logged_in: bool) {
         *held(&self.logged_in) = logged_in;
         if !logged_in {
             held(&self.people).clear();
@@ -183,7 +183,7 @@ impl Screen {
 
 /// Something that was to be shown could not be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotWritten;
+pub(crate) struct NotWritten;
 
 impl Display for Screen {
     fn event(&self, event: ViewEvent) {

@@ -15,7 +15,7 @@ use crate::protocol::{ByteArray, MessageId};
 
 /// How long an errand is remembered, so that somebody who could not decrypt it
 /// can be told what it was: as long as messages are sent again.
-pub const REMEMBERED_MS: u64 = 30 * 24 * 3600 * 1000;
+pub(crate) const REMEMBERED_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq)]

@@ -263,14 +263,14 @@ pub(super) fn signed_row(id: i64, created: i64) -> Row {
 /// Gives decryption its prekeys. A vault that can't be read must not look like a
 /// prekey that was used up, so the caller asks [`finish`](Self::finish) before it
 /// believes a failure.
-pub struct PrekeyReader<'a> {
+pub(crate) struct PrekeyReader<'a> {
     vault: &'a Vault,
     failed: RefCell<Option<VaultError>>,
 }
 
 impl<'a> PrekeyReader<'a> {
     /// Reads from `vault`.
-    pub fn new(vault: &'a Vault) -> Self {
+    pub(crate) fn new(vault: &'a Vault) -> Self {
         PrekeyReader {
             vault,
             failed: RefCell::new(None),
@@ -279,7 +279,7 @@ impl<'a> PrekeyReader<'a> {
 
     /// # Errors
     /// That some prekey could not be read, whether or not it exists.
-    pub fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         self.failed.into_inner().map_or(Ok(()), Err)
     }
 

@@ -19,12 +19,14 @@ mod outbox;
 mod schema;
 mod seal;
 
-pub use self::contacts::Contact;
-pub use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
-pub use self::export::{Export, ExportError};
-pub use self::file::{Closed, VaultFile};
-pub use self::history::{Form, Message, Record, State};
-pub use self::keys::{Device, PrekeyReader};
+pub(crate) use self::contacts::Contact;
+pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
+pub(crate) use self::export::Export;
+pub(crate) use self::file::Closed;
+pub use self::file::VaultFile;
+pub use self::history::Form;
+pub(crate) use self::history::{Message, Record, State};
+pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;
 use std::fs::File;
@@ -128,14 +130,14 @@ impl From<rusqlite::Error> for VaultError {
 }
 
 /// What reading and writing the vault gives.
-pub type Result<T> = std::result::Result<T, VaultError>;
+pub(crate) type Result<T> = std::result::Result<T, VaultError>;
 
 /// What was read of a row; nothing if the row is not as this client wrote it. For
 /// readers that can go on without: what is changed is never taken for something.
 ///
 /// # Errors
 /// That the vault could not be read.
-pub fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
+pub(crate) fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
     match read {
         Err(VaultError::Damaged(..)) => Ok(None),
         read => read,

@@ -15,7 +15,7 @@ pub enum DecryptError {
     Envelope(EnvelopeError),
     /// The message claims to come from another identity than the pinned one.
     /// It is a claim: nothing about the message has been authenticated. To look
-    /// inside, make a new [`SessionSet`](super::SessionSet) with the claimed identity.
+    /// inside, make a new [`SessionSet`](super::session_set::SessionSet) with the claimed identity.
     IdentityMismatch {
         /// The identity that the message names.
         claimed: PublicIdentity,
@@ -107,7 +107,7 @@ impl From<RatchetError> for DecryptError {
 /// Why nothing was encrypted. The conversation is then as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncryptError {
-    /// There is no session yet: [`SessionSet::start`](super::SessionSet::start) one.
+    /// There is no session yet: [`SessionSet::start`](super::session_set::SessionSet::start) one.
     NoSession,
     /// The content can't be written.
     Content(ContentError),

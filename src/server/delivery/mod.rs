@@ -3,10 +3,10 @@
 //! Lock order, outermost first: postbox table, postbox, then either an outbox
 //! or the writer's queue. The session table is never held together with any.
 
-pub mod mailbox;
-pub mod sessions;
-pub mod shared_mailbox;
-pub mod writer;
+pub(crate) mod mailbox;
+pub(crate) mod sessions;
+pub(crate) mod shared_mailbox;
+pub(crate) mod writer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ const MAX_IDLE: usize = 10_000;
 
 /// The moment of a request, read once for all that a connection sent together.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub(crate) struct Now {
     /// For waiting.
     pub instant: Instant,
     /// For people: ms since 1970.
@@ -45,7 +45,7 @@ pub struct Now {
 
 impl Now {
     /// The present.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Now {
             instant: clock::now(),
             millis: clock::unix_ms(),
@@ -54,7 +54,7 @@ impl Now {
 }
 
 /// See the module.
-pub struct Delivery {
+pub(crate) struct Delivery {
     store: Arc<dyn Store>,
     writer: Arc<Writer>,
     sessions: Arc<Sessions>,
@@ -68,7 +68,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// Delivery over a store.
-    pub fn new(
+    pub(crate) fn new(
         store: Arc<dyn Store>,
         writer: Arc<Writer>,
         sessions: Arc<Sessions>,
@@ -96,7 +96,7 @@ impl Delivery {
     ///
     /// # Errors
     /// There is no such user, the mailbox is damaged, or the store failed.
-    pub fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
+    pub(crate) fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
         let open = self.table().get(name).map(Arc::clone);
         let mailbox = match open {
             Some(mailbox) => mailbox,
@@ -158,7 +158,7 @@ impl Delivery {
     }
 
     /// Takes a message; `None` if the answer comes later.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
@@ -270,7 +270,7 @@ impl Delivery {
 
     /// What is pending for a login: envelopes, unencrypted messages, notices,
     /// the news that gathered since the last notice included.
-    pub fn pending(&self, mailbox: &Arc<SharedMailbox>, now: Now) -> (u64, u64, u64) {
+    pub(crate) fn pending(&self, mailbox: &Arc<SharedMailbox>, now: Now) -> (u64, u64, u64) {
         let mut state = mailbox.lock();
         let mut effects = Vec::new();
         let machine = &mut state.machine;
@@ -281,7 +281,7 @@ impl Delivery {
     }
 
     /// Begins receiving. Call it after the welcome has been appended.
-    pub fn attach(
+    pub(crate) fn attach(
         self: &Arc<Self>,
         session: &Arc<Session>,
         mailbox: &Arc<SharedMailbox>,
@@ -317,7 +317,7 @@ impl Delivery {
     }
 
     /// Ends receiving.
-    pub fn detach(&self, session: &Session, mailbox: &Arc<SharedMailbox>) {
+    pub(crate) fn detach(&self, session: &Session, mailbox: &Arc<SharedMailbox>) {
         session.send_queue.set_on_drained(None);
         let mut state = mailbox.lock();
         if state.machine.detach(session.id) {
@@ -372,7 +372,7 @@ impl Delivery {
     }
 
     /// Acknowledges messages by id.
-    pub fn ack(
+    pub(crate) fn ack(
         &self,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
@@ -400,7 +400,7 @@ impl Delivery {
     }
 
     /// Acknowledges all that was shown, for the console.
-    pub fn ack_shown(
+    pub(crate) fn ack_shown(
         &self,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
@@ -441,7 +441,7 @@ impl Delivery {
     }
 
     /// Pushes what is pending again, from the oldest.
-    pub fn fetch(
+    pub(crate) fn fetch(
         &self,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
@@ -460,7 +460,7 @@ impl Delivery {
     ///
     /// # Errors
     /// There is no such recipient, or the store failed.
-    pub fn outcome(&self, session: &Session, outcome: &Outcome) -> Result<Waiting, Refusal> {
+    pub(crate) fn outcome(&self, session: &Session, outcome: &Outcome) -> Result<Waiting, Refusal> {
         let mailbox = self.mailbox(&outcome.to)?;
         let mut waiting = Vec::new();
         let mut unknown = Vec::new();
@@ -491,7 +491,7 @@ impl Delivery {
 }
 
 /// An identity's fingerprint; `None` if it is not one.
-pub fn fingerprint(identity: &Identity) -> Option<[u8; 32]> {
+pub(crate) fn fingerprint(identity: &Identity) -> Option<[u8; 32]> {
     let mut bytes = [0; 64];
     bytes[..32].copy_from_slice(&identity.signing.0);
     bytes[32..].copy_from_slice(&identity.dh.0);
@@ -500,7 +500,7 @@ pub fn fingerprint(identity: &Identity) -> Option<[u8; 32]> {
 }
 
 /// No account has this name.
-pub fn unknown_user(name: &UserName) -> Refusal {
+pub(crate) fn unknown_user(name: &UserName) -> Refusal {
     Refusal::new(
         Code::UnknownUser,
         format!("there is no user called {name}; search for the name"),
@@ -508,7 +508,7 @@ pub fn unknown_user(name: &UserName) -> Refusal {
 }
 
 /// A read failed.
-pub fn store_failed(error: StoreError) -> Refusal {
+pub(crate) fn store_failed(error: StoreError) -> Refusal {
     super::log::error(None, format_args!("a read failed: {error}"));
     if let StoreError::Damaged(_) = error {
         return damaged();

@@ -15,7 +15,7 @@ use crate::store::UserId;
 use crate::sync::{Mutex, MutexGuard};
 
 /// One logged-in connection.
-pub struct Session {
+pub(crate) struct Session {
     /// Its number.
     pub id: SessionId,
     /// Whose.
@@ -34,14 +34,14 @@ pub struct Session {
 
 impl Session {
     /// Whether it was replaced or removed.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 }
 
 /// What a new session may do to the one before.
 #[derive(Debug, Clone, Copy)]
-pub enum Precedence {
+pub(crate) enum Precedence {
     /// Nothing: it is refused.
     Polite,
     /// Replace it if it has this secret.
@@ -52,10 +52,10 @@ pub enum Precedence {
 
 /// The account has a session that may not be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OnlineElsewhere;
+pub(crate) struct OnlineElsewhere;
 
 /// A login, about to become a session.
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Whose.
     pub name: UserName,
     /// The same, as a number.
@@ -70,7 +70,7 @@ pub struct Candidate {
 
 /// The table.
 #[derive(Default)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     /// By account. Held for single operations on the map, with no other lock
     /// inside and no I/O.
     table: Mutex<Table>,
@@ -90,7 +90,7 @@ impl Sessions {
 
     /// Adds a session. `Ok` carries the one it displaced, which the caller ends
     /// outside the lock; the error leaves everything as it was.
-    pub fn insert(
+    pub(crate) fn insert(
         &self,
         candidate: Candidate,
         precedence: Precedence,
@@ -128,7 +128,7 @@ impl Sessions {
     }
 
     /// Removes exactly this session: a late end never removes its successor.
-    pub fn remove(&self, session: &Session) {
+    pub(crate) fn remove(&self, session: &Session) {
         let mut table = self.lock();
         session.over.store(true, Ordering::Release);
         if let Entry::Occupied(place) = table.by_name.entry(session.name)
@@ -139,18 +139,8 @@ impl Sessions {
     }
 
     /// The account's session.
-    pub fn find(&self, name: &UserName) -> Option<Arc<Session>> {
+    pub(crate) fn find(&self, name: &UserName) -> Option<Arc<Session>> {
         self.lock().by_name.get(name).cloned()
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.lock().by_name.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -210,6 +200,6 @@ mod tests {
         sessions.remove(&first);
         assert_eq!(sessions.find(&second.name).unwrap().id, second.id);
         sessions.remove(&second);
-        assert!(sessions.is_empty());
+        assert!(sessions.lock().by_name.is_empty());
     }
 }

@@ -21,7 +21,7 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Who waits for the answer to a `send`.
 #[derive(Clone)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// On which connection.
     pub send_queue: Arc<SendQueue>,
     /// To which request.
@@ -29,7 +29,7 @@ pub struct Origin {
 }
 
 /// See the module.
-pub struct SharedMailbox {
+pub(crate) struct SharedMailbox {
     /// Whose.
     pub user: UserId,
     /// The same, by name.
@@ -41,7 +41,7 @@ pub struct SharedMailbox {
 }
 
 /// What the lock guards.
-pub struct MailboxState {
+pub(crate) struct MailboxState {
     /// The machine.
     pub machine: Mailbox<Origin>,
     /// The attached session's outbox.
@@ -52,7 +52,7 @@ pub struct MailboxState {
 
 /// What a sender has to respect.
 #[derive(Debug, Default, Clone)]
-pub struct Recipient {
+pub(crate) struct Recipient {
     /// Takes encrypted messages only.
     pub refuse_unencrypted: bool,
     /// The published identity's fingerprint.
@@ -68,7 +68,7 @@ pub struct Recipient {
 
 impl Recipient {
     /// Why nothing reaches this mailbox, if that is so.
-    pub fn closed(&self) -> Option<Refusal> {
+    pub(crate) fn closed(&self) -> Option<Refusal> {
         if self.deleted {
             return Some(Refusal::new(
                 Code::UnknownUser,
@@ -80,7 +80,7 @@ impl Recipient {
 }
 
 /// What the store holds of a mailbox or an account is damaged.
-pub fn damaged() -> Refusal {
+pub(crate) fn damaged() -> Refusal {
     Refusal::new(
         Code::Damaged,
         "what the server keeps of this mailbox or account is damaged; tell the operator, who has \
@@ -90,7 +90,7 @@ pub fn damaged() -> Refusal {
 
 impl SharedMailbox {
     /// A postbox around a mailbox.
-    pub fn new(
+    pub(crate) fn new(
         user: UserId,
         name: UserName,
         machine: Mailbox<Origin>,
@@ -109,13 +109,13 @@ impl SharedMailbox {
 
     /// Takes the lock. A panic of another holder is survived: the machine moves
     /// in steps that can't fail half-way.
-    pub fn lock(&self) -> MutexGuard<'_, MailboxState> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, MailboxState> {
         self.state.lock()
     }
 
     /// The writer's visit. What waits in a closed mailbox is refused here, since
     /// its senders were not answered yet.
-    pub fn take_work(
+    pub(crate) fn take_work(
         self: &Arc<Self>,
         now: Instant,
         limit: usize,
@@ -137,7 +137,7 @@ impl SharedMailbox {
 
     /// Closes the mailbox, since what the store holds of it is damaged. Whoever is
     /// attached is told, and disconnected.
-    pub fn set_aside(&self, why: &str) {
+    pub(crate) fn set_aside(&self, why: &str) {
         let mut state = self.lock();
         let known = std::mem::replace(&mut state.recipient.damaged, true);
         let send_queue = state.send_queue.clone();
@@ -163,7 +163,7 @@ impl SharedMailbox {
 
     /// The server ends and can't write: what waits is refused. Says how many
     /// acknowledgements are not recorded.
-    pub fn abandon(
+    pub(crate) fn abandon(
         self: &Arc<Self>,
         refusal: &Refusal,
         writer: &Writer,
@@ -177,7 +177,12 @@ impl SharedMailbox {
     }
 
     /// The writer's work is on disk.
-    pub fn committed(self: &Arc<Self>, work: &Work, writer: &Writer, to_flush: &mut FlushSet) {
+    pub(crate) fn committed(
+        self: &Arc<Self>,
+        work: &Work,
+        writer: &Writer,
+        to_flush: &mut FlushSet,
+    ) {
         let mut state = self.lock();
         let mut effects = Vec::new();
         state.machine.committed(work, &mut effects);
@@ -185,7 +190,7 @@ impl SharedMailbox {
     }
 
     /// The writer's work was not done.
-    pub fn failed(
+    pub(crate) fn failed(
         self: &Arc<Self>,
         work: &Work,
         refusal: &Refusal,
@@ -201,7 +206,7 @@ impl SharedMailbox {
     /// Carries out effects under the lock, puts the mailbox in the writer's line
     /// if it asks for that, and returns receipts for senders, who are found in
     /// another table and therefore told outside.
-    pub fn carry_out(
+    pub(crate) fn carry_out(
         self: &Arc<Self>,
         state: &mut MailboxState,
         effects: Vec<Effect<Origin>>,

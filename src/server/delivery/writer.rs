@@ -37,7 +37,7 @@ const LAST_TRIES: u32 = 2;
 
 /// Where changes and mailboxes wait for the thread that [`start`](Self::start) makes.
 #[derive(Default)]
-pub struct Writer {
+pub(crate) struct Writer {
     /// Guards the queue. Taken under a mailbox's lock, so nothing is locked
     /// while it is held; the thread holds it to take what waits, never to write.
     queue: Mutex<Queue>,
@@ -60,11 +60,11 @@ type Asker = SyncSender<Result<Changed, Failure>>;
 
 /// Why a change did not happen, for whoever asked for it.
 #[derive(Debug, Clone)]
-pub struct Failure(pub Refusal);
+pub(crate) struct Failure(pub Refusal);
 
 /// How the thread ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Acknowledgements that were answered and not recorded: these messages are
     /// delivered once more, and their recipients' clients know them.
     pub unrecorded: u64,
@@ -91,7 +91,7 @@ impl Writer {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn start(
+    pub(crate) fn start(
         self: &Arc<Self>,
         store: Arc<dyn Store>,
         stats: Arc<Stats>,
@@ -115,7 +115,7 @@ impl Writer {
     }
 
     /// Puts a mailbox in line, as its state asked for.
-    pub fn enqueue(&self, mailbox: &Arc<SharedMailbox>, wake: Wake) {
+    pub(crate) fn enqueue(&self, mailbox: &Arc<SharedMailbox>, wake: Wake) {
         let mut queue = self.lock();
         if queue.ended {
             return;
@@ -138,7 +138,7 @@ impl Writer {
     ///
     /// # Errors
     /// Nothing changed.
-    pub fn change(&self, change: Change) -> Result<Changed, Refusal> {
+    pub(crate) fn change(&self, change: Change) -> Result<Changed, Refusal> {
         let gone = || Refusal::new(Code::ShuttingDown, "the server is shutting down");
         match self.submit(change).recv() {
             Ok(Ok(changed)) => Ok(changed),
@@ -148,7 +148,7 @@ impl Writer {
     }
 
     /// Has a change made some time soon; the receiver may be dropped.
-    pub fn submit(&self, change: Change) -> Receiver<Result<Changed, Failure>> {
+    pub(crate) fn submit(&self, change: Change) -> Receiver<Result<Changed, Failure>> {
         let (sender, receiver) = sync_channel(1);
         let mut queue = self.lock();
         if !queue.ended {
@@ -160,7 +160,7 @@ impl Writer {
     }
 
     /// Asks the thread to end once all that waits is written, or can't be.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.lock().stopping = true;
         self.arrived.notify_one();
     }

@@ -7,7 +7,7 @@ use super::ip_prefix::IpPrefix;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct ConnectionsPerAddress {
+pub(crate) struct ConnectionsPerAddress {
     present: HashMap<IpPrefix, Present>,
 }
 
@@ -20,7 +20,7 @@ struct Present {
 
 /// An address has as many connections as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany {
+pub(crate) struct TooMany {
     /// The first refusal since it had none: worth a line in the log.
     pub first: bool,
 }
@@ -30,7 +30,7 @@ impl ConnectionsPerAddress {
     ///
     /// # Errors
     /// There are `most`.
-    pub fn enter(&mut self, from: IpPrefix, most: usize) -> Result<(), TooMany> {
+    pub(crate) fn enter(&mut self, from: IpPrefix, most: usize) -> Result<(), TooMany> {
         let present = self.present.entry(from).or_default();
         if most > 0 && present.count >= most {
             let first = !std::mem::replace(&mut present.told, true);
@@ -41,7 +41,7 @@ impl ConnectionsPerAddress {
     }
 
     /// One that was counted has ended.
-    pub fn leave(&mut self, from: IpPrefix) {
+    pub(crate) fn leave(&mut self, from: IpPrefix) {
         if let Some(present) = self.present.get_mut(&from) {
             present.count = present.count.saturating_sub(1);
             if present.count == 0 {

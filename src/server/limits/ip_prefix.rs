@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// An address, as limits know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct IpPrefix(IpAddr);
+pub(crate) struct IpPrefix(IpAddr);
 
 impl IpPrefix {
     /// The network that an address belongs to.
-    pub fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(v6) => {
                 let network = v6.to_bits() >> 64 << 64;

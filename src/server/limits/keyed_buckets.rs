@@ -13,7 +13,7 @@ const MAX_BUCKETS: usize = 10_000;
 
 /// See the module.
 #[derive(Debug)]
-pub struct KeyedBuckets<K> {
+pub(crate) struct KeyedBuckets<K> {
     /// Whoever is not in it has a full one.
     buckets: HashMap<K, TokenBucket>,
     most: usize,
@@ -33,7 +33,7 @@ impl<K: Copy + Eq + Hash> KeyedBuckets<K> {
     ///
     /// # Errors
     /// Nothing was taken; so much later it could be.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         key: K,
         rate: Rate,
@@ -50,7 +50,7 @@ impl<K: Copy + Eq + Hash> KeyedBuckets<K> {
     }
 
     /// How many are missing from somebody's bucket.
-    pub fn missing(&self, key: &K, rate: Rate, now: Instant) -> u32 {
+    pub(crate) fn missing(&self, key: &K, rate: Rate, now: Instant) -> u32 {
         let bucket = self.buckets.get(key);
         bucket.map_or(0, |bucket| bucket.missing(rate, now))
     }

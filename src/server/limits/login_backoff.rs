@@ -31,7 +31,7 @@ const MAX_REMEMBERED: u32 = 30;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct LoginBackoff {
+pub(crate) struct LoginBackoff {
     addresses: KeyedBuckets<IpPrefix>,
     accounts: KeyedBuckets<UserName>,
 }
@@ -41,7 +41,7 @@ impl LoginBackoff {
     /// long its answer is to be held back. `in_a_row` is how many failed on this
     /// connection, this one included; `from` is `None` for an address that is
     /// not counted.
-    pub fn wrong(
+    pub(crate) fn wrong(
         &mut self,
         account: UserName,
         from: Option<IpPrefix>,

@@ -6,18 +6,18 @@
 //! one look each, never together with another.
 
 /// Connections of each address.
-pub mod connections;
+pub(crate) mod connections;
 /// Who counts as one address.
-pub mod ip_prefix;
-pub mod kdf_queue;
+pub(crate) mod ip_prefix;
+pub(crate) mod kdf_queue;
 /// A bucket for each of many.
-pub mod keyed_buckets;
+pub(crate) mod keyed_buckets;
 /// Wrong logins.
-pub mod login_backoff;
+pub(crate) mod login_backoff;
 /// Requests of one connection.
-pub mod request_rate;
+pub(crate) mod request_rate;
 /// So many at once, then so many in a time.
-pub mod token_bucket;
+pub(crate) mod token_bucket;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ pub struct Settings {
 }
 
 /// See the module.
-pub struct Limits {
+pub(crate) struct Limits {
     settings: Settings,
     login_backoff: Mutex<LoginBackoff>,
     registrations: Mutex<KeyedBuckets<IpPrefix>>,
@@ -81,7 +81,7 @@ struct Bundles {
 
 impl Limits {
     /// Nobody has asked for anything yet.
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Limits {
             settings,
             login_backoff: Mutex::default(),
@@ -92,13 +92,13 @@ impl Limits {
     }
 
     /// As set.
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// As which address a peer counts. `None` for this machine, where a tunnel or
     /// a proxy may stand for many people, unless the operator says otherwise.
-    pub fn network(&self, peer: IpAddr) -> Option<IpPrefix> {
+    pub(crate) fn network(&self, peer: IpAddr) -> Option<IpPrefix> {
         let counts = self.settings.loopback || !peer.to_canonical().is_loopback();
         counts.then(|| IpPrefix::of(peer))
     }
@@ -107,7 +107,7 @@ impl Limits {
     ///
     /// # Errors
     /// Too many were made from this address.
-    pub fn register(&self, from: Option<IpPrefix>, now: Instant) -> Result<(), Refusal> {
+    pub(crate) fn register(&self, from: Option<IpPrefix>, now: Instant) -> Result<(), Refusal> {
         let count = self.settings.registrations_per_hour;
         let (Some(from), Some(rate)) = (from, Rate::new(count, HOUR, count)) else {
             return Ok(());
@@ -122,7 +122,7 @@ impl Limits {
     }
 
     /// Counts a wrong login: how long its answer is to be held back.
-    pub fn wrong_login(
+    pub(crate) fn wrong_login(
         &self,
         account: UserName,
         from: Option<IpPrefix>,
@@ -136,7 +136,7 @@ impl Limits {
     ///
     /// # Errors
     /// Even a pause would not do.
-    pub fn search(&self, user: UserId, now: Instant) -> Result<Duration, Refusal> {
+    pub(crate) fn search(&self, user: UserId, now: Instant) -> Result<Duration, Refusal> {
         let count = self.settings.searches_per_minute;
         let Some(rate) = Rate::new(count, MINUTE, count) else {
             return Ok(Duration::ZERO);
@@ -154,7 +154,7 @@ impl Limits {
     ///
     /// # Errors
     /// They asked too often.
-    pub fn ask_for_keys(&self, asker: UserId, now: Instant) -> Result<(), Refusal> {
+    pub(crate) fn ask_for_keys(&self, asker: UserId, now: Instant) -> Result<(), Refusal> {
         let count = self.settings.bundles_per_minute;
         let Some(rate) = Rate::new(count, MINUTE, count) else {
             return Ok(());
@@ -173,7 +173,7 @@ impl Limits {
     /// Whether a one-time prekey may go along with `owner`'s bundle, and if so,
     /// counts it. Without one a session begins all the same, and nobody can use up
     /// somebody's stock.
-    pub fn take_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
+    pub(crate) fn take_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
         if self.settings.bundles_per_minute == 0 {
             return true;
         }
@@ -204,7 +204,7 @@ fn slow_down(message: String) -> Refusal {
 }
 
 /// A wait for a person, rounded up: `2 minutes`.
-pub fn in_words(wait: Duration) -> String {
+pub(crate) fn in_words(wait: Duration) -> String {
     let seconds = wait.as_millis().div_ceil(1000).max(1);
     let (count, unit) = match seconds {
         0..120 => (seconds, "second"),

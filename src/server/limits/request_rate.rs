@@ -19,7 +19,7 @@ const GUEST_BURST: u32 = 50;
 
 /// See the module.
 #[derive(Debug)]
-pub struct RequestRate {
+pub(crate) struct RequestRate {
     guard: TokenBucket,
     member: TokenBucket,
     member_rate: Option<Rate>,
@@ -28,7 +28,7 @@ pub struct RequestRate {
 impl RequestRate {
     /// For a new connection, with what a logged-in one may send each second;
     /// zero is no limit.
-    pub fn new(messages: u32, now: Instant) -> Self {
+    pub(crate) fn new(messages: u32, now: Instant) -> Self {
         let second = Duration::from_secs(1);
         RequestRate {
             guard: TokenBucket::full(now),
@@ -39,7 +39,7 @@ impl RequestRate {
 
     /// Takes a request's place, and says how long the connection is not to be
     /// read then.
-    pub fn take(&mut self, logged_in: bool, now: Instant) -> Duration {
+    pub(crate) fn take(&mut self, logged_in: bool, now: Instant) -> Duration {
         let (bucket, rate) = match logged_in {
             true => (&mut self.member, self.member_rate),
             false => {

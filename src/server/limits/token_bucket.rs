@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// How fast a bucket fills, and how much it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// Time in which one comes back.
     interval: Duration,
     /// How many it holds.
@@ -18,7 +18,7 @@ pub struct Rate {
 impl Rate {
     /// `count` in each `period`, and `burst` at once. `None` for a count of
     /// zero, which everywhere means that there is no limit.
-    pub fn new(count: u32, period: Duration, burst: u32) -> Option<Self> {
+    pub(crate) fn new(count: u32, period: Duration, burst: u32) -> Option<Self> {
         let interval = period.checked_div(count)?;
         Some(Rate { interval, burst })
     }
@@ -26,13 +26,13 @@ impl Rate {
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
-pub struct TokenBucket {
+pub(crate) struct TokenBucket {
     full_at: Instant,
 }
 
 impl TokenBucket {
     /// One that is full.
-    pub fn full(now: Instant) -> Self {
+    pub(crate) fn full(now: Instant) -> Self {
         TokenBucket { full_at: now }
     }
 
@@ -41,7 +41,7 @@ impl TokenBucket {
     ///
     /// # Errors
     /// Nothing was taken; so much later it could be.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         rate: Rate,
         now: Instant,
@@ -59,14 +59,14 @@ impl TokenBucket {
     }
 
     /// How many are missing from a full one.
-    pub fn missing(&self, rate: Rate, now: Instant) -> u32 {
+    pub(crate) fn missing(&self, rate: Rate, now: Instant) -> u32 {
         let missing = self.full_at.saturating_duration_since(now);
         let count = missing.as_nanos().div_ceil(rate.interval.as_nanos().max(1));
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// When it will be full, or became so.
-    pub fn full_at(&self) -> Instant {
+    pub(crate) fn full_at(&self) -> Instant {
         self.full_at
     }
 }

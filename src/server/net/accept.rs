@@ -32,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// All open connections.
 #[derive(Default)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// Held for single operations on the map.
     open: Mutex<HashMap<u64, Arc<SendQueue>>>,
     /// How many each address has. Held for single operations, alone.
@@ -51,7 +51,7 @@ impl Connections {
 
     /// Tells every client that the server goes down, stops reading from them,
     /// and waits until they are gone, at most `limit`.
-    pub fn say_goodbye(&self, limit: Duration) {
+    pub(crate) fn say_goodbye(&self, limit: Duration) {
         let outboxes: Vec<_> = self.lock().values().cloned().collect();
         for send_queue in &outboxes {
             send_queue.event(&Event::ShuttingDown {});
@@ -76,7 +76,7 @@ impl Connections {
 }
 
 /// Takes a connection out of the table when its thread ends, however it ends.
-pub struct RegistrationGuard {
+pub(crate) struct RegistrationGuard {
     connections: Arc<Connections>,
     /// Which connection.
     pub id: u64,
@@ -95,7 +95,7 @@ impl Drop for RegistrationGuard {
 }
 
 /// The accept loop.
-pub struct Listener {
+pub(crate) struct Listener {
     shared: Arc<Shared>,
     connections: Arc<Connections>,
     listener: TcpListener,
@@ -110,7 +110,11 @@ pub struct Listener {
 
 impl Listener {
     /// A listener on an open socket.
-    pub fn new(shared: Arc<Shared>, connections: Arc<Connections>, listener: TcpListener) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        connections: Arc<Connections>,
+        listener: TcpListener,
+    ) -> Self {
         Listener {
             shared,
             connections,
@@ -123,7 +127,7 @@ impl Listener {
     }
 
     /// Accepts until told to stop.
-    pub fn run(mut self, stopping: &AtomicBool) {
+    pub(crate) fn run(mut self, stopping: &AtomicBool) {
         while !stopping.load(Ordering::Acquire) {
             match socket::wait_for_connection(&self.listener, LOOK) {
                 Ok(true) => self.accept(),

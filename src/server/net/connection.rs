@@ -57,7 +57,7 @@ enum Arrived {
 
 /// Why [`Connection::run`] has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pause {
+pub(crate) enum Pause {
     /// Nothing has come for a while: [`wait`](Connection::wait), best in a small
     /// thread, then run it again, best in a fresh one.
     Silent,
@@ -66,7 +66,7 @@ pub enum Pause {
 }
 
 /// A connection and its thread's state.
-pub struct Connection {
+pub(crate) struct Connection {
     shared: Arc<Shared>,
     id: ConnectionId,
     peer: SocketAddr,
@@ -97,7 +97,7 @@ pub struct Connection {
 
 impl Connection {
     /// A new connection.
-    pub fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         id: ConnectionId,
         peer: SocketAddr,
@@ -128,7 +128,7 @@ impl Connection {
     }
 
     /// Runs it until it is silent or over.
-    pub fn run(&mut self) -> Pause {
+    pub(crate) fn run(&mut self) -> Pause {
         loop {
             let handled = match self.read() {
                 Ok(Arrived::Something) => self.handle_arrived(),
@@ -143,14 +143,14 @@ impl Connection {
     }
 
     /// Waits, and does nothing else, until there is something to run for.
-    pub fn wait(&self) {
+    pub(crate) fn wait(&self) {
         let left = self.deadline.saturating_duration_since(clock::now());
         // Whatever became of it, reading tells.
         let _readable = self.send_queue.socket().wait_readable(left);
     }
 
     /// Which connection it is.
-    pub fn id(&self) -> ConnectionId {
+    pub(crate) fn id(&self) -> ConnectionId {
         self.id
     }
 

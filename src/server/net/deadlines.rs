@@ -8,7 +8,7 @@ const CLOSING_TIME: Duration = Duration::from_secs(10);
 
 /// Which moment has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Nobody has logged in.
     Login,
     /// The TLS handshake is not done.
@@ -19,7 +19,7 @@ pub enum Due {
 
 /// A connection's deadlines. One that is `None` does not apply at present.
 #[derive(Debug, Default)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     /// When a login must have succeeded.
     pub login: Option<Instant>,
     /// When a TLS handshake that goes on must be done.
@@ -30,7 +30,7 @@ pub struct Deadlines {
 
 impl Deadlines {
     /// For a new connection.
-    pub fn new(login: Instant) -> Self {
+    pub(crate) fn new(login: Instant) -> Self {
         Deadlines {
             login: Some(login),
             ..Deadlines::default()
@@ -38,18 +38,18 @@ impl Deadlines {
     }
 
     /// The peer has closed its side. The first time counts.
-    pub fn peer_closed(&mut self, now: Instant) -> Instant {
+    pub(crate) fn peer_closed(&mut self, now: Instant) -> Instant {
         *self.closing.get_or_insert(now + CLOSING_TIME)
     }
 
     /// The first of them.
-    pub fn first(&self) -> Option<Instant> {
+    pub(crate) fn first(&self) -> Option<Instant> {
         let all = [self.login, self.handshake, self.closing];
         all.into_iter().flatten().min()
     }
 
     /// The one that has come, if one has.
-    pub fn due(&self, now: Instant) -> Option<Due> {
+    pub(crate) fn due(&self, now: Instant) -> Option<Due> {
         let all = [
             (self.closing, Due::Closing),
             (self.handshake, Due::Handshake),

@@ -8,7 +8,7 @@ use crate::protocol::refusal::{Code, Refusal};
 
 /// Why a connection ended; logged once.
 #[derive(Debug)]
-pub enum Disconnect {
+pub(crate) enum Disconnect {
     /// The peer closed it.
     Closed,
     /// The network did.
@@ -34,7 +34,7 @@ impl fmt::Display for Disconnect {
 }
 
 /// A line was longer than the server takes.
-pub fn too_long(max_line: usize) -> Disconnect {
+pub(crate) fn too_long(max_line: usize) -> Disconnect {
     Disconnect::Refused(Refusal::new(
         Code::LineTooLong,
         format!("a line has at most {max_line} bytes; this connection ends"),
@@ -42,7 +42,7 @@ pub fn too_long(max_line: usize) -> Disconnect {
 }
 
 /// The first line was an HTTP request.
-pub fn not_http() -> Disconnect {
+pub(crate) fn not_http() -> Disconnect {
     Disconnect::Refused(Refusal::new(
         Code::NotHttp,
         "this is a chat server, not a web server; use the client, or telnet",
@@ -50,7 +50,7 @@ pub fn not_http() -> Disconnect {
 }
 
 /// Plain TCP came from another machine.
-pub fn tls_required() -> Disconnect {
+pub(crate) fn tls_required() -> Disconnect {
     Disconnect::Refused(Refusal::new(
         Code::TlsRequired,
         "from other machines this server takes TLS only; use the client, or 'openssl s_client -quiet \
@@ -62,7 +62,7 @@ pub fn tls_required() -> Disconnect {
 ///
 /// # Errors
 /// Always: the end that it means.
-pub fn past(due: Due) -> Result<(), Disconnect> {
+pub(crate) fn past(due: Due) -> Result<(), Disconnect> {
     Err(match due {
         Due::Closing => Disconnect::Closed,
         Due::Handshake => timed_out("the TLS handshake took too long; connect again"),
@@ -71,6 +71,6 @@ pub fn past(due: Due) -> Result<(), Disconnect> {
 }
 
 /// Its time is up, as the sentence says.
-pub fn timed_out(message: &'static str) -> Disconnect {
+pub(crate) fn timed_out(message: &'static str) -> Disconnect {
     Disconnect::Refused(Refusal::new(Code::TimedOut, message))
 }

@@ -1,9 +1,9 @@
 //! Connections: accepted, registered, run by their worker threads, written to
 //! through their send queues. What a request means is decided in `requests`.
 
-pub mod accept;
-pub mod connection;
-pub mod deadlines;
-pub mod disconnect;
-pub mod send_queue;
-pub mod worker;
+pub(crate) mod accept;
+pub(crate) mod connection;
+pub(crate) mod deadlines;
+pub(crate) mod disconnect;
+pub(crate) mod send_queue;
+pub(crate) mod worker;

@@ -32,7 +32,7 @@ const PATIENCE: u32 = 100;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A connection and its place in the table of connections.
-pub struct Worker {
+pub(crate) struct Worker {
     /// Dropped first: its session ends before its place is free.
     connection: Connection,
     guard: RegistrationGuard,
@@ -43,7 +43,7 @@ type NoThread = (io::Error, Option<Box<Worker>>);
 
 impl Worker {
     /// A new one; no thread yet.
-    pub fn new(connection: Connection, guard: RegistrationGuard) -> Box<Self> {
+    pub(crate) fn new(connection: Connection, guard: RegistrationGuard) -> Box<Self> {
         Box::new(Worker { connection, guard })
     }
 
@@ -51,7 +51,7 @@ impl Worker {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn start(self: Box<Self>) -> Result<(), NoThread> {
+    pub(crate) fn start(self: Box<Self>) -> Result<(), NoThread> {
         self.go_over(STACK, Self::work)
     }
 

@@ -31,7 +31,7 @@ const NOBODY: [u8; 32] = [
 
 /// What a proof on one connection has to sign.
 #[derive(Debug, Clone)]
-pub struct Challenge {
+pub(crate) struct Challenge {
     /// The nonce; used up by one attempt.
     pub nonce: [u8; 32],
     /// The certificate's fingerprint, empty over plain TCP.
@@ -39,7 +39,7 @@ pub struct Challenge {
 }
 
 /// How long whoever asks can wait for an answer: as long as its connection lives.
-pub struct Patience<'a> {
+pub(crate) struct Patience<'a> {
     /// The connection's.
     pub send_queue: &'a SendQueue,
     /// When the connection ends, whatever it is waiting for.
@@ -55,7 +55,7 @@ impl Patience<'_> {
 }
 
 /// Accounts over a store.
-pub struct Accounts<'a> {
+pub(crate) struct Accounts<'a> {
     /// To read.
     pub store: &'a dyn Store,
     /// To change.
@@ -100,7 +100,7 @@ fn wrong_login() -> Refusal {
 impl Accounts<'_> {
     /// How a user's key is derived; for an unknown one an answer that is always
     /// the same and looks like any other.
-    pub fn kdf(&self, name: &UserName) -> Result<KdfParams, Refusal> {
+    pub(crate) fn kdf(&self, name: &UserName) -> Result<KdfParams, Refusal> {
         match self.store.account(name).map_err(store_failed)? {
             Some(account) => Ok(account.kdf),
             None => Ok(self.fake_kdf(name)),
@@ -112,7 +112,11 @@ impl Accounts<'_> {
     }
 
     /// Makes an account from a client's key.
-    pub fn register(&self, register: &Register, challenge: &Challenge) -> Result<Account, Refusal> {
+    pub(crate) fn register(
+        &self,
+        register: &Register,
+        challenge: &Challenge,
+    ) -> Result<Account, Refusal> {
         check_cost(&register.kdf)?;
         let purpose = Purpose::Register(credentials(&register.kdf, &register.login_key));
         check(
@@ -133,7 +137,7 @@ impl Accounts<'_> {
     }
 
     /// Makes an account from the console's password.
-    pub fn register_password(&self, login: &PasswordLogin) -> Result<Account, Refusal> {
+    pub(crate) fn register_password(&self, login: &PasswordLogin) -> Result<Account, Refusal> {
         check_password(&login.password)?;
         // Before the expensive part: a taken name is the usual reason to fail.
         self.admit(&login.name)?;
@@ -198,7 +202,7 @@ impl Accounts<'_> {
     }
 
     /// Checks a client's proof.
-    pub fn login(&self, login: &Login, challenge: &Challenge) -> Result<Account, Refusal> {
+    pub(crate) fn login(&self, login: &Login, challenge: &Challenge) -> Result<Account, Refusal> {
         let account = self.store.account(&login.name).map_err(store_failed)?;
         let key = account
             .as_ref()
@@ -211,7 +215,11 @@ impl Accounts<'_> {
     }
 
     /// Checks the console's password.
-    pub fn login_password(&self, name: &UserName, password: &Password) -> Result<Account, Refusal> {
+    pub(crate) fn login_password(
+        &self,
+        name: &UserName,
+        password: &Password,
+    ) -> Result<Account, Refusal> {
         if password.0.len() > MAX_PASSWORD {
             return Err(wrong_login());
         }
@@ -227,7 +235,7 @@ impl Accounts<'_> {
     }
 
     /// Changes the key that a client logs in with.
-    pub fn passwd(
+    pub(crate) fn passwd(
         &self,
         name: &UserName,
         passwd: &Passwd,
@@ -244,7 +252,7 @@ impl Accounts<'_> {
     }
 
     /// Changes the password from the console.
-    pub fn passwd_password(
+    pub(crate) fn passwd_password(
         &self,
         name: &UserName,
         old: &Password,
@@ -268,7 +276,7 @@ impl Accounts<'_> {
     }
 
     /// Checks a deletion's proof.
-    pub fn check_deletion(
+    pub(crate) fn check_deletion(
         &self,
         name: &UserName,
         proof: &ByteArray<64>,
@@ -337,7 +345,7 @@ fn fresh_kdf() -> Result<KdfParams, Refusal> {
 }
 
 /// Random bytes from the operating system.
-pub fn random<const N: usize>() -> Result<[u8; N], Refusal> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Refusal> {
     let mut bytes = [0; N];
     rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bytes)
         .map_err(|_| Refusal::new(Code::Internal, "the server's system gives no randomness"))?;

@@ -209,7 +209,7 @@ impl Handler {
     }
 
     /// Ends the session, if there is one: on logout, and when the connection ends.
-    pub fn leave(&mut self, now: Now) {
+    pub(crate) fn leave(&mut self, now: Now) {
         let Phase::LoggedIn(logged_in) = std::mem::replace(&mut self.phase, Phase::Anonymous)
         else {
             return;

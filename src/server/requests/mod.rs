@@ -4,7 +4,7 @@
 //! answers. The connection's thread does the rest. Here are the phases and who
 //! answers what; the answers themselves are below, by subject.
 
-pub mod auth;
+pub(crate) mod auth;
 /// Who is there, and one's own settings: search, status, blocks.
 mod directory;
 /// Prekey bundles: handing them out, publishing them.
@@ -50,7 +50,7 @@ struct LoggedIn {
 }
 
 /// See the module.
-pub struct Handler {
+pub(crate) struct Handler {
     shared: Arc<Shared>,
     send_queue: Arc<SendQueue>,
     phase: Phase,
@@ -71,7 +71,7 @@ pub struct Handler {
 
 impl Handler {
     /// A handler for a new connection, and as which address its peer counts.
-    pub fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         send_queue: Arc<SendQueue>,
         from: Option<IpPrefix>,
@@ -93,22 +93,22 @@ impl Handler {
     }
 
     /// This connection is the console.
-    pub fn without_envelopes(&mut self) {
+    pub(crate) fn without_envelopes(&mut self) {
         self.envelopes = false;
     }
 
     /// The connection is under TLS, and its client sees this certificate.
-    pub fn set_certificate(&mut self, fingerprint: Fingerprint) {
+    pub(crate) fn set_certificate(&mut self, fingerprint: Fingerprint) {
         self.certificate = fingerprint.0.to_vec();
     }
 
     /// The connection ends at this moment: nothing is waited for beyond it.
-    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
 
     /// The logged-in user.
-    pub fn user(&self) -> Option<UserName> {
+    pub(crate) fn user(&self) -> Option<UserName> {
         match &self.phase {
             Phase::LoggedIn(logged_in) => Some(logged_in.session.name),
             Phase::Anonymous => None,
@@ -116,13 +116,13 @@ impl Handler {
     }
 
     /// Logins that failed in a row.
-    pub fn failed_logins(&self) -> u32 {
+    pub(crate) fn failed_logins(&self) -> u32 {
         self.failed_logins
     }
 
     /// Handles one request and appends its answer, unless that comes later. Says
     /// how long the connection is not to be read afterwards.
-    pub fn handle(
+    pub(crate) fn handle(
         &mut self,
         id: Option<u64>,
         request: Request,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-pub use self::open::{Found, OpenError, log_of, look};
+pub(crate) use self::open::{Found, OpenError, log_of, look};
 
 use super::Message;
 use super::{
@@ -33,7 +33,7 @@ const MAX_READERS: usize = 4;
 const LAST_READS: Duration = Duration::from_millis(500);
 
 /// A store in a file.
-pub struct Sqlite {
+pub(crate) struct Sqlite {
     path: PathBuf,
     secret: [u8; 32],
     /// The writing connection; `None` after a failure, until it is reopened.
@@ -59,7 +59,7 @@ impl Sqlite {
     /// # Errors
     /// A sentence: the file is no database of ours, of a newer version, broken,
     /// or can't be written.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let (connection, secret) = open::open(path)?;
         Ok(Sqlite {
             path: path.to_owned(),
@@ -75,7 +75,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// It could not be written.
-    pub fn note_begun(&self) -> Result<(), OpenError> {
+    pub(crate) fn note_begun(&self) -> Result<(), OpenError> {
         match &*lock(&self.writer) {
             Some(connection) => open::note_begun(connection, &self.path),
             None => Ok(()), // Some batch has failed, so there was a server.

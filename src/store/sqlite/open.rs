@@ -35,7 +35,7 @@ const BEGUN: &str = "begun";
 
 /// What lies where the database should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// No file, or one without a byte; `log` if a log with mail in it lies beside it.
     Nothing {
         /// Whether it does.
@@ -54,7 +54,7 @@ pub enum Found {
 
 /// Why the database can't be used: a sentence that says what to do about it.
 #[derive(Debug)]
-pub struct OpenError(String);
+pub(crate) struct OpenError(String);
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +68,7 @@ impl std::error::Error for OpenError {}
 ///
 /// # Errors
 /// It is no database of ours, of a newer version, broken, or can't be opened.
-pub fn look(path: &Path) -> Result<Found, OpenError> {
+pub(crate) fn look(path: &Path) -> Result<Found, OpenError> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() && found.len() > 0 => {}
         Ok(found) if found.is_file() => return Ok(Found::Nothing { log: has_log(path) }),
@@ -260,7 +260,7 @@ fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Resu
 }
 
 /// The write-ahead log of the database at `path`.
-pub fn log_of(path: &Path) -> PathBuf {
+pub(crate) fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()

@@ -252,7 +252,7 @@ fn an_identity_is_replaced_only_on_request() {
     fixture.change(Change::Publish(alice, keys(1, 0..5)));
     assert_eq!(
         fixture.change(Change::Publish(alice, keys(2, 5..6))),
-        Changed::IdentityChanged
+        Changed::OtherIdentity
     );
     let mut new = keys(2, 5..6);
     new.new_identity = true;

@@ -159,7 +159,7 @@ fn publish(
         .query_row([user.0], |row| read::identity(row, 0))?;
     let another = published.is_some_and(|identity| identity != keys.identity);
     if another && !keys.new_identity {
-        return Ok(Changed::IdentityChanged);
+        return Ok(Changed::OtherIdentity);
     }
     transaction
         .prepare_cached(statements::SET_IDENTITY)?

@@ -3,6 +3,7 @@
 
 use super::evil::{Evil, acquainted, garbage, publish, they_talk, verified, verify};
 use super::*;
+use crate::client::view::{Mark, ViewEvent};
 
 const TEN: u8 = 10;
 

@@ -3,6 +3,7 @@
 use super::retries::texts;
 use super::*;
 use crate::client::vault::Export;
+use crate::client::view::{Mark, ViewEvent};
 
 fn export_of(somebody: &Somebody) -> Export {
     let export = somebody

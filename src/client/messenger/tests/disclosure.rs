@@ -3,6 +3,7 @@
 
 use super::evil::{Evil, acquainted, verify};
 use super::*;
+use crate::client::view::Mark;
 
 const TEN: u8 = 10;
 

@@ -2,6 +2,7 @@
 //! all that a real client would prove about it.
 
 use super::*;
+use crate::client::view::Mark;
 use crate::clock;
 use crate::crypto::keys::{
     IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity as Keys, SignedPrekey,

@@ -2,6 +2,7 @@
 //! readable, nothing accepted unasked.
 
 use super::*;
+use crate::client::view::Mark;
 
 /// Two who have exchanged a message, and carol.
 fn three() -> (Double, Somebody, Somebody, Somebody) {

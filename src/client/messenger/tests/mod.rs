@@ -10,6 +10,7 @@ mod passwd;
 mod planted;
 mod retries;
 
+use crate::client::view::{Mark, Tone};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

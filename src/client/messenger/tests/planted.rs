@@ -1,5 +1,6 @@
 //! Whoever writes to the vault's file, without its key, sends nothing with it.
 
+use crate::client::view::Mark;
 use rusqlite::Connection;
 
 use super::evil::acquainted;

@@ -6,6 +6,7 @@ use crate::client::login;
 use crate::client::messenger::receive::Batch;
 use crate::client::messenger::retry;
 use crate::client::vault::{Form, Record, State, VaultFile};
+use crate::client::view::{Mark, ViewEvent};
 use crate::clock;
 use crate::crypto::keys::IdentityKeys;
 

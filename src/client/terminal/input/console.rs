@@ -164,7 +164,7 @@ impl Console {
 
     fn do_request(&mut self, request: Request) {
         match request {
-            Request::ReadRequest(kind, prompt) => self.ask(kind, prompt),
+            Request::Ask(kind, prompt) => self.ask(kind, prompt),
             Request::AskAgain(kind, prompt) if self.asked.is_some() => self.ask(kind, prompt),
             // Its answer is on the way.
             Request::AskAgain(..) => {}

@@ -23,7 +23,7 @@ const REQUESTS: usize = 16;
 /// What the thread is asked for. Each is answered at once, but for a line.
 enum Request {
     /// A line of this kind, with this prompt; it is told as [`InputEvent`].
-    ReadRequest(Kind, String),
+    Ask(Kind, String),
     /// Another prompt for the line that was asked for, if it has not come yet.
     AskAgain(Kind, String),
     /// Text to show, whole lines.
@@ -104,7 +104,7 @@ impl Input {
     pub(super) fn ask(&self, kind: Kind, prompt: &str, again: bool) -> bool {
         self.request(match again {
             true => Request::AskAgain(kind, prompt.to_owned()),
-            false => Request::ReadRequest(kind, prompt.to_owned()),
+            false => Request::Ask(kind, prompt.to_owned()),
         })
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::export::ExportError;
 use super::*;
 use crate::crypto::account::password;
 use crate::crypto::account::password::Argon2Params;

@@ -36,11 +36,11 @@ use std::time::Instant;
 pub use self::quota::Quota;
 use self::quota::{Counts, Kind};
 use self::reading::Attached;
-pub use self::reading::{Attachment, Reading, Step};
+pub(crate) use self::reading::{Attachment, Step};
 use self::seen::{IdState, Seen};
 use self::unwritten::{Queue, Unwritten};
 use self::window::InFlight;
-pub use self::writing::{HOLD, Wake, Work};
+pub(crate) use self::writing::{HOLD, Wake, Work};
 use self::writing::{MAX_HELD_BYTES, Progress};
 
 use crate::protocol::ids::MessageId;
@@ -53,11 +53,11 @@ use crate::store::{Message, Summary, UserId};
 /// Numbers sessions, ever upward: a late event of an old session is told from
 /// its successor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub u64);
+pub(crate) struct SessionId(pub u64);
 
 /// What has to be done now. `O` names who waits for an answer.
 #[derive(Debug)]
-pub enum Effect<O> {
+pub(crate) enum Effect<O> {
     /// Hand the message to the attached session's outbox, in this order.
     Push(Arc<Message>),
     /// Tell the attached console that this many envelopes wait.
@@ -72,7 +72,7 @@ pub enum Effect<O> {
 
 /// What became of a message offered to [`Mailbox::accept`].
 #[derive(Debug, PartialEq)]
-pub enum Offer {
+pub(crate) enum Offer {
     /// The answer comes as an [`Effect`], on disk or on acknowledgement.
     Undecided,
     /// It was accepted before.
@@ -86,7 +86,7 @@ pub enum Offer {
 
 /// A message offered by a sender.
 #[derive(Debug)]
-pub struct Submission<O> {
+pub(crate) struct Submission<O> {
     /// Who sends.
     pub sender: UserId,
     /// The same, by name.
@@ -103,7 +103,7 @@ pub struct Submission<O> {
 
 /// What is known about an earlier acceptance of a message.
 #[derive(Debug)]
-pub enum Earlier {
+pub(crate) enum Earlier {
     /// The sender says there was none.
     None,
     /// There may have been one; the store has not been searched.
@@ -114,7 +114,7 @@ pub enum Earlier {
 
 /// One user's mailbox.
 #[derive(Debug)]
-pub struct Mailbox<O> {
+pub(crate) struct Mailbox<O> {
     next: u64,
     unwritten: Queue<O>,
     held_bytes: usize,
@@ -134,7 +134,7 @@ pub struct Mailbox<O> {
 
 impl<O> Mailbox<O> {
     /// A mailbox as the store holds it.
-    pub fn new(summary: &Summary, quota: Quota) -> Self {
+    pub(crate) fn new(summary: &Summary, quota: Quota) -> Self {
         Mailbox {
             next: summary.last + 1,
             unwritten: Queue::new(),
@@ -151,7 +151,7 @@ impl<O> Mailbox<O> {
     }
 
     /// Offers a message. `room` says whether the session's outbox can take it.
-    pub fn accept(
+    pub(crate) fn accept(
         &mut self,
         offered: Submission<O>,
         earlier: Earlier,
@@ -239,7 +239,7 @@ impl<O> Mailbox<O> {
 
     /// Acknowledges one message; `false` if the session was not pushed it, or
     /// has acknowledged it before.
-    pub fn acknowledge(
+    pub(crate) fn acknowledge(
         &mut self,
         session: SessionId,
         from: Sender,
@@ -260,7 +260,11 @@ impl<O> Mailbox<O> {
     }
 
     /// Acknowledges all that the session was pushed, and says how many.
-    pub fn acknowledge_shown(&mut self, session: SessionId, effects: &mut Vec<Effect<O>>) -> usize {
+    pub(crate) fn acknowledge_shown(
+        &mut self,
+        session: SessionId,
+        effects: &mut Vec<Effect<O>>,
+    ) -> usize {
         let mut count = 0;
         while let Some(taken) = self.attached(session).and_then(|a| a.window.take_first()) {
             self.conclude(taken, effects);
@@ -302,7 +306,13 @@ impl<O> Mailbox<O> {
     }
 
     /// Writes down who was turned away, one notice at a time.
-    pub fn give_notice(&mut self, at: u64, room: bool, now: Instant, effects: &mut Vec<Effect<O>>) {
+    pub(crate) fn give_notice(
+        &mut self,
+        at: u64,
+        room: bool,
+        now: Instant,
+        effects: &mut Vec<Effect<O>>,
+    ) {
         let Some((names, count)) = self.counts.take_turned_away() else {
             return;
         };
@@ -325,7 +335,7 @@ impl<O> Mailbox<O> {
 
     /// Which of a sender's `ids` are in memory: `Some(pending)` where the
     /// answer is known here, `None` where only the store can tell.
-    pub fn waits(&self, sender: UserId, id: MessageId) -> Option<bool> {
+    pub(crate) fn waits(&self, sender: UserId, id: MessageId) -> Option<bool> {
         match self.seen.get(sender, id)?.state {
             IdState::Undecided(_) => Some(true),
             IdState::Decided(accepted) => Some(accepted.state == MessageState::Stored),
@@ -333,24 +343,24 @@ impl<O> Mailbox<O> {
     }
 
     /// Whether the store's message of this number was acknowledged already.
-    pub fn is_acknowledged(&self, number: u64) -> bool {
+    pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
         self.acknowledged.contains(&number) || self.deleting.contains(&number)
     }
 
     /// Pending messages: envelopes, unencrypted ones, notices.
-    pub fn pending(&self) -> (u64, u64, u64) {
+    pub(crate) fn pending(&self) -> (u64, u64, u64) {
         self.counts.pending()
     }
 
     /// Pending messages that have not been pushed to the session.
-    pub fn not_pushed(&self) -> u64 {
+    pub(crate) fn not_pushed(&self) -> u64 {
         let (envelopes, plain, notices) = self.counts.pending();
         let pushed = self.attached.as_ref().map_or(0, |a| a.window.len() as u64);
         (envelopes + plain + notices).saturating_sub(pushed)
     }
 
     /// Nothing is attached, under way or unwritten: the store alone knows all.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.attached.is_none()
             && self.unwritten.is_empty()
             && self.acknowledged.is_empty()

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use proptest::prelude::*;
 
+use super::reading::Reading;
 use super::*;
 use crate::protocol::ids::Blob;
 use crate::store::{Page, Tally};

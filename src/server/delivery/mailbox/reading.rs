@@ -21,7 +21,7 @@ const PAGE_BYTES: usize = 256 * 1024;
 
 /// What a session takes.
 #[derive(Debug, Clone, Copy)]
-pub struct Attachment {
+pub(crate) struct Attachment {
     /// Which session.
     pub session: SessionId,
     /// Envelopes too; the console can't read them.
@@ -32,7 +32,7 @@ pub struct Attachment {
 
 /// The next thing a session that is behind needs.
 #[derive(Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// Read this page and hand it to [`Mailbox::page`].
     Read(Reading),
     /// Nothing: it is live, full, out of budget or gone.
@@ -41,7 +41,7 @@ pub enum Step {
 
 /// A page to read.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// Which.
     pub bounds: PageBounds,
     /// Tells an answer that came too late: the session may have gone back since,
@@ -72,7 +72,7 @@ enum Position {
 impl<O> Mailbox<O> {
     /// Begins a session, in place of the one before, unless that is a later
     /// one (`false`). It is behind, from the first pending message: call [`step`](Self::step).
-    pub fn attach(&mut self, what: Attachment) -> bool {
+    pub(crate) fn attach(&mut self, what: Attachment) -> bool {
         if self
             .attached
             .as_ref()
@@ -96,7 +96,7 @@ impl<O> Mailbox<O> {
 
     /// Ends a session; `false` if it was not attached. What it did not
     /// acknowledge stays pending.
-    pub fn detach(&mut self, session: SessionId) -> bool {
+    pub(crate) fn detach(&mut self, session: SessionId) -> bool {
         let attached = self.attached(session).is_some();
         if attached {
             self.attached = None;
@@ -107,7 +107,7 @@ impl<O> Mailbox<O> {
 
     /// Goes back to the first pending message, with a new budget for sessions
     /// that have one. Call [`step`](Self::step) afterwards.
-    pub fn rewind(&mut self, session: SessionId, budget: usize) {
+    pub(crate) fn rewind(&mut self, session: SessionId, budget: usize) {
         let stale = self.acknowledged_on_disk();
         if let Some(attached) = self.attached(session) {
             attached.window = Window::default();
@@ -123,7 +123,12 @@ impl<O> Mailbox<O> {
 
     /// Moves a session that is behind: pushes what is at hand, and says what to
     /// read next. `room` says whether its outbox can take more.
-    pub fn step(&mut self, session: SessionId, room: bool, effects: &mut Vec<Effect<O>>) -> Step {
+    pub(crate) fn step(
+        &mut self,
+        session: SessionId,
+        room: bool,
+        effects: &mut Vec<Effect<O>>,
+    ) -> Step {
         let next = self.next;
         let Some(attached) = self.attached.as_mut().filter(|a| a.what.session == session) else {
             return Step::Rest;
@@ -174,7 +179,7 @@ impl<O> Mailbox<O> {
 
     /// Takes a page that [`step`](Self::step) asked for. A page that is
     /// not the last one asked for is ignored.
-    pub fn page(
+    pub(crate) fn page(
         &mut self,
         session: SessionId,
         reading: Reading,

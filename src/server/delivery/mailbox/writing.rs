@@ -17,14 +17,14 @@ use crate::store::Message;
 /// How long a pushed message is held back from the disk, to let an
 /// acknowledgement come first: that costs a round trip and the sync of the
 /// recipient's vault, which most disks do within this time.
-pub const HOLD: Duration = Duration::from_millis(5);
+pub(crate) const HOLD: Duration = Duration::from_millis(5);
 
 /// Bytes held back at most in one mailbox; past it, messages are written at once.
 pub(super) const MAX_HELD_BYTES: usize = 1024 * 1024;
 
 /// When the writer has to visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
+pub(crate) enum Wake {
     /// As soon as it can.
     Now,
     /// After [`HOLD`].
@@ -33,7 +33,7 @@ pub enum Wake {
 
 /// What the writer takes along.
 #[derive(Debug, Default)]
-pub struct Work {
+pub(crate) struct Work {
     /// To store, in order.
     pub messages: Vec<Arc<Message>>,
     /// To delete.
@@ -57,7 +57,7 @@ pub(super) enum Progress {
 
 impl<O> Mailbox<O> {
     /// Whether the writer has to visit, said once until it does.
-    pub fn wake(&mut self) -> Option<Wake> {
+    pub(crate) fn wake(&mut self) -> Option<Wake> {
         if self.due > 0 && !self.woken_now {
             self.woken_now = true;
             return Some(Wake::Now);
@@ -72,7 +72,7 @@ impl<O> Mailbox<O> {
 
     /// What the writer has to do now: messages that are due or were held long
     /// enough, at most `limit`, and deletions.
-    pub fn take_work(&mut self, now: Instant, limit: usize) -> Work {
+    pub(crate) fn take_work(&mut self, now: Instant, limit: usize) -> Work {
         self.woken_now = false;
         self.woken_later = false;
         let mut work = Work {
@@ -99,7 +99,7 @@ impl<O> Mailbox<O> {
     }
 
     /// The writer's work is on disk.
-    pub fn committed(&mut self, work: &Work, effects: &mut Vec<Effect<O>>) {
+    pub(crate) fn committed(&mut self, work: &Work, effects: &mut Vec<Effect<O>>) {
         for message in &work.messages {
             let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
@@ -123,7 +123,7 @@ impl<O> Mailbox<O> {
     }
 
     /// The writer's work could not be done; nothing of it was.
-    pub fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<O>>) {
+    pub(crate) fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<O>>) {
         for message in &work.messages {
             let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
@@ -152,7 +152,7 @@ impl<O> Mailbox<O> {
     /// Nothing more of this mailbox reaches the disk: what waits to be written is
     /// refused, and what waits to be deleted stays, to be delivered again when the
     /// mailbox is opened next. Says how many of those there are.
-    pub fn abandon(&mut self, refusal: &Refusal, effects: &mut Vec<Effect<O>>) -> usize {
+    pub(crate) fn abandon(&mut self, refusal: &Refusal, effects: &mut Vec<Effect<O>>) -> usize {
         self.woken_now = false;
         self.woken_later = false;
         let waiting = self.unwritten.iter();

@@ -6,7 +6,7 @@
 //! waiting in it ends after some seconds.
 
 /// Who may have a key derived.
-pub mod turns;
+pub(crate) mod turns;
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// See the module.
 #[derive(Debug)]
-pub struct KdfQueue {
+pub(crate) struct KdfQueue {
     /// Held for single steps in the line, never while deriving.
     turns: Mutex<WaitingLine>,
     /// Somebody left: it may be another one's turn.
@@ -40,14 +40,14 @@ pub struct KdfQueue {
 
 /// A turn; it ends when this is dropped, whatever happens meanwhile.
 #[derive(Debug)]
-pub struct KdfSlot<'a> {
+pub(crate) struct KdfSlot<'a> {
     kdf_queue: &'a KdfQueue,
     ticket: Ticket,
 }
 
 impl KdfQueue {
     /// With so many a minute for each address; zero is no limit.
-    pub fn new(per_minute: u32) -> Self {
+    pub(crate) fn new(per_minute: u32) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         KdfQueue {
             turns: Mutex::new(WaitingLine::new((cores / 2).clamp(1, MOST))),
@@ -66,7 +66,7 @@ impl KdfQueue {
     ///
     /// # Errors
     /// There is no place in the line, or it took too long.
-    pub fn turn(
+    pub(crate) fn turn(
         &self,
         from: Option<IpPrefix>,
         now: Instant,

@@ -19,7 +19,7 @@ const MAX_FROM_ADDRESS: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
-pub struct WaitingLine {
+pub(crate) struct WaitingLine {
     free: usize,
     line: VecDeque<Ticket>,
     last: u64,
@@ -30,14 +30,14 @@ pub struct WaitingLine {
 
 /// A place in the line. Give it back with [`WaitingLine::leave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     number: u64,
     from: Option<IpPrefix>,
 }
 
 /// Why there is no place in the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoPlace {
+pub(crate) enum NoPlace {
     /// Too many wait.
     Full,
     /// This address has as many there as it may have.
@@ -48,7 +48,7 @@ pub enum NoPlace {
 
 impl WaitingLine {
     /// With so many served at the same time.
-    pub fn new(free: usize) -> Self {
+    pub(crate) fn new(free: usize) -> Self {
         WaitingLine {
             free,
             line: VecDeque::new(),
@@ -62,7 +62,7 @@ impl WaitingLine {
     ///
     /// # Errors
     /// There is no place.
-    pub fn line_up(
+    pub(crate) fn line_up(
         &mut self,
         from: Option<IpPrefix>,
         rate: Option<Rate>,
@@ -95,7 +95,7 @@ impl WaitingLine {
     }
 
     /// Whether it is this one's turn; if so, it is out of the line and served.
-    pub fn begin(&mut self, ticket: Ticket) -> bool {
+    pub(crate) fn begin(&mut self, ticket: Ticket) -> bool {
         if self.free == 0 || self.line.front() != Some(&ticket) {
             return false;
         }
@@ -105,7 +105,7 @@ impl WaitingLine {
     }
 
     /// It was served, or waits no longer.
-    pub fn leave(&mut self, ticket: Ticket) {
+    pub(crate) fn leave(&mut self, ticket: Ticket) {
         match self.line.iter().position(|other| *other == ticket) {
             Some(place) => drop(self.line.remove(place)),
             None => self.free += 1,

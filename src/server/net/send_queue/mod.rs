@@ -48,7 +48,7 @@ const DRAIN_STACK: usize = 64 * 1024;
 
 /// In which spelling a connection is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WireFormat {
+pub(crate) enum WireFormat {
     /// JSON lines.
     Json,
     /// The console.
@@ -56,7 +56,7 @@ pub enum WireFormat {
 }
 
 /// See the module.
-pub struct SendQueue {
+pub(crate) struct SendQueue {
     channel: Channel,
     /// Guards the queue and who flushes. The innermost lock: while it is held
     /// nothing else is locked, and no system call is made but a wait on it.
@@ -87,7 +87,7 @@ struct QueueState {
 
 impl SendQueue {
     /// An empty outbox over a socket.
-    pub fn new(socket: Socket) -> Self {
+    pub(crate) fn new(socket: Socket) -> Self {
         SendQueue {
             channel: Channel::new(socket),
             state: Mutex::new(QueueState {
@@ -108,12 +108,12 @@ impl SendQueue {
     }
 
     /// The connection's bytes: for its one reader.
-    pub fn channel(&self) -> &Channel {
+    pub(crate) fn channel(&self) -> &Channel {
         &self.channel
     }
 
     /// The socket: for timeouts, and for closing.
-    pub fn socket(&self) -> &Socket {
+    pub(crate) fn socket(&self) -> &Socket {
         self.channel.socket()
     }
 
@@ -124,13 +124,13 @@ impl SendQueue {
     }
 
     /// Chooses the spelling, once the first byte told it.
-    pub fn set_wire_format(&self, wire_format: WireFormat) {
+    pub(crate) fn set_wire_format(&self, wire_format: WireFormat) {
         self.lock().wire_format = wire_format;
     }
 
     /// What to do whenever all that waited has left, if [`has_room`](Self::has_room)
     /// was denied before.
-    pub fn set_on_drained(&self, hook: Option<Arc<dyn Fn() + Send + Sync>>) {
+    pub(crate) fn set_on_drained(&self, hook: Option<Arc<dyn Fn() + Send + Sync>>) {
         self.lock().on_drained = hook;
     }
 
@@ -144,7 +144,7 @@ impl SendQueue {
     }
 
     /// Appends the answer to a request.
-    pub fn answer(&self, id: Option<u64>, answer: &Answer) {
+    pub(crate) fn answer(&self, id: Option<u64>, answer: &Answer) {
         self.append(|queue, wire_format| match wire_format {
             WireFormat::Json => json::write_answer(queue, id, answer),
             WireFormat::Console => console::write_answer(queue, answer),
@@ -152,7 +152,7 @@ impl SendQueue {
     }
 
     /// Appends news.
-    pub fn event(&self, event: &Event) {
+    pub(crate) fn event(&self, event: &Event) {
         self.append(|queue, wire_format| match wire_format {
             WireFormat::Json => match event {
                 Event::EnvelopesWait { .. } => {}
@@ -163,12 +163,12 @@ impl SendQueue {
     }
 
     /// Appends text that stands outside the protocol: the console's help.
-    pub fn text(&self, text: &str) {
+    pub(crate) fn text(&self, text: &str) {
         self.append(|queue, _| queue.extend_from_slice(text.as_bytes()));
     }
 
     /// Appends an arriving message.
-    pub fn message(&self, message: &Message) {
+    pub(crate) fn message(&self, message: &Message) {
         match message.from {
             Sender::User(from) => self.append(|queue, wire_format| match wire_format {
                 WireFormat::Json => {
@@ -189,7 +189,7 @@ impl SendQueue {
     }
 
     /// Whether another message may be pushed. If not, the hook runs once it may.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let mut state = self.lock();
         let room = state.ended || state.queue.len() + state.in_flight < PUSH_ROOM;
         state.starved |= !room;
@@ -197,12 +197,12 @@ impl SendQueue {
     }
 
     /// Counts a request whose answer comes later.
-    pub fn expect_answer(&self) {
+    pub(crate) fn expect_answer(&self) {
         self.undecided.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Appends such an answer.
-    pub fn late_answer(&self, id: Option<u64>, answer: &Answer) {
+    pub(crate) fn late_answer(&self, id: Option<u64>, answer: &Answer) {
         self.answer(id, answer);
         let before = self.undecided.fetch_sub(1, Ordering::SeqCst);
         if before == MAX_UNDECIDED || self.finishing.load(Ordering::SeqCst) {
@@ -215,14 +215,14 @@ impl SendQueue {
 
     /// Whether so much is undecided or unwritten that the reader should pause:
     /// two bytes can ask for a page of help.
-    pub fn is_saturated(&self) -> bool {
+    pub(crate) fn is_saturated(&self) -> bool {
         self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
             || self.queued.load(Ordering::Relaxed) >= REPLY_ROOM
     }
 
     /// Waits until the connection may be read again, or until `deadline`: for the
     /// thread that reads it, holding no lock. `false` when the connection has ended.
-    pub fn wait_for_room(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn wait_for_room(&self, deadline: Option<Instant>) -> bool {
         let saturated = |state: &QueueState| {
             state.queue.len() + state.in_flight >= REPLY_ROOM
                 || self.undecided.load(Ordering::Relaxed) >= MAX_UNDECIDED
@@ -252,13 +252,13 @@ impl SendQueue {
     }
 
     /// Whether the connection was ended, or has broken while writing.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.lock().ended
     }
 
     /// Waits until every request has its answer and all that waits has left, or
     /// `limit` is over: for the connection's thread, holding no lock.
-    pub fn wait_until_answered(self: &Arc<Self>, limit: Duration) {
+    pub(crate) fn wait_until_answered(self: &Arc<Self>, limit: Duration) {
         self.flush();
         self.finishing.store(true, Ordering::SeqCst);
         let unanswered = |state: &QueueState| {
@@ -270,7 +270,7 @@ impl SendQueue {
 
     /// Writes what waits, as far as the kernel takes it at once; a thread writes
     /// the rest. Returns at once if somebody else is writing: they look again.
-    pub fn flush(self: &Arc<Self>) {
+    pub(crate) fn flush(self: &Arc<Self>) {
         self.write_out();
         self.resume();
     }
@@ -344,7 +344,7 @@ impl SendQueue {
     }
 
     /// Gives the memory of a burst back. Call it when nothing has come for a while.
-    pub fn shrink(&self) {
+    pub(crate) fn shrink(&self) {
         let mut state = self.lock();
         if state.queue.is_empty() {
             state.queue = Vec::new();
@@ -414,7 +414,7 @@ impl SendQueue {
     }
 
     /// Ends the connection now, dropping what waits; the reader sees the end.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
         state.flushing = false;
@@ -428,7 +428,7 @@ impl SendQueue {
 
     /// Ends the connection once every request has its answer and all that waits
     /// has left, or after `limit`.
-    pub fn finish(self: &Arc<Self>, limit: Duration) {
+    pub(crate) fn finish(self: &Arc<Self>, limit: Duration) {
         self.wait_until_answered(limit);
         // Nothing may be sealed behind this, so it comes last.
         self.channel.close_notify();
@@ -452,11 +452,11 @@ fn notice(message: &Message) -> Notice {
 
 /// The outboxes written to in one turn, to be flushed once at its end.
 #[derive(Default)]
-pub struct FlushSet(Vec<Arc<SendQueue>>);
+pub(crate) struct FlushSet(Vec<Arc<SendQueue>>);
 
 impl FlushSet {
     /// Remembers an outbox.
-    pub fn add(&mut self, send_queue: &Arc<SendQueue>) {
+    pub(crate) fn add(&mut self, send_queue: &Arc<SendQueue>) {
         // Usually the same as before; a repeated flush is cheap, but not free.
         if !self
             .0
@@ -470,7 +470,7 @@ impl FlushSet {
     }
 
     /// Flushes them all. Hold no lock.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         for send_queue in self.0.drain(..) {
             send_queue.flush();
         }
