@@ -24,7 +24,7 @@ use termcolor::{Buffer, Color, ColorChoice, ColorSpec, WriteColor};
 const MAX_WAITING: usize = 256 * 1024;
 
 /// Which connection a line is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionId(pub u64);
 
 /// The queue between everybody and the thread `log`.

@@ -19,7 +19,8 @@ use super::config::Config;
 use super::data_folder;
 use super::delivery::writer::Ended;
 use super::log;
-use super::net::accept::{Connections, Listener};
+use super::net::accept::Listener;
+use super::net::registry::Connections;
 use super::shared::Shared;
 use crate::clock;
 use crate::store::sqlite::Sqlite;
@@ -166,7 +167,7 @@ fn serve(
 
     log::info(None, format_args!("shutting down"));
     let deadline = clock::now() + END;
-    connections.say_goodbye(GOODBYE);
+    connections.shut_down(GOODBYE);
     shared.writer.stop();
     let ended = writer.recv_timeout(deadline.saturating_duration_since(clock::now()));
     let stats = &shared.stats;

@@ -149,11 +149,6 @@ impl Connection {
         let _readable = self.send_queue.socket().wait_readable(left);
     }
 
-    /// Which connection it is.
-    pub(crate) fn id(&self) -> ConnectionId {
-        self.id
-    }
-
     fn say_goodbye(&mut self, end: &Disconnect) {
         let user = self.handler.user();
         if let Disconnect::Refused(refusal) = end {
