@@ -41,6 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("sync", &[]),
     ("fs", &[]),
+    ("appearance", &[]),
     ("store", &["protocol", "sync", "clock", "fs"]),
     ("transport", &["protocol", "sync", "clock", "fs"]),
     (
@@ -53,6 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sync",
             "clock",
             "fs",
+            "appearance",
             "crypto::account::password",
             "crypto::account::login_proof",
             "crypto::keys",
@@ -60,9 +62,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "client",
-        &["transport", "protocol", "crypto", "sync", "clock", "fs"],
+        &[
+            "transport",
+            "protocol",
+            "crypto",
+            "sync",
+            "clock",
+            "fs",
+            "appearance",
+        ],
     ),
-    ("bin/server", &["programs::server", "protocol"]),
+    ("bin/server", &["programs::server"]),
     ("bin/client", &["programs::client"]),
 ];
 

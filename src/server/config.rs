@@ -1,4 +1,4 @@
-//! What an operator can set. `src/bin/server.rs` fills it from flags.
+//! What an operator can set. `args` fills it from the command line and the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::limits::Settings;
 
 /// The server's settings, with units.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
     /// The folder of the database; made if it is missing.

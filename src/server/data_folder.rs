@@ -6,6 +6,7 @@
 //! one goes on by itself, the other is refused, since an empty server under a known
 //! name would look like one whose accounts are gone. Opening is the store's job.
 
+use std::error::Error;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -13,16 +14,74 @@ use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use crate::store::sqlite;
-use crate::store::sqlite::Found;
+use crate::store::sqlite::{Found, OpenError};
 use crate::transport::tls::Acceptor;
 
-/// Why a folder can't be used: a sentence that says what to do about it.
+/// Why a folder can't be used. Each error says what to do about it.
 #[derive(Debug)]
-pub(super) struct FolderError(String);
+pub(super) enum FolderError {
+    /// Another server runs on it.
+    InUse(PathBuf),
+    /// It can't be made or written.
+    Unwritable(PathBuf, io::Error),
+    /// It has lost something, and `--new` was not given.
+    Lost(PathBuf, Loss),
+    /// The database in it can't be read.
+    Database(OpenError),
+    /// The log at this path can't be moved aside.
+    LogStays(PathBuf, io::Error),
+}
 
 impl fmt::Display for FolderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            FolderError::InUse(data) => write!(
+                f,
+                "another server is running on the folder {}; stop it, or choose another folder \
+                 with --data",
+                data.display()
+            ),
+            FolderError::Unwritable(data, error) => write!(
+                f,
+                "the folder {} can't be written: {error}; {}",
+                data.display(),
+                remedy(error.kind())
+            ),
+            FolderError::Lost(data, loss) => f.write_str(&loss.explain(data)),
+            FolderError::Database(error) => error.fmt(f),
+            FolderError::LogStays(log, error) => write!(
+                f,
+                "{} can't be moved aside: {error}; move it yourself",
+                log.display()
+            ),
+        }
+    }
+}
+
+impl Error for FolderError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            FolderError::Unwritable(_, error) | FolderError::LogStays(_, error) => Some(error),
+            // It is shown as it is, so what is below it is below this.
+            FolderError::Database(error) => error.source(),
+            FolderError::InUse(_) | FolderError::Lost(..) => None,
+        }
+    }
+}
+
+/// What to do about a folder that can't be written.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => {
+            "give the server's user the right to write it, or choose another with --data"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room on its disk, then start the server again"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "mount its disk for writing, or choose another with --data"
+        }
+        _ => "choose another with --data",
     }
 }
 
@@ -34,45 +93,22 @@ pub(super) fn database(data: &Path) -> PathBuf {
 /// Makes the data folder and locks it: two servers on one database would both
 /// number the same mailboxes.
 pub(super) fn lock(data: &Path) -> Result<File, FolderError> {
-    let failed = |error: io::Error| unwritable(data, &error);
-    // Mail of others lies in it, if only encrypted: nobody else gets in.
+    let failed = |error: io::Error| FolderError::Unwritable(data.to_owned(), error);
+    // The mail of others lies in it, if only encrypted, so nobody else may enter.
     crate::fs::make_folder(data).map_err(failed)?;
     let lock = File::create(data.join("server.lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(FolderError(format!(
-            "another server is running on the folder {}; stop it, or choose another folder with \
-             --data",
-            data.display()
-        ))),
+        Err(TryLockError::WouldBlock) => Err(FolderError::InUse(data.to_owned())),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
-}
-
-fn unwritable(data: &Path, error: &io::Error) -> FolderError {
-    let way_out = match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "give the server's user the right to write it, or choose another with --data"
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room on its disk, then start the server again"
-        }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "mount its disk for writing, or choose another with --data"
-        }
-        _ => "choose another with --data",
-    };
-    FolderError(format!(
-        "the folder {} can't be written: {error}; {way_out}",
-        data.display()
-    ))
 }
 
 /// Refuses a folder that has lost something, unless `--new` is given. Says whether
 /// the server will begin with another certificate than its clients know.
 pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
     let database = database(&config.data);
-    let found = sqlite::look(&database).map_err(|error| FolderError(error.to_string()))?;
+    let found = sqlite::look(&database).map_err(FolderError::Database)?;
     let own = Acceptor::own_files(&config.data);
     let there = own
         .as_ref()
@@ -85,7 +121,7 @@ pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
     };
     match contents.loss() {
         Some(Loss::OnlyLog) if config.new => put_log_aside(&database)?,
-        Some(loss) if !config.new => return Err(FolderError(loss.explain(&config.data))),
+        Some(loss) if !config.new => return Err(FolderError::Lost(config.data.clone(), loss)),
         _ => {}
     }
     Ok(contents.makes_another_certificate())
@@ -95,12 +131,7 @@ pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
 fn put_log_aside(database: &Path) -> Result<(), FolderError> {
     let log = sqlite::log_of(database);
     let aside = log.with_extension(format!("db-wal.old-{}", std::process::id()));
-    fs::rename(&log, &aside).map_err(|error| {
-        FolderError(format!(
-            "{} can't be moved aside: {error}; move it yourself",
-            log.display()
-        ))
-    })
+    fs::rename(&log, &aside).map_err(|error| FolderError::LogStays(log, error))
 }
 
 /// What a start finds.
@@ -113,9 +144,9 @@ struct Contents {
     needs_them: bool,
 }
 
-/// What is missing though it was there.
+/// What is missing, although it existed once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loss {
+pub(super) enum Loss {
     OnlyLog,
     Database,
     Tables,

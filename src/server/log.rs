@@ -6,9 +6,6 @@
 //! `log`, which alone waits for such a reader. Lines that find the queue full are
 //! dropped and counted, and the count is logged once lines are read again.
 
-use crate::clock;
-use crate::sync;
-use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -17,7 +14,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use termcolor::{Buffer, Color, ColorChoice, ColorSpec, WriteColor};
+use termcolor::{Buffer, Color, ColorSpec, WriteColor};
+
+use crate::appearance;
+use crate::clock;
+use crate::protocol::sanitize::sanitize;
+use crate::sync;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// What may wait for standard error to be read, in bytes: some 2,000 lines. As
 /// much again may be in the thread's hands.
@@ -25,7 +28,7 @@ const MAX_WAITING: usize = 256 * 1024;
 
 /// Which connection a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConnectionId(pub u64);
+pub(crate) struct ConnectionId(pub u64);
 
 /// The queue between everybody and the thread `log`.
 struct Queue {
@@ -114,7 +117,7 @@ impl Queue {
 ///
 /// # Errors
 /// The system has no thread.
-pub fn start() -> io::Result<()> {
+pub(crate) fn start() -> io::Result<()> {
     sync::spawn("log", None, || {
         loop {
             let (mut lines, dropped) = QUEUE.take();
@@ -132,27 +135,27 @@ pub fn start() -> io::Result<()> {
 }
 
 /// Waits until all lines are written, at most `limit`: before the process ends.
-pub fn flush(limit: Duration) {
+pub(crate) fn flush(limit: Duration) {
     QUEUE.flush(limit);
 }
 
 /// What an operator may want to read.
-pub fn info(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
+pub(crate) fn info(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
     append(&line("info", Color::Green, connection, text));
 }
 
 /// What an operator should look at.
-pub fn warn(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
+pub(crate) fn warn(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
     append(&line("warn", Color::Yellow, connection, text));
 }
 
 /// What an operator must act on.
-pub fn error(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
+pub(crate) fn error(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
     append(&line("error", Color::Red, connection, text));
 }
 
 /// Why the server does not start: for a person who has just typed its command.
-pub fn start_error(error: &dyn fmt::Display) {
+pub(crate) fn start_error(error: &dyn fmt::Display) {
     append(format!("server: {error}\n").as_bytes());
 }
 
@@ -177,11 +180,11 @@ fn line(
     connection: Option<ConnectionId>,
     text: fmt::Arguments<'_>,
 ) -> Vec<u8> {
-    static COLORS: OnceLock<ColorChoice> = OnceLock::new();
+    static COLOURS: OnceLock<bool> = OnceLock::new();
     let text = text.to_string();
-    let text = crate::protocol::sanitize::sanitize(&text);
+    let text = sanitize(&text);
     let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-    let mut out = buffer(*COLORS.get_or_init(|| color_choice(io::stderr().is_terminal())));
+    let mut out = buffer(*COLOURS.get_or_init(|| appearance::colours(io::stderr().is_terminal())));
     let mut write = || -> io::Result<()> {
         write!(out, "{time} ")?;
         out.set_color(ColorSpec::new().set_fg(Some(color)))?;
@@ -197,18 +200,18 @@ fn line(
     out.into_inner()
 }
 
-/// An empty buffer for text, with colours or without.
-pub fn buffer(choice: ColorChoice) -> Buffer {
-    match choice {
-        ColorChoice::Never => Buffer::no_color(),
-        _ => Buffer::ansi(),
+/// An empty buffer for text, with or without colours.
+pub(super) fn buffer(colours: bool) -> Buffer {
+    match colours {
+        true => Buffer::ansi(),
+        false => Buffer::no_color(),
     }
 }
 
 /// Writes to a descriptor, as long as its reader takes; past the standard
 /// library's handle, whose lock everybody who panics would wait for. With the
 /// reader gone there is nobody left to tell.
-pub fn write_all(to: &impl AsFd, mut bytes: &[u8]) {
+pub(crate) fn write_all(to: &impl AsFd, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match rustix::io::write(to, bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
@@ -220,15 +223,6 @@ pub fn write_all(to: &impl AsFd, mut bytes: &[u8]) {
             }
             Err(_) => return,
         }
-    }
-}
-
-/// Colours on a terminal only, and never against NO_COLOR (<https://no-color.org>).
-pub fn color_choice(terminal: bool) -> ColorChoice {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    match terminal && !refused {
-        true => ColorChoice::Auto,
-        false => ColorChoice::Never,
     }
 }
 

@@ -11,11 +11,14 @@
 //! `data_folder` decides whether a folder may be started on. The server never imports the
 //! ratchet: it cannot read messages. docs/ARCHITECTURE.md has the order of its locks.
 
+pub(crate) mod args;
+mod banner;
 pub(crate) mod config;
 mod data_folder;
 pub(crate) mod delivery;
+mod error;
 pub(crate) mod limits;
-pub mod log;
+pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod run;

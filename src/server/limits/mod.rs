@@ -45,7 +45,7 @@ const PREKEYS_OF_ONE: (u32, Duration) = (50, Duration::from_secs(60));
 
 /// What the operator can set. Zero is no limit.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Connections from one address.
     pub clients_per_address: usize,
     /// Requests a second of a logged-in connection, acknowledgements aside.
