@@ -152,7 +152,7 @@ impl Listener {
                 "the server has as many connections as it takes; try again later",
             ));
         }
-        let from = self.shared.limits.network(peer);
+        let from = self.shared.limits.counted_address(peer);
         let most = self.shared.limits.settings().clients_per_address;
         let id = ConnectionId(self.next_id);
         let registered = self.connections.register(id, send_queue, from, most);

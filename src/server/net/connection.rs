@@ -105,7 +105,7 @@ impl Connection {
         send_queue: Arc<SendQueue>,
     ) -> Self {
         let now = clock::now();
-        let from = shared.limits.network(peer.ip());
+        let from = shared.limits.counted_address(peer.ip());
         Connection {
             id,
             peer,
