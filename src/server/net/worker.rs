@@ -12,7 +12,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::connection::{Connection, Pause};
+use super::connection::{Connection, Stopped};
 use super::registry::RegistrationGuard;
 use crate::server::log;
 use crate::sync;
@@ -58,7 +58,7 @@ impl Worker {
     /// The body of a working thread: runs the connection until it is silent, then moves it to
     /// a waiting thread.
     fn work(mut self: Box<Self>) {
-        while self.connection.run() == Pause::Silent {
+        while self.connection.run() == Stopped::Silent {
             match self.move_to_thread(WAITING_STACK, Self::wait) {
                 Ok(()) => return,
                 // Running it also waits; only the large stack stays in use.
