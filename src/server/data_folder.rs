@@ -1,10 +1,11 @@
-//! The data folder: whose it is, and whether a server may begin on what lies in it.
+//! The data folder: locks it, and decides whether a server may start on what lies in it. Opening
+//! the database is the store's job.
 //!
-//! The first start makes the database, then the certificate's key, then the
-//! certificate, and then notes in the database that it has served. So a start that
-//! was cut off at any instant can be told from a folder that has lost something: the
-//! one goes on by itself, the other is refused, since an empty server under a known
-//! name would look like one whose accounts are gone. Opening is the store's job.
+//! The first start makes the database, then the certificate's key, then the certificate, and then
+//! notes in the database that it has served. A start that was cut off at any instant can thus be
+//! told from a folder that has lost something. The former is completed by the next start. The
+//! latter is refused, because an empty server under a known name would look to its users as if
+//! their accounts were gone.
 
 use std::error::Error;
 use std::fmt;
@@ -85,16 +86,16 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// The database in its folder.
+/// The path of the database.
 pub(super) fn database(data: &Path) -> PathBuf {
     data.join("chat.db")
 }
 
-/// Makes the data folder and locks it: two servers on one database would both
-/// number the same mailboxes.
+/// Makes the data folder, and locks it for as long as the file returned is open: two servers on
+/// one database would both number the messages of the same mailboxes.
 pub(super) fn lock(data: &Path) -> Result<File, FolderError> {
     let failed = |error: io::Error| FolderError::Unwritable(data.to_owned(), error);
-    // The mail of others lies in it, if only encrypted, so nobody else may enter.
+    // The folder holds other people's mail, even if encrypted, so only its owner may enter.
     crate::fs::make_folder(data).map_err(failed)?;
     let lock = File::create(data.join("server.lock")).map_err(failed)?;
     match lock.try_lock() {
@@ -104,8 +105,8 @@ pub(super) fn lock(data: &Path) -> Result<File, FolderError> {
     }
 }
 
-/// Refuses a folder that has lost something, unless `--new` is given. Says whether
-/// the server will begin with another certificate than its clients know.
+/// Refuses a folder that has lost something, unless `--new` is given. Returns whether the server
+/// will make another certificate than the one its clients know.
 pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
     let database = database(&config.data);
     let found = sqlite::look(&database).map_err(FolderError::Database)?;
@@ -117,31 +118,31 @@ pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
         database: found,
         certificate: there.is_some_and(|[certificate, _]| certificate),
         key: there.is_some_and(|[_, key]| key),
-        needs_them: own.is_some() && config.certificate.is_none(),
+        makes_certificate: own.is_some() && config.certificate.is_none(),
     };
     match contents.loss() {
         Some(Loss::OnlyLog) if config.new => put_log_aside(&database)?,
         Some(loss) if !config.new => return Err(FolderError::Lost(config.data.clone(), loss)),
         _ => {}
     }
-    Ok(contents.makes_another_certificate())
+    Ok(contents.replaces_certificate())
 }
 
-/// A log of another database must not be applied to a new one.
+/// Moves the log of a lost database aside, so that it is not applied to the new one.
 fn put_log_aside(database: &Path) -> Result<(), FolderError> {
     let log = sqlite::log_of(database);
     let aside = log.with_extension(format!("db-wal.old-{}", std::process::id()));
     fs::rename(&log, &aside).map_err(|error| FolderError::LogStays(log, error))
 }
 
-/// What a start finds.
+/// What a start finds in the folder.
 #[derive(Debug, Clone, Copy)]
 struct Contents {
     database: Found,
     certificate: bool,
     key: bool,
-    /// No other certificate is given.
-    needs_them: bool,
+    /// The certificate is the server's own to make, rather than given by the operator.
+    makes_certificate: bool,
 }
 
 /// What is missing, although it existed once.
@@ -162,21 +163,21 @@ impl Contents {
             Found::Nothing { log: false } if pair != (false, false) => Some(Loss::Database),
             Found::Empty if pair != (false, false) => Some(Loss::Tables),
             Found::Nothing { log: false } | Found::Empty => None,
-            Found::Made { .. } if !self.needs_them => None,
+            Found::Made { .. } if !self.makes_certificate => None,
             Found::Made { begun } => match pair {
                 (true, true) => None,
                 // The key is made first, so this is not what a first start leaves.
                 (true, false) => Some(Loss::Key),
                 (false, true) if begun => Some(Loss::Certificate),
-                // Whoever moves a server by its database alone has nothing to look for.
+                // A server that was moved by its database alone has no certificate to look for.
                 (false, _) => None,
             },
         }
     }
 
-    fn makes_another_certificate(self) -> bool {
+    fn replaces_certificate(self) -> bool {
         let served = self.database == Found::Made { begun: true };
-        served && self.needs_them && !(self.certificate && self.key)
+        served && self.makes_certificate && !(self.certificate && self.key)
     }
 }
 
@@ -224,18 +225,18 @@ mod tests {
     const SERVED: Found = Found::Made { begun: true };
 
     fn loss(database: Found, certificate: bool, key: bool) -> Option<Loss> {
-        let needs_them = true;
+        let makes_certificate = true;
         Contents {
             database,
             certificate,
             key,
-            needs_them,
+            makes_certificate,
         }
         .loss()
     }
 
     #[test]
-    fn each_step_of_the_first_start_can_be_gone_on_from() {
+    fn each_step_of_the_first_start_can_be_completed() {
         for (database, certificate, key) in [
             (NOTHING, false, false),
             (Found::Empty, false, false),
@@ -263,27 +264,27 @@ mod tests {
     }
 
     #[test]
-    fn a_database_alone_gets_another_certificate_and_that_is_said() {
+    fn a_database_alone_gets_another_certificate_and_a_warning() {
         let contents = |database, certificate| Contents {
             database,
             certificate,
             key: certificate,
-            needs_them: true,
+            makes_certificate: true,
         };
         assert_eq!(contents(SERVED, false).loss(), None);
-        assert!(contents(SERVED, false).makes_another_certificate());
-        assert!(!contents(SERVED, true).makes_another_certificate());
-        assert!(!contents(CUT_OFF, false).makes_another_certificate());
-        assert!(!contents(NOTHING, false).makes_another_certificate());
+        assert!(contents(SERVED, false).replaces_certificate());
+        assert!(!contents(SERVED, true).replaces_certificate());
+        assert!(!contents(CUT_OFF, false).replaces_certificate());
+        assert!(!contents(NOTHING, false).replaces_certificate());
     }
 
     #[test]
-    fn a_certificate_of_the_operators_own_needs_no_other() {
+    fn a_certificate_of_the_operator_needs_no_other() {
         let contents = Contents {
             database: SERVED,
             certificate: false,
             key: false,
-            needs_them: false,
+            makes_certificate: false,
         };
         assert_eq!(contents.loss(), None);
     }

@@ -39,7 +39,7 @@ const SHUTDOWN: Duration = Duration::from_millis(4500);
 /// How long the reader of standard error has for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Descriptors beyond those of clients: database, log, listener, spare.
+/// Descriptors besides those of clients: database, log, listener, spare.
 const OWN_DESCRIPTORS: u64 = 64;
 
 /// Runs the server's program as the command line says.
@@ -48,7 +48,7 @@ pub fn main(mut options: Options) -> ExitCode {
     let config = options.config();
     let done = match action {
         None => {
-            // Without its thread, each thread writes its own lines.
+            // If the thread can't be started, each thread writes its own lines.
             let _ = log::start();
             run(config)
         }
@@ -67,14 +67,14 @@ pub fn main(mut options: Options) -> ExitCode {
 /// Runs a server until a signal ends it.
 ///
 /// # Errors
-/// It could not start, or not leave everything on the disk as it should.
+/// It could not start, or something is missing on the disk after it has ended.
 fn run(config: Config) -> Result<(), RunError> {
     // Signals first: one that comes during start-up is not lost.
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     // All files are for the server's user alone, even in a folder that existed before.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let _lock = data_folder::lock(&config.data)?;
-    let another_certificate = data_folder::check(&config)?;
+    let replaces_certificate = data_folder::check(&config)?;
     let store = Sqlite::open(&data_folder::database(&config.data))?;
     let tls = Acceptor::open(&config.data, own_certificate(&config))?;
     store.note_begun()?;
@@ -94,7 +94,7 @@ fn run(config: Config) -> Result<(), RunError> {
             ),
         );
     }
-    if another_certificate {
+    if replaces_certificate {
         log::warn(
             None,
             format_args!(

@@ -60,7 +60,7 @@ impl Listener {
         }
     }
 
-    /// Accepts until told to stop.
+    /// Accepts connections until `stopping` is set.
     pub(crate) fn run(mut self, stopping: &AtomicBool) {
         while !stopping.load(Ordering::Acquire) {
             match socket::wait_for_connection(&self.listener, STOP_CHECK) {
@@ -85,7 +85,7 @@ impl Listener {
             }
             Err(error) => match socket::judge_accept_error(&error) {
                 AcceptError::Harmless => {}
-                AcceptError::NoDescriptor | AcceptError::Pause => self.pause_after(&error),
+                AcceptError::NoResource => self.pause_after(&error),
             },
         }
     }
@@ -119,10 +119,7 @@ impl Listener {
         let send_queue = Arc::new(SendQueue::new(socket));
         let registration = match self.register(peer.ip(), &send_queue) {
             Ok(registration) => registration,
-            Err(refusal) => {
-                self.shared.stats.refused.add(1);
-                return refuse(&send_queue, &refusal);
-            }
+            Err(refusal) => return refuse(&send_queue, &refusal),
         };
         self.shared.stats.connections.add(1);
         let shared = Arc::clone(&self.shared);
