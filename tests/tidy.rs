@@ -42,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("sync", &[]),
     ("fs", &[]),
+    ("appearance", &[]),
     ("store", &["protocol", "sync", "clock", "fs"]),
     ("transport", &["protocol", "sync", "clock", "fs"]),
     (
@@ -54,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sync",
             "clock",
             "fs",
+            "appearance",
             "crypto::account::password",
             "crypto::account::login_proof",
             "crypto::keys",
@@ -61,9 +63,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "client",
-        &["transport", "protocol", "crypto", "sync", "clock", "fs"],
+        &[
+            "transport",
+            "protocol",
+            "crypto",
+            "sync",
+            "clock",
+            "fs",
+            "appearance",
+        ],
     ),
-    ("bin/server", &["programs::server", "protocol"]),
+    ("bin/server", &["programs::server"]),
     ("bin/client", &["programs::client"]),
 ];
 

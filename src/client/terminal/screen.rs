@@ -12,6 +12,7 @@ use super::format::Look;
 use super::input::PrintAbove;
 use super::printing::{Print, Printer, Queue};
 use super::{modes, output};
+use crate::appearance;
 use crate::client::view::{Display, End, Person, ViewEvent, Written};
 use crate::protocol::UserName;
 use crate::sync;
@@ -40,16 +41,10 @@ pub enum Colours {
 
 impl Colours {
     fn wanted(self, plain: bool) -> bool {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         match self {
             Colours::Always => true,
             Colours::Never => false,
-            Colours::Auto if plain || set("NO_COLOR") => false,
-            Colours::Auto => {
-                let forced = std::env::var_os("CLICOLOR_FORCE");
-                forced.is_some_and(|value| !value.is_empty() && value != "0")
-                    || io::stdout().is_terminal()
-            }
+            Colours::Auto => !plain && appearance::colours(io::stdout().is_terminal()),
         }
     }
 }
