@@ -10,6 +10,7 @@
 //! it reads a line when one is asked for, and ends with the process.) `signals` lives as
 //! long as the process.
 
+mod completion;
 mod draw;
 mod editor;
 mod format;
@@ -100,7 +101,7 @@ impl Terminal {
         let screen = Arc::new(screen);
         let source = match modes {
             Some(modes) => {
-                let input = Input::start(modes.clone(), tell.clone(), &screen)?;
+                let input = Input::start(modes.clone(), tell.clone(), Arc::clone(screen.completion()))?;
                 screen.print_above(Box::new(input.clone()));
                 Source::Keys(input, modes)
             }

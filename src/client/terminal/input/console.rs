@@ -23,13 +23,14 @@ use zeroize::Zeroizing;
 
 use super::{Bell, Request};
 use crate::client::app::commands;
+use crate::client::terminal::completion::Completion;
 use crate::client::terminal::draw;
 use crate::client::terminal::draw::Size;
 use crate::client::terminal::editor::{Editor, Kind, Step};
 use crate::client::terminal::keys::{Key, Keys};
 use crate::client::terminal::modes;
 use crate::client::terminal::modes::Modes;
-use crate::client::terminal::{InputEvent, Screen};
+use crate::client::terminal::InputEvent;
 use crate::clock;
 
 /// How many typed bytes are kept before the terminal is not read any more. They stay
@@ -55,7 +56,7 @@ pub(super) struct Console {
     woken: UnixStream,
     bell: Arc<Bell>,
     tell: SyncSender<InputEvent>,
-    screen: Arc<Screen>,
+    completion: Arc<Completion>,
     modes: Modes,
     /// `None` on a terminal that edits lines by itself.
     editor: Option<Editor>,
@@ -77,14 +78,14 @@ impl Console {
         (requests, woken, bell): (Receiver<Request>, UnixStream, Arc<Bell>),
         modes: Modes,
         tell: SyncSender<InputEvent>,
-        screen: Arc<Screen>,
+        completion: Arc<Completion>,
     ) -> Self {
         Console {
             requests,
             woken,
             bell,
             tell,
-            screen,
+            completion,
             editor: modes.clever().then(Editor::new),
             modes,
             keys: Keys::default(),
@@ -277,9 +278,9 @@ impl Console {
 
     /// What a key leads to; `None` if only the line has to be drawn again.
     fn step(&mut self, key: Key) -> Option<Step> {
-        let screen = Arc::clone(&self.screen);
+        let completion = Arc::clone(&self.completion);
         let complete = move |typed: &str| {
-            let (logged_in, people) = screen.completion();
+            let (logged_in, people) = completion.candidates();
             commands::complete(typed, logged_in, &people)
         };
         match self.editor.as_mut()?.key(key, &complete) {
