@@ -101,7 +101,8 @@ impl Terminal {
         let screen = Arc::new(screen);
         let source = match modes {
             Some(modes) => {
-                let input = Input::start(modes.clone(), tell.clone(), Arc::clone(screen.completion()))?;
+                let input =
+                    Input::start(modes.clone(), tell.clone(), Arc::clone(screen.completion()))?;
                 screen.print_above(Box::new(input.clone()));
                 Source::Keys(input, modes)
             }

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::{Bell, Request};
 use crate::client::app::commands;
+use crate::client::terminal::InputEvent;
 use crate::client::terminal::completion::Completion;
 use crate::client::terminal::draw;
 use crate::client::terminal::draw::Size;
@@ -30,7 +31,6 @@ use crate::client::terminal::editor::{Editor, Kind, Step};
 use crate::client::terminal::keys::{Key, Keys};
 use crate::client::terminal::modes;
 use crate::client::terminal::modes::Modes;
-use crate::client::terminal::InputEvent;
 use crate::clock;
 
 /// How many typed bytes are kept before the terminal is not read any more. They stay
