@@ -320,6 +320,19 @@ fn prekeys_are_used_once() {
 }
 
 #[test]
+fn the_signed_prekey_made_last_is_the_newest() {
+    let dir = TempDir::new().unwrap();
+    let (mut vault, _) = create(&dir);
+    let keys = vault.make_identity().unwrap();
+    // In the same millisecond, and with a clock that is set back.
+    for now in [9, 9, 9, 9, 9, 9, 9, 9, 5, 1] {
+        let made = vault.make_signed(&keys, now).unwrap().public().id;
+        let (newest, _) = vault.newest_signed().unwrap().unwrap();
+        assert_eq!(newest.public().id, made, "at {now}");
+    }
+}
+
+#[test]
 fn an_export_is_sealed_and_holds_no_sessions_or_prekeys() {
     let dir = TempDir::new().unwrap();
     let (mut vault, _) = create(&dir);
