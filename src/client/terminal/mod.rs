@@ -92,10 +92,6 @@ impl Terminal {
     /// That there are no threads or signals to be had, or that the terminal is gone.
     pub(crate) fn open(colours: Colours, plain: bool) -> io::Result<Self> {
         let modes = Modes::of_stdin().filter(|_| io::stdout().is_terminal());
-        let colours = match &modes {
-            Some(modes) if !modes.clever() && colours == Colours::Auto => Colours::Never,
-            _ => colours,
-        };
         let (tell, heard) = sync_channel(HEARD);
         let screen = Screen::start(colours, plain, modes.is_some(), tell.clone())?;
         let screen = Arc::new(screen);

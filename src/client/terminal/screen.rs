@@ -28,7 +28,8 @@ const BEFORE_A_QUESTION: Duration = Duration::from_secs(1);
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Colours {
-    /// On a terminal, unless NO_COLOR is set; elsewhere if CLICOLOR_FORCE is.
+    /// On a terminal that obeys control sequences, unless NO_COLOR is set; elsewhere if
+    /// CLICOLOR_FORCE is.
     #[default]
     Auto,
     /// Everywhere.
@@ -44,10 +45,10 @@ impl Colours {
             Colours::Always => true,
             Colours::Never => false,
             Colours::Auto if plain || set("NO_COLOR") => false,
+            Colours::Auto if io::stdout().is_terminal() => modes::obeys_controls(),
             Colours::Auto => {
                 let forced = std::env::var_os("CLICOLOR_FORCE");
                 forced.is_some_and(|value| !value.is_empty() && value != "0")
-                    || io::stdout().is_terminal()
             }
         }
     }

@@ -14,8 +14,8 @@ use self::console::Console;
 use super::InputEvent;
 use super::completion::Completion;
 use super::editor::Kind;
-use super::modes;
 use super::modes::Modes;
+use super::output::Stream;
 use super::printing::PrintAbove;
 use crate::sync;
 
@@ -77,7 +77,7 @@ impl Input {
             redraw: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
-            signals: AtomicBool::new(!modes.clever()),
+            signals: AtomicBool::new(!modes.edits_lines()),
         });
         let sources = (receiver, woken, Arc::clone(&bell));
         let console = Console::new(sources, modes, tell, completion);
@@ -163,6 +163,6 @@ impl PrintAbove for Input {
             return printed;
         }
         // The thread has ended, perhaps just now: there is no line to be torn.
-        modes::write(text.as_bytes())
+        Stream::Out.write(&text)
     }
 }
