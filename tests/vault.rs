@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use secure_chat::programs::client::{Form, Vault, VaultFile, credentials};
+use secure_chat::programs::client::{Form, Opened, Vault, VaultFile, credentials};
 use secure_chat::protocol::UserName;
 
 /// A disk that can lose its power, be full, or fail.
@@ -200,14 +200,14 @@ impl World {
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         };
-        let mut closed = Box::new(file.read().unwrap());
+        let mut closed = file.read().unwrap();
         let kdfs: Vec<_> = closed.passwords().collect();
         for kdf in kdfs {
             let password = PASSWORDS[self.password_of(name)];
             let derived = credentials::derive(password, kdf).unwrap();
-            closed = match closed.open(&derived.wrapping_key) {
-                Ok(vault) => return vault.unwrap(),
-                Err(closed) => closed,
+            closed = match closed.open(&derived.wrapping_key).unwrap() {
+                Opened::Open(vault) => return vault,
+                Opened::WrongKey(closed) => *closed,
             };
         }
         panic!("the password does not open {name}'s vault");
