@@ -80,9 +80,12 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// What each folder or file directly below `server` and `client` may see of its
 /// neighbours there. `net` has the send queue, which everybody writes to.
 const FOLDERS: &[(&str, &[&str])] = &[
+    ("server::args", &["config", "delivery", "limits"]),
+    ("server::banner", &["config", "log"]),
     ("server::config", &["delivery", "limits"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
+    ("server::error", &["data_folder", "delivery"]),
     ("server::limits", &["log"]),
     (
         "server::net",
@@ -91,7 +94,17 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::requests", &["delivery", "limits", "net", "shared"]),
     (
         "server::run",
-        &["config", "data_folder", "delivery", "log", "net", "shared"],
+        &[
+            "args",
+            "banner",
+            "config",
+            "data_folder",
+            "delivery",
+            "error",
+            "log",
+            "net",
+            "shared",
+        ],
     ),
     ("server::shared", &["config", "delivery", "limits", "stats"]),
     (
