@@ -69,8 +69,8 @@ pub fn main(mut options: Options) -> ExitCode {
 /// # Errors
 /// It could not start, or something is missing on the disk after it has ended.
 fn run(config: Config) -> Result<(), RunError> {
-    // Signals first: one that comes during start-up is not lost.
-    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
+    // A signal during start-up ends the process in the system's way: no message was accepted
+    // yet, and the next start goes on from whatever stands on the disk.
     // All files are for the server's user alone, even in a folder that existed before.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let _lock = data_folder::lock(&config.data)?;
@@ -105,7 +105,7 @@ fn run(config: Config) -> Result<(), RunError> {
         );
     }
     let shared = Arc::new(Shared::new(config, Arc::new(store), tls));
-    serve(shared, listener, signals)
+    serve(shared, listener)
 }
 
 /// Prints the fingerprint of the server's certificate, and the address to hand out. It needs
@@ -132,11 +132,8 @@ fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
     own.map(|(certificate, key)| (certificate.as_path(), key.as_path()))
 }
 
-fn serve(
-    shared: Arc<Shared>,
-    listener: std::net::TcpListener,
-    signals: Signals,
-) -> Result<(), RunError> {
+fn serve(shared: Arc<Shared>, listener: std::net::TcpListener) -> Result<(), RunError> {
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     let writer = shared
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
@@ -183,13 +180,39 @@ fn watch_signals(
     sync::spawn("signals", None, move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                reload(&shared);
+                start_reload(&shared);
             } else if stopping.swap(true, Ordering::AcqRel) {
                 std::process::exit(128 + signal);
             }
         }
     })
     .map(|_| ())
+}
+
+/// Reads the certificate again on a thread of its own: its file may lie on a disk that does
+/// not answer, and SIGTERM must work all the same. A SIGHUP that comes meanwhile is said to be
+/// too early.
+fn start_reload(shared: &Arc<Shared>) {
+    static RELOADING: AtomicBool = AtomicBool::new(false);
+    if RELOADING.swap(true, Ordering::AcqRel) {
+        log::warn(
+            None,
+            format_args!("the certificate is still being read; send SIGHUP again later"),
+        );
+        return;
+    }
+    let shared = Arc::clone(shared);
+    let started = sync::spawn("reload", None, move || {
+        reload(&shared);
+        RELOADING.store(false, Ordering::Release);
+    });
+    if let Err(error) = started {
+        RELOADING.store(false, Ordering::Release);
+        log::error(
+            None,
+            format_args!("the certificate stays as it was: no thread to read it: {error}"),
+        );
+    }
 }
 
 fn reload(shared: &Shared) {

@@ -95,6 +95,27 @@ fn a_loaded_server_ends_in_time_and_loses_nothing() {
     }
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_certificate_that_cannot_be_read_holds_up_no_end() {
+    let mut server = Server::start();
+    let certificate = server.data().join("tls-cert.pem");
+    std::fs::remove_file(&certificate).unwrap();
+    // Opening it waits for a writer, as a dead network disk waits for its server.
+    let made = std::process::Command::new("mkfifo")
+        .arg(&certificate)
+        .status();
+    assert!(made.unwrap().success());
+    // Signals of one kind that come together count as one.
+    eventually("one is told that an earlier one goes on", || {
+        server.signal(Signal::HUP);
+        server.log().contains("still being read")
+    });
+    server.register("alice");
+    server.signal(Signal::TERM);
+    assert!(server.wait(PATIENCE).success());
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
