@@ -25,11 +25,12 @@ pub struct Contact {
     pub verified: bool,
     /// Another identity that has proven itself, or that the server publishes, for
     /// the person to accept or to reject.
-    pub offered: Option<Identity>,
+    #[serde(rename = "offered")]
+    pub pending_identity: Option<Identity>,
     /// The server published another identity when it was asked last: nothing is
     /// encrypted for them before it publishes the known one again.
-    #[serde(default)]
-    pub held: bool,
+    #[serde(rename = "held", default)]
+    pub paused: bool,
     /// The fingerprints of identities that the person rejected, the latest last.
     #[serde(default)]
     pub rejected: Vec<ByteArray<32>>,
@@ -76,8 +77,8 @@ impl Vault {
             name: *name,
             identity: None,
             verified: false,
-            offered: None,
-            held: false,
+            pending_identity: None,
+            paused: false,
             rejected: Vec::new(),
             renew: false,
             asked: 0,

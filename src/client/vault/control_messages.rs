@@ -28,7 +28,7 @@ pub struct ControlMessage {
     /// When it was made: milliseconds since 1970.
     pub at: u64,
     /// What it is.
-    pub task: ControlKind,
+    pub kind: ControlKind,
     /// Whether it was encrypted and put into the outbox: that happens once.
     pub sent: bool,
 }
@@ -37,10 +37,12 @@ pub struct ControlMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlKind {
-    /// These could not be decrypted here.
-    Prompt(Vec<MessageId>),
+    /// Asks for these again, which could not be decrypted here.
+    #[serde(rename = "prompt")]
+    ResendRequest(Vec<MessageId>),
     /// The words of the message at a place, for the identity that asked.
-    Again(i64, ByteArray<32>),
+    #[serde(rename = "again")]
+    Resend(i64, ByteArray<32>),
     /// Nothing was in these for a person, for the identity that asked.
     NothingThere(Vec<MessageId>, ByteArray<32>),
     /// Nothing yet: this identity asks for these, and the person has to say whether
@@ -59,21 +61,21 @@ impl Vault {
         contact: i64,
         mid: &MessageId,
         at: u64,
-        task: &ControlKind,
+        kind: &ControlKind,
     ) -> Result<()> {
         let seq = self.next_seq()?;
         let row = self.timed_row(Place::ControlMessage, seq, contact, &mid.0, at as i64)?;
-        let sealed = self.seal_json(&row, &(task, false))?;
+        let sealed = self.seal_json(&row, &(kind, false))?;
         self.db
             .prepare_cached(
                 "INSERT INTO errands (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
             )?
             .execute((seq, contact, mid.0, at as i64, sealed))?;
-        match task {
+        match kind {
             ControlKind::Requested(..) => Ok(()),
-            ControlKind::Prompt(_) | ControlKind::Again(..) | ControlKind::NothingThere(..) => {
-                self.postpone(seq, contact)
-            }
+            ControlKind::ResendRequest(_)
+            | ControlKind::Resend(..)
+            | ControlKind::NothingThere(..) => self.postpone(seq, contact),
         }
     }
 
@@ -81,7 +83,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn errand_sent(&mut self, control: &ControlMessage) -> Result<()> {
+    pub fn mark_control_sent(&mut self, control: &ControlMessage) -> Result<()> {
         let ControlMessage {
             seq, contact, mid, ..
         } = *control;
@@ -92,7 +94,7 @@ impl Vault {
             &mid.0,
             control.at as i64,
         )?;
-        let sealed = self.seal_json(&row, &(&control.task, true))?;
+        let sealed = self.seal_json(&row, &(&control.kind, true))?;
         self.db
             .prepare_cached("UPDATE errands SET sealed = ? WHERE seq = ?")?
             .execute((sealed, seq))?;
@@ -111,9 +113,9 @@ impl Vault {
         let rows = query.query_map([contact], raw)?;
         let mut requests = Vec::new();
         for row in rows {
-            match self.opened_errand(row?) {
+            match self.open_control_row(row?) {
                 Ok(ControlMessage {
-                    task: ControlKind::Requested(ids, identity),
+                    kind: ControlKind::Requested(ids, identity),
                     ..
                 }) => requests.push((ids, identity)),
                 Ok(_) | Err(VaultError::Damaged(..)) => {}
@@ -137,9 +139,9 @@ impl Vault {
             .collect::<rusqlite::Result<_>>()?;
         for row in rows {
             let seq = row.0;
-            match self.opened_errand(row) {
+            match self.open_control_row(row) {
                 Ok(ControlMessage {
-                    task: ControlKind::Requested(..),
+                    kind: ControlKind::Requested(..),
                     ..
                 }) => {
                     self.db
@@ -170,7 +172,7 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn control(&self, seq: i64) -> Result<Option<ControlMessage>> {
-        self.one_errand("seq = ?", [seq])
+        self.one_control("seq = ?", [seq])
     }
 
     /// The errand to a contact under an id.
@@ -182,10 +184,10 @@ impl Vault {
         contact: i64,
         mid: &MessageId,
     ) -> Result<Option<ControlMessage>> {
-        self.one_errand("contact = ? AND mid = ?", (contact, mid.0))
+        self.one_control("contact = ? AND mid = ?", (contact, mid.0))
     }
 
-    fn one_errand(
+    fn one_control(
         &self,
         which: &str,
         values: impl rusqlite::Params,
@@ -196,18 +198,18 @@ impl Vault {
             .prepare_cached(&sql)?
             .query_row(values, raw)
             .optional()?;
-        row.map(|row| self.opened_errand(row)).transpose()
+        row.map(|row| self.open_control_row(row)).transpose()
     }
 
-    fn opened_errand(&self, (seq, contact, mid, at, sealed): Raw) -> Result<ControlMessage> {
+    fn open_control_row(&self, (seq, contact, mid, at, sealed): Raw) -> Result<ControlMessage> {
         let row = self.timed_row(Place::ControlMessage, seq, contact, &mid, at)?;
-        let (task, sent) = self.open_json(&row, &sealed)?;
+        let (kind, sent) = self.open_json(&row, &sealed)?;
         Ok(ControlMessage {
             seq,
             contact,
             mid: MessageId(mid),
             at: at as u64,
-            task,
+            kind,
             sent,
         })
     }

@@ -25,8 +25,8 @@ pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_
 pub(crate) use self::export::Export;
 pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
-pub use self::history::Form;
-pub(crate) use self::history::{Message, Record, State};
+pub use self::history::EncryptionStatus;
+pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;

@@ -13,7 +13,7 @@ impl Vault {
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn was_taken(&self, contact: i64, mid: &MessageId) -> Result<bool> {
+    pub fn is_seen(&self, contact: i64, mid: &MessageId) -> Result<bool> {
         Ok(self
             .db
             .prepare_cached("SELECT 1 FROM taken WHERE contact = ? AND mid = ?")?
@@ -24,7 +24,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn take(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
+    pub fn mark_seen(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
         self.db
             .prepare_cached("INSERT INTO taken (contact, mid) VALUES (?, ?)")?
             .execute((contact, mid.0))?;
@@ -95,7 +95,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn put_out(&mut self, seq: i64, send: &Send) -> Result<()> {
+    pub fn add_to_outbox(&mut self, seq: i64, send: &Send) -> Result<()> {
         let sealed = self.seal_json(&Row::new(Place::Outbox, seq), send)?;
         self.db
             .prepare_cached("INSERT OR REPLACE INTO outbox (seq, sealed) VALUES (?, ?)")?
@@ -108,7 +108,7 @@ impl Vault {
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn next_out(&self, behind: i64) -> Result<Option<(i64, Option<Send>)>> {
+    pub fn next_in_outbox(&self, behind: i64) -> Result<Option<(i64, Option<Send>)>> {
         let row = self
             .db
             .prepare_cached("SELECT seq, sealed FROM outbox WHERE seq > ? ORDER BY seq LIMIT 1")?
@@ -128,7 +128,7 @@ impl Vault {
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn is_out(&self, seq: i64) -> Result<bool> {
+    pub fn is_in_outbox(&self, seq: i64) -> Result<bool> {
         let mut query = self
             .db
             .prepare_cached("SELECT 1 FROM outbox WHERE seq = ?")?;
@@ -139,7 +139,7 @@ impl Vault {
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn last_out(&self) -> Result<i64> {
+    pub fn last_in_outbox(&self) -> Result<i64> {
         let sql = "SELECT coalesce(max(seq), 0) FROM outbox";
         Ok(self.db.query_row(sql, [], |row| row.get(0))?)
     }
@@ -148,7 +148,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn answered(&mut self, seq: i64) -> Result<()> {
+    pub fn remove_from_outbox(&mut self, seq: i64) -> Result<()> {
         self.db
             .prepare_cached("DELETE FROM outbox WHERE seq = ?")?
             .execute([seq])?;
