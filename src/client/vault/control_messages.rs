@@ -1,8 +1,9 @@
-//! What the client sends without being told to: requests to send messages again,
-//! and the answers to such requests. Each has a place of its own among the
-//! messages, so that all that leaves goes in one order.
+//! Control messages, which the client sends by itself: requests to send messages again,
+//! and the answers to such requests. Each has a place of its own among the messages, so
+//! that everything leaves in one order. The table is called `errands`.
 //!
-//! Also kept here: which messages could not be decrypted and may still arrive.
+//! Also here: which messages could not be decrypted and may still arrive. Whether
+//! anything is asked for or sent again is decided in the messenger.
 
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
@@ -12,16 +13,16 @@ use super::seal::Place;
 use super::{Result, Vault, VaultError};
 use crate::protocol::{ByteArray, MessageId};
 
-/// How long an errand is remembered, so that somebody who could not decrypt it
-/// can be told what it was: as long as messages are sent again.
+/// How long a control message is remembered, in milliseconds: as long as messages are sent
+/// again, so that somebody who could not decrypt it can be told what it was.
 pub(crate) const REMEMBERED_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// One of them.
+/// A control message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControlMessage {
-    /// Its place.
+    /// Its place among messages and control messages.
     pub seq: i64,
-    /// To whom.
+    /// The vault's number for the contact it goes to.
     pub contact: i64,
     /// Its id.
     pub mid: MessageId,
@@ -33,26 +34,26 @@ pub struct ControlMessage {
     pub sent: bool,
 }
 
-/// What an errand is to tell the other side.
+/// What a control message tells the other side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlKind {
     /// Asks for these again, which could not be decrypted here.
     #[serde(rename = "prompt")]
     ResendRequest(Vec<MessageId>),
-    /// The words of the message at a place, for the identity that asked.
+    /// Sends the text of the message at a place again, to the identity that asked.
     #[serde(rename = "again")]
     Resend(i64, ByteArray<32>),
-    /// Nothing was in these for a person, for the identity that asked.
+    /// Tells the identity that asked that these held nothing for a person.
     NothingThere(Vec<MessageId>, ByteArray<32>),
-    /// Nothing yet: this identity asks for these, and the person has to say whether
-    /// it gets them.
+    /// Tells nothing yet: this identity asks for these, and the person has to decide
+    /// whether it gets them.
     Requested(Vec<MessageId>, ByteArray<32>),
 }
 
 impl Vault {
-    /// Adds an errand, to be encrypted and sent after all that is there already; a
-    /// [`ControlKind::Requested`] only waits.
+    /// Adds a control message, to be encrypted and sent after everything that waits already;
+    /// a [`ControlKind::Requested`] is only stored.
     ///
     /// # Errors
     /// That nothing was written.
@@ -79,7 +80,7 @@ impl Vault {
         }
     }
 
-    /// Notes that an errand was put into the outbox.
+    /// Notes that a control message was put into the outbox.
     ///
     /// # Errors
     /// That nothing was written.
@@ -101,8 +102,8 @@ impl Vault {
         Ok(())
     }
 
-    /// What a contact has asked for and the person has to decide about, oldest first,
-    /// but for rows that were changed.
+    /// The requests of a contact about which the person has to decide, oldest first: the
+    /// ids, and the identity that asked. Rows that somebody changed are left out.
     ///
     /// # Errors
     /// That it could not be read.
@@ -125,8 +126,8 @@ impl Vault {
         Ok(requests)
     }
 
-    /// Forgets what a contact has asked for: it was decided, or the identity that
-    /// asked is known no more.
+    /// Forgets the requests of a contact, because they were decided or the identity that
+    /// asked was replaced.
     ///
     /// # Errors
     /// That nothing was written.
@@ -154,7 +155,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Forgets the errands of long ago.
+    /// Forgets control messages older than [`REMEMBERED_MS`] that were sent.
     ///
     /// # Errors
     /// That nothing was written.
@@ -167,7 +168,7 @@ impl Vault {
         Ok(())
     }
 
-    /// The errand at a place.
+    /// The control message at a place.
     ///
     /// # Errors
     /// That it could not be read.
@@ -175,7 +176,7 @@ impl Vault {
         self.one_control("seq = ?", [seq])
     }
 
-    /// The errand to a contact under an id.
+    /// The control message to a contact under an id.
     ///
     /// # Errors
     /// That it could not be read.
@@ -225,7 +226,7 @@ impl Vault {
         Ok(())
     }
 
-    /// A message arrived after all, or never will.
+    /// Notes that a wanted message arrived, or never will.
     ///
     /// # Errors
     /// That nothing was written.
@@ -236,8 +237,8 @@ impl Vault {
         Ok(())
     }
 
-    /// The messages of a contact that are wanted and were asked for fewer than
-    /// `times` times, in the order they came, `most` at most.
+    /// At most `most` wanted messages of a contact that were asked for fewer than `times`
+    /// times, in the order of their arrival.
     ///
     /// # Errors
     /// That the vault could not be read.
@@ -273,7 +274,7 @@ impl Vault {
         Ok(())
     }
 
-    /// The contacts of whom messages are wanted.
+    /// The contacts from whom messages are wanted.
     ///
     /// # Errors
     /// That the vault could not be read.

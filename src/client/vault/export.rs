@@ -34,10 +34,10 @@ const COST_AT: usize = SALT_AT + 16;
 const KEY_AT: usize = COST_AT + 12;
 const SEALED_AT: usize = KEY_AT + WRAPPED_LEN;
 
-/// What moves.
+/// The contents of an export.
 #[derive(Serialize, Deserialize)]
 pub struct Export {
-    /// Whose.
+    /// The account.
     pub name: UserName,
     identity: ExportSecret,
     contacts: Vec<Contact>,

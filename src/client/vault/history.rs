@@ -1,4 +1,5 @@
-//! The messages a person can look at again, sent and received.
+//! The history: sent and received messages that a person can look at again. How a message
+//! is sent or trusted is not decided here.
 
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use crate::protocol::{ByteArray, MessageId};
 pub struct HistoryEntry {
     /// Its place in the history.
     pub seq: i64,
-    /// With whom.
+    /// The vault's number for the contact it was exchanged with.
     pub contact: i64,
     /// Its id.
     pub mid: MessageId,
@@ -27,7 +28,7 @@ pub struct HistoryEntry {
 pub struct MessageRecord {
     /// Whether this account sent it.
     pub outgoing: bool,
-    /// Its words; empty where they could not be read.
+    /// Its text; empty if it could not be decrypted.
     pub text: String,
     /// How it travelled.
     pub form: EncryptionStatus,
@@ -101,7 +102,7 @@ impl Vault {
         Ok(seq)
     }
 
-    /// The row of a message or an errand.
+    /// The row of a message or a control message.
     pub(super) fn timed_row(
         &self,
         place: Place,
@@ -114,7 +115,7 @@ impl Vault {
         Ok(row.with(mid).with_number(at))
     }
 
-    /// The next place, which no message and no errand ever had.
+    /// The next place, which no message and no control message ever had.
     ///
     /// # Errors
     /// That it could not be read.
@@ -238,7 +239,7 @@ impl Vault {
     }
 
     /// The last `count` messages, with one contact or with all, oldest first; one
-    /// whose row was changed says so in place of its words.
+    /// whose row was changed says so in place of its text.
     ///
     /// # Errors
     /// That they could not be read.
@@ -250,7 +251,7 @@ impl Vault {
         messages.into_iter().rev().map(changed_or).collect()
     }
 
-    /// Each with what is readable in its row.
+    /// Messages, each with the readable columns of its row.
     fn many(&self, tail: &str, values: impl rusqlite::Params) -> Result<Vec<Many>> {
         let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
         let mut query = self.db.prepare_cached(&sql)?;
@@ -294,8 +295,8 @@ impl Vault {
 /// What is readable in a message's row, and the message.
 type Many = ((i64, i64, [u8; 16], i64), Result<HistoryEntry>);
 
-/// The message, or a row that says that it was changed: one row that somebody wrote
-/// to keeps nobody from the others.
+/// The message, or one that says that its row was changed, so that a row which somebody
+/// changed does not hide the others.
 fn changed_or((readable, message): Many) -> Result<HistoryEntry> {
     let (seq, contact, mid, at) = readable;
     match message {
