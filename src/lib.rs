@@ -76,7 +76,7 @@ pub mod programs {
         pub use crate::client::args::Options;
         pub use crate::client::login::credentials;
         pub use crate::client::messenger::Trust;
-        pub use crate::client::vault::{Form, Opened, Vault, VaultFile};
+        pub use crate::client::vault::{EncryptionStatus, Opened, Vault, VaultFile};
     }
 
     /// The server.

@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use secure_chat::programs::client::{Form, Opened, Vault, VaultFile, credentials};
+use secure_chat::programs::client::{EncryptionStatus, Opened, Vault, VaultFile, credentials};
 use secure_chat::protocol::UserName;
 
 /// A full or failing disk under a vault.
@@ -343,7 +343,7 @@ fn compare(sender: &Vault, receiver: &Vault) -> Comparison {
         wrong.push("the outbox is not empty".to_owned());
     }
     for message in &received {
-        if message.record.form != Form::Encrypted {
+        if message.record.form != EncryptionStatus::Encrypted {
             wrong.push(format!("{}: {:?}", message.mid, message.record.form));
         }
     }

@@ -8,7 +8,7 @@ use super::receive::{
     Batch, fingerprint, identity_keys, received, shown, take_envelope, undecryptable, wire_identity,
 };
 use super::{Me, Trust, trust};
-use crate::client::vault::{Contact, Form, PrekeyReader, Record, Result, Vault};
+use crate::client::vault::{Contact, EncryptionStatus, MessageRecord, PrekeyReader, Result, Vault};
 use crate::client::view::{Mark, ViewEvent};
 use crate::crypto::keys::PublicIdentity as Keys;
 use crate::crypto::message::associated_data::AssociatedData;
@@ -120,7 +120,7 @@ pub(super) fn asked_under(
 /// The known identity was heard: another is not offered any more, and if the server
 /// published another, it is asked once more.
 pub(super) fn seen(vault: &mut Vault, batch: &mut Batch, contact: &mut Contact) -> Result<()> {
-    if contact.held {
+    if contact.paused {
         // Whether another identity counts is the server's next answer's to say.
         batch.seen.push(contact.id);
         batch.controls = true;
@@ -144,8 +144,8 @@ fn hold(
 ) -> Result<()> {
     let warning = trust::claimed(vault, &mut contact, claimed)?;
     batch.shows.extend(warning.map(ViewEvent::warning));
-    let record = Record {
-        form: Form::Held,
+    let record = MessageRecord {
+        form: EncryptionStatus::Held,
         identity: Some(fingerprint(&claimed)),
         ..received(message)
     };
@@ -157,7 +157,7 @@ fn hold(
         None => vault.add_message(contact.id, &message.mid, message.at, &record)?,
     };
     batch.unread.push((batch.shows.len(), seq));
-    vault.unread(seq)?;
+    vault.mark_unread(seq)?;
     batch
         .shows
         .push(shown(&contact, message.at, &record, Mark::Held));

@@ -5,7 +5,8 @@ use super::Me;
 use super::receive::{fingerprint, wire_identity};
 use super::retry;
 use crate::client::vault::{
-    Contact, ControlKind, ControlMessage, Form, Message, Result, State, Vault, unchanged,
+    Contact, ControlKind, ControlMessage, DeliveryState, EncryptionStatus, HistoryEntry, Result,
+    Vault, unchanged,
 };
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
@@ -17,29 +18,31 @@ use crate::protocol::{Blob, Body, MessageId};
 struct Parcel {
     mid: MessageId,
     content: Content,
-    message: Option<Message>,
+    message: Option<HistoryEntry>,
     control: Option<ControlMessage>,
 }
 
 /// The message of the person's at a place that the server has not accepted yet.
-pub(super) fn waiting_message(vault: &Vault, seq: i64) -> Result<Option<Message>> {
+pub(super) fn waiting_message(vault: &Vault, seq: i64) -> Result<Option<HistoryEntry>> {
     let message = unchanged(vault.message(seq))?;
-    Ok(message.filter(|message| message.record.outgoing && message.record.state == State::Waiting))
+    Ok(message.filter(|message| {
+        message.record.outgoing && message.record.state == DeliveryState::Waiting
+    }))
 }
 
 /// Whether this client noted that the message or errand at a place has to be
 /// encrypted for a contact. The note is readable and anybody can have written it; who
 /// gets what, in which direction, is sealed.
 pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result<bool> {
-    if vault.contact_by_id(contact).is_none() || vault.is_out(seq)? {
+    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq)? {
         return Ok(false);
     }
     if let Some(message) = waiting_message(vault, seq)? {
-        return Ok(message.contact == contact && message.record.form == Form::Encrypted);
+        return Ok(message.contact == contact && message.record.form == EncryptionStatus::Encrypted);
     }
     let control = unchanged(vault.control(seq))?;
     Ok(control.is_some_and(|control| {
-        let kept_back = matches!(control.task, ControlKind::Requested(..));
+        let kept_back = matches!(control.kind, ControlKind::Requested(..));
         control.contact == contact && !control.sent && !kept_back
     }))
 }
@@ -48,7 +51,9 @@ pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result
 pub(super) fn is_out_here(vault: &Vault, seq: i64, send: &Send) -> Result<bool> {
     let encrypted = matches!(send.body, Body::Envelope(_));
     let (contact, mid) = if let Some(message) = unchanged(vault.message(seq))? {
-        if !message.record.outgoing || (message.record.form == Form::Encrypted) != encrypted {
+        if !message.record.outgoing
+            || (message.record.form == EncryptionStatus::Encrypted) != encrypted
+        {
             return Ok(false);
         }
         (message.contact, message.mid)
@@ -124,11 +129,11 @@ pub(super) fn encrypt(
         vault.save_message(seq, &message.record)?;
     }
     if let Some(control) = parcel.control {
-        vault.errand_sent(&control)?;
+        vault.mark_control_sent(&control)?;
     }
     vault.save_conversation(contact.id, &conversation)?;
     vault.unpostpone(seq)?;
-    vault.put_out(
+    vault.add_to_outbox(
         seq,
         &Send {
             to: contact.name,

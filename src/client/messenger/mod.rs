@@ -361,7 +361,7 @@ impl Messenger {
             let (me, now) = (&self.me, clock::unix_ms());
             let shown: Vec<i64> = self.shown.try_iter().collect();
             let batch = self.vault.transact(|vault| {
-                vault.shown(&shown)?;
+                vault.mark_read(&shown)?;
                 let mut batch = Batch::default();
                 for mail in &arrivals.mail {
                     match mail {

@@ -54,7 +54,7 @@ impl Messenger {
     fn look_up_held(&mut self) -> Result<()> {
         for contact in std::mem::take(&mut self.look_again) {
             let contact = self.vault.contact_by_id(contact);
-            let Some(name) = contact.filter(|c| c.held).map(|c| c.name) else {
+            let Some(name) = contact.filter(|c| c.paused).map(|c| c.name) else {
                 continue;
             };
             if let Err(NoSession::Held(warning)) = self.start_session(&name)? {
@@ -69,7 +69,7 @@ impl Messenger {
         let Some(contact) = self.vault.contact_by_id(contact).cloned() else {
             return Ok(false);
         };
-        if contact.held {
+        if contact.paused {
             return Ok(false);
         }
         if !self.usable_session(&contact)? {
@@ -151,14 +151,14 @@ impl Messenger {
     /// Whether anything is on its way to being accepted by the server: all but what
     /// waits for the person, or for an identity to be published again.
     pub(super) fn is_busy(&self) -> Result<bool> {
-        if self.vault.next_out(0)?.is_some() {
+        if self.vault.next_in_outbox(0)?.is_some() {
             return Ok(true);
         }
         for (seq, contact) in self.vault.postponed()? {
             let Some(contact) = self.vault.contact_by_id(contact) else {
                 continue;
             };
-            if !contact.held && !self.waits_for_word(seq, contact)? {
+            if !contact.paused && !self.waits_for_word(seq, contact)? {
                 return Ok(true);
             }
         }
@@ -168,7 +168,7 @@ impl Messenger {
     /// Removes a note that this client did not write, or not like that. What is under
     /// way at its place stays under way.
     fn drop_foreign_note(&mut self, seq: i64) -> Result<()> {
-        match self.vault.is_out(seq)? {
+        match self.vault.is_in_outbox(seq)? {
             true => self.vault.transact(|vault| vault.unpostpone(seq)),
             false => self.drop_foreign(seq),
         }
@@ -187,7 +187,7 @@ impl Messenger {
         }
         self.vault.transact(|vault| {
             vault.unpostpone(seq)?;
-            vault.answered(seq)
+            vault.remove_from_outbox(seq)
         })
     }
 

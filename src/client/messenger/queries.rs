@@ -11,7 +11,7 @@ use crate::client::login::credentials;
 use crate::client::login::credentials::Credentials;
 use crate::client::net::connection;
 use crate::client::net::connection::CallError;
-use crate::client::vault::{Form, Message, Result, State};
+use crate::client::vault::{DeliveryState, EncryptionStatus, HistoryEntry, Result};
 use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::protocol::reply::{Done, Fetched, Found, Settings, UserStatus};
@@ -117,7 +117,7 @@ impl Messenger {
             ));
         }
         for contact in self.vault.contacts() {
-            let trust = match (contact.identity, contact.offered, contact.verified) {
+            let trust = match (contact.identity, contact.pending_identity, contact.verified) {
                 (None, Some(_), _) => "identity not accepted",
                 (None, None, _) => "no identity known",
                 (Some(_), None, true) => "verified",
@@ -276,7 +276,7 @@ impl Messenger {
 }
 
 /// What is known of a message, as names and values.
-fn details(message: &Message) -> Vec<(&'static str, String)> {
+fn details(message: &HistoryEntry) -> Vec<(&'static str, String)> {
     let record = &message.record;
     let mut details = vec![("id", message.mid.to_string())];
     let mut time = |what, at: Option<u64>| {
@@ -288,13 +288,15 @@ fn details(message: &Message) -> Vec<(&'static str, String)> {
     time("stored", record.stored_at);
     time("delivered", record.delivered_at);
     let form = match &record.form {
-        Form::Encrypted => "encrypted end to end".to_owned(),
-        Form::Unencrypted => "NOT encrypted: the server and the network could read it".to_owned(),
-        Form::Undecryptable(why) => format!("could not be decrypted: {why}"),
-        Form::Held => "held: its sender's identity is not accepted".to_owned(),
+        EncryptionStatus::Encrypted => "encrypted end to end".to_owned(),
+        EncryptionStatus::Unencrypted => {
+            "NOT encrypted: the server and the network could read it".to_owned()
+        }
+        EncryptionStatus::Undecryptable(why) => format!("could not be decrypted: {why}"),
+        EncryptionStatus::Held => "held: its sender's identity is not accepted".to_owned(),
     };
     details.push(("form", form));
-    if let State::Failed(why) = &record.state {
+    if let DeliveryState::Failed(why) = &record.state {
         details.push(("not sent", why.clone()));
     }
     if let Some(ByteArray(fingerprint)) = record.identity {

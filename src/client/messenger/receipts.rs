@@ -2,7 +2,9 @@
 //! the question after an absence.
 
 use super::Messenger;
-use crate::client::vault::{Contact, Form, Message, Result, State, unchanged};
+use crate::client::vault::{
+    Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result, unchanged,
+};
 use crate::client::view::{Mark, ViewEvent};
 use crate::clock;
 use crate::protocol::reply::Waiting;
@@ -25,8 +27,8 @@ impl Messenger {
                 let Some(mut message) = unchanged(vault.message_by_mid(contact, mid))? else {
                     continue;
                 };
-                if message.record.outgoing && message.record.state != State::Delivered {
-                    message.record.state = State::Delivered;
+                if message.record.outgoing && message.record.state != DeliveryState::Delivered {
+                    message.record.state = DeliveryState::Delivered;
                     message.record.delivered_at = Some(now);
                     vault.save_message(message.seq, &message.record)?;
                     count += 1;
@@ -48,7 +50,7 @@ impl Messenger {
     pub(super) fn ask_outcomes(&mut self) -> Result<()> {
         let mut stored: Vec<(i64, Vec<MessageId>)> = Vec::new();
         for message in self.vault.history(None, LOOK_BACK)? {
-            if message.record.state == State::Stored {
+            if message.record.state == DeliveryState::Stored {
                 match stored.iter_mut().find(|(id, _)| *id == message.contact) {
                     Some((_, ids)) => ids.push(message.mid),
                     None => stored.push((message.contact, vec![message.mid])),
@@ -77,7 +79,7 @@ impl Messenger {
     }
 }
 
-impl Message {
+impl HistoryEntry {
     /// The message as a line of the conversation with a contact.
     pub(super) fn event(&self, contact: &Contact) -> ViewEvent {
         let record = &self.record;
@@ -87,21 +89,21 @@ impl Message {
             text: record.text.clone(),
             at: self.at,
             mark: match &record.form {
-                Form::Encrypted => Mark::None,
+                EncryptionStatus::Encrypted => Mark::None,
                 // Also if the identity became known later: it proves nothing then.
-                Form::Unencrypted if !record.outgoing && contact.identity.is_some() => {
+                EncryptionStatus::Unencrypted if !record.outgoing && contact.identity.is_some() => {
                     Mark::Unproven
                 }
-                Form::Unencrypted => Mark::Unencrypted,
-                Form::Undecryptable(why) => Mark::Undecryptable(why.clone()),
-                Form::Held => Mark::Held,
+                EncryptionStatus::Unencrypted => Mark::Unencrypted,
+                EncryptionStatus::Undecryptable(why) => Mark::Undecryptable(why.clone()),
+                EncryptionStatus::Held => Mark::Held,
             },
             state: match record.state {
-                State::Waiting => "waiting",
-                State::Stored => "stored",
-                State::Delivered => "delivered",
-                State::Failed(_) => "not sent",
-                State::Received => "",
+                DeliveryState::Waiting => "waiting",
+                DeliveryState::Stored => "stored",
+                DeliveryState::Delivered => "delivered",
+                DeliveryState::Failed(_) => "not sent",
+                DeliveryState::Received => "",
             },
         }
     }

@@ -7,7 +7,9 @@
 use super::retry;
 use super::retry::Before;
 use super::{Me, Trust, claims};
-use crate::client::vault::{Contact, Form, PrekeyReader, Record, Result, State, Vault};
+use crate::client::vault::{
+    Contact, DeliveryState, EncryptionStatus, MessageRecord, PrekeyReader, Result, Vault,
+};
 use crate::client::view::{Mark, ViewEvent};
 use crate::crypto::keys::PublicIdentity as Keys;
 use crate::crypto::message::associated_data::AssociatedData;
@@ -62,10 +64,10 @@ const SERVER: i64 = 0;
 /// Takes a notice of the server.
 pub(super) fn take_notice(vault: &mut Vault, batch: &mut Batch, notice: &Notice) -> Result<()> {
     batch.ack(Sender::Server, notice.mid);
-    if vault.was_taken(SERVER, &notice.mid)? {
+    if vault.is_seen(SERVER, &notice.mid)? {
         return Ok(());
     }
-    vault.take(SERVER, &notice.mid)?;
+    vault.mark_seen(SERVER, &notice.mid)?;
     batch.shows.push(match &notice.news {
         News::TurnedAway { names, count } => {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
@@ -94,10 +96,10 @@ pub(super) fn take_message(
     let known = vault.contact(&message.from).is_some();
     let contact = vault.contact_or_new(&message.from)?;
     batch.people_changed |= !known;
-    if vault.was_taken(contact.id, &message.mid)? {
+    if vault.is_seen(contact.id, &message.mid)? {
         return Ok(());
     }
-    vault.take(contact.id, &message.mid)?;
+    vault.mark_seen(contact.id, &message.mid)?;
     match &message.body {
         Body::Plain(text) => take_plain(vault, batch, &contact, message, text),
         Body::Envelope(_) => take_envelope(vault, me, batch, contact, message, now, None),
@@ -129,9 +131,9 @@ fn take_plain(
         Some(_) => Mark::Unproven,
         None => Mark::Unencrypted,
     };
-    let record = Record {
+    let record = MessageRecord {
         text: text.to_owned(),
-        form: Form::Unencrypted,
+        form: EncryptionStatus::Unencrypted,
         ..received(message)
     };
     keep(vault, batch, contact, message, None, record, mark)
@@ -237,7 +239,7 @@ fn take_content(
     (seq, now): (Option<i64>, u64),
     content: Content,
 ) -> Result<()> {
-    let record = |text| Record {
+    let record = |text| MessageRecord {
         text,
         sent_at: Some(content.sent_at_ms),
         identity: contact.identity.map(|identity| fingerprint(&identity)),
@@ -278,7 +280,7 @@ fn take_sent_again(
     contact: &Contact,
     message: &Incoming,
     sent_as: &[Id],
-    record: Record,
+    record: MessageRecord,
 ) -> Result<()> {
     let (seq, at) = match retry::before(vault, contact, sent_as)? {
         Before::Read => return Ok(()),
@@ -288,8 +290,8 @@ fn take_sent_again(
         }
         Before::Nothing => {
             let own = sent_as.first().map_or(message.mid, |id| MessageId(*id));
-            if !vault.was_taken(contact.id, &own)? {
-                vault.take(contact.id, &own)?;
+            if !vault.is_seen(contact.id, &own)? {
+                vault.mark_seen(contact.id, &own)?;
             }
             let seq = vault.add_message(contact.id, &own, message.at, &record)?;
             (seq, message.at)
@@ -301,7 +303,7 @@ fn take_sent_again(
         *state = "sent again";
     }
     batch.shows.push(event);
-    vault.unread(seq)
+    vault.mark_unread(seq)
 }
 
 pub(super) fn undecryptable(
@@ -312,8 +314,8 @@ pub(super) fn undecryptable(
     seq: Option<i64>,
     why: &str,
 ) -> Result<()> {
-    let record = Record {
-        form: Form::Undecryptable(why.to_owned()),
+    let record = MessageRecord {
+        form: EncryptionStatus::Undecryptable(why.to_owned()),
         ..received(message)
     };
     let mark = Mark::Undecryptable(why.to_owned());
@@ -326,7 +328,7 @@ fn keep(
     contact: &Contact,
     message: &Incoming,
     seq: Option<i64>,
-    record: Record,
+    record: MessageRecord,
     mark: Mark,
 ) -> Result<()> {
     let seq = match seq {
@@ -338,25 +340,25 @@ fn keep(
     };
     batch.unread.push((batch.shows.len(), seq));
     batch.shows.push(shown(contact, message.at, &record, mark));
-    vault.unread(seq)
+    vault.mark_unread(seq)
 }
 
-pub(super) fn received(message: &Incoming) -> Record {
-    Record {
+pub(super) fn received(message: &Incoming) -> MessageRecord {
+    MessageRecord {
         outgoing: false,
         text: String::new(),
-        form: Form::Encrypted,
-        state: State::Received,
+        form: EncryptionStatus::Encrypted,
+        state: DeliveryState::Received,
         sent_at: None,
         stored_at: Some(message.at),
         delivered_at: None,
         identity: None,
         verified: false,
-        again: Vec::new(),
+        resends: Vec::new(),
     }
 }
 
-pub(super) fn shown(contact: &Contact, at: u64, record: &Record, mark: Mark) -> ViewEvent {
+pub(super) fn shown(contact: &Contact, at: u64, record: &MessageRecord, mark: Mark) -> ViewEvent {
     ViewEvent::Message {
         name: contact.name,
         outgoing: false,

@@ -88,7 +88,7 @@ impl Messenger {
         // What is in the outbox now may have been sent on an earlier connection.
         self.note_done()?;
         self.sent_through = 0;
-        self.again_through = self.vault.last_out()?;
+        self.again_through = self.vault.last_in_outbox()?;
         let mut device = self.vault.device()?;
         let ours = device.logins + device.tried.max(1);
         let elsewhere = match device.logins {

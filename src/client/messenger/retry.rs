@@ -8,8 +8,8 @@
 use super::receive::{Batch, fingerprint, plural};
 use super::{Me, Trust, random_id};
 use crate::client::vault::{
-    Contact, ControlKind, ControlMessage, Form, Message, REMEMBERED_MS, Result, State, Vault,
-    unchanged,
+    Contact, ControlKind, ControlMessage, DeliveryState, EncryptionStatus, HistoryEntry,
+    REMEMBERED_MS, Result, Vault, unchanged,
 };
 use crate::client::view::ViewEvent;
 use crate::crypto::message::content::{Id, MAX_IDS, Payload};
@@ -99,7 +99,7 @@ pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Resul
         contact.id,
         &MessageId(random_id()),
         now,
-        &ControlKind::Prompt(ids),
+        &ControlKind::ResendRequest(ids),
     )?;
     Ok(count)
 }
@@ -197,7 +197,7 @@ pub(super) fn let_go(
 
 /// What an id that is asked for stands for.
 enum Asked {
-    Message(Box<Message>),
+    Message(Box<HistoryEntry>),
     /// Nothing with words for a person.
     ControlMessage,
     Nothing,
@@ -205,11 +205,11 @@ enum Asked {
 
 fn asked_message(vault: &Vault, contact: &Contact, mid: &MessageId) -> Result<Asked> {
     let control = unchanged(vault.control_message_by_mid(contact.id, mid))?;
-    let message = match control.map(|control| control.task) {
-        Some(ControlKind::Prompt(_) | ControlKind::NothingThere(..)) => {
+    let message = match control.map(|control| control.kind) {
+        Some(ControlKind::ResendRequest(_) | ControlKind::NothingThere(..)) => {
             return Ok(Asked::ControlMessage);
         }
-        Some(ControlKind::Again(seq, _)) => vault.message(seq),
+        Some(ControlKind::Resend(seq, _)) => vault.message(seq),
         Some(ControlKind::Requested(..)) | None => vault.message_by_mid(contact.id, mid),
     };
     let message = unchanged(message)?;
@@ -218,7 +218,7 @@ fn asked_message(vault: &Vault, contact: &Contact, mid: &MessageId) -> Result<As
 
 /// Whether a message may go, once more, to the identity that the contact is known by:
 /// it went to that identity, or the person has compared its number.
-pub(super) fn is_for(message: &Message, contact: &Contact) -> bool {
+pub(super) fn is_for(message: &HistoryEntry, contact: &Contact) -> bool {
     let known = contact.identity.map(|identity| fingerprint(&identity));
     contact.verified || (known.is_some() && message.record.identity == known)
 }
@@ -253,13 +253,13 @@ pub(super) fn answer(
             Asked::Message(mut message) if may_go_again(&message, now) => {
                 if is_for(&message, contact) {
                     let mid = MessageId(random_id());
-                    message.record.again.push(mid);
+                    message.record.resends.push(mid);
                     vault.save_message(message.seq, &message.record)?;
                     vault.add_control_message(
                         contact.id,
                         &mid,
                         now,
-                        &ControlKind::Again(message.seq, identity),
+                        &ControlKind::Resend(message.seq, identity),
                     )?;
                     count += 1;
                 } else if !waiting.contains(&mid) {
@@ -304,13 +304,13 @@ pub(super) fn answer(
     Ok(())
 }
 
-fn may_go_again(message: &Message, now: u64) -> bool {
+fn may_go_again(message: &HistoryEntry, now: u64) -> bool {
     let record = &message.record;
     record.outgoing
-        && record.form == Form::Encrypted
-        && !matches!(record.state, State::Failed(_))
+        && record.form == EncryptionStatus::Encrypted
+        && !matches!(record.state, DeliveryState::Failed(_))
         && now.saturating_sub(message.at) <= REMEMBERED_MS
-        && record.again.len() < usize::from(TIMES)
+        && record.resends.len() < usize::from(TIMES)
 }
 
 /// What an errand says, and the time on it; nothing if it is pointless by now.
@@ -325,8 +325,8 @@ pub(super) fn content(
         known == Some(identity) && me.trust != Trust::Always
     };
     let raw = |ids: &[MessageId]| ids.iter().map(|mid| mid.0).collect::<Vec<Id>>();
-    Ok(match &control.task {
-        ControlKind::Prompt(ids) => {
+    Ok(match &control.kind {
+        ControlKind::ResendRequest(ids) => {
             let mut still = Vec::new();
             for mid in ids {
                 if vault.is_wanted(contact.id, mid)? {
@@ -335,13 +335,13 @@ pub(super) fn content(
             }
             (!still.is_empty()).then_some((control.at, Payload::RetryRequest(still)))
         }
-        ControlKind::Again(seq, identity) if for_them(*identity) => {
+        ControlKind::Resend(seq, identity) if for_them(*identity) => {
             let message = unchanged(vault.message(*seq))?;
             message
                 .filter(|message| is_for(message, contact))
                 .map(|message| {
                     let mut sent_as = vec![message.mid.0];
-                    sent_as.extend(raw(&message.record.again));
+                    sent_as.extend(raw(&message.record.resends));
                     let text = message.record.text;
                     let at = message.record.sent_at.unwrap_or(message.at);
                     (at, Payload::Again { sent_as, text })
@@ -350,7 +350,9 @@ pub(super) fn content(
         ControlKind::NothingThere(ids, identity) if for_them(*identity) => {
             Some((control.at, Payload::NothingThere(raw(ids))))
         }
-        ControlKind::Again(..) | ControlKind::NothingThere(..) | ControlKind::Requested(..) => None,
+        ControlKind::Resend(..) | ControlKind::NothingThere(..) | ControlKind::Requested(..) => {
+            None
+        }
     })
 }
 
@@ -361,7 +363,7 @@ pub(super) enum Before {
     /// Its words, or it waits for its sender's identity to be accepted.
     Read,
     /// This, which could not be decrypted.
-    Lost(Box<Message>),
+    Lost(Box<HistoryEntry>),
 }
 
 /// Looks for a message under every id it was sent under, ends the asking for it,
@@ -402,6 +404,6 @@ pub(super) fn forget(vault: &mut Vault, contact: &Contact, ids: &[Id]) -> Result
     Ok(())
 }
 
-fn is_lost(message: &Message) -> bool {
-    !message.record.outgoing && matches!(message.record.form, Form::Undecryptable(_))
+fn is_lost(message: &HistoryEntry) -> bool {
+    !message.record.outgoing && matches!(message.record.form, EncryptionStatus::Undecryptable(_))
 }

@@ -8,7 +8,9 @@ use super::trust::NoSession;
 use super::{CommandResult, Messenger, random_id};
 use crate::client::net::connection;
 use crate::client::net::connection::CallError;
-use crate::client::vault::{Contact, Form, Message, Record, Result, State, Vault};
+use crate::client::vault::{
+    Contact, DeliveryState, EncryptionStatus, HistoryEntry, MessageRecord, Result, Vault,
+};
 use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::protocol::reply::{Accepted, MessageState};
@@ -43,7 +45,7 @@ impl Messenger {
                 ))),
             }
         }
-        let record = outgoing(text, Form::Encrypted);
+        let record = outgoing(text, EncryptionStatus::Encrypted);
         let (now, mid) = (clock::unix_ms(), MessageId(random_id()));
         let me = &self.me;
         let accepted = std::mem::take(&mut self.accepted);
@@ -76,7 +78,9 @@ impl Messenger {
             return Ok(Err(why));
         }
         let known = self.vault.contact(to);
-        if known.is_some_and(|contact| contact.identity.is_some() || contact.offered.is_some()) {
+        if known
+            .is_some_and(|contact| contact.identity.is_some() || contact.pending_identity.is_some())
+        {
             return Ok(Err(format!(
                 "{to} has an identity that you know, so nothing is ever sent to them unencrypted; use /msg {to} TEXT"
             )));
@@ -89,12 +93,12 @@ impl Messenger {
             identity: None,
             again: false,
         };
-        let record = outgoing(text, Form::Unencrypted);
+        let record = outgoing(text, EncryptionStatus::Unencrypted);
         let now = clock::unix_ms();
         self.vault.transact(|vault| {
             let contact = vault.contact_or_new(to)?;
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
-            vault.put_out(seq, &send)
+            vault.add_to_outbox(seq, &send)
         })?;
         self.say(ViewEvent::warning(
             "sent unencrypted: the server and the network can read it",
@@ -107,7 +111,7 @@ impl Messenger {
     /// that it is with.
     fn is_ready(&self, to: &UserName) -> Result<bool> {
         match self.vault.contact(to) {
-            Some(contact) => Ok(!contact.held && self.usable_session(contact)?),
+            Some(contact) => Ok(!contact.paused && self.usable_session(contact)?),
             None => Ok(false),
         }
     }
@@ -143,7 +147,7 @@ impl Messenger {
 
     fn pump_counting(&mut self, foreign: &mut u64) -> Result<()> {
         while self.under_way() < WINDOW && self.resend_at.is_none() {
-            let Some((seq, send)) = self.vault.next_out(self.sent_through)? else {
+            let Some((seq, send)) = self.vault.next_in_outbox(self.sent_through)? else {
                 return Ok(());
             };
             let ours = match &send {
@@ -152,7 +156,7 @@ impl Messenger {
             };
             let Some(mut send) = send.filter(|_| ours) else {
                 self.drop_foreign(seq)?;
-                self.again_through = self.again_through.min(self.vault.last_out()?);
+                self.again_through = self.again_through.min(self.vault.last_in_outbox()?);
                 *foreign += 1;
                 continue;
             };
@@ -233,7 +237,7 @@ impl Messenger {
                 self.resend_later();
                 Ok(())
             }
-            Err(_) => self.vault.transact(|vault| vault.answered(seq)),
+            Err(_) => self.vault.transact(|vault| vault.remove_from_outbox(seq)),
         }
     }
 
@@ -265,7 +269,7 @@ impl Messenger {
         }
         let accepted = std::mem::take(&mut self.accepted);
         self.vault.transact(|vault| {
-            vault.shown(&shown)?;
+            vault.mark_read(&shown)?;
             note(vault, &accepted)
         })
     }
@@ -273,20 +277,20 @@ impl Messenger {
     /// The envelope was made for an identity that is not published any more. It
     /// was not accepted, so it waits until the known one is published again, or the
     /// person has compared the number of another.
-    fn refused_for_identity(&mut self, to: &UserName, message: Message) -> Result<()> {
+    fn refused_for_identity(&mut self, to: &UserName, message: HistoryEntry) -> Result<()> {
         let (seq, contact) = (message.seq, message.contact);
-        if message.record.state == State::Delivered {
+        if message.record.state == DeliveryState::Delivered {
             // The server contradicts itself, and said before that they have it.
-            return self.vault.transact(|vault| vault.answered(seq));
+            return self.vault.transact(|vault| vault.remove_from_outbox(seq));
         }
         let made_for = message.record.identity;
         self.vault.transact(|vault| {
-            vault.answered(seq)?;
+            vault.remove_from_outbox(seq)?;
             vault.postpone(seq, contact)
         })?;
         let known = |vault: &Vault| {
             let contact = vault.contact(to)?;
-            Some((contact.identity.map(|id| fingerprint(&id)), contact.held))
+            Some((contact.identity.map(|id| fingerprint(&id)), contact.paused))
         };
         match known(&self.vault) {
             // Held, or replaced, since it was sent.
@@ -321,12 +325,12 @@ impl Messenger {
         let message = self.vault.message(seq)?;
         let control = message.is_none();
         self.vault.transact(|vault| {
-            if let Some(Message { mut record, .. }) = message {
-                record.state = State::Failed(why.to_owned());
+            if let Some(HistoryEntry { mut record, .. }) = message {
+                record.state = DeliveryState::Failed(why.to_owned());
                 vault.save_message(seq, &record)?;
             }
             vault.unpostpone(seq)?;
-            vault.answered(seq)
+            vault.remove_from_outbox(seq)
         })?;
         if control {
             return Ok(());
@@ -351,35 +355,35 @@ impl Messenger {
     }
 }
 
-fn outgoing(text: String, form: Form) -> Record {
-    Record {
+fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
+    MessageRecord {
         outgoing: true,
         text,
         form,
-        state: State::Waiting,
+        state: DeliveryState::Waiting,
         sent_at: Some(clock::unix_ms()),
         stored_at: None,
         delivered_at: None,
         identity: None,
         verified: false,
-        again: Vec::new(),
+        resends: Vec::new(),
     }
 }
 
 /// The server has these; they leave the outbox.
 fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
     for (seq, accepted) in accepted {
-        vault.answered(*seq)?;
-        let Some(Message { mut record, .. }) = vault.message(*seq)? else {
+        vault.remove_from_outbox(*seq)?;
+        let Some(HistoryEntry { mut record, .. }) = vault.message(*seq)? else {
             continue;
         };
         record.stored_at = Some(accepted.at);
         if accepted.state == MessageState::Delivered {
             record.delivered_at = Some(clock::unix_ms());
-            record.state = State::Delivered;
-        } else if record.state != State::Delivered {
+            record.state = DeliveryState::Delivered;
+        } else if record.state != DeliveryState::Delivered {
             // A `delivered` event may have been faster than the answer.
-            record.state = State::Stored;
+            record.state = DeliveryState::Stored;
         }
         vault.save_message(*seq, &record)?;
     }

@@ -32,7 +32,7 @@ pub(super) enum NoSession {
 /// The warning about an identity that is not the known one, with the ways out.
 pub(super) fn changed(contact: &Contact) -> String {
     let name = contact.name;
-    let until = match (contact.held, contact.identity) {
+    let until = match (contact.paused, contact.identity) {
         (true, _) => format!("until then your messages to {name} wait here"),
         (false, Some(_)) => {
             "until then what comes under it is held, and your messages go to the identity you know"
@@ -64,10 +64,10 @@ pub(super) fn claimed(
     contact: &mut Contact,
     identity: Identity,
 ) -> Result<Option<String>> {
-    if contact.offered.is_some() {
+    if contact.pending_identity.is_some() {
         return Ok(None);
     }
-    contact.offered = Some(identity);
+    contact.pending_identity = Some(identity);
     vault.save_contact(contact)?;
     Ok(Some(changed(contact)))
 }
@@ -77,10 +77,10 @@ pub(super) fn claimed(
 fn published(vault: &mut Vault, name: &UserName, identity: Identity) -> Result<String> {
     let mut contact = vault.contact_or_new(name)?;
     let rejected = is_rejected(&contact, &identity);
-    let told = contact.held && contact.offered == Some(identity);
-    contact.held = true;
+    let told = contact.paused && contact.pending_identity == Some(identity);
+    contact.paused = true;
     if !rejected {
-        contact.offered = Some(identity);
+        contact.pending_identity = Some(identity);
     }
     vault.save_contact(&contact)?;
     Ok(match (rejected, told) {
@@ -103,7 +103,7 @@ pub(super) fn is_rejected(contact: &Contact, identity: &Identity) -> bool {
 
 /// The known identity was seen: another is not offered any more.
 pub(super) fn seen(contact: &mut Contact) -> bool {
-    contact.offered.take().is_some()
+    contact.pending_identity.take().is_some()
 }
 
 /// Makes another identity the known one. Sessions with the old one end, and what it
@@ -114,8 +114,8 @@ pub(super) fn replace_identity(
     identity: Identity,
 ) -> Result<()> {
     contact.identity = Some(identity);
-    contact.offered = None;
-    contact.held = false;
+    contact.pending_identity = None;
+    contact.paused = false;
     contact.verified = false;
     contact.renew = false;
     contact.asked = 0;
@@ -173,7 +173,7 @@ impl Messenger {
                 replace_identity(vault, &mut contact, identity)?;
             }
             seen(&mut contact);
-            contact.held = false;
+            contact.paused = false;
             contact.renew = false;
             vault.save_contact(&contact)?;
             vault.save_conversation(contact.id, &conversation)

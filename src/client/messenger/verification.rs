@@ -29,7 +29,7 @@ impl Messenger {
                 "you have no contact {name}; nothing to accept"
             )));
         };
-        let Some(offered) = contact.offered else {
+        let Some(offered) = contact.pending_identity else {
             return self.offer_again(contact);
         };
         self.take_on(contact, offered, false)?;
@@ -43,7 +43,7 @@ impl Messenger {
     /// person means: it is offered again, to be looked at before it is accepted.
     fn offer_again(&mut self, mut contact: Contact) -> Result<CommandResult> {
         let name = contact.name;
-        let published = match contact.held {
+        let published = match contact.paused {
             true => match self.bundle(&name) {
                 Ok(bundle) => Some(wire_identity(bundle.identity())),
                 Err(NoSession::Refused(why) | NoSession::Later(why) | NoSession::Held(why)) => {
@@ -59,7 +59,7 @@ impl Messenger {
             )));
         };
         let rejected = trust::is_rejected(&contact, &identity);
-        contact.offered = Some(identity);
+        contact.pending_identity = Some(identity);
         contact
             .rejected
             .retain(|fingerprint_of| *fingerprint_of != fingerprint(&identity));
@@ -81,7 +81,7 @@ impl Messenger {
                 "you have no contact {name}; nothing to reject"
             )));
         };
-        let claims = match contact.offered {
+        let claims = match contact.pending_identity {
             Some(offered) => vec![offered],
             None => claims_of(&self.vault, contact.id)?,
         };
@@ -130,7 +130,7 @@ impl Messenger {
 
     /// `/verify NAME` and `/verify NAME yes`
     pub(super) fn verify(&mut self, name: &UserName, confirmed: bool) -> Result<CommandResult> {
-        let known = |contact: &Contact| contact.offered.or(contact.identity);
+        let known = |contact: &Contact| contact.pending_identity.or(contact.identity);
         if self.vault.contact(name).and_then(known).is_none() {
             match self.start_session(name)? {
                 Ok(()) | Err(NoSession::Held(_)) => {}
@@ -164,7 +164,7 @@ impl Messenger {
         };
         let mine = self.me.keys.public();
         let number = safety_number(self.me.name.as_str(), &mine, name.as_str(), &theirs);
-        if contact.offered.is_some() && contact.identity.is_some() {
+        if contact.pending_identity.is_some() && contact.identity.is_some() {
             self.say(ViewEvent::warning(format!(
                 "this is the number of {name}'s NEW identity"
             )));
@@ -174,7 +174,7 @@ impl Messenger {
             self.say(ViewEvent::plain(format!("    {line}")));
         }
         self.say_what_waits(&contact, identity)?;
-        self.say(ViewEvent::quiet(if contact.verified && contact.offered.is_none() {
+        self.say(ViewEvent::quiet(if contact.verified && contact.pending_identity.is_none() {
             format!("{name} is verified")
         } else {
             format!(
@@ -221,7 +221,7 @@ impl Messenger {
             if new {
                 replace_identity(vault, &mut contact, identity)?;
             }
-            contact.offered = None;
+            contact.pending_identity = None;
             contact.verified = verified;
             vault.save_contact(&contact)?;
             for (seq, message) in vault.held(contact.id)? {
@@ -256,7 +256,7 @@ fn drop_claims(
     contact.rejected.extend(claims.iter().map(fingerprint));
     let surplus = contact.rejected.len().saturating_sub(REJECTED);
     contact.rejected.drain(..surplus);
-    contact.offered = None;
+    contact.pending_identity = None;
     let mut dropped = 0;
     for (seq, message) in vault.held(contact.id)? {
         if claim_of(&message).is_some_and(|claim| claims.contains(&claim)) {

@@ -1,14 +1,23 @@
-//! The only room that prints and that reads keys.
+//! The only part of the client that prints and that reads keys.
 //!
-//! On a terminal, lines are typed with editing and completion, and what arrives
-//! meanwhile is printed above the line. Without one, lines are read as they come,
-//! there are no prompts, banners or colours, and warnings and errors go to stderr.
+//! On a terminal, lines are typed with editing and completion, and messages that arrive
+//! meanwhile are printed above the line. Without one, lines are read when they are asked
+//! for, there are no prompts, banners or colours, and warnings and errors go to stderr.
 //!
-//! Three threads: `screen` prints what is put into its queue, and ends with
-//! [`Terminal::finish`]. `input` owns every byte
-//! that is typed, and draws; it ends then, too. (Where there is no terminal,
-//! it reads a line when one is asked for, and ends with the process.) `signals` lives as
-//! long as the process.
+//! Three threads: `screen` prints what is put into its queue; `input` owns every byte that
+//! is typed, and draws; both end with [`Terminal::finish`]. Without a terminal `input` ends
+//! with the process. `signals` always does.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `screen`, `printing` | what is shown: from any thread into the queue; the thread that prints |
+//! | `output` | writes to stdout and stderr; `closed.c` makes closed ones fail |
+//! | `format` | how events look, in rows and colours |
+//! | `input` | the thread that reads a terminal and draws the line |
+//! | `lines` | the thread that reads a pipe or a file |
+//! | `keys`, `editor`, `line`, `draw` | bytes to keys, keys to a line, a line to rows: no I/O |
+//! | `completion` | what completion and the prompt know of the session |
+//! | `modes` | the terminal's modes, and which terminals show plain text only |
 
 mod completion;
 mod draw;
@@ -41,7 +50,7 @@ use self::modes::Modes;
 use super::view::{End, ViewEvent};
 use crate::sync;
 
-/// What comes from outside while the main thread waits.
+/// What the main thread waits for: a line, a signal, or the end of the session.
 #[derive(Debug)]
 pub(crate) enum InputEvent {
     /// A line was typed.
@@ -58,10 +67,10 @@ pub(crate) enum InputEvent {
     Failed(String),
 }
 
-/// How many things may be heard before whoever tells waits.
+/// How many events may wait for the main thread before their sender waits.
 const HEARD: usize = 16;
 
-/// How long the end of the program waits for a terminal that takes no more.
+/// How long the end of the program waits for a terminal that takes no more output.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// The person, or the script, at the other end.
@@ -238,7 +247,7 @@ fn watch(
                     screen.hurry();
                     let number = u8::try_from(signal).unwrap_or(1);
                     let first = told.swap(number, Ordering::SeqCst) == 0;
-                    // A second one means that the orderly end takes too long.
+                    // The person sends a second one if the orderly end takes too long.
                     if !first || tell.try_send(InputEvent::Stop).is_err() {
                         if let Some((_, modes)) = &terminal {
                             modes.restore();

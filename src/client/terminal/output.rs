@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
 
-/// How many columns a terminal has that does not say it.
+/// How many columns a terminal is taken to have if it does not say.
 const USUAL: usize = 80;
 
 /// How long the last sentence to standard error may wait for room there.
@@ -33,7 +33,7 @@ impl Stream {
         }
     }
 
-    /// As a person calls it.
+    /// Its name in messages to a person.
     pub(super) fn name(self) -> &'static str {
         match self {
             Stream::Out => "the output",
@@ -41,7 +41,7 @@ impl Stream {
         }
     }
 
-    /// The columns of the terminal at its other end, now; `None` if there is none.
+    /// How many columns the terminal at its other end has; `None` if it is not a terminal.
     pub(super) fn columns(self) -> Option<usize> {
         self.with(|fd| {
             fd.is_terminal().then(|| match tcgetwinsize(fd) {
@@ -63,7 +63,7 @@ impl Stream {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(count) => rest = &rest[count..],
                     Err(Errno::INTR) => {}
-                    // Whoever shares the terminal or the pipe has made it so.
+                    // Another program that shares the terminal or the pipe has made it non-blocking.
                     Err(Errno::AGAIN) => wait_for_room(fd, None)?,
                     Err(error) => return Err(error.into()),
                 }

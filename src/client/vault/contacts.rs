@@ -1,4 +1,4 @@
-//! Contacts with the identities they are known by, and the ratchets with them.
+//! Contacts with the identities they are known by, and the ratchet sessions with them.
 //!
 //! Contacts are few, so all are kept in memory and their names stay unreadable on
 //! disk without an index over names.
@@ -25,11 +25,12 @@ pub struct Contact {
     pub verified: bool,
     /// Another identity that has proven itself, or that the server publishes, for
     /// the person to accept or to reject.
-    pub offered: Option<Identity>,
-    /// The server published another identity when it was asked last: nothing is
-    /// encrypted for them before it publishes the known one again.
-    #[serde(default)]
-    pub held: bool,
+    #[serde(rename = "offered")]
+    pub pending_identity: Option<Identity>,
+    /// The server published another identity when it was asked last, so nothing is
+    /// encrypted for them until it publishes the known one again.
+    #[serde(rename = "held", default)]
+    pub paused: bool,
     /// The fingerprints of identities that the person rejected, the latest last.
     #[serde(default)]
     pub rejected: Vec<ByteArray<32>>,
@@ -76,8 +77,8 @@ impl Vault {
             name: *name,
             identity: None,
             verified: false,
-            offered: None,
-            held: false,
+            pending_identity: None,
+            paused: false,
             rejected: Vec::new(),
             renew: false,
             asked: 0,
@@ -86,7 +87,7 @@ impl Vault {
         Ok(contact)
     }
 
-    /// A number that no contact has, and to which nothing belongs that is here.
+    /// A number that no contact has and that no row refers to.
     fn free_contact(&self) -> Result<i64> {
         let sql = "SELECT 1 + max(
             (SELECT coalesce(max(id), 0) FROM contacts),
@@ -128,7 +129,7 @@ impl Vault {
         Ok(contacts)
     }
 
-    /// The ratchets with a contact, if there are any.
+    /// The ratchet sessions with a contact, if there are any.
     ///
     /// # Errors
     /// That they could not be read.
@@ -149,8 +150,7 @@ impl Vault {
             .map_err(|error| self.damaged(format!("session {contact}: {error}")))
     }
 
-    /// Saves the ratchets after they moved: in the transaction of the message
-    /// that moved them.
+    /// Saves the ratchet sessions, in the transaction of the message that changed them.
     ///
     /// # Errors
     /// That nothing was written.
@@ -164,7 +164,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Forgets the ratchets with a contact whose identity was replaced.
+    /// Deletes the ratchet sessions with a contact whose identity was replaced.
     ///
     /// # Errors
     /// That nothing was written.

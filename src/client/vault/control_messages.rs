@@ -1,8 +1,9 @@
-//! What the client sends without being told to: requests to send messages again,
-//! and the answers to such requests. Each has a place of its own among the
-//! messages, so that all that leaves goes in one order.
+//! Control messages, which the client sends by itself: requests to send messages again,
+//! and the answers to such requests. Each has a place of its own among the messages, so
+//! that everything leaves in one order. The table is called `errands`.
 //!
-//! Also kept here: which messages could not be decrypted and may still arrive.
+//! Also here: which messages could not be decrypted and may still arrive. Whether
+//! anything is asked for or sent again is decided in the messenger.
 
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
@@ -12,45 +13,47 @@ use super::seal::Place;
 use super::{Result, Vault, VaultError};
 use crate::protocol::{ByteArray, MessageId};
 
-/// How long an errand is remembered, so that somebody who could not decrypt it
-/// can be told what it was: as long as messages are sent again.
+/// How long a control message is remembered, in milliseconds: as long as messages are sent
+/// again, so that somebody who could not decrypt it can be told what it was.
 pub(crate) const REMEMBERED_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// One of them.
+/// A control message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControlMessage {
-    /// Its place.
+    /// Its place among messages and control messages.
     pub seq: i64,
-    /// To whom.
+    /// The vault's number for the contact it goes to.
     pub contact: i64,
     /// Its id.
     pub mid: MessageId,
     /// When it was made: milliseconds since 1970.
     pub at: u64,
     /// What it is.
-    pub task: ControlKind,
+    pub kind: ControlKind,
     /// Whether it was encrypted and put into the outbox: that happens once.
     pub sent: bool,
 }
 
-/// What an errand is to tell the other side.
+/// What a control message tells the other side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlKind {
-    /// These could not be decrypted here.
-    Prompt(Vec<MessageId>),
-    /// The words of the message at a place, for the identity that asked.
-    Again(i64, ByteArray<32>),
-    /// Nothing was in these for a person, for the identity that asked.
+    /// Asks for these again, which could not be decrypted here.
+    #[serde(rename = "prompt")]
+    ResendRequest(Vec<MessageId>),
+    /// Sends the text of the message at a place again, to the identity that asked.
+    #[serde(rename = "again")]
+    Resend(i64, ByteArray<32>),
+    /// Tells the identity that asked that these held nothing for a person.
     NothingThere(Vec<MessageId>, ByteArray<32>),
-    /// Nothing yet: this identity asks for these, and the person has to say whether
-    /// it gets them.
+    /// Tells nothing yet: this identity asks for these, and the person has to decide
+    /// whether it gets them.
     Requested(Vec<MessageId>, ByteArray<32>),
 }
 
 impl Vault {
-    /// Adds an errand, to be encrypted and sent after all that is there already; a
-    /// [`ControlKind::Requested`] only waits.
+    /// Adds a control message, to be encrypted and sent after everything that waits already;
+    /// a [`ControlKind::Requested`] is only stored.
     ///
     /// # Errors
     /// That nothing was written.
@@ -59,29 +62,29 @@ impl Vault {
         contact: i64,
         mid: &MessageId,
         at: u64,
-        task: &ControlKind,
+        kind: &ControlKind,
     ) -> Result<()> {
         let seq = self.next_seq()?;
         let row = self.timed_row(Place::ControlMessage, seq, contact, &mid.0, at as i64)?;
-        let sealed = self.seal_json(&row, &(task, false))?;
+        let sealed = self.seal_json(&row, &(kind, false))?;
         self.db
             .prepare_cached(
                 "INSERT INTO errands (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
             )?
             .execute((seq, contact, mid.0, at as i64, sealed))?;
-        match task {
+        match kind {
             ControlKind::Requested(..) => Ok(()),
-            ControlKind::Prompt(_) | ControlKind::Again(..) | ControlKind::NothingThere(..) => {
-                self.postpone(seq, contact)
-            }
+            ControlKind::ResendRequest(_)
+            | ControlKind::Resend(..)
+            | ControlKind::NothingThere(..) => self.postpone(seq, contact),
         }
     }
 
-    /// Notes that an errand was put into the outbox.
+    /// Notes that a control message was put into the outbox.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn errand_sent(&mut self, control: &ControlMessage) -> Result<()> {
+    pub fn mark_control_sent(&mut self, control: &ControlMessage) -> Result<()> {
         let ControlMessage {
             seq, contact, mid, ..
         } = *control;
@@ -92,15 +95,15 @@ impl Vault {
             &mid.0,
             control.at as i64,
         )?;
-        let sealed = self.seal_json(&row, &(&control.task, true))?;
+        let sealed = self.seal_json(&row, &(&control.kind, true))?;
         self.db
             .prepare_cached("UPDATE errands SET sealed = ? WHERE seq = ?")?
             .execute((sealed, seq))?;
         Ok(())
     }
 
-    /// What a contact has asked for and the person has to decide about, oldest first,
-    /// but for rows that were changed.
+    /// The requests of a contact about which the person has to decide, oldest first: the
+    /// ids, and the identity that asked. Rows that somebody changed are left out.
     ///
     /// # Errors
     /// That it could not be read.
@@ -111,9 +114,9 @@ impl Vault {
         let rows = query.query_map([contact], raw)?;
         let mut requests = Vec::new();
         for row in rows {
-            match self.opened_errand(row?) {
+            match self.open_control_row(row?) {
                 Ok(ControlMessage {
-                    task: ControlKind::Requested(ids, identity),
+                    kind: ControlKind::Requested(ids, identity),
                     ..
                 }) => requests.push((ids, identity)),
                 Ok(_) | Err(VaultError::Damaged(..)) => {}
@@ -123,8 +126,8 @@ impl Vault {
         Ok(requests)
     }
 
-    /// Forgets what a contact has asked for: it was decided, or the identity that
-    /// asked is known no more.
+    /// Forgets the requests of a contact, because they were decided or the identity that
+    /// asked was replaced.
     ///
     /// # Errors
     /// That nothing was written.
@@ -137,9 +140,9 @@ impl Vault {
             .collect::<rusqlite::Result<_>>()?;
         for row in rows {
             let seq = row.0;
-            match self.opened_errand(row) {
+            match self.open_control_row(row) {
                 Ok(ControlMessage {
-                    task: ControlKind::Requested(..),
+                    kind: ControlKind::Requested(..),
                     ..
                 }) => {
                     self.db
@@ -152,7 +155,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Forgets the errands of long ago.
+    /// Forgets control messages older than [`REMEMBERED_MS`] that were sent.
     ///
     /// # Errors
     /// That nothing was written.
@@ -165,15 +168,15 @@ impl Vault {
         Ok(())
     }
 
-    /// The errand at a place.
+    /// The control message at a place.
     ///
     /// # Errors
     /// That it could not be read.
     pub fn control(&self, seq: i64) -> Result<Option<ControlMessage>> {
-        self.one_errand("seq = ?", [seq])
+        self.one_control("seq = ?", [seq])
     }
 
-    /// The errand to a contact under an id.
+    /// The control message to a contact under an id.
     ///
     /// # Errors
     /// That it could not be read.
@@ -182,10 +185,10 @@ impl Vault {
         contact: i64,
         mid: &MessageId,
     ) -> Result<Option<ControlMessage>> {
-        self.one_errand("contact = ? AND mid = ?", (contact, mid.0))
+        self.one_control("contact = ? AND mid = ?", (contact, mid.0))
     }
 
-    fn one_errand(
+    fn one_control(
         &self,
         which: &str,
         values: impl rusqlite::Params,
@@ -196,18 +199,18 @@ impl Vault {
             .prepare_cached(&sql)?
             .query_row(values, raw)
             .optional()?;
-        row.map(|row| self.opened_errand(row)).transpose()
+        row.map(|row| self.open_control_row(row)).transpose()
     }
 
-    fn opened_errand(&self, (seq, contact, mid, at, sealed): Raw) -> Result<ControlMessage> {
+    fn open_control_row(&self, (seq, contact, mid, at, sealed): Raw) -> Result<ControlMessage> {
         let row = self.timed_row(Place::ControlMessage, seq, contact, &mid, at)?;
-        let (task, sent) = self.open_json(&row, &sealed)?;
+        let (kind, sent) = self.open_json(&row, &sealed)?;
         Ok(ControlMessage {
             seq,
             contact,
             mid: MessageId(mid),
             at: at as u64,
-            task,
+            kind,
             sent,
         })
     }
@@ -223,7 +226,7 @@ impl Vault {
         Ok(())
     }
 
-    /// A message arrived after all, or never will.
+    /// Notes that a wanted message arrived, or never will.
     ///
     /// # Errors
     /// That nothing was written.
@@ -234,8 +237,8 @@ impl Vault {
         Ok(())
     }
 
-    /// The messages of a contact that are wanted and were asked for fewer than
-    /// `times` times, in the order they came, `most` at most.
+    /// At most `most` wanted messages of a contact that were asked for fewer than `times`
+    /// times, in the order of their arrival.
     ///
     /// # Errors
     /// That the vault could not be read.
@@ -271,7 +274,7 @@ impl Vault {
         Ok(())
     }
 
-    /// The contacts of whom messages are wanted.
+    /// The contacts from whom messages are wanted.
     ///
     /// # Errors
     /// That the vault could not be read.

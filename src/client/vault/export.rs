@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::control_messages::REMEMBERED_MS;
-use super::{Contact, Form, Record, Result, State, Vault, VaultError};
+use super::{Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault, VaultError};
 use crate::crypto::account::password;
 use crate::crypto::account::password::Argon2Params;
 use crate::crypto::cipher::{NotAuthentic, SealKey, WRAPPED_LEN};
@@ -34,10 +34,10 @@ const COST_AT: usize = SALT_AT + 16;
 const KEY_AT: usize = COST_AT + 12;
 const SEALED_AT: usize = KEY_AT + WRAPPED_LEN;
 
-/// What moves.
+/// The contents of an export.
 #[derive(Serialize, Deserialize)]
 pub struct Export {
-    /// Whose.
+    /// The account.
     pub name: UserName,
     identity: ExportSecret,
     contacts: Vec<Contact>,
@@ -53,7 +53,7 @@ struct Exported {
     with: UserName,
     mid: MessageId,
     at: u64,
-    record: Record,
+    record: MessageRecord,
 }
 
 /// Why a file gives no export.
@@ -219,7 +219,7 @@ impl Vault {
                 vault.save_contact(&Contact {
                     id,
                     renew: false,
-                    held: false,
+                    paused: false,
                     asked: 0,
                     ..contact.clone()
                 })?;
@@ -234,24 +234,26 @@ impl Vault {
     fn import_message(&mut self, message: &Exported, now: u64) -> Result<()> {
         let contact = self.contact_or_new(&message.with)?.id;
         let mut record = message.record.clone();
-        if record.state == State::Waiting {
-            record.state = State::Failed("it waited on the machine of the export".to_owned());
+        if record.state == DeliveryState::Waiting {
+            record.state =
+                DeliveryState::Failed("it waited on the machine of the export".to_owned());
         }
-        if record.form == Form::Held {
-            record.form =
-                Form::Undecryptable("it was held on the machine of the export".to_owned());
+        if record.form == EncryptionStatus::Held {
+            record.form = EncryptionStatus::Undecryptable(
+                "it was held on the machine of the export".to_owned(),
+            );
         }
         self.add_message(contact, &message.mid, message.at, &record)?;
         if record.outgoing {
             return Ok(());
         }
-        let lost = matches!(record.form, Form::Undecryptable(_));
+        let lost = matches!(record.form, EncryptionStatus::Undecryptable(_));
         if lost && now.saturating_sub(message.at) < REMEMBERED_MS {
             self.want(contact, &message.mid)?;
         }
-        match self.was_taken(contact, &message.mid)? {
+        match self.is_seen(contact, &message.mid)? {
             true => Ok(()),
-            false => self.take(contact, &message.mid),
+            false => self.mark_seen(contact, &message.mid),
         }
     }
 }

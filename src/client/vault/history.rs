@@ -1,4 +1,5 @@
-//! The messages a person can look at again, sent and received.
+//! The history: sent and received messages that a person can look at again. How a message
+//! is sent or trusted is not decided here.
 
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
@@ -9,30 +10,30 @@ use crate::protocol::{ByteArray, MessageId};
 
 /// One message of the history.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+pub struct HistoryEntry {
     /// Its place in the history.
     pub seq: i64,
-    /// With whom.
+    /// The vault's number for the contact it was exchanged with.
     pub contact: i64,
     /// Its id.
     pub mid: MessageId,
     /// When it happened here, or the server took it: milliseconds since 1970.
     pub at: u64,
     /// The sealed part.
-    pub record: Record,
+    pub record: MessageRecord,
 }
 
 /// What is known about a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct MessageRecord {
     /// Whether this account sent it.
     pub outgoing: bool,
-    /// Its words; empty where they could not be read.
+    /// Its text; empty if it could not be decrypted.
     pub text: String,
     /// How it travelled.
-    pub form: Form,
+    pub form: EncryptionStatus,
     /// How far it got.
-    pub state: State,
+    pub state: DeliveryState,
     /// The sender's clock when it was written.
     pub sent_at: Option<u64>,
     /// The server's clock when it was accepted.
@@ -44,14 +45,14 @@ pub struct Record {
     /// Whether that identity had been verified by hand.
     pub verified: bool,
     /// The ids of the answers to requests to send it again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub again: Vec<MessageId>,
+    #[serde(rename = "again", default, skip_serializing_if = "Vec::is_empty")]
+    pub resends: Vec<MessageId>,
 }
 
 /// How a message travelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Form {
+pub enum EncryptionStatus {
     /// Encrypted end to end.
     Encrypted,
     /// Readable by the server and the network.
@@ -65,7 +66,7 @@ pub enum Form {
 /// How far a message got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum DeliveryState {
     /// Not yet accepted by the server.
     Waiting,
     /// Accepted.
@@ -88,7 +89,7 @@ impl Vault {
         contact: i64,
         mid: &MessageId,
         at: u64,
-        record: &Record,
+        record: &MessageRecord,
     ) -> Result<i64> {
         let seq = self.next_seq()?;
         let row = self.timed_row(Place::Message, seq, contact, &mid.0, at as i64)?;
@@ -101,7 +102,7 @@ impl Vault {
         Ok(seq)
     }
 
-    /// The row of a message or an errand.
+    /// The row of a message or a control message.
     pub(super) fn timed_row(
         &self,
         place: Place,
@@ -114,7 +115,7 @@ impl Vault {
         Ok(row.with(mid).with_number(at))
     }
 
-    /// The next place, which no message and no errand ever had.
+    /// The next place, which no message and no control message ever had.
     ///
     /// # Errors
     /// That it could not be read.
@@ -146,7 +147,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn unread(&mut self, seq: i64) -> Result<()> {
+    pub fn mark_unread(&mut self, seq: i64) -> Result<()> {
         self.db
             .prepare_cached("INSERT OR IGNORE INTO unread (seq) VALUES (?)")?
             .execute([seq])?;
@@ -157,7 +158,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn shown(&mut self, seqs: &[i64]) -> Result<()> {
+    pub fn mark_read(&mut self, seqs: &[i64]) -> Result<()> {
         let mut delete = self.db.prepare_cached("DELETE FROM unread WHERE seq = ?")?;
         for seq in seqs {
             delete.execute([seq])?;
@@ -170,7 +171,7 @@ impl Vault {
     ///
     /// # Errors
     /// That they could not be read.
-    pub fn all_unread(&self) -> Result<Vec<Message>> {
+    pub fn all_unread(&self) -> Result<Vec<HistoryEntry>> {
         let unread = self.many("WHERE seq IN (SELECT seq FROM unread) ORDER BY seq", ())?;
         unread.into_iter().map(changed_or).collect()
     }
@@ -179,7 +180,7 @@ impl Vault {
     ///
     /// # Errors
     /// That it could not be read.
-    pub fn whole_history(&self) -> Result<Vec<Message>> {
+    pub fn whole_history(&self) -> Result<Vec<HistoryEntry>> {
         self.many("ORDER BY seq", ())?
             .into_iter()
             .map(|(_, message)| message)
@@ -190,7 +191,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn save_message(&mut self, seq: i64, record: &Record) -> Result<()> {
+    pub fn save_message(&mut self, seq: i64, record: &MessageRecord) -> Result<()> {
         // What is readable in the row is believed only because the old value opens.
         let Some(old) = self.message(seq)? else {
             return Ok(());
@@ -207,7 +208,7 @@ impl Vault {
     ///
     /// # Errors
     /// That it could not be read.
-    pub fn message(&self, seq: i64) -> Result<Option<Message>> {
+    pub fn message(&self, seq: i64) -> Result<Option<HistoryEntry>> {
         self.one_message("WHERE seq = ?", [seq])
     }
 
@@ -215,7 +216,7 @@ impl Vault {
     ///
     /// # Errors
     /// That it could not be read.
-    pub fn message_by_mid(&self, contact: i64, mid: &MessageId) -> Result<Option<Message>> {
+    pub fn message_by_mid(&self, contact: i64, mid: &MessageId) -> Result<Option<HistoryEntry>> {
         self.one_message(
             "WHERE contact = ? AND mid = ? ORDER BY seq DESC LIMIT 1",
             (contact, mid.0),
@@ -227,7 +228,7 @@ impl Vault {
     ///
     /// # Errors
     /// That it could not be read.
-    pub fn find_message(&self, prefix: Option<&str>) -> Result<Option<Message>> {
+    pub fn find_message(&self, prefix: Option<&str>) -> Result<Option<HistoryEntry>> {
         match prefix {
             None => self.one_message("ORDER BY seq DESC LIMIT 1", []),
             Some(prefix) => self.one_message(
@@ -238,11 +239,11 @@ impl Vault {
     }
 
     /// The last `count` messages, with one contact or with all, oldest first; one
-    /// whose row was changed says so in place of its words.
+    /// whose row was changed says so in place of its text.
     ///
     /// # Errors
     /// That they could not be read.
-    pub fn history(&self, contact: Option<i64>, count: u32) -> Result<Vec<Message>> {
+    pub fn history(&self, contact: Option<i64>, count: u32) -> Result<Vec<HistoryEntry>> {
         let messages = self.many(
             "WHERE ?1 IS NULL OR contact = ?1 ORDER BY seq DESC LIMIT ?2",
             (contact, count),
@@ -250,7 +251,7 @@ impl Vault {
         messages.into_iter().rev().map(changed_or).collect()
     }
 
-    /// Each with what is readable in its row.
+    /// Messages, each with the readable columns of its row.
     fn many(&self, tail: &str, values: impl rusqlite::Params) -> Result<Vec<Many>> {
         let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
         let mut query = self.db.prepare_cached(&sql)?;
@@ -264,7 +265,11 @@ impl Vault {
         Ok(messages)
     }
 
-    fn one_message(&self, tail: &str, values: impl rusqlite::Params) -> Result<Option<Message>> {
+    fn one_message(
+        &self,
+        tail: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Option<HistoryEntry>> {
         let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
         let row = self
             .db
@@ -274,10 +279,10 @@ impl Vault {
         row.map(|row| self.opened(row)).transpose()
     }
 
-    fn opened(&self, row: Raw) -> Result<Message> {
+    fn opened(&self, row: Raw) -> Result<HistoryEntry> {
         let (seq, contact, mid, at, sealed) = row;
         let place = self.timed_row(Place::Message, seq, contact, &mid, at)?;
-        Ok(Message {
+        Ok(HistoryEntry {
             seq,
             contact,
             mid: MessageId(mid),
@@ -288,29 +293,31 @@ impl Vault {
 }
 
 /// What is readable in a message's row, and the message.
-type Many = ((i64, i64, [u8; 16], i64), Result<Message>);
+type Many = ((i64, i64, [u8; 16], i64), Result<HistoryEntry>);
 
-/// The message, or a row that says that it was changed: one row that somebody wrote
-/// to keeps nobody from the others.
-fn changed_or((readable, message): Many) -> Result<Message> {
+/// The message, or one that says that its row was changed, so that a row which somebody
+/// changed does not hide the others.
+fn changed_or((readable, message): Many) -> Result<HistoryEntry> {
     let (seq, contact, mid, at) = readable;
     match message {
-        Err(VaultError::Damaged(..)) => Ok(Message {
+        Err(VaultError::Damaged(..)) => Ok(HistoryEntry {
             seq,
             contact,
             mid: MessageId(mid),
             at: at as u64,
-            record: Record {
+            record: MessageRecord {
                 outgoing: false,
                 text: String::new(),
-                form: Form::Undecryptable("its row in the vault's file was changed".to_owned()),
-                state: State::Received,
+                form: EncryptionStatus::Undecryptable(
+                    "its row in the vault's file was changed".to_owned(),
+                ),
+                state: DeliveryState::Received,
                 sent_at: None,
                 stored_at: None,
                 delivered_at: None,
                 identity: None,
                 verified: false,
-                again: Vec::new(),
+                resends: Vec::new(),
             },
         }),
         message => message,

@@ -1,11 +1,26 @@
-//! What the client must not lose: keys, sessions, contacts, messages, and what
-//! is still to be sent. One SQLite file per account, readable only with the
-//! password or the recovery code.
+//! What the client must not lose: keys, sessions, contacts, messages, and what is still
+//! to be sent. It is one SQLite file per account, readable only with the password or the
+//! recovery code.
 //!
-//! Every value but bare ids and times is sealed under the vault key, bound to its
-//! table and column and to all that is readable in its row. [`Vault::transact`] is the unit of safety: what one
-//! closure does is on disk whole or not at all, and durable when it returns.
-//! This room decides nothing about trust or delivery, and prints nothing.
+//! Every value but ids and times is sealed under the vault key, bound to its table and
+//! column and to the readable columns of its row. [`Vault::transact`] is the unit of
+//! safety: what one closure does is on disk whole or not at all, and durable when it
+//! returns. Nothing here decides about trust or delivery, or prints.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `file` | an account's place: lock, create, check and open the vault |
+//! | `sqlite_file` | how SQLite makes, connects and writes the file |
+//! | `schema` | the tables, and whether a file has exactly these |
+//! | `migration` | from version 1 to version 2 |
+//! | `key_slots` | the vault key under the password and the recovery code |
+//! | `seal` | seals a value for its row |
+//! | `keys` | this device's identity and prekeys |
+//! | `contacts` | contacts and the sessions with them |
+//! | `history` | messages that can be looked at again |
+//! | `outbox` | ids seen, envelopes held, messages to be sent |
+//! | `control_messages` | requests to send again, and answers to them |
+//! | `export` | what moves to another machine |
 
 mod contacts;
 mod control_messages;
@@ -25,8 +40,8 @@ pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_
 pub(crate) use self::export::Export;
 pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
-pub use self::history::Form;
-pub(crate) use self::history::{Message, Record, State};
+pub use self::history::EncryptionStatus;
+pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;
@@ -146,8 +161,8 @@ impl From<rusqlite::Error> for VaultError {
 /// What reading and writing the vault gives.
 pub(crate) type Result<T> = std::result::Result<T, VaultError>;
 
-/// What was read of a row; nothing if the row is not as this client wrote it. For
-/// readers that can go on without: what is changed is never taken for something.
+/// What was read of a row; `None` if somebody changed the row, for readers that can go on
+/// without it.
 ///
 /// # Errors
 /// That the vault could not be read.
@@ -214,13 +229,13 @@ impl Vault {
         Ok(self.sealer.seal(row, &plain))
     }
 
-    /// A row of something that belongs to a contact. It is bound to the contact's
-    /// name, too: whoever gets the number of one that was deleted inherits nothing.
+    /// The row of a value that belongs to a contact. It is also bound to the contact's
+    /// name, so that a contact who gets the number of a deleted one inherits nothing.
     fn row_of(&self, place: Place, number: i64, contact: i64) -> Result<Row> {
         let known = self.contact_by_id(contact);
         let name = known.map(|contact| contact.name).ok_or_else(|| {
             self.damaged(format!(
-                "row {number} of {place} is of contact {contact}, whom there is not"
+                "row {number} of {place} belongs to contact {contact}, who is not in the vault"
             ))
         })?;
         Ok(Row::new(place, number)

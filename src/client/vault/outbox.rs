@@ -1,4 +1,5 @@
-//! Messages under way: what was taken, what is held back, what is to be sent.
+//! Messages under way: ids seen, envelopes held until an identity is accepted, and what
+//! is still to be encrypted or sent. Nothing here encrypts or sends.
 
 use rusqlite::OptionalExtension;
 
@@ -9,29 +10,29 @@ use crate::protocol::reply::Incoming;
 use crate::protocol::request::Send;
 
 impl Vault {
-    /// Whether this message was taken before.
+    /// Whether a message with this id was received from the contact before.
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn was_taken(&self, contact: i64, mid: &MessageId) -> Result<bool> {
+    pub fn is_seen(&self, contact: i64, mid: &MessageId) -> Result<bool> {
         Ok(self
             .db
             .prepare_cached("SELECT 1 FROM taken WHERE contact = ? AND mid = ?")?
             .exists((contact, mid.0))?)
     }
 
-    /// Notes that a message was taken, in the transaction that keeps it.
+    /// Notes the id of a received message, in the transaction that stores the message.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn take(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
+    pub fn mark_seen(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
         self.db
             .prepare_cached("INSERT INTO taken (contact, mid) VALUES (?, ?)")?
             .execute((contact, mid.0))?;
         Ok(())
     }
 
-    /// Keeps an envelope until the identity it came under is accepted.
+    /// Holds an envelope until the identity that it came under is accepted.
     ///
     /// # Errors
     /// That nothing was written.
@@ -44,8 +45,8 @@ impl Vault {
         Ok(())
     }
 
-    /// The envelopes kept for a contact, in the order they came, with the places
-    /// of their messages; without those whose rows were changed.
+    /// The envelopes held for a contact, each with the place of its message, in the order
+    /// of their arrival. Rows that somebody changed are left out.
     ///
     /// # Errors
     /// That the vault could not be read.
@@ -67,7 +68,7 @@ impl Vault {
         Ok(held)
     }
 
-    /// How many envelopes are kept for a contact, and how many bytes they take here.
+    /// How many envelopes are held for a contact, and how many bytes they take here.
     ///
     /// # Errors
     /// That the vault could not be read.
@@ -81,7 +82,7 @@ impl Vault {
         Ok((count as u64, bytes as u64))
     }
 
-    /// Lets a kept envelope go once it was tried again.
+    /// Removes a held envelope, which was decrypted or given up.
     ///
     /// # Errors
     /// That nothing was written.
@@ -95,7 +96,7 @@ impl Vault {
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn put_out(&mut self, seq: i64, send: &Send) -> Result<()> {
+    pub fn add_to_outbox(&mut self, seq: i64, send: &Send) -> Result<()> {
         let sealed = self.seal_json(&Row::new(Place::Outbox, seq), send)?;
         self.db
             .prepare_cached("INSERT OR REPLACE INTO outbox (seq, sealed) VALUES (?, ?)")?
@@ -103,12 +104,12 @@ impl Vault {
         Ok(())
     }
 
-    /// The next of the outbox behind a place, oldest first; without what is to be
-    /// sent if the row is not as it was written here.
+    /// The first place of the outbox after `behind`, and what is to be sent; `None` in its
+    /// stead if somebody changed the row.
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn next_out(&self, behind: i64) -> Result<Option<(i64, Option<Send>)>> {
+    pub fn next_in_outbox(&self, behind: i64) -> Result<Option<(i64, Option<Send>)>> {
         let row = self
             .db
             .prepare_cached("SELECT seq, sealed FROM outbox WHERE seq > ? ORDER BY seq LIMIT 1")?
@@ -128,7 +129,7 @@ impl Vault {
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn is_out(&self, seq: i64) -> Result<bool> {
+    pub fn is_in_outbox(&self, seq: i64) -> Result<bool> {
         let mut query = self
             .db
             .prepare_cached("SELECT 1 FROM outbox WHERE seq = ?")?;
@@ -139,16 +140,16 @@ impl Vault {
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn last_out(&self) -> Result<i64> {
+    pub fn last_in_outbox(&self) -> Result<i64> {
         let sql = "SELECT coalesce(max(seq), 0) FROM outbox";
         Ok(self.db.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// Takes a message out of the outbox: the server has answered for it.
+    /// Removes a message from the outbox, because the server has answered for it.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn answered(&mut self, seq: i64) -> Result<()> {
+    pub fn remove_from_outbox(&mut self, seq: i64) -> Result<()> {
         self.db
             .prepare_cached("DELETE FROM outbox WHERE seq = ?")?
             .execute([seq])?;
@@ -167,7 +168,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Whether a message or an errand still has to be encrypted.
+    /// Whether a message or a control message still has to be encrypted.
     ///
     /// # Errors
     /// That the vault could not be read.
@@ -179,7 +180,7 @@ impl Vault {
     }
 
     /// The messages still to be encrypted, as places and contacts, oldest first.
-    /// Nothing in these rows is sealed: whoever sends compares them with what is.
+    /// Nothing in these rows is sealed, so the sender compares them with the sealed message.
     ///
     /// # Errors
     /// That the vault could not be read.
@@ -191,7 +192,7 @@ impl Vault {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// A postponed message was encrypted, or given up.
+    /// Notes that a postponed message was encrypted or given up.
     ///
     /// # Errors
     /// That nothing was written.

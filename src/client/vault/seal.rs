@@ -39,7 +39,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// A row of a table: what stands in its readable columns, and what those stand for.
+/// A row of a table, as the associated data of its sealed value: the readable columns, and
+/// what these refer to.
 #[derive(Clone)]
 pub(super) struct Row {
     place: Place,
@@ -64,7 +65,7 @@ impl Row {
         self
     }
 
-    /// The same of a number.
+    /// With one more column that holds a number.
     pub(super) fn with_number(self, column: i64) -> Self {
         self.with(&column.to_be_bytes())
     }
@@ -76,7 +77,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// The vault key at work.
+/// Seals and opens values with the vault key.
 pub(super) struct Sealer(SealKey);
 
 impl Sealer {

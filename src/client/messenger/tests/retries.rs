@@ -5,7 +5,7 @@ use super::*;
 use crate::client::login;
 use crate::client::messenger::receive::Batch;
 use crate::client::messenger::retry;
-use crate::client::vault::{Form, Record, State, VaultFile};
+use crate::client::vault::{DeliveryState, EncryptionStatus, MessageRecord, VaultFile};
 use crate::client::view::{Mark, ViewEvent};
 use crate::clock;
 use crate::crypto::keys::IdentityKeys;
@@ -254,17 +254,17 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
             let mut contact = vault.contact_or_new(&"bob".parse().unwrap())?;
             contact.identity = Some(wire_identity(&theirs));
             vault.save_contact(&contact)?;
-            let record = Record {
+            let record = MessageRecord {
                 outgoing: true,
                 text: "secret".to_owned(),
-                form: Form::Encrypted,
-                state: State::Delivered,
+                form: EncryptionStatus::Encrypted,
+                state: DeliveryState::Delivered,
                 sent_at: None,
                 stored_at: None,
                 delivered_at: None,
                 identity: Some(receive::fingerprint(&wire_identity(&theirs))),
                 verified: false,
-                again: Vec::new(),
+                resends: Vec::new(),
             };
             vault.add_message(contact.id, &MessageId(mid), clock::unix_ms() - age, &record)
         })
@@ -327,7 +327,7 @@ fn old_and_foreign_messages_are_not_sent_again() {
     vault
         .transact(|vault| {
             let mut bob = vault.contact_or_new(&"bob".parse().unwrap())?;
-            bob.offered = Some(wire_identity(&me.keys.public()));
+            bob.pending_identity = Some(wire_identity(&me.keys.public()));
             vault.save_contact(&bob)
         })
         .unwrap();
@@ -353,10 +353,10 @@ fn asking_in_vain_ends() {
     let home = TempDir::new().unwrap();
     let (mut vault, ..) = asked_vault(&home, 0);
     let bob = vault.contact(&"bob".parse().unwrap()).unwrap().id;
-    let lost = Record {
+    let lost = MessageRecord {
         outgoing: false,
-        form: Form::Undecryptable("for a test".to_owned()),
-        state: State::Received,
+        form: EncryptionStatus::Undecryptable("for a test".to_owned()),
+        state: DeliveryState::Received,
         ..vault.history(None, 1).unwrap().remove(0).record
     };
     let mut asked = 0;
@@ -399,7 +399,7 @@ fn what_is_taken_counts_as_unread_until_it_is_shown() {
     );
     assert_eq!(batch.unread, [(batch.shows.len() - 1, unread[0].seq)]);
     vault
-        .transact(|vault| vault.shown(&[unread[0].seq]))
+        .transact(|vault| vault.mark_read(&[unread[0].seq]))
         .unwrap();
     assert!(vault.all_unread().unwrap().is_empty());
 }
@@ -415,7 +415,7 @@ fn what_a_kill_kept_from_the_screen_is_shown_at_the_next_login() {
     let mut vault = bob.vault();
     assert!(vault.all_unread().unwrap().is_empty(), "it was shown");
     let seq = vault.find_message(None).unwrap().unwrap().seq;
-    vault.transact(|vault| vault.unread(seq)).unwrap();
+    vault.transact(|vault| vault.mark_unread(seq)).unwrap();
     drop(vault);
     bob.log_in();
     bob.sees_line("1 message had just arrived when this client ended");

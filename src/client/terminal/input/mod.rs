@@ -1,5 +1,5 @@
-//! The way to the one thread that reads a terminal and draws on it, [`console`]. Whoever
-//! asks for a line, prints, or hears a signal tells that thread, and wakes it.
+//! Requests to [`console`], the one thread that reads a terminal and draws on it: other
+//! threads ask it for a line or to print, or tell it of a signal, and wake it.
 
 mod console;
 
@@ -19,7 +19,7 @@ use super::output::Stream;
 use super::printing::PrintAbove;
 use crate::sync;
 
-/// How many requests wait before whoever has one waits, too.
+/// How many requests may wait before their sender waits, too.
 const REQUESTS: usize = 16;
 
 /// What the thread is asked for. Each is answered at once, but for a line.

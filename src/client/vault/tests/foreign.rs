@@ -82,7 +82,7 @@ fn an_open_vault_runs_no_trigger() {
         "CREATE TRIGGER t AFTER INSERT ON taken BEGIN INSERT INTO unsent VALUES (1, 1); END",
     );
     vault
-        .transact(|vault| vault.take(1, &MessageId([9; 16])))
+        .transact(|vault| vault.mark_seen(1, &MessageId([9; 16])))
         .unwrap();
     assert_eq!(vault.postponed().unwrap(), []);
 }
@@ -138,7 +138,7 @@ fn one_of_each(vault: &mut Vault) -> i64 {
                 1,
                 &MessageId([6; 16]),
                 9,
-                &ControlKind::Prompt(vec![MessageId([5; 16])]),
+                &ControlKind::ResendRequest(vec![MessageId([5; 16])]),
             )?;
             let send = Send {
                 to: "mallory-the-contact".parse().unwrap(),
@@ -147,7 +147,7 @@ fn one_of_each(vault: &mut Vault) -> i64 {
                 identity: None,
                 again: false,
             };
-            vault.put_out(1, &send)
+            vault.add_to_outbox(1, &send)
         })
         .unwrap();
     1
@@ -175,7 +175,7 @@ fn all_open(vault: &Vault, message: i64) -> bool {
     let opened = matches!(vault.message(message), Ok(Some(_)))
         && matches!(vault.control(message + 1), Ok(Some(_)))
         && vault.held(1).is_ok_and(|held| held.len() == 1)
-        && matches!(vault.next_out(0), Ok(Some((1, Some(_)))));
+        && matches!(vault.next_in_outbox(0), Ok(Some((1, Some(_)))));
     prekeys && reader.finish().is_ok() && opened
 }
 
@@ -189,7 +189,10 @@ fn a_changed_row_of_the_history_hides_no_other() {
         .unwrap();
     write(&dir, "UPDATE messages SET at = 10 WHERE seq = 1");
     let history = vault.history(None, 10).unwrap();
-    assert!(matches!(history[0].record.form, Form::Undecryptable(_)));
+    assert!(matches!(
+        history[0].record.form,
+        EncryptionStatus::Undecryptable(_)
+    ));
     assert_eq!(history[1].record.text, "second");
     assert!(vault.whole_history().is_err(), "an export is whole or not");
 }

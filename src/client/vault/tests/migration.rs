@@ -34,7 +34,7 @@ fn migrated(dir: &TempDir) -> Vault {
 
 fn check(vault: &Vault) {
     let bob = vault.contact(&"bob".parse().unwrap()).unwrap().clone();
-    assert!(bob.verified && bob.identity.is_some() && !bob.held);
+    assert!(bob.verified && bob.identity.is_some() && !bob.paused);
     let texts: Vec<_> = vault
         .whole_history()
         .unwrap()

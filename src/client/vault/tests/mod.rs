@@ -76,18 +76,18 @@ fn file(dir: &TempDir) -> std::path::PathBuf {
     dir.path().join("localhost_8080/alice.vault")
 }
 
-fn record(text: &str) -> Record {
-    Record {
+fn record(text: &str) -> MessageRecord {
+    MessageRecord {
         outgoing: true,
         text: text.to_owned(),
-        form: Form::Encrypted,
-        state: State::Waiting,
+        form: EncryptionStatus::Encrypted,
+        state: DeliveryState::Waiting,
         sent_at: Some(1),
         stored_at: None,
         delivered_at: None,
         identity: None,
         verified: false,
-        again: Vec::new(),
+        resends: Vec::new(),
     }
 }
 
@@ -105,7 +105,7 @@ fn fill(vault: &mut Vault) {
                 9,
                 &record("a telling text"),
             )?;
-            vault.take(contact.id, &MessageId([8; 16]))
+            vault.mark_seen(contact.id, &MessageId([8; 16]))
         })
         .unwrap();
 }
@@ -140,8 +140,8 @@ fn what_was_put_in_comes_out_and_nothing_is_readable() {
     let messages = vault.history(Some(contact.id), 10).unwrap();
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].record.text, "a telling text");
-    assert!(vault.was_taken(contact.id, &MessageId([8; 16])).unwrap());
-    assert!(!vault.was_taken(contact.id, &MessageId([7; 16])).unwrap());
+    assert!(vault.is_seen(contact.id, &MessageId([8; 16])).unwrap());
+    assert!(!vault.is_seen(contact.id, &MessageId([7; 16])).unwrap());
     assert!(vault.identity().unwrap().is_some());
 }
 
@@ -256,13 +256,13 @@ fn a_failed_transaction_leaves_no_trace() {
     let name: UserName = "bob".parse().unwrap();
     let failed: Result<()> = vault.transact(|vault| {
         let contact = vault.contact_or_new(&name)?;
-        vault.take(contact.id, &MessageId([1; 16]))?;
+        vault.mark_seen(contact.id, &MessageId([1; 16]))?;
         // The same message twice in one batch is a fault of ours, and is refused.
-        vault.take(contact.id, &MessageId([1; 16]))
+        vault.mark_seen(contact.id, &MessageId([1; 16]))
     });
     assert!(failed.is_err());
     assert!(vault.contact(&name).is_none());
-    assert!(!vault.was_taken(1, &MessageId([1; 16])).unwrap());
+    assert!(!vault.is_seen(1, &MessageId([1; 16])).unwrap());
 }
 
 #[test]
@@ -333,6 +333,34 @@ fn the_signed_prekey_made_last_is_the_newest() {
 }
 
 #[test]
+fn the_names_of_sealed_fields_are_a_format() {
+    let contact: Contact = serde_json::from_str(
+        r#"{"name":"bob","identity":null,"verified":false,"offered":{"signing":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","dh":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},"held":true}"#,
+    )
+    .unwrap();
+    assert!(contact.paused && contact.pending_identity.is_some());
+    let json = serde_json::to_string(&contact).unwrap();
+    assert!(
+        json.contains(r#""offered":{"#) && json.contains(r#""held":true"#),
+        "{json}"
+    );
+    let mid = MessageId([7; 16]);
+    let sent_again = MessageRecord {
+        resends: vec![mid],
+        ..record("hello")
+    };
+    let json = serde_json::to_value(&sent_again).unwrap();
+    assert_eq!(json["again"].as_array().map(Vec::len), Some(1), "{json}");
+    for (kind, name) in [
+        (ControlKind::ResendRequest(vec![mid]), "prompt"),
+        (ControlKind::Resend(1, ByteArray([1; 32])), "again"),
+    ] {
+        let json = serde_json::to_value(&kind).unwrap();
+        assert!(json.get(name).is_some(), "{json}");
+    }
+}
+
+#[test]
 fn an_export_is_sealed_and_holds_no_sessions_or_prekeys() {
     let dir = TempDir::new().unwrap();
     let (mut vault, _) = create(&dir);
@@ -375,7 +403,7 @@ fn an_export_is_sealed_and_holds_no_sessions_or_prekeys() {
     assert_eq!(history.len(), 1);
     assert_eq!(history[0].record.text, "a telling text");
     assert!(
-        matches!(history[0].record.state, State::Failed(_)),
+        matches!(history[0].record.state, DeliveryState::Failed(_)),
         "the other machine sends what waits there"
     );
     assert_eq!(copy.unanswered().unwrap(), 0);
