@@ -21,7 +21,7 @@ use data_encoding::BASE64;
 use pty_process::blocking::Pty;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
-use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
+use secure_chat::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose};
 use secure_chat::crypto::account::password::{Argon2Params, derive};
 use serde_json::{Value, json};
 #[path = "terminal/output.rs"]
@@ -155,7 +155,7 @@ impl Mallory {
         let nonce = BASE64.decode(greeting["nonce"].as_str().unwrap().as_bytes());
         let (salt, cost) = ([7; 16], Argon2Params::FLOOR);
         let key = derive(PASSWORD, &salt, cost).unwrap().login_key;
-        let purpose = Purpose::Register(Credentials {
+        let purpose = Purpose::Register(LoginVerifier {
             login_key: key.public(),
             salt,
             cost,

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
+use secure_chat::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose};
 use secure_chat::crypto::account::password::{Argon2Params, Derived, derive};
 use secure_chat::protocol::json::{ServerLine, parse_server_line, write_request};
 use secure_chat::protocol::reply::{Event, Greeting};
@@ -82,7 +82,7 @@ fn enter(stream: &mut Stream, name: &str, register: bool) -> io::Result<()> {
     let key = &KEY.login_key;
     let session = SessionOptions::default();
     let request = if register {
-        let credentials = Credentials {
+        let credentials = LoginVerifier {
             login_key: key.public(),
             salt: SALT,
             cost: COST,

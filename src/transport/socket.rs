@@ -50,7 +50,7 @@ const SENDS_NO_MORE: PollFlags = PollFlags::empty();
 
 /// What an attempt to write came to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// So many bytes, at least one.
     Some(usize),
     /// None: the kernel's buffer is full.
@@ -106,15 +106,15 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is at its end.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<Written> {
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<WriteOutcome> {
         loop {
             match send(
                 &self.stream,
                 bytes,
                 SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
             ) {
-                Ok(count) => return Ok(Written::Some(count)),
-                Err(Errno::AGAIN) => return Ok(Written::Full),
+                Ok(count) => return Ok(WriteOutcome::Some(count)),
+                Err(Errno::AGAIN) => return Ok(WriteOutcome::Full),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -219,20 +219,17 @@ pub fn wait_for_connection(listener: &TcpListener, limit: Duration) -> io::Resul
 pub enum AcceptError {
     /// That one connection failed, or there is none: go on.
     Harmless,
-    /// Out of descriptors: make room, then go on.
-    NoDescriptor,
-    /// Out of memory or something unknown: pause, then go on.
-    Pause,
+    /// Descriptors or memory ran out, or the error is unknown: make room, pause, then go on.
+    Exhausted,
 }
 
 /// Judges a failed accept by its raw number, because the standard library's
 /// kinds do not tell these apart (accept(2), "Error handling").
 pub fn judge_accept_error(error: &io::Error) -> AcceptError {
     let Some(errno) = Errno::from_io_error(error) else {
-        return AcceptError::Pause;
+        return AcceptError::Exhausted;
     };
     match errno {
-        Errno::MFILE | Errno::NFILE => AcceptError::NoDescriptor,
         Errno::AGAIN
         | Errno::INTR
         | Errno::CONNABORTED
@@ -245,7 +242,7 @@ pub fn judge_accept_error(error: &io::Error) -> AcceptError {
         | Errno::OPNOTSUPP
         | Errno::NETUNREACH
         | Errno::TIMEDOUT => AcceptError::Harmless,
-        _ => AcceptError::Pause,
+        _ => AcceptError::Exhausted,
     }
 }
 
@@ -289,7 +286,7 @@ mod tests {
     fn a_write_that_does_not_fit_does_not_block() {
         let (socket, _client) = pair();
         let block = [0; 65536];
-        while socket.try_write(&block).unwrap() != Written::Full {}
+        while socket.try_write(&block).unwrap() != WriteOutcome::Full {}
         assert!(!socket.wait_writable(Duration::from_millis(10)).unwrap());
     }
 
@@ -343,8 +340,8 @@ mod tests {
     #[test]
     fn accept_errors_are_told_apart() {
         let judge = |errno: Errno| judge_accept_error(&errno.into());
-        assert_eq!(judge(Errno::MFILE), AcceptError::NoDescriptor);
+        assert_eq!(judge(Errno::MFILE), AcceptError::Exhausted);
         assert_eq!(judge(Errno::CONNABORTED), AcceptError::Harmless);
-        assert_eq!(judge(Errno::NOMEM), AcceptError::Pause);
+        assert_eq!(judge(Errno::NOMEM), AcceptError::Exhausted);
     }
 }

@@ -151,8 +151,7 @@ impl Listener {
             }
             Err(error) => match socket::judge_accept_error(&error) {
                 AcceptError::Harmless => {}
-                AcceptError::NoDescriptor => self.out_of(&error),
-                AcceptError::Pause => self.out_of(&error),
+                AcceptError::Exhausted => self.out_of(&error),
             },
         }
     }

@@ -551,6 +551,6 @@ impl Drop for Connection {
 }
 
 enum ParsedLine {
-    Json(json::Parsed),
+    Json(json::ParsedLine),
     Console(Result<console::ConsoleLine, Refusal>),
 }
