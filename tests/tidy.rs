@@ -9,6 +9,7 @@
 //! | header, length, unfinished code | `source_files_are_in_shape` |
 //! | white space, notes, a machine's paths | `text_files_are_clean` |
 //! | links between Markdown files | `links_lead_somewhere` |
+//! | paths and tests that Markdown files name | `pages::what_they_name_exists` |
 //! | `docs/PROTOCOL.md` against the code | `the_protocols_page_*` |
 //!
 //! The scanners are tested on small texts, so that they can be seen to fail.
@@ -22,6 +23,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/pages.rs"]
+mod pages;
 #[path = "tidy/paths.rs"]
 mod paths;
 
@@ -42,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("sync", &[]),
     ("fs", &[]),
+    ("appearance", &[]),
     ("store", &["protocol", "sync", "clock", "fs"]),
     ("transport", &["protocol", "sync", "clock", "fs"]),
     (
@@ -54,6 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sync",
             "clock",
             "fs",
+            "appearance",
             "crypto::account::password",
             "crypto::account::login_proof",
             "crypto::keys",
@@ -61,18 +66,29 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "client",
-        &["transport", "protocol", "crypto", "sync", "clock", "fs"],
+        &[
+            "transport",
+            "protocol",
+            "crypto",
+            "sync",
+            "clock",
+            "fs",
+            "appearance",
+        ],
     ),
-    ("bin/server", &["programs::server", "protocol"]),
+    ("bin/server", &["programs::server"]),
     ("bin/client", &["programs::client"]),
 ];
 
 /// What each folder or file directly below `server` and `client` may see of its
 /// neighbours there. `net` has the send queue, which everybody writes to.
 const FOLDERS: &[(&str, &[&str])] = &[
+    ("server::args", &["config", "delivery", "limits"]),
+    ("server::banner", &["config", "log"]),
     ("server::config", &["delivery", "limits"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
+    ("server::error", &["data_folder", "delivery"]),
     ("server::limits", &["log"]),
     (
         "server::net",
@@ -81,7 +97,17 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::requests", &["delivery", "limits", "net", "shared"]),
     (
         "server::run",
-        &["config", "data_folder", "delivery", "log", "net", "shared"],
+        &[
+            "args",
+            "banner",
+            "config",
+            "data_folder",
+            "delivery",
+            "error",
+            "log",
+            "net",
+            "shared",
+        ],
     ),
     ("server::shared", &["config", "delivery", "limits", "stats"]),
     (

@@ -219,15 +219,15 @@ pub fn wait_for_connection(listener: &TcpListener, limit: Duration) -> io::Resul
 pub enum AcceptError {
     /// That one connection failed, or there is none: go on.
     Harmless,
-    /// Descriptors or memory ran out, or the error is unknown: make room, pause, then go on.
-    Exhausted,
+    /// Descriptors or memory have run out, or the cause is unknown: pause, then go on.
+    NoResource,
 }
 
 /// Judges a failed accept by its raw number, because the standard library's
 /// kinds do not tell these apart (accept(2), "Error handling").
 pub fn judge_accept_error(error: &io::Error) -> AcceptError {
     let Some(errno) = Errno::from_io_error(error) else {
-        return AcceptError::Exhausted;
+        return AcceptError::NoResource;
     };
     match errno {
         Errno::AGAIN
@@ -242,7 +242,7 @@ pub fn judge_accept_error(error: &io::Error) -> AcceptError {
         | Errno::OPNOTSUPP
         | Errno::NETUNREACH
         | Errno::TIMEDOUT => AcceptError::Harmless,
-        _ => AcceptError::Exhausted,
+        _ => AcceptError::NoResource,
     }
 }
 
@@ -340,8 +340,8 @@ mod tests {
     #[test]
     fn accept_errors_are_told_apart() {
         let judge = |errno: Errno| judge_accept_error(&errno.into());
-        assert_eq!(judge(Errno::MFILE), AcceptError::Exhausted);
+        assert_eq!(judge(Errno::MFILE), AcceptError::NoResource);
         assert_eq!(judge(Errno::CONNABORTED), AcceptError::Harmless);
-        assert_eq!(judge(Errno::NOMEM), AcceptError::Exhausted);
+        assert_eq!(judge(Errno::NOMEM), AcceptError::NoResource);
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::client::messenger::wire_identity;
 use crate::client::net::connection::{CallError, Connection};
 use crate::client::net::event_queue::EventQueue;
-use crate::client::vault::{Export, VaultError, VaultFile};
+use crate::client::vault::{Export, Opened, VaultError, VaultFile};
 use crate::clock;
 use crate::protocol::reply::{Done, Welcome};
 use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
@@ -53,8 +53,8 @@ impl LoginFlow {
         }
         let password = known_password(&name, ask)?;
         match open(file.read()?, &password)? {
-            Ok((vault, _)) => Ok(vault.export(name)?),
-            Err(_) => Err(VaultError::WrongKey.into()),
+            Opened::Open((vault, _)) => Ok(vault.export(name)?),
+            Opened::WrongKey(_) => Err(VaultError::WrongKey.into()),
         }
     }
 

@@ -16,7 +16,7 @@ use super::messenger::wire_identity;
 use super::net::connection::{CallError, Connection, said};
 use super::net::endpoint::{Endpoint, EndpointError};
 use super::net::event_queue::EventQueue;
-use super::vault::{Closed, Vault, VaultError, VaultFile};
+use super::vault::{Closed, Opened, Vault, VaultError, VaultFile};
 use super::view::ViewEvent;
 use crate::crypto::account::password::Derived;
 use crate::crypto::account::recovery::RecoveryCode;
@@ -239,10 +239,10 @@ impl LoginFlow {
     ) -> Result<Account> {
         let password = known_password(&name, ask)?;
         let mut closed = match open(closed, &password)? {
-            Ok((vault, credentials)) => {
+            Opened::Open((vault, credentials)) => {
                 return self.log_in_opened(name, vault, credentials, connection, events, ask);
             }
-            Err(closed) => *closed,
+            Opened::WrongKey(closed) => *closed,
         };
         // The password may have been changed elsewhere, or reset by the operator:
         // then the server knows this one, and the vault an earlier one.
@@ -259,8 +259,8 @@ impl LoginFlow {
                 return Err(VaultError::WrongKey.into());
             };
             closed = match open_with_former(closed, &secret)? {
-                Ok(vault) => break vault,
-                Err(closed) => *closed,
+                Opened::Open(vault) => break vault,
+                Opened::WrongKey(closed) => *closed,
             };
             ask.say(ViewEvent::bad(
                 "that does not open it; try again, or press Ctrl-D to give up",
@@ -439,40 +439,40 @@ pub(super) fn identity(vault: &mut Vault) -> Result<IdentityKeys> {
     }
 }
 
-/// Opens with a password, whichever of its derivations it is.
-pub(super) type Tried<T> = std::result::Result<T, Box<Closed>>;
-
-pub(super) fn open(closed: Closed, password: &str) -> Result<Tried<(Vault, Credentials)>> {
-    let mut closed = Box::new(closed);
+/// Opens a vault with a password, trying each derivation that the vault has.
+pub(super) fn open(mut closed: Closed, password: &str) -> Result<Opened<(Vault, Credentials)>> {
     let kdfs: Vec<KdfParams> = closed.passwords().collect();
     for kdf in kdfs {
         let derived = derive(password, kdf).map_err(LoginError::Refused)?;
-        closed = match closed.open(&derived.wrapping_key) {
-            Ok(vault) => {
+        closed = match closed.open(&derived.wrapping_key)? {
+            Opened::Open(vault) => {
                 let login_key = derived.login_key;
-                return Ok(Ok((vault?, Credentials { kdf, login_key })));
+                return Ok(Opened::Open((vault, Credentials { kdf, login_key })));
             }
-            Err(closed) => closed,
+            Opened::WrongKey(closed) => *closed,
         };
     }
-    Ok(Err(closed))
+    Ok(Opened::WrongKey(Box::new(closed)))
 }
 
-fn open_with_former(closed: Closed, secret: &str) -> Result<Tried<Vault>> {
+/// Opens a vault with the recovery code, or with the password before the last change.
+fn open_with_former(closed: Closed, secret: &str) -> Result<Opened<Vault>> {
     if let Ok(code) = RecoveryCode::parse(secret) {
-        return match closed.open(&code.wrapping_key()) {
-            Ok(vault) => Ok(Ok(vault?)),
-            Err(closed) => Ok(Err(closed)),
-        };
+        return Ok(closed.open(&code.wrapping_key())?);
     }
-    Ok(open(closed, secret)?.map(|(vault, _)| vault))
+    Ok(match open(closed, secret)? {
+        Opened::Open((vault, _)) => Opened::Open(vault),
+        Opened::WrongKey(closed) => Opened::WrongKey(closed),
+    })
 }
 
 /// A vault from a registration that was cut off before the server answered.
 fn unfinished(closed: Closed, password: &str) -> Result<(Vault, Credentials)> {
     let path = closed.path().to_owned();
     match open(closed, password)? {
-        Ok((vault, credentials)) if !vault.device()?.registered => Ok((vault, credentials)),
+        Opened::Open((vault, credentials)) if !vault.device()?.registered => {
+            Ok((vault, credentials))
+        }
         _ => Err(VaultError::Exists(path).into()),
     }
 }
