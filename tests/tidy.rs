@@ -9,6 +9,7 @@
 //! | header, length, unfinished code | `source_files_are_in_shape` |
 //! | white space, notes, a machine's paths | `text_files_are_clean` |
 //! | links between Markdown files | `links_lead_somewhere` |
+//! | paths and tests that Markdown files name | `pages::what_they_name_exists` |
 //! | `docs/PROTOCOL.md` against the code | `the_protocols_page_*` |
 //!
 //! The scanners are tested on small texts, so that they can be seen to fail.
@@ -22,6 +23,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/pages.rs"]
+mod pages;
 #[path = "tidy/paths.rs"]
 mod paths;
 

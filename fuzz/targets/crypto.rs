@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use secure_chat::crypto::account::recovery::RecoveryCode;
 use secure_chat::crypto::cipher::{SealKey, WrappingKey};
 use secure_chat::crypto::keys::{
-    IdentityKeys, OneTimePrekey, OneTimePrekeySecret, PrekeyBundle, PublicIdentity, SignedPrekey,
-    SignedPrekeySecret,
+    IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity, PublicOneTimePrekey,
+    PublicSignedPrekey, SignedPrekeySecret,
 };
 use secure_chat::crypto::message::content::{Content, Payload};
 use secure_chat::crypto::message::envelope::Envelope;
@@ -164,12 +164,12 @@ pub(crate) fn prekey_bundle(data: &[u8]) {
     let signed = bundle.signed_prekey;
     let verified = PrekeyBundle {
         identity,
-        signed_prekey: SignedPrekey {
+        signed_prekey: PublicSignedPrekey {
             id: signed.id,
             key: signed.key.0,
             signature: signed.signature.0,
         },
-        one_time: bundle.one_time.map(|prekey| OneTimePrekey {
+        one_time: bundle.one_time.map(|prekey| PublicOneTimePrekey {
             id: prekey.id,
             key: prekey.key.0,
         }),

@@ -8,8 +8,8 @@ use secure_chat::protocol::json::{
 };
 use secure_chat::protocol::line_buffer::{LineBuffer, TooLong};
 use secure_chat::protocol::reply::{
-    Accepted, Bundle, Fetched, Found, Greeting, Incoming, Published, Settings, UserStatus, Waiting,
-    Welcome,
+    Accepted, AccountSettings, Bundle, Fetched, Greeting, Incoming, Published, SearchPage,
+    UserStatus, Waiting, Welcome,
 };
 use secure_chat::protocol::request::KdfParams;
 use secure_chat::protocol::sanitize::sanitize;
@@ -70,9 +70,9 @@ fn read_as_every_answer(value: &serde_json::Value) {
     read::<Greeting>(value);
     read::<KdfParams>(value);
     read::<Welcome>(value);
-    read::<Found>(value);
+    read::<SearchPage>(value);
     read::<UserStatus>(value);
-    read::<Settings>(value);
+    read::<AccountSettings>(value);
     read::<Bundle>(value);
     read::<Published>(value);
     read::<Accepted>(value);

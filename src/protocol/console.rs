@@ -9,7 +9,9 @@ use super::ids::MessageId;
 use super::limits;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
-use super::reply::{Answer, Event, MessageState, News, Reply, Settings, UserStatus, Welcome};
+use super::reply::{
+    AccountSettings, Answer, Event, MessageState, News, Reply, UserStatus, Welcome,
+};
 use super::request::{
     Body, ChangeSettings, Fetch, Password, PasswordLogin, Request, Search, Send, UserRef,
 };
@@ -350,7 +352,7 @@ fn messages(count: u64) -> String {
     }
 }
 
-fn write_settings(out: &mut Vec<u8>, settings: &Settings) {
+fn write_settings(out: &mut Vec<u8>, settings: &AccountSettings) {
     let on_off = |on| if on { "on" } else { "off" };
     line(
         out,
@@ -442,7 +444,7 @@ fn line(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::reply::{Found, Incoming};
+    use crate::protocol::reply::{Incoming, SearchPage};
 
     fn parse_text(text: &[u8]) -> Result<ConsoleLine, Refusal> {
         parse(text, || MessageId([7; 16]))
@@ -548,7 +550,7 @@ mod tests {
         let mut out = Vec::new();
         write_answer(
             &mut out,
-            &Ok(Reply::Found(Found {
+            &Ok(Reply::Found(SearchPage {
                 users: vec![user],
                 more: false,
             })),

@@ -17,7 +17,7 @@ use super::reply::{Accepted, Answer, Event, MessageState, Reply};
 use super::request::{Ack, Body, Request, Send, SendFields, Sender};
 
 /// A parsed line: the request's id, if it has one, and the request or why it is none.
-pub type Parsed = (Option<u64>, Result<Request, Refusal>);
+pub type ParsedLine = (Option<u64>, Result<Request, Refusal>);
 
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -84,7 +84,7 @@ impl Frequent<'_> {
 }
 
 /// Parses one request.
-pub fn parse_request(line: &[u8]) -> Parsed {
+pub fn parse_request(line: &[u8]) -> ParsedLine {
     if let Ok(frequent) = serde_json::from_slice::<Frequent<'_>>(line) {
         let id = frequent.id;
         if let Some(request) = frequent.into_request() {

@@ -22,11 +22,11 @@ pub enum Reply {
     /// To `register` and `login`.
     Welcome(Box<Welcome>),
     /// To `search`.
-    Found(Found),
+    Found(SearchPage),
     /// To `status`.
     Status(UserStatus),
     /// To `settings`, `block` and `unblock`.
-    Settings(Settings),
+    Settings(AccountSettings),
     /// To `keys`.
     Bundle(Box<Bundle>),
     /// To `publish`.
@@ -88,12 +88,12 @@ pub struct Welcome {
     /// with its own count to notice that a copy of it is in use elsewhere.
     pub logins: u64,
     /// As set.
-    pub settings: Settings,
+    pub settings: AccountSettings,
 }
 
 /// An account's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct AccountSettings {
     /// Found by `search`.
     pub listed: bool,
     /// Online and last seen are visible to others.
@@ -106,7 +106,7 @@ pub struct Settings {
 
 /// A page of users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct SearchPage {
     /// In alphabetical order.
     pub users: Vec<UserStatus>,
     /// Whether a further page exists.

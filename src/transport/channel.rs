@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::buffer::{ReadBuffer, ReadOutcome};
-use super::socket::{Socket, Written};
+use super::socket::{Socket, WriteOutcome};
 use super::tls::TlsSession;
 
 /// A connected socket and, once TLS has begun, its session.
@@ -104,8 +104,8 @@ impl Channel {
         let mut rest = sealed.as_deref().unwrap_or(bytes);
         while !rest.is_empty() {
             match self.socket.try_write(rest)? {
-                Written::Some(count) => rest = &rest[count..],
-                Written::Full => {
+                WriteOutcome::Some(count) => rest = &rest[count..],
+                WriteOutcome::Full => {
                     if !self.socket.wait_writable(limit)? {
                         return Err(io::ErrorKind::TimedOut.into());
                     }

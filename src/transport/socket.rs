@@ -50,7 +50,7 @@ const SENDS_NO_MORE: PollFlags = PollFlags::empty();
 
 /// What an attempt to write came to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// So many bytes, at least one.
     Some(usize),
     /// None: the kernel's buffer is full.
@@ -106,15 +106,15 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is at its end.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<Written> {
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<WriteOutcome> {
         loop {
             match send(
                 &self.stream,
                 bytes,
                 SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
             ) {
-                Ok(count) => return Ok(Written::Some(count)),
-                Err(Errno::AGAIN) => return Ok(Written::Full),
+                Ok(count) => return Ok(WriteOutcome::Some(count)),
+                Err(Errno::AGAIN) => return Ok(WriteOutcome::Full),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -286,7 +286,7 @@ mod tests {
     fn a_write_that_does_not_fit_does_not_block() {
         let (socket, _client) = pair();
         let block = [0; 65536];
-        while socket.try_write(&block).unwrap() != Written::Full {}
+        while socket.try_write(&block).unwrap() != WriteOutcome::Full {}
         assert!(!socket.wait_writable(Duration::from_millis(10)).unwrap());
     }
 

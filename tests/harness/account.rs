@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use data_encoding::BASE64;
-use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
+use secure_chat::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose};
 use secure_chat::crypto::account::password::{Argon2Params, LoginKey, derive};
 use serde_json::{Value, json};
 
@@ -16,14 +16,14 @@ pub struct Nonce(pub [u8; 32], pub Vec<u8>);
 /// even at the least cost allowed, so there are two, shared by all accounts.
 pub struct Password {
     key: LoginKey,
-    credentials: Credentials,
+    credentials: LoginVerifier,
 }
 
 impl Password {
     fn derive(password: &str, salt: [u8; 16]) -> Self {
         let cost = Argon2Params::FLOOR;
         let key = derive(password, &salt, cost).unwrap().login_key;
-        let credentials = Credentials {
+        let credentials = LoginVerifier {
             login_key: key.public(),
             salt,
             cost,
@@ -33,7 +33,7 @@ impl Password {
 
     /// `kdf` as it stands on the wire.
     pub fn kdf(&self) -> Value {
-        let Credentials { salt, cost, .. } = self.credentials;
+        let LoginVerifier { salt, cost, .. } = self.credentials;
         json!({"salt": BASE64.encode(&salt), "memory_kib": cost.memory_kib,
                "passes": cost.passes, "lanes": cost.lanes})
     }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use data_encoding::BASE64;
 use ed25519_dalek::{Signer, SigningKey};
 use secure_chat::crypto::keys::{
-    IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity, SignedPrekey,
+    IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity, PublicSignedPrekey,
     SignedPrekeySecret,
 };
 use secure_chat::crypto::message::associated_data::AssociatedData;
@@ -76,7 +76,7 @@ impl Mallory {
         let signed = &publish["signed_prekey"];
         let bundle = PrekeyBundle {
             identity: theirs,
-            signed_prekey: SignedPrekey {
+            signed_prekey: PublicSignedPrekey {
                 id: u32::try_from(signed["id"].as_u64().unwrap()).unwrap(),
                 key: bytes(&signed["key"]),
                 signature: bytes(&signed["signature"]),

@@ -4,7 +4,7 @@
 use rand::Rng;
 
 use crate::client::net::connection::Connection;
-use crate::crypto::account::login_proof::{Credentials as Signed, ProofContext, Purpose};
+use crate::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose};
 use crate::crypto::account::password;
 use crate::crypto::account::password::{Argon2Params, Derived, LoginKey};
 use crate::crypto::os_rng;
@@ -71,8 +71,8 @@ fn prove(
     ))
 }
 
-fn signed(credentials: &Credentials) -> Signed {
-    Signed {
+fn signed(credentials: &Credentials) -> LoginVerifier {
+    LoginVerifier {
         login_key: credentials.login_key.public(),
         salt: credentials.kdf.salt.0,
         cost: cost_of(credentials.kdf),

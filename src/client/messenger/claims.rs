@@ -10,7 +10,7 @@ use super::receive::{
 use super::{Me, Trust, trust};
 use crate::client::vault::{Contact, EncryptionStatus, MessageRecord, PrekeyReader, Result, Vault};
 use crate::client::view::{Mark, ViewEvent};
-use crate::crypto::keys::PublicIdentity as Keys;
+use crate::crypto::keys::PublicIdentity;
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::ratchet::session_set::{Decrypted, SessionSet, claimed_identity};
@@ -32,7 +32,7 @@ pub(super) fn take_claim(
     mut contact: Contact,
     message: &Incoming,
     (seq, now): (Option<i64>, u64),
-    claimed: Keys,
+    claimed: PublicIdentity,
 ) -> Result<()> {
     let identity = wire_identity(&claimed);
     if trust::is_rejected(&contact, &identity) {
@@ -61,7 +61,13 @@ pub(super) fn take_claim(
 }
 
 /// Whether a message comes from whoever holds the identity that it names.
-fn is_proven(vault: &Vault, me: &Me, message: &Incoming, claimed: Keys, now: u64) -> Result<bool> {
+fn is_proven(
+    vault: &Vault,
+    me: &Me,
+    message: &Incoming,
+    claimed: PublicIdentity,
+    now: u64,
+) -> Result<bool> {
     let mut trial = SessionSet::new(claimed);
     Ok(open_on_trial(vault, me, &mut trial, message, now)?.is_some())
 }

@@ -14,7 +14,7 @@ use crate::client::net::connection::CallError;
 use crate::client::vault::{DeliveryState, EncryptionStatus, HistoryEntry, Result};
 use crate::client::view::ViewEvent;
 use crate::clock;
-use crate::protocol::reply::{Done, Fetched, Found, Settings, UserStatus};
+use crate::protocol::reply::{AccountSettings, Done, Fetched, SearchPage, UserStatus};
 use crate::protocol::request::{ChangeSettings, Fetch, Passwd, Search, UserRef};
 use crate::protocol::{ByteArray, Request, UserName};
 
@@ -83,7 +83,7 @@ impl Messenger {
     }
 
     fn search(&mut self, text: String) -> CommandResult {
-        let found: Found = self.ask(&Request::Search(Search {
+        let found: SearchPage = self.ask(&Request::Search(Search {
             text: text.clone(),
             after: None,
             limit: None,
@@ -166,7 +166,7 @@ impl Messenger {
     }
 
     fn settings(&mut self, change: ChangeSettings) -> CommandResult {
-        let settings: Settings = self.ask(&Request::Settings(change))?;
+        let settings: AccountSettings = self.ask(&Request::Settings(change))?;
         let word = |on| if on { "on" } else { "off" };
         self.say(ViewEvent::plain(format!(
             "listed {:<18} found by /search",
@@ -188,7 +188,7 @@ impl Messenger {
     }
 
     fn blocked(&mut self, request: &Request, said: String) -> CommandResult {
-        let _settings: Settings = self.ask(request)?;
+        let _settings: AccountSettings = self.ask(request)?;
         self.say(ViewEvent::good(said));
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, MessageRecord, PrekeyReader, Result, Vault,
 };
 use crate::client::view::{Mark, ViewEvent};
-use crate::crypto::keys::PublicIdentity as Keys;
+use crate::crypto::keys::PublicIdentity;
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Id, Payload};
 use crate::crypto::ratchet::session_set::{DecryptError, SessionSet, claimed_identity};
@@ -370,15 +370,15 @@ pub(super) fn shown(contact: &Contact, at: u64, record: &MessageRecord, mark: Ma
 }
 
 /// The identity as the cryptography takes it; `None` if it is no usable key.
-pub(super) fn identity_keys(identity: &Identity) -> Option<Keys> {
+pub(super) fn identity_keys(identity: &Identity) -> Option<PublicIdentity> {
     let mut bytes = [0; 64];
     bytes[..32].copy_from_slice(&identity.signing.0);
     bytes[32..].copy_from_slice(&identity.dh.0);
-    Keys::from_bytes(&bytes).ok()
+    PublicIdentity::from_bytes(&bytes).ok()
 }
 
 /// The identity as the wire and the vault spell it.
-pub(crate) fn wire_identity(keys: &Keys) -> Identity {
+pub(crate) fn wire_identity(keys: &PublicIdentity) -> Identity {
     let bytes = keys.to_bytes();
     Identity {
         signing: ByteArray(std::array::from_fn(|i| bytes[i])),

@@ -12,7 +12,7 @@ use super::receive::{fingerprint, identity_keys, wire_identity};
 use super::{Messenger, Trust};
 use crate::client::net::connection::{CallError, said};
 use crate::client::vault::{Contact, Result, Vault};
-use crate::crypto::keys::{OneTimePrekey, PrekeyBundle, SignedPrekey, VerifiedBundle};
+use crate::crypto::keys::{PrekeyBundle, PublicOneTimePrekey, PublicSignedPrekey, VerifiedBundle};
 use crate::crypto::os_rng;
 use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::reply::Bundle;
@@ -236,12 +236,12 @@ impl Messenger {
         let signed = bundle.signed_prekey;
         PrekeyBundle {
             identity,
-            signed_prekey: SignedPrekey {
+            signed_prekey: PublicSignedPrekey {
                 id: signed.id,
                 key: signed.key.0,
                 signature: signed.signature.0,
             },
-            one_time: bundle.one_time.map(|prekey| OneTimePrekey {
+            one_time: bundle.one_time.map(|prekey| PublicOneTimePrekey {
                 id: prekey.id,
                 key: prekey.key.0,
             }),

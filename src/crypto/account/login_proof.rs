@@ -20,7 +20,7 @@ use crate::crypto::kdf::label;
 
 /// A login key's public half with the salt and cost that lead to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Credentials {
+pub struct LoginVerifier {
     /// The Ed25519 public login key.
     pub login_key: [u8; 32],
     /// The salt of the derivation.
@@ -34,12 +34,12 @@ pub struct Credentials {
 pub enum Purpose {
     /// To make an account; signed with the login key that it is to have. Adds
     /// the fields login key (32), salt (16) and cost (12).
-    Register(Credentials),
+    Register(LoginVerifier),
     /// To log in. Adds nothing.
     Login,
     /// To change the password; signed with the login key so far. Adds the new
     /// login key (32), the new salt (16) and the new cost (12).
-    Passwd(Credentials),
+    Passwd(LoginVerifier),
     /// To delete the account. Adds nothing.
     Delete,
 }
@@ -134,14 +134,14 @@ mod tests {
             let login_key = array(case, "login_public");
             assert_eq!(derived.login_key.public(), login_key);
             let purpose = match text(case, "purpose") {
-                "register" => Purpose::Register(Credentials {
+                "register" => Purpose::Register(LoginVerifier {
                     login_key,
                     salt,
                     cost: CHEAP,
                 }),
                 "login" => Purpose::Login,
                 "delete" => Purpose::Delete,
-                _ => Purpose::Passwd(Credentials {
+                _ => Purpose::Passwd(LoginVerifier {
                     login_key: array(case, "new_login_public"),
                     salt: array(case, "new_salt"),
                     cost: Argon2Params::DEFAULT,

@@ -225,7 +225,7 @@ impl IdentityKeys {
 
 /// The published half of a signed prekey ("X3DH" section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignedPrekey {
+pub struct PublicSignedPrekey {
     /// Its owner's number for it.
     pub id: u32,
     /// X25519 public key.
@@ -239,7 +239,7 @@ pub struct SignedPrekey {
 #[derive(Clone, Debug)]
 pub struct SignedPrekeySecret {
     secret: AgreementKey,
-    public: SignedPrekey,
+    public: PublicSignedPrekey,
 }
 
 impl SignedPrekeySecret {
@@ -253,12 +253,12 @@ impl SignedPrekeySecret {
         let signature = owner.sign(&prekey_statement(&owner.public, id, &key));
         Self {
             secret,
-            public: SignedPrekey { id, key, signature },
+            public: PublicSignedPrekey { id, key, signature },
         }
     }
 
     /// What to publish.
-    pub fn public(&self) -> SignedPrekey {
+    pub fn public(&self) -> PublicSignedPrekey {
         self.public
     }
 
@@ -280,7 +280,7 @@ impl SignedPrekeySecret {
         let signature = *reader.array()?;
         reader.finish()?;
         let key = secret.public();
-        let public = SignedPrekey { id, key, signature };
+        let public = PublicSignedPrekey { id, key, signature };
         Ok(Self { secret, public })
     }
 
@@ -291,7 +291,7 @@ impl SignedPrekeySecret {
 
 /// The published half of a one-time prekey ("X3DH" section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OneTimePrekey {
+pub struct PublicOneTimePrekey {
     /// Its owner's number for it.
     pub id: u32,
     /// X25519 public key.
@@ -303,7 +303,7 @@ pub struct OneTimePrekey {
 #[derive(Clone, Debug)]
 pub struct OneTimePrekeySecret {
     secret: AgreementKey,
-    public: OneTimePrekey,
+    public: PublicOneTimePrekey,
 }
 
 impl OneTimePrekeySecret {
@@ -316,7 +316,7 @@ impl OneTimePrekeySecret {
     }
 
     /// What to publish.
-    pub fn public(&self) -> OneTimePrekey {
+    pub fn public(&self) -> PublicOneTimePrekey {
         self.public
     }
 
@@ -346,7 +346,7 @@ impl OneTimePrekeySecret {
         let key = secret.public();
         Self {
             secret,
-            public: OneTimePrekey { id, key },
+            public: PublicOneTimePrekey { id, key },
         }
     }
 }
@@ -357,9 +357,9 @@ pub struct PrekeyBundle {
     /// The identity that the server claims is theirs.
     pub identity: PublicIdentity,
     /// Their current signed prekey.
-    pub signed_prekey: SignedPrekey,
+    pub signed_prekey: PublicSignedPrekey,
     /// One of their one-time prekeys, unless all are used up.
-    pub one_time: Option<OneTimePrekey>,
+    pub one_time: Option<PublicOneTimePrekey>,
 }
 
 impl PrekeyBundle {
@@ -389,11 +389,11 @@ impl VerifiedBundle {
         &self.0.identity
     }
 
-    pub(crate) fn signed_prekey(&self) -> &SignedPrekey {
+    pub(crate) fn signed_prekey(&self) -> &PublicSignedPrekey {
         &self.0.signed_prekey
     }
 
-    pub(crate) fn one_time(&self) -> Option<&OneTimePrekey> {
+    pub(crate) fn one_time(&self) -> Option<&PublicOneTimePrekey> {
         self.0.one_time.as_ref()
     }
 }

@@ -98,7 +98,7 @@ fn debug_output_shows_public_halves_only() {
     assert!(shown.contains("SignedPrekeySecret { secret: AgreementKey([redacted]), public: "));
     let one_time = OneTimePrekeySecret::of(1, AgreementKey(Secret::from_bytes(&[1; 32])));
     assert!(format!("{one_time:?}").starts_with(
-        "OneTimePrekeySecret { secret: AgreementKey([redacted]), public: OneTimePrekey { id: 1, key: ["
+        "OneTimePrekeySecret { secret: AgreementKey([redacted]), public: PublicOneTimePrekey { id: 1, key: ["
     ));
 }
 
@@ -115,7 +115,7 @@ fn a_bundle_of_low_order_keys_starts_nothing_even_if_signed() {
             let signature = owner.sign(&prekey_statement(&owner.public, 1, &key));
             let bundle = PrekeyBundle {
                 identity: owner.public,
-                signed_prekey: SignedPrekey {
+                signed_prekey: PublicSignedPrekey {
                     id: 1,
                     key,
                     signature,

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::crypto::account::login_proof::{Credentials, ProofContext, Purpose, verify_proof};
+use crate::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose, verify_proof};
 use crate::crypto::account::password::{Argon2Params, Derived, derive, fake_salt};
 use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::{MAX_PASSWORD, MIN_PASSWORD};
@@ -82,8 +82,8 @@ fn cost(kdf: &KdfParams) -> Argon2Params {
     }
 }
 
-fn credentials(kdf: &KdfParams, login_key: &ByteArray<32>) -> Credentials {
-    Credentials {
+fn credentials(kdf: &KdfParams, login_key: &ByteArray<32>) -> LoginVerifier {
+    LoginVerifier {
         login_key: login_key.0,
         salt: kdf.salt.0,
         cost: cost(kdf),

@@ -4,7 +4,7 @@ use super::{Handler, not_logged_in};
 use crate::protocol::limits;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::reply::{Answer, Found, Reply, Settings, UserStatus};
+use crate::protocol::reply::{AccountSettings, Answer, Reply, SearchPage, UserStatus};
 use crate::protocol::request::{ChangeSettings, Search};
 use crate::server::delivery::sessions::Session;
 use crate::server::delivery::shared_mailbox::SharedMailbox;
@@ -25,7 +25,7 @@ impl Handler {
             .clamp(1, limits::MAX_FOUND);
         if text.parse::<UserName>().is_err() {
             // No name begins like that.
-            return Ok(Reply::Found(Found {
+            return Ok(Reply::Found(SearchPage {
                 users: Vec::new(),
                 more: false,
             }));
@@ -39,7 +39,7 @@ impl Handler {
             .iter()
             .take(limit)
             .map(|found| self.visible_status(session, found.name, found.presence, found.last_seen));
-        Ok(Reply::Found(Found {
+        Ok(Reply::Found(SearchPage {
             users: users.collect(),
             more: found.len() > limit,
         }))
@@ -79,13 +79,13 @@ impl Handler {
         }
     }
 
-    pub(super) fn settings_of(&self, account: &Account) -> Result<Settings, Refusal> {
+    pub(super) fn settings_of(&self, account: &Account) -> Result<AccountSettings, Refusal> {
         let Flags {
             listed,
             presence,
             refuse_unencrypted,
         } = account.flags;
-        Ok(Settings {
+        Ok(AccountSettings {
             listed,
             presence,
             refuse_unencrypted,

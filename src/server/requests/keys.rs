@@ -96,7 +96,7 @@ fn check_keys(publish: &Publish) -> Result<[u8; 32], Refusal> {
     bytes[32..].copy_from_slice(&publish.identity.dh.0);
     let bundle = PrekeyBundle {
         identity: keys::PublicIdentity::from_bytes(&bytes).map_err(|_| bad())?,
-        signed_prekey: keys::SignedPrekey {
+        signed_prekey: keys::PublicSignedPrekey {
             id: publish.signed_prekey.id,
             key: publish.signed_prekey.key.0,
             signature: publish.signed_prekey.signature.0,

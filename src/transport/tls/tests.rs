@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::transport::channel::Channel;
 use crate::transport::connector::Connector;
-use crate::transport::socket::{Socket, Written};
+use crate::transport::socket::{Socket, WriteOutcome};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -136,8 +136,8 @@ fn fill(socket: &Socket, sealed: Vec<u8>) -> Vec<u8> {
     let mut written = 0;
     while written < sealed.len() {
         match socket.try_write(&sealed[written..]).unwrap() {
-            Written::Some(count) => written += count,
-            Written::Full => break,
+            WriteOutcome::Some(count) => written += count,
+            WriteOutcome::Full => break,
         }
     }
     sealed[written..].to_vec()

@@ -7,11 +7,11 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::crypto::account::login_proof::{Credentials, ProofContext, Purpose, verify_proof};
+use crate::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose, verify_proof};
 use crate::crypto::account::password::Argon2Params;
 use crate::protocol::reply::{
-    Accepted, Acked, Bundle, Done, Fetched, Found, Greeting, Incoming, MessageState, Published,
-    Settings, UserStatus, Waiting, Welcome,
+    Accepted, AccountSettings, Acked, Bundle, Done, Fetched, Greeting, Incoming, MessageState,
+    Published, SearchPage, UserStatus, Waiting, Welcome,
 };
 use crate::protocol::request::{KdfParams, Publish, SessionOptions};
 use crate::protocol::{
@@ -425,7 +425,7 @@ impl Connection {
                 sent: 0,
                 waiting: 0,
             })),
-            Request::Search(_) => Ok(Reply::Found(Found {
+            Request::Search(_) => Ok(Reply::Found(SearchPage {
                 users: Vec::new(),
                 more: false,
             })),
@@ -434,8 +434,8 @@ impl Connection {
     }
 }
 
-fn credentials(kdf: KdfParams, login_key: ByteArray<32>) -> Credentials {
-    Credentials {
+fn credentials(kdf: KdfParams, login_key: ByteArray<32>) -> LoginVerifier {
+    LoginVerifier {
         login_key: login_key.0,
         salt: kdf.salt.0,
         cost: Argon2Params {
@@ -446,8 +446,8 @@ fn credentials(kdf: KdfParams, login_key: ByteArray<32>) -> Credentials {
     }
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> AccountSettings {
+    AccountSettings {
         listed: true,
         presence: true,
         refuse_unencrypted: false,

@@ -5,13 +5,13 @@ use super::*;
 use crate::client::view::Mark;
 use crate::clock;
 use crate::crypto::keys::{
-    IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity as Keys, SignedPrekey,
+    IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity, PublicSignedPrekey,
     SignedPrekeySecret,
 };
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::ratchet::session_set::{Prekeys, SessionSet};
-use crate::protocol::request::{Publish, SignedPrekey as WireSignedPrekey};
+use crate::protocol::request::{Publish, SignedPrekey};
 
 pub(super) struct Evil {
     pub(super) keys: IdentityKeys,
@@ -48,7 +48,7 @@ impl Evil {
         let public = self.signed.public();
         let forged = Publish {
             identity: receive::wire_identity(&self.keys.public()),
-            signed_prekey: WireSignedPrekey {
+            signed_prekey: SignedPrekey {
                 id: public.id,
                 key: ByteArray(public.key),
                 signature: ByteArray(public.signature),
@@ -65,7 +65,7 @@ impl Evil {
         let published = world.accounts[name].published.as_ref().unwrap();
         let bundle = PrekeyBundle {
             identity: receive::identity_keys(&published.identity).unwrap(),
-            signed_prekey: SignedPrekey {
+            signed_prekey: PublicSignedPrekey {
                 id: published.signed_prekey.id,
                 key: published.signed_prekey.key.0,
                 signature: published.signed_prekey.signature.0,
@@ -124,7 +124,7 @@ impl Evil {
         let alice = server.world.lock().unwrap().accounts[&alice]
             .published
             .clone();
-        let alice: Keys = receive::identity_keys(&alice.unwrap().identity).unwrap();
+        let alice: PublicIdentity = receive::identity_keys(&alice.unwrap().identity).unwrap();
         let conversation = self.conversation.take();
         let mut conversation = conversation.unwrap_or_else(|| SessionSet::new(alice));
         let mut texts = Vec::new();

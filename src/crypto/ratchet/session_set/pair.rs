@@ -9,14 +9,14 @@ use crate::crypto::message::content::Payload;
 use crate::crypto::testing::TestRng;
 
 /// One account's device: its identity and its prekeys.
-pub(crate) struct Device {
+pub(crate) struct TestDevice {
     pub(crate) name: &'static str,
     pub(crate) our: IdentityKeys,
     pub(crate) signed: SignedPrekeySecret,
     pub(crate) one_time: RefCell<HashMap<u32, OneTimePrekeySecret>>,
 }
 
-impl Prekeys for Device {
+impl Prekeys for TestDevice {
     fn signed(&self, id: u32) -> Option<SignedPrekeySecret> {
         (self.signed.public().id == id).then(|| self.signed.clone())
     }
@@ -26,7 +26,7 @@ impl Prekeys for Device {
     }
 }
 
-impl Device {
+impl TestDevice {
     pub(crate) fn new(name: &'static str, one_time: u32, rng: &mut TestRng) -> Self {
         let our = IdentityKeys::generate(rng);
         let signed = SignedPrekeySecret::generate(&our, 1, rng);
@@ -60,7 +60,7 @@ impl Device {
 /// Alice, who has started a session, and Bob, who has heard nothing yet.
 pub(crate) struct Pair {
     pub(crate) rng: TestRng,
-    pub(crate) devices: [Device; 2],
+    pub(crate) devices: [TestDevice; 2],
     pub(crate) conversations: [SessionSet; 2],
 }
 
@@ -72,8 +72,8 @@ impl Pair {
     pub(crate) fn new() -> Self {
         let mut rng = TestRng::new(1);
         let devices = [
-            Device::new("alice", 5, &mut rng),
-            Device::new("bob", 5, &mut rng),
+            TestDevice::new("alice", 5, &mut rng),
+            TestDevice::new("bob", 5, &mut rng),
         ];
         let mut conversations = [
             SessionSet::new(devices[BOB].our.public()),

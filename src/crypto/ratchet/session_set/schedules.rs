@@ -5,7 +5,7 @@
 
 use proptest::prelude::*;
 
-use super::pair::Device;
+use super::pair::TestDevice;
 use super::*;
 use crate::crypto::message::content::Payload;
 use crate::crypto::testing::TestRng;
@@ -48,7 +48,7 @@ struct Sent {
 
 struct World {
     rng: TestRng,
-    devices: [Device; 2],
+    devices: [TestDevice; 2],
     conversations: [SessionSet; 2],
     started: usize,
     sent: u64,
@@ -61,8 +61,8 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = TestRng::new(seed);
         let devices = [
-            Device::new("alice", 3, &mut rng),
-            Device::new("bob", 3, &mut rng),
+            TestDevice::new("alice", 3, &mut rng),
+            TestDevice::new("bob", 3, &mut rng),
         ];
         let conversations = [1, 0].map(|other: usize| SessionSet::new(devices[other].our.public()));
         Self {

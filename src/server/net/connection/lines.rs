@@ -48,7 +48,7 @@ impl Batch {
 
 /// A line as its format understands it.
 enum ParsedLine {
-    Json(json::Parsed),
+    Json(json::ParsedLine),
     Console(Result<console::ConsoleLine, Refusal>),
 }
 

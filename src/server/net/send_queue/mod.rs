@@ -37,7 +37,7 @@ use crate::store::Message;
 use crate::sync;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::channel::Channel;
-use crate::transport::socket::{Socket, Written};
+use crate::transport::socket::{Socket, WriteOutcome};
 
 /// A peer that takes no byte for this long is dropped.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
@@ -234,8 +234,8 @@ impl SendQueue {
             let mut written = 0;
             while written < sealed.len() {
                 match self.socket().try_write(&sealed[written..]) {
-                    Ok(Written::Some(count)) => written += count,
-                    Ok(Written::Full) => return self.drain_later(sealed, written),
+                    Ok(WriteOutcome::Some(count)) => written += count,
+                    Ok(WriteOutcome::Full) => return self.drain_later(sealed, written),
                     Err(_) => return self.end(),
                 }
             }
@@ -288,11 +288,11 @@ impl SendQueue {
         loop {
             while written < sealed.len() {
                 match self.socket().try_write(&sealed[written..]) {
-                    Ok(Written::Some(count)) => {
+                    Ok(WriteOutcome::Some(count)) => {
                         written += count;
                         progress = clock::now();
                     }
-                    Ok(Written::Full) => {
+                    Ok(WriteOutcome::Full) => {
                         let left = STALL_LIMIT.saturating_sub(progress.elapsed());
                         if !self.socket().wait_writable(left).unwrap_or(false) {
                             return self.end();
