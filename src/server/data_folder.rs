@@ -72,7 +72,7 @@ fn unwritable(data: &Path, error: &io::Error) -> FolderError {
 /// the server will begin with another certificate than its clients know.
 pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
     let database = database(&config.data);
-    let found = sqlite::look(&database).map_err(|error| FolderError(error.to_string()))?;
+    let found = sqlite::inspect(&database).map_err(|error| FolderError(error.to_string()))?;
     let own = Acceptor::own_files(&config.data);
     let there = own
         .as_ref()
@@ -93,7 +93,7 @@ pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
 
 /// A log of another database must not be applied to a new one.
 fn put_log_aside(database: &Path) -> Result<(), FolderError> {
-    let log = sqlite::log_of(database);
+    let log = sqlite::wal_path(database);
     let aside = log.with_extension(format!("db-wal.old-{}", std::process::id()));
     fs::rename(&log, &aside).map_err(|error| {
         FolderError(format!(

@@ -66,7 +66,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let another_certificate = data_folder::check(&config).map_err(sentence)?;
     let store = Sqlite::open(&data_folder::database(&config.data)).map_err(sentence)?;
     let tls = open_tls(&config)?;
-    store.note_begun().map_err(sentence)?;
+    store.mark_used().map_err(sentence)?;
     let listener =
         socket::listen(config.listen).map_err(|error| listen_error(config.listen, &error))?;
     let address = listener.local_addr().unwrap_or(config.listen);

@@ -81,7 +81,7 @@ pub(crate) struct Message {
     /// The same, by name; [`Sender::Server`] for a notice, whose body is JSON.
     pub from: Sender,
     /// Scoped to the sender.
-    pub id: MessageId,
+    pub mid: MessageId,
     /// When it was accepted, ms since 1970.
     pub at: u64,
     /// What it carries.
@@ -159,7 +159,7 @@ pub(crate) enum Change {
     /// Replace identity and prekeys, or add to them.
     Publish(UserId, Box<Publish>),
     /// Hand out a bundle, and with it, if asked to, a one-time prekey for good.
-    TakeBundle {
+    ClaimBundle {
         /// Whose.
         of: UserId,
         /// With a one-time prekey, if there is one left.
@@ -183,7 +183,7 @@ impl Change {
             Change::CountLogin(user)
             | Change::Seen(user, _)
             | Change::Publish(user, _)
-            | Change::TakeBundle { of: user, .. }
+            | Change::ClaimBundle { of: user, .. }
             | Change::SetFlags(user, _)
             | Change::Block(user, ..)
             | Change::SetLogin(user, ..)

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use self::mailbox::{Attachment, Earlier, Mailbox, Offer, Quota, Step, Submission};
 use self::sessions::{Session, Sessions};
-use self::shared_mailbox::{Origin, Recipient, SharedMailbox, damaged};
+use self::shared_mailbox::{Recipient, ReplyTo, SharedMailbox, damaged};
 use self::writer::Writer;
 use super::net::send_queue::FlushSet;
 use super::stats::Stats;
@@ -60,7 +60,7 @@ pub(crate) struct Delivery {
     sessions: Arc<Sessions>,
     stats: Arc<Stats>,
     quota: Quota,
-    takes_unencrypted: bool,
+    accepts_unencrypted: bool,
     /// Open mailboxes. Held for single operations on the map; the store is
     /// never asked under it.
     mailboxes: Mutex<HashMap<UserName, Arc<SharedMailbox>>>,
@@ -74,7 +74,7 @@ impl Delivery {
         sessions: Arc<Sessions>,
         stats: Arc<Stats>,
         quota: Quota,
-        takes_unencrypted: bool,
+        accepts_unencrypted: bool,
     ) -> Self {
         Delivery {
             store,
@@ -82,7 +82,7 @@ impl Delivery {
             sessions,
             stats,
             quota,
-            takes_unencrypted,
+            accepts_unencrypted,
             mailboxes: Mutex::default(),
         }
     }
@@ -170,10 +170,10 @@ impl Delivery {
         let offered = Submission {
             sender: session.user,
             from: session.name,
-            id: send.mid,
+            mid: send.mid,
             body: send.body,
             at: now.millis,
-            origin: Origin {
+            reply_to: ReplyTo {
                 send_queue: Arc::clone(&session.send_queue),
                 request,
             },
@@ -184,7 +184,7 @@ impl Delivery {
         };
         loop {
             let retry = match earlier {
-                Earlier::Unknown => Some((offered.sender, offered.id)),
+                Earlier::Unknown => Some((offered.sender, offered.mid)),
                 Earlier::None | Earlier::Searched(_) => None,
             };
             let mut state = mailbox.lock();
@@ -201,7 +201,7 @@ impl Delivery {
             // Only the store can tell; it is asked without the lock, and then
             // the offer repeated.
             if let Some((sender, id)) = retry
-                && state.machine.waits(sender, id).is_none()
+                && state.machine.is_pending(sender, id).is_none()
             {
                 drop(state);
                 match self.store.find(mailbox.user, sender, &[id]) {
@@ -248,7 +248,7 @@ impl Delivery {
             return Err(refusal);
         }
         let plain = matches!(body, Body::Plain(_));
-        if plain && (!self.takes_unencrypted || recipient.refuse_unencrypted) {
+        if plain && (!self.accepts_unencrypted || recipient.refuse_unencrypted) {
             return Err(Refusal::new(
                 Code::UnencryptedRefused,
                 "only encrypted messages are taken here; send it with the client",
@@ -274,7 +274,7 @@ impl Delivery {
         let mut state = mailbox.lock();
         let mut effects = Vec::new();
         let machine = &mut state.machine;
-        machine.give_notice(now.millis, false, now.instant, &mut effects);
+        machine.deliver_notice(now.millis, false, now.instant, &mut effects);
         let pending = machine.pending();
         mailbox.carry_out(&mut state, effects, &self.writer, &mut FlushSet::default());
         pending
@@ -466,7 +466,7 @@ impl Delivery {
         let mut unknown = Vec::new();
         let state = mailbox.lock();
         for id in &outcome.ids {
-            match state.machine.waits(session.user, *id) {
+            match state.machine.is_pending(session.user, *id) {
                 Some(true) => waiting.push(*id),
                 Some(false) => {}
                 None => unknown.push(*id),
@@ -483,7 +483,7 @@ impl Delivery {
                 found
                     .iter()
                     .filter(|message| !state.machine.is_acknowledged(message.number))
-                    .map(|message| message.id),
+                    .map(|message| message.mid),
             );
         }
         Ok(Waiting { waiting })

@@ -43,7 +43,7 @@ impl Session {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Precedence {
     /// Nothing: it is refused.
-    Polite,
+    Yield,
     /// Replace it if it has this secret.
     Resume(ByteArray<16>),
     /// Replace it.
@@ -113,7 +113,7 @@ impl Sessions {
             }
             Entry::Occupied(mut place) => {
                 let replace = match precedence {
-                    Precedence::Polite => false,
+                    Precedence::Yield => false,
                     Precedence::Resume(secret) => place.get().secret == secret,
                     Precedence::TakeOver => true,
                 };
@@ -167,12 +167,12 @@ mod tests {
     fn one_login_per_account() {
         let sessions = Sessions::default();
         let (first, none) = sessions
-            .insert(candidate("bob", 1), Precedence::Polite)
+            .insert(candidate("bob", 1), Precedence::Yield)
             .unwrap();
         assert!(none.is_none());
         assert!(
             sessions
-                .insert(candidate("bob", 2), Precedence::Polite)
+                .insert(candidate("bob", 2), Precedence::Yield)
                 .is_err()
         );
         let wrong = Precedence::Resume(ByteArray([9; 16]));
@@ -192,7 +192,7 @@ mod tests {
     fn a_late_end_spares_the_successor() {
         let sessions = Sessions::default();
         let (first, _) = sessions
-            .insert(candidate("bob", 1), Precedence::Polite)
+            .insert(candidate("bob", 1), Precedence::Yield)
             .unwrap();
         let (second, _) = sessions
             .insert(candidate("bob", 2), Precedence::TakeOver)

@@ -21,7 +21,7 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Who waits for the answer to a `send`.
 #[derive(Clone)]
-pub(crate) struct Origin {
+pub(crate) struct ReplyTo {
     /// On which connection.
     pub send_queue: Arc<SendQueue>,
     /// To which request.
@@ -43,7 +43,7 @@ pub(crate) struct SharedMailbox {
 /// What the lock guards.
 pub(crate) struct MailboxState {
     /// The machine.
-    pub machine: Mailbox<Origin>,
+    pub machine: Mailbox<ReplyTo>,
     /// The attached session's outbox.
     pub send_queue: Option<Arc<SendQueue>>,
     /// What senders have to respect.
@@ -93,7 +93,7 @@ impl SharedMailbox {
     pub(crate) fn new(
         user: UserId,
         name: UserName,
-        machine: Mailbox<Origin>,
+        machine: Mailbox<ReplyTo>,
         recipient: Recipient,
     ) -> Self {
         SharedMailbox {
@@ -127,7 +127,7 @@ impl SharedMailbox {
         let work = match state.recipient.closed() {
             None => state.machine.take_work(now, limit),
             Some(refusal) => Work {
-                given_up: state.machine.abandon(&refusal, &mut effects),
+                abandoned: state.machine.abandon(&refusal, &mut effects),
                 ..Work::default()
             },
         };
@@ -171,9 +171,9 @@ impl SharedMailbox {
     ) -> usize {
         let mut state = self.lock();
         let mut effects = Vec::new();
-        let given_up = state.machine.abandon(refusal, &mut effects);
+        let abandoned = state.machine.abandon(refusal, &mut effects);
         self.carry_out(&mut state, effects, writer, to_flush);
-        given_up
+        abandoned
     }
 
     /// The writer's work is on disk.
@@ -209,7 +209,7 @@ impl SharedMailbox {
     pub(crate) fn carry_out(
         self: &Arc<Self>,
         state: &mut MailboxState,
-        effects: Vec<Effect<Origin>>,
+        effects: Vec<Effect<ReplyTo>>,
         writer: &Writer,
         to_flush: &mut FlushSet,
     ) -> Vec<(UserName, crate::protocol::MessageId)> {
@@ -228,14 +228,16 @@ impl SharedMailbox {
                         to_flush.add(send_queue);
                     }
                 }
-                Effect::Answer(origin, accepted) => {
+                Effect::Answer(reply_to, accepted) => {
                     let answer = Ok(Reply::Accepted(accepted));
-                    origin.send_queue.late_answer(origin.request, &answer);
-                    to_flush.add(&origin.send_queue);
+                    reply_to.send_queue.late_answer(reply_to.request, &answer);
+                    to_flush.add(&reply_to.send_queue);
                 }
-                Effect::Refuse(origin, refusal) => {
-                    origin.send_queue.late_answer(origin.request, &Err(refusal));
-                    to_flush.add(&origin.send_queue);
+                Effect::Refuse(reply_to, refusal) => {
+                    reply_to
+                        .send_queue
+                        .late_answer(reply_to.request, &Err(refusal));
+                    to_flush.add(&reply_to.send_queue);
                 }
                 Effect::Receipt(sender, id) => receipts.push((sender, id)),
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::mailbox::{HOLD, Wake, Work};
+use super::mailbox::{WRITE_DELAY, Wake, Work};
 use super::shared_mailbox::{SharedMailbox, damaged};
 use crate::clock;
 use crate::protocol::refusal::{Code, Refusal};
@@ -124,7 +124,7 @@ impl Writer {
             Wake::Now => queue.ready.push_back(Arc::clone(mailbox)),
             Wake::Later => queue
                 .later
-                .push_back((clock::now() + HOLD, Arc::clone(mailbox))),
+                .push_back((clock::now() + WRITE_DELAY, Arc::clone(mailbox))),
         }
         // For a later visit the thread must wake only if it would sleep past it.
         let notify = wake == Wake::Now || queue.later.len() == 1;
@@ -221,8 +221,8 @@ impl Writer {
         }
         let mut to_flush = FlushSet::default();
         let waiting = ready.into_iter().chain(later.into_iter().map(|(_, p)| p));
-        let given_up = waiting.map(|mailbox| mailbox.abandon(refusal, self, &mut to_flush));
-        let unrecorded = given_up.sum::<usize>() as u64;
+        let abandoned = waiting.map(|mailbox| mailbox.abandon(refusal, self, &mut to_flush));
+        let unrecorded = abandoned.sum::<usize>() as u64;
         to_flush.flush();
         unrecorded
     }
@@ -282,7 +282,7 @@ impl Writer {
                 break;
             };
             let work = mailbox.take_work(now, BATCH_MESSAGES - messages, self, &mut to_flush);
-            *unrecorded += work.given_up as u64;
+            *unrecorded += work.abandoned as u64;
             messages += work.messages.len();
             bytes += work.messages.iter().map(|m| m.body.len()).sum::<usize>();
             if !work.messages.is_empty() || !work.acknowledged.is_empty() {
@@ -464,7 +464,7 @@ mod tests {
         let work = Work {
             messages: Vec::new(),
             acknowledged: [1, 2, 3, 5, 8, 9].into(),
-            given_up: 0,
+            abandoned: 0,
         };
         let mut batch = Batch::default();
         add(&mut batch, &mailbox, &work);

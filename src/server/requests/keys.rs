@@ -28,7 +28,7 @@ impl Handler {
             let of = account.id;
             self.shared
                 .writer
-                .change(Change::TakeBundle { of, one_time })
+                .change(Change::ClaimBundle { of, one_time })
         };
         let taken = match take(one_time) {
             // One-time prekeys that are damaged are as good as used up.

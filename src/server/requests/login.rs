@@ -157,7 +157,7 @@ impl Handler {
         let precedence = match wish.replaces {
             _ if wish.take_over => Precedence::TakeOver,
             Some(secret) => Precedence::Resume(secret),
-            None => Precedence::Polite,
+            None => Precedence::Yield,
         };
         let inserted = self.shared.sessions.insert(candidate, precedence);
         let (session, displaced) = inserted.map_err(|OnlineElsewhere| {

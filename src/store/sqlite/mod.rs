@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-pub(crate) use self::open::{Found, OpenError, log_of, look};
+pub(crate) use self::open::{Found, OpenError, inspect, wal_path};
 
 use super::Message;
 use super::{
@@ -75,9 +75,9 @@ impl Sqlite {
     ///
     /// # Errors
     /// It could not be written.
-    pub(crate) fn note_begun(&self) -> Result<(), OpenError> {
+    pub(crate) fn mark_used(&self) -> Result<(), OpenError> {
         match &*lock(&self.writer) {
-            Some(connection) => open::note_begun(connection, &self.path),
+            Some(connection) => open::mark_used(connection, &self.path),
             None => Ok(()), // Some batch has failed, so there was a server.
         }
     }
@@ -221,7 +221,7 @@ impl Store for Sqlite {
             Some(connection) => connection,
             None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
         };
-        open::fold(&connection).map_err(|error| store_error(error, true))?;
+        open::checkpoint(&connection).map_err(|error| store_error(error, true))?;
         // Whoever closes last removes the log.
         connection
             .close()

@@ -209,7 +209,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
             NOTICE => Sender::Server,
             _ => Sender::User(name(row, 6)?),
         },
-        id: MessageId(row.get(2)?),
+        mid: MessageId(row.get(2)?),
         at: row.get::<_, i64>(3)? as u64,
         body,
     })

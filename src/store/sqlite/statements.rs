@@ -75,7 +75,7 @@ statements! {
     DROP_OLD_PREKEYS = "
         DELETE FROM one_time_prekeys WHERE user = ?1 AND id <=
             (SELECT id FROM one_time_prekeys WHERE user = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-    TAKE_PREKEY = "
+    CLAIM_PREKEY = "
         DELETE FROM one_time_prekeys WHERE user = ?1 AND id =
             (SELECT min(id) FROM one_time_prekeys WHERE user = ?1)
         RETURNING id, key";

@@ -46,7 +46,7 @@ impl Fixture {
             number,
             sender,
             from,
-            id: MessageId([number as u8; 16]),
+            mid: MessageId([number as u8; 16]),
             at: 5,
             body,
         };
@@ -224,7 +224,7 @@ fn a_one_time_prekey_is_handed_out_once() {
     let fixture = Fixture::new();
     let alice = fixture.register("alice");
     let take = |one_time| {
-        fixture.change(Change::TakeBundle {
+        fixture.change(Change::ClaimBundle {
             of: alice,
             one_time,
         })
@@ -386,24 +386,24 @@ fn what_is_found_tells_a_first_start_from_a_server_that_has_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.db");
     let nothing = Found::Nothing { log: false };
-    assert_eq!(look(&path).unwrap(), nothing);
+    assert_eq!(inspect(&path).unwrap(), nothing);
     std::fs::write(&path, "").unwrap();
-    assert_eq!(look(&path).unwrap(), nothing);
-    std::fs::write(log_of(&path), "something").unwrap();
-    assert_eq!(look(&path).unwrap(), Found::Nothing { log: true });
-    std::fs::remove_file(log_of(&path)).unwrap();
+    assert_eq!(inspect(&path).unwrap(), nothing);
+    std::fs::write(wal_path(&path), "something").unwrap();
+    assert_eq!(inspect(&path).unwrap(), Found::Nothing { log: true });
+    std::fs::remove_file(wal_path(&path)).unwrap();
 
     let header = Connection::open(&path).unwrap();
     header.pragma_update(None, "journal_mode", "WAL").unwrap();
     drop(header);
-    assert_eq!(look(&path).unwrap(), Found::Empty);
+    assert_eq!(inspect(&path).unwrap(), Found::Empty);
 
     let store = Sqlite::open(&path).unwrap();
-    assert_eq!(look(&path).unwrap(), Found::Made { begun: false });
-    store.note_begun().unwrap();
-    store.note_begun().unwrap();
+    assert_eq!(inspect(&path).unwrap(), Found::Made { begun: false });
+    store.mark_used().unwrap();
+    store.mark_used().unwrap();
     store.close().unwrap();
-    assert_eq!(look(&path).unwrap(), Found::Made { begun: true });
+    assert_eq!(inspect(&path).unwrap(), Found::Made { begun: true });
 }
 
 #[test]
@@ -411,5 +411,5 @@ fn a_database_with_accounts_has_been_served_with() {
     let fixture = Fixture::new();
     fixture.register("alice");
     let path = fixture.folder.path().join("chat.db");
-    assert_eq!(look(&path).unwrap(), Found::Made { begun: true });
+    assert_eq!(inspect(&path).unwrap(), Found::Made { begun: true });
 }

@@ -32,7 +32,7 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> 
             number,
             sender,
             from,
-            id,
+            mid,
             at,
             body,
         } = &**message;
@@ -45,7 +45,7 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> 
             recipient.0,
             *number as i64,
             sender.0,
-            &id.0[..],
+            &mid.0[..],
             *at as i64,
             kind,
             bytes
@@ -86,7 +86,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
             Ok(Changed::Done)
         }
         Change::Publish(user, keys) => publish(transaction, *user, keys),
-        Change::TakeBundle { of, one_time } => take_bundle(transaction, *of, *one_time),
+        Change::ClaimBundle { of, one_time } => claim_bundle(transaction, *of, *one_time),
         Change::SetFlags(user, flags) => {
             transaction.execute(
                 statements::SET_FLAGS,
@@ -187,7 +187,7 @@ fn publish(
     Ok(Changed::Published(stock(transaction, user)?))
 }
 
-fn take_bundle(
+fn claim_bundle(
     transaction: &Transaction<'_>,
     user: UserId,
     one_time: bool,
@@ -208,7 +208,7 @@ fn take_bundle(
         return Ok(Changed::NoKeys);
     };
     let one_time = match one_time {
-        true => take_one_time(transaction, user)?,
+        true => claim_one_time(transaction, user)?,
         false => None,
     };
     let left = match one_time {
@@ -223,12 +223,12 @@ fn take_bundle(
     Ok(Changed::Bundle(Box::new(bundle), left))
 }
 
-fn take_one_time(
+fn claim_one_time(
     transaction: &Transaction<'_>,
     user: UserId,
 ) -> rusqlite::Result<Option<OneTimePrekey>> {
     transaction
-        .prepare_cached(statements::TAKE_PREKEY)?
+        .prepare_cached(statements::CLAIM_PREKEY)?
         .query_row([user.0], |row| {
             Ok(OneTimePrekey {
                 id: row.get(0)?,

@@ -40,8 +40,8 @@ pub(crate) use self::reading::{Attachment, Step};
 use self::seen::{IdState, Seen};
 use self::unwritten::{Queue, Unwritten};
 use self::window::InFlight;
-pub(crate) use self::writing::{HOLD, Wake, Work};
-use self::writing::{MAX_HELD_BYTES, Progress};
+use self::writing::{MAX_DEFERRED_BYTES, Progress};
+pub(crate) use self::writing::{WRITE_DELAY, Wake, Work};
 
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
@@ -55,17 +55,17 @@ use crate::store::{Message, Summary, UserId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(pub u64);
 
-/// What has to be done now. `O` names who waits for an answer.
+/// What has to be done now. `R` names who waits for an answer.
 #[derive(Debug)]
-pub(crate) enum Effect<O> {
+pub(crate) enum Effect<R> {
     /// Hand the message to the attached session's outbox, in this order.
     Push(Arc<Message>),
     /// Tell the attached console that this many envelopes wait.
     EnvelopesWait(u64),
     /// Tell the sender: accepted.
-    Answer(O, Accepted),
+    Answer(R, Accepted),
     /// Tell the sender: not accepted.
-    Refuse(O, Refusal),
+    Refuse(R, Refusal),
     /// Tell a sender whose message was answered as stored: delivered.
     Receipt(UserName, MessageId),
 }
@@ -86,19 +86,19 @@ pub(crate) enum Offer {
 
 /// A message offered by a sender.
 #[derive(Debug)]
-pub(crate) struct Submission<O> {
+pub(crate) struct Submission<R> {
     /// Who sends.
     pub sender: UserId,
     /// The same, by name.
     pub from: UserName,
     /// Chosen by the sender.
-    pub id: MessageId,
+    pub mid: MessageId,
     /// What it carries.
     pub body: Body,
     /// Now, ms since 1970.
     pub at: u64,
     /// Who waits for the answer.
-    pub origin: O,
+    pub reply_to: R,
 }
 
 /// What is known about an earlier acceptance of a message.
@@ -114,10 +114,10 @@ pub(crate) enum Earlier {
 
 /// One user's mailbox.
 #[derive(Debug)]
-pub(crate) struct Mailbox<O> {
+pub(crate) struct Mailbox<R> {
     next: u64,
-    unwritten: Queue<O>,
-    held_bytes: usize,
+    unwritten: Queue<R>,
+    deferred_bytes: usize,
     /// How many of `unwritten` are due, so that asking is cheap.
     due: usize,
     /// On disk and acknowledged: to be deleted.
@@ -132,13 +132,13 @@ pub(crate) struct Mailbox<O> {
     woken_later: bool,
 }
 
-impl<O> Mailbox<O> {
+impl<R> Mailbox<R> {
     /// A mailbox as the store holds it.
     pub(crate) fn new(summary: &Summary, quota: Quota) -> Self {
         Mailbox {
             next: summary.last + 1,
             unwritten: Queue::new(),
-            held_bytes: 0,
+            deferred_bytes: 0,
             due: 0,
             acknowledged: BTreeSet::new(),
             deleting: BTreeSet::new(),
@@ -153,20 +153,20 @@ impl<O> Mailbox<O> {
     /// Offers a message. `room` says whether the session's outbox can take it.
     pub(crate) fn accept(
         &mut self,
-        offered: Submission<O>,
+        offered: Submission<R>,
         earlier: Earlier,
         room: bool,
         now: Instant,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) -> Offer {
         let digest = self.seen.digest(&offered.body);
-        if let Some(known) = self.seen.get(offered.sender, offered.id) {
+        if let Some(known) = self.seen.get(offered.sender, offered.mid) {
             return match known.state {
                 _ if known.digest != digest => Offer::Refused(id_conflict()),
                 IdState::Decided(accepted) => Offer::Known(accepted),
                 IdState::Undecided(number) => {
                     if let Some(unwritten) = self.unwritten.get_mut(number) {
-                        unwritten.repeats.push(offered.origin);
+                        unwritten.repeats.push(offered.reply_to);
                     }
                     Offer::Undecided
                 }
@@ -186,21 +186,22 @@ impl<O> Mailbox<O> {
             Earlier::Searched(None) | Earlier::None => {}
         }
         if let Err(refusal) = self.counts.check(offered.sender, &offered.body) {
-            self.counts.turn_away(offered.from);
-            self.give_notice(offered.at, room, now, effects);
+            self.counts.note_turned_away(offered.from);
+            self.deliver_notice(offered.at, room, now, effects);
             return Offer::Refused(refusal);
         }
         let number = self.next;
-        self.seen.insert(offered.sender, offered.id, digest, number);
+        self.seen
+            .insert(offered.sender, offered.mid, digest, number);
         let message = Message {
             number,
             sender: offered.sender,
             from: Sender::User(offered.from),
-            id: offered.id,
+            mid: offered.mid,
             at: offered.at,
             body: offered.body,
         };
-        self.add(message, Some(offered.origin), room, now, effects);
+        self.add(message, Some(offered.reply_to), room, now, effects);
         Offer::Undecided
     }
 
@@ -208,29 +209,29 @@ impl<O> Mailbox<O> {
     fn add(
         &mut self,
         message: Message,
-        origin: Option<O>,
+        reply_to: Option<R>,
         room: bool,
         now: Instant,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) {
         let size = message.body.len();
         self.next = message.number + 1;
         self.counts.add(message.sender, Kind::of(&message), size);
         let message = Arc::new(message);
         let pushed = self.push_live(&message, room, effects);
-        let progress = if pushed && self.held_bytes + size <= MAX_HELD_BYTES {
-            self.held_bytes += size;
-            Progress::Held(now)
+        let progress = if pushed && self.deferred_bytes + size <= MAX_DEFERRED_BYTES {
+            self.deferred_bytes += size;
+            Progress::Deferred(now)
         } else {
             // Nothing may be on disk ahead of what was accepted before it: a
             // crash in between would turn the order round.
-            self.write_held();
+            self.make_deferred_due();
             self.due += 1;
             Progress::Due
         };
         let unwritten = Unwritten {
             message,
-            origin,
+            reply_to,
             repeats: Vec::new(),
             progress,
         };
@@ -243,11 +244,11 @@ impl<O> Mailbox<O> {
         &mut self,
         session: SessionId,
         from: Sender,
-        id: MessageId,
-        effects: &mut Vec<Effect<O>>,
+        mid: MessageId,
+        effects: &mut Vec<Effect<R>>,
     ) -> bool {
         let taken = match self.attached(session) {
-            Some(attached) => attached.window.take(from, id),
+            Some(attached) => attached.window.take(from, mid),
             None => None,
         };
         match taken {
@@ -263,7 +264,7 @@ impl<O> Mailbox<O> {
     pub(crate) fn acknowledge_shown(
         &mut self,
         session: SessionId,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) -> usize {
         let mut count = 0;
         while let Some(taken) = self.attached(session).and_then(|a| a.window.take_first()) {
@@ -274,59 +275,59 @@ impl<O> Mailbox<O> {
     }
 
     /// A message is with its recipient: it needs neither disk nor memory any more.
-    fn conclude(&mut self, taken: InFlight, effects: &mut Vec<Effect<O>>) {
+    fn conclude(&mut self, taken: InFlight, effects: &mut Vec<Effect<R>>) {
         self.counts.remove(taken.sender, taken.kind, taken.size);
         let accepted = Accepted {
             state: MessageState::Delivered,
             at: taken.at,
         };
-        self.seen.decide(taken.sender, taken.id, accepted);
+        self.seen.decide(taken.sender, taken.mid, accepted);
         match self.unwritten.get_mut(taken.number) {
             Some(unwritten) if unwritten.progress == Progress::Writing => {
                 unwritten.progress = Progress::WritingAcknowledged;
-                for origin in unwritten.take_origins() {
-                    effects.push(Effect::Answer(origin, accepted));
+                for reply_to in unwritten.take_waiters() {
+                    effects.push(Effect::Answer(reply_to, accepted));
                 }
             }
             Some(_) => {
                 if let Some(mut unwritten) = self.unwritten.remove(taken.number) {
                     self.release(&unwritten);
-                    for origin in unwritten.take_origins() {
-                        effects.push(Effect::Answer(origin, accepted));
+                    for reply_to in unwritten.take_waiters() {
+                        effects.push(Effect::Answer(reply_to, accepted));
                     }
                 }
             }
             None => {
                 self.acknowledged.insert(taken.number);
                 if let Sender::User(name) = taken.from {
-                    effects.push(Effect::Receipt(name, taken.id));
+                    effects.push(Effect::Receipt(name, taken.mid));
                 }
             }
         }
     }
 
     /// Writes down who was turned away, one notice at a time.
-    pub(crate) fn give_notice(
+    pub(crate) fn deliver_notice(
         &mut self,
         at: u64,
         room: bool,
         now: Instant,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) {
-        let Some((names, count)) = self.counts.take_turned_away() else {
+        let Some((names, count)) = self.counts.next_notice() else {
             return;
         };
         let Ok(text) = serde_json::to_string(&News::TurnedAway { names, count }) else {
             return; // Names and a number always serialise.
         };
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.next.to_be_bytes());
-        id[8..].copy_from_slice(&at.to_be_bytes());
+        let mut mid = [0; 16];
+        mid[..8].copy_from_slice(&self.next.to_be_bytes());
+        mid[8..].copy_from_slice(&at.to_be_bytes());
         let message = Message {
             number: self.next,
             sender: UserId::SERVER,
             from: Sender::Server,
-            id: MessageId(id),
+            mid: MessageId(mid),
             at,
             body: Body::Plain(text.into()),
         };
@@ -335,8 +336,8 @@ impl<O> Mailbox<O> {
 
     /// Which of a sender's `ids` are in memory: `Some(pending)` where the
     /// answer is known here, `None` where only the store can tell.
-    pub(crate) fn waits(&self, sender: UserId, id: MessageId) -> Option<bool> {
-        match self.seen.get(sender, id)?.state {
+    pub(crate) fn is_pending(&self, sender: UserId, mid: MessageId) -> Option<bool> {
+        match self.seen.get(sender, mid)?.state {
             IdState::Undecided(_) => Some(true),
             IdState::Decided(accepted) => Some(accepted.state == MessageState::Stored),
         }

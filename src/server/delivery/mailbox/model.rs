@@ -176,7 +176,7 @@ impl World {
                 }
             }
             Op::Room(room) => self.room = room,
-            Op::Wait => self.now += HOLD,
+            Op::Wait => self.now += WRITE_DELAY,
             Op::Evict => {
                 if self.mailbox.is_idle() && self.writing.is_none() {
                     self.load();
@@ -199,7 +199,7 @@ impl World {
             .keys()
             .filter(|n| !self.mailbox.is_acknowledged(**n))
             .count();
-        let held = |u: &&Unwritten<_>| matches!(u.progress, Progress::Held(_));
+        let held = |u: &&Unwritten<_>| matches!(u.progress, Progress::Deferred(_));
         let mut unwritten = self.mailbox.unwritten.iter();
         assert!(
             unwritten
@@ -211,7 +211,7 @@ impl World {
         assert_eq!(envelopes + plain + notices, (in_memory + on_disk) as u64);
         for (sender, unanswered) in self.unanswered.iter().enumerate() {
             for sequence in unanswered {
-                let waits = self.mailbox.waits(user(sender), id(*sequence));
+                let waits = self.mailbox.is_pending(user(sender), id(*sequence));
                 assert_eq!(waits, Some(true));
             }
         }
@@ -222,14 +222,14 @@ impl World {
         let offered = Submission {
             sender: user(sender),
             from: name(sender),
-            id: id(sequence),
+            mid: id(sequence),
             // One writes from a client, the other from a console.
             body: match sender {
                 0 => Body::Envelope(Blob(vec![sequence as u8; 3].into())),
                 _ => Body::Plain(format!("{sequence:3}").into()),
             },
             at: self.clock,
-            origin: (sender, sequence),
+            reply_to: (sender, sequence),
         };
         let mut effects = Vec::new();
         let offer = self
@@ -249,7 +249,7 @@ impl World {
                 let found = self
                     .disk
                     .values()
-                    .find(|message| message.sender == user(sender) && message.id == id(sequence));
+                    .find(|message| message.sender == user(sender) && message.mid == id(sequence));
                 self.offer(sender, sequence, Earlier::Searched(found.cloned()));
             }
         }
@@ -279,7 +279,7 @@ impl World {
     fn apply(&mut self, effects: Vec<Effect<(usize, usize)>>) {
         for effect in effects {
             match effect {
-                Effect::Push(message) => self.pushed.push_back((message.from, message.id)),
+                Effect::Push(message) => self.pushed.push_back((message.from, message.mid)),
                 Effect::Answer((sender, sequence), _) => self.answered(sender, sequence),
                 Effect::Refuse((sender, sequence), _) => self.refused(sender, sequence),
                 Effect::EnvelopesWait(_) | Effect::Receipt(..) => {}
@@ -369,7 +369,7 @@ impl World {
         self.clock += 1;
         let mut effects = Vec::new();
         self.mailbox
-            .give_notice(self.clock, false, self.now, &mut effects);
+            .deliver_notice(self.clock, false, self.now, &mut effects);
         self.apply(effects);
         self.session = Some(what);
         self.room = true;
@@ -448,7 +448,7 @@ impl World {
         );
         assert!(self.disk.is_empty(), "all was acknowledged");
         assert_eq!(self.mailbox.pending(), (0, 0, 0));
-        assert_eq!((self.mailbox.held_bytes, self.mailbox.due), (0, 0));
+        assert_eq!((self.mailbox.deferred_bytes, self.mailbox.due), (0, 0));
         let mut last = HashMap::new();
         let shown: HashSet<_> = self.shown.iter().collect();
         assert_eq!(shown.len(), self.shown.len(), "nothing is shown twice");

@@ -114,7 +114,7 @@ impl Counts {
         }
     }
 
-    pub(super) fn turn_away(&mut self, name: UserName) {
+    pub(super) fn note_turned_away(&mut self, name: UserName) {
         self.turned_away_count += 1;
         if self.turned_away.len() < MAX_TURNED_AWAY {
             self.turned_away.insert(name);
@@ -123,7 +123,7 @@ impl Counts {
 
     /// Who was turned away since the last notice; nobody while one is pending,
     /// so that a flood makes one notice, not a flood of them.
-    pub(super) fn take_turned_away(&mut self) -> Option<(Vec<UserName>, u64)> {
+    pub(super) fn next_notice(&mut self) -> Option<(Vec<UserName>, u64)> {
         if self.turned_away_count == 0 || self.total.notices > 0 {
             return None;
         }

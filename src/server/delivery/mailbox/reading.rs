@@ -36,7 +36,7 @@ pub(crate) enum Step {
     /// Read this page and hand it to [`Mailbox::page`].
     Read(Reading),
     /// Nothing: it is live, full, out of budget or gone.
-    Rest,
+    Idle,
 }
 
 /// A page to read.
@@ -65,11 +65,11 @@ pub(super) struct Attached {
 enum Position {
     /// All pending messages up to the newest have been pushed.
     Live,
-    /// Pushed up to `cursor`; the store holds nothing above `cursor` and below `clear_to`.
-    Behind { cursor: u64, clear_to: u64 },
+    /// Pushed up to `cursor`; the store holds nothing above `cursor` and below `store_clear_below`.
+    Behind { cursor: u64, store_clear_below: u64 },
 }
 
-impl<O> Mailbox<O> {
+impl<R> Mailbox<R> {
     /// Begins a session, in place of the one before, unless that is a later
     /// one (`false`). It is behind, from the first pending message: call [`step`](Self::step).
     pub(crate) fn attach(&mut self, what: Attachment) -> bool {
@@ -80,13 +80,13 @@ impl<O> Mailbox<O> {
         {
             return false;
         }
-        self.write_held();
+        self.make_deferred_due();
         self.attached = Some(Attached {
             what,
             window: Window::default(),
             position: Position::Behind {
                 cursor: 0,
-                clear_to: 0,
+                store_clear_below: 0,
             },
             ticket: 0,
             stale: self.acknowledged_on_disk(),
@@ -100,7 +100,7 @@ impl<O> Mailbox<O> {
         let attached = self.attached(session).is_some();
         if attached {
             self.attached = None;
-            self.write_held();
+            self.make_deferred_due();
         }
         attached
     }
@@ -113,7 +113,7 @@ impl<O> Mailbox<O> {
             attached.window = Window::default();
             attached.position = Position::Behind {
                 cursor: 0,
-                clear_to: 0,
+                store_clear_below: 0,
             };
             attached.stale = stale;
             attached.ticket += 1;
@@ -127,35 +127,42 @@ impl<O> Mailbox<O> {
         &mut self,
         session: SessionId,
         room: bool,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) -> Step {
         let next = self.next;
         let Some(attached) = self.attached.as_mut().filter(|a| a.what.session == session) else {
-            return Step::Rest;
+            return Step::Idle;
         };
         loop {
-            let Position::Behind { cursor, clear_to } = attached.position else {
-                return Step::Rest;
+            let Position::Behind {
+                cursor,
+                store_clear_below,
+            } = attached.position
+            else {
+                return Step::Idle;
             };
             if !room || attached.window.is_full() || attached.what.budget == Some(0) {
-                return Step::Rest;
+                return Step::Idle;
             }
             let unwritten = self.unwritten.after(cursor);
             match unwritten {
-                Some(unwritten) if unwritten.message.number <= clear_to => {
+                Some(unwritten) if unwritten.message.number <= store_clear_below => {
                     let cursor = unwritten.message.number;
-                    let clear_to = clear_to.max(cursor + 1);
-                    attached.position = Position::Behind { cursor, clear_to };
+                    let store_clear_below = store_clear_below.max(cursor + 1);
+                    attached.position = Position::Behind {
+                        cursor,
+                        store_clear_below,
+                    };
                     let waiting = unwritten.progress != Progress::WritingAcknowledged;
                     if waiting && attached.takes(&unwritten.message) {
                         attached.push(&unwritten.message, effects);
                     }
                 }
-                None if clear_to >= next => {
+                None if store_clear_below >= next => {
                     if attached.what.budget.is_none() {
                         attached.position = Position::Live;
                     }
-                    return Step::Rest;
+                    return Step::Idle;
                 }
                 unwritten => {
                     attached.ticket += 1;
@@ -184,14 +191,14 @@ impl<O> Mailbox<O> {
         session: SessionId,
         reading: Reading,
         page: Page,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) {
         let Some(attached) = self.attached(session) else {
             return;
         };
         let Position::Behind {
             mut cursor,
-            mut clear_to,
+            mut store_clear_below,
         } = attached.position
         else {
             return;
@@ -201,7 +208,7 @@ impl<O> Mailbox<O> {
         }
         attached.ticket += 1;
         if page.complete {
-            clear_to = clear_to.max(reading.bounds.before);
+            store_clear_below = store_clear_below.max(reading.bounds.before);
         }
         for message in page.messages {
             cursor = message.number;
@@ -209,7 +216,10 @@ impl<O> Mailbox<O> {
                 attached.push(&Arc::new(message), effects);
             }
         }
-        attached.position = Position::Behind { cursor, clear_to };
+        attached.position = Position::Behind {
+            cursor,
+            store_clear_below,
+        };
     }
 
     /// Pushes a new message to a session that is live; `false` if it was not pushed.
@@ -217,7 +227,7 @@ impl<O> Mailbox<O> {
         &mut self,
         message: &Arc<Message>,
         room: bool,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) -> bool {
         let envelopes = self.counts.envelopes();
         let Some(attached) = &mut self.attached else {
@@ -233,7 +243,7 @@ impl<O> Mailbox<O> {
         if !room || attached.window.is_full() {
             attached.position = Position::Behind {
                 cursor: message.number - 1,
-                clear_to: message.number,
+                store_clear_below: message.number,
             };
             return false;
         }
@@ -252,7 +262,7 @@ impl Attached {
         self.what.envelopes || !matches!(message.body, Body::Envelope(_))
     }
 
-    fn push<O>(&mut self, message: &Arc<Message>, effects: &mut Vec<Effect<O>>) {
+    fn push<R>(&mut self, message: &Arc<Message>, effects: &mut Vec<Effect<R>>) {
         self.window.push(message);
         if let Some(budget) = &mut self.what.budget {
             *budget = budget.saturating_sub(1);

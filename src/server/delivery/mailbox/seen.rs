@@ -48,24 +48,24 @@ impl Seen {
         }
     }
 
-    pub(super) fn get(&self, sender: UserId, id: MessageId) -> Option<&Known> {
-        self.ids.get(&(sender, id))
+    pub(super) fn get(&self, sender: UserId, mid: MessageId) -> Option<&Known> {
+        self.ids.get(&(sender, mid))
     }
 
-    pub(super) fn insert(&mut self, sender: UserId, id: MessageId, digest: u64, number: u64) {
+    pub(super) fn insert(&mut self, sender: UserId, mid: MessageId, digest: u64, number: u64) {
         let state = IdState::Undecided(number);
-        self.ids.insert((sender, id), Known { digest, state });
+        self.ids.insert((sender, mid), Known { digest, state });
     }
 
     /// Records an answer. One that was given before is updated in place.
-    pub(super) fn decide(&mut self, sender: UserId, id: MessageId, accepted: Accepted) {
-        let Some(known) = self.ids.get_mut(&(sender, id)) else {
+    pub(super) fn decide(&mut self, sender: UserId, mid: MessageId, accepted: Accepted) {
+        let Some(known) = self.ids.get_mut(&(sender, mid)) else {
             return;
         };
         let first = matches!(known.state, IdState::Undecided(_));
         known.state = IdState::Decided(accepted);
         if first {
-            self.decided.push_back((sender, id));
+            self.decided.push_back((sender, mid));
             if self.decided.len() > MAX_DECIDED
                 && let Some(oldest) = self.decided.pop_front()
             {
@@ -75,7 +75,7 @@ impl Seen {
     }
 
     /// Forgets an id that was never decided.
-    pub(super) fn forget(&mut self, sender: UserId, id: MessageId) {
-        self.ids.remove(&(sender, id));
+    pub(super) fn forget(&mut self, sender: UserId, mid: MessageId) {
+        self.ids.remove(&(sender, mid));
     }
 }

@@ -15,10 +15,10 @@ fn offer(
     let offered = Submission {
         sender: UserId(1),
         from: name(0),
-        id: id(sequence),
+        mid: id(sequence),
         body: Body::Plain("hello".into()),
         at: 7,
-        origin: sequence as u32,
+        reply_to: sequence as u32,
     };
     mailbox.accept(offered, earlier, true, Instant::now(), effects)
 }
@@ -62,7 +62,7 @@ fn an_acknowledgement_in_time_spares_the_write() {
         panic!("{effects:?}")
     };
     assert_eq!(accepted.state, MessageState::Delivered);
-    let work = mailbox.take_work(Instant::now() + HOLD, 10);
+    let work = mailbox.take_work(Instant::now() + WRITE_DELAY, 10);
     assert!(work.messages.is_empty() && work.acknowledged.is_empty());
 }
 
@@ -73,7 +73,7 @@ fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
     let mut effects = Vec::new();
     // One on disk and acknowledged, one held back, one due.
     offer(&mut mailbox, 1, Earlier::None, &mut effects);
-    let work = mailbox.take_work(Instant::now() + HOLD, 10);
+    let work = mailbox.take_work(Instant::now() + WRITE_DELAY, 10);
     mailbox.committed(&work, &mut effects);
     mailbox.acknowledge(session, Sender::User(name(0)), id(1), &mut effects);
     offer(&mut mailbox, 2, Earlier::None, &mut effects);
@@ -85,7 +85,7 @@ fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
     let refused: Vec<u32> = effects
         .iter()
         .map(|effect| match effect {
-            Effect::Refuse(origin, _) => *origin,
+            Effect::Refuse(reply_to, _) => *reply_to,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -118,10 +118,10 @@ fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
     let other = Submission {
         sender: UserId(1),
         from: name(0),
-        id: id(1),
+        mid: id(1),
         body: Body::Plain("another".into()),
         at: 7,
-        origin: 9,
+        reply_to: 9,
     };
     let refused = mailbox.accept(other, Earlier::None, true, Instant::now(), &mut effects);
     assert!(matches!(refused, Offer::Refused(r) if r.code == Code::IdConflict));
@@ -186,10 +186,10 @@ fn a_console_is_told_of_envelopes_and_not_sent_them() {
     let envelope = Submission {
         sender: UserId(1),
         from: name(0),
-        id: id(1),
+        mid: id(1),
         body: Body::Envelope(Blob(vec![1].into())),
         at: 7,
-        origin: 1,
+        reply_to: 1,
     };
     let mut effects = Vec::new();
     mailbox.accept(envelope, Earlier::None, true, Instant::now(), &mut effects);
@@ -224,7 +224,7 @@ fn a_full_window_makes_a_session_fall_behind() {
     effects.clear();
     assert!(matches!(
         mailbox.step(session, true, &mut effects),
-        Step::Rest
+        Step::Idle
     ));
     assert_eq!(
         effects.len(),

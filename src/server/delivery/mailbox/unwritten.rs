@@ -14,30 +14,30 @@ const IDLE_PLACES: usize = 64;
 
 /// A message on its way.
 #[derive(Debug)]
-pub(super) struct Unwritten<O> {
+pub(super) struct Unwritten<R> {
     pub(super) message: Arc<Message>,
     /// Who waits for the answer.
-    pub(super) origin: Option<O>,
+    pub(super) reply_to: Option<R>,
     /// Who else does: the sender repeated itself.
-    pub(super) repeats: Vec<O>,
+    pub(super) repeats: Vec<R>,
     pub(super) progress: Progress,
 }
 
-impl<O> Unwritten<O> {
-    pub(super) fn take_origins(&mut self) -> impl Iterator<Item = O> + use<O> {
+impl<R> Unwritten<R> {
+    pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = R> + use<R> {
         let repeats = std::mem::take(&mut self.repeats);
-        self.origin.take().into_iter().chain(repeats)
+        self.reply_to.take().into_iter().chain(repeats)
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Queue<O> {
+pub(super) struct Queue<R> {
     /// With rising numbers.
-    messages: VecDeque<Unwritten<O>>,
+    messages: VecDeque<Unwritten<R>>,
 }
 
-impl<O> Queue<O> {
+impl<R> Queue<R> {
     pub(super) fn new() -> Self {
         Queue {
             messages: VecDeque::new(),
@@ -45,7 +45,7 @@ impl<O> Queue<O> {
     }
 
     /// Adds a message whose number is above all others.
-    pub(super) fn push(&mut self, unwritten: Unwritten<O>) {
+    pub(super) fn push(&mut self, unwritten: Unwritten<R>) {
         debug_assert!(
             self.messages
                 .back()
@@ -64,12 +64,12 @@ impl<O> Queue<O> {
         }
     }
 
-    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Unwritten<O>> {
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Unwritten<R>> {
         let place = self.place(number)?;
         self.messages.get_mut(place)
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<Unwritten<O>> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<Unwritten<R>> {
         let place = self.place(number)?;
         let removed = self.messages.remove(place);
         if self.messages.is_empty() && self.messages.capacity() > IDLE_PLACES {
@@ -79,18 +79,18 @@ impl<O> Queue<O> {
     }
 
     /// The first one above `number`.
-    pub(super) fn after(&self, number: u64) -> Option<&Unwritten<O>> {
+    pub(super) fn after(&self, number: u64) -> Option<&Unwritten<R>> {
         let place = self
             .messages
             .partition_point(|unwritten| unwritten.message.number <= number);
         self.messages.get(place)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Unwritten<O>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Unwritten<R>> {
         self.messages.iter()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Unwritten<O>> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Unwritten<R>> {
         self.messages.iter_mut()
     }
 
@@ -115,13 +115,13 @@ mod tests {
             number,
             sender: UserId(1),
             from: Sender::Server,
-            id: MessageId([0; 16]),
+            mid: MessageId([0; 16]),
             at: 0,
             body: Body::Plain("x".into()),
         };
         Unwritten {
             message: Arc::new(message),
-            origin: None,
+            reply_to: None,
             repeats: Vec::new(),
             progress: Progress::Due,
         }

@@ -22,7 +22,7 @@ pub(super) struct InFlight {
     pub(super) number: u64,
     pub(super) sender: UserId,
     pub(super) from: Sender,
-    pub(super) id: MessageId,
+    pub(super) mid: MessageId,
     pub(super) at: u64,
     pub(super) kind: Kind,
     pub(super) size: usize,
@@ -43,7 +43,7 @@ impl Window {
             number: message.number,
             sender: message.sender,
             from: message.from,
-            id: message.id,
+            mid: message.mid,
             at: message.at,
             kind: Kind::of(message),
             size,
@@ -51,11 +51,11 @@ impl Window {
     }
 
     /// Takes out a message by sender and id: usually the first.
-    pub(super) fn take(&mut self, from: Sender, id: MessageId) -> Option<InFlight> {
+    pub(super) fn take(&mut self, from: Sender, mid: MessageId) -> Option<InFlight> {
         let place = self
             .messages
             .iter()
-            .position(|message| message.id == id && message.from == from)?;
+            .position(|message| message.mid == mid && message.from == from)?;
         let taken = self.messages.remove(place)?;
         self.bytes -= taken.size;
         Some(taken)

@@ -17,17 +17,17 @@ use crate::store::Message;
 /// How long a pushed message is held back from the disk, to let an
 /// acknowledgement come first: that costs a round trip and the sync of the
 /// recipient's vault, which most disks do within this time.
-pub(crate) const HOLD: Duration = Duration::from_millis(5);
+pub(crate) const WRITE_DELAY: Duration = Duration::from_millis(5);
 
 /// Bytes held back at most in one mailbox; past it, messages are written at once.
-pub(super) const MAX_HELD_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_DEFERRED_BYTES: usize = 1024 * 1024;
 
 /// When the writer has to visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// As soon as it can.
     Now,
-    /// After [`HOLD`].
+    /// After [`WRITE_DELAY`].
     Later,
 }
 
@@ -39,14 +39,14 @@ pub(crate) struct Work {
     /// To delete.
     pub acknowledged: BTreeSet<u64>,
     /// Acknowledged messages that never will be deleted: see [`Mailbox::abandon`].
-    pub given_up: usize,
+    pub abandoned: usize,
 }
 
 /// How far a message has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Pushed; an acknowledgement may come first.
-    Held(Instant),
+    Deferred(Instant),
     /// To be written as soon as possible.
     Due,
     /// The writer has it.
@@ -55,14 +55,14 @@ pub(super) enum Progress {
     WritingAcknowledged,
 }
 
-impl<O> Mailbox<O> {
+impl<R> Mailbox<R> {
     /// Whether the writer has to visit, said once until it does.
     pub(crate) fn wake(&mut self) -> Option<Wake> {
         if self.due > 0 && !self.woken_now {
             self.woken_now = true;
             return Some(Wake::Now);
         }
-        let later = self.held_bytes > 0 || !self.acknowledged.is_empty();
+        let later = self.deferred_bytes > 0 || !self.acknowledged.is_empty();
         if later && !self.woken_now && !self.woken_later {
             self.woken_later = true;
             return Some(Wake::Later);
@@ -78,7 +78,7 @@ impl<O> Mailbox<O> {
         let mut work = Work {
             messages: Vec::new(),
             acknowledged: std::mem::take(&mut self.acknowledged),
-            given_up: 0,
+            abandoned: 0,
         };
         self.deleting.extend(&work.acknowledged);
         for unwritten in self.unwritten.iter_mut() {
@@ -86,8 +86,8 @@ impl<O> Mailbox<O> {
                 break;
             }
             match unwritten.progress {
-                Progress::Held(since) if now.duration_since(since) >= HOLD => {
-                    self.held_bytes -= unwritten.message.body.len();
+                Progress::Deferred(since) if now.duration_since(since) >= WRITE_DELAY => {
+                    self.deferred_bytes -= unwritten.message.body.len();
                 }
                 Progress::Due => self.due -= 1,
                 _ => continue,
@@ -99,7 +99,7 @@ impl<O> Mailbox<O> {
     }
 
     /// The writer's work is on disk.
-    pub(crate) fn committed(&mut self, work: &Work, effects: &mut Vec<Effect<O>>) {
+    pub(crate) fn committed(&mut self, work: &Work, effects: &mut Vec<Effect<R>>) {
         for message in &work.messages {
             let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
@@ -112,9 +112,9 @@ impl<O> Mailbox<O> {
                 state: MessageState::Stored,
                 at: message.at,
             };
-            self.seen.decide(message.sender, message.id, accepted);
-            for origin in unwritten.take_origins() {
-                effects.push(Effect::Answer(origin, accepted));
+            self.seen.decide(message.sender, message.mid, accepted);
+            for reply_to in unwritten.take_waiters() {
+                effects.push(Effect::Answer(reply_to, accepted));
             }
         }
         for number in &work.acknowledged {
@@ -123,7 +123,7 @@ impl<O> Mailbox<O> {
     }
 
     /// The writer's work could not be done; nothing of it was.
-    pub(crate) fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<O>>) {
+    pub(crate) fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<R>>) {
         for message in &work.messages {
             let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
@@ -135,12 +135,12 @@ impl<O> Mailbox<O> {
             // takes it all the same, its vault knows it when it comes again.
             self.counts
                 .remove(message.sender, Kind::of(message), message.body.len());
-            self.seen.forget(message.sender, message.id);
+            self.seen.forget(message.sender, message.mid);
             if let Some(attached) = &mut self.attached {
-                attached.window.take(message.from, message.id);
+                attached.window.take(message.from, message.mid);
             }
-            for origin in unwritten.take_origins() {
-                effects.push(Effect::Refuse(origin, refusal.clone()));
+            for reply_to in unwritten.take_waiters() {
+                effects.push(Effect::Refuse(reply_to, refusal.clone()));
             }
         }
         for number in &work.acknowledged {
@@ -152,15 +152,15 @@ impl<O> Mailbox<O> {
     /// Nothing more of this mailbox reaches the disk: what waits to be written is
     /// refused, and what waits to be deleted stays, to be delivered again when the
     /// mailbox is opened next. Says how many of those there are.
-    pub(crate) fn abandon(&mut self, refusal: &Refusal, effects: &mut Vec<Effect<O>>) -> usize {
+    pub(crate) fn abandon(&mut self, refusal: &Refusal, effects: &mut Vec<Effect<R>>) -> usize {
         self.woken_now = false;
         self.woken_later = false;
         let waiting = self.unwritten.iter();
         let messages = waiting
-            .filter(|unwritten| matches!(unwritten.progress, Progress::Held(_) | Progress::Due))
+            .filter(|unwritten| matches!(unwritten.progress, Progress::Deferred(_) | Progress::Due))
             .map(|unwritten| Arc::clone(&unwritten.message))
             .collect();
-        self.held_bytes = 0;
+        self.deferred_bytes = 0;
         self.due = 0;
         let work = Work {
             messages,
@@ -171,14 +171,14 @@ impl<O> Mailbox<O> {
     }
 
     /// Nobody is expected to acknowledge soon: what is held back is due.
-    pub(super) fn write_held(&mut self) {
+    pub(super) fn make_deferred_due(&mut self) {
         for unwritten in self.unwritten.iter_mut() {
-            if let Progress::Held(_) = unwritten.progress {
+            if let Progress::Deferred(_) = unwritten.progress {
                 unwritten.progress = Progress::Due;
                 self.due += 1;
             }
         }
-        self.held_bytes = 0;
+        self.deferred_bytes = 0;
     }
 
     /// Numbers that are acknowledged, and that the store holds or will hold
@@ -194,9 +194,9 @@ impl<O> Mailbox<O> {
     }
 
     /// Takes a message out of what is held back or due.
-    pub(super) fn release(&mut self, unwritten: &Unwritten<O>) {
+    pub(super) fn release(&mut self, unwritten: &Unwritten<R>) {
         match unwritten.progress {
-            Progress::Held(_) => self.held_bytes -= unwritten.message.body.len(),
+            Progress::Deferred(_) => self.deferred_bytes -= unwritten.message.body.len(),
             Progress::Due => self.due -= 1,
             Progress::Writing | Progress::WritingAcknowledged => {}
         }
