@@ -316,7 +316,7 @@ fn foreign_and_newer_files_are_left_alone() {
 #[test]
 fn no_statement_needs_temporary_space_or_looks_at_all_the_mail() {
     let fixture = Fixture::new();
-    let writer = lock(&fixture.store.writer);
+    let writer = fixture.store.writer.lock();
     let connection = writer.as_ref().unwrap();
     let plan = |statement: &str| -> Vec<String> {
         let explain = format!("EXPLAIN QUERY PLAN {statement}");
@@ -361,7 +361,7 @@ fn temporary_space_is_memory_on_every_connection() {
         connection.pragma_query_value(None, "temp_store", |row| row.get(0))
     };
     assert_eq!(fixture.store.read(temp_store).unwrap(), 2);
-    let writer = lock(&fixture.store.writer);
+    let writer = fixture.store.writer.lock();
     assert_eq!(temp_store(writer.as_ref().unwrap()).unwrap(), 2);
 }
 

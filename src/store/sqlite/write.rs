@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::read;
-use super::read::{ENVELOPE, NOTICE, PLAIN, stock};
+use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
@@ -171,7 +171,7 @@ fn publish(
             keys.signed_prekey.key.0,
             keys.signed_prekey.signature.0
         ])?;
-    // Prekeys of another identity would only make its sessions fail.
+    // Prekeys of another identity would make new sessions fail.
     if keys.replace || another {
         transaction.execute(statements::DROP_PREKEYS, [user.0])?;
     }
@@ -179,12 +179,12 @@ fn publish(
     for prekey in &keys.one_time {
         statement.execute(params![user.0, prekey.id, prekey.key.0])?;
     }
-    // The oldest go first: their owner may have lost the private halves.
+    // The oldest are dropped, since their owner may have lost the private halves.
     transaction.execute(
         statements::DROP_OLD_PREKEYS,
         params![user.0, MAX_ONE_TIME_PREKEYS as i64],
     )?;
-    Ok(Changed::Published(stock(transaction, user)?))
+    Ok(Changed::Published(count_prekeys(transaction, user)?))
 }
 
 fn claim_bundle(
@@ -212,7 +212,7 @@ fn claim_bundle(
         false => None,
     };
     let left = match one_time {
-        Some(_) => stock(transaction, user)?,
+        Some(_) => count_prekeys(transaction, user)?,
         None => 0,
     };
     let bundle = Bundle {
@@ -250,9 +250,8 @@ fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Resu
     Ok(Changed::Done)
 }
 
-/// Whether mail can be written at all: a message of the size of a full page goes
-/// to nobody, once before all mailboxes and once behind them, and is taken back. If
-/// neither works, what is damaged belongs to no single mailbox.
+/// Writes a message of the size of a full page before all mailboxes or, if that fails,
+/// behind them, and rolls it back. If both fail, the damage belongs to no single mailbox.
 pub(super) fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     match probe_at(connection, i64::MIN) {
         Ok(()) => Ok(()),

@@ -1,5 +1,5 @@
-//! The ids a mailbox remembers: all that are undecided, and the last few that
-//! were decided. A sender that repeats one gets the answer of the first.
+//! The message ids that a mailbox remembers: all that are undecided, and the last few
+//! that were decided. A sender that repeats an id gets the first one's answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -11,30 +11,31 @@ use crate::protocol::reply::Accepted;
 use crate::protocol::request::Body;
 use crate::store::UserId;
 
-/// Decided ids remembered. A client repeats an id without `again` only on the
-/// connection it sent it on, and has at most its own window of them under way.
+/// How many decided ids are remembered. A client repeats an id without `again` only on
+/// the connection that it first used, and has at most 64 of them unanswered there.
 const MAX_DECIDED: usize = 128;
 
 /// What is known about an id.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
-    /// Of the body, keyed at random: tells another body under the same id.
+    /// A randomly keyed digest of the body, which reveals another body under the same id.
     pub(super) digest: u64,
     pub(super) state: IdState,
 }
 
+/// Whether the sender has its answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum IdState {
-    /// Numbered, not yet answered.
+    /// The message has this number and is not yet answered.
     Undecided(u64),
-    /// Answered like this.
+    /// The message was answered like this.
     Decided(Accepted),
 }
 
-/// See the module.
+/// The remembered ids, by sender.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Senders choose their ids, so the hash is keyed at random, for each mailbox anew.
+    /// Senders choose their ids, so each mailbox hashes them with a random key of its own.
     ids: HashMap<(UserId, MessageId), Known, RandomState>,
     decided: VecDeque<(UserId, MessageId)>,
 }
@@ -57,7 +58,7 @@ impl Seen {
         self.ids.insert((sender, mid), Known { digest, state });
     }
 
-    /// Records an answer. One that was given before is updated in place.
+    /// Records an answer, in place of an earlier one if there is one.
     pub(super) fn decide(&mut self, sender: UserId, mid: MessageId, accepted: Accepted) {
         let Some(known) = self.ids.get_mut(&(sender, mid)) else {
             return;
