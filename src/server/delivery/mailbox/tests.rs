@@ -74,7 +74,7 @@ fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
     let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
-    // One on disk and acknowledged, one held back, one due.
+    // One on disk and acknowledged, one deferred, one due.
     let _ = send(&mut mailbox, 1, &mut effects);
     let work = mailbox.take_work(Instant::now() + WRITE_DELAY, 10);
     mailbox.committed(&work, &mut effects);
