@@ -109,7 +109,7 @@ pub(super) fn lock(data: &Path) -> Result<File, FolderError> {
 /// will make another certificate than the one its clients know.
 pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
     let database = database(&config.data);
-    let found = sqlite::look(&database).map_err(FolderError::Database)?;
+    let found = sqlite::inspect(&database).map_err(FolderError::Database)?;
     let own = Acceptor::own_files(&config.data);
     let there = own
         .as_ref()
@@ -130,7 +130,7 @@ pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
 
 /// Moves the log of a lost database aside, so that it is not applied to the new one.
 fn put_log_aside(database: &Path) -> Result<(), FolderError> {
-    let log = sqlite::log_of(database);
+    let log = sqlite::wal_path(database);
     let aside = log.with_extension(format!("db-wal.old-{}", std::process::id()));
     fs::rename(&log, &aside).map_err(|error| FolderError::LogStays(log, error))
 }

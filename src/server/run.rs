@@ -77,7 +77,7 @@ fn run(config: Config) -> Result<(), RunError> {
     let replaces_certificate = data_folder::check(&config)?;
     let store = Sqlite::open(&data_folder::database(&config.data))?;
     let tls = Acceptor::open(&config.data, own_certificate(&config))?;
-    store.note_begun()?;
+    store.mark_used()?;
     let listener =
         socket::listen(config.listen).map_err(|error| RunError::Listen(config.listen, error))?;
     let address = listener.local_addr().unwrap_or(config.listen);

@@ -1,11 +1,17 @@
-//! What must not be lost: accounts, public keys and mail that waits.
+//! What must not be lost: accounts, public keys and pending messages.
 //!
-//! [`Store`] is a contract. Its methods are facts of the protocol, not queries;
-//! each says what survives a crash once it has returned. It knows no session,
-//! no socket and no clock. `sqlite` keeps it in one file.
+//! [`Store`] is the contract. Its methods are facts of the protocol, not queries, and each
+//! says what survives a crash once it has returned. A store knows no session, no socket
+//! and no clock.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | this one | the contract, and the values that go in and out |
+//! | [`sqlite`] | a store in one SQLite file |
 
 pub(crate) mod sqlite;
 
+use std::error::Error;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -24,12 +30,12 @@ impl UserId {
     pub(crate) const SERVER: UserId = UserId(0);
 }
 
-/// One account, as it is at the moment of asking. Deleted ones are not found.
+/// One account as it was when it was read. Deleted accounts are not found.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
-    /// Its number.
+    /// The account's number.
     pub id: UserId,
-    /// Its canonical name.
+    /// The canonical name.
     pub name: UserName,
     /// How its login key is derived.
     pub kdf: KdfParams,
@@ -39,22 +45,22 @@ pub(crate) struct Account {
     pub logins: u64,
     /// End of the last visible session, ms since 1970.
     pub last_seen: Option<u64>,
-    /// The flags.
+    /// The settings that are yes or no.
     pub flags: Flags,
     /// The published identity.
     pub identity: Option<Identity>,
     /// The published signed prekey's id.
     pub signed_prekey: Option<u32>,
-    /// One-time prekeys in stock.
+    /// How many one-time prekeys are left.
     pub one_time: u32,
 }
 
 /// An account's settings that are yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flags {
-    /// Found by search.
+    /// The account is found by search.
     pub listed: bool,
-    /// Online and last seen are visible.
+    /// Others see whether the user is online and when they were last seen.
     pub presence: bool,
     /// Unencrypted messages are refused.
     pub refuse_unencrypted: bool,
@@ -63,32 +69,32 @@ pub(crate) struct Flags {
 /// One row of a search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SearchHit {
-    /// Who.
+    /// The user's name.
     pub name: UserName,
-    /// Whether others may see presence.
+    /// Whether others may see the user's presence.
     pub presence: bool,
-    /// End of the last visible session.
+    /// End of the last visible session, ms since 1970.
     pub last_seen: Option<u64>,
 }
 
 /// An accepted message, in memory or read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// Its place in the mailbox.
+    /// The message's place in its mailbox.
     pub number: u64,
-    /// Who sent it.
+    /// The sender's number.
     pub sender: UserId,
-    /// The same, by name; [`Sender::Server`] for a notice, whose body is JSON.
+    /// The sender's name, or [`Sender::Server`] for a notice, whose body is JSON.
     pub from: Sender,
-    /// Scoped to the sender.
-    pub id: MessageId,
-    /// When it was accepted, ms since 1970.
+    /// The message's id, which is unique for its sender.
+    pub mid: MessageId,
+    /// When the message was accepted, ms since 1970.
     pub at: u64,
-    /// What it carries.
+    /// The text or the envelope.
     pub body: Body,
 }
 
-/// What waits in a mailbox from one sender.
+/// Pending messages, counted by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
     /// Envelopes.
@@ -101,12 +107,19 @@ pub(crate) struct Tally {
     pub bytes: u64,
 }
 
-/// A mailbox, summed up.
+impl Tally {
+    /// How many messages those are.
+    pub(crate) fn messages(&self) -> u64 {
+        self.envelopes + self.plain + self.notices
+    }
+}
+
+/// A mailbox in numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Summary {
     /// The highest number in use; 0 when empty.
     pub last: u64,
-    /// By sender.
+    /// What is pending from each sender.
     pub tallies: Vec<(UserId, Tally)>,
 }
 
@@ -117,11 +130,11 @@ pub(crate) struct PageBounds {
     pub after: u64,
     /// Only numbers below this.
     pub before: u64,
-    /// At most so many messages.
+    /// At most this many messages.
     pub messages: usize,
-    /// Stop once the bodies have reached so many bytes.
+    /// Stop once the bodies have this many bytes.
     pub bytes: usize,
-    /// Read envelopes too; without it they are passed over.
+    /// Read envelopes too; otherwise they are left out.
     pub envelopes: bool,
 }
 
@@ -130,11 +143,11 @@ pub(crate) struct PageBounds {
 pub(crate) struct Page {
     /// The messages.
     pub messages: Vec<Message>,
-    /// Nothing else lies within the bounds.
+    /// Whether these are all messages within the bounds.
     pub complete: bool,
 }
 
-/// A new account's values.
+/// An account to be made.
 #[derive(Debug, Clone)]
 pub(crate) struct NewAccount {
     /// The name to take.
@@ -143,7 +156,7 @@ pub(crate) struct NewAccount {
     pub kdf: KdfParams,
     /// The public login key.
     pub login_key: ByteArray<32>,
-    /// Now, ms since 1970.
+    /// The time of the request, ms since 1970.
     pub created: u64,
 }
 
@@ -154,36 +167,36 @@ pub(crate) enum Change {
     Register(NewAccount),
     /// Count a login.
     CountLogin(UserId),
-    /// A visible session ended.
+    /// A visible session ended at this time, ms since 1970.
     Seen(UserId, u64),
     /// Replace identity and prekeys, or add to them.
     Publish(UserId, Box<Publish>),
-    /// Hand out a bundle, and with it, if asked to, a one-time prekey for good.
-    TakeBundle {
-        /// Whose.
+    /// Hand out a user's prekey bundle.
+    ClaimBundle {
+        /// The user.
         of: UserId,
-        /// With a one-time prekey, if there is one left.
+        /// Whether to remove a one-time prekey and hand it out too, if one is left.
         one_time: bool,
     },
-    /// New flags.
+    /// Replace the flags.
     SetFlags(UserId, Flags),
-    /// Block, or with `false` unblock.
+    /// Let the first user block the second one, or with `false` unblock them.
     Block(UserId, UserId, bool),
-    /// A new password's derivation and key.
+    /// Replace the password's derivation and login key.
     SetLogin(UserId, KdfParams, ByteArray<32>),
     /// Delete an account's keys, mail and blocks; its name stays taken.
     Delete(UserId),
 }
 
 impl Change {
-    /// Whose account it changes; `None` for one that does not exist yet.
+    /// The account that is changed; `None` if it does not exist yet.
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Change::Register(_) => None,
             Change::CountLogin(user)
             | Change::Seen(user, _)
             | Change::Publish(user, _)
-            | Change::TakeBundle { of: user, .. }
+            | Change::ClaimBundle { of: user, .. }
             | Change::SetFlags(user, _)
             | Change::Block(user, ..)
             | Change::SetLogin(user, ..)
@@ -192,38 +205,42 @@ impl Change {
     }
 }
 
-/// What a change came to.
+/// The outcome of a change.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Changed {
-    /// Done; nothing to add.
+    /// The change was made.
     Done,
-    /// The account exists now.
+    /// The account was made.
     Registered(UserId),
     /// The name was taken before.
     NameTaken,
-    /// One-time prekeys in stock.
+    /// The keys are published; this many one-time prekeys are left.
     Published(u32),
     /// Another identity is published; nothing changed.
     OtherIdentity,
-    /// The bundle and, if a one-time prekey is handed out with it, how many are left.
+    /// The bundle and, if it has a one-time prekey, how many of those are left.
     Bundle(Box<Bundle>, u32),
-    /// Nothing is published.
+    /// The user has published no keys.
     NoKeys,
-    /// Logins, this one included.
+    /// How many logins there were, with this one.
     Logins(u64),
 }
 
-/// What one transaction does. Changes come first, then messages, then
-/// acknowledgements, each in order.
+/// What one transaction does: changes first, then messages, then acknowledgements, each
+/// in order.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// Changes of accounts and keys.
     pub changes: Vec<Change>,
     /// Messages accepted, with their mailbox.
     pub messages: Vec<(UserId, Arc<Message>)>,
-    /// Numbers acknowledged, with their mailbox. Numbers that are not there are fine.
+    /// Numbers of acknowledged messages, with their mailbox. A number may be missing there.
     pub acknowledged: Vec<(UserId, RangeInclusive<u64>)>,
 }
+
+/// What a store's failure is due to. It is shared, since one failure can have many who
+/// must hear of it.
+pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
 
 /// Why the store failed. Nothing of the batch was done.
 #[derive(Debug, Clone)]
@@ -232,22 +249,29 @@ pub(crate) enum StoreError {
     Full,
     /// What was asked for, or something that the batch had to touch, is damaged or
     /// contradicts itself; the store as a whole works. Trying again does not help.
-    Damaged(String),
-    /// Anything else, with what is known about it.
-    Failed(String),
+    Damaged(Cause),
+    /// Anything else.
+    Failed(Cause),
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Full => f.write_str("the disk is full"),
-            StoreError::Damaged(why) => write!(f, "the database is damaged here: {why}"),
-            StoreError::Failed(why) => write!(f, "the database failed: {why}"),
+            StoreError::Damaged(cause) => write!(f, "the database is damaged here: {cause}"),
+            StoreError::Failed(cause) => write!(f, "the database failed: {cause}"),
         }
     }
 }
 
-impl std::error::Error for StoreError {}
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            StoreError::Full => None,
+            StoreError::Damaged(cause) | StoreError::Failed(cause) => Some(&**cause),
+        }
+    }
+}
 
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
 pub(crate) trait Store: Send + Sync {
@@ -263,25 +287,26 @@ pub(crate) trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<SearchHit>, StoreError>;
 
-    /// Whom an account blocks, in order of names.
+    /// The users that an account blocks, in order of names.
     fn blocked(&self, user: UserId) -> Result<Vec<UserName>, StoreError>;
 
-    /// What waits in a mailbox. Takes time in proportion to it.
+    /// What is pending in a mailbox. Takes time in proportion to that.
     fn summary(&self, recipient: UserId) -> Result<Summary, StoreError>;
 
-    /// Part of a mailbox. No transaction outlives the call.
+    /// A part of a mailbox. No transaction outlives the call.
     fn page(&self, recipient: UserId, bounds: PageBounds) -> Result<Page, StoreError>;
 
-    /// Which of a sender's ids wait in a mailbox, with their numbers and bodies'
-    /// digests left to the caller. Reads the whole mailbox.
+    /// The pending messages in a mailbox that have one of a sender's ids. Looks at all of
+    /// that sender's messages there.
     fn find(
         &self,
         recipient: UserId,
         sender: UserId,
-        ids: &[MessageId],
+        mids: &[MessageId],
     ) -> Result<Vec<Message>, StoreError>;
 
-    /// 32 random bytes made with the database, behind stable fake answers.
+    /// 32 random bytes that were made with the database. The answers about users that do
+    /// not exist are derived from them, so that they stay the same.
     fn secret(&self) -> [u8; 32];
 
     /// Does all of a batch in one transaction, or nothing of it. Once it has
@@ -292,10 +317,10 @@ pub(crate) trait Store: Send + Sync {
     /// [`StoreError::Damaged`] best in parts, to find what it is that is damaged.
     fn commit(&self, batch: &Batch) -> Result<Vec<Changed>, StoreError>;
 
-    /// The end: afterwards a copy of the one file is a copy of everything. Reads fail
-    /// from here on. Takes a moment, not the time of a commit for each that waits.
+    /// Closes the store. Afterwards a copy of the one file is a copy of everything, and
+    /// reads fail. It does not wait long for reads that are under way.
     ///
     /// # Errors
-    /// All that was committed is safe, but not in one file.
+    /// Everything that was committed is safe, but not all of it is in one file.
     fn close(&self) -> Result<(), StoreError>;
 }

@@ -1,9 +1,26 @@
-//! Delivery: who has which mailbox open, and the ways of a message through it.
+//! Delivery: a message's way from its sender through a mailbox to its recipient.
 //!
-//! Lock order, outermost first: postbox table, postbox, then either an outbox
-//! or the writer's queue. The session table is never held together with any.
+//! | file | what |
+//! | --- | --- |
+//! | this one | which mailboxes are in memory |
+//! | `send` | submitting a message |
+//! | `receive` | attaching a session, pushing to it, acknowledging |
+//! | [`mailbox`] | the pure machine that decides all of it |
+//! | [`shared_mailbox`] | the machine under its lock, with the effects it asks for |
+//! | [`recipient`] | what a sender has to respect of the recipient |
+//! | [`writer`] | the thread that commits |
+//! | [`sessions`] | who is logged in |
+//! | [`refusals`] | what a client is told when one of these fails |
+//!
+//! Requests are not parsed here and sockets are not touched: a session is reached through
+//! its send queue. Lock order, outermost first: mailbox table, mailbox, send queue. The
+//! session table and the writer's queue are never locked together with any of them.
 
 pub(crate) mod mailbox;
+mod receive;
+pub(crate) mod recipient;
+pub(crate) mod refusals;
+mod send;
 pub(crate) mod sessions;
 pub(crate) mod shared_mailbox;
 pub(crate) mod writer;
@@ -12,34 +29,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::mailbox::{Attachment, Earlier, Mailbox, Offer, Quota, Step, Submission};
-use self::sessions::{Session, Sessions};
-use self::shared_mailbox::{Origin, Recipient, SharedMailbox, damaged};
+use self::mailbox::{Effect, Mailbox, Quota};
+use self::recipient::Recipient;
+use self::refusals::{damaged, read_failed, unknown_user};
+use self::sessions::Sessions;
+use self::shared_mailbox::{MailboxState, ReplyTo, SharedMailbox};
 use self::writer::Writer;
 use super::net::send_queue::flush_set::FlushSet;
 use super::stats::Stats;
 use crate::clock;
-use crate::crypto::keys::PublicIdentity;
-use crate::protocol::ids::MessageId;
-use crate::protocol::limits;
 use crate::protocol::name::UserName;
-use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::reply::{
-    Accepted, Acked, Answer, Event, Fetched, MessageState, Reply, Waiting,
-};
-use crate::protocol::request::{Ack, Body, Identity, Outcome, Send};
-use crate::store::{Store, StoreError, Summary};
-use crate::sync::{Mutex, MutexGuard};
+use crate::protocol::refusal::Refusal;
+use crate::store::{Store, StoreError, Summary, Tally};
+use crate::sync::Mutex;
 
-/// Idle mailboxes kept in memory; past it, those nobody uses are dropped.
+/// Once this many mailboxes are in memory, those that nobody uses are dropped.
 const MAX_IDLE: usize = 10_000;
 
 /// The moment of a request, read once for all that a connection sent together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
-    /// For waiting.
+    /// For measuring and waiting.
     pub instant: Instant,
-    /// For people: ms since 1970.
+    /// For what is stored and shown: ms since 1970.
     pub millis: u64,
 }
 
@@ -53,28 +65,29 @@ impl Now {
     }
 }
 
-/// See the module.
+/// The mailboxes, and what moves messages through them.
 pub(crate) struct Delivery {
     store: Arc<dyn Store>,
     writer: Arc<Writer>,
     sessions: Arc<Sessions>,
     stats: Arc<Stats>,
     quota: Quota,
-    takes_unencrypted: bool,
-    /// Open mailboxes. Held for single operations on the map; the store is
-    /// never asked under it.
+    accepts_unencrypted: bool,
+    /// The mailboxes in memory. Held for single operations that leave the map whole, and
+    /// for a look into each mailbox when there are too many. The store is never asked
+    /// under it.
     mailboxes: Mutex<HashMap<UserName, Arc<SharedMailbox>>>,
 }
 
 impl Delivery {
-    /// Delivery over a store.
+    /// Delivery over a store, with no mailbox in memory.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         writer: Arc<Writer>,
         sessions: Arc<Sessions>,
         stats: Arc<Stats>,
         quota: Quota,
-        takes_unencrypted: bool,
+        accepts_unencrypted: bool,
     ) -> Self {
         Delivery {
             store,
@@ -82,32 +95,30 @@ impl Delivery {
             sessions,
             stats,
             quota,
-            takes_unencrypted,
+            accepts_unencrypted,
             mailboxes: Mutex::default(),
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<UserName, Arc<SharedMailbox>>> {
-        // Every statement under it leaves the map whole.
-        self.mailboxes.lock()
-    }
-
-    /// A user's mailbox, opened if it is not open.
+    /// A user's mailbox, loaded if it is not in memory.
     ///
     /// # Errors
     /// There is no such user, the mailbox is damaged, or the store failed.
     pub(crate) fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
-        let open = self.table().get(name).map(Arc::clone);
-        let mailbox = match open {
+        let loaded = self.mailboxes.lock().get(name).map(Arc::clone);
+        let mailbox = match loaded {
             Some(mailbox) => mailbox,
-            None => self.open(name)?,
+            None => self.load(name)?,
         };
-        let damage = mailbox.lock().recipient.damaged.then(damaged);
-        damage.map_or(Ok(mailbox), Err)
+        let is_damaged = mailbox.lock().recipient.damaged;
+        match is_damaged {
+            true => Err(damaged()),
+            false => Ok(mailbox),
+        }
     }
 
-    fn open(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
-        let account = self.store.account(name).map_err(store_failed)?;
+    fn load(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
+        let account = self.store.account(name).map_err(read_failed)?;
         let account = account.ok_or_else(|| unknown_user(name))?;
         let read = || {
             let blocked = self.store.blocked(account.id)?;
@@ -115,406 +126,53 @@ impl Delivery {
         };
         let (blocked, summary, damage) = match read() {
             Ok((blocked, summary)) => (blocked, summary, None),
-            // It stays open, closed for all: to find this once is enough.
+            // It stays in memory, closed, so that the damage is found and logged once.
             Err(StoreError::Damaged(why)) => (Vec::new(), Summary::default(), Some(why)),
-            Err(error) => return Err(store_failed(error)),
-        };
-        let recipient = Recipient {
-            refuse_unencrypted: account.flags.refuse_unencrypted,
-            identity: account.identity.as_ref().and_then(fingerprint),
-            blocked: blocked.into_iter().collect(),
-            deleted: false,
-            damaged: false,
+            Err(error) => return Err(read_failed(error)),
         };
         let machine = Mailbox::new(&summary, self.quota);
-        let opened = Arc::new(SharedMailbox::new(account.id, *name, machine, recipient));
+        let recipient = Recipient::new(&account, blocked);
+        let loaded = Arc::new(SharedMailbox::new(account.id, *name, machine, recipient));
         if let Some(why) = damage {
-            opened.set_aside(&why);
+            loaded.set_aside(&why);
         }
-        let mut table = self.table();
-        if table.len() >= MAX_IDLE {
-            // One that somebody holds, or that moves, is not idle. Nobody can
-            // take hold of it meanwhile: that needs this table.
-            table.retain(|_, mailbox| {
+        let mut mailboxes = self.mailboxes.lock();
+        if mailboxes.len() >= MAX_IDLE {
+            // Nobody can begin to use one meanwhile, since that takes this lock.
+            mailboxes.retain(|_, mailbox| {
                 Arc::strong_count(mailbox) > 1 || {
                     let state = mailbox.lock();
                     !state.machine.is_idle() || state.recipient.damaged
                 }
             });
         }
-        // Of two that opened it at once, the first one's is used by both.
-        Ok(Arc::clone(table.entry(*name).or_insert(opened)))
+        // If two threads loaded it at once, both use the first one's.
+        Ok(Arc::clone(mailboxes.entry(*name).or_insert(loaded)))
     }
 
-    /// A read of a mailbox failed.
-    fn read_failed(mailbox: &SharedMailbox, error: StoreError) -> Refusal {
-        match error {
-            StoreError::Damaged(why) => {
-                mailbox.set_aside(&why);
-                damaged()
-            }
-            error => store_failed(error),
-        }
-    }
-
-    /// Takes a message; `None` if the answer comes later.
-    pub(crate) fn send(
+    /// Gives a mailbox an event, carries out its effects, and follows up on them.
+    fn update<T>(
         &self,
-        session: &Session,
-        mailbox: &Arc<SharedMailbox>,
-        send: Send,
-        request: Option<u64>,
-        now: Now,
-        to_flush: &mut FlushSet,
-    ) -> Option<Answer> {
-        let offered = Submission {
-            sender: session.user,
-            from: session.name,
-            id: send.mid,
-            body: send.body,
-            at: now.millis,
-            origin: Origin {
-                send_queue: Arc::clone(&session.send_queue),
-                request,
-            },
-        };
-        let mut earlier = match send.again {
-            true => Earlier::Unknown,
-            false => Earlier::None,
-        };
-        loop {
-            let retry = match earlier {
-                Earlier::Unknown => Some((offered.sender, offered.id)),
-                Earlier::None | Earlier::Searched(_) => None,
-            };
-            let mut state = mailbox.lock();
-            let recipient = &state.recipient;
-            if let Err(refusal) = self.permitted(recipient, &offered.body, send.identity) {
-                return Some(Err(refusal));
-            }
-            if recipient.blocked.contains(&offered.from) {
-                return Some(Ok(Reply::Accepted(Accepted {
-                    state: MessageState::Stored,
-                    at: now.millis,
-                })));
-            }
-            // Only the store can tell; it is asked without the lock, and then
-            // the offer repeated.
-            if let Some((sender, id)) = retry
-                && state.machine.waits(sender, id).is_none()
-            {
-                drop(state);
-                match self.store.find(mailbox.user, sender, &[id]) {
-                    Ok(mut found) => earlier = Earlier::Searched(found.pop()),
-                    Err(error) => return Some(Err(Self::read_failed(mailbox, error))),
-                }
-                continue;
-            }
-            let room = state
-                .send_queue
-                .as_ref()
-                .is_none_or(|send_queue| send_queue.has_room());
-            let mut effects = Vec::new();
-            // Counted first: the answer may come at once, on another thread.
-            session.send_queue.expect_answer();
-            let offer = state
-                .machine
-                .accept(offered, earlier, room, now.instant, &mut effects);
-            mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
-            drop(state);
-            let answer = match offer {
-                Offer::Undecided => {
-                    self.stats.taken.add(1);
-                    return None;
-                }
-                Offer::Known(accepted) => Ok(Reply::Accepted(accepted)),
-                Offer::Refused(refusal) => Err(refusal),
-                // Asked above, under the same lock.
-                Offer::Search => Err(Refusal::new(Code::Internal, "try again")),
-            };
-            session.send_queue.late_answer(request, &answer);
-            to_flush.add(&session.send_queue);
-            return None;
-        }
-    }
-
-    fn permitted(
-        &self,
-        recipient: &Recipient,
-        body: &Body,
-        identity: Option<crate::protocol::ByteArray<32>>,
-    ) -> Result<(), Refusal> {
-        if let Some(refusal) = recipient.closed() {
-            return Err(refusal);
-        }
-        let plain = matches!(body, Body::Plain(_));
-        if plain && (!self.takes_unencrypted || recipient.refuse_unencrypted) {
-            return Err(Refusal::new(
-                Code::UnencryptedRefused,
-                "only encrypted messages are taken here; send it with the client",
-            ));
-        }
-        match (identity, recipient.identity) {
-            _ if plain => Ok(()),
-            (Some(_), None) => Err(Refusal::new(
-                Code::NoKeys,
-                "the recipient has no keys published any more; try again when they have logged in",
-            )),
-            (Some(named), Some(published)) if named.0 != published => Err(Refusal::new(
-                Code::IdentityChanged,
-                "the recipient has another identity now; get their keys and check who it is",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// What is pending for a login: envelopes, unencrypted messages, notices,
-    /// the news that gathered since the last notice included.
-    pub(crate) fn pending(&self, mailbox: &Arc<SharedMailbox>, now: Now) -> (u64, u64, u64) {
-        let mut state = mailbox.lock();
-        let mut effects = Vec::new();
-        let machine = &mut state.machine;
-        machine.give_notice(now.millis, false, now.instant, &mut effects);
-        let pending = machine.pending();
-        mailbox.carry_out(&mut state, effects, &self.writer, &mut FlushSet::default());
-        pending
-    }
-
-    /// Begins receiving. Call it after the welcome has been appended.
-    pub(crate) fn attach(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        mailbox: &Arc<SharedMailbox>,
-        envelopes: bool,
-        budget: Option<usize>,
-        to_flush: &mut FlushSet,
-    ) {
-        let what = Attachment {
-            session: session.id,
-            envelopes,
-            budget,
-        };
-        let mut state = mailbox.lock();
-        if state.machine.attach(what) {
-            state.send_queue = Some(Arc::clone(&session.send_queue));
-        }
-        mailbox.carry_out(&mut state, Vec::new(), &self.writer, to_flush);
-        drop(state);
-        let hook = {
-            let (delivery, session) = (Arc::downgrade(self), Arc::downgrade(session));
-            let mailbox = Arc::downgrade(mailbox);
-            move || {
-                let parts = (delivery.upgrade(), session.upgrade(), mailbox.upgrade());
-                if let (Some(delivery), Some(session), Some(mailbox)) = parts {
-                    let mut to_flush = FlushSet::default();
-                    delivery.advance(&session, &mailbox, &mut to_flush);
-                    to_flush.flush();
-                }
-            }
-        };
-        session.send_queue.set_on_drained(Some(Arc::new(hook)));
-        self.advance(session, mailbox, to_flush);
-    }
-
-    /// Ends receiving.
-    pub(crate) fn detach(&self, session: &Session, mailbox: &Arc<SharedMailbox>) {
-        session.send_queue.set_on_drained(None);
-        let mut state = mailbox.lock();
-        if state.machine.detach(session.id) {
-            state.send_queue = None;
-        }
-        mailbox.carry_out(
-            &mut state,
-            Vec::new(),
-            &self.writer,
-            &mut FlushSet::default(),
-        );
-    }
-
-    /// Pushes a session that is behind as far as its window and outbox allow,
-    /// and says how many messages that were.
-    fn advance(
-        &self,
-        session: &Session,
         mailbox: &Arc<SharedMailbox>,
         to_flush: &mut FlushSet,
-    ) -> usize {
-        let mut pushed = 0;
-        loop {
-            let mut effects = Vec::new();
-            let room = session.send_queue.has_room();
-            let mut state = mailbox.lock();
-            let step = state.machine.step(session.id, room, &mut effects);
-            pushed += effects.len();
-            mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
-            drop(state);
-            let Step::Read(reading) = step else {
-                return pushed;
-            };
-            let page = match self.store.page(mailbox.user, reading.bounds) {
-                Ok(page) => page,
-                Err(StoreError::Damaged(why)) => {
-                    mailbox.set_aside(&why);
-                    return pushed;
-                }
-                Err(error) => {
-                    super::log::error(None, format_args!("reading mail failed: {error}"));
-                    session.send_queue.end(); // Its client comes back, and asks again.
-                    return pushed;
-                }
-            };
-            let mut effects = Vec::new();
-            let mut state = mailbox.lock();
-            state.machine.page(session.id, reading, page, &mut effects);
-            pushed += effects.len();
-            mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
+        event: impl FnOnce(&mut MailboxState, &mut Vec<Effect<ReplyTo>>) -> T,
+    ) -> T {
+        let (value, follow_up) = mailbox.update(to_flush, event);
+        if let Some(wake) = follow_up.wake {
+            self.writer.enqueue(mailbox, wake);
         }
+        if !follow_up.receipts.is_empty() {
+            self.send_receipts(mailbox.name, follow_up.receipts, to_flush);
+        }
+        value
     }
 
-    /// Acknowledges messages by id.
-    pub(crate) fn ack(
-        &self,
-        session: &Session,
-        mailbox: &Arc<SharedMailbox>,
-        ack: &Ack,
-        to_flush: &mut FlushSet,
-    ) -> Acked {
-        let mut effects = Vec::new();
-        let mut state = mailbox.lock();
-        let acked = ack
-            .ids
-            .iter()
-            .filter(|id| {
-                state
-                    .machine
-                    .acknowledge(session.id, ack.from, **id, &mut effects)
-            })
-            .count();
-        let receipts = mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
-        drop(state);
-        self.after_ack(session, mailbox, acked, receipts, to_flush);
-        Acked {
-            acked,
-            unknown: ack.ids.len() - acked,
-        }
+    /// What is pending at a login, with a notice of who was turned away since the last one.
+    pub(crate) fn pending(&self, mailbox: &Arc<SharedMailbox>, now: Now) -> Tally {
+        self.update(mailbox, &mut FlushSet::default(), |state, effects| {
+            let machine = &mut state.machine;
+            machine.deliver_notice(now.millis, false, now.instant, effects);
+            machine.pending()
+        })
     }
-
-    /// Acknowledges all that was shown, for the console.
-    pub(crate) fn ack_shown(
-        &self,
-        session: &Session,
-        mailbox: &Arc<SharedMailbox>,
-        to_flush: &mut FlushSet,
-    ) -> Acked {
-        let mut effects = Vec::new();
-        let mut state = mailbox.lock();
-        let acked = state.machine.acknowledge_shown(session.id, &mut effects);
-        let receipts = mailbox.carry_out(&mut state, effects, &self.writer, to_flush);
-        drop(state);
-        self.after_ack(session, mailbox, acked, receipts, to_flush);
-        Acked { acked, unknown: 0 }
-    }
-
-    fn after_ack(
-        &self,
-        session: &Session,
-        mailbox: &Arc<SharedMailbox>,
-        acked: usize,
-        receipts: Vec<(UserName, MessageId)>,
-        to_flush: &mut FlushSet,
-    ) {
-        self.stats.acknowledged.add(acked as u64);
-        let mut by_sender: HashMap<UserName, Vec<MessageId>> = HashMap::new();
-        for (sender, id) in receipts {
-            by_sender.entry(sender).or_default().push(id);
-        }
-        for (sender, ids) in by_sender {
-            if let Some(online) = self.sessions.find(&sender) {
-                for ids in ids.chunks(limits::MAX_IDS) {
-                    let (to, ids) = (session.name, ids.to_vec());
-                    online.send_queue.event(&Event::Delivered { to, ids });
-                }
-                to_flush.add(&online.send_queue);
-            }
-        }
-        self.advance(session, mailbox, to_flush);
-    }
-
-    /// Pushes what is pending again, from the oldest.
-    pub(crate) fn fetch(
-        &self,
-        session: &Session,
-        mailbox: &Arc<SharedMailbox>,
-        limit: usize,
-        to_flush: &mut FlushSet,
-    ) -> Fetched {
-        mailbox.lock().machine.rewind(session.id, limit);
-        let sent = self.advance(session, mailbox, to_flush);
-        Fetched {
-            sent,
-            waiting: mailbox.lock().machine.not_pushed(),
-        }
-    }
-
-    /// Which of the ids this session's user sent still wait.
-    ///
-    /// # Errors
-    /// There is no such recipient, or the store failed.
-    pub(crate) fn outcome(&self, session: &Session, outcome: &Outcome) -> Result<Waiting, Refusal> {
-        let mailbox = self.mailbox(&outcome.to)?;
-        let mut waiting = Vec::new();
-        let mut unknown = Vec::new();
-        let state = mailbox.lock();
-        for id in &outcome.ids {
-            match state.machine.waits(session.user, *id) {
-                Some(true) => waiting.push(*id),
-                Some(false) => {}
-                None => unknown.push(*id),
-            }
-        }
-        drop(state);
-        if !unknown.is_empty() {
-            let found = self
-                .store
-                .find(mailbox.user, session.user, &unknown)
-                .map_err(|error| Self::read_failed(&mailbox, error))?;
-            let state = mailbox.lock();
-            waiting.extend(
-                found
-                    .iter()
-                    .filter(|message| !state.machine.is_acknowledged(message.number))
-                    .map(|message| message.id),
-            );
-        }
-        Ok(Waiting { waiting })
-    }
-}
-
-/// An identity's fingerprint; `None` if it is not one.
-pub(crate) fn fingerprint(identity: &Identity) -> Option<[u8; 32]> {
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(&identity.signing.0);
-    bytes[32..].copy_from_slice(&identity.dh.0);
-    let identity = PublicIdentity::from_bytes(&bytes).ok()?;
-    Some(identity.fingerprint())
-}
-
-/// No account has this name.
-pub(crate) fn unknown_user(name: &UserName) -> Refusal {
-    Refusal::new(
-        Code::UnknownUser,
-        format!("there is no user called {name}; search for the name"),
-    )
-}
-
-/// A read failed.
-pub(crate) fn store_failed(error: StoreError) -> Refusal {
-    super::log::error(None, format_args!("a read failed: {error}"));
-    if let StoreError::Damaged(_) = error {
-        return damaged();
-    }
-    Refusal::new(
-        Code::Storage,
-        "the server could not read its database; try again later, and tell the operator",
-    )
 }

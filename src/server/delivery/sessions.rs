@@ -1,6 +1,6 @@
-//! Who is logged in: the session table.
+//! Who is logged in: the session table, with one session per account.
 //!
-//! One session per account. It knows nothing of mail; `delivery` joins the two.
+//! It knows nothing of mailboxes; `delivery` attaches a session to its mailbox.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,23 +12,23 @@ use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::server::net::send_queue::SendQueue;
 use crate::store::UserId;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 
 /// One logged-in connection.
 pub(crate) struct Session {
-    /// Its number.
+    /// The session's number.
     pub id: SessionId,
-    /// Whose.
+    /// The user's name.
     pub name: UserName,
-    /// The same, as a number.
+    /// The user's number.
     pub user: UserId,
-    /// Names the session when its own client replaces it.
+    /// Lets the same client replace the session after its connection died.
     pub secret: ByteArray<16>,
-    /// How to reach it.
+    /// The connection's send queue.
     pub send_queue: Arc<SendQueue>,
-    /// Counts as online for others; scripts choose not to.
+    /// Others see the user as online; scripts choose not to be seen.
     pub present: bool,
-    /// Replaced or removed: its connection may not act for the account any more.
+    /// It was replaced or removed, and its connection may not act for the account.
     over: AtomicBool,
 }
 
@@ -39,11 +39,11 @@ impl Session {
     }
 }
 
-/// What a new session may do to the one before.
+/// What a new session may do to the account's session before it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Precedence {
-    /// Nothing: it is refused.
-    Polite,
+    /// Nothing: the new session is refused.
+    Yield,
     /// Replace it if it has this secret.
     Resume(ByteArray<16>),
     /// Replace it.
@@ -56,23 +56,23 @@ pub(crate) struct OnlineElsewhere;
 
 /// A login, about to become a session.
 pub(crate) struct Candidate {
-    /// Whose.
+    /// The user's name.
     pub name: UserName,
-    /// The same, as a number.
+    /// The user's number.
     pub user: UserId,
-    /// A fresh random secret.
+    /// A new random secret.
     pub secret: ByteArray<16>,
-    /// The connection's outbox.
+    /// The connection's send queue.
     pub send_queue: Arc<SendQueue>,
-    /// Counts as online for others.
+    /// Others see the user as online.
     pub present: bool,
 }
 
-/// The table.
+/// The session table.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    /// By account. Held for single operations on the map, with no other lock
-    /// inside and no I/O.
+    /// Sessions by account. Held for single operations that leave the table whole, with
+    /// no other lock taken and no I/O.
     table: Mutex<Table>,
 }
 
@@ -83,19 +83,17 @@ struct Table {
 }
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // Every statement under it leaves the table whole.
-        self.table.lock()
-    }
-
-    /// Adds a session. `Ok` carries the one it displaced, which the caller ends
-    /// outside the lock; the error leaves everything as it was.
+    /// Adds a session, and returns it with the session that it displaced, which the caller
+    /// has to end.
+    ///
+    /// # Errors
+    /// The account has a session that may not be replaced; nothing changed.
     pub(crate) fn insert(
         &self,
         candidate: Candidate,
         precedence: Precedence,
     ) -> Result<(Arc<Session>, Option<Arc<Session>>), OnlineElsewhere> {
-        let mut table = self.lock();
+        let mut table = self.table.lock();
         table.last += 1;
         let session = Arc::new(Session {
             id: SessionId(table.last),
@@ -113,7 +111,7 @@ impl Sessions {
             }
             Entry::Occupied(mut place) => {
                 let replace = match precedence {
-                    Precedence::Polite => false,
+                    Precedence::Yield => false,
                     Precedence::Resume(secret) => place.get().secret == secret,
                     Precedence::TakeOver => true,
                 };
@@ -127,9 +125,9 @@ impl Sessions {
         }
     }
 
-    /// Removes exactly this session: a late end never removes its successor.
+    /// Removes exactly this session. A session that ends late never removes its successor.
     pub(crate) fn remove(&self, session: &Session) {
-        let mut table = self.lock();
+        let mut table = self.table.lock();
         session.over.store(true, Ordering::Release);
         if let Entry::Occupied(place) = table.by_name.entry(session.name)
             && place.get().id == session.id
@@ -140,7 +138,7 @@ impl Sessions {
 
     /// The account's session.
     pub(crate) fn find(&self, name: &UserName) -> Option<Arc<Session>> {
-        self.lock().by_name.get(name).cloned()
+        self.table.lock().by_name.get(name).cloned()
     }
 }
 
@@ -167,12 +165,12 @@ mod tests {
     fn one_login_per_account() {
         let sessions = Sessions::default();
         let (first, none) = sessions
-            .insert(candidate("bob", 1), Precedence::Polite)
+            .insert(candidate("bob", 1), Precedence::Yield)
             .unwrap();
         assert!(none.is_none());
         assert!(
             sessions
-                .insert(candidate("bob", 2), Precedence::Polite)
+                .insert(candidate("bob", 2), Precedence::Yield)
                 .is_err()
         );
         let wrong = Precedence::Resume(ByteArray([9; 16]));
@@ -192,7 +190,7 @@ mod tests {
     fn a_late_end_spares_the_successor() {
         let sessions = Sessions::default();
         let (first, _) = sessions
-            .insert(candidate("bob", 1), Precedence::Polite)
+            .insert(candidate("bob", 1), Precedence::Yield)
             .unwrap();
         let (second, _) = sessions
             .insert(candidate("bob", 2), Precedence::TakeOver)
@@ -200,6 +198,6 @@ mod tests {
         sessions.remove(&first);
         assert_eq!(sessions.find(&second.name).unwrap().id, second.id);
         sessions.remove(&second);
-        assert!(sessions.lock().by_name.is_empty());
+        assert!(sessions.table.lock().by_name.is_empty());
     }
 }

@@ -1,100 +1,80 @@
-//! A mailbox at work: the pure machine with its lock, its session's outbox, and
-//! what a sender has to respect of the recipient.
+//! A mailbox that threads share: the pure machine under a lock, with the attached
+//! session's send queue and what senders have to respect of the recipient.
 //!
-//! It carries out the machine's effects. Messages are appended to the session's
-//! outbox under the lock, because that is what keeps their order; everything
-//! that touches a socket happens later, when [`FlushSet`] is flushed without it.
+//! It carries out the machine's effects. Messages are appended to the session's send
+//! queue under the lock, because that keeps their order. All else happens without the
+//! lock: the caller flushes the [`FlushSet`] and does what the [`FollowUp`] says.
 
-use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::mailbox::{Effect, Mailbox, Work};
-use super::writer::Writer;
+use super::mailbox::{Effect, Mailbox, Receipt, Wake, Work};
+use super::recipient::Recipient;
+use super::refusals::{self, damaged};
 use crate::protocol::name::UserName;
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Event, Reply};
 use crate::server::log;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
-use crate::store::UserId;
+use crate::store::{StoreError, UserId};
 use crate::sync::{Mutex, MutexGuard};
 
-/// Who waits for the answer to a `send`.
+/// Where the answer to a `send` goes.
 #[derive(Clone)]
-pub(crate) struct Origin {
-    /// On which connection.
+pub(crate) struct ReplyTo {
+    /// The sender's connection.
     pub send_queue: Arc<SendQueue>,
-    /// To which request.
-    pub request: Option<u64>,
+    /// The request's id, if it has one.
+    pub request_id: Option<u64>,
 }
 
-/// See the module.
+impl ReplyTo {
+    fn answer(&self, answer: &Result<Reply, Refusal>, to_flush: &mut FlushSet) {
+        self.send_queue.late_answer(self.request_id, answer);
+        to_flush.add(&self.send_queue);
+    }
+}
+
+/// What is left to do after an event, without the mailbox's lock.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct FollowUp {
+    /// Put the mailbox in the writer's queue.
+    pub wake: Option<Wake>,
+    /// Tell these senders that their messages are delivered. Only an acknowledgement
+    /// makes receipts.
+    pub receipts: Vec<Receipt>,
+}
+
+/// One user's mailbox, shared by threads.
 pub(crate) struct SharedMailbox {
-    /// Whose.
+    /// The owner's number.
     pub user: UserId,
-    /// The same, by name.
+    /// The owner's name.
     pub name: UserName,
-    /// Guards the machine and all that is decided together with it. Under it
-    /// are taken: an outbox's lock, the writer's queue. Never another postbox's,
-    /// never the session table's, and no call blocks.
+    /// Guards the machine and all that is decided together with it. Only send queues'
+    /// locks are taken under it, and no call under it blocks.
     state: Mutex<MailboxState>,
 }
 
 /// What the lock guards.
 pub(crate) struct MailboxState {
     /// The machine.
-    pub machine: Mailbox<Origin>,
-    /// The attached session's outbox.
+    pub machine: Mailbox<ReplyTo>,
+    /// The attached session's send queue.
     pub send_queue: Option<Arc<SendQueue>>,
     /// What senders have to respect.
     pub recipient: Recipient,
 }
 
-/// What a sender has to respect.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Recipient {
-    /// Takes encrypted messages only.
-    pub refuse_unencrypted: bool,
-    /// The published identity's fingerprint.
-    pub identity: Option<[u8; 32]>,
-    /// Whose messages are dropped.
-    pub blocked: HashSet<UserName>,
-    /// The account was deleted.
-    pub deleted: bool,
-    /// What the store holds of this mailbox is damaged: it takes nothing and gives
-    /// nothing, until a server is started on a database that was mended.
-    pub damaged: bool,
-}
-
-impl Recipient {
-    /// Why nothing reaches this mailbox, if that is so.
-    pub(crate) fn closed(&self) -> Option<Refusal> {
-        if self.deleted {
-            return Some(Refusal::new(
-                Code::UnknownUser,
-                "the recipient has deleted their account",
-            ));
-        }
-        self.damaged.then(damaged)
-    }
-}
-
-/// What the store holds of a mailbox or an account is damaged.
-pub(crate) fn damaged() -> Refusal {
-    Refusal::new(
-        Code::Damaged,
-        "what the server keeps of this mailbox or account is damaged; tell the operator, who has \
-         to mend it or to restore a backup",
-    )
-}
-
 impl SharedMailbox {
-    /// A postbox around a mailbox.
-    pub(crate) fn new(
+    /// A mailbox without a session.
+    pub(super) fn new(
         user: UserId,
         name: UserName,
-        machine: Mailbox<Origin>,
+        machine: Mailbox<ReplyTo>,
         recipient: Recipient,
     ) -> Self {
         SharedMailbox {
@@ -108,37 +88,57 @@ impl SharedMailbox {
         }
     }
 
-    /// Takes the lock. A panic of another holder is survived: the machine moves
-    /// in steps that can't fail half-way.
+    /// Takes the lock, for what makes no effects. The machine moves in steps that can't
+    /// fail half-way, so a panic of another holder leaves it whole.
     pub(crate) fn lock(&self) -> MutexGuard<'_, MailboxState> {
         self.state.lock()
     }
 
-    /// The writer's visit. What waits in a closed mailbox is refused here, since
-    /// its senders were not answered yet.
-    pub(crate) fn take_work(
-        self: &Arc<Self>,
-        now: Instant,
-        limit: usize,
-        writer: &Writer,
+    /// Gives the machine an event under the lock, and carries out its effects.
+    pub(super) fn update<T>(
+        &self,
         to_flush: &mut FlushSet,
-    ) -> Work {
-        let mut state = self.lock();
+        event: impl FnOnce(&mut MailboxState, &mut Vec<Effect<ReplyTo>>) -> T,
+    ) -> (T, FollowUp) {
         let mut effects = Vec::new();
-        let work = match state.recipient.closed() {
-            None => state.machine.take_work(now, limit),
-            Some(refusal) => Work {
-                given_up: state.machine.abandon(&refusal, &mut effects),
-                ..Work::default()
-            },
-        };
-        self.carry_out(&mut state, effects, writer, to_flush);
-        work
+        let mut state = self.lock();
+        let value = event(&mut state, &mut effects);
+        let receipts = state.carry_out(effects, to_flush);
+        let wake = state.machine.wake();
+        (value, FollowUp { wake, receipts })
     }
 
-    /// Closes the mailbox, since what the store holds of it is damaged. Whoever is
-    /// attached is told, and disconnected.
-    pub(crate) fn set_aside(&self, why: &str) {
+    /// Hands the mailbox's work to the writer. What waits in a closed mailbox is refused
+    /// instead, since its senders have no answer yet.
+    pub(super) fn take_work(
+        &self,
+        now: Instant,
+        limit: usize,
+        to_flush: &mut FlushSet,
+    ) -> (Work, FollowUp) {
+        self.update(to_flush, |state, effects| match state.recipient.closed() {
+            None => state.machine.take_work(now, limit),
+            Some(refusal) => Work {
+                abandoned: state.machine.abandon(&refusal, effects),
+                ..Work::default()
+            },
+        })
+    }
+
+    /// Explains a failed read of this mailbox, and sets it aside if it is damaged.
+    pub(super) fn read_failed(&self, error: StoreError) -> Refusal {
+        match error {
+            StoreError::Damaged(why) => {
+                self.set_aside(&why);
+                damaged()
+            }
+            error => refusals::read_failed(error),
+        }
+    }
+
+    /// Closes the mailbox because what the store holds of it is damaged. An attached
+    /// session is told and disconnected.
+    pub(super) fn set_aside(&self, why: &dyn fmt::Display) {
         let mut state = self.lock();
         let known = std::mem::replace(&mut state.recipient.damaged, true);
         let send_queue = state.send_queue.clone();
@@ -157,92 +157,41 @@ impl SharedMailbox {
         if let Some(send_queue) = send_queue {
             send_queue.answer(None, &Err(damaged()));
             send_queue.flush();
-            // Its own thread ends the connection, with the news sent.
+            // The connection's own thread sees this, sends what is left and ends.
             send_queue.socket().close_reading();
         }
     }
+}
 
-    /// The server ends and can't write: what waits is refused. Says how many
-    /// acknowledgements are not recorded.
-    pub(crate) fn abandon(
-        self: &Arc<Self>,
-        refusal: &Refusal,
-        writer: &Writer,
+impl MailboxState {
+    /// Carries out effects, and returns the receipts among them: their senders' sessions
+    /// are found in another table, whose lock is never taken under this one.
+    fn carry_out(
+        &mut self,
+        effects: Vec<Effect<ReplyTo>>,
         to_flush: &mut FlushSet,
-    ) -> usize {
-        let mut state = self.lock();
-        let mut effects = Vec::new();
-        let given_up = state.machine.abandon(refusal, &mut effects);
-        self.carry_out(&mut state, effects, writer, to_flush);
-        given_up
-    }
-
-    /// The writer's work is on disk.
-    pub(crate) fn committed(
-        self: &Arc<Self>,
-        work: &Work,
-        writer: &Writer,
-        to_flush: &mut FlushSet,
-    ) {
-        let mut state = self.lock();
-        let mut effects = Vec::new();
-        state.machine.committed(work, &mut effects);
-        self.carry_out(&mut state, effects, writer, to_flush);
-    }
-
-    /// The writer's work was not done.
-    pub(crate) fn failed(
-        self: &Arc<Self>,
-        work: &Work,
-        refusal: &Refusal,
-        writer: &Writer,
-        to_flush: &mut FlushSet,
-    ) {
-        let mut state = self.lock();
-        let mut effects = Vec::new();
-        state.machine.failed(work, refusal, &mut effects);
-        self.carry_out(&mut state, effects, writer, to_flush);
-    }
-
-    /// Carries out effects under the lock, puts the mailbox in the writer's line
-    /// if it asks for that, and returns receipts for senders, who are found in
-    /// another table and therefore told outside.
-    pub(crate) fn carry_out(
-        self: &Arc<Self>,
-        state: &mut MailboxState,
-        effects: Vec<Effect<Origin>>,
-        writer: &Writer,
-        to_flush: &mut FlushSet,
-    ) -> Vec<(UserName, crate::protocol::MessageId)> {
+    ) -> Vec<Receipt> {
         let mut receipts = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Push(message) => {
-                    if let Some(send_queue) = &state.send_queue {
+                    if let Some(send_queue) = &self.send_queue {
                         send_queue.message(&message);
                         to_flush.add(send_queue);
                     }
                 }
                 Effect::EnvelopesWait(count) => {
-                    if let Some(send_queue) = &state.send_queue {
+                    if let Some(send_queue) = &self.send_queue {
                         send_queue.event(&Event::EnvelopesWait { count });
                         to_flush.add(send_queue);
                     }
                 }
-                Effect::Answer(origin, accepted) => {
-                    let answer = Ok(Reply::Accepted(accepted));
-                    origin.send_queue.late_answer(origin.request, &answer);
-                    to_flush.add(&origin.send_queue);
+                Effect::Answer(reply_to, accepted) => {
+                    reply_to.answer(&Ok(Reply::Accepted(accepted)), to_flush);
                 }
-                Effect::Refuse(origin, refusal) => {
-                    origin.send_queue.late_answer(origin.request, &Err(refusal));
-                    to_flush.add(&origin.send_queue);
-                }
-                Effect::Receipt(sender, id) => receipts.push((sender, id)),
+                Effect::Refuse(reply_to, refusal) => reply_to.answer(&Err(refusal), to_flush),
+                Effect::Receipt(receipt) => receipts.push(receipt),
             }
-        }
-        if let Some(wake) = state.machine.wake() {
-            writer.enqueue(self, wake);
         }
         receipts
     }

@@ -1,41 +1,38 @@
-//! Keys: handing out prekey bundles and publishing them. The server checks what
-//! every contact would check, and can do nothing else with them.
+//! Keys: handing out prekey bundles and publishing them. The server checks what every
+//! contact would check, and can do nothing else with them.
 
-use super::{Handler, too_many};
-use crate::crypto::keys;
-use crate::crypto::keys::PrekeyBundle;
+use super::{Handler, check_length};
+use crate::crypto::keys::{PrekeyBundle, PublicIdentity, PublicSignedPrekey};
 use crate::protocol::limits;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Answer, Event, Published, Reply};
 use crate::protocol::request::Publish;
-use crate::server::delivery::sessions::Session;
-use crate::server::delivery::shared_mailbox::SharedMailbox;
-use crate::server::delivery::{Now, fingerprint, store_failed, unknown_user};
+use crate::server::delivery::Now;
+use crate::server::delivery::recipient::public_identity;
 use crate::store::{Change, Changed};
 
-/// Fewer one-time prekeys than this, and their owner is told.
+/// When fewer one-time prekeys than this are left, their owner is told.
 const FEW_PREKEYS: u32 = 20;
 
 impl Handler {
-    pub(super) fn keys(&self, session: &Session, name: UserName, now: Now) -> Answer {
+    pub(super) fn keys(&self, name: UserName, now: Now) -> Answer {
+        let user = self.logged_in()?.session.user;
         let limits = &self.shared.limits;
-        limits.ask_for_keys(session.user, now.instant)?;
-        let account = self.shared.store.account(&name).map_err(store_failed)?;
-        let account = account.ok_or_else(|| unknown_user(&name))?;
-        let one_time = limits.take_prekey(session.user, account.id, now.instant);
-        let take = |one_time| {
+        limits.ask_for_keys(user, now.instant)?;
+        let account = self.account(&name)?;
+        let one_time = limits.take_prekey(user, account.id, now.instant);
+        let claim = |one_time| {
             let of = account.id;
-            self.shared
-                .writer
-                .change(Change::TakeBundle { of, one_time })
+            let writer = &self.shared.writer;
+            writer.change(Change::ClaimBundle { of, one_time })
         };
-        let taken = match take(one_time) {
+        let claimed = match claim(one_time) {
             // One-time prekeys that are damaged are as good as used up.
-            Err(refusal) if one_time && refusal.code == Code::Damaged => take(false),
-            taken => taken,
+            Err(refusal) if one_time && refusal.code == Code::Damaged => claim(false),
+            claimed => claimed,
         };
-        match taken? {
+        match claimed? {
             Changed::Bundle(bundle, left) => {
                 if left < FEW_PREKEYS
                     && bundle.one_time.is_some()
@@ -55,21 +52,15 @@ impl Handler {
         }
     }
 
-    pub(super) fn publish(
-        &self,
-        session: &Session,
-        own: &SharedMailbox,
-        publish: Publish,
-    ) -> Answer {
-        too_many(publish.one_time.len(), limits::MAX_ONE_TIME_PREKEYS)?;
+    pub(super) fn publish(&self, publish: Publish) -> Answer {
+        let logged_in = self.logged_in()?;
+        check_length(publish.one_time.len(), limits::MAX_ONE_TIME_PREKEYS)?;
         let published = check_keys(&publish)?;
-        match self
-            .shared
-            .writer
-            .change(Change::Publish(session.user, Box::new(publish)))?
-        {
+        let change = Change::Publish(logged_in.session.user, Box::new(publish));
+        match self.shared.writer.change(change)? {
             Changed::Published(one_time) => {
-                own.lock().recipient.identity = Some(published);
+                let fingerprint = published.fingerprint();
+                logged_in.mailbox.lock().recipient.identity = Some(fingerprint);
                 Ok(Reply::Published(Published { one_time }))
             }
             _ => Err(Refusal::new(
@@ -81,22 +72,18 @@ impl Handler {
     }
 }
 
-/// Checks what every contact would check, so that a broken client hears of it
-/// first. Returns the identity's fingerprint.
-fn check_keys(publish: &Publish) -> Result<[u8; 32], Refusal> {
+/// Checks what every contact would check, so that a broken client learns of it first.
+/// Returns the identity.
+fn check_keys(publish: &Publish) -> Result<PublicIdentity, Refusal> {
     let bad = || {
         Refusal::new(
             Code::BadKey,
             "the identity is not valid, or the prekey is not signed by it",
         )
     };
-    let fingerprint = fingerprint(&publish.identity).ok_or_else(bad)?;
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(&publish.identity.signing.0);
-    bytes[32..].copy_from_slice(&publish.identity.dh.0);
     let bundle = PrekeyBundle {
-        identity: keys::PublicIdentity::from_bytes(&bytes).map_err(|_| bad())?,
-        signed_prekey: keys::PublicSignedPrekey {
+        identity: public_identity(&publish.identity).ok_or_else(bad)?,
+        signed_prekey: PublicSignedPrekey {
             id: publish.signed_prekey.id,
             key: publish.signed_prekey.key.0,
             signature: publish.signed_prekey.signature.0,
@@ -104,5 +91,5 @@ fn check_keys(publish: &Publish) -> Result<[u8; 32], Refusal> {
         one_time: None,
     };
     bundle.verify().map_err(|_| bad())?;
-    Ok(fingerprint)
+    Ok(bundle.identity)
 }

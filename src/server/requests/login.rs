@@ -1,19 +1,38 @@
-//! The way in and out: hello and its nonce, registering, logging in, leaving.
+//! Logging in and out: the nonce, the proof, the session, the welcome.
 
 use std::sync::Arc;
 
-use super::auth::{Challenge, random};
-use super::{Handler, LoggedIn, Phase, not_logged_in};
+use super::auth::{check_proof, random, wrong_login};
+use super::{Handler, LoggedIn, Response};
+use crate::crypto::account::login_proof::Purpose;
 use crate::protocol::ids::ByteArray;
+use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Answer, Done, Event, Greeting, Reply, Welcome};
-use crate::protocol::request::{Hello, Request, SessionOptions};
+use crate::protocol::request::{Hello, Login, PasswordLogin, SessionOptions};
 use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::server::delivery::Now;
+use crate::server::delivery::refusals::read_failed;
 use crate::server::delivery::sessions::{Candidate, OnlineElsewhere, Precedence, Session};
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::store::{Account, Change, Changed};
+
+/// A login key that nobody has. It is checked for unknown users, so that the answer takes
+/// as long as for known ones. The point is the curve's base point.
+const NOBODY: [u8; 32] = [
+    0x58, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+    0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+];
+
+/// A session that has begun and was not welcomed yet.
+pub(super) struct NewSession {
+    session: Arc<Session>,
+    mailbox: Arc<SharedMailbox>,
+    welcome: Welcome,
+    /// Whether it is pushed all messages; otherwise it fetches them.
+    receive: bool,
+}
 
 impl Handler {
     pub(super) fn hello(&mut self, hello: &Hello) -> Answer {
@@ -35,129 +54,111 @@ impl Handler {
         }))
     }
 
-    /// What a proof has to sign; each nonce serves one attempt.
-    pub(super) fn challenge(&mut self) -> Result<Challenge, Refusal> {
-        match self.nonce.take() {
-            Some(nonce) => Ok(Challenge {
-                nonce,
-                certificate: self.certificate.clone(),
-            }),
-            None => Err(Refusal::new(
-                Code::NoNonce,
-                "there is no unused nonce on this connection; say hello again",
-            )),
-        }
+    /// Tells how a user's login key is derived. The answer for an unknown user looks like
+    /// any other.
+    pub(super) fn kdf(&self, name: &UserName) -> Answer {
+        let account = self.shared.store.account(name).map_err(read_failed)?;
+        Ok(Reply::Kdf(match account {
+            Some(account) => account.kdf,
+            None => self.fake_kdf(name),
+        }))
     }
 
-    /// Registers or logs in, welcomes, and begins receiving.
-    pub(super) fn enter(
-        &mut self,
-        id: Option<u64>,
-        request: Request,
-        now: Now,
-        to_flush: &mut FlushSet,
-    ) {
-        let account = match &request {
-            Request::Register(register) => Some(register.name),
-            Request::Login(login) => Some(login.name),
-            Request::PasswordRegister(login) | Request::PasswordLogin(login) => Some(login.name),
-            _ => None,
+    /// Logs a client in by its proof.
+    pub(super) fn login(&mut self, login: &Login, now: Now) -> Response {
+        self.log_in(login.name, &login.session, now, |handler| {
+            let challenge = handler.challenge()?;
+            let account = handler.shared.store.account(&login.name);
+            let account = account.map_err(read_failed)?;
+            let key = account
+                .as_ref()
+                .map_or(ByteArray(NOBODY), |account| account.login_key);
+            let purpose = Purpose::Login;
+            let proven = check_proof(&key, &purpose, &login.name, &challenge, &login.proof);
+            match (account, proven) {
+                (Some(account), Ok(())) => Ok(account),
+                _ => Err(wrong_login()),
+            }
+        })
+    }
+
+    /// Logs the console in by its password.
+    pub(super) fn password_login(&mut self, login: &PasswordLogin, now: Now) -> Response {
+        let options = SessionOptions {
+            take_over: login.take_over,
+            ..SessionOptions::default()
         };
-        match self.welcome(request, now) {
-            Ok((session, own, wish, welcome)) => {
-                // The welcome goes ahead of the messages.
-                self.send_queue
-                    .answer(id, &Ok(Reply::Welcome(Box::new(welcome))));
-                let budget = (!wish.receive).then_some(0);
-                let delivery = &self.shared.delivery;
-                delivery.attach(&session, &own, self.envelopes, budget, to_flush);
-                self.failed_logins = 0;
-                self.phase = Phase::LoggedIn(LoggedIn {
-                    session,
-                    own,
-                    recipient: None,
-                });
-            }
-            Err(refusal) => {
-                if let Some(account) = account {
-                    self.count_failure(&refusal, account, now);
-                }
-                self.send_queue.answer(id, &Err(refusal));
-            }
+        self.log_in(login.name, &options, now, |handler| {
+            handler.authenticate(&login.name, &login.password, now)
+        })
+    }
+
+    /// Begins a session for the account that `authenticate` returns. A failure counts for
+    /// the account called `name`.
+    pub(super) fn log_in(
+        &mut self,
+        name: UserName,
+        options: &SessionOptions,
+        now: Now,
+        authenticate: impl FnOnce(&mut Self) -> Result<Account, Refusal>,
+    ) -> Response {
+        let account = self.check_logged_out().and_then(|()| authenticate(self));
+        let new = account.and_then(|account| self.begin_session(&account, options, now));
+        match self.count_failure(new, name, now) {
+            Ok(new) => Response::Welcome(Box::new(new)),
+            Err(refusal) => Response::Now(Err(refusal)),
         }
     }
 
-    fn welcome(
-        &mut self,
-        request: Request,
-        now: Now,
-    ) -> Result<(Arc<Session>, Arc<SharedMailbox>, SessionOptions, Welcome), Refusal> {
-        if let Phase::LoggedIn(logged_in) = &self.phase
-            && !logged_in.session.is_over()
-        {
-            return Err(Refusal::new(
+    fn check_logged_out(&self) -> Result<(), Refusal> {
+        match &self.logged_in {
+            Some(LoggedIn { session, .. }) if !session.is_over() => Err(Refusal::new(
                 Code::AlreadyLoggedIn,
-                format!(
-                    "you are logged in as {}; log out first",
-                    logged_in.session.name
-                ),
-            ));
+                format!("you are logged in as {}; log out first", session.name),
+            )),
+            _ => Ok(()),
         }
-        let (account, wish) = match request {
-            Request::Register(register) => {
-                let challenge = self.challenge()?;
-                let account = self.accounts(now).register(&register, &challenge)?;
-                (account, register.session)
-            }
-            Request::Login(login) => {
-                let challenge = self.challenge()?;
-                (self.accounts(now).login(&login, &challenge)?, login.session)
-            }
-            Request::PasswordRegister(login) => {
-                let account = self.accounts(now).register_password(&login)?;
-                (account, SessionOptions::default())
-            }
-            Request::PasswordLogin(login) => {
-                let account = self
-                    .accounts(now)
-                    .login_password(&login.name, &login.password)?;
-                let take_over = login.take_over;
-                (
-                    account,
-                    SessionOptions {
-                        take_over,
-                        ..SessionOptions::default()
-                    },
-                )
-            }
-            _ => return Err(Refusal::new(Code::Internal, "not a login")),
-        };
-        let own = self.shared.delivery.mailbox(&account.name)?;
-        let session = self.begin_session(&account, &wish)?;
-        let welcome = self
-            .describe(&account, &session, &own, now)
-            .inspect_err(|_| {
-                self.shared.sessions.remove(&session);
-            })?;
-        Ok((session, own, wish, welcome))
     }
 
     fn begin_session(
         &self,
         account: &Account,
-        wish: &SessionOptions,
+        options: &SessionOptions,
+        now: Now,
+    ) -> Result<NewSession, Refusal> {
+        let mailbox = self.shared.delivery.mailbox(&account.name)?;
+        let session = self.insert_session(account, options)?;
+        match self.describe(account, &session, &mailbox, now) {
+            Ok(welcome) => Ok(NewSession {
+                session,
+                mailbox,
+                welcome,
+                receive: options.receive,
+            }),
+            Err(refusal) => {
+                self.shared.sessions.remove(&session);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Puts a session into the table, in place of another one if that is permitted.
+    fn insert_session(
+        &self,
+        account: &Account,
+        options: &SessionOptions,
     ) -> Result<Arc<Session>, Refusal> {
         let candidate = Candidate {
             name: account.name,
             user: account.id,
             secret: ByteArray(random()?),
             send_queue: Arc::clone(&self.send_queue),
-            present: wish.presence,
+            present: options.presence,
         };
-        let precedence = match wish.replaces {
-            _ if wish.take_over => Precedence::TakeOver,
+        let precedence = match options.replaces {
+            _ if options.take_over => Precedence::TakeOver,
             Some(secret) => Precedence::Resume(secret),
-            None => Precedence::Polite,
+            None => Precedence::Yield,
         };
         let inserted = self.shared.sessions.insert(candidate, precedence);
         let (session, displaced) = inserted.map_err(|OnlineElsewhere| {
@@ -172,7 +173,7 @@ impl Handler {
         if let Some(displaced) = displaced {
             displaced.send_queue.event(&Event::Replaced {});
             displaced.send_queue.flush();
-            // Its own thread ends the connection, with the news sent.
+            // The connection's own thread sees this, sends what is left and ends.
             displaced.send_queue.socket().close_reading();
         }
         Ok(session)
@@ -182,24 +183,24 @@ impl Handler {
         &self,
         account: &Account,
         session: &Session,
-        own: &Arc<SharedMailbox>,
+        mailbox: &Arc<SharedMailbox>,
         now: Now,
     ) -> Result<Welcome, Refusal> {
         let logins = match self.shared.writer.change(Change::CountLogin(account.id)) {
             Ok(Changed::Logins(logins)) => logins,
-            // On a full disk people can still read what waits for them.
+            // With a full disk people can still read what is pending for them.
             Err(refusal) if !matches!(refusal.code, Code::Storage | Code::Damaged) => {
                 return Err(refusal);
             }
             _ => account.logins,
         };
-        let (envelopes, plain, notices) = self.shared.delivery.pending(own, now);
+        let pending = self.shared.delivery.pending(mailbox, now);
         Ok(Welcome {
             name: account.name,
             session: session.secret,
-            envelopes,
-            plain,
-            notices,
+            envelopes: pending.envelopes,
+            plain: pending.plain,
+            notices: pending.notices,
             identity: account.identity,
             signed_prekey: account.signed_prekey,
             one_time: account.one_time,
@@ -208,39 +209,53 @@ impl Handler {
         })
     }
 
-    /// Ends the session, if there is one: on logout, and when the connection ends.
+    /// Welcomes a session, then begins to push messages to it.
+    pub(super) fn welcome(
+        &mut self,
+        request_id: Option<u64>,
+        new: NewSession,
+        to_flush: &mut FlushSet,
+    ) {
+        let NewSession {
+            session,
+            mailbox,
+            welcome,
+            receive,
+        } = new;
+        let welcome = Ok(Reply::Welcome(Box::new(welcome)));
+        self.send_queue.answer(request_id, &welcome);
+        let budget = (!receive).then_some(0);
+        let delivery = &self.shared.delivery;
+        delivery.attach(&session, &mailbox, self.envelopes, budget, to_flush);
+        self.failed_logins = 0;
+        self.logged_in = Some(LoggedIn {
+            session,
+            mailbox,
+            recipient: None,
+        });
+    }
+
+    pub(super) fn logout(&mut self, now: Now) -> Answer {
+        self.logged_in()?;
+        self.leave(now);
+        Ok(Reply::Done(Done {}))
+    }
+
+    /// Ends the session, if there is one.
     pub(crate) fn leave(&mut self, now: Now) {
-        let Phase::LoggedIn(logged_in) = std::mem::replace(&mut self.phase, Phase::Anonymous)
+        let Some(LoggedIn {
+            session, mailbox, ..
+        }) = self.logged_in.take()
         else {
             return;
         };
-        let session = &logged_in.session;
         let replaced = session.is_over();
-        self.shared.sessions.remove(session);
-        self.shared.delivery.detach(session, &logged_in.own);
+        self.shared.sessions.remove(&session);
+        self.shared.delivery.detach(&session, &mailbox);
         if session.present && !replaced {
-            // Nobody waits for it, and it may be lost in a crash.
-            drop(
-                self.shared
-                    .writer
-                    .submit(Change::Seen(session.user, now.millis)),
-            );
+            // Nobody waits for this, and a crash may lose it.
+            let seen = Change::Seen(session.user, now.millis);
+            drop(self.shared.writer.submit(seen));
         }
-    }
-
-    pub(super) fn delete(&mut self, account: &Account, now: Now) -> Answer {
-        let Phase::LoggedIn(LoggedIn { own, .. }) = &self.phase else {
-            return Err(not_logged_in());
-        };
-        // From here on its mail is refused, before it is deleted: what was
-        // accepted in between would stay behind for nobody.
-        own.lock().recipient.deleted = true;
-        let deleted = self.shared.writer.change(Change::Delete(account.id));
-        if deleted.is_err() {
-            own.lock().recipient.deleted = false;
-        }
-        deleted?;
-        self.leave(now);
-        Ok(Reply::Done(Done {}))
     }
 }

@@ -1,22 +1,35 @@
-//! One connection's requests: what each means in the phase the connection is in.
+//! One connection's requests: what each does, and how it is answered.
 //!
-//! Knows no socket: it is given requests and the connection's outbox, and gives
-//! answers. The connection's thread does the rest. Here are the phases and who
-//! answers what; the answers themselves are below, by subject.
+//! | file | requests |
+//! | --- | --- |
+//! | this one | which request is handled where |
+//! | `register` | `register`, `delete_account` |
+//! | `login` | `hello`, `kdf`, `login`, `logout` |
+//! | `search` | `search`, `status` |
+//! | `send` | `send`, `outcome` |
+//! | `fetch` | `fetch`, `ack` |
+//! | `keys` | `keys`, `publish` |
+//! | `settings` | `settings`, `block`, `unblock`, `passwd` |
+//! | [`auth`] | proofs and passwords, for those that need them |
+//!
+//! A handler knows no socket. It is given requests and the connection's send queue, and
+//! the connection's thread does the rest.
 
 pub(crate) mod auth;
-/// Who is there, and one's own settings: search, status, blocks.
-mod directory;
-/// Prekey bundles: handing them out, publishing them.
+mod fetch;
 mod keys;
-/// Hello, registering, logging in and out, deletion.
 mod login;
+mod register;
+mod search;
+mod send;
+mod settings;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::auth::{Accounts, Patience};
+use self::login::NewSession;
 use super::delivery::Now;
+use super::delivery::refusals::{read_failed, unknown_user};
 use super::delivery::sessions::Session;
 use super::delivery::shared_mailbox::SharedMailbox;
 use super::limits::ip_prefix::IpPrefix;
@@ -24,272 +37,198 @@ use super::limits::request_rate::RequestRate;
 use super::net::send_queue::SendQueue;
 use super::net::send_queue::flush_set::FlushSet;
 use super::shared::Shared;
-use crate::protocol::limits;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Answer, Done, Reply};
-use crate::protocol::request::{Request, Send};
+use crate::protocol::request::Request;
+use crate::store::Account;
 use crate::transport::fingerprint::Fingerprint;
 
-/// Messages of one `fetch` at most, for sessions that fetch.
-const MAX_FETCH: usize = 500;
-
-/// What a connection is.
-enum Phase {
-    /// Nobody yet.
-    Anonymous,
-    /// Somebody.
-    LoggedIn(LoggedIn),
-}
-
-/// A session, and the mailboxes it has at hand.
+/// A session, and the mailboxes that its requests use.
 struct LoggedIn {
     session: Arc<Session>,
-    own: Arc<SharedMailbox>,
-    /// The last recipient's: a conversation looks it up once.
+    /// The user's own mailbox.
+    mailbox: Arc<SharedMailbox>,
+    /// The mailbox of the last `send`, since the next one often goes there too.
     recipient: Option<Arc<SharedMailbox>>,
 }
 
-/// See the module.
+/// How a request is answered.
+enum Response {
+    /// At once.
+    Now(Answer),
+    /// Later, through the send queue.
+    Later,
+    /// With a welcome, ahead of the messages that the new session is then pushed.
+    Welcome(Box<NewSession>),
+}
+
+/// One connection's requests, with what they have in common.
 pub(crate) struct Handler {
     shared: Arc<Shared>,
     send_queue: Arc<SendQueue>,
-    phase: Phase,
+    logged_in: Option<LoggedIn>,
+    /// The nonce that the next proof has to sign.
     nonce: Option<[u8; 32]>,
     /// The certificate's fingerprint, empty over plain TCP.
     certificate: Vec<u8>,
-    /// The console can't read envelopes.
+    /// Whether messages may be envelopes; the console can't read them.
     envelopes: bool,
-    /// As which address the peer counts.
-    from: Option<IpPrefix>,
+    /// The peer's network, by which its requests are limited; `None` if they are not.
+    network: Option<IpPrefix>,
     request_rate: RequestRate,
     failed_logins: u32,
-    /// How long the connection is not to be read after this request.
+    /// How long the connection is not read after this request.
     pause: Duration,
     /// When the connection ends, whatever it is waiting for.
     deadline: Option<Instant>,
 }
 
 impl Handler {
-    /// A handler for a new connection, and as which address its peer counts.
+    /// A handler for a new connection.
     pub(crate) fn new(
         shared: Arc<Shared>,
         send_queue: Arc<SendQueue>,
-        from: Option<IpPrefix>,
+        network: Option<IpPrefix>,
         now: Instant,
     ) -> Self {
         Handler {
             request_rate: RequestRate::new(shared.limits.settings().messages_per_second, now),
             shared,
             send_queue,
-            phase: Phase::Anonymous,
+            logged_in: None,
             nonce: None,
             certificate: Vec::new(),
             envelopes: true,
-            from,
+            network,
             failed_logins: 0,
             pause: Duration::ZERO,
             deadline: None,
         }
     }
 
-    /// This connection is the console.
+    /// Says that this connection is the console.
     pub(crate) fn without_envelopes(&mut self) {
         self.envelopes = false;
     }
 
-    /// The connection is under TLS, and its client sees this certificate.
+    /// Says that the connection is under TLS and that its client sees this certificate.
     pub(crate) fn set_certificate(&mut self, fingerprint: Fingerprint) {
         self.certificate = fingerprint.0.to_vec();
     }
 
-    /// The connection ends at this moment: nothing is waited for beyond it.
+    /// Sets when the connection ends; no request waits beyond that.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
 
     /// The logged-in user.
     pub(crate) fn user(&self) -> Option<UserName> {
-        match &self.phase {
-            Phase::LoggedIn(logged_in) => Some(logged_in.session.name),
-            Phase::Anonymous => None,
-        }
+        self.logged_in.as_ref().map(|it| it.session.name)
     }
 
-    /// Logins that failed in a row.
+    /// How many logins in a row have failed.
     pub(crate) fn failed_logins(&self) -> u32 {
         self.failed_logins
     }
 
-    /// Handles one request and appends its answer, unless that comes later. Says
-    /// how long the connection is not to be read afterwards.
+    /// Handles one request, and appends its answer to the send queue unless that comes
+    /// later. Returns how long the connection is not to be read afterwards.
     pub(crate) fn handle(
         &mut self,
-        id: Option<u64>,
+        request_id: Option<u64>,
         request: Request,
         now: Now,
         to_flush: &mut FlushSet,
     ) -> Duration {
         self.pause = match request {
-            // Whoever receives much has much to acknowledge.
+            // These are not limited: a client that receives much acknowledges much.
             Request::Ack(_) | Request::AckShown => Duration::ZERO,
             _ => {
-                let logged_in = matches!(self.phase, Phase::LoggedIn(_));
+                let logged_in = self.logged_in.is_some();
                 self.request_rate.take(logged_in, now.instant)
             }
         };
-        if let Request::Send(send) = request {
-            if let Some(answer) = self.send(id, send, now, to_flush) {
-                self.send_queue.answer(id, &answer);
-            }
-        } else {
-            self.handle_other(id, request, now, to_flush);
+        match self.dispatch(request_id, request, now, to_flush) {
+            Response::Now(answer) => self.send_queue.answer(request_id, &answer),
+            Response::Later => {}
+            Response::Welcome(new) => self.welcome(request_id, *new, to_flush),
         }
         self.pause
     }
 
-    fn handle_other(
+    /// Finds the function that handles a request.
+    fn dispatch(
         &mut self,
-        id: Option<u64>,
+        request_id: Option<u64>,
         request: Request,
         now: Now,
         to_flush: &mut FlushSet,
-    ) {
-        let answer = match request {
-            Request::Register(_)
-            | Request::Login(_)
-            | Request::PasswordRegister(_)
-            | Request::PasswordLogin(_) => return self.enter(id, request, now, to_flush),
+    ) -> Response {
+        Response::Now(match request {
+            Request::Send(send) => return self.send(request_id, send, now, to_flush),
+            Request::Outcome(outcome) => self.outcome(&outcome),
+            Request::Ack(ack) => self.ack(&ack, to_flush),
+            Request::AckShown => self.ack_shown(to_flush),
+            Request::Fetch(fetch) => self.fetch(&fetch, to_flush),
+
             Request::Hello(hello) => self.hello(&hello),
-            Request::Kdf(named) => self.accounts(now).kdf(&named.name).map(Reply::Kdf),
             Request::Ping => Ok(Reply::Done(Done {})),
-            other => match &mut self.phase {
-                Phase::LoggedIn(logged_in) if logged_in.session.is_over() => Err(Refusal::new(
-                    Code::NotLoggedIn,
-                    "this session was taken over by another login; log in again",
-                )),
-                Phase::LoggedIn(_) => self.handle_logged_in(other, now, to_flush),
-                Phase::Anonymous => Err(not_logged_in()),
-            },
-        };
-        if let (Err(refusal), Some(user)) = (&answer, self.user()) {
-            self.count_failure(refusal, user, now);
-        }
-        self.send_queue.answer(id, &answer);
+            Request::Kdf(user) => self.kdf(&user.name),
+            Request::Register(register) => return self.register(&register, now),
+            Request::PasswordRegister(login) => return self.password_register(&login, now),
+            Request::Login(login) => return self.login(&login, now),
+            Request::PasswordLogin(login) => return self.password_login(&login, now),
+            Request::Logout => self.logout(now),
+            Request::DeleteAccount(delete) => self.delete_account(&delete, now),
+
+            Request::Search(search) => self.search(&search, now),
+            Request::Status(user) => self.status(user.name),
+            Request::Keys(user) => self.keys(user.name, now),
+            Request::Publish(publish) => self.publish(publish),
+
+            Request::Settings(change) => self.settings(&change),
+            Request::Block(user) => self.block(user.name, true),
+            Request::Unblock(user) => self.block(user.name, false),
+            Request::Passwd(passwd) => self.passwd(&passwd, now),
+            Request::PasswordChange { old, new } => self.password_change(&old, &new, now),
+        })
     }
 
-    /// A wrong password counts wherever it is given: a login, a change, a deletion.
-    fn count_failure(&mut self, refusal: &Refusal, account: UserName, now: Now) {
-        if refusal.code == Code::WrongLogin {
-            self.failed_logins += 1;
-            let limits = &self.shared.limits;
-            let failed = self.failed_logins;
-            self.pause += limits.wrong_login(account, self.from, failed, now.instant);
+    /// The session, for requests that need one.
+    fn logged_in(&self) -> Result<&LoggedIn, Refusal> {
+        match &self.logged_in {
+            Some(logged_in) => logged_in.check().map(|()| logged_in),
+            None => Err(not_logged_in()),
         }
     }
 
-    fn accounts(&self, now: Now) -> Accounts<'_> {
-        Accounts {
-            store: &*self.shared.store,
-            writer: &self.shared.writer,
-            kdf_queue: &self.shared.kdf_queue,
-            patience: Patience {
-                send_queue: &self.send_queue,
-                deadline: self.deadline,
-            },
-            limits: &self.shared.limits,
-            from: self.from,
-            now,
-            registration: self.shared.config.registration,
-        }
+    /// An account by name.
+    fn account(&self, name: &UserName) -> Result<Account, Refusal> {
+        let account = self.shared.store.account(name).map_err(read_failed)?;
+        account.ok_or_else(|| unknown_user(name))
     }
-    fn send(
-        &mut self,
-        id: Option<u64>,
-        send: Send,
-        now: Now,
-        to_flush: &mut FlushSet,
-    ) -> Option<Answer> {
-        let Phase::LoggedIn(logged_in) = &mut self.phase else {
-            return Some(Err(not_logged_in()));
-        };
-        if logged_in.session.is_over() {
-            return Some(Err(not_logged_in()));
-        }
-        let mailbox = match &logged_in.recipient {
-            Some(mailbox) if mailbox.name == send.to => mailbox,
-            _ => match self.shared.delivery.mailbox(&send.to) {
-                Ok(mailbox) => logged_in.recipient.insert(mailbox),
-                Err(refusal) => return Some(Err(refusal)),
-            },
-        };
-        let delivery = &self.shared.delivery;
-        delivery.send(&logged_in.session, mailbox, send, id, now, to_flush)
-    }
+}
 
-    fn handle_logged_in(&mut self, request: Request, now: Now, to_flush: &mut FlushSet) -> Answer {
-        let Phase::LoggedIn(LoggedIn { session, own, .. }) = &self.phase else {
-            return Err(not_logged_in());
-        };
-        let delivery = &self.shared.delivery;
-        match request {
-            Request::Logout => {
-                self.leave(now);
-                Ok(Reply::Done(Done {}))
-            }
-            Request::Ack(ack) => {
-                too_many(ack.ids.len(), limits::MAX_IDS)?;
-                Ok(Reply::Acked(delivery.ack(session, own, &ack, to_flush)))
-            }
-            Request::AckShown => Ok(Reply::Acked(delivery.ack_shown(session, own, to_flush))),
-            Request::Fetch(fetch) => {
-                if !self.envelopes {
-                    delivery.ack_shown(session, own, to_flush);
-                }
-                let limit = fetch.limit.unwrap_or(MAX_FETCH).min(MAX_FETCH);
-                Ok(Reply::Fetched(
-                    delivery.fetch(session, own, limit, to_flush),
-                ))
-            }
-            Request::Outcome(outcome) => {
-                too_many(outcome.ids.len(), limits::MAX_IDS)?;
-                delivery.outcome(session, &outcome).map(Reply::Waiting)
-            }
-            Request::Search(search) => {
-                self.pause += self.shared.limits.search(session.user, now.instant)?;
-                self.search(session, &search)
-            }
-            Request::Status(named) => self.status(session, named.name),
-            Request::Settings(change) => self.settings(session, own, &change),
-            Request::Block(named) => self.block(session, own, named.name, true),
-            Request::Unblock(named) => self.block(session, own, named.name, false),
-            Request::Keys(named) => self.keys(session, named.name, now),
-            Request::Publish(publish) => self.publish(session, own, publish),
-            Request::Passwd(passwd) => {
-                let name = session.name;
-                let challenge = self.challenge()?;
-                self.accounts(now).passwd(&name, &passwd, &challenge)?;
-                Ok(Reply::Done(Done {}))
-            }
-            Request::PasswordChange { old, new } => {
-                self.accounts(now)
-                    .passwd_password(&session.name, &old, &new)?;
-                Ok(Reply::Done(Done {}))
-            }
-            Request::DeleteAccount(delete) => {
-                let name = session.name;
-                let challenge = self.challenge()?;
-                let account =
-                    self.accounts(now)
-                        .check_deletion(&name, &delete.proof, &challenge)?;
-                self.delete(&account, now)
-            }
-            _ => Err(Refusal::new(Code::Internal, "not expected here")),
+impl LoggedIn {
+    /// Whether requests may still use the session.
+    fn check(&self) -> Result<(), Refusal> {
+        match self.session.is_over() {
+            false => Ok(()),
+            true => Err(Refusal::new(
+                Code::NotLoggedIn,
+                "this session was taken over by another login; log in again",
+            )),
         }
     }
 }
 
-fn too_many(count: usize, limit: usize) -> Result<(), Refusal> {
+fn not_logged_in() -> Refusal {
+    Refusal::new(Code::NotLoggedIn, "log in first")
+}
+
+/// Refuses a list that is too long.
+fn check_length(count: usize, limit: usize) -> Result<(), Refusal> {
     if count > limit {
         return Err(Refusal::new(
             Code::TooLarge,
@@ -297,8 +236,4 @@ fn too_many(count: usize, limit: usize) -> Result<(), Refusal> {
         ));
     }
     Ok(())
-}
-
-fn not_logged_in() -> Refusal {
-    Refusal::new(Code::NotLoggedIn, "log in first")
 }

@@ -1,20 +1,31 @@
 //! The store in one SQLite file.
 //!
-//! One connection writes and is used by the writer thread alone; a few read.
-//! WAL mode with `synchronous=FULL`: a commit returns when its bytes are synced,
-//! and readers never wait for it.
+//! One connection writes, and only the writer thread uses it; a few others read. In WAL
+//! mode with `synchronous=FULL`, a commit returns when its bytes are synced, and readers
+//! never wait for it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | this one | the connections, and what an error of SQLite means |
+//! | `open` | opening and making the database file |
+//! | `read` | the reads |
+//! | `write` | the one transaction that writes |
+//! | `statements` | all SQL statements |
 
 mod open;
 mod read;
 mod statements;
 mod write;
 
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-pub(crate) use self::open::{Found, OpenError, log_of, look};
+pub(crate) use self::open::{Found, OpenError, inspect, wal_path};
 
 use super::Message;
 use super::{
@@ -23,24 +34,24 @@ use super::{
 use crate::clock;
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex};
 
-/// Connections that read at the same time. Reads are short, and a thread per
-/// client must not mean a file handle and a page cache per client.
+/// At most this many connections read. Reads are short, and a thread per client must not
+/// mean a file handle and a page cache per client.
 const MAX_READERS: usize = 4;
 
-/// How long closing waits for whoever still reads.
+/// How long closing waits for reads that are under way.
 const LAST_READS: Duration = Duration::from_millis(500);
 
 /// A store in a file.
 pub(crate) struct Sqlite {
     path: PathBuf,
     secret: [u8; 32],
-    /// The writing connection; `None` after a failure, until it is reopened.
-    /// Guards nothing else. Only the writer thread takes it, so nobody waits on
-    /// it while it syncs.
+    /// The writing connection; `None` after a failure, until it is reopened. Held during
+    /// a commit, but only the writer thread takes it.
     writer: Mutex<Option<Connection>>,
-    /// Idle reading connections. Held to take or return one, never during a read.
+    /// The reading connections. Held to take or return one, never during a read, and every
+    /// statement under it leaves the value whole.
     readers: Mutex<Readers>,
     reader_freed: Condvar,
 }
@@ -48,17 +59,44 @@ pub(crate) struct Sqlite {
 #[derive(Default)]
 struct Readers {
     idle: Vec<Connection>,
+    /// How many connections there are, idle or not.
     open: usize,
-    /// No read begins any more.
+    /// No read may begin.
     closed: bool,
 }
 
+/// Why the store can't be used although SQLite did not fail, or said it too briefly.
+#[derive(Debug)]
+enum Unusable {
+    Closed,
+    StillRead,
+    NotADatabase(rusqlite::Error),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unusable::Closed => "it is closed",
+            Unusable::StillRead => "a read is still under way",
+            Unusable::NotADatabase(_) => "the file is not a database, or is damaged",
+        })
+    }
+}
+
+impl Error for Unusable {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Unusable::Closed | Unusable::StillRead => None,
+            Unusable::NotADatabase(error) => Some(error),
+        }
+    }
+}
+
 impl Sqlite {
-    /// Opens the database, making it if the file does not exist or is empty.
+    /// Opens the database, and makes it if the file does not exist or is empty.
     ///
     /// # Errors
-    /// A sentence: the file is no database of ours, of a newer version, broken,
-    /// or can't be written.
+    /// The file is another program's or a newer version's, damaged, or can't be written.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let (connection, secret) = open::open(path)?;
         Ok(Sqlite {
@@ -70,15 +108,15 @@ impl Sqlite {
         })
     }
 
-    /// Notes that a server has begun to serve with this database: from here on it
-    /// is no left-over of a first start, see [`Found`].
+    /// Marks the database as used by a server that has begun to serve, so that it is not
+    /// taken for the remains of a first start; see [`Found`].
     ///
     /// # Errors
-    /// It could not be written.
-    pub(crate) fn note_begun(&self) -> Result<(), OpenError> {
-        match &*lock(&self.writer) {
-            Some(connection) => open::note_begun(connection, &self.path),
-            None => Ok(()), // Some batch has failed, so there was a server.
+    /// The mark could not be written.
+    pub(crate) fn mark_used(&self) -> Result<(), OpenError> {
+        match &*self.writer.lock() {
+            Some(connection) => open::mark_used(connection, &self.path),
+            None => Ok(()), // A batch has failed, so a server has served already.
         }
     }
 
@@ -92,10 +130,10 @@ impl Sqlite {
             let whole = is_damage(&error) && read::probe(&connection).is_err();
             store_error(error, whole)
         });
-        let mut readers = lock(&self.readers);
+        let mut readers = self.readers.lock();
         match &result {
             Ok(_) if !readers.closed => readers.idle.push(connection),
-            // A connection that failed may have seen a broken file: start afresh.
+            // A connection that failed may have cached a broken page.
             _ => {
                 drop(connection);
                 readers.open -= 1;
@@ -107,10 +145,10 @@ impl Sqlite {
     }
 
     fn borrow_reader(&self) -> Result<Connection, StoreError> {
-        let mut readers = lock(&self.readers);
+        let mut readers = self.readers.lock();
         loop {
             if readers.closed {
-                return Err(StoreError::Failed("it is closed".to_owned()));
+                return Err(StoreError::Failed(Arc::new(Unusable::Closed)));
             }
             if let Some(connection) = readers.idle.pop() {
                 return Ok(connection);
@@ -123,16 +161,16 @@ impl Sqlite {
         }
         drop(readers);
         open::reader(&self.path).map_err(|error| {
-            lock(&self.readers).open -= 1;
+            self.readers.lock().open -= 1;
             self.reader_freed.notify_all();
             store_error(error, true)
         })
     }
 
-    /// Ends all reading, waiting for those who are at it; `false` if one goes on.
+    /// Lets no read begin and waits for those under way. Returns `false` if one goes on.
     fn close_readers(&self) -> bool {
         let deadline = clock::now() + LAST_READS;
-        let mut readers = lock(&self.readers);
+        let mut readers = self.readers.lock();
         readers.closed = true;
         readers.open -= readers.idle.len();
         readers.idle.clear();
@@ -178,9 +216,9 @@ impl Store for Sqlite {
         &self,
         recipient: UserId,
         sender: UserId,
-        ids: &[MessageId],
+        mids: &[MessageId],
     ) -> Result<Vec<Message>, StoreError> {
-        self.read(|connection| read::find(connection, recipient, sender, ids))
+        self.read(|connection| read::find(connection, recipient, sender, mids))
     }
 
     fn secret(&self) -> [u8; 32] {
@@ -188,7 +226,7 @@ impl Store for Sqlite {
     }
 
     fn commit(&self, batch: &Batch) -> Result<Vec<Changed>, StoreError> {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let mut connection = match writer.take() {
             Some(connection) => connection,
             None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
@@ -200,9 +238,9 @@ impl Store for Sqlite {
             }
             Err(error) => error,
         };
-        // After a failed sync nobody knows what the file holds: dropping the
-        // connection makes the next commit read it afresh. Damage was found before
-        // anything was written, and is there afresh, too.
+        // After a failed sync nobody knows what the file holds, so the connection is dropped
+        // and the next commit reads the file again. Damage was found before anything was
+        // written, and the connection can stay.
         if !is_damage(&error) || !connection.is_autocommit() {
             return Err(store_error(error, true));
         }
@@ -215,14 +253,14 @@ impl Store for Sqlite {
 
     fn close(&self) -> Result<(), StoreError> {
         if !self.close_readers() {
-            return Err(StoreError::Failed("somebody still reads it".to_owned()));
+            return Err(StoreError::Failed(Arc::new(Unusable::StillRead)));
         }
-        let connection = match lock(&self.writer).take() {
+        let connection = match self.writer.lock().take() {
             Some(connection) => connection,
             None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
         };
-        open::fold(&connection).map_err(|error| store_error(error, true))?;
-        // Whoever closes last removes the log.
+        open::checkpoint(&connection).map_err(|error| store_error(error, true))?;
+        // SQLite removes the WAL when the last connection is closed.
         connection
             .close()
             .map_err(|(_, error)| store_error(error, true))
@@ -241,7 +279,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
                 | ErrorCode::TypeMismatch
                 | ErrorCode::TooBig
         ),
-        // A value that no server wrote, or a row that must be there.
+        // A value that no server wrote, or a row that is missing.
         Error::FromSqlConversionFailure(..)
         | Error::IntegralValueOutOfRange(..)
         | Error::InvalidColumnType(..)
@@ -250,21 +288,16 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// `whole`: if it is damage, then not only of what was asked for.
+/// What an error of SQLite means. With `whole`, damage is not limited to what was asked for.
 fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::NotADatabase) => {
-            StoreError::Failed("the file is not a database, or is damaged".to_owned())
+            StoreError::Failed(Arc::new(Unusable::NotADatabase(error)))
         }
-        _ if !whole && is_damage(&error) => StoreError::Damaged(error.to_string()),
-        _ => StoreError::Failed(error.to_string()),
+        _ if !whole && is_damage(&error) => StoreError::Damaged(Arc::new(error)),
+        _ => StoreError::Failed(Arc::new(error)),
     }
-}
-
-/// Takes a lock whose every holder leaves the value whole, even unwinding.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }
 
 #[cfg(test)]

@@ -68,10 +68,10 @@ impl std::error::Error for OpenError {}
 ///
 /// # Errors
 /// It is no database of ours, of a newer version, broken, or can't be opened.
-pub(crate) fn look(path: &Path) -> Result<Found, OpenError> {
+pub(crate) fn inspect(path: &Path) -> Result<Found, OpenError> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() && found.len() > 0 => {}
-        Ok(found) if found.is_file() => return Ok(Found::Nothing { log: has_log(path) }),
+        Ok(found) if found.is_file() => return Ok(Found::Nothing { log: has_wal(path) }),
         Ok(_) => {
             return Err(OpenError(format!(
                 "{} is not a file; move it away, or choose another folder with --data",
@@ -79,7 +79,7 @@ pub(crate) fn look(path: &Path) -> Result<Found, OpenError> {
             )));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Found::Nothing { log: has_log(path) });
+            return Ok(Found::Nothing { log: has_wal(path) });
         }
         Err(error) => {
             return Err(OpenError(format!(
@@ -89,13 +89,13 @@ pub(crate) fn look(path: &Path) -> Result<Found, OpenError> {
             )));
         }
     }
-    let look = || {
+    let inspect = || {
         let connection = connect(path, OpenFlags::empty())?;
         let found = identify(&connection)?;
         let begun = found == Identity::Ours && begun(&connection)?;
         Ok((found, begun))
     };
-    match look().map_err(|error| open_error(path, error))? {
+    match inspect().map_err(|error| open_error(path, error))? {
         (Identity::Empty, _) => Ok(Found::Empty),
         (Identity::Ours, begun) => Ok(Found::Made { begun }),
         (Identity::Newer(version), _) => Err(OpenError(format!(
@@ -114,7 +114,7 @@ pub(crate) fn look(path: &Path) -> Result<Found, OpenError> {
 /// Opens the database, and makes it where there is none. Returns it with the
 /// bytes behind stable fake answers.
 pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32]), OpenError> {
-    look(path)?;
+    inspect(path)?;
     let open = || {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
         prepare(&connection)?;
@@ -128,9 +128,9 @@ pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32]), OpenError> {
         // its sync, or whose sync failed: the system's cache shows it, and a power cut
         // takes it. Folded into the database, it is on the disk before it is believed;
         // where that finds no room, it is synced where it stands.
-        match fold(&connection) {
+        match checkpoint(&connection) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                let log = File::open(log_of(path)).and_then(|log| log.sync_all());
+                let log = File::open(wal_path(path)).and_then(|log| log.sync_all());
                 log.map_err(|_| error)?;
             }
             folded => folded?,
@@ -145,7 +145,7 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     // One that has vanished is not made anew in the middle of serving.
     let connection = connect(path, OpenFlags::empty())?;
     prepare(&connection)?;
-    fold(&connection)?;
+    checkpoint(&connection)?;
     Ok(connection)
 }
 
@@ -153,12 +153,12 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    settle(&connection)?;
+    configure(&connection)?;
     Ok(connection)
 }
 
 /// Folds the log into the database file and empties it.
-pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     let busy: bool =
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     match busy {
@@ -170,8 +170,8 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// See [`Sqlite::note_begun`](super::Sqlite::note_begun).
-pub(super) fn note_begun(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// See [`Sqlite::mark_used`](super::Sqlite::mark_used).
+pub(super) fn mark_used(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let note = || match read::value(connection, BEGUN)? {
         Some(_) => Ok(()),
         None => set_value(connection, BEGUN, &[1]),
@@ -189,12 +189,12 @@ fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
             Some("it is read-only".to_owned()),
         ));
     }
-    settle(&connection)?;
+    configure(&connection)?;
     Ok(connection)
 }
 
 /// What every connection needs.
-fn settle(connection: &Connection) -> rusqlite::Result<()> {
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     // No statement needs temporary space in proportion to anything; what little
@@ -260,14 +260,14 @@ fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Resu
 }
 
 /// The write-ahead log of the database at `path`.
-pub(crate) fn log_of(path: &Path) -> PathBuf {
+pub(crate) fn wal_path(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
 }
 
-fn has_log(path: &Path) -> bool {
-    fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
+fn has_wal(path: &Path) -> bool {
+    fs::metadata(wal_path(path)).is_ok_and(|log| log.len() > 0)
 }
 
 fn open_error(path: &Path, error: rusqlite::Error) -> OpenError {

@@ -1,5 +1,5 @@
-//! The reads, one function a fact. Each runs on a reading connection and ends
-//! its implicit transaction before it returns.
+//! The reads, one function for each. Each runs on a reading connection and ends its
+//! implicit transaction before it returns.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -51,23 +51,22 @@ pub(super) fn account(
     let Some(mut account) = found else {
         return Ok(None);
     };
-    account.one_time = match stock(connection, account.id) {
-        // Damaged prekeys are of no use to anybody, and no reason to keep their
-        // owner from the mail.
+    account.one_time = match count_prekeys(connection, account.id) {
+        // Damaged prekeys are useless, but they must not keep their owner from the mail.
         Err(error) if is_damage(&error) => 0,
         counted => counted?,
     };
     Ok(Some(account))
 }
 
-/// One-time prekeys of an account.
-pub(super) fn stock(connection: &Connection, user: UserId) -> rusqlite::Result<u32> {
+/// How many one-time prekeys an account has left.
+pub(super) fn count_prekeys(connection: &Connection, user: UserId) -> rusqlite::Result<u32> {
     connection
-        .prepare_cached(statements::STOCK)?
+        .prepare_cached(statements::COUNT_PREKEYS)?
         .query_row([user.0], |row| row.get(0))
 }
 
-/// The identity in two columns from `first` on.
+/// The identity in the column `first` and the one after it.
 pub(super) fn identity(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Identity>> {
     let signing: Option<[u8; 32]> = row.get(first)?;
     let dh: Option<[u8; 32]> = row.get(first + 1)?;
@@ -169,9 +168,9 @@ pub(super) fn find(
     connection: &Connection,
     recipient: UserId,
     sender: UserId,
-    ids: &[MessageId],
+    mids: &[MessageId],
 ) -> rusqlite::Result<Vec<Message>> {
-    let wanted: HashSet<&[u8]> = ids.iter().map(|id| &id.0[..]).collect();
+    let wanted: HashSet<&[u8]> = mids.iter().map(|mid| &mid.0[..]).collect();
     let mut statement = connection.prepare_cached(statements::IDS)?;
     let mut rows = statement.query(params![recipient.0, sender.0])?;
     let mut numbers = Vec::new();
@@ -209,14 +208,14 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
             NOTICE => Sender::Server,
             _ => Sender::User(name(row, 6)?),
         },
-        id: MessageId(row.get(2)?),
+        mid: MessageId(row.get(2)?),
         at: row.get::<_, i64>(3)? as u64,
         body,
     })
 }
 
-/// Whether mail can be read at all, at one of its ends at least. If it can't, what
-/// is damaged belongs to no single mailbox.
+/// Reads the first message of all mailboxes or, if that fails, the last one. If both fail,
+/// the damage belongs to no single mailbox.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     let read = |statement| connection.query_row(statement, [], |_| Ok(())).optional();
     read(statements::FIRST_MAIL)

@@ -1,15 +1,15 @@
 //! Every statement that a running server gives to SQLite, in one list.
 //!
-//! Two rules hold for all of them, and a test holds the statements to both. None
-//! sorts or copies rows into a temporary table: a mailbox of hundreds of megabytes
-//! opens in little memory and without a temporary file. And none looks at all the
-//! mail, since that takes as long as there is mail.
+//! Two rules hold for all of them, and a test checks each statement's plan. No statement
+//! sorts or copies rows into a temporary table, so that a mailbox of hundreds of megabytes
+//! opens in little memory and without a temporary file. No statement looks at all the mail,
+//! since that takes time in proportion to it.
 
 macro_rules! statements {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal;)+) => {
         $($(#[doc = $doc])* pub(super) const $name: &str = $text;)+
 
-        /// All of them, by name.
+        /// All statements, by name.
         #[cfg(test)]
         pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
     };
@@ -20,7 +20,7 @@ statements! {
         SELECT id, salt, memory_kib, passes, lanes, login_key, logins, last_seen,
                listed, presence, refuse_unencrypted, identity_signing, identity_dh, prekey_id
         FROM users WHERE name = ?1 AND deleted = 0";
-    /// A range on the unique index. '{' follows 'z', the highest character of a name.
+    /// This is a range on the unique index: '{' follows 'z', the highest character of a name.
     SEARCH = "
         SELECT name, presence, last_seen FROM users
         WHERE name >= ?1 AND name < ?1 || '{' AND name > ?2 AND listed = 1 AND deleted = 0
@@ -28,7 +28,7 @@ statements! {
     BLOCKED = "
         SELECT (SELECT name FROM users WHERE users.id = blocks.blocked)
         FROM blocks WHERE blocks.user = ?1";
-    /// The length of a body stands in the row's header: bodies are not read.
+    /// The length of a body is in the row's header, so bodies are not read.
     SIZES = "SELECT sender, kind, octet_length(body), number FROM mail WHERE recipient = ?1";
     PAGE = "
         SELECT number, sender, id, at, kind, body,
@@ -75,11 +75,11 @@ statements! {
     DROP_EARLIER_PREKEYS = "
         DELETE FROM one_time_prekeys WHERE user = ?1 AND id <=
             (SELECT id FROM one_time_prekeys WHERE user = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-    TAKE_PREKEY = "
+    CLAIM_PREKEY = "
         DELETE FROM one_time_prekeys WHERE user = ?1 AND id =
             (SELECT min(id) FROM one_time_prekeys WHERE user = ?1)
         RETURNING id, key";
-    STOCK = "SELECT count(*) FROM one_time_prekeys WHERE user = ?1";
+    COUNT_PREKEYS = "SELECT count(*) FROM one_time_prekeys WHERE user = ?1";
 
     /// A login key of zeros is a low-order point: no signature verifies under it.
     EMPTY_ACCOUNT = "

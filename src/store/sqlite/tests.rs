@@ -47,7 +47,7 @@ impl Fixture {
             number,
             sender,
             from,
-            id: MessageId([number as u8; 16]),
+            mid: MessageId([number as u8; 16]),
             at: 5,
             body,
         };
@@ -225,7 +225,7 @@ fn a_one_time_prekey_is_handed_out_once() {
     let fixture = Fixture::new();
     let alice = fixture.register("alice");
     let take = |one_time| {
-        fixture.change(Change::TakeBundle {
+        fixture.change(Change::ClaimBundle {
             of: alice,
             one_time,
         })
@@ -343,7 +343,7 @@ fn foreign_and_newer_files_are_left_alone() {
 #[test]
 fn no_statement_needs_temporary_space_or_looks_at_all_the_mail() {
     let fixture = Fixture::new();
-    let writer = lock(&fixture.store.writer);
+    let writer = fixture.store.writer.lock();
     let connection = writer.as_ref().unwrap();
     let plan = |statement: &str| -> Vec<String> {
         let explain = format!("EXPLAIN QUERY PLAN {statement}");
@@ -388,7 +388,7 @@ fn temporary_space_is_memory_on_every_connection() {
         connection.pragma_query_value(None, "temp_store", |row| row.get(0))
     };
     assert_eq!(fixture.store.read(temp_store).unwrap(), 2);
-    let writer = lock(&fixture.store.writer);
+    let writer = fixture.store.writer.lock();
     assert_eq!(temp_store(writer.as_ref().unwrap()).unwrap(), 2);
 }
 
@@ -413,24 +413,24 @@ fn what_is_found_tells_a_first_start_from_a_server_that_has_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.db");
     let nothing = Found::Nothing { log: false };
-    assert_eq!(look(&path).unwrap(), nothing);
+    assert_eq!(inspect(&path).unwrap(), nothing);
     std::fs::write(&path, "").unwrap();
-    assert_eq!(look(&path).unwrap(), nothing);
-    std::fs::write(log_of(&path), "something").unwrap();
-    assert_eq!(look(&path).unwrap(), Found::Nothing { log: true });
-    std::fs::remove_file(log_of(&path)).unwrap();
+    assert_eq!(inspect(&path).unwrap(), nothing);
+    std::fs::write(wal_path(&path), "something").unwrap();
+    assert_eq!(inspect(&path).unwrap(), Found::Nothing { log: true });
+    std::fs::remove_file(wal_path(&path)).unwrap();
 
     let header = Connection::open(&path).unwrap();
     header.pragma_update(None, "journal_mode", "WAL").unwrap();
     drop(header);
-    assert_eq!(look(&path).unwrap(), Found::Empty);
+    assert_eq!(inspect(&path).unwrap(), Found::Empty);
 
     let store = Sqlite::open(&path).unwrap();
-    assert_eq!(look(&path).unwrap(), Found::Made { begun: false });
-    store.note_begun().unwrap();
-    store.note_begun().unwrap();
+    assert_eq!(inspect(&path).unwrap(), Found::Made { begun: false });
+    store.mark_used().unwrap();
+    store.mark_used().unwrap();
     store.close().unwrap();
-    assert_eq!(look(&path).unwrap(), Found::Made { begun: true });
+    assert_eq!(inspect(&path).unwrap(), Found::Made { begun: true });
 }
 
 #[test]
@@ -438,5 +438,5 @@ fn a_database_with_accounts_has_been_served_with() {
     let fixture = Fixture::new();
     fixture.register("alice");
     let path = fixture.folder.path().join("chat.db");
-    assert_eq!(look(&path).unwrap(), Found::Made { begun: true });
+    assert_eq!(inspect(&path).unwrap(), Found::Made { begun: true });
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::read;
-use super::read::{ENVELOPE, NOTICE, PLAIN, stock};
+use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
@@ -32,7 +32,7 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> 
             number,
             sender,
             from,
-            id,
+            mid,
             at,
             body,
         } = &**message;
@@ -45,7 +45,7 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> 
             recipient.0,
             *number as i64,
             sender.0,
-            &id.0[..],
+            &mid.0[..],
             *at as i64,
             kind,
             bytes
@@ -86,7 +86,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
             Ok(Changed::Done)
         }
         Change::Publish(user, keys) => publish(transaction, *user, keys),
-        Change::TakeBundle { of, one_time } => take_bundle(transaction, *of, *one_time),
+        Change::ClaimBundle { of, one_time } => claim_bundle(transaction, *of, *one_time),
         Change::SetFlags(user, flags) => {
             transaction.execute(
                 statements::SET_FLAGS,
@@ -171,7 +171,7 @@ fn publish(
             keys.signed_prekey.key.0,
             keys.signed_prekey.signature.0
         ])?;
-    // Prekeys of another identity would only make its sessions fail.
+    // Prekeys of another identity would make new sessions fail.
     if keys.replace || another {
         transaction.execute(statements::DROP_PREKEYS, [user.0])?;
     }
@@ -187,10 +187,10 @@ fn publish(
     for prekey in new {
         statement.execute(params![user.0, prekey.id, prekey.key.0])?;
     }
-    Ok(Changed::Published(stock(transaction, user)?))
+    Ok(Changed::Published(count_prekeys(transaction, user)?))
 }
 
-fn take_bundle(
+fn claim_bundle(
     transaction: &Transaction<'_>,
     user: UserId,
     one_time: bool,
@@ -211,11 +211,11 @@ fn take_bundle(
         return Ok(Changed::NoKeys);
     };
     let one_time = match one_time {
-        true => take_one_time(transaction, user)?,
+        true => claim_one_time(transaction, user)?,
         false => None,
     };
     let left = match one_time {
-        Some(_) => stock(transaction, user)?,
+        Some(_) => count_prekeys(transaction, user)?,
         None => 0,
     };
     let bundle = Bundle {
@@ -226,12 +226,12 @@ fn take_bundle(
     Ok(Changed::Bundle(Box::new(bundle), left))
 }
 
-fn take_one_time(
+fn claim_one_time(
     transaction: &Transaction<'_>,
     user: UserId,
 ) -> rusqlite::Result<Option<OneTimePrekey>> {
     transaction
-        .prepare_cached(statements::TAKE_PREKEY)?
+        .prepare_cached(statements::CLAIM_PREKEY)?
         .query_row([user.0], |row| {
             Ok(OneTimePrekey {
                 id: row.get(0)?,
@@ -253,9 +253,8 @@ fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Resu
     Ok(Changed::Done)
 }
 
-/// Whether mail can be written at all: a message of the size of a full page goes
-/// to nobody, once before all mailboxes and once behind them, and is taken back. If
-/// neither works, what is damaged belongs to no single mailbox.
+/// Writes a message of the size of a full page before all mailboxes or, if that fails,
+/// behind them, and rolls it back. If both fail, the damage belongs to no single mailbox.
 pub(super) fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     match probe_at(connection, i64::MIN) {
         Ok(()) => Ok(()),

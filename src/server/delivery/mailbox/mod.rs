@@ -1,26 +1,32 @@
 //! One user's mailbox: the promise of delivery as a pure state machine.
 //!
-//! Events go in (accept, acknowledge, attach, detach, what the writer did),
-//! [`Effect`]s come out. It does no I/O, takes no lock and reads no clock, so
-//! every interleaving can be tested; `delivery` runs it, `writer` feeds the disk.
+//! Events go in (accept, acknowledge, attach, detach, the writer's reports) and
+//! [`Effect`]s come out. The machine does no I/O, takes no lock and reads no clock, so
+//! that tests can try every interleaving. `shared_mailbox` guards it with a lock.
 //!
-//! A message is numbered when it is accepted. From then until its recipient
-//! acknowledges it, it is *pending*, and stands in at least one of two places:
+//! A message gets its number when it is accepted. From then until its recipient
+//! acknowledges it, it is *pending*, and it is in at least one of two places:
 //!
-//! - `unwritten`: in memory, on its way to the disk. If its recipient was pushed
-//!   it at once, it is *held* back briefly, because the acknowledgement may come
-//!   first and spare the write.
+//! - `unwritten`, in memory. If the recipient was pushed the message at once, its write
+//!   is *deferred* briefly, because an early acknowledgement makes it unnecessary.
 //! - the store.
 //!
 //! The sender is answered when the message is on disk or acknowledged, whichever
 //! comes first; both mean that it is safe.
 //!
-//! A session is *live* when all that is pending has been pushed to it, otherwise
-//! *behind*: then it reads the store page by page ([`Mailbox::step`]) and turns
-//! live in here, under the mailbox's lock, so that nothing falls between.
+//! A session is *live* when all that is pending has been pushed to it. Otherwise it is
+//! *behind* and reads the store page by page.
 //!
-//! Here stand the senders' side (accept) and the end of a message's way
-//! (acknowledge); `reading` is the recipient's side, `writing` the writer's.
+//! | file | what |
+//! | --- | --- |
+//! | this one | the senders' side, and acknowledgements |
+//! | `reading` | the recipient's side: a session and its reading cursor |
+//! | `window` | the messages that a session has not acknowledged |
+//! | `writing` | the writer's side: what is to be stored and deleted, and when |
+//! | `unwritten` | the messages that are not on disk |
+//! | `seen` | remembered message ids, so that a repeated send is stored once |
+//! | `quota` | counts of what is pending, and their limits |
+//! | `model`, `tests` | the promise against random interleavings; single steps |
 
 mod quota;
 mod reading;
@@ -38,107 +44,127 @@ use self::quota::{Counts, Kind};
 use self::reading::Attached;
 pub(crate) use self::reading::{Attachment, Step};
 use self::seen::{IdState, Seen};
-use self::unwritten::{Queue, Unwritten};
+use self::unwritten::{Progress, Queue, Unwritten};
 use self::window::InFlight;
-pub(crate) use self::writing::{HOLD, Wake, Work};
-use self::writing::{MAX_HELD_BYTES, Progress};
+use self::writing::MAX_DEFERRED_BYTES;
+pub(crate) use self::writing::{WRITE_DELAY, Wake, Work};
 
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::reply::{Accepted, MessageState, News};
+use crate::protocol::reply::{Accepted, MessageState};
 use crate::protocol::request::{Body, Sender};
-use crate::store::{Message, Summary, UserId};
+use crate::store::{Message, Summary, Tally, UserId};
 
-/// Numbers sessions, ever upward: a late event of an old session is told from
-/// its successor's.
+/// A session's number. A later session has a higher one, so that a late event of an
+/// old session is not taken for its successor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(pub u64);
 
-/// What has to be done now. `O` names who waits for an answer.
+/// What the caller has to do. `R` is where a sender's answer goes.
 #[derive(Debug)]
-pub(crate) enum Effect<O> {
-    /// Hand the message to the attached session's outbox, in this order.
+pub(crate) enum Effect<R> {
+    /// Append the message to the attached session's send queue, in this order.
     Push(Arc<Message>),
     /// Tell the attached console that this many envelopes wait.
     EnvelopesWait(u64),
-    /// Tell the sender: accepted.
-    Answer(O, Accepted),
-    /// Tell the sender: not accepted.
-    Refuse(O, Refusal),
-    /// Tell a sender whose message was answered as stored: delivered.
-    Receipt(UserName, MessageId),
+    /// Tell the sender that the message was accepted.
+    Answer(R, Accepted),
+    /// Tell the sender that the message was not accepted.
+    Refuse(R, Refusal),
+    /// Tell a sender whose answer was `stored` that the message is delivered.
+    Receipt(Receipt),
 }
 
-/// What became of a message offered to [`Mailbox::accept`].
-#[derive(Debug, PartialEq)]
-pub(crate) enum Offer {
-    /// The answer comes as an [`Effect`], on disk or on acknowledgement.
-    Undecided,
-    /// It was accepted before.
-    Known(Accepted),
-    /// Not accepted.
-    Refused(Refusal),
-    /// Only the store can tell whether it was accepted before: look there, then
-    /// offer it again with what was found.
-    Search,
-}
-
-/// A message offered by a sender.
+/// A message that its sender's client does not know to be delivered yet.
 #[derive(Debug)]
-pub(crate) struct Submission<O> {
-    /// Who sends.
-    pub sender: UserId,
-    /// The same, by name.
-    pub from: UserName,
-    /// Chosen by the sender.
-    pub id: MessageId,
-    /// What it carries.
-    pub body: Body,
-    /// Now, ms since 1970.
-    pub at: u64,
-    /// Who waits for the answer.
-    pub origin: O,
+pub(crate) struct Receipt {
+    /// Who sent the message.
+    pub sender: UserName,
+    /// The message's id.
+    pub mid: MessageId,
 }
 
-/// What is known about an earlier acceptance of a message.
+/// How a `send` is answered.
+#[derive(Debug, PartialEq)]
+#[must_use]
+pub(crate) enum Disposition {
+    /// Later, as an [`Effect`]: once the message is on disk or acknowledged.
+    Pending,
+    /// At once: the message was accepted before.
+    Accepted(Accepted),
+    /// At once: the message is not accepted.
+    Refused(Refusal),
+}
+
+/// What [`Mailbox::accept`] decided.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Decision<R> {
+    /// It decided this.
+    Made(Disposition),
+    /// It can't decide, because only the store can tell whether the message was accepted
+    /// before. Search the store, then submit the message again with what was found.
+    SearchFirst(Submission<R>),
+}
+
+/// A message that a sender submits.
+#[derive(Debug)]
+pub(crate) struct Submission<R> {
+    /// The sender's number.
+    pub sender: UserId,
+    /// The sender's name.
+    pub from: UserName,
+    /// The message's id, chosen by the sender.
+    pub mid: MessageId,
+    /// The message's body.
+    pub body: Body,
+    /// The time of the request, in ms since 1970.
+    pub at: u64,
+    /// Where the answer goes.
+    pub reply_to: R,
+}
+
+/// What is known about an earlier submission of the same message.
 #[derive(Debug)]
 pub(crate) enum Earlier {
-    /// The sender says there was none.
+    /// The sender says that there was none.
     None,
     /// There may have been one; the store has not been searched.
     Unknown,
-    /// The store was searched, and holds this.
+    /// The store was searched and holds this message, or none.
     Searched(Option<Message>),
 }
 
 /// One user's mailbox.
 #[derive(Debug)]
-pub(crate) struct Mailbox<O> {
+pub(crate) struct Mailbox<R> {
+    /// The number of the next message.
     next: u64,
-    unwritten: Queue<O>,
-    held_bytes: usize,
-    /// How many of `unwritten` are due, so that asking is cheap.
+    unwritten: Queue<R>,
+    /// Bytes of the bodies in `unwritten` that are deferred.
+    deferred_bytes: usize,
+    /// How many messages in `unwritten` are due.
     due: usize,
-    /// On disk and acknowledged: to be deleted.
+    /// Messages that are on disk and acknowledged: the writer has to delete them.
     acknowledged: BTreeSet<u64>,
-    /// The same, in the writer's hands.
+    /// Messages that the writer is deleting.
     deleting: BTreeSet<u64>,
     attached: Option<Attached>,
     seen: Seen,
     counts: Counts,
-    /// Wakes handed out and not yet honoured by [`take_work`](Self::take_work).
+    /// The writer was told to come, and has not called [`take_work`](Self::take_work) yet.
     woken_now: bool,
     woken_later: bool,
 }
 
-impl<O> Mailbox<O> {
+impl<R> Mailbox<R> {
     /// A mailbox as the store holds it.
     pub(crate) fn new(summary: &Summary, quota: Quota) -> Self {
         Mailbox {
             next: summary.last + 1,
             unwritten: Queue::new(),
-            held_bytes: 0,
+            deferred_bytes: 0,
             due: 0,
             acknowledged: BTreeSet::new(),
             deleting: BTreeSet::new(),
@@ -150,222 +176,229 @@ impl<O> Mailbox<O> {
         }
     }
 
-    /// Offers a message. `room` says whether the session's outbox can take it.
+    /// Accepts a message, unless it is known or refused. `room` says whether the
+    /// session's send queue can take it.
     pub(crate) fn accept(
         &mut self,
-        offered: Submission<O>,
+        submission: Submission<R>,
         earlier: Earlier,
         room: bool,
         now: Instant,
-        effects: &mut Vec<Effect<O>>,
-    ) -> Offer {
-        let digest = self.seen.digest(&offered.body);
-        if let Some(known) = self.seen.get(offered.sender, offered.id) {
-            return match known.state {
-                _ if known.digest != digest => Offer::Refused(id_conflict()),
-                IdState::Decided(accepted) => Offer::Known(accepted),
+        effects: &mut Vec<Effect<R>>,
+    ) -> Decision<R> {
+        let digest = self.seen.digest(&submission.body);
+        if let Some(known) = self.seen.get(submission.sender, submission.mid) {
+            return Decision::Made(match known.state {
+                _ if known.digest != digest => Disposition::Refused(id_conflict()),
+                IdState::Decided(accepted) => Disposition::Accepted(accepted),
                 IdState::Undecided(number) => {
                     if let Some(unwritten) = self.unwritten.get_mut(number) {
-                        unwritten.repeats.push(offered.origin);
+                        unwritten.repeats.push(submission.reply_to);
                     }
-                    Offer::Undecided
+                    Disposition::Pending
                 }
-            };
+            });
         }
         match earlier {
-            Earlier::Unknown => return Offer::Search,
-            Earlier::Searched(Some(stored)) if stored.body != offered.body => {
-                return Offer::Refused(id_conflict());
-            }
+            Earlier::Unknown => return Decision::SearchFirst(submission),
             Earlier::Searched(Some(stored)) => {
-                return Offer::Known(Accepted {
-                    state: MessageState::Stored,
-                    at: stored.at,
-                });
+                return Decision::Made(repeated(&submission, &stored));
             }
             Earlier::Searched(None) | Earlier::None => {}
         }
-        if let Err(refusal) = self.counts.check(offered.sender, &offered.body) {
-            self.counts.turn_away(offered.from);
-            self.give_notice(offered.at, room, now, effects);
-            return Offer::Refused(refusal);
+        if let Err(refusal) = self.counts.check(submission.sender, &submission.body) {
+            self.counts.note_turned_away(submission.from);
+            self.deliver_notice(submission.at, room, now, effects);
+            return Decision::Made(Disposition::Refused(refusal));
         }
         let number = self.next;
-        self.seen.insert(offered.sender, offered.id, digest, number);
+        self.seen
+            .insert(submission.sender, submission.mid, digest, number);
         let message = Message {
             number,
-            sender: offered.sender,
-            from: Sender::User(offered.from),
-            id: offered.id,
-            at: offered.at,
-            body: offered.body,
+            sender: submission.sender,
+            from: Sender::User(submission.from),
+            mid: submission.mid,
+            at: submission.at,
+            body: submission.body,
         };
-        self.add(message, Some(offered.origin), room, now, effects);
-        Offer::Undecided
+        self.add(message, Some(submission.reply_to), room, now, effects);
+        Decision::Made(Disposition::Pending)
     }
 
-    /// Numbers a message's way to the disk and, if the session is live, to its outbox.
+    /// Adds a message that has the next number: pushes it if the session is live, and
+    /// decides when it is written.
     fn add(
         &mut self,
         message: Message,
-        origin: Option<O>,
+        reply_to: Option<R>,
         room: bool,
         now: Instant,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) {
         let size = message.body.len();
         self.next = message.number + 1;
         self.counts.add(message.sender, Kind::of(&message), size);
         let message = Arc::new(message);
         let pushed = self.push_live(&message, room, effects);
-        let progress = if pushed && self.held_bytes + size <= MAX_HELD_BYTES {
-            self.held_bytes += size;
-            Progress::Held(now)
+        let progress = if pushed && self.deferred_bytes + size <= MAX_DEFERRED_BYTES {
+            self.deferred_bytes += size;
+            Progress::Deferred(now)
         } else {
-            // Nothing may be on disk ahead of what was accepted before it: a
-            // crash in between would turn the order round.
-            self.write_held();
+            // No message may reach the disk ahead of one that was accepted before it:
+            // a crash in between would turn their order round.
+            self.make_deferred_due();
             self.due += 1;
             Progress::Due
         };
         let unwritten = Unwritten {
             message,
-            origin,
+            reply_to,
             repeats: Vec::new(),
             progress,
         };
         self.unwritten.push(unwritten);
     }
 
-    /// Acknowledges one message; `false` if the session was not pushed it, or
-    /// has acknowledged it before.
+    /// Acknowledges one message. Returns `false` if the session was not pushed it or has
+    /// acknowledged it before.
     pub(crate) fn acknowledge(
         &mut self,
         session: SessionId,
         from: Sender,
-        id: MessageId,
-        effects: &mut Vec<Effect<O>>,
+        mid: MessageId,
+        effects: &mut Vec<Effect<R>>,
     ) -> bool {
-        let taken = match self.attached(session) {
-            Some(attached) => attached.window.take(from, id),
-            None => None,
-        };
-        match taken {
-            Some(taken) => {
-                self.conclude(taken, effects);
+        let acknowledged = self
+            .attached(session)
+            .and_then(|attached| attached.window.remove(from, mid));
+        match acknowledged {
+            Some(message) => {
+                self.conclude(message, effects);
                 true
             }
             None => false,
         }
     }
 
-    /// Acknowledges all that the session was pushed, and says how many.
+    /// Acknowledges all messages that the session was pushed. Returns how many.
     pub(crate) fn acknowledge_shown(
         &mut self,
         session: SessionId,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) -> usize {
         let mut count = 0;
-        while let Some(taken) = self.attached(session).and_then(|a| a.window.take_first()) {
-            self.conclude(taken, effects);
+        while let Some(message) = self.attached(session).and_then(|a| a.window.pop_first()) {
+            self.conclude(message, effects);
             count += 1;
         }
         count
     }
 
-    /// A message is with its recipient: it needs neither disk nor memory any more.
-    fn conclude(&mut self, taken: InFlight, effects: &mut Vec<Effect<O>>) {
-        self.counts.remove(taken.sender, taken.kind, taken.size);
+    /// Ends a message's way: its recipient has it, so neither disk nor memory need it.
+    fn conclude(&mut self, message: InFlight, effects: &mut Vec<Effect<R>>) {
+        self.counts
+            .remove(message.sender, message.kind, message.size);
         let accepted = Accepted {
             state: MessageState::Delivered,
-            at: taken.at,
+            at: message.at,
         };
-        self.seen.decide(taken.sender, taken.id, accepted);
-        match self.unwritten.get_mut(taken.number) {
+        self.seen.decide(message.sender, message.mid, accepted);
+        match self.unwritten.get_mut(message.number) {
             Some(unwritten) if unwritten.progress == Progress::Writing => {
                 unwritten.progress = Progress::WritingAcknowledged;
-                for origin in unwritten.take_origins() {
-                    effects.push(Effect::Answer(origin, accepted));
+                for reply_to in unwritten.take_waiters() {
+                    effects.push(Effect::Answer(reply_to, accepted));
                 }
             }
             Some(_) => {
-                if let Some(mut unwritten) = self.unwritten.remove(taken.number) {
-                    self.release(&unwritten);
-                    for origin in unwritten.take_origins() {
-                        effects.push(Effect::Answer(origin, accepted));
+                if let Some(mut unwritten) = self.unwritten.remove(message.number) {
+                    self.forget_progress(&unwritten);
+                    for reply_to in unwritten.take_waiters() {
+                        effects.push(Effect::Answer(reply_to, accepted));
                     }
                 }
             }
             None => {
-                self.acknowledged.insert(taken.number);
-                if let Sender::User(name) = taken.from {
-                    effects.push(Effect::Receipt(name, taken.id));
+                self.acknowledged.insert(message.number);
+                if let Sender::User(sender) = message.from {
+                    let mid = message.mid;
+                    effects.push(Effect::Receipt(Receipt { sender, mid }));
                 }
             }
         }
     }
 
-    /// Writes down who was turned away, one notice at a time.
-    pub(crate) fn give_notice(
+    /// Adds a notice of who was turned away, unless nobody was or one is pending.
+    pub(crate) fn deliver_notice(
         &mut self,
         at: u64,
         room: bool,
         now: Instant,
-        effects: &mut Vec<Effect<O>>,
+        effects: &mut Vec<Effect<R>>,
     ) {
-        let Some((names, count)) = self.counts.take_turned_away() else {
+        let Some(news) = self.counts.next_notice() else {
             return;
         };
-        let Ok(text) = serde_json::to_string(&News::TurnedAway { names, count }) else {
+        let Ok(text) = serde_json::to_string(&news) else {
             return; // Names and a number always serialise.
         };
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.next.to_be_bytes());
-        id[8..].copy_from_slice(&at.to_be_bytes());
+        let mut mid = [0; 16];
+        mid[..8].copy_from_slice(&self.next.to_be_bytes());
+        mid[8..].copy_from_slice(&at.to_be_bytes());
         let message = Message {
             number: self.next,
             sender: UserId::SERVER,
             from: Sender::Server,
-            id: MessageId(id),
+            mid: MessageId(mid),
             at,
             body: Body::Plain(text.into()),
         };
         self.add(message, None, room, now, effects);
     }
 
-    /// Which of a sender's `ids` are in memory: `Some(pending)` where the
-    /// answer is known here, `None` where only the store can tell.
-    pub(crate) fn waits(&self, sender: UserId, id: MessageId) -> Option<bool> {
-        match self.seen.get(sender, id)?.state {
+    /// Whether a sender's message is pending; `None` if only the store can tell.
+    pub(crate) fn is_pending(&self, sender: UserId, mid: MessageId) -> Option<bool> {
+        match self.seen.get(sender, mid)?.state {
             IdState::Undecided(_) => Some(true),
             IdState::Decided(accepted) => Some(accepted.state == MessageState::Stored),
         }
     }
 
-    /// Whether the store's message of this number was acknowledged already.
+    /// Whether the message of this number was acknowledged but is not deleted yet.
     pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
         self.acknowledged.contains(&number) || self.deleting.contains(&number)
     }
 
-    /// Pending messages: envelopes, unencrypted ones, notices.
-    pub(crate) fn pending(&self) -> (u64, u64, u64) {
-        self.counts.pending()
+    /// Counts of the pending messages.
+    pub(crate) fn pending(&self) -> Tally {
+        self.counts.total()
     }
 
-    /// Pending messages that have not been pushed to the session.
+    /// How many pending messages have not been pushed to the session.
     pub(crate) fn not_pushed(&self) -> u64 {
-        let (envelopes, plain, notices) = self.counts.pending();
         let pushed = self.attached.as_ref().map_or(0, |a| a.window.len() as u64);
-        (envelopes + plain + notices).saturating_sub(pushed)
+        self.counts.total().messages().saturating_sub(pushed)
     }
 
-    /// Nothing is attached, under way or unwritten: the store alone knows all.
+    /// Whether the store alone knows all about this mailbox, so that it may leave memory.
     pub(crate) fn is_idle(&self) -> bool {
         self.attached.is_none()
             && self.unwritten.is_empty()
             && self.acknowledged.is_empty()
             && self.deleting.is_empty()
     }
+}
+
+/// Decides about a message that may be a repetition of one in the store.
+fn repeated<R>(submission: &Submission<R>, stored: &Message) -> Disposition {
+    if stored.body != submission.body {
+        return Disposition::Refused(id_conflict());
+    }
+    Disposition::Accepted(Accepted {
+        state: MessageState::Stored,
+        at: stored.at,
+    })
 }
 
 fn id_conflict() -> Refusal {

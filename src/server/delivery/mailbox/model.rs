@@ -33,7 +33,7 @@ struct World {
     reading: Option<(SessionId, Reading, Page)>,
     session: Option<Attachment>,
     sessions: u64,
-    /// Whether the session's outbox can take more.
+    /// Whether the session's send queue can take more.
     room: bool,
     /// On the wire to the recipient, and acknowledgements on their way back.
     pushed: VecDeque<(Sender, MessageId)>,
@@ -78,7 +78,7 @@ enum Op {
     Latecomer,
     /// `fetch`.
     Rewind(usize),
-    /// The session's outbox fills up, or drains.
+    /// The session's send queue fills up, or drains.
     Room(bool),
     Wait,
     /// A mailbox that nobody uses leaves the memory.
@@ -123,7 +123,7 @@ impl World {
             Op::Send(sender) => {
                 self.sent[sender] += 1;
                 self.unanswered[sender].push(self.sent[sender]);
-                self.offer(sender, self.sent[sender], Earlier::None);
+                self.send(sender, self.sent[sender], Earlier::None);
             }
             Op::Repeat(sender, again) => self.repeat(sender, again),
             Op::Take(count) => (0..count).for_each(|_| self.take()),
@@ -176,7 +176,7 @@ impl World {
                 }
             }
             Op::Room(room) => self.room = room,
-            Op::Wait => self.now += HOLD,
+            Op::Wait => self.now += WRITE_DELAY,
             Op::Evict => {
                 if self.mailbox.is_idle() && self.writing.is_none() {
                     self.load();
@@ -199,70 +199,70 @@ impl World {
             .keys()
             .filter(|n| !self.mailbox.is_acknowledged(**n))
             .count();
-        let held = |u: &&Unwritten<_>| matches!(u.progress, Progress::Held(_));
+        let deferred = |u: &&Unwritten<_>| matches!(u.progress, Progress::Deferred(_));
         let mut unwritten = self.mailbox.unwritten.iter();
         assert!(
             unwritten
                 .by_ref()
-                .skip_while(|u| !held(u))
-                .all(|u| held(&u))
+                .skip_while(|u| !deferred(u))
+                .all(|u| deferred(&u))
         );
-        let (envelopes, plain, notices) = self.mailbox.pending();
-        assert_eq!(envelopes + plain + notices, (in_memory + on_disk) as u64);
+        let pending = self.mailbox.pending().messages();
+        assert_eq!(pending, (in_memory + on_disk) as u64);
         for (sender, unanswered) in self.unanswered.iter().enumerate() {
             for sequence in unanswered {
-                let waits = self.mailbox.waits(user(sender), id(*sequence));
+                let waits = self.mailbox.is_pending(user(sender), id(*sequence));
                 assert_eq!(waits, Some(true));
             }
         }
     }
 
-    fn offer(&mut self, sender: usize, sequence: usize, earlier: Earlier) {
+    fn send(&mut self, sender: usize, sequence: usize, earlier: Earlier) {
         self.clock += 1;
-        let offered = Submission {
+        let submission = Submission {
             sender: user(sender),
             from: name(sender),
-            id: id(sequence),
+            mid: id(sequence),
             // One writes from a client, the other from a console.
             body: match sender {
                 0 => Body::Envelope(Blob(vec![sequence as u8; 3].into())),
                 _ => Body::Plain(format!("{sequence:3}").into()),
             },
             at: self.clock,
-            origin: (sender, sequence),
+            reply_to: (sender, sequence),
         };
         let mut effects = Vec::new();
-        let offer = self
+        let decision = self
             .mailbox
-            .accept(offered, earlier, self.room, self.now, &mut effects);
+            .accept(submission, earlier, self.room, self.now, &mut effects);
         let pushes = effects.iter().any(|e| matches!(e, Effect::Push(_)));
-        assert!(self.room || !pushes, "pushed into a full outbox");
+        assert!(self.room || !pushes, "pushed into a full send queue");
         self.apply(effects);
-        match offer {
-            Offer::Undecided => {}
-            Offer::Known(_) => self.answered(sender, sequence),
-            Offer::Refused(refusal) => {
+        match decision {
+            Decision::Made(Disposition::Pending) => {}
+            Decision::Made(Disposition::Accepted(_)) => self.answered(sender, sequence),
+            Decision::Made(Disposition::Refused(refusal)) => {
                 assert_eq!(refusal.code, Code::MailboxFull);
                 self.refused(sender, sequence);
             }
-            Offer::Search => {
+            Decision::SearchFirst(_) => {
                 let found = self
                     .disk
                     .values()
-                    .find(|message| message.sender == user(sender) && message.id == id(sequence));
-                self.offer(sender, sequence, Earlier::Searched(found.cloned()));
+                    .find(|message| message.sender == user(sender) && message.mid == id(sequence));
+                self.send(sender, sequence, Earlier::Searched(found.cloned()));
             }
         }
     }
 
-    /// A sender sends its outbox again, in order.
+    /// A sender sends again what has no answer, in order.
     fn repeat(&mut self, sender: usize, again: bool) {
         for sequence in self.unanswered[sender].clone() {
             let earlier = match again {
                 true => Earlier::Unknown,
                 false => Earlier::None,
             };
-            self.offer(sender, sequence, earlier);
+            self.send(sender, sequence, earlier);
         }
     }
 
@@ -279,7 +279,7 @@ impl World {
     fn apply(&mut self, effects: Vec<Effect<(usize, usize)>>) {
         for effect in effects {
             match effect {
-                Effect::Push(message) => self.pushed.push_back((message.from, message.id)),
+                Effect::Push(message) => self.pushed.push_back((message.from, message.mid)),
                 Effect::Answer((sender, sequence), _) => self.answered(sender, sequence),
                 Effect::Refuse((sender, sequence), _) => self.refused(sender, sequence),
                 Effect::EnvelopesWait(_) | Effect::Receipt(..) => {}
@@ -345,7 +345,10 @@ impl World {
             };
             self.reading = Some((session, reading, page));
         }
-        assert!(self.room || effects.is_empty(), "pushed into a full outbox");
+        assert!(
+            self.room || effects.is_empty(),
+            "pushed into a full send queue"
+        );
         self.apply(effects);
     }
 
@@ -369,7 +372,7 @@ impl World {
         self.clock += 1;
         let mut effects = Vec::new();
         self.mailbox
-            .give_notice(self.clock, false, self.now, &mut effects);
+            .deliver_notice(self.clock, false, self.now, &mut effects);
         self.apply(effects);
         self.session = Some(what);
         self.room = true;
@@ -447,8 +450,8 @@ impl World {
             "every sender has its answers"
         );
         assert!(self.disk.is_empty(), "all was acknowledged");
-        assert_eq!(self.mailbox.pending(), (0, 0, 0));
-        assert_eq!((self.mailbox.held_bytes, self.mailbox.due), (0, 0));
+        assert_eq!(self.mailbox.pending(), Tally::default());
+        assert_eq!((self.mailbox.deferred_bytes, self.mailbox.due), (0, 0));
         let mut last = HashMap::new();
         let shown: HashSet<_> = self.shown.iter().collect();
         assert_eq!(shown.len(), self.shown.len(), "nothing is shown twice");

@@ -1,23 +1,25 @@
-//! How much a mailbox holds, in all and by sender, and who was turned away.
+//! How much is pending in a mailbox, in all and by sender; which senders its quota has
+//! turned away since the recipient was last told.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::reply::News;
 use crate::protocol::request::{Body, Sender};
 use crate::store::{Message, Summary, Tally, UserId};
 
-/// Names listed in one notice about senders turned away.
+/// At most this many names are listed in one notice about senders turned away.
 const MAX_TURNED_AWAY: usize = 100;
 
 /// Bounds of a mailbox, and of one sender's share of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
-    /// Pending messages at most.
+    /// The most pending messages.
     pub messages: u64,
-    /// Bytes of their bodies at most.
+    /// The most bytes of their bodies.
     pub bytes: u64,
-    /// What one sender may fill of both, in percent.
+    /// The part of both that one sender may fill, in percent.
     pub share: u64,
 }
 
@@ -39,7 +41,7 @@ impl Kind {
     }
 }
 
-/// What is pending.
+/// Counts of what is pending, checked against the quota.
 #[derive(Debug)]
 pub(super) struct Counts {
     quota: Quota,
@@ -71,7 +73,7 @@ impl Counts {
     pub(super) fn check(&self, sender: UserId, body: &Body) -> Result<(), Refusal> {
         let exceeds = |tally: &Tally, percent: u64| {
             let share = |bound: u64| bound.saturating_mul(percent) / 100;
-            count(tally) + 1 > share(self.quota.messages)
+            tally.messages() + 1 > share(self.quota.messages)
                 || tally.bytes + body.len() as u64 > share(self.quota.bytes)
         };
         if exceeds(&self.total, 100) {
@@ -108,41 +110,38 @@ impl Counts {
         subtract(&mut self.total);
         if let Some(share) = self.by_sender.get_mut(&sender) {
             subtract(share);
-            if count(share) == 0 {
+            if share.messages() == 0 {
                 self.by_sender.remove(&sender);
             }
         }
     }
 
-    pub(super) fn turn_away(&mut self, name: UserName) {
+    /// Remembers a sender for the next notice.
+    pub(super) fn note_turned_away(&mut self, name: UserName) {
         self.turned_away_count += 1;
         if self.turned_away.len() < MAX_TURNED_AWAY {
             self.turned_away.insert(name);
         }
     }
 
-    /// Who was turned away since the last notice; nobody while one is pending,
-    /// so that a flood makes one notice, not a flood of them.
-    pub(super) fn take_turned_away(&mut self) -> Option<(Vec<UserName>, u64)> {
+    /// The news of who was turned away since the last notice. There is none while a
+    /// notice is pending, so that a flood of messages makes one notice.
+    pub(super) fn next_notice(&mut self) -> Option<News> {
         if self.turned_away_count == 0 || self.total.notices > 0 {
             return None;
         }
         let names = std::mem::take(&mut self.turned_away);
         let count = std::mem::take(&mut self.turned_away_count);
-        Some((names.into_iter().collect(), count))
+        Some(News::TurnedAway {
+            names: names.into_iter().collect(),
+            count,
+        })
     }
 
-    pub(super) fn envelopes(&self) -> u64 {
-        self.total.envelopes
+    /// What is pending from all senders.
+    pub(super) fn total(&self) -> Tally {
+        self.total
     }
-
-    pub(super) fn pending(&self) -> (u64, u64, u64) {
-        (self.total.envelopes, self.total.plain, self.total.notices)
-    }
-}
-
-fn count(tally: &Tally) -> u64 {
-    tally.envelopes + tally.plain + tally.notices
 }
 
 fn of_kind(tally: &mut Tally, kind: Kind) -> &mut u64 {

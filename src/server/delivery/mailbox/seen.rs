@@ -1,5 +1,5 @@
-//! The ids a mailbox remembers: all that are undecided, and the last few that
-//! were decided. A sender that repeats one gets the answer of the first.
+//! The message ids that a mailbox remembers: all that are undecided, and the last few
+//! that were decided. A sender that repeats an id gets the first one's answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -11,30 +11,31 @@ use crate::protocol::reply::Accepted;
 use crate::protocol::request::Body;
 use crate::store::UserId;
 
-/// Decided ids remembered. A client repeats an id without `again` only on the
-/// connection it sent it on, and has at most its own window of them under way.
+/// How many decided ids are remembered. A client repeats an id without `again` only on
+/// the connection that it first used, and has at most 64 of them unanswered there.
 const MAX_DECIDED: usize = 128;
 
 /// What is known about an id.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
-    /// Of the body, keyed at random: tells another body under the same id.
+    /// A randomly keyed digest of the body, which reveals another body under the same id.
     pub(super) digest: u64,
     pub(super) state: IdState,
 }
 
+/// Whether the sender has its answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum IdState {
-    /// Numbered, not yet answered.
+    /// The message has this number and is not yet answered.
     Undecided(u64),
-    /// Answered like this.
+    /// The message was answered like this.
     Decided(Accepted),
 }
 
-/// See the module.
+/// The remembered ids, by sender.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Senders choose their ids, so the hash is keyed at random, for each mailbox anew.
+    /// Senders choose their ids, so each mailbox hashes them with a random key of its own.
     ids: HashMap<(UserId, MessageId), Known, RandomState>,
     decided: VecDeque<(UserId, MessageId)>,
 }
@@ -48,24 +49,24 @@ impl Seen {
         }
     }
 
-    pub(super) fn get(&self, sender: UserId, id: MessageId) -> Option<&Known> {
-        self.ids.get(&(sender, id))
+    pub(super) fn get(&self, sender: UserId, mid: MessageId) -> Option<&Known> {
+        self.ids.get(&(sender, mid))
     }
 
-    pub(super) fn insert(&mut self, sender: UserId, id: MessageId, digest: u64, number: u64) {
+    pub(super) fn insert(&mut self, sender: UserId, mid: MessageId, digest: u64, number: u64) {
         let state = IdState::Undecided(number);
-        self.ids.insert((sender, id), Known { digest, state });
+        self.ids.insert((sender, mid), Known { digest, state });
     }
 
-    /// Records an answer. One that was given before is updated in place.
-    pub(super) fn decide(&mut self, sender: UserId, id: MessageId, accepted: Accepted) {
-        let Some(known) = self.ids.get_mut(&(sender, id)) else {
+    /// Records an answer, in place of an earlier one if there is one.
+    pub(super) fn decide(&mut self, sender: UserId, mid: MessageId, accepted: Accepted) {
+        let Some(known) = self.ids.get_mut(&(sender, mid)) else {
             return;
         };
         let first = matches!(known.state, IdState::Undecided(_));
         known.state = IdState::Decided(accepted);
         if first {
-            self.decided.push_back((sender, id));
+            self.decided.push_back((sender, mid));
             if self.decided.len() > MAX_DECIDED
                 && let Some(oldest) = self.decided.pop_front()
             {
@@ -75,7 +76,7 @@ impl Seen {
     }
 
     /// Forgets an id that was never decided.
-    pub(super) fn forget(&mut self, sender: UserId, id: MessageId) {
-        self.ids.remove(&(sender, id));
+    pub(super) fn forget(&mut self, sender: UserId, mid: MessageId) {
+        self.ids.remove(&(sender, mid));
     }
 }

@@ -6,21 +6,27 @@ use super::*;
 use crate::protocol::ids::Blob;
 use crate::store::Page;
 
-fn offer(
-    mailbox: &mut Mailbox<u32>,
-    sequence: usize,
-    earlier: Earlier,
-    effects: &mut Vec<Effect<u32>>,
-) -> Offer {
-    let offered = Submission {
+fn submission(sequence: usize, body: &str) -> Submission<u32> {
+    Submission {
         sender: UserId(1),
         from: name(0),
-        id: id(sequence),
-        body: Body::Plain("hello".into()),
+        mid: id(sequence),
+        body: Body::Plain(body.into()),
         at: 7,
-        origin: sequence as u32,
-    };
-    mailbox.accept(offered, earlier, true, Instant::now(), effects)
+        reply_to: sequence as u32,
+    }
+}
+
+fn send(
+    mailbox: &mut Mailbox<u32>,
+    sequence: usize,
+    effects: &mut Vec<Effect<u32>>,
+) -> Disposition {
+    let submission = submission(sequence, "hello");
+    match mailbox.accept(submission, Earlier::None, true, Instant::now(), effects) {
+        Decision::Made(disposition) => disposition,
+        Decision::SearchFirst(_) => panic!("nothing is to be searched"),
+    }
 }
 
 fn attach(mailbox: &mut Mailbox<u32>, envelopes: bool, budget: Option<usize>) -> SessionId {
@@ -50,10 +56,7 @@ fn an_acknowledgement_in_time_spares_the_write() {
     let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
-    assert_eq!(
-        offer(&mut mailbox, 1, Earlier::None, &mut effects),
-        Offer::Undecided
-    );
+    assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
     assert!(matches!(effects[..], [Effect::Push(_)]));
     assert_eq!(mailbox.wake(), Some(Wake::Later));
     effects.clear();
@@ -62,7 +65,7 @@ fn an_acknowledgement_in_time_spares_the_write() {
         panic!("{effects:?}")
     };
     assert_eq!(accepted.state, MessageState::Delivered);
-    let work = mailbox.take_work(Instant::now() + HOLD, 10);
+    let work = mailbox.take_work(Instant::now() + WRITE_DELAY, 10);
     assert!(work.messages.is_empty() && work.acknowledged.is_empty());
 }
 
@@ -71,21 +74,21 @@ fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
     let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
-    // One on disk and acknowledged, one held back, one due.
-    offer(&mut mailbox, 1, Earlier::None, &mut effects);
-    let work = mailbox.take_work(Instant::now() + HOLD, 10);
+    // One on disk and acknowledged, one deferred, one due.
+    let _ = send(&mut mailbox, 1, &mut effects);
+    let work = mailbox.take_work(Instant::now() + WRITE_DELAY, 10);
     mailbox.committed(&work, &mut effects);
     mailbox.acknowledge(session, Sender::User(name(0)), id(1), &mut effects);
-    offer(&mut mailbox, 2, Earlier::None, &mut effects);
+    let _ = send(&mut mailbox, 2, &mut effects);
     mailbox.detach(session);
-    offer(&mut mailbox, 3, Earlier::None, &mut effects);
+    let _ = send(&mut mailbox, 3, &mut effects);
     effects.clear();
     let refusal = Refusal::new(Code::Damaged, "damaged");
     assert_eq!(mailbox.abandon(&refusal, &mut effects), 1);
     let refused: Vec<u32> = effects
         .iter()
         .map(|effect| match effect {
-            Effect::Refuse(origin, _) => *origin,
+            Effect::Refuse(reply_to, _) => *reply_to,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -96,35 +99,25 @@ fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
         "a writer that is called again never ends"
     );
     assert!(mailbox.is_idle());
-    assert_eq!(mailbox.pending(), (0, 0, 0));
+    assert_eq!(mailbox.pending(), Tally::default());
 }
 
 #[test]
 fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
     let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
     let mut effects = Vec::new();
-    assert_eq!(
-        offer(&mut mailbox, 1, Earlier::Unknown, &mut effects),
-        Offer::Search
-    );
-    assert_eq!(
-        offer(&mut mailbox, 1, Earlier::None, &mut effects),
-        Offer::Undecided
-    );
-    assert_eq!(
-        offer(&mut mailbox, 1, Earlier::None, &mut effects),
-        Offer::Undecided
-    );
-    let other = Submission {
-        sender: UserId(1),
-        from: name(0),
-        id: id(1),
-        body: Body::Plain("another".into()),
-        at: 7,
-        origin: 9,
-    };
+    let resent = submission(1, "hello");
+    assert!(matches!(
+        mailbox.accept(resent, Earlier::Unknown, true, Instant::now(), &mut effects),
+        Decision::SearchFirst(_)
+    ));
+    assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
+    assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
+    let other = submission(1, "another");
     let refused = mailbox.accept(other, Earlier::None, true, Instant::now(), &mut effects);
-    assert!(matches!(refused, Offer::Refused(r) if r.code == Code::IdConflict));
+    assert!(
+        matches!(refused, Decision::Made(Disposition::Refused(r)) if r.code == Code::IdConflict)
+    );
     let work = mailbox.take_work(Instant::now(), 10);
     assert_eq!(work.messages.len(), 1);
     mailbox.committed(&work, &mut effects);
@@ -134,8 +127,8 @@ fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
         .count();
     assert_eq!(answers, 2, "both copies wait for the same outcome");
     assert!(matches!(
-        offer(&mut mailbox, 1, Earlier::None, &mut effects),
-        Offer::Known(_)
+        send(&mut mailbox, 1, &mut effects),
+        Disposition::Accepted(_)
     ));
 }
 
@@ -150,15 +143,20 @@ fn quotas_hold_and_the_recipient_is_told_once() {
     let mut effects = Vec::new();
     for sequence in 1..=2 {
         assert_eq!(
-            offer(&mut mailbox, sequence, Earlier::None, &mut effects),
-            Offer::Undecided
+            send(&mut mailbox, sequence, &mut effects),
+            Disposition::Pending
         );
     }
     for sequence in 3..=5 {
-        let refused = offer(&mut mailbox, sequence, Earlier::None, &mut effects);
-        assert!(matches!(refused, Offer::Refused(r) if r.code == Code::MailboxFull));
+        let refused = send(&mut mailbox, sequence, &mut effects);
+        assert!(matches!(refused, Disposition::Refused(r) if r.code == Code::MailboxFull));
     }
-    assert_eq!(mailbox.pending(), (0, 2, 1), "one notice for a flood");
+    let pending = mailbox.pending();
+    assert_eq!(
+        (pending.plain, pending.notices),
+        (2, 1),
+        "one notice for a flood"
+    );
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
     mailbox.rewind(session, 0);
@@ -186,13 +184,13 @@ fn a_console_is_told_of_envelopes_and_not_sent_them() {
     let envelope = Submission {
         sender: UserId(1),
         from: name(0),
-        id: id(1),
+        mid: id(1),
         body: Body::Envelope(Blob(vec![1].into())),
         at: 7,
-        origin: 1,
+        reply_to: 1,
     };
     let mut effects = Vec::new();
-    mailbox.accept(envelope, Earlier::None, true, Instant::now(), &mut effects);
+    let _ = mailbox.accept(envelope, Earlier::None, true, Instant::now(), &mut effects);
     assert!(matches!(effects[..], [Effect::EnvelopesWait(1)]));
     assert_eq!(
         mailbox.wake(),
@@ -213,7 +211,7 @@ fn a_full_window_makes_a_session_fall_behind() {
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
     for sequence in 1..=3000 {
-        offer(&mut mailbox, sequence, Earlier::None, &mut effects);
+        let _ = send(&mut mailbox, sequence, &mut effects);
     }
     let pushed = effects
         .iter()
@@ -224,7 +222,7 @@ fn a_full_window_makes_a_session_fall_behind() {
     effects.clear();
     assert!(matches!(
         mailbox.step(session, true, &mut effects),
-        Step::Rest
+        Step::Idle
     ));
     assert_eq!(
         effects.len(),
@@ -236,13 +234,13 @@ fn a_full_window_makes_a_session_fall_behind() {
 #[test]
 fn a_late_session_does_not_replace_its_successor() {
     let mut mailbox: Mailbox<u32> = Mailbox::new(&Summary::default(), QUOTA);
-    let what = |id| Attachment {
+    let attachment = |id| Attachment {
         session: SessionId(id),
         envelopes: true,
         budget: None,
     };
-    mailbox.attach(what(2));
-    mailbox.attach(what(1));
+    mailbox.attach(attachment(2));
+    mailbox.attach(attachment(1));
     mailbox.detach(SessionId(1));
     assert!(mailbox.attached(SessionId(2)).is_some());
 }
@@ -253,7 +251,7 @@ fn a_fetching_session_gets_its_budget() {
     let session = attach(&mut mailbox, true, Some(0));
     let mut effects = Vec::new();
     for sequence in 1..=5 {
-        offer(&mut mailbox, sequence, Earlier::None, &mut effects);
+        let _ = send(&mut mailbox, sequence, &mut effects);
     }
     assert!(effects.is_empty());
     mailbox.rewind(session, 3);

@@ -1,43 +1,56 @@
-//! The messages in memory, on their way to the disk, in order of their numbers.
+//! The messages that are in memory and not yet on disk, in order of their numbers.
 //!
-//! Nearly all of them leave at the front: they are acknowledged and written in
-//! the order in which they came. So this is a queue that can also be searched.
+//! Messages are acknowledged and written in the order in which they came, so nearly
+//! all of them leave at the front: this is a queue that can also be searched.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::writing::Progress;
 use crate::store::Message;
 
-/// Places an empty queue keeps: some 6 KiB.
+/// The capacity that an empty queue keeps, about 6 KiB.
 const IDLE_PLACES: usize = 64;
 
-/// A message on its way.
+/// How far a message has come on its way to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It was pushed at this moment, and is written later unless it is acknowledged first.
+    Deferred(Instant),
+    /// It has to be written as soon as possible.
+    Due,
+    /// The writer has it.
+    Writing,
+    /// The writer has it, and the recipient has acknowledged it since.
+    WritingAcknowledged,
+}
+
+/// A message that is not on disk yet.
 #[derive(Debug)]
-pub(super) struct Unwritten<O> {
+pub(super) struct Unwritten<R> {
     pub(super) message: Arc<Message>,
-    /// Who waits for the answer.
-    pub(super) origin: Option<O>,
-    /// Who else does: the sender repeated itself.
-    pub(super) repeats: Vec<O>,
+    /// Where the sender's answer goes; `None` for a notice.
+    pub(super) reply_to: Option<R>,
+    /// Where the answers to repeated sends of the same message go.
+    pub(super) repeats: Vec<R>,
     pub(super) progress: Progress,
 }
 
-impl<O> Unwritten<O> {
-    pub(super) fn take_origins(&mut self) -> impl Iterator<Item = O> + use<O> {
+impl<R> Unwritten<R> {
+    /// Removes and returns everybody to be answered.
+    pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = R> + use<R> {
         let repeats = std::mem::take(&mut self.repeats);
-        self.origin.take().into_iter().chain(repeats)
+        self.reply_to.take().into_iter().chain(repeats)
     }
 }
 
-/// See the module.
+/// Unwritten messages by rising number.
 #[derive(Debug)]
-pub(super) struct Queue<O> {
-    /// With rising numbers.
-    messages: VecDeque<Unwritten<O>>,
+pub(super) struct Queue<R> {
+    messages: VecDeque<Unwritten<R>>,
 }
 
-impl<O> Queue<O> {
+impl<R> Queue<R> {
     pub(super) fn new() -> Self {
         Queue {
             messages: VecDeque::new(),
@@ -45,7 +58,7 @@ impl<O> Queue<O> {
     }
 
     /// Adds a message whose number is above all others.
-    pub(super) fn push(&mut self, unwritten: Unwritten<O>) {
+    pub(super) fn push(&mut self, unwritten: Unwritten<R>) {
         debug_assert!(
             self.messages
                 .back()
@@ -54,7 +67,7 @@ impl<O> Queue<O> {
         self.messages.push_back(unwritten);
     }
 
-    fn place(&self, number: u64) -> Option<usize> {
+    fn index_of(&self, number: u64) -> Option<usize> {
         match self.messages.front() {
             Some(first) if first.message.number == number => Some(0),
             _ => self
@@ -64,33 +77,33 @@ impl<O> Queue<O> {
         }
     }
 
-    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Unwritten<O>> {
-        let place = self.place(number)?;
-        self.messages.get_mut(place)
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Unwritten<R>> {
+        let index = self.index_of(number)?;
+        self.messages.get_mut(index)
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<Unwritten<O>> {
-        let place = self.place(number)?;
-        let removed = self.messages.remove(place);
+    pub(super) fn remove(&mut self, number: u64) -> Option<Unwritten<R>> {
+        let index = self.index_of(number)?;
+        let removed = self.messages.remove(index);
         if self.messages.is_empty() && self.messages.capacity() > IDLE_PLACES {
             self.messages = VecDeque::new();
         }
         removed
     }
 
-    /// The first one above `number`.
-    pub(super) fn after(&self, number: u64) -> Option<&Unwritten<O>> {
-        let place = self
+    /// The first message above `number`.
+    pub(super) fn after(&self, number: u64) -> Option<&Unwritten<R>> {
+        let index = self
             .messages
             .partition_point(|unwritten| unwritten.message.number <= number);
-        self.messages.get(place)
+        self.messages.get(index)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Unwritten<O>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Unwritten<R>> {
         self.messages.iter()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Unwritten<O>> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Unwritten<R>> {
         self.messages.iter_mut()
     }
 
@@ -115,13 +128,13 @@ mod tests {
             number,
             sender: UserId(1),
             from: Sender::Server,
-            id: MessageId([0; 16]),
+            mid: MessageId([0; 16]),
             at: 0,
             body: Body::Plain("x".into()),
         };
         Unwritten {
             message: Arc::new(message),
-            origin: None,
+            reply_to: None,
             repeats: Vec::new(),
             progress: Progress::Due,
         }

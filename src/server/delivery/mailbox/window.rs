@@ -1,7 +1,7 @@
-//! The messages a session was pushed and has not acknowledged, in order.
+//! The messages that a session was pushed and has not acknowledged, in order.
 //!
-//! Bounded, so that a million waiting messages are delivered with flat memory.
-//! It keeps what an acknowledgement needs, not the bodies.
+//! The window is bounded, so that a million pending messages are delivered with flat
+//! memory. It keeps what an acknowledgement needs, not the bodies.
 
 use std::collections::VecDeque;
 
@@ -10,25 +10,25 @@ use crate::protocol::ids::MessageId;
 use crate::protocol::request::Sender;
 use crate::store::{Message, UserId};
 
-/// Messages under way to one session at most.
+/// At most this many messages are in flight to one session.
 const MAX_MESSAGES: usize = 2048;
 
-/// Bytes of bodies under way to one session at most.
+/// Past this many bytes of bodies in flight, the window is full.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// A message under way.
+/// A message that was pushed and not acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
     pub(super) number: u64,
     pub(super) sender: UserId,
     pub(super) from: Sender,
-    pub(super) id: MessageId,
+    pub(super) mid: MessageId,
     pub(super) at: u64,
     pub(super) kind: Kind,
     pub(super) size: usize,
 }
 
-/// See the module.
+/// One session's messages in flight.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     messages: VecDeque<InFlight>,
@@ -43,28 +43,28 @@ impl Window {
             number: message.number,
             sender: message.sender,
             from: message.from,
-            id: message.id,
+            mid: message.mid,
             at: message.at,
             kind: Kind::of(message),
             size,
         });
     }
 
-    /// Takes out a message by sender and id: usually the first.
-    pub(super) fn take(&mut self, from: Sender, id: MessageId) -> Option<InFlight> {
-        let place = self
+    /// Removes a message by its sender and id. It is usually the first.
+    pub(super) fn remove(&mut self, from: Sender, mid: MessageId) -> Option<InFlight> {
+        let index = self
             .messages
             .iter()
-            .position(|message| message.id == id && message.from == from)?;
-        let taken = self.messages.remove(place)?;
-        self.bytes -= taken.size;
-        Some(taken)
+            .position(|message| message.mid == mid && message.from == from)?;
+        let removed = self.messages.remove(index)?;
+        self.bytes -= removed.size;
+        Some(removed)
     }
 
-    pub(super) fn take_first(&mut self) -> Option<InFlight> {
-        let taken = self.messages.pop_front()?;
-        self.bytes -= taken.size;
-        Some(taken)
+    pub(super) fn pop_first(&mut self) -> Option<InFlight> {
+        let removed = self.messages.pop_front()?;
+        self.bytes -= removed.size;
+        Some(removed)
     }
 
     pub(super) fn len(&self) -> usize {

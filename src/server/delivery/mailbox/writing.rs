@@ -1,68 +1,55 @@
-//! The writer's side: what is on its way to the disk, and what the disk still
-//! holds of what was acknowledged.
+//! The writer's side of a mailbox: which messages it has to store, which it has to
+//! delete, and when it has to look.
 //!
-//! It decides when the writer has to come and what it takes along, never how
-//! that is written.
+//! How they are written is the writer's affair; nothing here touches a disk.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::unwritten::Unwritten;
+use super::unwritten::{Progress, Unwritten};
 use super::{Effect, Kind, Mailbox};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Accepted, MessageState};
 use crate::store::Message;
 
-/// How long a pushed message is held back from the disk, to let an
-/// acknowledgement come first: that costs a round trip and the sync of the
+/// How long the write of a pushed message is deferred, so that an acknowledgement
+/// can make it unnecessary. An acknowledgement takes a round trip and a sync of the
 /// recipient's vault, which most disks do within this time.
-pub(crate) const HOLD: Duration = Duration::from_millis(5);
+pub(crate) const WRITE_DELAY: Duration = Duration::from_millis(5);
 
-/// Bytes held back at most in one mailbox; past it, messages are written at once.
-pub(super) const MAX_HELD_BYTES: usize = 1024 * 1024;
+/// At most this many bytes are deferred in one mailbox; past it, messages are due at once.
+pub(super) const MAX_DEFERRED_BYTES: usize = 1024 * 1024;
 
-/// When the writer has to visit.
+/// When the writer has to take a mailbox's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// As soon as it can.
     Now,
-    /// After [`HOLD`].
+    /// After [`WRITE_DELAY`].
     Later,
 }
 
-/// What the writer takes along.
+/// What the writer does for one mailbox in one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    /// To store, in order.
+    /// Messages to store, in order.
     pub messages: Vec<Arc<Message>>,
-    /// To delete.
+    /// Numbers of messages to delete.
     pub acknowledged: BTreeSet<u64>,
-    /// Acknowledged messages that never will be deleted: see [`Mailbox::abandon`].
-    pub given_up: usize,
+    /// How many acknowledged messages will never be deleted: see [`Mailbox::abandon`].
+    pub abandoned: usize,
 }
 
-/// How far a message has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Pushed; an acknowledgement may come first.
-    Held(Instant),
-    /// To be written as soon as possible.
-    Due,
-    /// The writer has it.
-    Writing,
-    /// The writer has it, and the recipient has acknowledged it since.
-    WritingAcknowledged,
-}
-
-impl<O> Mailbox<O> {
-    /// Whether the writer has to visit, said once until it does.
+impl<R> Mailbox<R> {
+    /// When the writer has to call [`take_work`](Self::take_work); `None` if it need not,
+    /// or was told already.
     pub(crate) fn wake(&mut self) -> Option<Wake> {
         if self.due > 0 && !self.woken_now {
             self.woken_now = true;
             return Some(Wake::Now);
         }
-        let later = self.held_bytes > 0 || !self.acknowledged.is_empty();
+        let later = self.deferred_bytes > 0 || !self.acknowledged.is_empty();
         if later && !self.woken_now && !self.woken_later {
             self.woken_later = true;
             return Some(Wake::Later);
@@ -70,15 +57,16 @@ impl<O> Mailbox<O> {
         None
     }
 
-    /// What the writer has to do now: messages that are due or were held long
-    /// enough, at most `limit`, and deletions.
+    /// Hands over to the writer at most `limit` messages that are due or were deferred
+    /// long enough, and all deletions. It reports back with [`committed`](Self::committed)
+    /// or [`failed`](Self::failed).
     pub(crate) fn take_work(&mut self, now: Instant, limit: usize) -> Work {
         self.woken_now = false;
         self.woken_later = false;
         let mut work = Work {
             messages: Vec::new(),
             acknowledged: std::mem::take(&mut self.acknowledged),
-            given_up: 0,
+            abandoned: 0,
         };
         self.deleting.extend(&work.acknowledged);
         for unwritten in self.unwritten.iter_mut() {
@@ -86,8 +74,8 @@ impl<O> Mailbox<O> {
                 break;
             }
             match unwritten.progress {
-                Progress::Held(since) if now.duration_since(since) >= HOLD => {
-                    self.held_bytes -= unwritten.message.body.len();
+                Progress::Deferred(since) if now.duration_since(since) >= WRITE_DELAY => {
+                    self.deferred_bytes -= unwritten.message.body.len();
                 }
                 Progress::Due => self.due -= 1,
                 _ => continue,
@@ -98,8 +86,8 @@ impl<O> Mailbox<O> {
         work
     }
 
-    /// The writer's work is on disk.
-    pub(crate) fn committed(&mut self, work: &Work, effects: &mut Vec<Effect<O>>) {
+    /// Takes note that the writer's work is on disk.
+    pub(crate) fn committed(&mut self, work: &Work, effects: &mut Vec<Effect<R>>) {
         for message in &work.messages {
             let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
@@ -112,9 +100,9 @@ impl<O> Mailbox<O> {
                 state: MessageState::Stored,
                 at: message.at,
             };
-            self.seen.decide(message.sender, message.id, accepted);
-            for origin in unwritten.take_origins() {
-                effects.push(Effect::Answer(origin, accepted));
+            self.seen.decide(message.sender, message.mid, accepted);
+            for reply_to in unwritten.take_waiters() {
+                effects.push(Effect::Answer(reply_to, accepted));
             }
         }
         for number in &work.acknowledged {
@@ -122,8 +110,8 @@ impl<O> Mailbox<O> {
         }
     }
 
-    /// The writer's work could not be done; nothing of it was.
-    pub(crate) fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<O>>) {
+    /// Takes note that nothing of the writer's work was done, and refuses its messages.
+    pub(crate) fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<R>>) {
         for message in &work.messages {
             let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
@@ -131,16 +119,16 @@ impl<O> Mailbox<O> {
             if unwritten.progress == Progress::WritingAcknowledged {
                 continue;
             }
-            // Not accepted, so not pending: if the recipient was pushed it and
-            // takes it all the same, its vault knows it when it comes again.
+            // It was not accepted, so it is not pending. If the recipient has stored it
+            // all the same, its vault recognises the copy that the sender sends next.
             self.counts
                 .remove(message.sender, Kind::of(message), message.body.len());
-            self.seen.forget(message.sender, message.id);
+            self.seen.forget(message.sender, message.mid);
             if let Some(attached) = &mut self.attached {
-                attached.window.take(message.from, message.id);
+                attached.window.remove(message.from, message.mid);
             }
-            for origin in unwritten.take_origins() {
-                effects.push(Effect::Refuse(origin, refusal.clone()));
+            for reply_to in unwritten.take_waiters() {
+                effects.push(Effect::Refuse(reply_to, refusal.clone()));
             }
         }
         for number in &work.acknowledged {
@@ -149,18 +137,18 @@ impl<O> Mailbox<O> {
         self.acknowledged.extend(&work.acknowledged);
     }
 
-    /// Nothing more of this mailbox reaches the disk: what waits to be written is
-    /// refused, and what waits to be deleted stays, to be delivered again when the
-    /// mailbox is opened next. Says how many of those there are.
-    pub(crate) fn abandon(&mut self, refusal: &Refusal, effects: &mut Vec<Effect<O>>) -> usize {
+    /// Gives up writing: refuses all messages that wait to be stored, and drops the
+    /// deletions. Returns how many deletions those were; their messages are delivered
+    /// again when the mailbox is next opened.
+    pub(crate) fn abandon(&mut self, refusal: &Refusal, effects: &mut Vec<Effect<R>>) -> usize {
         self.woken_now = false;
         self.woken_later = false;
         let waiting = self.unwritten.iter();
         let messages = waiting
-            .filter(|unwritten| matches!(unwritten.progress, Progress::Held(_) | Progress::Due))
+            .filter(|unwritten| matches!(unwritten.progress, Progress::Deferred(_) | Progress::Due))
             .map(|unwritten| Arc::clone(&unwritten.message))
             .collect();
-        self.held_bytes = 0;
+        self.deferred_bytes = 0;
         self.due = 0;
         let work = Work {
             messages,
@@ -170,19 +158,19 @@ impl<O> Mailbox<O> {
         std::mem::take(&mut self.acknowledged).len()
     }
 
-    /// Nobody is expected to acknowledge soon: what is held back is due.
-    pub(super) fn write_held(&mut self) {
+    /// Makes all deferred messages due, since no early acknowledgement is expected.
+    pub(super) fn make_deferred_due(&mut self) {
         for unwritten in self.unwritten.iter_mut() {
-            if let Progress::Held(_) = unwritten.progress {
+            if let Progress::Deferred(_) = unwritten.progress {
                 unwritten.progress = Progress::Due;
                 self.due += 1;
             }
         }
-        self.held_bytes = 0;
+        self.deferred_bytes = 0;
     }
 
-    /// Numbers that are acknowledged, and that the store holds or will hold
-    /// until their deletion is committed.
+    /// The numbers of messages that are acknowledged but that the store holds, or will
+    /// hold, until their deletion is committed.
     pub(super) fn acknowledged_on_disk(&self) -> BTreeSet<u64> {
         let writing = self.unwritten.iter();
         writing
@@ -193,10 +181,10 @@ impl<O> Mailbox<O> {
             .collect()
     }
 
-    /// Takes a message out of what is held back or due.
-    pub(super) fn release(&mut self, unwritten: &Unwritten<O>) {
+    /// Updates the counts for a message that was removed from `unwritten`.
+    pub(super) fn forget_progress(&mut self, unwritten: &Unwritten<R>) {
         match unwritten.progress {
-            Progress::Held(_) => self.held_bytes -= unwritten.message.body.len(),
+            Progress::Deferred(_) => self.deferred_bytes -= unwritten.message.body.len(),
             Progress::Due => self.due -= 1,
             Progress::Writing | Progress::WritingAcknowledged => {}
         }

@@ -132,12 +132,12 @@ impl SendQueue {
         match message.from {
             Sender::User(from) => self.append(|queue, wire_format| match wire_format {
                 WireFormat::Json => {
-                    json::write_message(queue, &from, &message.id, message.at, &message.body);
+                    json::write_message(queue, &from, &message.mid, message.at, &message.body);
                 }
                 WireFormat::Console => {
                     let incoming = Incoming {
                         from,
-                        mid: message.id,
+                        mid: message.mid,
                         at: message.at,
                         body: message.body.clone(),
                     };
@@ -359,7 +359,7 @@ fn notice(message: &Message) -> Notice {
         Body::Envelope(_) => News::Unknown,
     };
     Notice {
-        mid: message.id,
+        mid: message.mid,
         at: message.at,
         news,
     }

@@ -1,0 +1,196 @@
+//! The recipient's way out of a mailbox: attaching a session, reading what is pending,
+//! acknowledging it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Delivery;
+use super::mailbox::{Attachment, Receipt, Step};
+use super::sessions::Session;
+use super::shared_mailbox::SharedMailbox;
+use crate::protocol::ids::MessageId;
+use crate::protocol::limits;
+use crate::protocol::name::UserName;
+use crate::protocol::reply::{Acked, Event, Fetched};
+use crate::protocol::request::Ack;
+use crate::server::log;
+use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::store::StoreError;
+
+impl Delivery {
+    /// Begins pushing to a session. Append its welcome to the send queue first. `budget`
+    /// is `None` for a session that takes all messages as they come.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        mailbox: &Arc<SharedMailbox>,
+        envelopes: bool,
+        budget: Option<usize>,
+        to_flush: &mut FlushSet,
+    ) {
+        let attachment = Attachment {
+            session: session.id,
+            envelopes,
+            budget,
+        };
+        self.update(mailbox, to_flush, |state, _| {
+            if state.machine.attach(attachment) {
+                state.send_queue = Some(Arc::clone(&session.send_queue));
+            }
+        });
+        // The hook belongs to the send queue, which these would otherwise keep alive.
+        let (delivery, weak_session) = (Arc::downgrade(self), Arc::downgrade(session));
+        let weak_mailbox = Arc::downgrade(mailbox);
+        let hook = move || {
+            let parts = (
+                delivery.upgrade(),
+                weak_session.upgrade(),
+                weak_mailbox.upgrade(),
+            );
+            if let (Some(delivery), Some(session), Some(mailbox)) = parts {
+                let mut to_flush = FlushSet::default();
+                delivery.advance(&session, &mailbox, &mut to_flush);
+                to_flush.flush();
+            }
+        };
+        session.send_queue.set_on_drained(Some(Arc::new(hook)));
+        self.advance(session, mailbox, to_flush);
+    }
+
+    /// Ends pushing to a session.
+    pub(crate) fn detach(&self, session: &Session, mailbox: &Arc<SharedMailbox>) {
+        session.send_queue.set_on_drained(None);
+        self.update(mailbox, &mut FlushSet::default(), |state, _| {
+            if state.machine.detach(session.id) {
+                state.send_queue = None;
+            }
+        });
+    }
+
+    /// Pushes to a session that is behind, as far as its window and send queue allow.
+    /// Returns how many messages that were.
+    fn advance(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        to_flush: &mut FlushSet,
+    ) -> usize {
+        let mut pushed = 0;
+        loop {
+            let room = session.send_queue.has_room();
+            let step = self.update(mailbox, to_flush, |state, effects| {
+                let step = state.machine.step(session.id, room, effects);
+                pushed += effects.len();
+                step
+            });
+            let Step::Read(reading) = step else {
+                return pushed;
+            };
+            let page = match self.store.page(mailbox.user, reading.bounds) {
+                Ok(page) => page,
+                Err(StoreError::Damaged(why)) => {
+                    mailbox.set_aside(&why);
+                    return pushed;
+                }
+                Err(error) => {
+                    log::error(None, format_args!("reading mail failed: {error}"));
+                    // The client connects again, and the new session reads again.
+                    session.send_queue.end();
+                    return pushed;
+                }
+            };
+            self.update(mailbox, to_flush, |state, effects| {
+                state.machine.page(session.id, reading, page, effects);
+                pushed += effects.len();
+            });
+        }
+    }
+
+    /// Acknowledges messages by id.
+    pub(crate) fn ack(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        ack: &Ack,
+        to_flush: &mut FlushSet,
+    ) -> Acked {
+        let acked = self.update(mailbox, to_flush, |state, effects| {
+            let machine = &mut state.machine;
+            ack.ids
+                .iter()
+                .filter(|mid| machine.acknowledge(session.id, ack.from, **mid, effects))
+                .count()
+        });
+        self.after_ack(session, mailbox, acked, to_flush);
+        Acked {
+            acked,
+            unknown: ack.ids.len() - acked,
+        }
+    }
+
+    /// Acknowledges all that the session was pushed, for the console.
+    pub(crate) fn ack_shown(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        to_flush: &mut FlushSet,
+    ) -> Acked {
+        let acked = self.update(mailbox, to_flush, |state, effects| {
+            state.machine.acknowledge_shown(session.id, effects)
+        });
+        self.after_ack(session, mailbox, acked, to_flush);
+        Acked { acked, unknown: 0 }
+    }
+
+    fn after_ack(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        acked: usize,
+        to_flush: &mut FlushSet,
+    ) {
+        self.stats.acknowledged.add(acked as u64);
+        self.advance(session, mailbox, to_flush);
+    }
+
+    /// Tells those senders who are online that `recipient` has their messages.
+    pub(super) fn send_receipts(
+        &self,
+        recipient: UserName,
+        receipts: Vec<Receipt>,
+        to_flush: &mut FlushSet,
+    ) {
+        let mut by_sender: HashMap<UserName, Vec<MessageId>> = HashMap::new();
+        for Receipt { sender, mid } in receipts {
+            by_sender.entry(sender).or_default().push(mid);
+        }
+        for (sender, mids) in by_sender {
+            let Some(online) = self.sessions.find(&sender) else {
+                continue;
+            };
+            for mids in mids.chunks(limits::MAX_IDS) {
+                online.send_queue.event(&Event::Delivered {
+                    to: recipient,
+                    ids: mids.to_vec(),
+                });
+            }
+            to_flush.add(&online.send_queue);
+        }
+    }
+
+    /// Pushes what is pending once more, from the oldest message on.
+    pub(crate) fn fetch(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        limit: usize,
+        to_flush: &mut FlushSet,
+    ) -> Fetched {
+        mailbox.lock().machine.rewind(session.id, limit);
+        let sent = self.advance(session, mailbox, to_flush);
+        Fetched {
+            sent,
+            waiting: mailbox.lock().machine.not_pushed(),
+        }
+    }
+}

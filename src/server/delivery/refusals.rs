@@ -1,0 +1,50 @@
+//! What a client is told when a mailbox or an account can't be used, and what the log
+//! says about it.
+
+use crate::protocol::name::UserName;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::server::log;
+use crate::store::StoreError;
+
+/// What the store holds of a mailbox or an account is damaged.
+pub(crate) fn damaged() -> Refusal {
+    Refusal::new(
+        Code::Damaged,
+        "what the server keeps of this mailbox or account is damaged; tell the operator, who has \
+         to mend it or to restore a backup",
+    )
+}
+
+/// No account has this name.
+pub(crate) fn unknown_user(name: &UserName) -> Refusal {
+    Refusal::new(
+        Code::UnknownUser,
+        format!("there is no user called {name}; search for the name"),
+    )
+}
+
+/// A read failed. Logs why.
+pub(crate) fn read_failed(error: StoreError) -> Refusal {
+    log::error(None, format_args!("a read failed: {error}"));
+    match error {
+        StoreError::Damaged(_) => damaged(),
+        StoreError::Full | StoreError::Failed(_) => Refusal::new(
+            Code::Storage,
+            "the server could not read its database; try again later, and tell the operator",
+        ),
+    }
+}
+
+/// A transaction failed, so that nothing of it was stored.
+pub(super) fn write_failed(error: &StoreError) -> Refusal {
+    let text = match error {
+        StoreError::Damaged(_) => return damaged(),
+        StoreError::Full => {
+            "the server's disk is full, nothing was stored; try again later, and tell the operator"
+        }
+        StoreError::Failed(_) => {
+            "the server could not store this; try again later, and tell the operator"
+        }
+    };
+    Refusal::new(Code::Storage, text)
+}

@@ -1,0 +1,107 @@
+//! A batch: the changes and the work of mailboxes that make one transaction, and how it is
+//! divided when something in it is damaged.
+
+use std::sync::Arc;
+
+use super::ChangeReply;
+use crate::server::delivery::mailbox::Work;
+use crate::server::delivery::shared_mailbox::SharedMailbox;
+use crate::server::stats::Stats;
+use crate::store::{Batch, Change, Changed, Store, StoreError};
+
+/// A part of a batch: it is stored as a whole or not at all.
+pub(super) enum Part {
+    /// A change of an account.
+    Change(Change, ChangeReply),
+    /// What one mailbox has to write.
+    Mailbox(Arc<SharedMailbox>, Work),
+}
+
+/// Commits parts as one transaction. If something is damaged, each half is committed by
+/// itself, and so on, until the part that meets the damage stands alone and all others are
+/// stored. The parts keep their order. `results` gets one entry for each part.
+pub(super) fn commit_by_halves(
+    store: &dyn Store,
+    stats: &Stats,
+    parts: &[Part],
+    results: &mut Vec<Result<Option<Changed>, StoreError>>,
+) {
+    if parts.is_empty() {
+        return;
+    }
+    let batch = batch_of(parts);
+    match store.commit(&batch) {
+        Ok(changed) => {
+            stats.stored.add(batch.messages.len() as u64);
+            stats.commits.add(1);
+            let mut changed = changed.into_iter();
+            results.extend(parts.iter().map(|part| match part {
+                Part::Change(..) => Ok(changed.next()),
+                Part::Mailbox(..) => Ok(None),
+            }));
+        }
+        Err(StoreError::Damaged(_)) if parts.len() > 1 => {
+            let (first, second) = parts.split_at(parts.len() / 2);
+            commit_by_halves(store, stats, first, results);
+            commit_by_halves(store, stats, second, results);
+        }
+        Err(error) => results.extend(parts.iter().map(|_| Err(error.clone()))),
+    }
+}
+
+fn batch_of(parts: &[Part]) -> Batch {
+    let mut batch = Batch::default();
+    for part in parts {
+        match part {
+            Part::Change(change, _) => batch.changes.push(change.clone()),
+            Part::Mailbox(mailbox, work) => add_work(&mut batch, mailbox, work),
+        }
+    }
+    batch
+}
+
+/// Adds one mailbox's work. Neighbouring deletions become one range.
+fn add_work(batch: &mut Batch, mailbox: &SharedMailbox, work: &Work) {
+    let recipient = mailbox.user;
+    batch
+        .messages
+        .extend(work.messages.iter().map(|m| (recipient, Arc::clone(m))));
+    let mut numbers = work.acknowledged.iter().copied();
+    let Some(first) = numbers.next() else {
+        return;
+    };
+    let mut range = first..=first;
+    for number in numbers {
+        if number == range.end() + 1 {
+            range = *range.start()..=number;
+        } else {
+            batch.acknowledged.push((recipient, range));
+            range = number..=number;
+        }
+    }
+    batch.acknowledged.push((recipient, range));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::delivery::shared_mailbox::testing::mailbox;
+
+    #[test]
+    fn neighbours_are_deleted_as_one_range() {
+        let mailbox = mailbox("bob");
+        let work = Work {
+            messages: Vec::new(),
+            acknowledged: [1, 2, 3, 5, 8, 9].into(),
+            abandoned: 0,
+        };
+        let mut batch = Batch::default();
+        add_work(&mut batch, &mailbox, &work);
+        let ranges: Vec<_> = batch
+            .acknowledged
+            .into_iter()
+            .map(|(_, range)| range)
+            .collect();
+        assert_eq!(ranges, [1..=3, 5..=5, 8..=9]);
+    }
+}

@@ -1,0 +1,387 @@
+//! The writer: the one thread that commits, with a queue of what waits for it.
+//!
+//! A mailbox that has something to write is put in the queue, and the writer takes its
+//! work when the mailbox's turn comes. A change of an account brings a channel for the
+//! answer. All that waits is committed as one transaction, and nobody is answered before
+//! it is on disk. `batch` makes the transaction and copes with damage.
+
+mod batch;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use self::batch::Part;
+use super::mailbox::{WRITE_DELAY, Wake};
+use super::refusals::write_failed;
+use super::shared_mailbox::{FollowUp, SharedMailbox};
+use crate::clock;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::server::log;
+use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::server::stats::Stats;
+use crate::store::{Change, Changed, Store, StoreError};
+use crate::sync::{self, Condvar, Mutex};
+
+/// At most this many messages make a batch: enough that the sync costs little for each,
+/// and few enough that the first sender does not wait long.
+const BATCH_MESSAGES: usize = 4096;
+
+/// Once a batch has this many bytes, no further mailbox is added.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// The pause after a batch that failed. Deletions are tried again with the next batch,
+/// and a disk that is full or broken need not be asked more often.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The thread ends at this many failed batches while the server stops. One failed sync
+/// may pass; a full disk must not keep the server from stopping.
+const LAST_TRIES: u32 = 2;
+
+/// Changes and mailboxes that wait for the writer's thread.
+#[derive(Default)]
+pub(crate) struct Writer {
+    /// Guards the queue. Nothing else is locked while it is held, and the thread holds it
+    /// to take what waits, never to write. Every statement under it leaves the queue whole.
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    ready: VecDeque<Arc<SharedMailbox>>,
+    /// Mailboxes to be written at a moment, earliest first: all wait equally long.
+    later: VecDeque<(Instant, Arc<SharedMailbox>)>,
+    changes: Vec<(Change, ChangeReply)>,
+    /// The thread shall end once nothing waits.
+    stopping: bool,
+    /// The thread takes nothing more.
+    ended: bool,
+}
+
+/// Where the outcome of a change goes.
+type ChangeReply = SyncSender<Result<Changed, Refusal>>;
+
+/// How the thread ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// How many acknowledgements were answered but not recorded. Their messages are
+    /// delivered once more, and the recipients' clients recognise them.
+    pub unrecorded: u64,
+    /// Whether the database's file alone is all of it.
+    pub closed: Result<(), StoreError>,
+}
+
+/// What the thread took from the queue.
+struct Taken {
+    mailboxes: VecDeque<Arc<SharedMailbox>>,
+    changes: Vec<(Change, ChangeReply)>,
+}
+
+/// What came of a batch that did not fail.
+enum Committed {
+    Something,
+    /// The batch was empty, so it says nothing about the disk.
+    Nothing,
+}
+
+impl Writer {
+    /// Starts the thread. It ends after [`stop`](Self::stop), once nothing waits or
+    /// the disk takes no more, closes the store, and says how that went.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        store: Arc<dyn Store>,
+        stats: Arc<Stats>,
+    ) -> std::io::Result<Receiver<Ended>> {
+        let writer = Arc::clone(self);
+        let (sender, ended) = sync_channel(1);
+        sync::spawn("writer", None, move || {
+            let unrecorded = writer.run(&*store, &stats);
+            // Nobody listens if the process is ending without it.
+            let _ = sender.send(Ended {
+                unrecorded,
+                closed: store.close(),
+            });
+        })?;
+        Ok(ended)
+    }
+
+    /// Puts a mailbox in the queue.
+    pub(crate) fn enqueue(&self, mailbox: &Arc<SharedMailbox>, wake: Wake) {
+        let mut queue = self.queue.lock();
+        if queue.ended {
+            return;
+        }
+        match wake {
+            Wake::Now => queue.ready.push_back(Arc::clone(mailbox)),
+            Wake::Later => queue
+                .later
+                .push_back((clock::now() + WRITE_DELAY, Arc::clone(mailbox))),
+        }
+        // For a later turn the thread must wake only if it would sleep past it.
+        let notify = wake == Wake::Now || queue.later.len() == 1;
+        drop(queue);
+        if notify {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Makes a change, and waits until it is on disk. Hold no lock.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    pub(crate) fn change(&self, change: Change) -> Result<Changed, Refusal> {
+        match self.submit(change).recv() {
+            Ok(Ok(changed)) => Ok(changed),
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err(Refusal::new(
+                Code::ShuttingDown,
+                "the server is shutting down",
+            )),
+        }
+    }
+
+    /// Makes a change some time soon. The receiver may be dropped.
+    pub(crate) fn submit(&self, change: Change) -> Receiver<Result<Changed, Refusal>> {
+        let (sender, receiver) = sync_channel(1);
+        let mut queue = self.queue.lock();
+        if !queue.ended {
+            queue.changes.push((change, sender));
+        }
+        drop(queue);
+        self.arrived.notify_one();
+        receiver
+    }
+
+    /// Asks the thread to end once all that waits is written, or can't be.
+    pub(crate) fn stop(&self) {
+        self.queue.lock().stopping = true;
+        self.arrived.notify_one();
+    }
+
+    /// Commits what waits until it is time to end. Returns how many acknowledgements were
+    /// not recorded.
+    fn run(&self, store: &dyn Store, stats: &Stats) -> u64 {
+        // A full disk refuses every batch, perhaps for hours. It is logged when that begins
+        // and when it ends, so that the log does not fill the disk further.
+        let mut refused: u64 = 0;
+        let mut unrecorded = 0;
+        let mut last_tries = LAST_TRIES;
+        while let Some(taken) = self.wait() {
+            match self.write(store, stats, taken, &mut unrecorded) {
+                Ok(Committed::Something) if refused > 0 => {
+                    log::info(
+                        None,
+                        format_args!("the database works again; batches refused: {refused}"),
+                    );
+                    refused = 0;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if refused == 0 {
+                        log::error(
+                            None,
+                            format_args!(
+                                "nothing of a batch was stored: {error}; senders are told to try \
+                                 again, until it works"
+                            ),
+                        );
+                    }
+                    refused += 1;
+                    if self.queue.lock().stopping {
+                        last_tries -= 1;
+                    }
+                    if last_tries == 0 {
+                        return unrecorded + self.give_up(&write_failed(&error));
+                    }
+                    sync::sleep(PAUSE);
+                }
+            }
+        }
+        unrecorded
+    }
+
+    /// Refuses all that waits and all that is yet to come. Returns how many
+    /// acknowledgements were not recorded.
+    fn give_up(&self, refusal: &Refusal) -> u64 {
+        let mut queue = self.queue.lock();
+        queue.ended = true;
+        let ready = std::mem::take(&mut queue.ready);
+        let later = std::mem::take(&mut queue.later);
+        let changes = std::mem::take(&mut queue.changes);
+        drop(queue);
+        for (_, reply) in changes {
+            // A receiver that was dropped needs no answer.
+            let _ = reply.send(Err(refusal.clone()));
+        }
+        let mut to_flush = FlushSet::default();
+        let mut unrecorded = 0;
+        for mailbox in ready.into_iter().chain(later.into_iter().map(|(_, m)| m)) {
+            let (abandoned, follow_up) = mailbox.update(&mut to_flush, |state, effects| {
+                state.machine.abandon(refusal, effects)
+            });
+            unrecorded += abandoned as u64;
+            self.follow_up(&mailbox, follow_up);
+        }
+        to_flush.flush();
+        unrecorded
+    }
+
+    /// Puts a mailbox in the queue again if it asks for that. The writer's events make no
+    /// receipts.
+    fn follow_up(&self, mailbox: &Arc<SharedMailbox>, follow_up: FollowUp) {
+        if let Some(wake) = follow_up.wake {
+            self.enqueue(mailbox, wake);
+        }
+    }
+
+    /// Waits for work. Returns `None` when it is time to end.
+    fn wait(&self) -> Option<Taken> {
+        let mut queue = self.queue.lock();
+        loop {
+            let now = clock::now();
+            while let Some((due, _)) = queue.later.front()
+                && (*due <= now || queue.stopping)
+            {
+                let (_, mailbox) = queue.later.pop_front()?;
+                queue.ready.push_back(mailbox);
+            }
+            if !queue.ready.is_empty() || !queue.changes.is_empty() {
+                return Some(Taken {
+                    mailboxes: std::mem::take(&mut queue.ready),
+                    changes: std::mem::take(&mut queue.changes),
+                });
+            }
+            queue = match queue.later.front() {
+                _ if queue.stopping => {
+                    queue.ended = true;
+                    return None;
+                }
+                Some((due, _)) => {
+                    let wait = due.saturating_duration_since(now);
+                    self.arrived.wait_timeout(queue, wait)
+                }
+                None => self.arrived.wait(queue),
+            };
+        }
+    }
+
+    /// Commits what was taken from the queue, and answers everybody who waits for it.
+    ///
+    /// # Errors
+    /// Some of it was not stored, and can be tried again.
+    fn write(
+        &self,
+        store: &dyn Store,
+        stats: &Stats,
+        taken: Taken,
+        unrecorded: &mut u64,
+    ) -> Result<Committed, StoreError> {
+        let mut to_flush = FlushSet::default();
+        let mut parts = Vec::new();
+        for (change, reply) in taken.changes {
+            parts.push(Part::Change(change, reply));
+        }
+        let (mut messages, mut bytes) = (0, 0);
+        let now = clock::now();
+        let mut mailboxes = taken.mailboxes;
+        while messages < BATCH_MESSAGES && bytes < BATCH_BYTES {
+            let Some(mailbox) = mailboxes.pop_front() else {
+                break;
+            };
+            let limit = BATCH_MESSAGES - messages;
+            let (work, follow_up) = mailbox.take_work(now, limit, &mut to_flush);
+            self.follow_up(&mailbox, follow_up);
+            *unrecorded += work.abandoned as u64;
+            messages += work.messages.len();
+            bytes += work.messages.iter().map(|m| m.body.len()).sum::<usize>();
+            if !work.messages.is_empty() || !work.acknowledged.is_empty() {
+                parts.push(Part::Mailbox(mailbox, work));
+            }
+        }
+        self.put_back(mailboxes);
+        let mut results = Vec::with_capacity(parts.len());
+        batch::commit_by_halves(store, stats, &parts, &mut results);
+        let mut outcome = Ok(Committed::Nothing);
+        for (part, result) in parts.iter().zip(results) {
+            match (&result, &outcome) {
+                (Ok(_), Ok(_)) => outcome = Ok(Committed::Something),
+                (Err(StoreError::Damaged(_)), _) | (Ok(_), Err(_)) => {}
+                (Err(error), _) => outcome = Err(error.clone()),
+            }
+            self.answer(part, result, &mut to_flush);
+        }
+        to_flush.flush();
+        outcome
+    }
+
+    /// Tells everybody who waits for a part what became of it.
+    fn answer(
+        &self,
+        part: &Part,
+        result: Result<Option<Changed>, StoreError>,
+        to_flush: &mut FlushSet,
+    ) {
+        match part {
+            Part::Change(change, reply) => {
+                let changed = match result {
+                    Ok(changed) => changed.ok_or_else(not_answered),
+                    Err(error) => {
+                        if let StoreError::Damaged(why) = &error {
+                            report_damaged_account(change, why);
+                        }
+                        Err(write_failed(&error))
+                    }
+                };
+                // A receiver that was dropped needs no answer.
+                let _ = reply.send(changed);
+            }
+            Part::Mailbox(mailbox, work) => {
+                if let Err(StoreError::Damaged(why)) = &result {
+                    mailbox.set_aside(why);
+                }
+                let ((), follow_up) = mailbox.update(to_flush, |state, effects| match &result {
+                    Ok(_) => state.machine.committed(work, effects),
+                    Err(error) => state.machine.failed(work, &write_failed(error), effects),
+                });
+                self.follow_up(mailbox, follow_up);
+            }
+        }
+    }
+
+    /// Puts mailboxes that did not fit into the batch back at the front of the queue.
+    fn put_back(&self, mut mailboxes: VecDeque<Arc<SharedMailbox>>) {
+        if !mailboxes.is_empty() {
+            let mut queue = self.queue.lock();
+            mailboxes.append(&mut queue.ready);
+            queue.ready = mailboxes;
+        }
+    }
+}
+
+fn report_damaged_account(change: &Change, why: &dyn fmt::Display) {
+    match change.user() {
+        Some(user) => log::error(
+            None,
+            format_args!(
+                "account number {} could not be changed, all others go on: {why}; stop the server, \
+                 mend chat.db or restore a backup",
+                user.0
+            ),
+        ),
+        None => log::error(None, format_args!("an account could not be made: {why}")),
+    }
+}
+
+/// The store has answered fewer changes than it was given.
+fn not_answered() -> Refusal {
+    Refusal::new(
+        Code::Internal,
+        "the server does not know whether this was done; look before you try again",
+    )
+}

@@ -1,0 +1,78 @@
+//! Looking up other users: `search` and `status`.
+
+use super::Handler;
+use crate::protocol::limits;
+use crate::protocol::name::UserName;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::reply::{Answer, Reply, SearchPage, UserStatus};
+use crate::protocol::request::Search;
+use crate::server::delivery::Now;
+use crate::server::delivery::refusals::read_failed;
+use crate::server::delivery::sessions::Session;
+
+impl Handler {
+    pub(super) fn search(&mut self, search: &Search, now: Now) -> Answer {
+        let user = self.logged_in()?.session.user;
+        self.pause += self.shared.limits.search(user, now.instant)?;
+        let session = &self.logged_in()?.session;
+        let text = search.text.trim().to_ascii_lowercase();
+        if text.chars().count() < limits::MIN_SEARCH {
+            return Err(Refusal::bad_request(
+                "search for at least two characters of the beginning of a name",
+            ));
+        }
+        let limit = search
+            .limit
+            .unwrap_or(limits::MAX_FOUND)
+            .clamp(1, limits::MAX_FOUND);
+        if text.parse::<UserName>().is_err() {
+            // No name begins like that.
+            return Ok(Reply::Found(SearchPage {
+                users: Vec::new(),
+                more: false,
+            }));
+        }
+        let store = &self.shared.store;
+        let found = store.search(&text, search.after.as_ref(), limit + 1);
+        let found = found.map_err(read_failed)?;
+        let users = found
+            .iter()
+            .take(limit)
+            .map(|found| self.visible_status(session, found.name, found.presence, found.last_seen));
+        Ok(Reply::Found(SearchPage {
+            users: users.collect(),
+            more: found.len() > limit,
+        }))
+    }
+
+    pub(super) fn status(&self, name: UserName) -> Answer {
+        let session = &self.logged_in()?.session;
+        let account = self.account(&name)?;
+        let presence = account.flags.presence;
+        let status = self.visible_status(session, name, presence, account.last_seen);
+        Ok(Reply::Status(status))
+    }
+
+    /// What a session's user may see of `name`: all of their own status, and of others what
+    /// they show.
+    fn visible_status(
+        &self,
+        session: &Session,
+        name: UserName,
+        presence: bool,
+        last_seen: Option<u64>,
+    ) -> UserStatus {
+        let shows = presence || name == session.name;
+        let online = shows
+            && self
+                .shared
+                .sessions
+                .find(&name)
+                .is_some_and(|other| other.present);
+        UserStatus {
+            name,
+            online,
+            last_seen: last_seen.filter(|_| shows && !online),
+        }
+    }
+}

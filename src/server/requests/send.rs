@@ -1,0 +1,50 @@
+//! Sending a message, and asking what became of it.
+
+use super::{Handler, Response, check_length, not_logged_in};
+use crate::protocol::limits;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::reply::{Answer, Reply};
+use crate::protocol::request::{Outcome, Send};
+use crate::server::delivery::Now;
+use crate::server::delivery::mailbox::Disposition;
+use crate::server::net::send_queue::flush_set::FlushSet;
+
+impl Handler {
+    pub(super) fn send(
+        &mut self,
+        request_id: Option<u64>,
+        send: Send,
+        now: Now,
+        to_flush: &mut FlushSet,
+    ) -> Response {
+        match self.deliver(request_id, send, now, to_flush) {
+            Ok(Disposition::Pending) => Response::Later,
+            Ok(Disposition::Accepted(accepted)) => Response::Now(Ok(Reply::Accepted(accepted))),
+            Ok(Disposition::Refused(refusal)) | Err(refusal) => Response::Now(Err(refusal)),
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        request_id: Option<u64>,
+        send: Send,
+        now: Now,
+        to_flush: &mut FlushSet,
+    ) -> Result<Disposition, Refusal> {
+        let logged_in = self.logged_in.as_mut().ok_or_else(not_logged_in)?;
+        logged_in.check()?;
+        let delivery = &self.shared.delivery;
+        let mailbox = match &logged_in.recipient {
+            Some(mailbox) if mailbox.name == send.to => mailbox,
+            _ => logged_in.recipient.insert(delivery.mailbox(&send.to)?),
+        };
+        Ok(delivery.send(&logged_in.session, mailbox, send, request_id, now, to_flush))
+    }
+
+    pub(super) fn outcome(&self, outcome: &Outcome) -> Answer {
+        let session = &self.logged_in()?.session;
+        check_length(outcome.ids.len(), limits::MAX_IDS)?;
+        let delivery = &self.shared.delivery;
+        delivery.outcome(session, outcome).map(Reply::Waiting)
+    }
+}
