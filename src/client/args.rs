@@ -133,7 +133,7 @@ impl Moved {
     ///
     /// # Errors
     /// That the file gives none.
-    pub fn passphrase(&self) -> Result<Option<Zeroizing<String>>, String> {
+    pub(crate) fn passphrase(&self) -> Result<Option<Zeroizing<String>>, String> {
         secret_file("--passphrase-file", self.passphrase_file.as_deref())
     }
 }
@@ -143,7 +143,7 @@ impl Options {
     ///
     /// # Errors
     /// That there is no home to put it in.
-    pub fn data(&self) -> Result<PathBuf, String> {
+    pub(crate) fn data(&self) -> Result<PathBuf, String> {
         if let Some(data) = &self.data {
             return Ok(data.clone());
         }
@@ -161,7 +161,7 @@ impl Options {
     ///
     /// # Errors
     /// Two options that don't go together, or something this system lacks.
-    pub fn endpoint(&self, data: &Path) -> Result<Endpoint, String> {
+    pub(crate) fn endpoint(&self, data: &Path) -> Result<Endpoint, String> {
         let mut address = self.server.clone();
         match (self.fingerprint, address.fingerprint) {
             (Some(one), Some(other)) if one != other => {
@@ -180,7 +180,7 @@ impl Options {
     ///
     /// # Errors
     /// That the file gives none.
-    pub fn new_password(&self) -> Result<Option<Zeroizing<String>>, String> {
+    pub(crate) fn new_password(&self) -> Result<Option<Zeroizing<String>>, String> {
         secret_file("--new-password-file", self.new_password_file.as_deref())
     }
 
@@ -188,7 +188,7 @@ impl Options {
     ///
     /// # Errors
     /// That the file or the command gives none.
-    pub fn password(&self) -> Result<Option<Zeroizing<String>>, String> {
+    pub(crate) fn password(&self) -> Result<Option<Zeroizing<String>>, String> {
         if self.password_file.is_some() {
             return secret_file("--password-file", self.password_file.as_deref());
         }

@@ -2,6 +2,7 @@
 //! What a command means is decided here; doing it is the messenger's business.
 
 pub(crate) mod commands;
+mod exit_code;
 pub(crate) mod settings;
 pub(crate) mod transfer;
 
@@ -12,6 +13,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use self::commands::{Spec, TypedLine, Verb};
+use self::exit_code::{FAILED, REFUSED, VAULT};
+pub use self::exit_code::{UNWRITTEN, WRONG_USAGE};
 use super::login::credentials;
 use super::login::{Account, LoginError, LoginFlow};
 use super::messenger::{Command, CommandResult, SessionHandle};
@@ -28,21 +31,6 @@ const SCRIPT_SETTLES: Duration = Duration::from_secs(30);
 
 /// How long a person is kept waiting for them; what is left is sent at the next login.
 const PERSON_SETTLES: Duration = Duration::from_secs(3);
-
-/// Something failed.
-const FAILED: u8 = 1;
-/// The server refused the login.
-const REFUSED: u8 = 3;
-/// The server could not be reached.
-const UNREACHABLE: u8 = 4;
-/// The vault is in the way.
-const VAULT: u8 = 5;
-/// Nothing says that it is the right server.
-const UNTRUSTED: u8 = 6;
-/// What was to be shown could not be written.
-pub const UNWRITTEN: u8 = 7;
-/// The command line can't be followed, as clap has it.
-pub const WRONG_USAGE: u8 = 2;
 
 /// What to do after a line.
 enum Next {
@@ -154,7 +142,7 @@ impl Chat {
         let moved = transfer::run(task, &self.options, &self.login_flow, &mut self.terminal);
         if let Err(error) = moved {
             self.terminal.say(&ViewEvent::bad(error.to_string()));
-            self.code = code(&error);
+            self.code = exit_code::of_login(&error);
         }
     }
 
@@ -496,7 +484,7 @@ impl Chat {
         self.terminal.say(&ViewEvent::good(done));
         let display: Arc<dyn Display> = screen;
         let session = SessionHandle::start(account, self.options.trust, display)
-            .map_err(|error| LoginError::Refused(format!("no thread for the session: {error}")))?;
+            .map_err(LoginError::Thread)?;
         self.session = Some((*name, session));
         self.menu();
         Ok(())
@@ -508,16 +496,7 @@ impl Chat {
         if self.terminal.stopped() {
             return true;
         }
-        self.fail(&error.to_string(), code(&error));
+        self.fail(&error.to_string(), exit_code::of_login(&error));
         !self.terminal.interactive()
-    }
-}
-
-fn code(error: &LoginError) -> u8 {
-    match error {
-        LoginError::Refused(_) => REFUSED,
-        LoginError::Unreachable(_) | LoginError::TurnedAway(_) => UNREACHABLE,
-        LoginError::Vault(_) => VAULT,
-        LoginError::Untrusted(_) => UNTRUSTED,
     }
 }

@@ -87,8 +87,8 @@ fn import(
     let password = options.password().map_err(LoginError::Refused)?;
     let account = login_flow.import(&export, &mut TerminalPrompt { terminal, password })?;
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
-    let session = SessionHandle::start(account, options.trust, display)
-        .map_err(|error| LoginError::Refused(format!("no thread for the session: {error}")))?;
+    let session =
+        SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
     let settled = session.run(Command::Settle(SETTLES));
     session.end();
     terminal.say(&ViewEvent::good(format!(
@@ -100,7 +100,7 @@ fn import(
         "use this machine from now on; the other one's sessions are left behind",
     ));
     // What could not be sent now is sent at the next login.
-    settled.map_err(LoginError::Unreachable)
+    settled.map_err(LoginError::Unpublished)
 }
 
 fn check(passphrase: &str) -> Result<(), LoginError> {

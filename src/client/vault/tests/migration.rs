@@ -19,7 +19,7 @@ fn put(dir: &TempDir) {
 fn migrated(dir: &TempDir) -> Vault {
     let closed = take(dir).unwrap().read().unwrap();
     let opened = login::open(closed, PASSWORD).unwrap();
-    opened.unwrap_or_else(|_| panic!("the password")).0
+    opened.unlocked().expect("the password").vault
 }
 
 fn check(vault: &Vault) {
@@ -68,7 +68,8 @@ fn a_wrong_password_migrates_nothing() {
     let dir = TempDir::new().unwrap();
     put(&dir);
     let closed = take(&dir).unwrap().read().unwrap();
-    assert!(login::open(closed, "wrong horse battery").unwrap().is_err());
+    let opened = login::open(closed, "wrong horse battery").unwrap();
+    assert!(opened.unlocked().is_none());
     assert_eq!(fs::read(file(&dir)).unwrap(), VERSION_1);
 }
 
