@@ -1,5 +1,5 @@
-//! `client vault export` and `client vault import`: the passphrase, the file, and
-//! what to say. What is in the file is the vault's business.
+//! `client vault export` and `client vault import`: the passphrase, the file, and what the
+//! person is told. The export's contents and format are the vault's business.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::client::messenger::{Command, SessionHandle};
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::{Display, ViewEvent};
 
-/// A file that travels can be guessed at for ever, so its passphrase is no short one.
+/// The shortest passphrase, in characters: whoever finds the file can guess without limit.
 const MIN_PASSPHRASE: usize = 12;
 
 /// How long the new keys may take to be published.
-const SETTLES: Duration = Duration::from_secs(30);
+const PUBLISHES_WITHIN: Duration = Duration::from_secs(30);
 
-/// Does it.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// Why nothing was moved.
+/// Nothing was moved, or after an import the new keys were not published.
 pub(crate) fn run(
     task: &VaultTask,
     options: &Options,
@@ -89,7 +89,7 @@ fn import(
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =
         SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
-    let settled = session.run(Command::Settle(SETTLES));
+    let published = session.run(Command::Settle(PUBLISHES_WITHIN));
     session.end();
     terminal.say(&ViewEvent::good(format!(
         "imported {}: {}",
@@ -99,8 +99,8 @@ fn import(
     terminal.say(&ViewEvent::plain(
         "use this machine from now on; the other one's sessions are left behind",
     ));
-    // What could not be sent now is sent at the next login.
-    settled.map_err(LoginError::Unpublished)
+    // Whatever was not sent is sent at the next login.
+    published.map_err(LoginError::Unpublished)
 }
 
 fn check(passphrase: &str) -> Result<(), LoginError> {
