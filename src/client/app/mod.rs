@@ -151,8 +151,8 @@ impl App {
     }
 
     fn move_vault(&mut self, task: &VaultTask) {
-        let moved = transfer::run(task, &self.options, &self.login_flow, &mut self.terminal);
-        if let Err(error) = moved {
+        let result = transfer::run(task, &self.options, &self.login_flow, &mut self.terminal);
+        if let Err(error) = result {
             self.terminal.say(&ViewEvent::bad(error.to_string()));
             self.code = exit_code::of_login(&error);
         }

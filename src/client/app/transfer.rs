@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::client::args::{Moved, Options, VaultTask};
+use crate::client::args::{ExportFile, Options, VaultTask};
 use crate::client::login::first_login::{read_export, write_export};
 use crate::client::login::prompt::TerminalPrompt;
 use crate::client::login::{LoginError, LoginFlow};
@@ -31,13 +31,13 @@ pub(crate) fn run(
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
     match task {
-        VaultTask::Export(moved) => export(moved, options, login_flow, terminal),
-        VaultTask::Import(moved) => import(moved, options, login_flow, terminal),
+        VaultTask::Export(export_file) => export(export_file, options, login_flow, terminal),
+        VaultTask::Import(export_file) => import(export_file, options, login_flow, terminal),
     }
 }
 
 fn export(
-    moved: &Moved,
+    export_file: &ExportFile,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
@@ -47,7 +47,7 @@ fn export(
             "whose? Name the account, as in: client --user NAME vault export FILE".to_owned(),
         ));
     };
-    let passphrase = match moved.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
@@ -55,10 +55,10 @@ fn export(
     let password = options.password().map_err(LoginError::Refused)?;
     let export = login_flow.export(name, &mut TerminalPrompt { terminal, password })?;
     let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
-    write_export(&moved.file, &sealed).map_err(LoginError::Refused)?;
+    write_export(&export_file.file, &sealed).map_err(LoginError::Refused)?;
     terminal.say(&ViewEvent::good(format!(
         "exported to {}: {}",
-        moved.file.display(),
+        export_file.file.display(),
         export.summary()
     )));
     terminal.say(&ViewEvent::plain(
@@ -68,16 +68,16 @@ fn export(
 }
 
 fn import(
-    moved: &Moved,
+    export_file: &ExportFile,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let passphrase = match moved.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
         Some(passphrase) => passphrase,
         None => secret(terminal, "Passphrase of the export: ")?,
     };
-    let export = read_export(&moved.file, &passphrase).map_err(LoginError::Refused)?;
+    let export = read_export(&export_file.file, &passphrase).map_err(LoginError::Refused)?;
     if let Some(user) = options.user.filter(|user| *user != export.name) {
         return Err(LoginError::Refused(format!(
             "the export is of {}, not of {user}; nothing was imported",

@@ -1,7 +1,7 @@
 //! The connection to the server: requests out, lines in. All socket handling of
 //! the client is here; when to connect again is decided by the messenger.
 //!
-//! The login owns it first, then the messenger. A thread called `link-N` reads
+//! The login owns it first, then the messenger. A thread called `connection-N` reads
 //! until the connection ends and puts every line into the event queue. There is one way
 //! to learn of a lost connection: that thread's last event.
 
@@ -64,7 +64,7 @@ impl Connection {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let reading = Arc::clone(&channel);
         let queue = events.sender();
-        sync::spawn(format!("link-{number}"), None, move || {
+        sync::spawn(format!("connection-{number}"), None, move || {
             read_lines(&reading, raw, number, &queue)
         })?;
         let mut connection = Connection {

@@ -151,12 +151,6 @@ fn weight_of_value(value: &Value) -> usize {
     size_of::<Value>() + within
 }
 
-impl Default for EventQueue {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
