@@ -16,7 +16,8 @@
 //! | [`protocol`] | requests, replies, events, in JSON and for the console | nothing |
 //!
 //! Everybody may import [`fs`] (private files that survive a power cut), [`sync`]
-//! (threads and locks) and [`clock`] (the time).
+//! (threads and locks) and [`clock`] (the time); both programs import [`appearance`] (the
+//! banner and the colours).
 //!
 //! The server never imports the ratchet, so its layout shows that it cannot read messages.
 //! To follow a message through the server, begin at [`server::net::connection`], then read
@@ -55,6 +56,7 @@
 // Tests may stop at the first surprise; the product may not.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod appearance;
 mod client;
 mod clock;
 pub mod crypto;
@@ -74,15 +76,12 @@ pub mod programs {
         pub use crate::client::args::Options;
         pub use crate::client::login::credentials;
         pub use crate::client::messenger::Trust;
-        pub use crate::client::vault::{Form, Vault, VaultFile};
+        pub use crate::client::vault::{Form, Opened, Vault, VaultFile};
     }
 
     /// The server.
     pub mod server {
-        pub use crate::server::config::Config;
-        pub use crate::server::delivery::mailbox::Quota;
-        pub use crate::server::limits::Settings;
-        pub use crate::server::log;
-        pub use crate::server::run::{fingerprint, run};
+        pub use crate::server::args::Options;
+        pub use crate::server::run::main;
     }
 }

@@ -6,7 +6,7 @@
 //! a scheduler which decides every interleaving can be put here for a test.
 
 use std::io;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -79,6 +79,34 @@ pub(crate) fn spawn<T: Send + 'static>(
         Some(bytes) => builder.stack_size(bytes).spawn(body),
         None => builder.spawn(body),
     }
+}
+
+/// Starts a named thread that owns `value`.
+///
+/// # Errors
+/// The system has no thread to give; `value` comes back.
+pub(crate) fn spawn_with<V: Send + 'static>(
+    name: impl Into<String>,
+    stack: usize,
+    value: V,
+    body: impl FnOnce(V) + Send + 'static,
+) -> Result<(), (io::Error, V)> {
+    // A spawn that fails drops its closure with all that it owns, so the value is left where
+    // both sides find it.
+    let ours = Arc::new(Mutex::new(Some(value)));
+    let theirs = Arc::clone(&ours);
+    let spawned = spawn(name, Some(stack), move || {
+        let value = theirs.lock().take();
+        drop(theirs);
+        if let Some(value) = value {
+            body(value);
+        }
+    });
+    let Err(error) = spawned else {
+        return Ok(());
+    };
+    let value = ours.lock().take();
+    value.map_or(Ok(()), |value| Err((error, value)))
 }
 
 /// Sleeps. Hold no lock.

@@ -21,6 +21,7 @@
 mod attacks;
 #[path = "hostile_server/figures.rs"]
 mod figures;
+mod harness;
 #[path = "hostile_server/lab.rs"]
 mod lab;
 #[path = "hostile_server/mallory.rs"]

@@ -12,18 +12,15 @@
     reason = "a test stops at the first surprise"
 )]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use data_encoding::BASE64;
 use pty_process::blocking::Pty;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
-use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
-use secure_chat::crypto::account::password::{Argon2Params, derive};
-use serde_json::{Value, json};
+
+mod harness;
 #[path = "terminal/output.rs"]
 mod output;
 #[cfg(feature = "tls")]
@@ -34,6 +31,7 @@ mod seat;
 #[path = "terminal/typing.rs"]
 mod typing;
 
+use harness::process;
 use seat::*;
 
 #[test]
@@ -111,6 +109,7 @@ fn colours_are_for_terminals_that_want_them() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    process::end_with_this_process(&piped);
     let script = b"/register carol\n/msg alice from a script\n/search al\n/quit\n";
     piped.stdin.take().unwrap().write_all(script).unwrap();
     let output = piped.wait_with_output().unwrap();
@@ -124,65 +123,6 @@ fn colours_are_for_terminals_that_want_them() {
     alice.sees("carol: from a script");
 }
 
-/// Somebody without scruples, who speaks JSON and can send any text.
-struct Mallory {
-    reader: BufReader<TcpStream>,
-}
-
-impl Mallory {
-    fn ask(&mut self, request: Value) -> Value {
-        let line = format!("{request}\n");
-        self.reader.get_mut().write_all(line.as_bytes()).unwrap();
-        loop {
-            let mut line = String::new();
-            let count = self.reader.read_line(&mut line).unwrap();
-            assert!(count > 0, "the server closed the connection");
-            let mut answer: Value = serde_json::from_str(&line).unwrap();
-            if answer["id"] == request["id"] {
-                assert!(answer["error"].is_null(), "{request}: {answer}");
-                return answer["ok"].take();
-            }
-        }
-    }
-
-    fn register(server: &Server) -> Self {
-        let stream = TcpStream::connect(&server.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut mallory = Mallory {
-            reader: BufReader::new(stream),
-        };
-        let greeting = mallory.ask(json!({"id": 1, "op": "hello", "version": 1}));
-        let nonce = BASE64.decode(greeting["nonce"].as_str().unwrap().as_bytes());
-        let (salt, cost) = ([7; 16], Argon2Params::FLOOR);
-        let key = derive(PASSWORD, &salt, cost).unwrap().login_key;
-        let purpose = Purpose::Register(Credentials {
-            login_key: key.public(),
-            salt,
-            cost,
-        });
-        let challenge = ProofContext {
-            name: "mallory",
-            nonce: &nonce.unwrap().try_into().unwrap(),
-            certificate: &[],
-        };
-        let proof = BASE64.encode(&key.prove(&purpose, &challenge));
-        mallory.ask(json!({
-            "id": 2, "op": "register", "name": "mallory",
-            "kdf": {"salt": BASE64.encode(&salt), "memory_kib": cost.memory_kib,
-                    "passes": cost.passes, "lanes": cost.lanes},
-            "login_key": BASE64.encode(&key.public()), "proof": proof,
-        }));
-        mallory
-    }
-
-    /// Sends an unencrypted text, under an id of its own for each number.
-    fn send(&mut self, to: &str, number: u64, text: &str) {
-        self.ask(json!({
-            "id": 10 + number, "op": "send", "to": to, "mid": format!("{number:032x}"), "text": text,
-        }));
-    }
-}
-
 #[test]
 fn hostile_text_is_shown_and_not_obeyed() {
     let server = Server::start();
@@ -191,8 +131,8 @@ fn hostile_text_is_shown_and_not_obeyed() {
     alice.line("alice> an unsent line");
     let before = alice.screen();
     let hostile = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\nalice> \u{202e}drowssap\u{9b}31m, seen";
-    let mut mallory = Mallory::register(&server);
-    mallory.send("alice", 1, hostile);
+    let mut mallory = server.json_client("mallory");
+    mallory.send("alice", 1, hostile).unwrap();
     alice.sees(", seen");
     alice.line("alice> an unsent line");
     let screen = alice.screen();

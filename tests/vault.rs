@@ -21,23 +21,20 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use secure_chat::programs::client::{Form, Vault, VaultFile, credentials};
+use secure_chat::programs::client::{Form, Opened, Vault, VaultFile, credentials};
 use secure_chat::protocol::UserName;
 
-/// A disk that can lose its power, be full, or fail.
-#[path = "power_loss/disk.rs"]
-#[allow(dead_code, unreachable_pub, reason = "other tests use more of it")]
-mod disk;
 /// A full or failing disk under a vault.
 #[cfg(target_os = "linux")]
 #[path = "vault/full.rs"]
 mod full;
+mod harness;
 /// The same, with the power cut instead of a kill.
 #[cfg(target_os = "linux")]
 #[path = "vault/power.rs"]
 mod power;
 
-use disk::Disk;
+use harness::{Disk, disk, process, temporary_folder};
 
 const PASSWORDS: [&str; 2] = ["correct horse", "battery staple"];
 
@@ -84,7 +81,7 @@ impl World {
 
     /// A world in which these have disks that can fail.
     fn with_disks(owners: &[&'static str]) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        let home = temporary_folder();
         let disk = |&owner| (owner, Disk::new(&home.path().join(owner), seed()));
         let disks: HashMap<_, _> = owners.iter().map(disk).collect();
         for (number, password) in PASSWORDS.iter().enumerate() {
@@ -158,7 +155,7 @@ impl World {
 
     /// Runs a script to its end; the exit code and everything printed.
     fn script(&self, mut command: Command, script: &str) -> (Option<i32>, String) {
-        let mut child = command.spawn().unwrap();
+        let mut child = process::spawn(&mut command).unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(script.as_bytes()).unwrap();
         drop(stdin);
@@ -200,14 +197,14 @@ impl World {
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         };
-        let mut closed = Box::new(file.read().unwrap());
+        let mut closed = file.read().unwrap();
         let kdfs: Vec<_> = closed.passwords().collect();
         for kdf in kdfs {
             let password = PASSWORDS[self.password_of(name)];
             let derived = credentials::derive(password, kdf).unwrap();
-            closed = match closed.open(&derived.wrapping_key) {
-                Ok(vault) => return vault.unwrap(),
-                Err(closed) => closed,
+            closed = match closed.open(&derived.wrapping_key).unwrap() {
+                Opened::Open(vault) => return vault,
+                Opened::WrongKey(closed) => *closed,
             };
         }
         panic!("the password does not open {name}'s vault");
@@ -238,7 +235,7 @@ fn serve(home: &Path, address: &str, disk: Option<&Disk>) -> Child {
     if let Some(disk) = disk {
         disk.carry(&mut command);
     }
-    let mut child = command.spawn().unwrap();
+    let mut child = process::spawn(&mut command).unwrap();
     let lines = lines_of(child.stdout.take().unwrap());
     let heard = lines.recv_timeout(Duration::from_secs(20));
     assert!(heard.is_ok(), "the server never listened");
@@ -258,7 +255,7 @@ impl Talker {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let mut command = world.command(name, world.password_of(name));
-            let mut child = command.args(["--user", name]).spawn().unwrap();
+            let mut child = process::spawn(command.args(["--user", name])).unwrap();
             let lines = lines_of(child.stdout.take().unwrap());
             let errors = lines_of(child.stderr.take().unwrap());
             let logged_in = lines.iter().any(|line| line.contains("logged in as"));
@@ -414,7 +411,7 @@ fn change_password_and_kill(world: &mut World, dice: &mut Dice, kills: &mut Kill
     command
         .args(["--user", "alice", "--new-password-file"])
         .arg(world.password_file(next));
-    let mut child = command.spawn().unwrap();
+    let mut child = process::spawn(&mut command).unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let lines = lines_of(child.stdout.take().unwrap());
     let _said = lines_of(child.stderr.take().unwrap());

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_linger;
 
 use super::load::peer::Peer;
-use super::load::stream::Stream;
 use super::stage::Attacker;
+use crate::harness::stream::Stream;
 
 /// Where attackers come from.
 const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::load::account::greet;
 use super::load::peer::{Kind, Peer, Setup};
 use super::load::probe::{Probes, Times};
-use super::load::stream::Stream;
+use crate::harness::stream::Stream;
 
 /// Pairs who chat, and how often each says something.
 const CHATS: usize = 10;

@@ -6,8 +6,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use secure_chat::protocol::Request;
-use secure_chat::protocol::request::Search;
+use serde_json::json;
 
 use super::load::account::{ask, login, register};
 use super::load::pair::{Recipient, Sender};
@@ -15,7 +14,7 @@ use super::load::peer::{Kind, Peer};
 use super::load::probe::{Probes, Record};
 use super::load::settings::Settings;
 use super::load::stats::Series;
-use super::load::stream::Stream;
+use crate::harness::stream::Stream;
 
 const MESSAGES: usize = 1_000_000;
 
@@ -118,12 +117,7 @@ fn others(peer: &Peer) -> [Probes; OTHERS.len()] {
     let mut search = Probes::new();
     let mut searcher = register(peer.connect(), "searcher");
     search.add(SEARCH_PERIOD, move || {
-        let request = Request::Search(Search {
-            text: "fil".to_owned(),
-            after: None,
-            limit: None,
-        });
-        ask(&mut searcher, &request).map(|_| Instant::now())
+        ask(&mut searcher, "search", json!({"text": "fil"})).map(|_| Instant::now())
     });
     let mut logins = Probes::new();
     drop(register(peer.connect(), "visitor"));
@@ -134,7 +128,7 @@ fn others(peer: &Peer) -> [Probes; OTHERS.len()] {
         let mut stream = Stream::connect(address, false)?;
         login(&mut stream, "visitor")?;
         let done = Instant::now();
-        ask(&mut stream, &Request::Logout)?;
+        ask(&mut stream, "logout", json!({}))?;
         Ok(done)
     });
     [chat, search, logins]

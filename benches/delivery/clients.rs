@@ -2,11 +2,8 @@
 //! message takes to its `ok`, and how many were never written to the server's disk
 //! because the recipient's vault was faster.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,9 +12,7 @@ use super::load::peer::{Kind, Peer};
 use super::load::settings::Settings;
 use super::load::stats::{Series, percentile};
 use super::proxy::{Answered, Proxy};
-
-/// What the client needs besides to speak plain TCP.
-const PLAIN_FLAGS: &[&str] = &["--tls", "off"];
+use crate::harness::{ClientProcess, temporary_folder};
 
 /// Between two messages of somebody who types fast.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -59,24 +54,27 @@ pub(crate) fn run(settings: &Settings) {
 
 /// Alice sends so many messages to Bob.
 fn round(figures: &mut Figures, count: usize, period: Option<Duration>) {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = temporary_folder();
     let peer = Peer::start(Kind::Server);
     let proxy = Proxy::start(peer.address);
-    let bob = Client::start(peer.address, folder.path(), "bob");
-    let mut alice = Client::start(proxy.address, folder.path(), "alice");
+    let bob = register(peer.address, folder.path(), "bob");
+    let mut alice = register(proxy.address, folder.path(), "alice");
     // The first message opens the conversation, and is not counted.
-    alice.line("/to bob");
-    alice.line("first");
+    alice.types("/to bob");
+    alice.types("first");
     wait_for(&proxy, 1);
     for number in 0..count {
-        alice.line(&format!("{number:0BODY$}"));
+        alice.types(&format!("{number:0BODY$}"));
         thread::sleep(period.unwrap_or_default());
     }
     let answered = wait_for(&proxy, count + 1);
-    alice.finish();
-    let heard = bob.finish();
-    let shown = heard.matches("alice: 0").count();
-    assert_eq!(shown, count, "Bob's client showed others: {heard}");
+    finish(alice);
+    let heard = finish(bob);
+    let shown = heard
+        .iter()
+        .filter(|line| line.contains("alice: 0"))
+        .count();
+    assert_eq!(shown, count, "Bob's client showed others: {heard:?}");
     figures.add(&answered[1..], &peer.stop());
 }
 
@@ -120,82 +118,17 @@ impl Figures {
     }
 }
 
-/// A client in pipes.
-struct Client {
-    child: Child,
-    commands: Option<ChildStdin>,
-    shown: Option<thread::JoinHandle<String>>,
-    errors: Option<thread::JoinHandle<String>>,
+/// A client that has made an account and is logged in.
+fn register(server: SocketAddr, folder: &Path, name: &str) -> ClientProcess {
+    let mut client = ClientProcess::start(server, &folder.join(name), &[]);
+    client.types(&format!("/register {name}"));
+    client.sees_one_of(&["created"]);
+    client
 }
 
-impl Client {
-    /// Makes an account; returns once it is logged in.
-    fn start(server: SocketAddr, folder: &Path, name: &str) -> Self {
-        let password = folder.join("password");
-        fs::write(&password, "correct horse battery staple").unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_client"))
-            .args(["--server", &server.to_string()])
-            .args(PLAIN_FLAGS)
-            .arg("--data")
-            .arg(folder.join(name))
-            .arg("--password-file")
-            .arg(password)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let errors: ChildStderr = child.stderr.take().unwrap();
-        let errors = thread::spawn(move || rest_of(errors));
-        let mut client = Client {
-            commands: child.stdin.take(),
-            child,
-            shown: None,
-            errors: Some(errors),
-        };
-        client.line(&format!("/register {name}"));
-        loop {
-            let mut line = String::new();
-            let count = output.read_line(&mut line).unwrap();
-            assert!(count > 0, "{name} got no account: {:?}", client.why());
-            if line.contains("created") {
-                break;
-            }
-        }
-        client.shown = Some(thread::spawn(move || {
-            let output: BufReader<ChildStdout> = output;
-            rest_of(output)
-        }));
-        client
-    }
-
-    fn why(&mut self) -> String {
-        self.errors.take().unwrap().join().unwrap()
-    }
-
-    fn line(&mut self, line: &str) {
-        writeln!(self.commands.as_ref().unwrap(), "{line}").unwrap();
-    }
-
-    /// Its input ends, and it by itself; what it printed.
-    fn finish(mut self) -> String {
-        drop(self.commands.take());
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}: {}", self.why());
-        self.shown.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn rest_of(mut source: impl Read) -> String {
-    let mut text = Vec::new();
-    let _ = source.read_to_end(&mut text);
-    String::from_utf8_lossy(&text).into_owned()
+/// Its input ends, and it by itself; what it has shown.
+fn finish(mut client: ClientProcess) -> Vec<String> {
+    let code = client.ends();
+    assert_eq!(code, Some(0), "{:?}", client.shown);
+    std::mem::take(&mut client.shown)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use secure_chat::protocol::Request;
+use serde_json::json;
 
 use super::load::account::{REST, ask, idle_connections};
 use super::load::pair::Pair;
@@ -13,8 +13,8 @@ use super::load::peer::{Kind, Peer, kernel_stacks};
 use super::load::probe::Probes;
 use super::load::settings::Settings;
 use super::load::stats::Series;
-use super::load::stream::Stream;
 use super::throughput::{PAIRS, closed_loops};
+use crate::harness::stream::Stream;
 
 const COUNT: usize = 10_000;
 
@@ -121,5 +121,5 @@ pub(crate) fn under_traffic(settings: &Settings) {
 fn ping(stream: &mut Stream) -> io::Result<()> {
     let limit = Some(Duration::from_secs(10));
     stream.socket().set_read_timeout(limit)?;
-    ask(stream, &Request::Ping).map(drop)
+    ask(stream, "ping", json!({})).map(drop)
 }

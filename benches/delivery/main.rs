@@ -14,6 +14,8 @@
 // A benchmark that can't go on has nothing better to do than to stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
 #[path = "../load/mod.rs"]
 mod load;
 

@@ -2,30 +2,28 @@
 //! for all of them, so that the key derivation is paid once.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
-use secure_chat::crypto::account::password::{Argon2Params, Derived, derive};
-use secure_chat::protocol::json::{ServerLine, parse_server_line, write_request};
+use secure_chat::protocol::json::{ServerLine, parse_server_line};
 use secure_chat::protocol::reply::{Event, Greeting};
-use secure_chat::protocol::request::{Hello, KdfParams, Login, Register, Request, SessionOptions};
-use secure_chat::protocol::{ByteArray, UserName};
+use serde_json::{Value, json};
 
 use super::peer::Peer;
-use super::stream::Stream;
-
-const SALT: [u8; 16] = [7; 16];
-const COST: Argon2Params = Argon2Params::FLOOR;
+use crate::harness::stream::Stream;
+use crate::harness::{Nonce, credentials};
 
 /// Silence after which the server has put a connection to rest.
 pub(crate) const REST: Duration = Duration::from_secs(7);
 
-static KEY: LazyLock<Derived> = LazyLock::new(|| derive("load", &SALT, COST).unwrap());
-
 /// Registers the name on a fresh connection and stays logged in.
 pub(crate) fn register(mut stream: Stream, name: &str) -> Stream {
-    enter(&mut stream, name, true).unwrap();
+    let nonce = greet(&mut stream).unwrap();
+    enter(
+        &mut stream,
+        "register",
+        credentials()[0].registration(name, &nonce),
+    )
+    .unwrap();
     stream
 }
 
@@ -34,7 +32,8 @@ pub(crate) fn register(mut stream: Stream, name: &str) -> Stream {
 /// # Errors
 /// The server's refusal, or the connection's end.
 pub(crate) fn login(stream: &mut Stream, name: &str) -> io::Result<()> {
-    enter(stream, name, false)
+    let nonce = greet(stream)?;
+    enter(stream, "login", credentials()[0].login(name, &nonce))
 }
 
 /// Logged-in connections that say nothing, made by so many threads at once; returns
@@ -61,79 +60,36 @@ pub(crate) fn idle_connections(peer: &Peer, count: usize, makers: usize) -> Vec<
     connections
 }
 
-/// Says hello.
+/// Says hello; what a proof on this connection has to sign.
 ///
 /// # Errors
 /// The server's refusal, or the connection's end.
-pub(crate) fn greet(stream: &mut Stream) -> io::Result<Greeting> {
-    let greeting = ask(stream, &Request::Hello(Hello { version: 1 }))?;
-    Ok(serde_json::from_value(greeting)?)
-}
-
-fn enter(stream: &mut Stream, name: &str, register: bool) -> io::Result<()> {
-    let name: UserName = name.parse().unwrap();
-    let greeting = greet(stream)?;
-    let certificate = stream.certificate();
-    let challenge = ProofContext {
-        name: name.as_str(),
-        nonce: &greeting.nonce.0,
-        certificate: &certificate,
-    };
-    let key = &KEY.login_key;
-    let session = SessionOptions::default();
-    let request = if register {
-        let credentials = Credentials {
-            login_key: key.public(),
-            salt: SALT,
-            cost: COST,
-        };
-        Request::Register(Register {
-            name,
-            kdf: KdfParams {
-                salt: ByteArray(SALT),
-                memory_kib: COST.memory_kib,
-                passes: COST.passes,
-                lanes: COST.lanes,
-            },
-            login_key: ByteArray(key.public()),
-            proof: ByteArray(key.prove(&Purpose::Register(credentials), &challenge)),
-            session,
-        })
-    } else {
-        Request::Login(Login {
-            name,
-            proof: ByteArray(key.prove(&Purpose::Login, &challenge)),
-            session,
-        })
-    };
-    call(stream, &request).map(drop)
+pub(crate) fn greet(stream: &mut Stream) -> io::Result<Nonce> {
+    let greeting = ask(stream, "hello", json!({"version": 1}))?;
+    let greeting: Greeting = serde_json::from_value(greeting)?;
+    Ok(Nonce(greeting.nonce.0, stream.certificate()))
 }
 
 /// One request, one answer; reads not a byte beyond it, because messages may
 /// follow at once.
+fn enter(stream: &mut Stream, op: &str, fields: Value) -> io::Result<()> {
+    exchange(stream, op, fields, 1).map(drop)
+}
+
+/// One request, one answer, on a connection to which nobody writes: many bytes at
+/// a time.
 ///
 /// # Errors
 /// The server's refusal, or the connection's end.
-pub(crate) fn call(stream: &mut Stream, request: &Request) -> io::Result<serde_json::Value> {
-    exchange(stream, request, 1)
+pub(crate) fn ask(stream: &mut Stream, op: &str, fields: Value) -> io::Result<Value> {
+    exchange(stream, op, fields, 8192)
 }
 
-/// The same on a connection to which nobody writes: many bytes at a time.
-///
-/// # Errors
-/// The server's refusal, or the connection's end.
-pub(crate) fn ask(stream: &mut Stream, request: &Request) -> io::Result<serde_json::Value> {
-    exchange(stream, request, 8192)
-}
-
-fn exchange(
-    stream: &mut Stream,
-    request: &Request,
-    at_once: usize,
-) -> io::Result<serde_json::Value> {
-    let mut line = Vec::new();
-    write_request(&mut line, Some(1), request).unwrap();
-    stream.write_all(&line)?;
+fn exchange(stream: &mut Stream, op: &str, fields: Value, at_once: usize) -> io::Result<Value> {
+    let mut request = fields;
+    request["id"] = json!(1);
+    request["op"] = json!(op);
+    stream.write_all(format!("{request}\n").as_bytes())?;
     stream.flush()?;
     let mut lines = BufReader::with_capacity(at_once, stream);
     loop {

@@ -10,12 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::account;
 use super::pair::Recipient;
 use super::peer::{Kind, Peer};
-use super::stream::Stream;
+use crate::harness::process;
+use crate::harness::stream::Stream;
 
 /// A reader in trouble has little room in the kernel, so that trouble comes soon.
 const SMALL_BUFFER: usize = 4096;
@@ -63,13 +64,12 @@ impl Holder {
             None => Command::new(program),
         };
         let tls = peer.kind == Kind::ServerTls;
-        let mut child = command
+        command
             .args(["--hold", &peer.address.to_string(), name])
             .args([format!("{manner:?}"), format!("{tls}")])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        let mut child = process::spawn(&mut command).unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         let mut holder = Holder { child, said };
         assert_eq!(holder.line(), "ready");
@@ -105,15 +105,12 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        process::kill(&mut self.child);
     }
 }
 
 /// The process itself.
 pub(crate) fn run(arguments: &[String]) {
-    // Frozen or not, it ends with the bench.
-    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     thread::spawn(|| {
         thread::sleep(LIFETIME);
         std::process::exit(1);

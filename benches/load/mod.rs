@@ -13,9 +13,5 @@ pub(crate) mod pair;
 pub(crate) mod peer;
 pub(crate) mod probe;
 pub(crate) mod relay;
-#[cfg(feature = "tls")]
-#[path = "../../tests/harness/secured.rs"]
-pub(crate) mod secured;
 pub(crate) mod settings;
 pub(crate) mod stats;
-pub(crate) mod stream;

@@ -9,11 +9,11 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
-use secure_chat::protocol::Request;
+use serde_json::json;
 
 use super::account;
 use super::peer::{Kind, Peer};
-use super::stream::Stream;
+use crate::harness::stream::Stream;
 
 /// Bytes of a message's body.
 pub(crate) const BODY: usize = 200;
@@ -332,7 +332,7 @@ impl Recipient {
     /// Waits until the server has taken the acknowledgements; for when no message
     /// is left to come.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
-        account::ask(&mut self.stream, &Request::Ping).map(drop)
+        account::ask(&mut self.stream, "ping", json!({})).map(drop)
     }
 
     /// New messages so far.

@@ -1,15 +1,16 @@
 //! A process under measurement: a relay or the server, with its CPU time, memory
 //! and descriptors.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::stream::Stream;
+use crate::harness::process::{self, Listener};
+use crate::harness::stream::Stream;
+use crate::harness::temporary_folder;
 
 /// How every server is started. The limits are out of the way: what is measured
 /// is the server's speed, not its patience with a load generator.
@@ -99,7 +100,7 @@ impl Setup {
 
     /// Starts it, and waits until it listens.
     pub(crate) fn start(self) -> Peer {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let folder = temporary_folder();
         let log = folder.path().join("server.log");
         let mut command = self.command();
         match self.kind.is_server() {
@@ -113,34 +114,21 @@ impl Setup {
                 command.arg("--data").arg(folder.path().join("data"))
             }
         };
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("it starts").unwrap();
-            if let Some(address) = line.strip_prefix("listening on ") {
-                break address.parse().unwrap();
-            }
-        };
+        let errors = std::fs::File::create(&log).unwrap();
+        let running = Listener::start(command.stderr(errors)).expect("it starts");
         Peer {
-            child,
-            address,
+            address: running.address,
+            running,
             kind: self.kind,
             log,
             _folder: folder,
         }
     }
 
-    /// The program, behind what ends it with this process however that ends, and
-    /// what gives it its core and descriptors. Each replaces itself by the next, so
-    /// that the child's number is the program's.
+    /// The program, behind what gives it its core and descriptors. Each replaces
+    /// itself by the next, so that the child's number is the program's.
     fn command(&self) -> Command {
-        let mut words = ["setpriv", "--pdeathsig", "KILL"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut words = Vec::new();
         if let Some(core) = self.core {
             words.extend(["taskset", "-c"].map(str::to_owned));
             words.push(core.to_string());
@@ -153,7 +141,7 @@ impl Setup {
             true => env!("CARGO_BIN_EXE_server").to_owned(),
             false => std::env::current_exe().unwrap().display().to_string(),
         });
-        let mut command = Command::new(&words[0]);
+        let mut command = process::command(&words[0]);
         command.args(&words[1..]);
         command
     }
@@ -161,7 +149,7 @@ impl Setup {
 
 /// Ends with the value.
 pub(crate) struct Peer {
-    child: Child,
+    running: Listener,
     pub(crate) address: SocketAddr,
     pub(crate) kind: Kind,
     log: PathBuf,
@@ -181,31 +169,27 @@ impl Peer {
 
     /// User and system time so far, in seconds.
     pub(crate) fn cpu(&self) -> f64 {
-        let stat = self.proc_text("stat");
-        let after = stat.rsplit(')').next().unwrap();
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        ticks / 100.0
+        process::cpu_ticks(self.id()) as f64 / 100.0
     }
 
     /// A number of its `status` file: `VmRSS` and `VmHWM` in KiB, `Threads`…
     pub(crate) fn status(&self, what: &str) -> f64 {
-        number_after(&self.proc_text("status"), what)
+        process::status(self.id(), what) as f64
     }
 
     /// Its proportional set size, in KiB.
     pub(crate) fn pss(&self) -> f64 {
-        number_after(&self.proc_text("smaps_rollup"), "Pss")
+        process::number_after(&self.proc_text("smaps_rollup"), "Pss") as f64
     }
 
     /// Lets `VmHWM` begin again at the present size.
     pub(crate) fn forget_peak(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+        std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
     }
 
     /// Descriptors open at the moment.
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+        std::fs::read_dir(format!("/proc/{}/fd", self.id()))
             .unwrap()
             .count()
     }
@@ -213,7 +197,7 @@ impl Peer {
     /// Those of them that are sockets: the database keeps a few files open more
     /// or less, as many readers as it needed at once.
     pub(crate) fn sockets(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+        std::fs::read_dir(format!("/proc/{}/fd", self.id()))
             .unwrap()
             .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
             .filter(|target| target.to_string_lossy().starts_with("socket:"))
@@ -232,22 +216,25 @@ impl Peer {
 
     /// Asks it to end, and returns the last line of its log.
     pub(crate) fn stop(mut self) -> String {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        let status = self.child.wait().unwrap();
+        kill_process(Pid::from_child(&self.running.child), Signal::TERM).unwrap();
+        let status = self.running.child.wait().unwrap();
         let log = std::fs::read_to_string(&self.log).unwrap();
         assert!(status.success(), "{status}: {log}");
         log.lines().last().unwrap_or_default().to_owned()
     }
 
+    fn id(&self) -> u32 {
+        self.running.child.id()
+    }
+
     fn proc_text(&self, file: &str) -> String {
-        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+        process::proc_text(self.id(), file)
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        process::kill(&mut self.running.child);
     }
 }
 
@@ -255,14 +242,5 @@ impl Drop for Peer {
 /// threads is theirs.
 pub(crate) fn kernel_stacks() -> f64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap();
-    number_after(&text, "KernelStack")
-}
-
-/// The first number of the line `what:`.
-fn number_after(text: &str, what: &str) -> f64 {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-    let word = line.and_then(|line| line.split_whitespace().next());
-    word.unwrap().parse().unwrap()
+    process::number_after(&text, "KernelStack") as f64
 }

@@ -1,4 +1,4 @@
-//! What an operator can set. `src/bin/server.rs` fills it from flags.
+//! What an operator can set, apart from how it is written. `args` fills it from the command line and the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,37 +7,37 @@ use std::time::Duration;
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 
-/// The server's settings, with units.
+/// The server's settings.
 #[derive(Debug, Clone)]
-pub struct Config {
-    /// Where to listen.
+pub(crate) struct Config {
+    /// The address and port to listen on.
     pub listen: SocketAddr,
     /// The folder of the database; made if it is missing.
     pub data: PathBuf,
-    /// Begin anew where the folder has lost its database or its certificate.
+    /// Whether to begin anew where the folder has lost its database or its certificate.
     pub new: bool,
-    /// Connections at most.
+    /// The most connections.
     pub max_clients: usize,
     /// The longest line taken, in bytes.
     pub max_line: usize,
-    /// Time from connecting, or logging out, to a login.
+    /// The longest time from connecting, or logging out, to a login.
     pub login_time: Duration,
-    /// Time for a TLS handshake.
+    /// The longest time that a TLS handshake takes.
     pub handshake_time: Duration,
-    /// Silence after which a client is asked whether it is there.
+    /// The silence after which a client is sent a ping.
     pub ping_after: Duration,
-    /// Silence after which a client is dropped.
+    /// The silence after which a client is disconnected.
     pub idle_limit: Duration,
     /// How much a mailbox holds.
     pub quota: Quota,
     /// What any one address, account or connection may ask for.
     pub limits: Settings,
-    /// Take unencrypted messages at all.
+    /// Whether to accept unencrypted messages.
     pub unencrypted: bool,
-    /// Let people make accounts.
+    /// Whether people may make accounts.
     pub registration: bool,
-    /// Take plain TCP from other machines too.
+    /// Whether to accept plain TCP from other machines as well.
     pub plaintext: bool,
-    /// The operator's own certificate and its key; otherwise one is made.
+    /// The files of the operator's own certificate and its key. With `None`, the server makes one.
     pub certificate: Option<(PathBuf, PathBuf)>,
 }

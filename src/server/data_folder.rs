@@ -1,11 +1,13 @@
-//! The data folder: whose it is, and whether a server may begin on what lies in it.
+//! The data folder: locks it, and decides whether a server may start on what lies in it. Opening
+//! the database is the store's job.
 //!
-//! The first start makes the database, then the certificate's key, then the
-//! certificate, and then notes in the database that it has served. So a start that
-//! was cut off at any instant can be told from a folder that has lost something: the
-//! one goes on by itself, the other is refused, since an empty server under a known
-//! name would look like one whose accounts are gone. Opening is the store's job.
+//! The first start makes the database, then the certificate's key, then the certificate, and then
+//! notes in the database that it has served. A start that was cut off at any instant can thus be
+//! told from a folder that has lost something. The former is completed by the next start. The
+//! latter is refused, because an empty server under a known name would look to its users as if
+//! their accounts were gone.
 
+use std::error::Error;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -13,44 +15,64 @@ use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use crate::store::sqlite;
-use crate::store::sqlite::Found;
+use crate::store::sqlite::{Found, OpenError};
 use crate::transport::tls::Acceptor;
 
-/// Why a folder can't be used: a sentence that says what to do about it.
+/// Why a folder can't be used. Each error says what to do about it.
 #[derive(Debug)]
-pub(super) struct FolderError(String);
+pub(super) enum FolderError {
+    /// Another server runs on it.
+    InUse(PathBuf),
+    /// It can't be made or written.
+    Unwritable(PathBuf, io::Error),
+    /// It has lost something, and `--new` was not given.
+    Lost(PathBuf, Loss),
+    /// The database in it can't be read.
+    Database(OpenError),
+    /// The log at this path can't be moved aside.
+    LogStays(PathBuf, io::Error),
+}
 
 impl fmt::Display for FolderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            FolderError::InUse(data) => write!(
+                f,
+                "another server is running on the folder {}; stop it, or choose another folder \
+                 with --data",
+                data.display()
+            ),
+            FolderError::Unwritable(data, error) => write!(
+                f,
+                "the folder {} can't be written: {error}; {}",
+                data.display(),
+                remedy(error.kind())
+            ),
+            FolderError::Lost(data, loss) => f.write_str(&loss.explain(data)),
+            FolderError::Database(error) => error.fmt(f),
+            FolderError::LogStays(log, error) => write!(
+                f,
+                "{} can't be moved aside: {error}; move it yourself",
+                log.display()
+            ),
+        }
     }
 }
 
-/// The database in its folder.
-pub(super) fn database(data: &Path) -> PathBuf {
-    data.join("chat.db")
-}
-
-/// Makes the data folder and locks it: two servers on one database would both
-/// number the same mailboxes.
-pub(super) fn lock(data: &Path) -> Result<File, FolderError> {
-    let failed = |error: io::Error| unwritable(data, &error);
-    // Mail of others lies in it, if only encrypted: nobody else gets in.
-    crate::fs::make_folder(data).map_err(failed)?;
-    let lock = File::create(data.join("server.lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(FolderError(format!(
-            "another server is running on the folder {}; stop it, or choose another folder with \
-             --data",
-            data.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+impl Error for FolderError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            FolderError::Unwritable(_, error) | FolderError::LogStays(_, error) => Some(error),
+            // It is shown as it is, so what is below it is below this.
+            FolderError::Database(error) => error.source(),
+            FolderError::InUse(_) | FolderError::Lost(..) => None,
+        }
     }
 }
 
-fn unwritable(data: &Path, error: &io::Error) -> FolderError {
-    let way_out = match error.kind() {
+/// What to do about a folder that can't be written.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
         io::ErrorKind::PermissionDenied => {
             "give the server's user the right to write it, or choose another with --data"
         }
@@ -61,18 +83,33 @@ fn unwritable(data: &Path, error: &io::Error) -> FolderError {
             "mount its disk for writing, or choose another with --data"
         }
         _ => "choose another with --data",
-    };
-    FolderError(format!(
-        "the folder {} can't be written: {error}; {way_out}",
-        data.display()
-    ))
+    }
 }
 
-/// Refuses a folder that has lost something, unless `--new` is given. Says whether
-/// the server will begin with another certificate than its clients know.
+/// The path of the database.
+pub(super) fn database(data: &Path) -> PathBuf {
+    data.join("chat.db")
+}
+
+/// Makes the data folder, and locks it for as long as the file returned is open: two servers on
+/// one database would both number the messages of the same mailboxes.
+pub(super) fn lock(data: &Path) -> Result<File, FolderError> {
+    let failed = |error: io::Error| FolderError::Unwritable(data.to_owned(), error);
+    // The folder holds other people's mail, even if encrypted, so only its owner may enter.
+    crate::fs::make_folder(data).map_err(failed)?;
+    let lock = File::create(data.join("server.lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(FolderError::InUse(data.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Refuses a folder that has lost something, unless `--new` is given. Returns whether the server
+/// will make another certificate than the one its clients know.
 pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
     let database = database(&config.data);
-    let found = sqlite::look(&database).map_err(|error| FolderError(error.to_string()))?;
+    let found = sqlite::look(&database).map_err(FolderError::Database)?;
     let own = Acceptor::own_files(&config.data);
     let there = own
         .as_ref()
@@ -81,41 +118,36 @@ pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
         database: found,
         certificate: there.is_some_and(|[certificate, _]| certificate),
         key: there.is_some_and(|[_, key]| key),
-        needs_them: own.is_some() && config.certificate.is_none(),
+        makes_certificate: own.is_some() && config.certificate.is_none(),
     };
     match contents.loss() {
         Some(Loss::OnlyLog) if config.new => put_log_aside(&database)?,
-        Some(loss) if !config.new => return Err(FolderError(loss.explain(&config.data))),
+        Some(loss) if !config.new => return Err(FolderError::Lost(config.data.clone(), loss)),
         _ => {}
     }
-    Ok(contents.makes_another_certificate())
+    Ok(contents.replaces_certificate())
 }
 
-/// A log of another database must not be applied to a new one.
+/// Moves the log of a lost database aside, so that it is not applied to the new one.
 fn put_log_aside(database: &Path) -> Result<(), FolderError> {
     let log = sqlite::log_of(database);
     let aside = log.with_extension(format!("db-wal.old-{}", std::process::id()));
-    fs::rename(&log, &aside).map_err(|error| {
-        FolderError(format!(
-            "{} can't be moved aside: {error}; move it yourself",
-            log.display()
-        ))
-    })
+    fs::rename(&log, &aside).map_err(|error| FolderError::LogStays(log, error))
 }
 
-/// What a start finds.
+/// What a start finds in the folder.
 #[derive(Debug, Clone, Copy)]
 struct Contents {
     database: Found,
     certificate: bool,
     key: bool,
-    /// No other certificate is given.
-    needs_them: bool,
+    /// The certificate is the server's own to make, rather than given by the operator.
+    makes_certificate: bool,
 }
 
-/// What is missing though it was there.
+/// What is missing, although it existed once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loss {
+pub(super) enum Loss {
     OnlyLog,
     Database,
     Tables,
@@ -131,21 +163,21 @@ impl Contents {
             Found::Nothing { log: false } if pair != (false, false) => Some(Loss::Database),
             Found::Empty if pair != (false, false) => Some(Loss::Tables),
             Found::Nothing { log: false } | Found::Empty => None,
-            Found::Made { .. } if !self.needs_them => None,
+            Found::Made { .. } if !self.makes_certificate => None,
             Found::Made { begun } => match pair {
                 (true, true) => None,
                 // The key is made first, so this is not what a first start leaves.
                 (true, false) => Some(Loss::Key),
                 (false, true) if begun => Some(Loss::Certificate),
-                // Whoever moves a server by its database alone has nothing to look for.
+                // A server that was moved by its database alone has no certificate to look for.
                 (false, _) => None,
             },
         }
     }
 
-    fn makes_another_certificate(self) -> bool {
+    fn replaces_certificate(self) -> bool {
         let served = self.database == Found::Made { begun: true };
-        served && self.needs_them && !(self.certificate && self.key)
+        served && self.makes_certificate && !(self.certificate && self.key)
     }
 }
 
@@ -193,18 +225,18 @@ mod tests {
     const SERVED: Found = Found::Made { begun: true };
 
     fn loss(database: Found, certificate: bool, key: bool) -> Option<Loss> {
-        let needs_them = true;
+        let makes_certificate = true;
         Contents {
             database,
             certificate,
             key,
-            needs_them,
+            makes_certificate,
         }
         .loss()
     }
 
     #[test]
-    fn each_step_of_the_first_start_can_be_gone_on_from() {
+    fn each_step_of_the_first_start_can_be_completed() {
         for (database, certificate, key) in [
             (NOTHING, false, false),
             (Found::Empty, false, false),
@@ -232,27 +264,27 @@ mod tests {
     }
 
     #[test]
-    fn a_database_alone_gets_another_certificate_and_that_is_said() {
+    fn a_database_alone_gets_another_certificate_and_a_warning() {
         let contents = |database, certificate| Contents {
             database,
             certificate,
             key: certificate,
-            needs_them: true,
+            makes_certificate: true,
         };
         assert_eq!(contents(SERVED, false).loss(), None);
-        assert!(contents(SERVED, false).makes_another_certificate());
-        assert!(!contents(SERVED, true).makes_another_certificate());
-        assert!(!contents(CUT_OFF, false).makes_another_certificate());
-        assert!(!contents(NOTHING, false).makes_another_certificate());
+        assert!(contents(SERVED, false).replaces_certificate());
+        assert!(!contents(SERVED, true).replaces_certificate());
+        assert!(!contents(CUT_OFF, false).replaces_certificate());
+        assert!(!contents(NOTHING, false).replaces_certificate());
     }
 
     #[test]
-    fn a_certificate_of_the_operators_own_needs_no_other() {
+    fn a_certificate_of_the_operator_needs_no_other() {
         let contents = Contents {
             database: SERVED,
             certificate: false,
             key: false,
-            needs_them: false,
+            makes_certificate: false,
         };
         assert_eq!(contents.loss(), None);
     }

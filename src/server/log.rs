@@ -1,14 +1,11 @@
-//! The server's log: one line an event on standard error, with time, level and
-//! connection. Never a password, a key or a message.
+//! The server's log: one line for each event on standard error, with time, level and connection.
+//! It never contains a password, a key or a message.
 //!
-//! Whoever reads standard error may stop reading: a pager, a terminal with Ctrl-S,
-//! a log shipper that hangs. So lines go through a bounded queue to the thread
-//! `log`, which alone waits for such a reader. Lines that find the queue full are
-//! dropped and counted, and the count is logged once lines are read again.
+//! The reader of standard error may stop reading: a pager, a terminal with Ctrl-S, a log shipper
+//! that hangs. Lines therefore go through a bounded queue to the thread `log`, which alone waits
+//! for the reader. Lines that find the queue full are dropped and counted, and the count is logged
+//! once lines are read again.
 
-use crate::clock;
-use crate::sync;
-use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -17,41 +14,46 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use termcolor::{Buffer, Color, ColorChoice, ColorSpec, WriteColor};
+use termcolor::{Buffer, Color, ColorSpec, WriteColor};
 
-/// What may wait for standard error to be read, in bytes: some 2,000 lines. As
-/// much again may be in the thread's hands.
+use crate::appearance;
+use crate::clock;
+use crate::protocol::sanitize::sanitize;
+use crate::sync;
+use crate::sync::{Condvar, Mutex};
+
+/// How many bytes the queue holds: some 2,000 lines. The thread may be writing as many again.
 const MAX_WAITING: usize = 256 * 1024;
 
-/// Which connection a line is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectionId(pub u64);
+/// The number of a connection, counted from the server's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ConnectionId(pub u64);
 
-/// The queue between everybody and the thread `log`.
-struct Queue {
-    /// Innermost: held to append or to take, never while writing.
-    state: Mutex<State>,
-    /// Lines wait, or all are written.
+/// The queue from all threads to the thread `log`.
+struct LogQueue {
+    /// Guards the lines. Innermost: held to append or to take, never while writing.
+    state: Mutex<LogState>,
+    /// Notified when lines were appended, and when all are written.
     changed: Condvar,
 }
 
-struct State {
+struct LogState {
     /// Whole lines.
     waiting: Vec<u8>,
-    /// Lines that found no room since the last ones were taken.
+    /// Lines that were dropped since the last ones were taken.
     dropped: u64,
-    /// The thread has lines in its hands.
+    /// The thread is writing lines that it has taken.
     writing: bool,
-    /// The thread runs. Before, everybody writes for themselves.
+    /// The thread runs. Until then, each thread writes its own lines.
     started: bool,
 }
 
-static QUEUE: Queue = Queue::new();
+static QUEUE: LogQueue = LogQueue::new();
 
-impl Queue {
+impl LogQueue {
     const fn new() -> Self {
-        Queue {
-            state: Mutex::new(State {
+        LogQueue {
+            state: Mutex::new(LogState {
                 waiting: Vec::new(),
                 dropped: 0,
                 writing: false,
@@ -61,15 +63,10 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every statement under it leaves whole lines and a right count.
-        self.state.lock()
-    }
-
-    /// Puts a line into the queue, or counts it. Gives it back if nobody takes
-    /// lines out yet.
+    /// Appends a line, or drops it and counts it. Returns the line if the thread does not run, so
+    /// that the caller writes it.
     fn append<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.started {
             return Some(line);
         }
@@ -83,9 +80,9 @@ impl Queue {
         None
     }
 
-    /// Waits for lines and takes them, with the number of those dropped behind them.
+    /// Waits for lines and takes them, with the number of lines that were dropped after them.
     fn take(&self) -> (Vec<u8>, u64) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.writing = false;
         self.changed.notify_all();
         while state.waiting.is_empty() && state.dropped == 0 {
@@ -98,7 +95,7 @@ impl Queue {
 
     fn flush(&self, limit: Duration) {
         let deadline = clock::now() + limit;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.started && (state.writing || !state.waiting.is_empty() || state.dropped > 0) {
             let left = deadline.saturating_duration_since(clock::now());
             if left.is_zero() {
@@ -109,12 +106,11 @@ impl Queue {
     }
 }
 
-/// Starts the thread `log`, for the rest of the process's life, and lets it write
-/// what a panicking thread says, too.
+/// Starts the thread `log`, which ends with the process, and sends the messages of panics to it.
 ///
 /// # Errors
-/// The system has no thread.
-pub fn start() -> io::Result<()> {
+/// The system has no thread to give.
+pub(crate) fn start() -> io::Result<()> {
     sync::spawn("log", None, || {
         loop {
             let (mut lines, dropped) = QUEUE.take();
@@ -124,35 +120,35 @@ pub fn start() -> io::Result<()> {
             write_all(&io::stderr(), &lines);
         }
     })?;
-    QUEUE.lock().started = true;
+    QUEUE.state.lock().started = true;
     std::panic::set_hook(Box::new(|panic| {
         error(None, format_args!("a fault of the program: {panic}"));
     }));
     Ok(())
 }
 
-/// Waits until all lines are written, at most `limit`: before the process ends.
-pub fn flush(limit: Duration) {
+/// Waits until all lines are written, for at most `limit`. Call it before the process ends.
+pub(crate) fn flush(limit: Duration) {
     QUEUE.flush(limit);
 }
 
-/// What an operator may want to read.
-pub fn info(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
+/// Logs what an operator may want to know.
+pub(crate) fn info(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
     append(&line("info", Color::Green, connection, text));
 }
 
-/// What an operator should look at.
-pub fn warn(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
+/// Logs what an operator should look at.
+pub(crate) fn warn(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
     append(&line("warn", Color::Yellow, connection, text));
 }
 
-/// What an operator must act on.
-pub fn error(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
+/// Logs what an operator must act on.
+pub(crate) fn error(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) {
     append(&line("error", Color::Red, connection, text));
 }
 
-/// Why the server does not start: for a person who has just typed its command.
-pub fn start_error(error: &dyn fmt::Display) {
+/// Writes why the server fails, for the person who has typed its command: a line without a time.
+pub(crate) fn start_error(error: &dyn fmt::Display) {
     append(format!("server: {error}\n").as_bytes());
 }
 
@@ -177,11 +173,11 @@ fn line(
     connection: Option<ConnectionId>,
     text: fmt::Arguments<'_>,
 ) -> Vec<u8> {
-    static COLORS: OnceLock<ColorChoice> = OnceLock::new();
+    static COLOURS: OnceLock<bool> = OnceLock::new();
     let text = text.to_string();
-    let text = crate::protocol::sanitize::sanitize(&text);
+    let text = sanitize(&text);
     let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-    let mut out = buffer(*COLORS.get_or_init(|| color_choice(io::stderr().is_terminal())));
+    let mut out = buffer(*COLOURS.get_or_init(|| appearance::colours(io::stderr().is_terminal())));
     let mut write = || -> io::Result<()> {
         write!(out, "{time} ")?;
         out.set_color(ColorSpec::new().set_fg(Some(color)))?;
@@ -192,28 +188,28 @@ fn line(
             None => writeln!(out, " {text}"),
         }
     };
-    // A buffer takes everything.
+    // Writing into memory does not fail.
     let _ = write();
     out.into_inner()
 }
 
-/// An empty buffer for text, with colours or without.
-pub fn buffer(choice: ColorChoice) -> Buffer {
-    match choice {
-        ColorChoice::Never => Buffer::no_color(),
-        _ => Buffer::ansi(),
+/// An empty buffer for text, with or without colours.
+pub(super) fn buffer(colours: bool) -> Buffer {
+    match colours {
+        true => Buffer::ansi(),
+        false => Buffer::no_color(),
     }
 }
 
-/// Writes to a descriptor, as long as its reader takes; past the standard
-/// library's handle, whose lock everybody who panics would wait for. With the
-/// reader gone there is nobody left to tell.
-pub fn write_all(to: &impl AsFd, mut bytes: &[u8]) {
+/// Writes to a descriptor and waits for its reader for as long as that takes. It bypasses the
+/// standard library's handle, whose lock a panicking thread would wait for. Errors are ignored,
+/// because there is nobody left to tell.
+pub(crate) fn write_all(to: &impl AsFd, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match rustix::io::write(to, bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(Errno::INTR) => {}
-            // Another program has made the terminal or pipe that we share non-blocking.
+            // Another program has made the terminal or pipe non-blocking, which it shares.
             Err(Errno::AGAIN) => {
                 let mut fds = [PollFd::new(to, PollFlags::OUT)];
                 let _ = poll(&mut fds, None);
@@ -223,24 +219,15 @@ pub fn write_all(to: &impl AsFd, mut bytes: &[u8]) {
     }
 }
 
-/// Colours on a terminal only, and never against NO_COLOR (<https://no-color.org>).
-pub fn color_choice(terminal: bool) -> ColorChoice {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    match terminal && !refused {
-        true => ColorChoice::Auto,
-        false => ColorChoice::Never,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn lines_without_room_are_counted_behind_those_that_had_it() {
-        let queue = Queue::new();
+        let queue = LogQueue::new();
         assert_eq!(queue.append(b"early\n"), Some(&b"early\n"[..]));
-        queue.lock().started = true;
+        queue.state.lock().started = true;
         let line = [b'x'; 1024];
         for _ in 0..MAX_WAITING / line.len() + 7 {
             assert_eq!(queue.append(&line), None);
@@ -255,11 +242,11 @@ mod tests {
 
     #[test]
     fn a_flush_ends_when_its_time_is_up() {
-        let queue = Queue::new();
+        let queue = LogQueue::new();
         queue.flush(Duration::from_secs(60));
-        queue.lock().started = true;
+        queue.state.lock().started = true;
         queue.append(b"for nobody\n");
         queue.flush(Duration::from_millis(10));
-        assert!(!queue.lock().waiting.is_empty());
+        assert!(!queue.state.lock().waiting.is_empty());
     }
 }

@@ -1,21 +1,28 @@
 //! The server: from a socket to a mailbox and back.
 //!
-//! | folder | what |
+//! | file or folder | what |
 //! | --- | --- |
+//! | [`run`] | starts everything, waits for signals, shuts down |
+//! | [`args`], [`config`] | the command line, and the settings that it gives |
+//! | `data_folder` | whether the server may start on a folder |
+//! | [`shared`] | the parts that all connections share |
+//! | [`log`], `banner`, `error`, [`stats`] | what an operator reads |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
-//! | [`requests`] | one request in, one outcome out; knows no socket |
+//! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
 //! | [`limits`] | how much one address, account or connection may ask for |
 //!
-//! [`run`] starts and stops it all, [`shared`] is what all connections share, and
-//! `data_folder` decides whether a folder may be started on. The server never imports the
-//! ratchet: it cannot read messages. docs/ARCHITECTURE.md has the order of its locks.
+//! The server never imports the ratchet, so it cannot read messages. docs/ARCHITECTURE.md has its
+//! threads, its queues and the order of its locks.
 
+pub(crate) mod args;
+mod banner;
 pub(crate) mod config;
 mod data_folder;
 pub(crate) mod delivery;
+mod error;
 pub(crate) mod limits;
-pub mod log;
+pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod run;

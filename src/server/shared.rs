@@ -1,4 +1,5 @@
-//! What all connections share.
+//! The parts of the server that all connections share, wired together. What they do is decided
+//! in their own modules.
 
 use std::sync::Arc;
 
@@ -12,30 +13,30 @@ use super::stats::Stats;
 use crate::store::Store;
 use crate::transport::tls::Acceptor;
 
-/// The server's parts, wired together.
+/// One of each part.
 pub(crate) struct Shared {
-    /// As set.
+    /// What the operator has set.
     pub config: Config,
-    /// TLS; without it the port speaks plain TCP only.
+    /// Accepts TLS. A build without TLS has none and speaks plain TCP only.
     pub tls: Option<Acceptor>,
-    /// To read from; `writer` changes it.
+    /// For reading; only `writer` changes it.
     pub store: Arc<dyn Store>,
-    /// The one thread that writes.
+    /// The queue of the one thread that writes to the store.
     pub writer: Arc<Writer>,
     /// Who is logged in.
     pub sessions: Arc<Sessions>,
-    /// Mailboxes.
+    /// The mailboxes.
     pub delivery: Arc<Delivery>,
-    /// WaitingLine for expensive derivations.
+    /// Who may have a key derived from a console password.
     pub kdf_queue: KdfQueue,
     /// What any one address, account or connection may ask for.
     pub limits: Limits,
-    /// What happened so far.
+    /// Counts of what has happened since the start.
     pub stats: Arc<Stats>,
 }
 
 impl Shared {
-    /// Wires the parts. The writer's thread is not started yet.
+    /// Makes the parts. It starts no thread.
     pub(crate) fn new(config: Config, store: Arc<dyn Store>, tls: Option<Acceptor>) -> Self {
         let writer = Arc::new(Writer::default());
         let sessions = Arc::new(Sessions::default());

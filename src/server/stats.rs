@@ -1,4 +1,4 @@
-//! What the server counts while it runs: for the log at its end, and for tests.
+//! What the server counts while it runs, for the last line of its log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,30 +7,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds to it.
+    /// Adds `count`.
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Its value.
+    /// The value.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// All of them.
+/// The counters of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     /// Messages taken into a mailbox.
     pub taken: Counter,
     /// Messages acknowledged by their recipients.
     pub acknowledged: Counter,
-    /// Messages written to disk; `acknowledged` beyond it were never written.
+    /// Messages written to disk. Those acknowledged early enough never are.
     pub stored: Counter,
-    /// Transactions.
+    /// Transactions that wrote them.
     pub commits: Counter,
     /// Connections accepted.
     pub connections: Counter,
-    /// Connections refused because there were too many, in all or from one address.
-    pub refused: Counter,
 }

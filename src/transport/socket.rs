@@ -219,20 +219,17 @@ pub fn wait_for_connection(listener: &TcpListener, limit: Duration) -> io::Resul
 pub enum AcceptError {
     /// That one connection failed, or there is none: go on.
     Harmless,
-    /// Out of descriptors: make room, then go on.
-    NoDescriptor,
-    /// Out of memory or something unknown: pause, then go on.
-    Pause,
+    /// Descriptors or memory have run out, or the cause is unknown: pause, then go on.
+    NoResource,
 }
 
 /// Judges a failed accept by its raw number, because the standard library's
 /// kinds do not tell these apart (accept(2), "Error handling").
 pub fn judge_accept_error(error: &io::Error) -> AcceptError {
     let Some(errno) = Errno::from_io_error(error) else {
-        return AcceptError::Pause;
+        return AcceptError::NoResource;
     };
     match errno {
-        Errno::MFILE | Errno::NFILE => AcceptError::NoDescriptor,
         Errno::AGAIN
         | Errno::INTR
         | Errno::CONNABORTED
@@ -245,7 +242,7 @@ pub fn judge_accept_error(error: &io::Error) -> AcceptError {
         | Errno::OPNOTSUPP
         | Errno::NETUNREACH
         | Errno::TIMEDOUT => AcceptError::Harmless,
-        _ => AcceptError::Pause,
+        _ => AcceptError::NoResource,
     }
 }
 
@@ -343,8 +340,8 @@ mod tests {
     #[test]
     fn accept_errors_are_told_apart() {
         let judge = |errno: Errno| judge_accept_error(&errno.into());
-        assert_eq!(judge(Errno::MFILE), AcceptError::NoDescriptor);
+        assert_eq!(judge(Errno::MFILE), AcceptError::NoResource);
         assert_eq!(judge(Errno::CONNABORTED), AcceptError::Harmless);
-        assert_eq!(judge(Errno::NOMEM), AcceptError::Pause);
+        assert_eq!(judge(Errno::NOMEM), AcceptError::NoResource);
     }
 }

@@ -2,91 +2,12 @@
 //! until somebody asks for them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::OnceLock;
 
 use data_encoding::BASE64;
-use secure_chat::crypto::account::login_proof::{Credentials, ProofContext, Purpose};
-use secure_chat::crypto::account::password::{Argon2Params, LoginKey, derive};
 use serde_json::{Value, json};
 
 use super::Wire;
-
-/// What a connection's proofs sign: the server's nonce, and the certificate that
-/// it showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nonce(pub [u8; 32], pub Vec<u8>);
-
-/// A login key with the derivation that leads to it. Deriving costs real time
-/// even at the least cost allowed, so there are two, shared by all accounts.
-pub struct Password {
-    key: LoginKey,
-    credentials: Credentials,
-}
-
-impl Password {
-    fn derive(password: &str, salt: [u8; 16]) -> Self {
-        let cost = Argon2Params::FLOOR;
-        let key = derive(password, &salt, cost).unwrap().login_key;
-        let credentials = Credentials {
-            login_key: key.public(),
-            salt,
-            cost,
-        };
-        Password { key, credentials }
-    }
-
-    /// `kdf` as it stands on the wire.
-    pub fn kdf(&self) -> Value {
-        let Credentials { salt, cost, .. } = self.credentials;
-        json!({"salt": BASE64.encode(&salt), "memory_kib": cost.memory_kib,
-               "passes": cost.passes, "lanes": cost.lanes})
-    }
-
-    /// The login key's public half, as on the wire.
-    pub fn login_key(&self) -> String {
-        BASE64.encode(&self.credentials.login_key)
-    }
-
-    fn prove(&self, purpose: &Purpose, name: &str, nonce: &Nonce) -> String {
-        let challenge = ProofContext {
-            name,
-            nonce: &nonce.0,
-            certificate: &nonce.1,
-        };
-        BASE64.encode(&self.key.prove(purpose, &challenge))
-    }
-
-    /// The proof that makes an account.
-    pub fn prove_register(&self, name: &str, nonce: &Nonce) -> String {
-        self.prove(&Purpose::Register(self.credentials), name, nonce)
-    }
-
-    /// The proof that logs in.
-    pub fn prove_login(&self, name: &str, nonce: &Nonce) -> String {
-        self.prove(&Purpose::Login, name, nonce)
-    }
-
-    /// The proof that makes `new` the password.
-    pub fn prove_passwd(&self, new: &Password, name: &str, nonce: &Nonce) -> String {
-        self.prove(&Purpose::Passwd(new.credentials), name, nonce)
-    }
-
-    /// The proof that deletes the account.
-    pub fn prove_delete(&self, name: &str, nonce: &Nonce) -> String {
-        self.prove(&Purpose::Delete, name, nonce)
-    }
-}
-
-/// The password of every test account, and another one to change to.
-pub fn credentials() -> &'static [Password; 2] {
-    static BOTH: OnceLock<[Password; 2]> = OnceLock::new();
-    BOTH.get_or_init(|| {
-        [
-            Password::derive("correct horse", [1; 16]),
-            Password::derive("battery staple", [2; 16]),
-        ]
-    })
-}
+use super::account::{Nonce, credentials};
 
 /// A message id, as it stands on the wire.
 pub fn mid(number: u64) -> String {
@@ -222,8 +143,7 @@ impl Client {
         let greeting = self.ok("hello", json!({"version": 1}));
         let nonce = greeting["nonce"].as_str().unwrap();
         let nonce = BASE64.decode(nonce.as_bytes()).unwrap().try_into().unwrap();
-        let shown = self.wire.certificate();
-        Nonce(nonce, shown.map_or(Vec::new(), |shown| shown.0.to_vec()))
+        Nonce(nonce, self.wire.certificate())
     }
 
     /// Makes an account and logs in.
@@ -234,10 +154,7 @@ impl Client {
 
     /// The fields of a valid `register`.
     pub fn registration(&mut self, name: &str) -> Value {
-        let password = &credentials()[0];
-        let nonce = self.nonce();
-        json!({"name": name, "kdf": password.kdf(), "login_key": password.login_key(),
-               "proof": password.prove_register(&name.to_ascii_lowercase(), &nonce)})
+        credentials()[0].registration(name, &self.nonce())
     }
 
     /// Logs in.
@@ -245,12 +162,11 @@ impl Client {
         self.login_with(name, json!({}))
     }
 
-    /// Logs in with wishes for the session.
-    pub fn login_with(&mut self, name: &str, wishes: Value) -> Result<Value, String> {
-        let nonce = self.nonce();
-        let mut fields = wishes;
-        fields["name"] = json!(name);
-        fields["proof"] = json!(credentials()[0].prove_login(&name.to_ascii_lowercase(), &nonce));
+    /// Logs in with options for the session.
+    pub fn login_with(&mut self, name: &str, options: Value) -> Result<Value, String> {
+        let mut fields = credentials()[0].login(name, &self.nonce());
+        let options = options.as_object().expect("options are an object");
+        fields.as_object_mut().unwrap().extend(options.clone());
         self.ask("login", fields)
     }
 

@@ -1,27 +1,57 @@
-//! What all tests share: the real server as a process of its own, and clients
-//! that speak to it over real sockets.
+//! What tests and benches share: the real programs as processes of their own, and
+//! connections and clients that speak to the server over real sockets.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `process` | how a process is started, ended and looked at |
+//! | `server` | the server, its folder and its log |
+//! | `client_process` | the real client on pipes |
+//! | `stream`, `secured` | a connection, in clear or under TLS |
+//! | `wire` | a connection as lines of text |
+//! | `account` | passwords, and the proofs and requests made of them |
+//! | `client`, `console` | a JSON client and a person at telnet, on a wire |
+//! | `traffic` | load under which a server is killed, and the account of each message |
+//! | `disk` | a disk that can lose its power, be full, or fail |
 //!
 //! Nothing here sleeps for luck: whoever waits for something asks for it again
 //! until [`PATIENCE`] is over, which is generous because test machines are slow.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test program and bench uses a part"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is how a test fails"
+)]
+
+pub mod account;
 mod client;
+mod client_process;
 mod console;
+pub mod process;
 #[cfg(feature = "tls")]
 mod secured;
 mod server;
+pub mod stream;
 mod traffic;
 mod wire;
 
-/// A disk that can lose its power, be full, or fail.
 #[path = "../power_loss/disk.rs"]
-mod disk;
+pub mod disk;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-pub use client::{Client, Nonce, credentials, mid, plain};
+pub use account::{Nonce, credentials};
+pub use client::{Client, mid, plain};
+pub use client_process::{CLIENT_PASSWORD, ClientProcess};
 pub use console::Console;
 pub use disk::{Disk, Fault};
 pub use server::{Server, run_to_the_end};
@@ -32,19 +62,20 @@ pub use wire::Wire;
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A folder that is removed at its end, or, if the tests are cut off before, when
-/// tests are run again: its name says whose it is.
+/// tests are run again: its name says which process has made it.
 pub fn temporary_folder() -> tempfile::TempDir {
     static SWEPT: Once = Once::new();
     let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
     SWEPT.call_once(|| {
-        for folder in fs::read_dir(all).unwrap().flatten() {
-            let name = folder.file_name().to_string_lossy().into_owned();
-            let owner = name
+        for entry in fs::read_dir(all).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let maker = name
                 .strip_prefix("test-")
                 .and_then(|rest| rest.split_once('-'));
-            if owner.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists()) {
+            if maker.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists()) {
                 // Another run may remove it at the same time.
-                let _gone = fs::remove_dir_all(folder.path());
+                let path = entry.path();
+                let _gone = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
             }
         }
     });

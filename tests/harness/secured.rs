@@ -11,11 +11,11 @@ use secure_chat::transport::channel::Channel;
 use secure_chat::transport::connector::Connector;
 use secure_chat::transport::fingerprint::Fingerprint;
 
-/// See the module.
+/// The connection.
 pub(crate) struct Secured {
     channel: Channel,
     raw: ReadBuffer,
-    /// The server's certificate's.
+    /// Of the server's certificate.
     pub(crate) fingerprint: Fingerprint,
     patience: Duration,
 }

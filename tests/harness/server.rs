@@ -4,21 +4,19 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::process::{self, Listener};
 use super::{Client, Console, Disk, PATIENCE, Wire};
 
 /// A running server with a folder of its own. Dropping it kills it.
 pub struct Server {
     setup: Setup,
-    child: Child,
-    address: SocketAddr,
-    /// Kept open: a server that is told nobody listens is another test.
-    _stdout: BufReader<ChildStdout>,
+    running: Listener,
 }
 
 /// What each of its lives begins with.
@@ -73,13 +71,8 @@ impl Server {
     }
 
     fn of(setup: Setup, command: Command) -> Self {
-        let (child, address, stdout) = setup.spawn(command);
-        Server {
-            setup,
-            child,
-            address,
-            _stdout: stdout,
-        }
+        let running = setup.spawn(command);
+        Server { setup, running }
     }
 
     /// Kills it without warning and starts it again on the same folder.
@@ -98,7 +91,7 @@ impl Server {
     /// The same, when it has been starting for this long.
     pub fn lose_power_while_starting(&mut self, after: Duration) {
         self.kill();
-        self.child = self.setup.command().spawn().expect("it starts");
+        self.running.child = process::spawn(&mut self.setup.command()).expect("it starts");
         std::thread::sleep(after);
         self.kill();
         self.disk_mut().cut();
@@ -120,9 +113,9 @@ impl Server {
     /// if it came up before that.
     pub fn is_killed_while_starting(&mut self, number: u32) -> bool {
         self.disk().kill_at(number);
-        self.child = self.setup.command().spawn().expect("it starts");
+        self.running.child = process::spawn(&mut self.setup.command()).expect("it starts");
         let mut said = String::new();
-        let mut stdout = BufReader::new(self.child.stdout.take().unwrap());
+        let mut stdout = BufReader::new(self.running.child.stdout.take().unwrap());
         while !said.contains("listening on") && stdout.read_line(&mut said).unwrap() > 0 {}
         let killed = !said.contains("listening on");
         self.kill();
@@ -133,18 +126,17 @@ impl Server {
     /// Kills it without warning.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
-        self.child.wait().unwrap();
+        self.running.child.wait().unwrap();
     }
 
     /// Starts it on the same folder, once it has ended.
     pub fn start_again(&mut self) {
-        let (child, address, stdout) = self.setup.spawn(self.setup.command());
-        (self.child, self.address, self._stdout) = (child, address, stdout);
+        self.running = self.setup.spawn(self.setup.command());
     }
 
     /// Sends a signal to this process alone.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
+        let pid = Pid::from_child(&self.running.child);
         // It fails only when the process has ended already.
         let _ = kill_process(pid, signal);
     }
@@ -153,7 +145,7 @@ impl Server {
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.running.child.try_wait().unwrap() {
                 return status;
             }
             assert!(Instant::now() < deadline, "the server does not end");
@@ -163,12 +155,12 @@ impl Server {
 
     /// Whether it still runs.
     pub fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.running.child.try_wait().unwrap().is_none()
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.running.address
     }
 
     /// Its data folder.
@@ -190,13 +182,13 @@ impl Server {
 
     /// A connection that has said nothing yet.
     pub fn wire(&self) -> Wire {
-        Wire::connect(self.address)
+        Wire::connect(self.running.address)
     }
 
     /// A connection under TLS that has said nothing yet.
     #[cfg(feature = "tls")]
     pub fn wire_tls(&self) -> Wire {
-        Wire::connect_tls(self.address)
+        Wire::connect_tls(self.running.address)
     }
 
     /// A JSON client that is not logged in.
@@ -225,13 +217,13 @@ impl Server {
 
     /// What one of its descriptors is.
     pub fn descriptor(&self, number: u32) -> String {
-        let link = fs::read_link(format!("/proc/{}/fd/{number}", self.child.id()));
+        let link = fs::read_link(format!("/proc/{}/fd/{number}", self.running.child.id()));
         link.unwrap().to_string_lossy().into_owned()
     }
 
     /// Threads that serve a connection at present.
     pub fn connections(&self) -> usize {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.running.child.id())).unwrap();
         // A thread may end between the listing and the look.
         let names = tasks
             .flatten()
@@ -241,31 +233,19 @@ impl Server {
 
     /// Memory in use, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let digits = line.unwrap().split_whitespace().nth(1).unwrap();
-        digits.parse().unwrap()
+        process::status(self.running.child.id(), "VmRSS")
     }
 
     /// Processor time used so far, in clock ticks (a hundredth of a second).
     pub fn cpu_ticks(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // Behind the program's name, which may hold spaces: state is field 3,
-        // user and system time are 14 and 15 (proc(5)).
-        let fields: Vec<&str> = stat
-            .rsplit_once(')')
-            .unwrap()
-            .1
-            .split_whitespace()
-            .collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        process::cpu_ticks(self.running.child.id())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        let _ = self.child.wait();
+        let _ = self.running.child.wait();
         if std::thread::panicking() {
             eprintln!("--- the server's log\n{}---", self.log());
         }
@@ -300,7 +280,7 @@ impl Setup {
             .create(true)
             .open(self.log())
             .unwrap();
-        let mut command = command(self.prelude, self.disk.is_some());
+        let mut command = command(self.prelude);
         if !self.flags.iter().any(|flag| flag == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -318,66 +298,36 @@ impl Setup {
         command
     }
 
-    fn spawn(&self, mut command: Command) -> (Child, SocketAddr, BufReader<ChildStdout>) {
-        let mut child = command.spawn().expect("the server starts");
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let address = loop {
-            let mut line = String::new();
-            if stdout.read_line(&mut line).unwrap() == 0 {
-                let log = fs::read_to_string(self.log()).unwrap();
-                panic!("the server did not start: {log}");
-            }
-            if let Some(address) = line.trim_end().strip_prefix("listening on ") {
-                break address.parse().unwrap();
-            }
-        };
-        (child, address, stdout)
+    fn spawn(&self, mut command: Command) -> Listener {
+        Listener::start(&mut command).unwrap_or_else(|| {
+            let log = fs::read_to_string(self.log()).unwrap();
+            panic!("the server did not start: {log}")
+        })
     }
 }
 
-fn command(prelude: Option<&str>, on_disk: bool) -> Command {
+/// The server, in a shell that has run `prelude` first if there is one. The shell
+/// becomes the server, so that its process id is the server's.
+fn command(prelude: Option<&str>) -> Command {
     const SERVER: &str = env!("CARGO_BIN_EXE_server");
-    /// Of util-linux, which every Linux has.
-    const SETPRIV: &str = "/usr/bin/setpriv";
-    // Whatever cuts the tests off ends their servers, too: the kernel kills them
-    // with the thread that has started them. Each process becomes the next, so the
-    // server's pid is ours to end. A disk that can fail is made for one program.
-    let mut command = match Path::new(SETPRIV).exists() && !on_disk {
-        true => {
-            let mut command = Command::new(SETPRIV);
-            command.args(["--pdeathsig", "KILL", "--"]);
-            if prelude.is_some() {
-                command.arg("sh");
-            } else {
-                command.arg(SERVER);
-            }
-            command
-        }
-        false if prelude.is_some() => Command::new("sh"),
-        false => Command::new(SERVER),
+    let Some(prelude) = prelude else {
+        return process::command(SERVER);
     };
-    if let Some(prelude) = prelude {
-        command.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\""), SERVER]);
-    }
-    // Nothing of whoever runs the tests gets in.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SECURE_CHAT_") {
-            command.env_remove(name);
-        }
-    }
+    let mut command = process::command("sh");
+    command.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\""), SERVER]);
     command
 }
 
 /// Runs a server that is expected not to start. Returns how it ended and what
 /// it said.
 pub fn run_to_the_end(arguments: &[&str]) -> (ExitStatus, String) {
-    let mut child = command(None, false)
+    let mut command = command(None);
+    command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    let mut child = process::spawn(&mut command).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {

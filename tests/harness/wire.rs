@@ -4,48 +4,12 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-#[cfg(feature = "tls")]
-use secure_chat::transport::connector::Connector;
-use secure_chat::transport::fingerprint::Fingerprint;
-
 use super::PATIENCE;
-#[cfg(feature = "tls")]
-use super::secured::Secured;
+use super::stream::Stream;
 
 /// A connection. Reads panic when nothing comes for [`PATIENCE`].
 pub struct Wire {
     reader: BufReader<Stream>,
-    certificate: Option<Fingerprint>,
-}
-
-enum Stream {
-    Open(TcpStream),
-    #[cfg(feature = "tls")]
-    Tls(Box<Secured>),
-}
-
-impl Read for Stream {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Open(stream) => stream.read(into),
-            #[cfg(feature = "tls")]
-            Stream::Tls(secured) => secured.read(into),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Open(stream) => stream.write(bytes),
-            #[cfg(feature = "tls")]
-            Stream::Tls(secured) => secured.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Wire {
@@ -56,39 +20,35 @@ impl Wire {
 
     /// Connects to a server that may be dead.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Wire {
-            reader: BufReader::new(Stream::Open(stream)),
-            certificate: None,
-        })
+        let wire = Wire::over(Stream::connect(address, false)?)?;
+        wire.stream().set_write_timeout(Some(PATIENCE))?;
+        Ok(wire)
     }
 
     /// Connects and shakes hands.
     #[cfg(feature = "tls")]
     pub fn connect_tls(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
-        let connector = Connector::pinning().unwrap();
-        let secured = Secured::begin(&connector, stream, PATIENCE).unwrap();
-        secured.socket().set_read_timeout(Some(PATIENCE)).unwrap();
-        Wire {
-            certificate: Some(secured.fingerprint),
-            reader: BufReader::new(Stream::Tls(Box::new(secured))),
-        }
+        let stream = Stream::connect(address, true).expect("the server listens");
+        Wire::over(stream).unwrap()
     }
 
-    /// The certificate that the server showed.
-    pub fn certificate(&self) -> Option<Fingerprint> {
-        self.certificate
+    fn over(stream: Stream) -> io::Result<Self> {
+        stream.socket().set_read_timeout(Some(PATIENCE))?;
+        Ok(Wire {
+            reader: BufReader::new(stream),
+        })
+    }
+
+    /// The SHA-256 of the certificate that the server showed, or nothing in clear.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.reader.get_ref().certificate()
     }
 
     /// The socket itself, where there is no TLS. What the server said already may
     /// be buffered here.
     pub fn stream(&self) -> &TcpStream {
         match self.reader.get_ref() {
-            Stream::Open(stream) => stream,
+            Stream::Plain(stream) => stream,
             #[cfg(feature = "tls")]
             Stream::Tls(_) => panic!("this connection's bytes are TLS's"),
         }

@@ -2,70 +2,20 @@
 //! anything to a line. It sees what a hostile server sees: every byte.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Every account's password: that it never travels is checked everywhere.
-pub(crate) const PASSWORD: &str = "correct horse battery";
-
-/// A server with a folder of its own.
-pub(crate) struct Server {
-    child: Child,
-    address: SocketAddr,
-    _data: TempDir,
-}
-
-impl Server {
-    pub(crate) fn start() -> Self {
-        let data = TempDir::new().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
-            .args(["--listen", "127.0.0.1:0", "--data"])
-            .arg(data.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("the server ended").unwrap();
-            if let Some(address) = line.strip_prefix("listening on ") {
-                break address.trim().parse().unwrap();
-            }
-        };
-        thread::spawn(move || lines.for_each(drop));
-        Server {
-            child,
-            address,
-            _data: data,
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-fn end(child: &mut Child) {
-    // It may have ended already.
-    let _ended = child.kill();
-    let _reaped = child.wait();
-}
+pub(crate) use crate::harness::CLIENT_PASSWORD as PASSWORD;
+pub(crate) use crate::harness::Server;
+use crate::harness::{ClientProcess, PATIENCE, process, temporary_folder};
 
 /// One line on its way.
 pub(crate) enum Seen<'a> {
@@ -342,18 +292,14 @@ fn write(stream: &mut impl Write, lines: &[Vec<u8>]) -> bool {
 pub(crate) struct Client {
     pub(crate) name: &'static str,
     pub(crate) proxy: Proxy,
-    child: Child,
-    stdin: Option<ChildStdin>,
-    screen: Receiver<String>,
-    /// Every line shown so far, on stdout and stderr.
-    pub(crate) shown: Vec<String>,
+    process: ClientProcess,
     home: TempDir,
 }
 
 impl Client {
     /// A client that registers an account.
     pub(crate) fn register(server: &Server, name: &'static str, flags: &[&str]) -> Self {
-        let mut client = Self::start(Proxy::start(server.address), name, flags);
+        let mut client = Self::start(Proxy::start(server.address()), name, flags);
         client.types(&format!("/register {name}"));
         client
     }
@@ -371,52 +317,38 @@ impl Client {
         name: &'static str,
         meddler: impl FnMut(&Seen<'_>, &mut Onward) + Send + 'static,
     ) -> Self {
-        let proxy = Proxy::start(server.address);
+        let proxy = Proxy::start(server.address());
         proxy.meddle(meddler);
         Self::start(proxy, name, &["--user", name, "--take-over"])
     }
 
     fn start(proxy: Proxy, name: &'static str, flags: &[&str]) -> Self {
-        let home = TempDir::new().unwrap();
-        let (child, stdin, screen) = spawn(&proxy, flags, home.path());
+        let home = temporary_folder();
         Client {
             name,
+            process: ClientProcess::start(proxy.address, home.path(), flags),
             proxy,
-            child,
-            stdin: Some(stdin),
-            screen,
-            shown: Vec::new(),
             home,
         }
     }
 
     pub(crate) fn types(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().unwrap();
-        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+        self.process.types(line);
     }
 
     /// Waits for a line that contains `part`, from now on.
     pub(crate) fn sees(&mut self, part: &str) -> String {
-        self.sees_one_of(&[part])
+        self.process.sees_one_of(&[part])
     }
 
     /// Waits for a line that contains one of `parts`, from now on.
     pub(crate) fn sees_one_of(&mut self, parts: &[&str]) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.screen.recv_timeout(left) {
-                Ok(line) => {
-                    self.shown.push(line.clone());
-                    if parts.iter().any(|part| line.contains(part)) {
-                        return line;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("{} never saw {parts:?} but {:#?}", self.name, self.shown)
-                }
-            }
-        }
+        self.process.sees_one_of(parts)
+    }
+
+    /// Every line shown so far, on stdout and stderr.
+    pub(crate) fn shown(&self) -> &[String] {
+        &self.process.shown
     }
 
     /// Waits until all that was typed is done and all that it led to is shown:
@@ -430,8 +362,8 @@ impl Client {
 
     /// The first line shown so far that contains `part`.
     pub(crate) fn line(&self, part: &str) -> String {
-        let line = self.shown.iter().find(|line| line.contains(part));
-        line.unwrap_or_else(|| panic!("{} has no {part:?} in {:#?}", self.name, self.shown))
+        let line = self.shown().iter().find(|line| line.contains(part));
+        line.unwrap_or_else(|| panic!("{} has no {part:?} in {:#?}", self.name, self.shown()))
             .clone()
     }
 
@@ -440,7 +372,7 @@ impl Client {
     pub(crate) fn genuine(&self, name: &str, words: &str) -> usize {
         let genuine = format!("{name}: {words}");
         let time = |c: char| c.is_ascii_digit() || matches!(c, ':' | '-' | ' ');
-        let lines = self.shown.iter();
+        let lines = self.shown().iter();
         lines
             .filter(|line| line.trim_start_matches(time).starts_with(&genuine))
             .count()
@@ -448,69 +380,25 @@ impl Client {
 
     /// The most memory that the process has had, in MiB; `None` where that isn't told.
     pub(crate) fn peak_mib(&self) -> Option<u64> {
-        let status = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(status).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
-        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kib / 1024)
+        let told = cfg!(target_os = "linux");
+        told.then(|| process::status(self.process.id(), "VmHWM") / 1024)
     }
 
     /// Ends the input, and waits for the end; the exit code.
     pub(crate) fn ends(&mut self) -> Option<i32> {
-        self.stdin = None;
-        let status = self.child.wait().unwrap();
-        self.shown.extend(self.screen.iter());
-        status.code()
+        self.process.ends()
     }
 
     /// The account's client again, in the same home, with other flags.
     pub(crate) fn again(&mut self, flags: &[&str]) {
         self.ends();
         let flags = [&["--user", self.name], flags].concat();
-        let (child, stdin, screen) = spawn(&self.proxy, &flags, self.home.path());
-        (self.child, self.stdin, self.screen) = (child, Some(stdin), screen);
+        let shown = std::mem::take(&mut self.process.shown);
+        self.process = ClientProcess::start(self.proxy.address, self.home.path(), &flags);
+        self.process.shown = shown;
         self.sees("logged in as");
         self.done();
     }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-fn spawn(proxy: &Proxy, flags: &[&str], home: &Path) -> (Child, ChildStdin, Receiver<String>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_client"))
-        .arg("--server")
-        .arg(proxy.address.to_string())
-        .arg("--data")
-        .arg(home)
-        .args(["--tls", "off"])
-        .args(flags)
-        .env("SECURE_CHAT_PASSWORD", PASSWORD)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (sender, screen) = channel();
-    let streams: [Box<dyn Read + Send>; 2] = [
-        Box::new(child.stdout.take().unwrap()),
-        Box::new(child.stderr.take().unwrap()),
-    ];
-    for stream in streams {
-        let sender = sender.clone();
-        thread::spawn(move || {
-            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                let line = String::from_utf8_lossy(&line).into_owned();
-                // Whoever looked may be done.
-                let _gone = sender.send(line);
-            }
-        });
-    }
-    let stdin = child.stdin.take().unwrap();
-    (child, stdin, screen)
 }
 
 pub(crate) fn now_ms() -> u64 {

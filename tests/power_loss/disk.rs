@@ -293,7 +293,8 @@ fn shim() -> &'static Path {
     SHIM.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power_loss/shim.c");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let library = folder.join(format!("power-loss-{}.so", std::process::id()));
+        // Swept away like the folders of tests.
+        let library = folder.join(format!("test-{}-power-loss.so", std::process::id()));
         let compiled = Command::new("cc")
             .args(["-Wall", "-Wextra", "-O2", "-shared", "-fPIC", "-o"])
             .args([&library, &source])

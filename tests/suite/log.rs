@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Server, eventually, plain};
+use crate::harness::{PATIENCE, Server, eventually, plain, process};
 
 /// A pipe that takes no more bytes before somebody reads.
 fn full_pipe() -> (PipeReader, PipeWriter) {
@@ -99,13 +99,13 @@ fn a_server_that_does_not_start_ends_without_a_reader() {
     let file = folder.path().join("file");
     fs::write(&file, "no folder").unwrap();
     let (_reader, writer) = full_pipe();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
+    let mut command = process::command(env!("CARGO_BIN_EXE_server"));
+    command
         .args(["--listen", "127.0.0.1:0", "--data"])
         .arg(&file)
         .stdout(Stdio::null())
-        .stderr(writer)
-        .spawn()
-        .unwrap();
+        .stderr(writer);
+    let mut child = process::spawn(&mut command).unwrap();
     let mut status = None;
     eventually("it ends", || {
         status = child.try_wait().unwrap();

@@ -3,13 +3,11 @@
 //! turned away. At the console and in the client; JSON alone is in `accounts` and
 //! `backlog`.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Console, Server};
+use crate::harness::{ClientProcess, Console, Server};
 
 /// A mailbox of four messages, of which one sender may fill two.
 const SMALL: [&str; 4] = ["--mailbox-messages", "4", "--sender-share", "50"];
@@ -91,24 +89,10 @@ fn script(server: &Server, home: &Path, lines: &str) -> String {
 
 /// Runs the client with these lines typed into it; its exit code, and what it says.
 fn run(server: &Server, home: &Path, lines: &str) -> (Option<i32>, String) {
-    let password = home.join("password");
-    std::fs::write(&password, "correct horse battery").unwrap();
-    let mut client = Command::new(env!("CARGO_BIN_EXE_client"))
-        .args(["--tls", "off", "--server", &server.address().to_string()])
-        .arg("--data")
-        .arg(home.join("data"))
-        .arg("--password-file")
-        .arg(&password)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let typed = client.stdin.take().unwrap().write_all(lines.as_bytes());
-    typed.unwrap();
-    let output = client.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
+    let mut client = ClientProcess::start(server.address(), &home.join("data"), &[]);
+    lines.lines().for_each(|line| client.types(line));
+    let code = client.ends();
+    (code, client.shown.join("\n"))
 }
 
 #[test]

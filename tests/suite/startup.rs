@@ -258,7 +258,7 @@ fn a_stop_leaves_one_file_and_a_copy_of_it_serves_everybody() {
     assert_eq!(names(), ["chat.db"]);
 
     for certificate in [true, false] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::harness::temporary_folder();
         let copied: &[&str] = match certificate && cfg!(feature = "tls") {
             true => &["chat.db", "tls-cert.pem", "tls-key.pem"],
             false => &["chat.db"],

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, eventually, mid, plain};
+use crate::harness::{Client, Server, eventually, mid, plain, process};
 
 /// Messages for a stuck one: with this text far more than the kernel's buffers,
 /// a window and an outbox hold together.
@@ -105,11 +105,12 @@ fn a_frozen_process_slows_nobody_and_misses_nothing() {
     let mut sender = server.register("sender");
     let socket = frozen.wire().stream().try_clone().unwrap();
     let peer = Peer {
-        child: Command::new("cat")
-            .stdin(Stdio::from(OwnedFd::from(socket)))
-            .stdout(fs::File::create(&arrived).unwrap())
-            .spawn()
-            .unwrap(),
+        child: process::spawn(
+            Command::new("cat")
+                .stdin(Stdio::from(OwnedFd::from(socket)))
+                .stdout(fs::File::create(&arrived).unwrap()),
+        )
+        .unwrap(),
     };
     peer.signal(Signal::STOP);
     sender.send_all("frozen", (0..MANY).map(|number| (number, text(number))));

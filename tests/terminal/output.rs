@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::seat::*;
+use crate::harness::process;
 
 /// The exit code of a script whose output could not be written.
 const UNWRITTEN: Option<i32> = Some(7);
@@ -74,7 +75,7 @@ impl Scripts {
 }
 
 fn run(command: &mut Command, script: &str) -> Output {
-    let mut child = command.spawn().unwrap();
+    let mut child = process::spawn(command).unwrap();
     // One that has ended reads no more of it.
     let _ended = child.stdin.take().unwrap().write_all(script.as_bytes());
     child.wait_with_output().unwrap()
@@ -200,7 +201,7 @@ fn stuck(scripts: &Scripts, count: usize) -> (Child, io::PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
     let mut command = scripts.of("alice");
     command.stdout(writer);
-    let mut child = command.spawn().unwrap();
+    let mut child = process::spawn(&mut command).unwrap();
     drop(command);
     child
         .stdin
@@ -208,7 +209,7 @@ fn stuck(scripts: &Scripts, count: usize) -> (Child, io::PipeReader) {
         .unwrap()
         .write_all(b"/fetch\n")
         .unwrap();
-    let mut bob = scripts.of("bob").spawn().unwrap();
+    let mut bob = process::spawn(&mut scripts.of("bob")).unwrap();
     let mut script = bob.stdin.take().unwrap();
     for number in 0..count {
         let text = format!("/msg alice {number:03}{}\n", "x".repeat(12_000));
@@ -307,8 +308,8 @@ fn a_text_of_several_lines_is_told_from_several_messages() {
     let made = run(&mut scripts.command("alice"), "/register alice\n");
     assert!(made.status.success(), "{made:?}");
     let text = "one\n\ttwo\n10:00 bob: three";
-    let mut mallory = super::Mallory::register(&scripts.server);
-    mallory.send("alice", 1, text);
+    let mut mallory = scripts.server.json_client("mallory");
+    mallory.send("alice", 1, text).unwrap();
     let seen = scripts.alice_sees();
     let (_, behind) = seen.split_once("mallory [UNENCRYPTED]: ").unwrap();
     assert!(

@@ -15,6 +15,7 @@ use secure_chat::transport::tls::Acceptor;
 use tempfile::TempDir;
 
 use super::seat::*;
+use crate::harness::temporary_folder;
 
 /// The exit code for a server that is not the right one.
 const UNTRUSTED: Option<i32> = Some(6);
@@ -60,7 +61,7 @@ struct Middle {
 
 impl Middle {
     fn between() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary_folder();
         let acceptor = Acceptor::open(folder.path(), None).unwrap().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -154,7 +155,7 @@ fn answered_with(line: &'static str, more: &[&str]) -> (Option<i32>, String) {
         // Kept until the client has left, so that nothing is lost to a reset.
         let _all = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let home = tempfile::tempdir().unwrap();
+    let home = temporary_folder();
     let output = script(&home, &place, more);
     answering.join().unwrap();
     (output.status.code(), said(&output))
@@ -196,7 +197,7 @@ fn a_server_that_turns_a_connection_away_is_understood() {
 #[test]
 fn a_script_is_never_asked_and_trusts_nobody_unknown() {
     let server = Server::start();
-    let home = tempfile::tempdir().unwrap();
+    let home = temporary_folder();
     let output = script(&home, &server.address, &[]);
     assert_eq!(output.status.code(), UNTRUSTED);
     let said = said(&output);
@@ -218,7 +219,7 @@ fn a_script_is_never_asked_and_trusts_nobody_unknown() {
 fn a_man_in_the_middle_hears_nothing() {
     let middle = Middle::between();
     let place = middle.address.to_string();
-    let home = tempfile::tempdir().unwrap();
+    let home = temporary_folder();
     let data = home.path().join("data");
     let right = Fingerprint([0x5a; 32]);
     std::fs::create_dir(&data).unwrap();
@@ -259,7 +260,7 @@ fn a_man_in_the_middle_hears_nothing() {
 #[test]
 fn the_systems_roots_do_not_vouch_for_a_certificate_that_the_server_made() {
     let middle = Middle::between();
-    let home = tempfile::tempdir().unwrap();
+    let home = temporary_folder();
     let place = format!("localhost:{}", middle.address.port());
     let output = script(&home, &place, &["--tls", "system-roots"]);
     let said = said(&output);
@@ -278,7 +279,7 @@ fn a_server_without_tls_is_not_spoken_to_unless_told_so() {
         std::io::Write::write_all(&mut stream, b"-ERR no TLS here\r\n").unwrap();
         heard[0]
     });
-    let home = tempfile::tempdir().unwrap();
+    let home = temporary_folder();
     let output = script(&home, &place, &[]);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(4), "{said}");

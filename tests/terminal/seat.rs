@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::num::NonZeroU16;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use pty_process::blocking::{self, Pty};
 use rustix::termios::{LocalModes, tcgetattr};
 use tempfile::TempDir;
+
+use crate::harness::{Client, Wire, process, temporary_folder};
 
 /// How long something may take that must happen. Never reached when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,15 +39,15 @@ impl Server {
 
     /// With more arguments than where it listens.
     pub(crate) fn start_with(more: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
+        let folder = temporary_folder();
+        let mut command = process::command(env!("CARGO_BIN_EXE_server"));
+        command
             .args(["--listen", "127.0.0.1:0", "--data"])
             .arg(folder.path().join("server"))
             .args(more)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        let mut child = process::spawn(&mut command).unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = |what: &str| {
             let mut lines = lines.by_ref().map(Result::unwrap);
@@ -72,6 +74,13 @@ impl Server {
         ["--server", &self.for_clients, "--data", &data]
             .map(str::to_owned)
             .to_vec()
+    }
+
+    /// Somebody who speaks JSON and can send any text, with an account.
+    pub(crate) fn json_client(&self, name: &str) -> Client {
+        let mut client = Client::new(Wire::connect(self.address.parse().unwrap()));
+        client.register(name);
+        client
     }
 
     /// A client on a terminal.
@@ -130,6 +139,7 @@ impl Seat {
             .envs(environment.iter().copied())
             .spawn(pts)
             .unwrap();
+        process::end_with_this_process(&child);
         let shown = Shown {
             raw: Vec::new(),
             drawn: vt100::Parser::new(size(ROWS), size(COLUMNS), 0),

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::seat::*;
+use crate::harness::process;
 
 const CTRL_C: &str = "\u{3}";
 
@@ -33,6 +34,7 @@ fn start_script(server: &Server, name: &str, stdout: Stdio) -> std::process::Chi
         .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
+        .inspect(process::end_with_this_process)
         .unwrap()
 }
 

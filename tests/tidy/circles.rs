@@ -80,6 +80,28 @@ impl Crate {
             .collect()
     }
 
+    /// The edges between the modules directly below each of these rooms, by name.
+    pub(crate) fn edges_between(&self, rooms: &[&str]) -> BTreeSet<(String, String)> {
+        let folder = |module: &Module| {
+            let below = rooms
+                .contains(&module.first()?.as_str())
+                .then(|| module.get(..2))??;
+            Some(below.join("::"))
+        };
+        let mut found = BTreeSet::new();
+        for (from, targets) in self.edges() {
+            for to in &targets {
+                if let (Some(from), Some(to)) = (folder(from), folder(to))
+                    && from != to
+                    && from.split("::").next() == to.split("::").next()
+                {
+                    found.insert((from, to));
+                }
+            }
+        }
+        found
+    }
+
     /// Each import that is part of a circle, as `from -> to`.
     pub(crate) fn circles(&self) -> Vec<String> {
         let edges = self.edges();

@@ -8,15 +8,14 @@ use super::credentials::{Credentials, derive, login_request, new_kdf, register_r
 use super::error::LoginError;
 use super::prompt::{Prompt, known_password, new_password, show_recovery_code};
 use super::unlock::{
-    OpenOutcome, Unlocked, create_vault, identity, open, open_unfinished, open_with_former,
-    renew_recovery_code,
+    Unlocked, create_vault, identity, open, open_unfinished, open_with_former, renew_recovery_code,
 };
 use super::{Account, LoginFlow};
 use crate::client::messenger::wire_identity;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::net::event_queue::EventQueue;
-use crate::client::vault::{Closed, Vault, VaultError, VaultFile};
+use crate::client::vault::{Closed, Opened, Vault, VaultError, VaultFile};
 use crate::client::view::ViewEvent;
 use crate::crypto::account::password::Derived;
 use crate::protocol::reply::{Done, Welcome};
@@ -102,8 +101,8 @@ impl<'a> Attempt<'a> {
     pub(super) fn log_in(self, closed: Closed) -> Result<Account> {
         let password = known_password(&self.name, self.prompt)?;
         match open(closed, &password)? {
-            OpenOutcome::Opened(unlocked) => self.log_in_unlocked(unlocked),
-            OpenOutcome::WrongKey(closed) => self.log_in_after_reset(*closed, &password),
+            Opened::Open(unlocked) => self.log_in_unlocked(unlocked),
+            Opened::WrongKey(closed) => self.log_in_after_reset(*closed, &password),
         }
     }
 
@@ -140,8 +139,8 @@ impl<'a> Attempt<'a> {
                 return Err(VaultError::WrongKey.into());
             };
             closed = match open_with_former(closed, &secret)? {
-                OpenOutcome::Opened(vault) => return Ok(vault),
-                OpenOutcome::WrongKey(closed) => *closed,
+                Opened::Open(vault) => return Ok(vault),
+                Opened::WrongKey(closed) => *closed,
             };
             self.prompt.say(ViewEvent::bad(
                 "that does not open it; try again, or press Ctrl-D to give up",

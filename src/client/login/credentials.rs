@@ -56,7 +56,7 @@ impl Error for DeriveError {
 pub fn new_kdf() -> KdfParams {
     let mut salt = [0; 16];
     os_rng().fill_bytes(&mut salt);
-    let cost = Argon2Params::DEFAULT;
+    let cost = Argon2Params::NEW;
     KdfParams {
         salt: ByteArray(salt),
         memory_kib: cost.memory_kib,

@@ -13,7 +13,7 @@ use super::prompt::{Prompt, known_password, show_recovery_code};
 use super::unlock::{Unlocked, create_vault, open};
 use super::{Account, LoginFlow};
 use crate::client::messenger::wire_identity;
-use crate::client::vault::{Export, VaultError, VaultFile};
+use crate::client::vault::{Export, Opened, VaultError, VaultFile};
 use crate::clock;
 use crate::protocol::UserName;
 use crate::protocol::request::SessionOptions;
@@ -56,9 +56,9 @@ impl LoginFlow {
             )));
         }
         let password = known_password(&name, prompt)?;
-        match open(file.read()?, &password)?.unlocked() {
-            Some(unlocked) => Ok(unlocked.vault.export(name)?),
-            None => Err(VaultError::WrongKey.into()),
+        match open(file.read()?, &password)? {
+            Opened::Open(unlocked) => Ok(unlocked.vault.export(name)?),
+            Opened::WrongKey(_) => Err(VaultError::WrongKey.into()),
         }
     }
 }

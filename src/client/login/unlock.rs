@@ -4,7 +4,7 @@
 use super::credentials::{Credentials, derive};
 use super::error::LoginError;
 use crate::client::vault;
-use crate::client::vault::{Closed, Vault, VaultError, VaultFile};
+use crate::client::vault::{Closed, Opened, Vault, VaultError, VaultFile};
 use crate::crypto::account::password::Derived;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::keys::IdentityKeys;
@@ -19,67 +19,40 @@ pub(crate) struct Unlocked {
     pub credentials: Credentials,
 }
 
-/// What an attempt to open a vault led to.
-pub(crate) enum OpenOutcome<T> {
-    /// It is open.
-    Opened(T),
-    /// The secret does not open it; here it is again, for another one.
-    WrongKey(Box<Closed>),
-}
-
-impl<T> OpenOutcome<T> {
-    /// What was opened, if it was.
-    pub(crate) fn unlocked(self) -> Option<T> {
-        match self {
-            OpenOutcome::Opened(opened) => Some(opened),
-            OpenOutcome::WrongKey(_) => None,
-        }
-    }
-}
-
 /// Opens a vault with a password. While a change of password is unfinished, either of
 /// the two opens it.
-pub(crate) fn open(closed: Closed, password: &str) -> Result<OpenOutcome<Unlocked>, LoginError> {
-    let mut closed = Box::new(closed);
+pub(crate) fn open(mut closed: Closed, password: &str) -> Result<Opened<Unlocked>, LoginError> {
     let kdfs: Vec<KdfParams> = closed.passwords().collect();
     for kdf in kdfs {
         let derived = derive(password, kdf)?;
-        closed = match closed.open(&derived.wrapping_key) {
-            Ok(vault) => {
+        closed = match closed.open(&derived.wrapping_key)? {
+            Opened::Open(vault) => {
                 let login_key = derived.login_key;
-                return Ok(OpenOutcome::Opened(Unlocked {
-                    vault: vault?,
-                    credentials: Credentials { kdf, login_key },
-                }));
+                let credentials = Credentials { kdf, login_key };
+                return Ok(Opened::Open(Unlocked { vault, credentials }));
             }
-            Err(closed) => closed,
+            Opened::WrongKey(closed) => *closed,
         };
     }
-    Ok(OpenOutcome::WrongKey(closed))
+    Ok(Opened::WrongKey(Box::new(closed)))
 }
 
 /// Opens a vault with an earlier password or the recovery code.
-pub(super) fn open_with_former(
-    closed: Closed,
-    secret: &str,
-) -> Result<OpenOutcome<Vault>, LoginError> {
+pub(super) fn open_with_former(closed: Closed, secret: &str) -> Result<Opened<Vault>, LoginError> {
     if let Ok(code) = RecoveryCode::parse(secret) {
-        return Ok(match closed.open(&code.wrapping_key()) {
-            Ok(vault) => OpenOutcome::Opened(vault?),
-            Err(closed) => OpenOutcome::WrongKey(closed),
-        });
+        return Ok(closed.open(&code.wrapping_key())?);
     }
     Ok(match open(closed, secret)? {
-        OpenOutcome::Opened(unlocked) => OpenOutcome::Opened(unlocked.vault),
-        OpenOutcome::WrongKey(closed) => OpenOutcome::WrongKey(closed),
+        Opened::Open(unlocked) => Opened::Open(unlocked.vault),
+        Opened::WrongKey(closed) => Opened::WrongKey(closed),
     })
 }
 
 /// Opens the vault of a registration that was cut off before the server answered.
 pub(super) fn open_unfinished(closed: Closed, password: &str) -> Result<Unlocked, LoginError> {
     let path = closed.path().to_owned();
-    match open(closed, password)?.unlocked() {
-        Some(unlocked) if !unlocked.vault.device()?.registered => Ok(unlocked),
+    match open(closed, password)? {
+        Opened::Open(unlocked) if !unlocked.vault.device()?.registered => Ok(unlocked),
         _ => Err(VaultError::Exists(path).into()),
     }
 }

@@ -10,6 +10,7 @@
 //! it reads a line when one is asked for, and ends with the process.) `signals` lives as
 //! long as the process.
 
+mod completion;
 mod draw;
 mod editor;
 mod format;
@@ -91,16 +92,13 @@ impl Terminal {
     /// That there are no threads or signals to be had, or that the terminal is gone.
     pub(crate) fn open(colours: Colours, plain: bool) -> io::Result<Self> {
         let modes = Modes::of_stdin().filter(|_| io::stdout().is_terminal());
-        let colours = match &modes {
-            Some(modes) if !modes.clever() && colours == Colours::Auto => Colours::Never,
-            _ => colours,
-        };
         let (tell, heard) = sync_channel(HEARD);
         let screen = Screen::start(colours, plain, modes.is_some(), tell.clone())?;
         let screen = Arc::new(screen);
         let source = match modes {
             Some(modes) => {
-                let input = Input::start(modes.clone(), tell.clone(), &screen)?;
+                let input =
+                    Input::start(modes.clone(), tell.clone(), Arc::clone(screen.completion()))?;
                 screen.print_above(Box::new(input.clone()));
                 Source::Keys(input, modes)
             }

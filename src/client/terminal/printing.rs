@@ -6,11 +6,11 @@
 //! writes nothing more: what stands in the queue then counts as not shown.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::format;
 use super::format::Look;
-use super::input::PrintAbove;
 use super::output::Stream;
 use crate::client::view::{ViewEvent, Written};
 use crate::clock;
@@ -29,6 +29,15 @@ pub(super) enum Print {
     Banner,
     /// From here on a line is typed below: this prints above it.
     Above(Box<dyn PrintAbove + Send>),
+}
+
+/// Something that prints above the line that is being typed.
+pub(super) trait PrintAbove {
+    /// Returns when the text, whole lines, was written; directly if nothing is typed.
+    ///
+    /// # Errors
+    /// That the terminal is gone.
+    fn print(&mut self, text: String) -> io::Result<()>;
 }
 
 /// What waits to be printed.

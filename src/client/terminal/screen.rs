@@ -1,6 +1,6 @@
 //! Printing, from whichever thread: what is shown goes into one queue, and the
 //! thread `screen` writes it, so that nobody else waits for a terminal or a pipe
-//! while holding anything. What the prompt and completion know is kept here too.
+//! while holding anything. It also passes on what completion and the prompt know.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::InputEvent;
+use super::completion::Completion;
 use super::format::Look;
-use super::input::PrintAbove;
-use super::printing::{Print, Printer, Queue};
+use super::printing::{Print, PrintAbove, Printer, Queue};
 use super::{modes, output};
+use crate::appearance;
 use crate::client::view::{Display, End, Person, ViewEvent, Written};
 use crate::protocol::UserName;
 use crate::sync;
-use crate::sync::{Mutex, MutexGuard};
 
 /// How long the end of a script waits for the reader of its output.
 const SCRIPT_WRITES: Duration = Duration::from_secs(30);
@@ -29,7 +29,8 @@ const BEFORE_A_QUESTION: Duration = Duration::from_secs(1);
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Colours {
-    /// On a terminal, unless NO_COLOR is set; elsewhere if CLICOLOR_FORCE is.
+    /// On a terminal that obeys control sequences, unless NO_COLOR is set; elsewhere if
+    /// CLICOLOR_FORCE is.
     #[default]
     Auto,
     /// Everywhere.
@@ -40,15 +41,12 @@ pub enum Colours {
 
 impl Colours {
     fn wanted(self, plain: bool) -> bool {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         match self {
             Colours::Always => true,
             Colours::Never => false,
-            Colours::Auto if plain || set("NO_COLOR") => false,
             Colours::Auto => {
-                let forced = std::env::var_os("CLICOLOR_FORCE");
-                forced.is_some_and(|value| !value.is_empty() && value != "0")
-                    || io::stdout().is_terminal()
+                let terminal = io::stdout().is_terminal();
+                !plain && appearance::colours(terminal) && (!terminal || modes::obeys_controls())
             }
         }
     }
@@ -57,8 +55,7 @@ impl Colours {
 /// Where everything is shown.
 pub(crate) struct Screen {
     queue: Arc<Queue>,
-    people: Mutex<Vec<Person>>,
-    logged_in: Mutex<bool>,
+    completion: Arc<Completion>,
     plain: bool,
     interactive: bool,
     tell: SyncSender<InputEvent>,
@@ -94,8 +91,7 @@ impl Screen {
         })?;
         Ok(Screen {
             queue,
-            people: Mutex::new(Vec::new()),
-            logged_in: Mutex::new(false),
+            completion: Arc::default(),
             plain,
             interactive,
             tell,
@@ -161,23 +157,16 @@ impl Screen {
 
     /// Whether somebody known was verified; `None` if they aren't known.
     pub(crate) fn verified(&self, name: &UserName) -> Option<bool> {
-        let people = held(&self.people);
-        let person = people.iter().find(|person| person.name == *name);
-        person.map(|person| person.verified)
+        self.completion.verified(name)
     }
 
     /// Which commands and names are to be completed.
     pub(crate) fn log(&self, logged_in: bool) {
-        *held(&self.logged_in) = logged_in;
-        if !logged_in {
-            held(&self.people).clear();
-        }
+        self.completion.set_logged_in(logged_in);
     }
 
-    pub(super) fn completion(&self) -> (bool, Vec<String>) {
-        let people = held(&self.people);
-        let names = people.iter().map(|person| person.name.to_string());
-        (*held(&self.logged_in), names.collect())
+    pub(super) fn completion(&self) -> &Arc<Completion> {
+        &self.completion
     }
 }
 
@@ -199,7 +188,7 @@ impl Display for Screen {
     }
 
     fn people(&self, people: Vec<Person>) {
-        *held(&self.people) = people;
+        self.completion.set_people(people);
     }
 
     fn ended(&self, end: End) {
@@ -208,9 +197,4 @@ impl Display for Screen {
         // If nobody listens, the program is ending already.
         let _gone = self.tell.try_send(InputEvent::Ended(end));
     }
-}
-
-/// What is behind these locks is whole between any two statements.
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock()
 }

@@ -6,7 +6,6 @@
 
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::history::{Raw, raw};
 use super::seal::Place;
@@ -47,11 +46,6 @@ pub enum ControlKind {
     /// Nothing yet: this identity asks for these, and the person has to say whether
     /// it gets them.
     Requested(Vec<MessageId>, ByteArray<32>),
-}
-
-/// What is sealed of an errand.
-pub(super) fn task_bytes(task: &ControlKind, sent: bool) -> serde_json::Result<Zeroizing<Vec<u8>>> {
-    serde_json::to_vec(&(task, sent)).map(Zeroizing::new)
 }
 
 impl Vault {

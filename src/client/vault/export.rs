@@ -97,7 +97,7 @@ impl Export {
     pub fn seal(&self, passphrase: &str) -> std::result::Result<Vec<u8>, String> {
         let mut salt = [0; 16];
         os_rng().fill_bytes(&mut salt);
-        let cost = Argon2Params::DEFAULT;
+        let cost = Argon2Params::NEW;
         let derived =
             password::derive(passphrase, &salt, cost).map_err(|error| error.to_string())?;
         let json = Zeroizing::new(serde_json::to_vec(self).map_err(|error| error.to_string())?);

@@ -1,47 +1,51 @@
-//! The vault as a file: where it lies, who holds it, how it is made and opened.
+//! An account's vault on disk, from the locked place to the open vault:
+//! [`VaultFile::take`], then [`VaultFile::create`], or [`VaultFile::read`] and
+//! [`Closed::open`].
 //!
-//! A file that is not a whole vault is never written to. Making one is atomic: it
-//! is built under another name and renamed when complete.
+//! A file that is not a whole vault is never written to. Making one is atomic: it is
+//! built under another name and renamed when it is complete. How SQLite handles the file
+//! is in `sqlite_file`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use super::key_slots;
-use super::key_slots::{SlotSecret, Wrap};
+use super::key_slots::{KeySlot, SlotSecret};
 use super::seal::Sealer;
-use super::{Result, Vault, VaultError, migration, schema};
+use super::{Result, Vault, VaultError, key_slots, migration, schema, sqlite_file};
 use crate::crypto::cipher::{SealKey, WrappingKey};
 use crate::crypto::os_rng;
 use crate::protocol::UserName;
 use crate::protocol::request::KdfParams;
 
-/// "SCvt": what kind of SQLite file this is.
-const APPLICATION_ID: i32 = 0x5343_7674;
-
-/// Where SQLite's header ends, and within it the application id.
-const SQLITE_HEADER: usize = 100;
-
-/// An account's place for a vault, held by this process, with or without a vault in it.
+/// An account's place for a vault, locked by this process, with or without a vault in it.
 pub struct VaultFile {
     path: PathBuf,
     lock: File,
 }
 
-/// A vault whose header is known and whose contents are not.
+/// A vault that was checked and is not open yet: only its key slots have been read.
 pub struct Closed {
-    path: PathBuf,
-    lock: File,
+    file: VaultFile,
     db: Connection,
     version: i32,
-    wraps: Vec<Wrap>,
+    key_slots: Vec<KeySlot>,
+}
+
+/// What an attempt to open a vault gives: `T` holds the open vault.
+pub enum Opened<T> {
+    /// The key opens it.
+    Open(T),
+    /// The key opens none of its slots. The vault is still closed, and another key may
+    /// be tried.
+    WrongKey(Box<Closed>),
 }
 
 impl VaultFile {
-    /// Takes the place of `name` at `server` under `data`, making the folders
+    /// Locks the place of `name` at `server` under `data`, making the folders
     /// (readable by their owner only).
     ///
     /// # Errors
@@ -79,78 +83,41 @@ impl VaultFile {
         if self.exists() {
             return Err(VaultError::Exists(self.path));
         }
-        // Left behind by a process that was killed in this place; the lock is ours.
         let draft = self.path.with_extension("draft");
-        remove_if_there(&draft)?;
+        // A process that was killed here may have left one; we hold the lock.
+        sqlite_file::remove_if_exists(&draft)?;
         let key = SealKey::generate(&mut os_rng());
-        write_new(&draft)?;
-        let mut db = connect(&draft)?;
-        set_up(&draft, &db)?;
-        let made = db.transaction()?;
-        made.execute_batch(schema::SCHEMA)?;
-        made.pragma_update(None, "application_id", APPLICATION_ID)?;
-        made.pragma_update(None, "user_version", schema::VERSION)?;
-        key_slots::insert(&made, &key, &SlotSecret::Password(kdf, password))?;
-        key_slots::insert(&made, &key, &SlotSecret::Recovery(recovery))?;
-        made.commit()?;
-        let mut vault = finish(db, key, draft, self.lock)?;
+        let slots = [
+            SlotSecret::Password(kdf, password),
+            SlotSecret::Recovery(recovery),
+        ];
+        let db = create_database(&draft, &key, &slots)?;
+        let mut vault = Vault::over(db, key, draft, self.lock);
         fill(&mut vault)?;
-        let Vault {
-            db,
-            sealer,
-            path: draft,
-            _lock: lock,
-            ..
-        } = vault;
-        db.close().map_err(|(_, error)| error)?;
-        fs::rename(&draft, &self.path).map_err(|error| VaultError::Io(draft, error))?;
-        crate::fs::sync_name(&self.path)
-            .map_err(|error| VaultError::Io(self.path.clone(), error))?;
-        let db = connect(&self.path)?;
-        set_up(&self.path, &db)?;
-        finish(db, sealer.into_key(), self.path, lock)
+        vault.move_to(self.path)
     }
 
-    /// Reads the header of the vault that is there. Nothing is written to one that
-    /// is not as this client makes it.
+    /// Checks the vault that is there, and reads its key slots. Nothing is written to one
+    /// that is not as this client makes it.
     ///
     /// # Errors
     /// That it is not one, or damaged, or from a newer client; it is left as it is.
     pub fn read(self) -> Result<Closed> {
-        check_header(&self.path)?;
-        let db = connect(&self.path)?;
-        let told = |error| told_apart(&self.path, error);
-        let version: i32 = db
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(told)?;
-        if version > schema::VERSION {
-            return Err(VaultError::Newer(self.path));
-        }
-        if version < 1 {
-            let what = format!("there is no version {version}");
-            return Err(VaultError::Damaged(self.path, what));
-        }
-        if let Some(foreign) = schema::foreign(&db).map_err(told)? {
-            return Err(VaultError::Damaged(self.path, foreign));
-        }
-        let sound: String = db
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(told)?;
-        if sound != "ok" {
-            return Err(VaultError::Damaged(self.path, sound));
-        }
-        set_up(&self.path, &db)?;
-        // What is found may have been written by a client that was killed before its
-        // sync: a power cut would take it. It is on the disk before it is believed.
-        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(told)?;
-        let wraps = key_slots::load(&db).map_err(told)?;
+        sqlite_file::check_header(&self.path)?;
+        let db = sqlite_file::connect(&self.path)?;
+        let version = check_version(&db, &self.path)?;
+        check_contents(&db, &self.path)?;
+        sqlite_file::prepare_to_write(&self.path, &db)?;
+        let classify = |error| sqlite_file::classify(&self.path, error);
+        // A client that was killed before its sync may have written what is in the log,
+        // and a power cut would take it: it is put on the disk before it is relied on.
+        sqlite_file::checkpoint(&db).map_err(classify)?;
+        let key_slots = key_slots::load(&db).map_err(classify)?;
         Ok(Closed {
-            path: self.path,
-            lock: self.lock,
+            file: self,
             db,
             version,
-            wraps,
+            key_slots,
         })
     }
 
@@ -162,59 +129,119 @@ impl VaultFile {
     pub fn discard(vault: Vault) -> Result<()> {
         let path = vault.path.clone();
         drop(vault);
-        remove_if_there(&path)
+        sqlite_file::remove_if_exists(&path)
     }
 }
 
 impl Closed {
-    /// The passwords' derivations: one, or two after an interrupted change.
+    /// The derivations of its passwords: one, or two after an interrupted change.
     pub fn passwords(&self) -> impl Iterator<Item = KdfParams> {
-        self.wraps.iter().filter_map(|wrap| wrap.kdf)
+        self.key_slots.iter().filter_map(|slot| slot.kdf)
     }
 
     /// The file, for messages to the person.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
-    /// Opens the vault with whichever password it is. One of version 1 is brought up
-    /// to this version.
+    /// Opens the vault if `key` opens one of its slots. One of version 1 is brought up to
+    /// this version.
     ///
     /// # Errors
-    /// The closed vault again, if `key` opens none of the password's wraps.
-    pub fn open(self, key: &WrappingKey) -> std::result::Result<Result<Vault>, Box<Closed>> {
-        let opened = self.wraps.iter().find_map(|wrap| wrap.unwrap(key).ok());
-        match opened {
-            Some(seal) => Ok(self.finish(seal)),
-            None => Err(Box::new(self)),
+    /// That the key fits and the vault can't be read or migrated.
+    pub fn open(self, key: &WrappingKey) -> Result<Opened<Vault>> {
+        let opened = self.key_slots.iter().find_map(|slot| slot.open(key).ok());
+        let Some(vault_key) = opened else {
+            return Ok(Opened::WrongKey(Box::new(self)));
+        };
+        let VaultFile { path, lock } = self.file;
+        let mut vault = Vault::over(self.db, vault_key, path, lock);
+        match self.version {
+            schema::VERSION => migration::remove_copy(&vault.path)?,
+            _ => migration::from_version_1(&mut vault)?,
         }
-    }
-
-    fn finish(self, key: SealKey) -> Result<Vault> {
-        if self.version == schema::VERSION {
-            migration::remove_copy(&self.path)?;
-            return finish(self.db, key, self.path, self.lock);
-        }
-        let mut vault = sealed(self.db, key, self.path, self.lock);
-        migration::from_version_1(&mut vault)?;
-        Ok(vault)
+        vault.contacts = vault.load_contacts()?;
+        Ok(Opened::Open(vault))
     }
 }
 
-fn finish(db: Connection, key: SealKey, path: PathBuf, lock: File) -> Result<Vault> {
-    let mut vault = sealed(db, key, path, lock);
-    vault.contacts = vault.load_contacts()?;
-    Ok(vault)
+impl<T> Opened<T> {
+    /// What was opened; `None` if the key was wrong.
+    pub fn ok(self) -> Option<T> {
+        match self {
+            Opened::Open(opened) => Some(opened),
+            Opened::WrongKey(_) => None,
+        }
+    }
 }
 
-/// The vault before anything in it was read.
-fn sealed(db: Connection, key: SealKey, path: PathBuf, lock: File) -> Vault {
-    Vault {
-        db,
-        sealer: Sealer::new(key),
-        contacts: Vec::new(),
-        path,
-        _lock: lock,
+impl Vault {
+    /// A vault of which nothing has been read.
+    fn over(db: Connection, key: SealKey, path: PathBuf, lock: File) -> Self {
+        Vault {
+            db,
+            sealer: Sealer::new(key),
+            contacts: Vec::new(),
+            path,
+            _lock: lock,
+        }
+    }
+
+    /// Closes the file, renames it durably, and opens it at its new place.
+    fn move_to(self, path: PathBuf) -> Result<Self> {
+        self.db.close().map_err(|(_, error)| error)?;
+        fs::rename(&self.path, &path).map_err(|error| VaultError::Io(self.path, error))?;
+        crate::fs::sync_name(&path).map_err(|error| VaultError::Io(path.clone(), error))?;
+        let db = sqlite_file::connect(&path)?;
+        sqlite_file::prepare_to_write(&path, &db)?;
+        Ok(Vault { db, path, ..self })
+    }
+}
+
+/// Makes a database with the tables and key slots of a new vault.
+fn create_database(path: &Path, key: &SealKey, slots: &[SlotSecret<'_>]) -> Result<Connection> {
+    sqlite_file::create_empty(path)?;
+    let mut db = sqlite_file::connect(path)?;
+    sqlite_file::prepare_to_write(path, &db)?;
+    let transaction = db.transaction()?;
+    transaction.execute_batch(schema::SCHEMA)?;
+    transaction.pragma_update(None, "application_id", sqlite_file::APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    for slot in slots {
+        key_slots::insert(&transaction, key, slot)?;
+    }
+    transaction.commit()?;
+    Ok(db)
+}
+
+/// The vault's version, if this client knows it.
+fn check_version(db: &Connection, path: &Path) -> Result<i32> {
+    let version: i32 = db
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| sqlite_file::classify(path, error))?;
+    match version {
+        ..1 => {
+            let what = format!("there is no version {version}");
+            Err(VaultError::Damaged(path.to_owned(), what))
+        }
+        1..=schema::VERSION => Ok(version),
+        _ => Err(VaultError::Newer(path.to_owned())),
+    }
+}
+
+/// Checks that the schema is ours and that SQLite finds the file whole.
+fn check_contents(db: &Connection, path: &Path) -> Result<()> {
+    let classify = |error| sqlite_file::classify(path, error);
+    let damaged = |what| Err(VaultError::Damaged(path.to_owned(), what));
+    if let Some(difference) = schema::difference(db).map_err(classify)? {
+        return damaged(difference);
+    }
+    let found: String = db
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(classify)?;
+    match found.as_str() {
+        "ok" => Ok(()),
+        _ => damaged(found),
     }
 }
 
@@ -230,6 +257,8 @@ fn folder_of(server: &str) -> String {
     name.trim_start_matches('.').to_owned()
 }
 
+/// Locks the vault at `vault` through the file at `path`, and writes our process id
+/// into that for whoever comes second.
 fn lock(path: &Path, vault: &Path) -> Result<File> {
     let failed = |error: io::Error| VaultError::Io(path.to_owned(), error);
     let mut file = OpenOptions::new()
@@ -240,97 +269,21 @@ fn lock(path: &Path, vault: &Path) -> Result<File> {
         .mode(0o600)
         .open(path)
         .map_err(failed)?;
-    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    match rustix::fs::flock(&file, operation) {
+    match file.try_lock() {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(fs::TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            // Best effort: without the number the sentence is still true.
+            // If the number can't be read, the sentence without it is still true.
             let read = (&file).take(16).read_to_string(&mut pid);
             return Err(VaultError::InUse {
                 path: vault.to_owned(),
                 pid: read.ok().and_then(|_| pid.trim().parse().ok()),
             });
         }
-        Err(error) => return Err(failed(error.into())),
+        Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
     }
     file.set_len(0).map_err(failed)?;
     file.rewind().map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(file)
-}
-
-/// Makes the file with its final mode, before SQLite knows of it.
-fn write_new(path: &Path) -> Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|error| VaultError::Io(path.to_owned(), error))
-}
-
-pub(super) fn remove_if_there(path: &Path) -> Result<()> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match fs::remove_file(&name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(VaultError::Io(path.to_owned(), error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn check_header(path: &Path) -> Result<()> {
-    let mut header = [0; SQLITE_HEADER];
-    File::open(path)
-        .and_then(|mut file| file.read_exact(&mut header))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => VaultError::NotAVault(path.to_owned()),
-            _ => VaultError::Io(path.to_owned(), error),
-        })?;
-    if header.starts_with(b"SQLite format 3\0") && header[68..72] == APPLICATION_ID.to_be_bytes() {
-        Ok(())
-    } else {
-        Err(VaultError::NotAVault(path.to_owned()))
-    }
-}
-
-/// Opens the file, believing nothing in it and changing nothing.
-fn connect(path: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = || -> rusqlite::Result<Connection> {
-        let db = Connection::open_with_flags(path, flags)?;
-        schema::distrust(&db)?;
-        db.set_prepared_statement_cache_capacity(64);
-        Ok(db)
-    };
-    open().map_err(|error| told_apart(path, error))
-}
-
-/// How a vault is written, once its schema is known to be ours.
-fn set_up(path: &Path, db: &Connection) -> Result<()> {
-    let set_up = || -> rusqlite::Result<()> {
-        schema::trust(db)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
-        db.pragma_update(None, "synchronous", "FULL")?;
-        db.pragma_update(None, "secure_delete", true)
-    };
-    set_up().map_err(|error| told_apart(path, error))
-}
-
-/// Damage is told apart from other refusals: what to do next differs.
-fn told_apart(path: &Path, error: rusqlite::Error) -> VaultError {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    match error.sqlite_error_code() {
-        Some(DatabaseCorrupt | NotADatabase) => {
-            VaultError::Damaged(path.to_owned(), error.to_string())
-        }
-        None => VaultError::Damaged(path.to_owned(), error.to_string()),
-        Some(_) => VaultError::Database(error),
-    }
 }

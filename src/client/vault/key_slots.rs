@@ -1,5 +1,5 @@
-//! The vault key under each secret that opens it, and how a change of password
-//! replaces one.
+//! Key slots: the vault key, wrapped once for each secret that opens the vault, and how
+//! a change of password replaces one. The table is called `wraps`.
 
 use rusqlite::Connection;
 
@@ -12,37 +12,44 @@ use crate::protocol::request::KdfParams;
 const PASSWORD: i64 = 1;
 const RECOVERY: i64 = 2;
 
-/// A secret that is to open the vault.
+/// A secret that gets a slot.
 pub(super) enum SlotSecret<'a> {
     Password(KdfParams, &'a WrappingKey),
     Recovery(&'a WrappingKey),
 }
 
-/// The vault key under one secret.
-pub(super) struct Wrap {
+/// The vault key, wrapped for one secret.
+pub(super) struct KeySlot {
+    /// How a password becomes the wrapping key; `None` for the recovery code.
     pub(super) kdf: Option<KdfParams>,
     kind: i64,
     wrapped: Vec<u8>,
 }
 
-impl Wrap {
-    pub(super) fn unwrap(&self, key: &WrappingKey) -> std::result::Result<SealKey, NotAuthentic> {
-        key.unwrap(ad(self.kind), &self.wrapped)
+impl KeySlot {
+    /// Unwraps the vault key.
+    ///
+    /// # Errors
+    /// That `key` is not the one of this slot.
+    pub(super) fn open(&self, key: &WrappingKey) -> std::result::Result<SealKey, NotAuthentic> {
+        key.unwrap(associated_data(self.kind), &self.wrapped)
     }
 }
 
-fn ad(kind: i64) -> &'static [u8] {
+/// Binds a wrapped key to the kind of its slot.
+fn associated_data(kind: i64) -> &'static [u8] {
     match kind {
         PASSWORD => b"secure-chat vault 1: key under password",
         _ => b"secure-chat vault 1: key under recovery code",
     }
 }
 
+/// Adds a slot with which `secret` opens the vault key `key`.
 pub(super) fn insert(
     db: &Connection,
     key: &SealKey,
     secret: &SlotSecret<'_>,
-) -> rusqlite::Result<i64> {
+) -> rusqlite::Result<()> {
     let (kind, wrapping, kdf) = match secret {
         SlotSecret::Password(kdf, wrapping) => (PASSWORD, wrapping, Some(*kdf)),
         SlotSecret::Recovery(wrapping) => (RECOVERY, wrapping, None),
@@ -55,13 +62,14 @@ pub(super) fn insert(
             kdf.map(|kdf| kdf.memory_kib),
             kdf.map(|kdf| kdf.passes),
             kdf.map(|kdf| kdf.lanes),
-            wrapping.wrap(&mut os_rng(), ad(kind), key),
+            wrapping.wrap(&mut os_rng(), associated_data(kind), key),
         ),
     )?;
-    Ok(db.last_insert_rowid())
+    Ok(())
 }
 
-pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<Wrap>> {
+/// All slots, the newest first.
+pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<KeySlot>> {
     let mut query = db.prepare(
         "SELECT kind, salt, memory_kib, passes, lanes, wrapped FROM wraps ORDER BY id DESC",
     )?;
@@ -76,7 +84,7 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<Wrap>> {
             }),
             _ => None,
         };
-        Ok(Wrap {
+        Ok(KeySlot {
             kdf,
             kind,
             wrapped: row.get(5)?,
@@ -86,7 +94,7 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<Wrap>> {
 }
 
 impl Vault {
-    /// From here on this recovery code opens the vault, and no other.
+    /// Makes this the only recovery code that opens the vault.
     ///
     /// # Errors
     /// That nothing was written.
@@ -95,28 +103,25 @@ impl Vault {
             vault
                 .db
                 .execute("DELETE FROM wraps WHERE kind = ?", [RECOVERY])?;
-            insert(&vault.db, vault.sealer.key(), &SlotSecret::Recovery(key))?;
-            Ok(())
+            let secret = SlotSecret::Recovery(key);
+            Ok(insert(&vault.db, vault.sealer.key(), &secret)?)
         })
     }
 
-    /// First step of a new password: from here on both open the vault.
+    /// Takes the first step of a change of password: both passwords open the vault.
     ///
     /// # Errors
     /// That nothing was written.
     pub fn add_password(&mut self, kdf: KdfParams, key: &WrappingKey) -> Result<()> {
         let secret = SlotSecret::Password(kdf, key);
-        self.transact(|vault| {
-            insert(&vault.db, vault.sealer.key(), &secret)?;
-            Ok(())
-        })
+        self.transact(|vault| Ok(insert(&vault.db, vault.sealer.key(), &secret)?))
     }
 
-    /// Last step of a new password, once the server has it (or has refused it):
-    /// only the password derived as `keep` opens the vault from here on.
+    /// Takes the last step of a change of password, once the server has accepted or refused
+    /// it: only the password derived as `keep` opens the vault.
     ///
     /// # Errors
-    /// That nothing was written, also if no password is derived like that.
+    /// That nothing was written, for instance because no password is derived like that.
     pub fn keep_only_password(&mut self, keep: KdfParams) -> Result<()> {
         self.transact(|vault| {
             let kept = vault.db.query_row(

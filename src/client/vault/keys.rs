@@ -143,16 +143,19 @@ impl Vault {
                     .query_row("SELECT max(created) FROM signed_prekeys", [], |row| {
                         row.get(0)
                     })?;
+            // Numbers are random, so the time alone orders signed prekeys: the newest has
+            // the latest, also after the clock was set back.
+            let created = newest.map_or(now as i64, |newest| (newest + 1).max(now as i64));
             let oldest = now.saturating_sub(OLD_PREKEY_MS) as i64;
             vault.db.execute(
                 "DELETE FROM signed_prekeys WHERE created < ? AND created < ?",
                 (oldest, newest),
             )?;
-            let place = signed_row(row, now as i64);
+            let place = signed_row(row, created);
             let sealed = vault.sealer.seal(&place, &prekey.to_bytes());
             vault.db.execute(
                 "INSERT INTO signed_prekeys (id, created, sealed) VALUES (?, ?, ?)",
-                (row, now as i64, sealed),
+                (row, created, sealed),
             )?;
             Ok(prekey)
         })
@@ -187,7 +190,7 @@ impl Vault {
         let row = self
             .db
             .query_row(
-                "SELECT id, created, sealed FROM signed_prekeys ORDER BY created DESC, id DESC LIMIT 1",
+                "SELECT id, created, sealed FROM signed_prekeys ORDER BY created DESC LIMIT 1",
                 [],
                 |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )

@@ -1,123 +1,122 @@
-//! From version 1 of the vault to version 2: the same tables, every value sealed
-//! anew so that it is bound to all that is readable in its row.
+//! The migration from version 1 of the vault to version 2: the tables are the same, and
+//! every value is sealed again, bound to all readable columns of its row.
 //!
-//! One transaction, so that a kill leaves version 1 or version 2. A copy of the old
-//! file is kept beside it until the new one is whole. What did not open in version 1
-//! stays as it is, and goes on not to open.
+//! It is one transaction, so that a kill leaves version 1 or version 2. A copy of the old
+//! file is kept beside it until the new one is whole. A value that did not open in
+//! version 1 stays as it is, and does not open in version 2 either.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Row as Columns;
+use zeroize::Zeroizing;
 
-use super::control_messages::{ControlKind, task_bytes};
-use super::file::remove_if_there;
+use super::control_messages::ControlKind;
 use super::keys::signed_row;
 use super::seal::{Place, Row};
-use super::{Result, Vault, VaultError};
-
-/// Where the copy of the old file lies.
-fn copy_of(path: &Path) -> PathBuf {
-    path.with_extension("vault-version-1")
-}
+use super::{Result, Vault, VaultError, schema, sqlite_file};
 
 /// Removes the copy that a killed migration left behind: the vault is whole.
 pub(super) fn remove_copy(path: &Path) -> Result<()> {
-    remove_if_there(&copy_of(path))
+    sqlite_file::remove_if_exists(&copy_path(path))
 }
 
-/// Makes version 2 of version 1, and loads the contacts.
+/// Makes version 2 of version 1.
 ///
 /// # Errors
 /// Why it is still version 1.
 pub(super) fn from_version_1(vault: &mut Vault) -> Result<()> {
-    let copy = copy_of(&vault.path);
-    // Left behind by a kill in the middle: the vault itself is still the old one.
-    remove_if_there(&copy)?;
-    keep_copy(&vault.path, &copy).map_err(|error| VaultError::Io(copy.clone(), error))?;
-    vault.db.execute_batch("BEGIN IMMEDIATE")?;
-    let done = seal_all_anew(vault).and_then(|()| Ok(vault.db.execute_batch("COMMIT")?));
-    if done.is_err() && !vault.db.is_autocommit() {
-        vault.db.execute_batch("ROLLBACK")?;
-    }
-    done?;
-    vault
-        .db
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    let copy = copy_path(&vault.path);
+    // A migration that was killed may have left one; the vault itself is still the old one.
+    sqlite_file::remove_if_exists(&copy)?;
+    keep_copy(&vault.path, &copy).map_err(|error| VaultError::Io(copy, error))?;
+    // Not `transact`: the contacts of version 1 can't be loaded again if this fails.
+    vault.transact_rows(reseal_all)?;
+    sqlite_file::checkpoint(&vault.db)?;
     remove_copy(&vault.path)
 }
 
-/// The log was folded into the file when the vault was opened, so the file is all.
+/// Where the copy of the old file lies.
+fn copy_path(path: &Path) -> PathBuf {
+    path.with_extension("vault-version-1")
+}
+
+/// Copies the file, which is complete because its log was written into it when the
+/// vault was read.
 fn keep_copy(path: &Path, copy: &Path) -> std::io::Result<()> {
     fs::copy(path, copy)?;
     File::open(copy)?.sync_all()?;
     crate::fs::sync_name(copy)
 }
 
-fn seal_all_anew(vault: &mut Vault) -> Result<()> {
-    let alone = |place| move |_: &Vault, number: i64, _: &Columns<'_>| Ok(Row::new(place, number));
-    table(vault, "state", "id", alone(Place::State))?;
-    table(vault, "contacts", "id", alone(Place::Contact))?;
-    table(vault, "one_time_prekeys", "id", alone(Place::OneTimePrekey))?;
-    table(vault, "signed_prekeys", "id", |_, id, columns| {
+fn reseal_all(vault: &mut Vault) -> Result<()> {
+    let by_number =
+        |place| move |_: &Vault, number: i64, _: &Columns<'_>| Ok(Row::new(place, number));
+    reseal(vault, "state", "id", by_number(Place::State))?;
+    reseal(vault, "contacts", "id", by_number(Place::Contact))?;
+    reseal(
+        vault,
+        "one_time_prekeys",
+        "id",
+        by_number(Place::OneTimePrekey),
+    )?;
+    reseal(vault, "signed_prekeys", "id", |_, id, columns| {
         Ok(signed_row(id, columns.get("created")?))
     })?;
-    table(vault, "outbox", "seq", alone(Place::Outbox))?;
-    // What follows is bound to contacts' names.
+    reseal(vault, "outbox", "seq", by_number(Place::Outbox))?;
+    // The rows that follow are bound to the names of contacts.
     vault.contacts = vault.load_contacts()?;
-    table(vault, "conversations", "contact", |vault, contact, _| {
+    reseal(vault, "conversations", "contact", |vault, contact, _| {
         vault.row_of(Place::SessionSet, contact, contact)
     })?;
-    table(vault, "held", "seq", |vault, seq, columns| {
+    reseal(vault, "held", "seq", |vault, seq, columns| {
         vault.row_of(Place::Held, seq, columns.get("contact")?)
     })?;
-    table(vault, "messages", "seq", |vault, seq, columns| {
-        let (contact, mid, at) = timed(columns)?;
-        vault.timed_row(Place::Message, seq, contact, &mid, at)
+    reseal(vault, "messages", "seq", |vault, seq, columns| {
+        timed_row(vault, Place::Message, seq, columns)
     })?;
-    table(vault, "errands", "seq", |vault, seq, columns| {
-        let (contact, mid, at) = timed(columns)?;
-        vault.timed_row(Place::ControlMessage, seq, contact, &mid, at)
+    reseal(vault, "errands", "seq", |vault, seq, columns| {
+        timed_row(vault, Place::ControlMessage, seq, columns)
     })?;
     vault
         .db
-        .pragma_update(None, "user_version", super::schema::VERSION)?;
+        .pragma_update(None, "user_version", schema::VERSION)?;
     Ok(())
 }
 
-fn timed(columns: &Columns<'_>) -> rusqlite::Result<(i64, [u8; 16], i64)> {
-    Ok((
-        columns.get("contact")?,
-        columns.get("mid")?,
+fn timed_row(vault: &Vault, place: Place, seq: i64, columns: &Columns<'_>) -> Result<Row> {
+    let contact = columns.get("contact")?;
+    vault.timed_row(
+        place,
+        seq,
+        contact,
+        &columns.get("mid")?,
         columns.get("at")?,
-    ))
+    )
 }
 
-/// Seals one table's rows anew, each bound to the row that `row` makes of its columns.
-fn table(
+/// Seals one table's values again, each bound to the row that `row_of` makes of its
+/// columns. A value that does not open stays as it is.
+fn reseal(
     vault: &Vault,
-    name: &str,
+    table: &str,
     key: &str,
-    row: impl Fn(&Vault, i64, &Columns<'_>) -> Result<Row>,
+    row_of: impl Fn(&Vault, i64, &Columns<'_>) -> Result<Row>,
 ) -> Result<()> {
-    // The numbers first: rows are not changed while they are being read.
-    let numbers: Vec<i64> = vault
-        .db
-        .prepare(&format!("SELECT {key} FROM {name}"))?
+    let db = &vault.db;
+    // All numbers are read first, since rows must not change while they are being read.
+    let numbers: Vec<i64> = db
+        .prepare(&format!("SELECT {key} FROM {table}"))?
         .query_map([], |columns| columns.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let mut read = vault
-        .db
-        .prepare(&format!("SELECT * FROM {name} WHERE {key} = ?"))?;
-    let mut write = vault
-        .db
-        .prepare(&format!("UPDATE {name} SET sealed = ? WHERE {key} = ?"))?;
+    let mut read = db.prepare(&format!("SELECT * FROM {table} WHERE {key} = ?"))?;
+    let mut write = db.prepare(&format!("UPDATE {table} SET sealed = ? WHERE {key} = ?"))?;
     for number in numbers {
         let mut rows = read.query([number])?;
         let Some(columns) = rows.next()? else {
             continue;
         };
-        let Ok(row) = row(vault, number, columns) else {
+        let Ok(row) = row_of(vault, number, columns) else {
             continue;
         };
         let sealed: Vec<u8> = columns.get("sealed")?;
@@ -125,14 +124,25 @@ fn table(
             continue;
         };
         drop(rows);
-        if name == "errands"
-            && let Ok(task) = serde_json::from_slice::<ControlKind>(&plain)
-        {
-            let sent = !vault.is_postponed(number)?;
-            plain = task_bytes(&task, sent)
-                .map_err(|error| vault.damaged(format!("{row}: {error}")))?;
+        if table == "errands" {
+            plain = control_message_from_version_1(vault, number, plain)?;
         }
         write.execute((vault.sealer.seal(&row, &plain), number))?;
     }
     Ok(())
+}
+
+/// Adds to a control message whether it was sent, which version 1 did not note.
+fn control_message_from_version_1(
+    vault: &Vault,
+    seq: i64,
+    plain: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let Ok(task) = serde_json::from_slice::<ControlKind>(&plain) else {
+        return Ok(plain);
+    };
+    let sent = !vault.is_postponed(seq)?;
+    serde_json::to_vec(&(task, sent))
+        .map(Zeroizing::new)
+        .map_err(|error| vault.damaged(format!("control message {seq}: {error}")))
 }

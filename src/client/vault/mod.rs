@@ -18,12 +18,13 @@ mod migration;
 mod outbox;
 mod schema;
 mod seal;
+mod sqlite_file;
 
 pub(crate) use self::contacts::Contact;
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::Export;
 pub(crate) use self::file::Closed;
-pub use self::file::VaultFile;
+pub use self::file::{Opened, VaultFile};
 pub use self::history::Form;
 pub(crate) use self::history::{Message, Record, State};
 pub(crate) use self::keys::PrekeyReader;
@@ -121,7 +122,20 @@ impl fmt::Display for VaultError {
     }
 }
 
-impl std::error::Error for VaultError {}
+impl std::error::Error for VaultError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            VaultError::Io(_, error) => Some(error),
+            VaultError::Database(error) => Some(error),
+            VaultError::InUse { .. }
+            | VaultError::NotAVault(_)
+            | VaultError::Newer(_)
+            | VaultError::Damaged(..)
+            | VaultError::Exists(_)
+            | VaultError::WrongKey => None,
+        }
+    }
+}
 
 impl From<rusqlite::Error> for VaultError {
     fn from(error: rusqlite::Error) -> Self {
@@ -151,17 +165,24 @@ impl Vault {
     /// # Errors
     /// What `work` failed with, or that the transaction could not be committed.
     pub fn transact<T>(&mut self, work: impl FnOnce(&mut Vault) -> Result<T>) -> Result<T> {
+        let done = self.transact_rows(work);
+        if done.is_err() {
+            self.contacts = self.load_contacts()?;
+        }
+        done
+    }
+
+    /// Does what [`transact`](Self::transact) does to the file, and leaves the contacts in
+    /// memory as `work` left them.
+    fn transact_rows<T>(&mut self, work: impl FnOnce(&mut Vault) -> Result<T>) -> Result<T> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let done = work(self).and_then(|value| {
             self.db.execute_batch("COMMIT")?;
             Ok(value)
         });
-        if done.is_err() {
-            // A commit that failed may have ended the transaction already.
-            if !self.db.is_autocommit() {
-                self.db.execute_batch("ROLLBACK")?;
-            }
-            self.contacts = self.load_contacts()?;
+        // A commit that failed may have ended the transaction already.
+        if done.is_err() && !self.db.is_autocommit() {
+            self.db.execute_batch("ROLLBACK")?;
         }
         done
     }

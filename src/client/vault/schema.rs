@@ -1,9 +1,8 @@
-//! The schema of a vault, compared with what this version makes before anything
-//! else is read: a trigger, a view, an index or a column of somebody else's would
-//! run or be written with every statement of ours.
+//! The schema of a vault. It is compared with the one that this version makes before
+//! anything else is read, because a foreign trigger, view, index or column would run or be
+//! written with every statement of ours.
 //!
-//! It looks at the schema only; what the rows hold is sealed, or checked by whoever
-//! reads it.
+//! Nothing here looks at rows: their values are sealed, or checked where they are read.
 
 use std::collections::HashMap;
 
@@ -17,41 +16,41 @@ pub(super) const VERSION: i32 = 2;
 /// What a new vault is made of.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
-/// How much of a foreign name is told.
-const TOLD: usize = 40;
+/// How many characters of a name in a foreign schema go into a message.
+const MAX_NAME: usize = 40;
 
-/// Makes SQLite take nothing from the file but rows: no triggers, no views, no
-/// functions from its schema; and leaves the file alone until [`trust`].
+/// Makes SQLite take nothing from the file but rows: no triggers, views or functions of
+/// its schema. Until [`trust`], closing does not write the log into the file.
 pub(super) fn distrust(db: &Connection) -> rusqlite::Result<()> {
     use DbConfig::{
         SQLITE_DBCONFIG_DEFENSIVE, SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
         SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, SQLITE_DBCONFIG_TRUSTED_SCHEMA,
     };
-    for (what, on) in [
+    for (setting, on) in [
         (SQLITE_DBCONFIG_DEFENSIVE, true),
         (SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
         (SQLITE_DBCONFIG_ENABLE_VIEW, false),
         (SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
         (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
     ] {
-        db.set_db_config(what, on)?;
+        db.set_db_config(setting, on)?;
     }
     db.pragma_update(None, "cell_size_check", true)?;
     db.pragma_update(None, "mmap_size", 0)
 }
 
-/// The schema is ours: the log is folded into the file again when it is closed.
+/// Lets SQLite write the log into the file at closing again: the schema is ours.
 pub(super) fn trust(db: &Connection) -> rusqlite::Result<()> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
 }
 
-/// What is in the schema and should not be, or the other way round; nothing if it
-/// is as this version makes it.
+/// How the schema differs from the one that this version makes, as part of a sentence;
+/// `None` if it does not.
 ///
 /// # Errors
 /// That it could not be read.
-pub(super) fn foreign(db: &Connection) -> rusqlite::Result<Option<String>> {
+pub(super) fn difference(db: &Connection) -> rusqlite::Result<Option<String>> {
     let model = Connection::open_in_memory()?;
     model.execute_batch(SCHEMA)?;
     let mut expected = HashMap::new();
@@ -63,7 +62,7 @@ pub(super) fn foreign(db: &Connection) -> rusqlite::Result<Option<String>> {
     each_object(db, |kind, name, object| {
         let ours = expected.remove(&(kind.clone(), name.clone()));
         if ours.as_ref() != Some(&object) {
-            let name: String = name.chars().take(TOLD).collect();
+            let name: String = name.chars().take(MAX_NAME).collect();
             found = Some(format!(
                 "its {kind} {name:?} is not as this client makes it"
             ));
@@ -77,27 +76,27 @@ pub(super) fn foreign(db: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(found.or_else(missing))
 }
 
-/// Gives every object of a schema to `take`, until it says `false`: kind, name, and
-/// its table with the statement that made it, without comments and white space.
+/// Calls `visit` with each object of a schema until it returns `false`: the kind, the
+/// name, and its table with the statement that made it, as [`normalized`].
 fn each_object(
     db: &Connection,
-    mut take: impl FnMut(String, String, (String, String)) -> bool,
+    mut visit: impl FnMut(String, String, (String, String)) -> bool,
 ) -> rusqlite::Result<()> {
     let mut query =
         db.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let sql: String = row.get(3)?;
-        if !take(row.get(0)?, row.get(1)?, (row.get(2)?, bare(&sql))) {
+        if !visit(row.get(0)?, row.get(1)?, (row.get(2)?, normalized(&sql))) {
             break;
         }
     }
     Ok(())
 }
 
-/// A statement without its comments, words apart by one blank. Ours have no quotes,
-/// so nothing that is ours has two dashes in it that are no comment.
-fn bare(sql: &str) -> String {
+/// A statement without its comments, its words separated by one blank. Our statements
+/// have no quotes, so in them two dashes always begin a comment.
+fn normalized(sql: &str) -> String {
     let code = sql
         .lines()
         .map(|line| line.split_once("--").map_or(line, |(code, _)| code));

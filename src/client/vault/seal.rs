@@ -84,10 +84,6 @@ impl Sealer {
         Sealer(key)
     }
 
-    pub(super) fn into_key(self) -> SealKey {
-        self.0
-    }
-
     pub(super) fn key(&self) -> &SealKey {
         &self.0
     }

@@ -16,7 +16,7 @@ use self::mailbox::{Attachment, Earlier, Mailbox, Offer, Quota, Step, Submission
 use self::sessions::{Session, Sessions};
 use self::shared_mailbox::{Origin, Recipient, SharedMailbox, damaged};
 use self::writer::Writer;
-use super::net::send_queue::FlushSet;
+use super::net::send_queue::flush_set::FlushSet;
 use super::stats::Stats;
 use crate::clock;
 use crate::crypto::keys::PublicIdentity;

@@ -15,7 +15,8 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{Event, Reply};
 use crate::server::log;
-use crate::server::net::send_queue::{FlushSet, SendQueue};
+use crate::server::net::send_queue::SendQueue;
+use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::store::UserId;
 use crate::sync::{Mutex, MutexGuard};
 

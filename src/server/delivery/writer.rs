@@ -14,7 +14,7 @@ use super::shared_mailbox::{SharedMailbox, damaged};
 use crate::clock;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::server::log;
-use crate::server::net::send_queue::FlushSet;
+use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::stats::Stats;
 use crate::store::{Batch, Change, Changed, Store, StoreError};
 use crate::sync;

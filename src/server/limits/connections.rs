@@ -1,51 +1,51 @@
-//! How many connections each address has open. It holds only addresses that have
-//! one, so it is as bounded as the connections are.
+//! How many connections each address has open. Only addresses that have one take memory, so
+//! the limit on all connections bounds it.
 
 use std::collections::HashMap;
 
 use super::ip_prefix::IpPrefix;
 
-/// See the module.
+/// The count of open connections for each address that has one.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionsPerAddress {
-    present: HashMap<IpPrefix, Present>,
+    open: HashMap<IpPrefix, Open>,
 }
 
 #[derive(Debug, Default)]
-struct Present {
+struct Open {
     count: usize,
-    /// That it had too many was logged since it last had none.
-    told: bool,
+    /// A connection of this address was refused since it last had none.
+    refused: bool,
 }
 
 /// An address has as many connections as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMany {
-    /// The first refusal since it had none: worth a line in the log.
+    /// It is the first refusal since the address had no connection: worth a line in the log.
     pub first: bool,
 }
 
 impl ConnectionsPerAddress {
-    /// Counts one more connection, unless there are `most`; zero is no limit.
+    /// Counts one more connection, unless the address has `most`; zero is no limit.
     ///
     /// # Errors
-    /// There are `most`.
+    /// The address has `most`.
     pub(crate) fn enter(&mut self, from: IpPrefix, most: usize) -> Result<(), TooMany> {
-        let present = self.present.entry(from).or_default();
-        if most > 0 && present.count >= most {
-            let first = !std::mem::replace(&mut present.told, true);
+        let open = self.open.entry(from).or_default();
+        if most > 0 && open.count >= most {
+            let first = !std::mem::replace(&mut open.refused, true);
             return Err(TooMany { first });
         }
-        present.count += 1;
+        open.count += 1;
         Ok(())
     }
 
-    /// One that was counted has ended.
+    /// A connection that was counted has ended.
     pub(crate) fn leave(&mut self, from: IpPrefix) {
-        if let Some(present) = self.present.get_mut(&from) {
-            present.count = present.count.saturating_sub(1);
-            if present.count == 0 {
-                self.present.remove(&from);
+        if let Some(open) = self.open.get_mut(&from) {
+            open.count = open.count.saturating_sub(1);
+            if open.count == 0 {
+                self.open.remove(&from);
             }
         }
     }
@@ -72,7 +72,7 @@ mod tests {
             per_address.leave(here);
         }
         per_address.leave(there);
-        assert!(per_address.present.is_empty());
+        assert!(per_address.open.is_empty());
         assert_eq!(per_address.enter(here, 1), Ok(()));
         assert_eq!(per_address.enter(here, 1), Err(TooMany { first: true }));
     }

@@ -1,15 +1,15 @@
-//! Who counts as one address: an IPv4 address, or an IPv6 network of 64 bits,
-//! since whoever has one IPv6 address usually has all of those.
+//! What the limits count as one address: an IPv4 address, or an IPv6 network of 64 bits,
+//! since a customer who has one IPv6 address usually has its whole network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An address, as limits know it.
+/// An address as the limits count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct IpPrefix(IpAddr);
 
 impl IpPrefix {
-    /// The network that an address belongs to.
+    /// What an address counts as.
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(v6) => {

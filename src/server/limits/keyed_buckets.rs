@@ -1,6 +1,8 @@
-//! A bucket for each of many: addresses, accounts, pairs. Bounded in memory: when
-//! it is full, those that took least, and so matter least, are forgotten. Somebody
-//! with many addresses can make it forget them, not those who took more.
+//! A token bucket for each of many keys: addresses, accounts, pairs of accounts.
+//!
+//! Its memory is bounded. When the table is full, the buckets that miss least are forgotten, so
+//! an attacker with many addresses can push out those who took little, but not those who took
+//! more than each of these addresses.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::token_bucket::{Rate, TokenBucket};
 
-/// Buckets remembered in one table: some hundred KiB.
+/// The most buckets in one table: some hundred KiB.
 const MAX_BUCKETS: usize = 10_000;
 
-/// See the module.
+/// A table of token buckets.
 #[derive(Debug)]
 pub(crate) struct KeyedBuckets<K> {
-    /// Whoever is not in it has a full one.
+    /// A key that is not in it has a full bucket.
     buckets: HashMap<K, TokenBucket>,
     most: usize,
 }
@@ -29,16 +31,16 @@ impl<K> Default for KeyedBuckets<K> {
 }
 
 impl<K: Copy + Eq + Hash> KeyedBuckets<K> {
-    /// Takes one from somebody's bucket: as [`TokenBucket::take`].
+    /// Takes one token from a key's bucket, as [`TokenBucket::take`] does.
     ///
     /// # Errors
-    /// Nothing was taken; so much later it could be.
+    /// Nothing was taken; after the time returned, it can be.
     pub(crate) fn take(
         &mut self,
         key: K,
         rate: Rate,
         now: Instant,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<Duration, Duration> {
         if !self.buckets.contains_key(&key) && self.buckets.len() >= self.most {
             self.forget(now);
@@ -46,17 +48,17 @@ impl<K: Copy + Eq + Hash> KeyedBuckets<K> {
         let bucket = self.buckets.entry(key);
         bucket
             .or_insert_with(|| TokenBucket::full(now))
-            .take(rate, now, patience)
+            .take(rate, now, max_wait)
     }
 
-    /// How many are missing from somebody's bucket.
+    /// How many tokens are missing from a key's bucket.
     pub(crate) fn missing(&self, key: &K, rate: Rate, now: Instant) -> u32 {
         let bucket = self.buckets.get(key);
         bucket.map_or(0, |bucket| bucket.missing(rate, now))
     }
 
-    /// Makes room for several at once, so that it seldom has to: all that are full
-    /// again, and an eighth in any case.
+    /// Removes all buckets that are full again, and in any case the eighth that misses least, so
+    /// that this work is seldom needed.
     fn forget(&mut self, now: Instant) {
         let mut ends: Vec<Instant> = self.buckets.values().map(TokenBucket::full_at).collect();
         let eighth = ends.len() / 8;
@@ -88,7 +90,7 @@ mod tests {
             assert!(!take(0), "forgotten after {key} others");
         }
         assert!(table.buckets.len() <= 100);
-        // Time makes all the same again, and the table empty when it is needed.
+        // In time all buckets are full again, and the table is emptied when it needs room.
         let later = start + Duration::from_secs(3600);
         for key in 2000..2101 {
             table.take(key, rate, later, Duration::ZERO).unwrap();

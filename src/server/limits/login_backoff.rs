@@ -1,11 +1,11 @@
-//! Wrong logins, and how long the answer to the next one is held back.
+//! How long the answer to a wrong login is held back.
 //!
-//! Nobody is ever locked out: a right proof is answered at once, whatever others
-//! tried before, and only wrong ones wait. They wait longer the more of them came
-//! lately on the same connection, from the same address, or for the same account;
-//! a connection that waits counts among those that its address may have open, so
-//! that guessing many at once has an end, too.
+//! Nobody is ever locked out: a right proof is answered at once, whatever others tried before.
+//! The answer to a wrong one waits, and waits longer the more wrong logins came lately on the same
+//! connection, from the same address or for the same account. A connection that waits counts
+//! among those that its address may have open, which bounds guessing in parallel.
 
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use super::ip_prefix::IpPrefix;
@@ -13,23 +13,23 @@ use super::keyed_buckets::KeyedBuckets;
 use super::token_bucket::Rate;
 use crate::protocol::name::UserName;
 
-/// What the first wrong login waits; each further one twice that.
+/// The delay of the first wrong login; it doubles with each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 
-/// The delay is doubled at most so often: 8 s, within anybody's patience.
+/// How often the delay doubles at most, which makes it 8 s.
 const MAX_DOUBLINGS: u32 = 5;
 
-/// Wrong logins that an address has free: many people can be behind one.
+/// Wrong logins from one address that do not count, since many people can share it.
 const FREE_FROM_ADDRESS: u32 = 10;
 
-/// One wrong login is forgotten in this time.
+/// The time in which one wrong login is forgotten.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
-/// So many are remembered of an account or an address, that an attack is not
-/// felt for long after its end.
+/// The most wrong logins that are remembered of an account or an address, so that an attack
+/// does not slow its victims for long after its end.
 const MAX_REMEMBERED: u32 = 30;
 
-/// See the module.
+/// The wrong logins that are remembered, by address and by account.
 #[derive(Debug, Default)]
 pub(crate) struct LoginBackoff {
     addresses: KeyedBuckets<IpPrefix>,
@@ -57,14 +57,14 @@ impl LoginBackoff {
     }
 }
 
-/// Adds one to what is remembered of `key`, and says how much that is.
-fn count<K: Copy + Eq + std::hash::Hash>(table: &mut KeyedBuckets<K>, key: K, now: Instant) -> u32 {
+/// Adds one to the wrong logins that are remembered of `key`, and returns their number.
+fn count<K: Copy + Eq + Hash>(buckets: &mut KeyedBuckets<K>, key: K, now: Instant) -> u32 {
     let Some(rate) = Rate::new(1, FORGIVEN_AFTER, MAX_REMEMBERED) else {
         return 0;
     };
-    // Past the most that is remembered, nothing is added.
-    let _remembered = table.take(key, rate, now, Duration::ZERO);
-    table.missing(&key, rate, now)
+    // When the most are remembered, nothing is added.
+    let _remembered = buckets.take(key, rate, now, Duration::ZERO);
+    buckets.missing(&key, rate, now)
 }
 
 #[cfg(test)]

@@ -1,24 +1,29 @@
-//! How much any one address, account or connection may ask of the server, so that
-//! nobody can use it up for the others.
+//! How much any one address, account or connection may ask of the server, so that none of them
+//! uses it up for the others.
 //!
-//! The parts below are pure: whoever asks says when it is. Here they are joined
-//! with the operator's settings, locks and sentences. All locks here are held for
-//! one look each, never together with another.
+//! | file | what |
+//! | --- | --- |
+//! | here | the operator's settings, the locks, and what a refused client is told |
+//! | [`connections`] | how many connections each address has open |
+//! | [`request_rate`] | how fast one connection's requests are taken |
+//! | [`login_backoff`] | how long the answer to a wrong login is held back |
+//! | [`kdf_queue`] | who may have a key derived from a console password, and who waits |
+//! | [`keyed_buckets`] | a token bucket for each of many keys, in bounded memory |
+//! | [`token_bucket`] | a burst, then a steady rate |
+//! | [`ip_prefix`] | what counts as one address |
+//!
+//! But for the KDF queue, the parts are pure: the caller passes the present moment. The locks here
+//! are held for one step each, never together with another.
 
-/// Connections of each address.
 pub(crate) mod connections;
-/// Who counts as one address.
 pub(crate) mod ip_prefix;
 pub(crate) mod kdf_queue;
-/// A bucket for each of many.
 pub(crate) mod keyed_buckets;
-/// Wrong logins.
 pub(crate) mod login_backoff;
-/// Requests of one connection.
 pub(crate) mod request_rate;
-/// So many at once, then so many in a time.
 pub(crate) mod token_bucket;
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -29,58 +34,62 @@ use self::token_bucket::Rate;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::UserId;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// One-time prekeys of one user that another may take at once, and how soon one
-/// more: a session is seldom begun anew.
-const PREKEYS_FOR_ONE: (u32, Duration) = (5, Duration::from_secs(600));
+/// One-time prekeys of one user that another may take at once, and the time in which one more is
+/// permitted: a session is seldom begun anew.
+const PREKEYS_PER_ASKER: (u32, Duration) = (5, Duration::from_secs(600));
 
-/// One-time prekeys of one user that all others together may take at once, and
-/// how soon one more: half of what a client publishes is left.
-const PREKEYS_OF_ONE: (u32, Duration) = (50, Duration::from_secs(60));
+/// One-time prekeys of one user that all others together may take at once, and the time in which
+/// one more is permitted. The burst is half of what a client publishes.
+const PREKEYS_PER_OWNER: (u32, Duration) = (50, Duration::from_secs(60));
 
 /// What the operator can set. Zero is no limit.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Connections from one address.
     pub clients_per_address: usize,
-    /// Requests a second of a logged-in connection, acknowledgements aside.
+    /// Requests per second of a logged-in connection; acknowledgements do not count.
     pub messages_per_second: u32,
-    /// Searches a minute of an account.
+    /// Searches per minute by an account.
     pub searches_per_minute: u32,
-    /// Prekey bundles a minute that an account may ask for.
+    /// Prekey bundles per minute that an account may ask for.
     pub bundles_per_minute: u32,
-    /// New accounts an hour from one address.
+    /// New accounts per hour from one address.
     pub registrations_per_hour: u32,
-    /// Passwords a minute that the server derives for one address.
+    /// Keys per minute that the server derives from passwords for one address.
     pub console_logins_per_minute: u32,
-    /// Count connections from this machine as from one address, too.
+    /// Whether connections from this machine count, as one address.
     pub loopback: bool,
 }
 
-/// See the module.
+/// The limits and what counts towards them.
 pub(crate) struct Limits {
     settings: Settings,
+    // Each lock guards one table, and is held for one step in it, alone.
     login_backoff: Mutex<LoginBackoff>,
     registrations: Mutex<KeyedBuckets<IpPrefix>>,
     searches: Mutex<KeyedBuckets<UserId>>,
     bundles: Mutex<Bundles>,
 }
 
-/// Who asked for keys, whose, and who for whose.
+/// Who has taken keys.
 #[derive(Default)]
 struct Bundles {
+    /// Bundles asked for by each account.
     askers: KeyedBuckets<UserId>,
+    /// One-time prekeys taken by the first of the pair from the second.
     pairs: KeyedBuckets<(UserId, UserId)>,
+    /// One-time prekeys taken from each account.
     owners: KeyedBuckets<UserId>,
 }
 
 impl Limits {
-    /// Nobody has asked for anything yet.
+    /// Limits towards which nothing counts yet.
     pub(crate) fn new(settings: Settings) -> Self {
         Limits {
             settings,
@@ -91,19 +100,19 @@ impl Limits {
         }
     }
 
-    /// As set.
+    /// What the operator has set.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// As which address a peer counts. `None` for this machine, where a tunnel or
-    /// a proxy may stand for many people, unless the operator says otherwise.
-    pub(crate) fn network(&self, peer: IpAddr) -> Option<IpPrefix> {
+    /// The address that a peer counts as. `None` for this machine, where a tunnel or a proxy may
+    /// stand for many people, unless the operator has it counted.
+    pub(crate) fn counted_address(&self, peer: IpAddr) -> Option<IpPrefix> {
         let counts = self.settings.loopback || !peer.to_canonical().is_loopback();
         counts.then(|| IpPrefix::of(peer))
     }
 
-    /// A new account is about to be made.
+    /// Counts an account that is about to be made.
     ///
     /// # Errors
     /// Too many were made from this address.
@@ -112,7 +121,10 @@ impl Limits {
         let (Some(from), Some(rate)) = (from, Rate::new(count, HOUR, count)) else {
             return Ok(());
         };
-        let taken = lock(&self.registrations).take(from, rate, now, Duration::ZERO);
+        let taken = self
+            .registrations
+            .lock()
+            .take(from, rate, now, Duration::ZERO);
         taken.map(drop).map_err(|wait| {
             slow_down(format!(
                 "too many accounts were made from your address; try again in {}",
@@ -121,7 +133,8 @@ impl Limits {
         })
     }
 
-    /// Counts a wrong login: how long its answer is to be held back.
+    /// Counts a wrong login, and returns how long its answer is to be held back. `in_a_row` is how
+    /// many failed on this connection, this one included.
     pub(crate) fn wrong_login(
         &self,
         account: UserName,
@@ -129,19 +142,21 @@ impl Limits {
         in_a_row: u32,
         now: Instant,
     ) -> Duration {
-        lock(&self.login_backoff).wrong(account, from, in_a_row, now)
+        self.login_backoff
+            .lock()
+            .wrong(account, from, in_a_row, now)
     }
 
-    /// Somebody searches: how long the connection is not to be read then.
+    /// Counts a search, and returns how long the connection is not to be read after it.
     ///
     /// # Errors
-    /// Even a pause would not do.
+    /// The account has searched so often that a short pause is not enough.
     pub(crate) fn search(&self, user: UserId, now: Instant) -> Result<Duration, Refusal> {
         let count = self.settings.searches_per_minute;
         let Some(rate) = Rate::new(count, MINUTE, count) else {
             return Ok(Duration::ZERO);
         };
-        let taken = lock(&self.searches).take(user, rate, now, SECOND);
+        let taken = self.searches.lock().take(user, rate, now, SECOND);
         taken.map_err(|wait| {
             slow_down(format!(
                 "you search too often; try again in {}",
@@ -150,16 +165,18 @@ impl Limits {
         })
     }
 
-    /// Somebody asks for keys.
+    /// Counts a request for keys.
     ///
     /// # Errors
-    /// They asked too often.
+    /// The account has asked too often.
     pub(crate) fn ask_for_keys(&self, asker: UserId, now: Instant) -> Result<(), Refusal> {
         let count = self.settings.bundles_per_minute;
         let Some(rate) = Rate::new(count, MINUTE, count) else {
             return Ok(());
         };
-        let taken = lock(&self.bundles)
+        let taken = self
+            .bundles
+            .lock()
             .askers
             .take(asker, rate, now, Duration::ZERO);
         taken.map(drop).map_err(|wait| {
@@ -170,40 +187,34 @@ impl Limits {
         })
     }
 
-    /// Whether a one-time prekey may go along with `owner`'s bundle, and if so,
-    /// counts it. Without one a session begins all the same, and nobody can use up
-    /// somebody's stock.
+    /// Whether the bundle of `owner` may include a one-time prekey; counts it if it may. A session
+    /// can begin without one, so this refuses nobody, and nobody can use up all of them.
     pub(crate) fn take_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
         if self.settings.bundles_per_minute == 0 {
             return true;
         }
-        let mut bundles = lock(&self.bundles);
+        let mut bundles = self.bundles.lock();
         let Bundles { pairs, owners, .. } = &mut *bundles;
-        take(pairs, (asker, owner), PREKEYS_FOR_ONE, now)
-            && take(owners, owner, PREKEYS_OF_ONE, now)
+        take(pairs, (asker, owner), PREKEYS_PER_ASKER, now)
+            && take(owners, owner, PREKEYS_PER_OWNER, now)
     }
 }
 
-fn take<K: Copy + Eq + std::hash::Hash>(
-    table: &mut KeyedBuckets<K>,
+fn take<K: Copy + Eq + Hash>(
+    buckets: &mut KeyedBuckets<K>,
     key: K,
     (burst, interval): (u32, Duration),
     now: Instant,
 ) -> bool {
     Rate::new(1, interval, burst)
-        .is_none_or(|rate| table.take(key, rate, now, Duration::ZERO).is_ok())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every statement under these locks leaves the value whole.
-    mutex.lock()
+        .is_none_or(|rate| buckets.take(key, rate, now, Duration::ZERO).is_ok())
 }
 
 fn slow_down(message: String) -> Refusal {
     Refusal::new(Code::SlowDown, message)
 }
 
-/// A wait for a person, rounded up: `2 minutes`.
+/// A wait in words, rounded up: `2 minutes`.
 pub(crate) fn in_words(wait: Duration) -> String {
     let seconds = wait.as_millis().div_ceil(1000).max(1);
     let (count, unit) = match seconds {
@@ -242,11 +253,11 @@ mod tests {
         let mut limits = limits();
         let [here, mapped, there] =
             ["::1", "::ffff:127.0.0.1", "192.0.2.1"].map(|ip| ip.parse().unwrap());
-        assert_eq!(limits.network(here), None);
-        assert_eq!(limits.network(mapped), None);
-        assert!(limits.network(there).is_some());
+        assert_eq!(limits.counted_address(here), None);
+        assert_eq!(limits.counted_address(mapped), None);
+        assert!(limits.counted_address(there).is_some());
         limits.settings.loopback = true;
-        assert!(limits.network(here).is_some() && limits.network(mapped).is_some());
+        assert!(limits.counted_address(here).is_some() && limits.counted_address(mapped).is_some());
     }
 
     #[test]
@@ -280,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_drains_anybodys_prekeys() {
+    fn nobody_can_use_up_the_prekeys_of_another() {
         let limits = limits();
         let start = Instant::now();
         let of = |asker, owner, now| limits.take_prekey(UserId(asker), UserId(owner), now);

@@ -1,54 +1,58 @@
-//! How fast one connection's requests are taken. Past it nothing is refused: the
-//! connection is not read for a moment, and TCP passes that on to the client.
+//! How fast one connection's requests are taken. A client that sends faster is not refused: its
+//! connection is not read for a moment, and TCP makes the client wait.
 //!
-//! It belongs to one connection's thread, so asking it takes no lock.
+//! It belongs to one connection's thread, so it needs no lock.
 
 use std::time::{Duration, Instant};
 
 use super::token_bucket::{Rate, TokenBucket};
 
-/// How long a second's worth may be saved up: a client that was away sends its
-/// whole outbox at once.
-const SAVED: u32 = 4;
+/// The burst after a login, in seconds' worth of requests: a client that was offline sends all
+/// that it has kept at once.
+const BURST_SECONDS: u32 = 4;
 
-/// Requests a second before a login; afterwards the operator says.
-const GUEST_RATE: u32 = 10;
+/// Requests per second before a login. After it, the operator sets the rate.
+const RATE_BEFORE_LOGIN: u32 = 10;
 
-/// Requests at once before a login: several attempts, as a person makes them.
-const GUEST_BURST: u32 = 50;
+/// The burst before a login: several attempts, as a person makes them.
+const BURST_BEFORE_LOGIN: u32 = 50;
 
-/// See the module.
+/// The request rate of one connection, which differs before and after a login.
 #[derive(Debug)]
 pub(crate) struct RequestRate {
-    guard: TokenBucket,
-    member: TokenBucket,
-    member_rate: Option<Rate>,
+    before_login: TokenBucket,
+    after_login: TokenBucket,
+    /// `None` is no limit.
+    rate_after_login: Option<Rate>,
 }
 
 impl RequestRate {
-    /// For a new connection, with what a logged-in one may send each second;
+    /// The rate of a new connection, which may send `messages` per second once it is logged in;
     /// zero is no limit.
     pub(crate) fn new(messages: u32, now: Instant) -> Self {
         let second = Duration::from_secs(1);
         RequestRate {
-            guard: TokenBucket::full(now),
-            member: TokenBucket::full(now),
-            member_rate: Rate::new(messages, second, messages.saturating_mul(SAVED)),
+            before_login: TokenBucket::full(now),
+            after_login: TokenBucket::full(now),
+            rate_after_login: Rate::new(messages, second, messages.saturating_mul(BURST_SECONDS)),
         }
     }
 
-    /// Takes a request's place, and says how long the connection is not to be
-    /// read then.
+    /// Counts a request, and returns how long the connection is not to be read after it.
     pub(crate) fn take(&mut self, logged_in: bool, now: Instant) -> Duration {
         let (bucket, rate) = match logged_in {
-            true => (&mut self.member, self.member_rate),
+            true => (&mut self.after_login, self.rate_after_login),
             false => {
-                let rate = Rate::new(GUEST_RATE, Duration::from_secs(1), GUEST_BURST);
-                (&mut self.guard, rate)
+                let rate = Rate::new(
+                    RATE_BEFORE_LOGIN,
+                    Duration::from_secs(1),
+                    BURST_BEFORE_LOGIN,
+                );
+                (&mut self.before_login, rate)
             }
         };
         match rate {
-            // With patience for anything it is never refused.
+            // A wait without a limit is never refused.
             Some(rate) => bucket.take(rate, now, Duration::MAX).unwrap_or_default(),
             None => Duration::ZERO,
         }
@@ -81,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_are_slow_and_their_debt_ends_with_the_login() {
+    fn before_a_login_it_is_slow_and_the_debt_ends_with_the_login() {
         let mut request_rate = RequestRate::new(1000, Instant::now());
         assert_eq!(time_for(&mut request_rate, false, 50), Duration::ZERO);
         assert_eq!(time_for(&mut request_rate, true, 1), Duration::ZERO);
@@ -90,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_limit_but_not_for_guests() {
+    fn zero_is_no_limit_but_not_before_a_login() {
         let mut request_rate = RequestRate::new(0, Instant::now());
         assert_eq!(time_for(&mut request_rate, true, 100_000), Duration::ZERO);
         assert!(time_for(&mut request_rate, false, 100) > Duration::ZERO);

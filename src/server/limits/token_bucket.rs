@@ -1,71 +1,72 @@
-//! A token bucket: so many at once, then so many in a time.
+//! A token bucket: it permits a burst, then a steady rate.
 //!
-//! It is one instant, the one at which it will be full again (the "generic cell
-//! rate algorithm", ITU-T I.371), so that looking costs a comparison and nothing
-//! has to run while nobody takes. It reads no clock: whoever asks says when it is.
+//! It stores one instant, at which the bucket will be full again (the "generic cell rate
+//! algorithm", ITU-T I.371), so that a check costs a comparison and no timer has to refill it. It
+//! reads no clock: the caller passes the present moment.
 
 use std::time::{Duration, Instant};
 
 /// How fast a bucket fills, and how much it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate {
-    /// Time in which one comes back.
+    /// The time in which one token comes back.
     interval: Duration,
-    /// How many it holds.
+    /// How many tokens a full bucket holds.
     burst: u32,
 }
 
 impl Rate {
-    /// `count` in each `period`, and `burst` at once. `None` for a count of
-    /// zero, which everywhere means that there is no limit.
+    /// `count` tokens in each `period`, and `burst` at once. `None` for a count of zero, which
+    /// means in all limits that there is none.
     pub(crate) fn new(count: u32, period: Duration, burst: u32) -> Option<Self> {
         let interval = period.checked_div(count)?;
         Some(Rate { interval, burst })
     }
 }
 
-/// See the module.
+/// A bucket of tokens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TokenBucket {
+    /// When it will be full, or the moment at which it became full.
     full_at: Instant,
 }
 
 impl TokenBucket {
-    /// One that is full.
+    /// A full bucket.
     pub(crate) fn full(now: Instant) -> Self {
         TokenBucket { full_at: now }
     }
 
-    /// Takes one if it is there, or will be within `patience`. `Ok` says how long
-    /// the taker has to wait, which is not at all as long as some are there.
+    /// Takes one token, if there will be one within `max_wait`. Returns how long the taker has to
+    /// wait for it: zero while there are tokens.
     ///
     /// # Errors
-    /// Nothing was taken; so much later it could be.
+    /// Nothing was taken; after the time returned, it can be.
     pub(crate) fn take(
         &mut self,
         rate: Rate,
         now: Instant,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<Duration, Duration> {
         let full_at = self.full_at.max(now) + rate.interval;
         let wait = full_at
             .saturating_duration_since(now)
             .saturating_sub(rate.interval.saturating_mul(rate.burst));
-        if wait > patience {
-            return Err(wait - patience);
+        if wait > max_wait {
+            return Err(wait - max_wait);
         }
         self.full_at = full_at;
         Ok(wait)
     }
 
-    /// How many are missing from a full one.
+    /// How many tokens are missing from a full bucket.
     pub(crate) fn missing(&self, rate: Rate, now: Instant) -> u32 {
         let missing = self.full_at.saturating_duration_since(now);
         let count = missing.as_nanos().div_ceil(rate.interval.as_nanos().max(1));
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// When it will be full, or became so.
+    /// When it will be full, or the moment at which it became full.
     pub(crate) fn full_at(&self) -> Instant {
         self.full_at
     }
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_patient_waits_a_little_longer_each_time() {
+    fn each_that_may_wait_waits_a_little_longer() {
         let rate = Rate::new(10, seconds(1), 1).unwrap();
         let start = Instant::now();
         let mut bucket = TokenBucket::full(start);

@@ -1,19 +1,19 @@
-//! The moments at which a connection ends, whatever its peer does until then.
-//! Silence is not among them: that one moves with every byte (see `connection`).
+//! The deadlines of a connection: it ends at these moments, whatever its peer does until then.
+//! The limit on silence is not among them, because every byte moves it; `connection` keeps it.
 
 use std::time::{Duration, Instant};
 
 /// How long a peer that sends no more is kept for the answers to what it has sent.
 const CLOSING_TIME: Duration = Duration::from_secs(10);
 
-/// Which moment has come.
+/// Which deadline is past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nobody has logged in.
+    /// Nobody has logged in in time.
     Login,
-    /// The TLS handshake is not done.
+    /// The TLS handshake was not completed in time.
     Handshake,
-    /// The peer has closed its side, and had its time to be answered.
+    /// The peer has closed its side, and its time to read the answers is over.
     Closing,
 }
 
@@ -22,14 +22,14 @@ pub(crate) enum Due {
 pub(crate) struct Deadlines {
     /// When a login must have succeeded.
     pub login: Option<Instant>,
-    /// When a TLS handshake that goes on must be done.
+    /// When the TLS handshake that is under way must be complete.
     pub handshake: Option<Instant>,
-    /// When all answers must have left, once the peer has closed its side.
+    /// When all answers must be written, once the peer has closed its side.
     closing: Option<Instant>,
 }
 
 impl Deadlines {
-    /// For a new connection.
+    /// The deadlines of a new connection.
     pub(crate) fn new(login: Instant) -> Self {
         Deadlines {
             login: Some(login),
@@ -37,18 +37,19 @@ impl Deadlines {
         }
     }
 
-    /// The peer has closed its side. The first time counts.
+    /// Notes that the peer has closed its side, and returns when all answers must be written. Only
+    /// the first call sets that moment.
     pub(crate) fn peer_closed(&mut self, now: Instant) -> Instant {
         *self.closing.get_or_insert(now + CLOSING_TIME)
     }
 
-    /// The first of them.
+    /// The earliest of them.
     pub(crate) fn first(&self) -> Option<Instant> {
         let all = [self.login, self.handshake, self.closing];
         all.into_iter().flatten().min()
     }
 
-    /// The one that has come, if one has.
+    /// The one that is past, if one is.
     pub(crate) fn due(&self, now: Instant) -> Option<Due> {
         let all = [
             (self.closing, Due::Closing),

@@ -11,11 +11,12 @@ use crate::protocol::refusal::{Code, Refusal};
 pub(crate) enum Disconnect {
     /// The peer closed it.
     Closed,
-    /// The network did.
+    /// The network failed.
     Broken(io::Error),
-    /// `quit`.
+    /// The client said `quit`.
     Quit,
-    /// Ended from elsewhere: replaced, stalled, shutdown.
+    /// Another thread ended it: the session was replaced, the peer read nothing for too long, or
+    /// the server shuts down.
     Ended,
     /// The client broke a rule and was told which.
     Refused(Refusal),
@@ -49,7 +50,7 @@ pub(crate) fn not_http() -> Disconnect {
     ))
 }
 
-/// Plain TCP came from another machine.
+/// The connection comes from another machine and is not encrypted.
 pub(crate) fn tls_required() -> Disconnect {
     Disconnect::Refused(Refusal::new(
         Code::TlsRequired,
@@ -59,18 +60,15 @@ pub(crate) fn tls_required() -> Disconnect {
 }
 
 /// A deadline is past.
-///
-/// # Errors
-/// Always: the end that it means.
-pub(crate) fn past(due: Due) -> Result<(), Disconnect> {
-    Err(match due {
+pub(crate) fn deadline_past(due: Due) -> Disconnect {
+    match due {
         Due::Closing => Disconnect::Closed,
         Due::Handshake => timed_out("the TLS handshake took too long; connect again"),
         Due::Login => timed_out("nobody logged in in time; connect again when you are ready"),
-    })
+    }
 }
 
-/// Its time is up, as the sentence says.
+/// The connection has run out of time; `message` says for what.
 pub(crate) fn timed_out(message: &'static str) -> Disconnect {
     Disconnect::Refused(Refusal::new(Code::TimedOut, message))
 }

@@ -1,99 +1,95 @@
-//! A connection's threads: one at a time, a large one while there is something
-//! to do, a small one while its peer is silent.
+//! The threads that a connection runs on, one at a time: a working thread with a large stack
+//! while its peer sends, and a waiting thread with a small one while its peer is silent.
 //!
-//! A thread that has handled a login has touched some twenty kilobytes of stack,
-//! and the allocator keeps what it freed at hand for that thread alone. Neither
-//! comes back while the thread lives. So a connection that falls silent goes over
-//! to a thread that does nothing but wait, and back when something comes: ten
-//! thousand silent ones cost little, and who speaks after a silence waits some
-//! dozen microseconds longer, once.
+//! A thread never gives back the stack that it has touched (a login touches some twenty
+//! kilobytes), nor what the allocator keeps at hand for it. A silent connection therefore
+//! moves to a fresh thread that only waits, and its working thread ends; when its peer sends
+//! again, it moves to a fresh working thread. Ten thousand silent connections thus cost
+//! little memory, and the first request after a silence takes some dozen microseconds longer.
+//!
+//! What a connection does is decided in [`connection`](super::connection).
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::accept::RegistrationGuard;
-use super::connection::{Connection, Pause};
+use super::connection::{Connection, Stopped};
+use super::registry::RegistrationGuard;
 use crate::server::log;
 use crate::sync;
-use crate::sync::Mutex;
 
-/// The stack of a thread that works, in bytes: the deepest JSON accepted fits
-/// several times, and 10,000 of them stay addressable.
-const STACK: usize = 256 * 1024;
+/// The stack of a working thread, in bytes: it holds the deepest JSON accepted several
+/// times over, and 10,000 of them stay addressable.
+const WORKING_STACK: usize = 256 * 1024;
 
-/// The stack of a thread that waits. Less than a quarter of the other one, so that
-/// the C library never gives a waiting thread a stack that a working one has used.
+/// The stack of a waiting thread, in bytes. It is less than a quarter of a working thread's,
+/// so that the C library never gives a waiting thread a stack that a working one has used.
 const WAITING_STACK: usize = 48 * 1024;
 
-/// How long to wait for a thread to work in, and how often to ask, before the
-/// connection is given up.
-const PATIENCE: u32 = 100;
-const RETRY: Duration = Duration::from_millis(100);
+/// How often a waiting thread tries to start a working one before the connection ends.
+const MAX_STARTS: u32 = 100;
 
-/// A connection and its place in the table of connections.
+/// The pause between two of these tries.
+const START_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection with its place in the registry: what moves from thread to thread.
 pub(crate) struct Worker {
-    /// Dropped first: its session ends before its place is free.
+    /// Dropped before the registration: its session ends before its place is free.
     connection: Connection,
-    guard: RegistrationGuard,
+    registration: RegistrationGuard,
 }
 
-/// No thread was to be had. The visit comes back.
-type NoThread = (io::Error, Option<Box<Worker>>);
-
 impl Worker {
-    /// A new one; no thread yet.
-    pub(crate) fn new(connection: Connection, guard: RegistrationGuard) -> Box<Self> {
-        Box::new(Worker { connection, guard })
+    /// A worker that has no thread yet.
+    pub(crate) fn new(connection: Connection, registration: RegistrationGuard) -> Box<Self> {
+        Box::new(Worker {
+            connection,
+            registration,
+        })
     }
 
-    /// Goes on in a thread that works.
+    /// Moves the connection to a new working thread.
     ///
     /// # Errors
-    /// The system has no thread to give.
-    pub(crate) fn start(self: Box<Self>) -> Result<(), NoThread> {
-        self.go_over(STACK, Self::work)
+    /// The system has no thread to give; the worker comes back.
+    pub(crate) fn start(self: Box<Self>) -> Result<(), (io::Error, Box<Self>)> {
+        self.move_to_thread(WORKING_STACK, Self::work)
     }
 
+    /// The body of a working thread: runs the connection until it is silent, then moves it to
+    /// a waiting thread.
     fn work(mut self: Box<Self>) {
-        while self.connection.run() == Pause::Silent {
-            match self.go_over(WAITING_STACK, Self::wait) {
+        while self.connection.run() == Stopped::Silent {
+            match self.move_to_thread(WAITING_STACK, Self::wait) {
                 Ok(()) => return,
-                // Without a small thread this one will do.
-                Err((_, Some(worker))) => self = worker,
-                Err((_, None)) => return,
+                // Running it also waits; only the large stack stays in use.
+                Err((_, worker)) => self = worker,
             }
         }
     }
 
+    /// The body of a waiting thread: waits for the peer, then moves the connection to a
+    /// working thread.
     fn wait(mut self: Box<Self>) {
         self.connection.wait();
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_STARTS {
             match self.start() {
-                Ok(()) | Err((_, None)) => return,
-                Err((_, Some(worker))) => self = worker,
+                Ok(()) => return,
+                Err((_, worker)) => self = worker,
             }
-            sync::sleep(RETRY);
+            sync::sleep(START_PAUSE);
         }
         log::error(
-            Some(self.connection.id()),
-            format_args!("ended: the system has had no thread for it"),
+            Some(self.registration.id()),
+            format_args!("ended, because the system has no thread to run it"),
         );
     }
 
-    fn go_over(self: Box<Self>, stack: usize, to: fn(Box<Self>)) -> Result<(), NoThread> {
-        let name = format!("client-{}", self.guard.id);
-        // A failed spawn drops its closure, so the visit waits beside it.
-        let place = Arc::new(Mutex::new(Some(self)));
-        let taker = Arc::clone(&place);
-        let take = |place: &Mutex<Option<Box<Worker>>>| place.lock().take();
-        let spawned = sync::spawn(name, Some(stack), move || {
-            let worker = take(&taker);
-            drop(taker);
-            if let Some(worker) = worker {
-                to(worker);
-            }
-        });
-        spawned.map(drop).map_err(|error| (error, take(&place)))
+    fn move_to_thread(
+        self: Box<Self>,
+        stack: usize,
+        body: fn(Box<Self>),
+    ) -> Result<(), (io::Error, Box<Self>)> {
+        let name = format!("client-{}", self.registration.id().0);
+        sync::spawn_with(name, stack, self, body)
     }
 }

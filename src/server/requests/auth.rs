@@ -157,9 +157,11 @@ impl Accounts<'_> {
                 "this account's password takes more work than the console does; use the client",
             ));
         }
-        let _turn = self.kdf_queue.turn(self.from, self.now.instant, &|now| {
-            self.patience.is_over(now)
-        })?;
+        let _slot = self
+            .kdf_queue
+            .acquire(self.from, self.now.instant, &|now| {
+                self.patience.is_over(now)
+            })?;
         derive(&password.0, &kdf.salt.0, cost)
             .map_err(|_| Refusal::new(Code::BadKey, "the account's key derivation can't run"))
     }

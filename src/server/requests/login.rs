@@ -12,7 +12,7 @@ use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::server::delivery::Now;
 use crate::server::delivery::sessions::{Candidate, OnlineElsewhere, Precedence, Session};
 use crate::server::delivery::shared_mailbox::SharedMailbox;
-use crate::server::net::send_queue::FlushSet;
+use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::store::{Account, Change, Changed};
 
 impl Handler {

@@ -71,8 +71,8 @@ statements! {
         SELECT identity_signing, identity_dh, prekey_id, prekey, prekey_signature
         FROM users WHERE id = ?1 AND deleted = 0 AND identity_signing IS NOT NULL";
     ADD_PREKEY = "INSERT OR REPLACE INTO one_time_prekeys (user, id, key) VALUES (?1, ?2, ?3)";
-    /// All up to the one that is that many places from the newest.
-    DROP_OLD_PREKEYS = "
+    /// All but as many as there is room for.
+    DROP_EARLIER_PREKEYS = "
         DELETE FROM one_time_prekeys WHERE user = ?1 AND id <=
             (SELECT id FROM one_time_prekeys WHERE user = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
     TAKE_PREKEY = "

@@ -175,15 +175,18 @@ fn publish(
     if keys.replace || another {
         transaction.execute(statements::DROP_PREKEYS, [user.0])?;
     }
+    // Earlier prekeys make room for the new ones, since their owner may have lost the
+    // private halves. The ids say nothing about that: clients draw them at random.
+    let new = keys.one_time.iter().take(MAX_ONE_TIME_PREKEYS);
+    let room = MAX_ONE_TIME_PREKEYS - new.len();
+    transaction.execute(
+        statements::DROP_EARLIER_PREKEYS,
+        params![user.0, room as i64],
+    )?;
     let mut statement = transaction.prepare_cached(statements::ADD_PREKEY)?;
-    for prekey in &keys.one_time {
+    for prekey in new {
         statement.execute(params![user.0, prekey.id, prekey.key.0])?;
     }
-    // The oldest go first: their owner may have lost the private halves.
-    transaction.execute(
-        statements::DROP_OLD_PREKEYS,
-        params![user.0, MAX_ONE_TIME_PREKEYS as i64],
-    )?;
     Ok(Changed::Published(stock(transaction, user)?))
 }
 

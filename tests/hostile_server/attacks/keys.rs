@@ -96,11 +96,11 @@ pub(super) fn first_contact() -> Vec<Row> {
     first.left |= read.as_deref() == Some(words);
     rows.push(first.gap(true, "the first identity is trusted unless --trust never; comparing safety numbers shows it (next row)"));
     let numbers = |client: &mut Client, other: &str| {
-        let before = client.shown.len();
+        let before = client.shown().len();
         client.types(&format!("/verify {other}"));
         client.sees("compare it with");
         let digits = |line: &&String| line.starts_with("    ");
-        let lines = client.shown[before..].iter().filter(digits);
+        let lines = client.shown()[before..].iter().filter(digits);
         lines.cloned().collect::<Vec<_>>()
     };
     let (hers, his) = (numbers(&mut alice, "bob"), numbers(&mut bob, "alice"));
@@ -231,7 +231,11 @@ pub(super) fn swapped_while_comparing() -> Vec<Row> {
     alice.types(&format!("/msg bob {words}"));
     alice.done();
     let read = read_by(&mallory, &alice);
-    let verified = alice.shown.iter().rev().find(|line| line.contains("verif"));
+    let verified = alice
+        .shown()
+        .iter()
+        .rev()
+        .find(|line| line.contains("verif"));
     let shows = verified.unwrap().clone();
     let lies = alice.genuine("bob", "hi");
     let mut swapped = row(
@@ -247,7 +251,7 @@ pub(super) fn swapped_while_comparing() -> Vec<Row> {
     let mut asked = row(
         "… after which it asks for earlier messages",
         alice
-            .shown
+            .shown()
             .iter()
             .rev()
             .find(|line| line.contains("sent again"))
@@ -289,7 +293,7 @@ pub(super) fn unproven_claims() -> Vec<Row> {
     alice.proxy.acknowledged("bob", &mid);
     alice.done();
     let accepted = alice
-        .shown
+        .shown()
         .iter()
         .find(|line| line.contains("was accepted, as --trust"));
     let open = accepted.is_some();
@@ -326,7 +330,7 @@ pub(super) fn unproven_claims() -> Vec<Row> {
     alice.proxy.behave();
     alice.types("/contacts");
     alice.done();
-    let pinned = alice.shown.iter().find(|line| line.starts_with("bob "));
+    let pinned = alice.shown().iter().find(|line| line.starts_with("bob "));
     let open = pinned.is_some_and(|line| line.ends_with("not verified"));
     let shows = pinned
         .cloned()

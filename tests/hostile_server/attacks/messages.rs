@@ -66,7 +66,7 @@ pub(super) fn changed_messages() -> Vec<Row> {
             ),
             true => {
                 let shows = alice
-                    .shown
+                    .shown()
                     .iter()
                     .rev()
                     .find(|line| line.contains("bob: (a message"));
@@ -145,7 +145,7 @@ pub(super) fn changed_messages() -> Vec<Row> {
         "at": now_ms(), "envelope": sent["envelope"]});
     take(&mut alice, &reflected);
     let shows = alice
-        .shown
+        .shown()
         .iter()
         .rev()
         .find(|line| line.contains("bob: (a message"));
@@ -199,7 +199,7 @@ fn lost_to(
     });
     take(alice, &changed);
     let shows = alice
-        .shown
+        .shown()
         .iter()
         .rev()
         .find(|line| line.contains("bob: (a message"));
@@ -227,10 +227,10 @@ pub(super) fn unencrypted_and_lies() -> Vec<Row> {
         &[words],
         lies,
     ));
-    let before = alice.shown.len();
+    let before = alice.shown().len();
     alice.types("/history bob");
     alice.done();
-    let shows = alice.shown[before..]
+    let shows = alice.shown()[before..]
         .iter()
         .find(|line| line.contains(words));
     let shows = shows.unwrap().clone();
@@ -262,7 +262,7 @@ pub(super) fn unencrypted_and_lies() -> Vec<Row> {
     let shows = alice.sees("forged error");
     alice.done();
     let raw = |line: &&String| line.contains(|c: char| c.is_control() || c == '\u{202e}');
-    let lies = alice.shown.iter().filter(raw).count()
+    let lies = alice.shown().iter().filter(raw).count()
         + alice.genuine("bob", "forged line")
         + alice.genuine("bob", "forged error");
     rows.push(row(

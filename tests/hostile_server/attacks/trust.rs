@@ -85,10 +85,10 @@ pub(super) fn claims() -> Vec<Row> {
     in_bobs_name(&mut alice, &mallory, [8; 16], Payload::Text(lie.to_owned()));
     alice.types("/reject bob");
     alice.sees("is rejected");
-    let before = alice.shown.len();
+    let before = alice.shown().len();
     in_bobs_name(&mut alice, &mallory, [9; 16], Payload::Text(lie.to_owned()));
     let warned = |line: &&String| line.contains("identity has changed");
-    let warnings = alice.shown[before..].iter().filter(warned).count();
+    let warnings = alice.shown()[before..].iter().filter(warned).count();
     let shows = alice.line("that you rejected");
     let lies = alice.genuine("bob", lie) + warnings;
     rows.push(row(

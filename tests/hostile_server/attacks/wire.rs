@@ -199,7 +199,7 @@ pub(super) fn logins() -> Vec<Row> {
         };
         verify_proof(&key, &Purpose::Login, &challenge, &bytes(&login["proof"])).is_ok()
     });
-    let shows = elsewhere.shown.last().cloned().unwrap_or_default();
+    let shows = elsewhere.shown().last().cloned().unwrap_or_default();
     rows.push(
         row(
             "a login proof for another server's certificate is asked for",

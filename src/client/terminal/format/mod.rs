@@ -6,20 +6,13 @@ use std::io::Write;
 
 use termcolor::{Buffer, Color, ColorSpec, WriteColor};
 
+use crate::appearance::BANNER;
 use crate::client::local_time;
 use crate::client::view::{Mark, Tone, ViewEvent};
 use crate::clock;
 use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
 use crate::protocol::rows::{Frame, Row, rows};
-
-const BANNER: [&str; 5] = [
-    r"  ____                              ____ _           _   ",
-    r" / ___|  ___  ___ _   _ _ __ ___   / ___| |__   __ _| |_ ",
-    r" \___ \ / _ \/ __| | | | '__/ _ \ | |   | '_ \ / _` | __|",
-    r"  ___) |  __/ (__| |_| | | |  __/ | |___| | | | (_| | |_ ",
-    r" |____/ \___|\___|\__,_|_|  \___|  \____|_| |_|\__,_|\__|",
-];
 
 /// The colours that people get: none that a kind of line has.
 const PEOPLE: [Color; 3] = [Color::Cyan, Color::Magenta, Color::Blue];

@@ -23,13 +23,14 @@ use zeroize::Zeroizing;
 
 use super::{Bell, Request};
 use crate::client::app::commands;
+use crate::client::terminal::InputEvent;
+use crate::client::terminal::completion::Completion;
 use crate::client::terminal::draw;
 use crate::client::terminal::draw::Size;
 use crate::client::terminal::editor::{Editor, Kind, Step};
 use crate::client::terminal::keys::{Key, Keys};
-use crate::client::terminal::modes;
 use crate::client::terminal::modes::Modes;
-use crate::client::terminal::{InputEvent, Screen};
+use crate::client::terminal::output::Stream;
 use crate::clock;
 
 /// How many typed bytes are kept before the terminal is not read any more. They stay
@@ -55,7 +56,7 @@ pub(super) struct Console {
     woken: UnixStream,
     bell: Arc<Bell>,
     tell: SyncSender<InputEvent>,
-    screen: Arc<Screen>,
+    completion: Arc<Completion>,
     modes: Modes,
     /// `None` on a terminal that edits lines by itself.
     editor: Option<Editor>,
@@ -77,15 +78,15 @@ impl Console {
         (requests, woken, bell): (Receiver<Request>, UnixStream, Arc<Bell>),
         modes: Modes,
         tell: SyncSender<InputEvent>,
-        screen: Arc<Screen>,
+        completion: Arc<Completion>,
     ) -> Self {
         Console {
             requests,
             woken,
             bell,
             tell,
-            screen,
-            editor: modes.clever().then(Editor::new),
+            completion,
+            editor: modes.edits_lines().then(Editor::new),
             modes,
             keys: Keys::default(),
             asked: None,
@@ -277,9 +278,9 @@ impl Console {
 
     /// What a key leads to; `None` if only the line has to be drawn again.
     fn step(&mut self, key: Key) -> Option<Step> {
-        let screen = Arc::clone(&self.screen);
+        let completion = Arc::clone(&self.completion);
         let complete = move |typed: &str| {
-            let (logged_in, people) = screen.completion();
+            let (logged_in, people) = completion.candidates();
             commands::complete(typed, logged_in, &people)
         };
         match self.editor.as_mut()?.key(key, &complete) {
@@ -309,7 +310,7 @@ impl Console {
             }
             Step::Clear => {
                 self.drawn = None;
-                let _written = modes::write(b"\x1b[H\x1b[2J");
+                let _written = Stream::Out.write("\x1b[H\x1b[2J");
             }
             Step::Suspend => self.suspend(),
         }
@@ -325,7 +326,7 @@ impl Console {
             let mut out = self.drawn.map(draw::erase).unwrap_or_default();
             out.push_str(&draw::draw(prompt, shown, shown.len(), size()).text);
             out.push_str("\r\n");
-            let _written = modes::write(out.as_bytes());
+            let _written = Stream::Out.write(&out);
         }
         self.drawn = None;
     }
@@ -333,7 +334,7 @@ impl Console {
     /// Draws the line that is being typed, or the plain prompt.
     fn redraw(&mut self) {
         let line = self.line_drawn();
-        let _written = modes::write(line.as_bytes());
+        let _written = Stream::Out.write(&line);
     }
 
     /// The text that draws the line in place of the one that is drawn.
@@ -363,13 +364,13 @@ impl Console {
         };
         out.push_str(text);
         out.push_str(&self.line_drawn());
-        modes::write(out.as_bytes())
+        Stream::Out.write(&out)
     }
 
     fn tell(&mut self, heard: InputEvent) {
         if self.editor.is_none() && matches!(self.asked, Some((Kind::Secret, _))) {
             // The Enter behind a secret was not shown either.
-            let _written = modes::write(b"\n");
+            let _written = Stream::Out.write("\n");
             let _set = self.modes.type_in();
         }
         self.asked = None;
@@ -385,7 +386,7 @@ impl Console {
             Some(line) => self.tell(InputEvent::Line(line)),
             None if self.ended => {
                 self.ended = false;
-                let _written = modes::write(b"\n");
+                let _written = Stream::Out.write("\n");
                 self.tell(InputEvent::Eof);
             }
             None => {}
@@ -400,7 +401,7 @@ impl Console {
                 let _printed = self.print("to quit, press Ctrl-D or type /quit\n");
             }
             Some(_) => {
-                let _written = modes::write(b"\n");
+                let _written = Stream::Out.write("\n");
                 self.tell(InputEvent::Cancelled);
             }
             None => {}
@@ -410,7 +411,7 @@ impl Console {
     /// Ends the line that is drawn, and leaves the terminal as it was found.
     fn leave(&mut self) {
         if self.drawn.take().is_some() {
-            let _written = modes::write(b"\r\n");
+            let _written = Stream::Out.write("\r\n");
         }
         self.modes.restore();
     }

@@ -11,10 +11,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use self::console::Console;
+use super::InputEvent;
+use super::completion::Completion;
 use super::editor::Kind;
-use super::modes;
 use super::modes::Modes;
-use super::{InputEvent, Screen};
+use super::output::Stream;
+use super::printing::PrintAbove;
 use crate::sync;
 
 /// How many requests wait before whoever has one waits, too.
@@ -48,15 +50,6 @@ struct Bell {
     signals: AtomicBool,
 }
 
-/// Something that prints above the line that is being typed.
-pub(super) trait PrintAbove {
-    /// Returns when the text, whole lines, was written; directly if nothing is typed.
-    ///
-    /// # Errors
-    /// That the terminal is gone.
-    fn print(&mut self, text: String) -> io::Result<()>;
-}
-
 /// The way to the thread.
 #[derive(Clone)]
 pub(super) struct Input {
@@ -72,7 +65,7 @@ impl Input {
     pub(super) fn start(
         modes: Modes,
         tell: SyncSender<InputEvent>,
-        screen: &Arc<Screen>,
+        completion: Arc<Completion>,
     ) -> io::Result<Self> {
         modes.type_in()?;
         let (wake, woken) = UnixStream::pair()?;
@@ -84,10 +77,10 @@ impl Input {
             redraw: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
-            signals: AtomicBool::new(!modes.clever()),
+            signals: AtomicBool::new(!modes.edits_lines()),
         });
         let sources = (receiver, woken, Arc::clone(&bell));
-        let console = Console::new(sources, modes, tell, Arc::clone(screen));
+        let console = Console::new(sources, modes, tell, completion);
         sync::spawn("input", None, move || console.run())?;
         Ok(Input { requests, bell })
     }
@@ -170,6 +163,6 @@ impl PrintAbove for Input {
             return printed;
         }
         // The thread has ended, perhaps just now: there is no line to be torn.
-        modes::write(text.as_bytes())
+        Stream::Out.write(&text)
     }
 }

@@ -1,15 +1,26 @@
 //! A vault that version 1 wrote: a real one, and one that is cut off on its way.
 
+use std::sync::LazyLock;
+
 use rusqlite::Connection;
 
 use super::*;
-use crate::client::login;
+use crate::client::login::credentials;
 
 /// Made by the client before version 2: alice, who has verified bob; "hello" and
 /// "hello back" were exchanged.
 const VERSION_1: &[u8] = include_bytes!("../../../../tests/vault/version-1.vault");
 
-const PASSWORD: &str = "correct horse battery";
+/// What its password derives, at the full cost that it was made with: once for all tests.
+static RIGHT_KEY: LazyLock<WrappingKey> = LazyLock::new(|| key_of("correct horse battery"));
+
+fn key_of(password: &str) -> WrappingKey {
+    let dir = TempDir::new().unwrap();
+    put(&dir);
+    let closed = take(&dir).unwrap().read().unwrap();
+    let kdf = closed.passwords().next().unwrap();
+    credentials::derive(password, kdf).unwrap().wrapping_key
+}
 
 fn put(dir: &TempDir) {
     drop(take(dir).unwrap());
@@ -18,8 +29,7 @@ fn put(dir: &TempDir) {
 
 fn migrated(dir: &TempDir) -> Vault {
     let closed = take(dir).unwrap().read().unwrap();
-    let opened = login::open(closed, PASSWORD).unwrap();
-    opened.unlocked().expect("the password").vault
+    closed.open(&RIGHT_KEY).unwrap().ok().unwrap()
 }
 
 fn check(vault: &Vault) {
@@ -68,8 +78,8 @@ fn a_wrong_password_migrates_nothing() {
     let dir = TempDir::new().unwrap();
     put(&dir);
     let closed = take(&dir).unwrap().read().unwrap();
-    let opened = login::open(closed, "wrong horse battery").unwrap();
-    assert!(opened.unlocked().is_none());
+    let opened = closed.open(&key_of("wrong horse battery")).unwrap();
+    assert!(opened.ok().is_none());
     assert_eq!(fs::read(file(&dir)).unwrap(), VERSION_1);
 }
 
@@ -98,7 +108,7 @@ fn a_migration_that_fails_leaves_version_1_and_the_copy() {
     drop(db);
     let before = fs::read(file(&dir)).unwrap();
     let closed = take(&dir).unwrap().read().unwrap();
-    let opened = login::open(closed, PASSWORD);
+    let opened = closed.open(&RIGHT_KEY);
     assert!(opened.is_err());
     drop(opened);
     assert_eq!(fs::read(file(&dir)).unwrap(), before);

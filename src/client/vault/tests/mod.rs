@@ -61,12 +61,12 @@ fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
 }
 
 fn open(dir: &TempDir, password: &str) -> Option<Vault> {
-    let mut closed = Box::new(take(dir).unwrap().read().unwrap());
+    let mut closed = take(dir).unwrap().read().unwrap();
     let kdfs: Vec<KdfParams> = closed.passwords().collect();
     for kdf in kdfs {
-        closed = match closed.open(&key(password, kdf)) {
-            Ok(vault) => return Some(vault.unwrap()),
-            Err(closed) => closed,
+        closed = match closed.open(&key(password, kdf)).unwrap() {
+            Opened::Open(vault) => return Some(vault),
+            Opened::WrongKey(closed) => *closed,
         };
     }
     None
@@ -153,10 +153,12 @@ fn only_the_password_and_the_code_open_it() {
     assert!(open(&dir, "wrong").is_none());
     assert!(open(&dir, "right").is_some());
     let closed = take(&dir).unwrap().read().unwrap();
-    assert!(closed.open(&code.wrapping_key()).is_ok());
+    let opened = closed.open(&code.wrapping_key()).unwrap();
+    assert!(opened.ok().is_some());
     let other = RecoveryCode::generate(&mut os_rng());
     let closed = take(&dir).unwrap().read().unwrap();
-    assert!(closed.open(&other.wrapping_key()).is_err());
+    let opened = closed.open(&other.wrapping_key()).unwrap();
+    assert!(opened.ok().is_none());
 }
 
 #[test]
@@ -285,10 +287,8 @@ fn a_change_of_password_never_locks_out() {
     let vault = open(&dir, "third").unwrap();
     drop(vault);
     let closed = take(&dir).unwrap().read().unwrap();
-    assert!(
-        closed.open(&code.wrapping_key()).is_ok(),
-        "the code still does"
-    );
+    let opened = closed.open(&code.wrapping_key()).unwrap();
+    assert!(opened.ok().is_some(), "the code still does");
 }
 
 #[test]
@@ -317,6 +317,19 @@ fn prekeys_are_used_once() {
     let reader = PrekeyReader::new(&vault);
     assert!(reader.one_time(one_time).is_none());
     reader.finish().unwrap();
+}
+
+#[test]
+fn the_signed_prekey_made_last_is_the_newest() {
+    let dir = TempDir::new().unwrap();
+    let (mut vault, _) = create(&dir);
+    let keys = vault.make_identity().unwrap();
+    // In the same millisecond, and with a clock that is set back.
+    for now in [9, 9, 9, 9, 9, 9, 9, 9, 5, 1] {
+        let made = vault.make_signed(&keys, now).unwrap().public().id;
+        let (newest, _) = vault.newest_signed().unwrap().unwrap();
+        assert_eq!(newest.public().id, made, "at {now}");
+    }
 }
 
 #[test]

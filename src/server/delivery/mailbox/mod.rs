@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use self::quota::Quota;
+pub(crate) use self::quota::Quota;
 use self::quota::{Counts, Kind};
 use self::reading::Attached;
 pub(crate) use self::reading::{Attachment, Step};

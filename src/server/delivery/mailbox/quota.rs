@@ -12,7 +12,7 @@ const MAX_TURNED_AWAY: usize = 100;
 
 /// Bounds of a mailbox, and of one sender's share of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// Pending messages at most.
     pub messages: u64,
     /// Bytes of their bodies at most.

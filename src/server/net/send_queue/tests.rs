@@ -1,9 +1,10 @@
-//! The outbox over real sockets: slow peers, many writers, last words.
+//! The send queue over real sockets: slow peers, many writers, last words.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Condvar, Mutex};
 
+use super::state::PUSH_ROOM;
 use super::*;
 
 fn pair() -> (Arc<SendQueue>, TcpStream) {

@@ -1,5 +1,5 @@
-//! One connection of the load, in clear or under TLS. Used by one thread at a
-//! time; to end it from another, clone its [`socket`](Stream::socket).
+//! One connection to a server, in clear or under TLS. One thread uses it at a time;
+//! to end it from another, clone its [`socket`](Stream::socket).
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -11,14 +11,12 @@ use std::time::Duration;
 use secure_chat::transport::connector::Connector;
 
 #[cfg(feature = "tls")]
+use super::PATIENCE;
+#[cfg(feature = "tls")]
 use super::secured::Secured;
 
-/// How long a TLS handshake, or a write under TLS, may take.
-#[cfg(feature = "tls")]
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A connection.
-pub(crate) enum Stream {
+pub enum Stream {
     Plain(TcpStream),
     #[cfg(feature = "tls")]
     Tls(Box<Secured>),
@@ -26,7 +24,7 @@ pub(crate) enum Stream {
 
 impl Stream {
     /// Connects; under TLS the handshake is done when this returns.
-    pub(crate) fn connect(address: SocketAddr, tls: bool) -> io::Result<Self> {
+    pub fn connect(address: SocketAddr, tls: bool) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         Self::over(socket, tls)
@@ -34,7 +32,7 @@ impl Stream {
 
     /// Connects from another address of this machine, so that limits per address
     /// tell it apart; gives up after a while, which bounds later writes as well.
-    pub(crate) fn connect_from(
+    pub fn connect_from(
         from: Ipv4Addr,
         to: SocketAddr,
         patience: Duration,
@@ -50,7 +48,7 @@ impl Stream {
     }
 
     /// Over a connected socket.
-    pub(crate) fn over(socket: TcpStream, tls: bool) -> io::Result<Self> {
+    pub fn over(socket: TcpStream, tls: bool) -> io::Result<Self> {
         match tls {
             false => Ok(Stream::Plain(socket)),
             #[cfg(feature = "tls")]
@@ -67,7 +65,7 @@ impl Stream {
     }
 
     /// The socket below: for time limits, buffers and the end, not for bytes.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> &TcpStream {
         match self {
             Stream::Plain(socket) => socket,
             #[cfg(feature = "tls")]
@@ -75,8 +73,9 @@ impl Stream {
         }
     }
 
-    /// What a login's proof is bound to: the certificate's SHA-256, or nothing.
-    pub(crate) fn certificate(&self) -> Vec<u8> {
+    /// What a login's proof is bound to: the SHA-256 of the server's certificate, or
+    /// nothing in clear.
+    pub fn certificate(&self) -> Vec<u8> {
         match self {
             Stream::Plain(_) => Vec::new(),
             #[cfg(feature = "tls")]

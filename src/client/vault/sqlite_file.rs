@@ -1,0 +1,104 @@
+//! A vault's SQLite file: making, connecting and removing it, and telling damage from
+//! other failures. It knows neither the keys nor what the tables hold.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Result, VaultError, schema};
+
+/// "SCvt", by which SQLite's `application_id` says that the file is a vault.
+pub(super) const APPLICATION_ID: i32 = 0x5343_7674;
+
+/// The length of SQLite's header, in bytes.
+const SQLITE_HEADER: usize = 100;
+
+/// Where the application id stands in that header.
+const APPLICATION_ID_AT: std::ops::Range<usize> = 68..72;
+
+/// Makes an empty file that only its owner can read, before SQLite opens it.
+pub(super) fn create_empty(path: &Path) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|error| VaultError::Io(path.to_owned(), error))
+}
+
+/// Removes a database with the files that SQLite keeps beside it, if they exist.
+pub(super) fn remove_if_exists(path: &Path) -> Result<()> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::remove_file(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(VaultError::Io(path.to_owned(), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the file begins as a vault does, before SQLite opens it.
+pub(super) fn check_header(path: &Path) -> Result<()> {
+    let mut header = [0; SQLITE_HEADER];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut header))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => VaultError::NotAVault(path.to_owned()),
+            _ => VaultError::Io(path.to_owned(), error),
+        })?;
+    if header.starts_with(b"SQLite format 3\0")
+        && header[APPLICATION_ID_AT] == APPLICATION_ID.to_be_bytes()
+    {
+        Ok(())
+    } else {
+        Err(VaultError::NotAVault(path.to_owned()))
+    }
+}
+
+/// Opens the file without trusting its schema, and without writing to it.
+pub(super) fn connect(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> rusqlite::Result<Connection> {
+        let db = Connection::open_with_flags(path, flags)?;
+        schema::distrust(&db)?;
+        db.set_prepared_statement_cache_capacity(64);
+        Ok(db)
+    };
+    open().map_err(|error| classify(path, error))
+}
+
+/// Sets how the vault is written, once its schema has been found to be ours.
+pub(super) fn prepare_to_write(path: &Path, db: &Connection) -> Result<()> {
+    let prepare = || -> rusqlite::Result<()> {
+        schema::trust(db)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "secure_delete", true)
+    };
+    prepare().map_err(|error| classify(path, error))
+}
+
+/// Writes the log into the file and waits until both are on the disk.
+pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Tells damage from other failures of SQLite, since the person has to act differently.
+pub(super) fn classify(path: &Path, error: rusqlite::Error) -> VaultError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error.sqlite_error_code() {
+        // Without a code the row was not of the type that the schema promises.
+        None | Some(DatabaseCorrupt | NotADatabase) => {
+            VaultError::Damaged(path.to_owned(), error.to_string())
+        }
+        Some(_) => VaultError::Database(error),
+    }
+}

@@ -1,0 +1,241 @@
+//! The server's command line and environment, parsed into a [`Config`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+
+use super::config::Config;
+use super::delivery::mailbox::Quota;
+use super::limits::Settings;
+use crate::protocol::limits;
+
+/// The heading, in the help text, of what bounds the server as a whole.
+const LIMITS: &str = "Limits";
+
+/// A private chat server: one program, one file, no set-up.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Options {
+    /// Address and port to listen on
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    listen: SocketAddr,
+
+    /// Folder of the database and the certificate, made if it is missing
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_DATA",
+        default_value = "secure-chat-data"
+    )]
+    data: PathBuf,
+
+    /// Begin anew where the folder has lost its database or its certificate
+    #[arg(long, env = "SECURE_CHAT_NEW")]
+    new: bool,
+
+    /// Connections at most
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAX_CLIENTS", default_value_t = 10_000)]
+    max_clients: usize,
+
+    /// Longest line taken, in bytes
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAX_LINE", default_value_t = limits::MAX_LINE as u64,
+          value_parser = clap::value_parser!(u64).range(4096..=1_048_576))]
+    max_line: u64,
+
+    /// Seconds from connecting to a login
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_LOGIN_TIME", default_value_t = 120,
+          value_parser = seconds())]
+    login_time: u64,
+
+    /// Seconds for a TLS handshake
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_HANDSHAKE_TIME", default_value_t = 10,
+          value_parser = seconds())]
+    handshake_time: u64,
+
+    /// Seconds of silence after which a client is asked whether it is there
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_PING_AFTER", default_value_t = 60,
+          value_parser = seconds())]
+    ping_after: u64,
+
+    /// Seconds of silence after which a client is dropped
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_IDLE_LIMIT", default_value_t = 150,
+          value_parser = seconds())]
+    idle_limit: u64,
+
+    /// Messages that a mailbox holds
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAILBOX_MESSAGES", default_value_t = 100_000)]
+    mailbox_messages: u64,
+
+    /// MiB that a mailbox holds
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAILBOX_MIB", default_value_t = 256)]
+    mailbox_mib: u64,
+
+    /// Percent of a mailbox that one sender may fill
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_SENDER_SHARE", default_value_t = 50,
+          value_parser = clap::value_parser!(u64).range(1..=100))]
+    sender_share: u64,
+
+    /// Take unencrypted messages, as telnet sends them
+    #[arg(long, env = "SECURE_CHAT_UNENCRYPTED", default_value_t = true, action = ArgAction::Set,
+          value_name = "true|false")]
+    unencrypted: bool,
+
+    /// Let people make accounts
+    #[arg(long, env = "SECURE_CHAT_REGISTRATION", default_value_t = true, action = ArgAction::Set,
+          value_name = "true|false")]
+    registration: bool,
+
+    /// Take plain TCP from other machines too: anybody between can see who writes to whom
+    #[arg(long, env = "SECURE_CHAT_PLAINTEXT")]
+    plaintext: bool,
+
+    /// Certificate chain of your own, as PEM, read again on SIGHUP [default: one is made]
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    tls_cert: Option<PathBuf>,
+
+    /// Its private key, as PEM
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    tls_key: Option<PathBuf>,
+
+    #[command(flatten)]
+    limits: LimitFlags,
+
+    #[command(subcommand)]
+    pub(super) action: Option<Action>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Print the certificate's fingerprint, and the address to hand out
+    Fingerprint,
+}
+
+/// What any one address, account or connection may ask for; 0 is no limit.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits for each client (0: none)")]
+struct LimitFlags {
+    /// Connections from one address (IPv6: one /64)
+    #[arg(
+        long,
+        env = "SECURE_CHAT_MAX_CLIENTS_PER_ADDRESS",
+        default_value_t = 100,
+        value_name = "COUNT"
+    )]
+    max_clients_per_address: usize,
+
+    /// Messages and other requests a second of one connection; past it, it is slowed down
+    #[arg(long, env = "SECURE_CHAT_MESSAGE_RATE", default_value_t = 5000,
+          value_name = "PER_SECOND", value_parser = rate())]
+    message_rate: u32,
+
+    /// Searches a minute of one account
+    #[arg(long, env = "SECURE_CHAT_SEARCH_RATE", default_value_t = 60,
+          value_name = "PER_MINUTE", value_parser = rate())]
+    search_rate: u32,
+
+    /// Times a minute that one account may ask for somebody's keys
+    #[arg(long, env = "SECURE_CHAT_KEY_RATE", default_value_t = 60,
+          value_name = "PER_MINUTE", value_parser = rate())]
+    key_rate: u32,
+
+    /// New accounts an hour from one address
+    #[arg(long, env = "SECURE_CHAT_REGISTRATION_RATE", default_value_t = 20,
+          value_name = "PER_HOUR", value_parser = rate())]
+    registration_rate: u32,
+
+    /// Console logins a minute from one address: the server works for each
+    #[arg(long, env = "SECURE_CHAT_CONSOLE_LOGIN_RATE", default_value_t = 30,
+          value_name = "PER_MINUTE", value_parser = rate())]
+    console_login_rate: u32,
+
+    /// Count this machine as one address, too; without it, it has no limits by address
+    #[arg(long, env = "SECURE_CHAT_LIMIT_LOOPBACK")]
+    limit_loopback: bool,
+}
+
+impl Options {
+    /// The command line of this process. A wrong one, `--help` and `--version` end the process
+    /// with what there is to say about it.
+    pub fn from_command_line() -> Self {
+        let options = Options::parse();
+        if options.idle_limit <= options.ping_after {
+            let text = "--idle-limit must be above --ping-after, best twice as long: a client that \
+                        is silent is asked first, and then has time to answer";
+            Options::command()
+                .error(ErrorKind::ValueValidation, text)
+                .exit();
+        }
+        options
+    }
+
+    /// What the server is to do.
+    pub(super) fn config(self) -> Config {
+        Config {
+            listen: self.listen,
+            data: self.data,
+            new: self.new,
+            max_clients: self.max_clients,
+            max_line: self.max_line as usize,
+            login_time: Duration::from_secs(self.login_time),
+            handshake_time: Duration::from_secs(self.handshake_time),
+            ping_after: Duration::from_secs(self.ping_after),
+            idle_limit: Duration::from_secs(self.idle_limit),
+            quota: Quota {
+                messages: self.mailbox_messages,
+                bytes: self.mailbox_mib.saturating_mul(1024 * 1024),
+                share: self.sender_share,
+            },
+            limits: self.limits.settings(),
+            unencrypted: self.unencrypted,
+            registration: self.registration,
+            plaintext: self.plaintext,
+            certificate: self.tls_cert.zip(self.tls_key),
+        }
+    }
+}
+
+impl LimitFlags {
+    fn settings(&self) -> Settings {
+        Settings {
+            clients_per_address: self.max_clients_per_address,
+            messages_per_second: self.message_rate,
+            searches_per_minute: self.search_rate,
+            bundles_per_minute: self.key_rate,
+            registrations_per_hour: self.registration_rate,
+            console_logins_per_minute: self.console_login_rate,
+            loopback: self.limit_loopback,
+        }
+    }
+}
+
+/// A number of seconds, at least one.
+fn seconds() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=1_000_000)
+}
+
+/// A count in each second, minute or hour; zero is no limit.
+fn rate() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..=1_000_000)
+}

@@ -1,0 +1,198 @@
+//! Why the server does not start, or what it could not do before it ended. Each error is a
+//! sentence that says what to do next, and keeps the error below it as its source.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use super::data_folder::FolderError;
+use super::delivery::writer::Ended;
+use crate::store::StoreError;
+use crate::store::sqlite::OpenError;
+use crate::transport::tls::TlsError;
+
+/// What is true of the disk when the database could not be closed.
+const LOG_LEFT: &str =
+    "nothing accepted is lost, but a copy needs chat.db and chat.db-wal together";
+
+/// Why the server's program fails.
+#[derive(Debug)]
+pub(super) enum RunError {
+    /// The signals that stop it can't be received.
+    Signals(io::Error),
+    /// The data folder can't be used.
+    Folder(FolderError),
+    /// The database can't be used.
+    Database(OpenError),
+    /// The certificate can't be used.
+    Tls(TlsError),
+    /// There is no certificate whose fingerprint could be printed.
+    NoFingerprint(TlsError),
+    /// This build has no TLS, and so no certificate.
+    WithoutTls,
+    /// The address can't be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The system has no thread to give.
+    NoThread(io::Error),
+    /// Standard output did not take what was asked for.
+    Output(io::Error),
+    /// Acknowledgements were not recorded, this many.
+    Unrecorded(u64),
+    /// The database was not closed, and this many acknowledgements were not recorded.
+    NotClosed(StoreError, u64),
+    /// The writer was still at work when the time for the shutdown was over.
+    WriterTimeout,
+    /// The writer's thread panicked.
+    WriterPanicked,
+}
+
+impl RunError {
+    /// What the writer could not do, if anything.
+    ///
+    /// # Errors
+    /// Something is missing on the disk.
+    pub(super) fn of_shutdown(ended: Ended) -> Result<(), RunError> {
+        match (ended.closed, ended.unrecorded) {
+            (Ok(()), 0) => Ok(()),
+            (Ok(()), count) => Err(RunError::Unrecorded(count)),
+            (Err(error), count) => Err(RunError::NotClosed(error, count)),
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Signals(error) => write!(f, "signals can't be received: {error}"),
+            RunError::Folder(error) => error.fmt(f),
+            RunError::Database(error) => error.fmt(f),
+            RunError::Tls(error) => error.fmt(f),
+            RunError::NoFingerprint(error) => write!(
+                f,
+                "{error}; give the --listen, --data and --tls-cert that the server runs with, or \
+                 start it once"
+            ),
+            RunError::WithoutTls => {
+                f.write_str("this server was built without TLS, so it has no certificate")
+            }
+            RunError::Listen(address, error) => write_listen(f, *address, error),
+            RunError::NoThread(error) => write!(f, "the system has no thread: {error}"),
+            RunError::Output(error) => write!(f, "standard output can't be written: {error}"),
+            RunError::Unrecorded(count) => {
+                f.write_str("ended, but ")?;
+                write_unrecorded(f, *count)
+            }
+            RunError::NotClosed(error, count) => {
+                write!(
+                    f,
+                    "ended, but the log could not be folded into chat.db ({error}): {LOG_LEFT}"
+                )?;
+                if *count > 0 {
+                    f.write_str("; and ")?;
+                    write_unrecorded(f, *count)?;
+                }
+                Ok(())
+            }
+            RunError::WriterTimeout => write!(
+                f,
+                "ended before the disk had taken what waited for it: {LOG_LEFT}"
+            ),
+            RunError::WriterPanicked => write!(
+                f,
+                "ended with a fault of the program's in the writer: {LOG_LEFT}; please report it \
+                 with the lines before this one"
+            ),
+        }
+    }
+}
+
+fn write_listen(f: &mut fmt::Formatter<'_>, address: SocketAddr, error: &io::Error) -> fmt::Result {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => write!(
+            f,
+            "the address {address} is taken by another program; stop it, or choose another with \
+             --listen"
+        ),
+        io::ErrorKind::PermissionDenied => write!(
+            f,
+            "the address {address} is not permitted; choose a port above 1023 with --listen"
+        ),
+        _ => write!(
+            f,
+            "can't listen on {address}: {error}; choose another with --listen"
+        ),
+    }
+}
+
+fn write_unrecorded(f: &mut fmt::Formatter<'_>, count: u64) -> fmt::Result {
+    write!(
+        f,
+        "{count} acknowledgements could not be recorded, so these messages are delivered once \
+         more, to clients that know them"
+    )
+}
+
+impl Error for RunError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            RunError::Signals(error)
+            | RunError::Listen(_, error)
+            | RunError::NoThread(error)
+            | RunError::Output(error) => Some(error),
+            // These are shown as they are, so what is below them is below this.
+            RunError::Folder(error) => error.source(),
+            RunError::Database(error) => error.source(),
+            RunError::Tls(error) => error.source(),
+            RunError::NoFingerprint(error) => Some(error),
+            RunError::NotClosed(error, _) => Some(error),
+            RunError::WithoutTls
+            | RunError::Unrecorded(_)
+            | RunError::WriterTimeout
+            | RunError::WriterPanicked => None,
+        }
+    }
+}
+
+impl From<FolderError> for RunError {
+    fn from(error: FolderError) -> Self {
+        RunError::Folder(error)
+    }
+}
+
+impl From<OpenError> for RunError {
+    fn from(error: OpenError) -> Self {
+        RunError::Database(error)
+    }
+}
+
+impl From<TlsError> for RunError {
+    fn from(error: TlsError) -> Self {
+        RunError::Tls(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shutdown_left_undone_is_one_sentence_and_keeps_its_source() {
+        let ended = |unrecorded, closed| RunError::of_shutdown(Ended { unrecorded, closed });
+        assert!(ended(0, Ok(())).is_ok());
+        let error = ended(3, Ok(())).unwrap_err();
+        assert!(
+            error.to_string().starts_with("ended, but 3 acknowledg"),
+            "{error}"
+        );
+        assert!(error.source().is_none());
+        let error = ended(0, Err(StoreError::Full)).unwrap_err();
+        assert!(
+            error.to_string().ends_with("chat.db-wal together"),
+            "{error}"
+        );
+        assert_eq!(error.source().unwrap().to_string(), "the disk is full");
+        let error = ended(2, Err(StoreError::Full)).unwrap_err();
+        assert!(error.to_string().contains("; and 2 acknowledg"), "{error}");
+    }
+}

@@ -1,0 +1,207 @@
+//! What a connection does with the lines that it has read. All lines that arrived together are
+//! handled before anything is written, so that a burst of requests costs a few writes, not one
+//! each.
+
+use std::time::Duration;
+
+use super::Connection;
+use crate::clock;
+use crate::protocol::ids::MessageId;
+use crate::protocol::line_buffer::TooLong;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::{Request, UserName, console, json};
+use crate::server::delivery::Now;
+use crate::server::log;
+use crate::server::net::disconnect;
+use crate::server::net::disconnect::Disconnect;
+use crate::server::net::send_queue::WireFormat;
+use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::server::requests::auth;
+
+/// Lines in a row that are no request, after which a connection ends.
+const MAX_BAD_LINES: u32 = 10;
+
+/// Failed logins after which a connection ends.
+const MAX_FAILED_LOGINS: u32 = 5;
+
+/// Shorter pauses are not kept, because sleeping would cost more; the debt stays in the bucket
+/// and makes a later pause longer.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The lines that arrived together.
+pub(super) struct Batch {
+    /// When they arrived, or when the last pause between them was over.
+    now: Now,
+    /// The send queues that they have appended to.
+    pub to_flush: FlushSet,
+}
+
+impl Batch {
+    /// A batch that arrives at this moment.
+    pub(super) fn new() -> Self {
+        Batch {
+            now: Now::read(),
+            to_flush: FlushSet::default(),
+        }
+    }
+}
+
+/// A line as its format understands it.
+enum ParsedLine {
+    Json(json::Parsed),
+    Console(Result<console::ConsoleLine, Refusal>),
+}
+
+impl Connection {
+    /// Handles each whole line that was read.
+    pub(super) fn handle_lines(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
+        loop {
+            if self.send_queue.is_saturated() {
+                // Others can't answer before they have what was appended for them.
+                batch.to_flush.flush();
+                self.send_queue.flush();
+                self.wait_for_room()?;
+                batch.now = Now::read();
+            }
+            // JSON is parsed where it lies; only the console and errors copy from the line.
+            let wire_format = self.wire_format;
+            let parsed = match (self.lines.next_line(), wire_format) {
+                (None, _) => return Ok(()),
+                (Some(Err(TooLong)), _) => {
+                    return Err(disconnect::too_long(self.shared.config.max_line));
+                }
+                (Some(Ok(line)), Some(WireFormat::Json)) => {
+                    if line.iter().all(u8::is_ascii_whitespace) {
+                        continue;
+                    }
+                    self.first_line = false;
+                    ParsedLine::Json(json::parse_request(line))
+                }
+                (Some(Ok(line)), _) => {
+                    if std::mem::take(&mut self.first_line) && console::is_http(line) {
+                        return Err(disconnect::not_http());
+                    }
+                    let id = auth::random().map(MessageId);
+                    ParsedLine::Console(id.and_then(|id| console::parse(line, || id)))
+                }
+            };
+            match parsed {
+                ParsedLine::Json((id, Ok(request))) => self.handle(id, request, batch)?,
+                ParsedLine::Json((id, Err(refusal))) => self.bad_line(id, refusal)?,
+                ParsedLine::Console(Ok(line)) => self.handle_console(line, batch)?,
+                ParsedLine::Console(Err(refusal)) => self.bad_line(None, refusal)?,
+            }
+        }
+    }
+
+    /// Handles a request, then keeps the pause that it costs.
+    fn handle(
+        &mut self,
+        id: Option<u64>,
+        request: Request,
+        batch: &mut Batch,
+    ) -> Result<(), Disconnect> {
+        self.bad_lines = 0;
+        if self.deadlines.login.is_some() {
+            self.watch_peer(Duration::ZERO)?;
+        }
+        self.handler.set_deadline(self.deadlines.first());
+        let failed = self.handler.failed_logins();
+        let user = self.handler.user();
+        let pause = self
+            .handler
+            .handle(id, request, batch.now, &mut batch.to_flush);
+        if self.handler.user() != user {
+            self.user_changed(user);
+        }
+        let wrong = self.handler.failed_logins() > failed;
+        if pause >= LEAST_PAUSE {
+            if !wrong && !std::mem::replace(&mut self.slowdown_was_logged, true) {
+                log::warn(
+                    Some(self.id),
+                    format_args!("{} asks faster than it may, and is slowed down", self.peer),
+                );
+            }
+            // The pause holds back the client's own answer, but nothing that is for others.
+            batch.to_flush.flush();
+            self.pause(pause)?;
+            batch.now = Now::read();
+        }
+        match wrong {
+            true => self.failed_login(),
+            false => Ok(()),
+        }
+    }
+
+    /// Logs a login or logout, and sets the deadline for a login accordingly.
+    fn user_changed(&mut self, before: Option<UserName>) {
+        match (before, self.handler.user()) {
+            (_, Some(user)) => {
+                self.deadlines.login = None;
+                log::info(
+                    Some(self.id),
+                    format_args!("{} logged in as {user}", self.peer),
+                );
+            }
+            (Some(user), None) => {
+                self.deadlines.login = Some(clock::now() + self.shared.config.login_time);
+                log::info(Some(self.id), format_args!("{user} logged out"));
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Logs a wrong login, and ends the connection after too many.
+    fn failed_login(&self) -> Result<(), Disconnect> {
+        let failed = self.handler.failed_logins();
+        log::warn(
+            Some(self.id),
+            format_args!("{} failed to log in ({failed})", self.peer),
+        );
+        if failed >= MAX_FAILED_LOGINS {
+            return Err(Disconnect::Refused(Refusal::new(
+                Code::SlowDown,
+                "too many wrong logins; connect again later",
+            )));
+        }
+        Ok(())
+    }
+
+    fn handle_console(
+        &mut self,
+        line: console::ConsoleLine,
+        batch: &mut Batch,
+    ) -> Result<(), Disconnect> {
+        match line {
+            console::ConsoleLine::Request(request) => {
+                return self.handle(None, request, batch);
+            }
+            console::ConsoleLine::Greeting => self.send_queue.text(console::GREETING),
+            console::ConsoleLine::Help => self.send_queue.text(console::HELP),
+            console::ConsoleLine::Quit => {
+                // The answers to earlier requests come before the goodbye.
+                batch.to_flush.flush();
+                let limit = self.time_to_answer();
+                self.send_queue.wait_until_answered(limit);
+                self.send_queue.text("+OK goodbye\r\n");
+                return Err(Disconnect::Quit);
+            }
+        }
+        self.bad_lines = 0;
+        Ok(())
+    }
+
+    /// Refuses a line that is no valid request, and ends the connection after too many in a row.
+    fn bad_line(&mut self, id: Option<u64>, refusal: Refusal) -> Result<(), Disconnect> {
+        // A request that is only too large does not count.
+        self.bad_lines += u32::from(refusal.code != Code::TooLarge);
+        self.send_queue.answer(id, &Err(refusal));
+        if self.bad_lines >= MAX_BAD_LINES {
+            return Err(Disconnect::Refused(Refusal::new(
+                Code::TooManyErrors,
+                "too many lines in a row were no requests; see docs/PROTOCOL.md",
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! How a connection reads: what its client speaks, whether under TLS, and what happens while
+//! nothing comes.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::Connection;
+use crate::clock;
+use crate::protocol::line_buffer::LineBuffer;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::reply::Event;
+use crate::server::net::disconnect;
+use crate::server::net::disconnect::Disconnect;
+use crate::server::net::send_queue::WireFormat;
+use crate::transport::buffer::{ReadBuffer, ReadOutcome};
+use crate::transport::sniff::Language;
+
+/// Silence after which a connection gives back the memory of its last burst, its thread's
+/// included. A new thread costs a few dozen microseconds.
+const RELEASE_MEMORY_AFTER: Duration = Duration::from_secs(5);
+
+/// What came of reading.
+pub(super) enum Received {
+    /// Bytes, which are in the line buffer.
+    Bytes,
+    /// Nothing, for a while after the last bytes were handled.
+    Nothing,
+}
+
+impl Connection {
+    /// Reads, and waits for as long as the peer may be silent.
+    pub(super) fn read(&mut self) -> Result<Received, Disconnect> {
+        loop {
+            let now = clock::now();
+            self.next_timer = self.next_timer(now)?;
+            let mut timeout = self.next_timer.saturating_duration_since(now);
+            if self.has_worked {
+                timeout = timeout.min(RELEASE_MEMORY_AFTER);
+            }
+            self.set_timeout(timeout).map_err(Disconnect::Broken)?;
+            let channel = self.send_queue.channel();
+            match channel.read(&mut self.raw, self.lines.space()) {
+                Ok(ReadOutcome::End) => {
+                    // A thread of the server that ends the connection shuts the socket down.
+                    return Err(match self.send_queue.has_ended() {
+                        false => Disconnect::Closed,
+                        true => Disconnect::Ended,
+                    });
+                }
+                Ok(ReadOutcome::Nothing) => {
+                    self.note_received();
+                    self.send_queue.flush();
+                }
+                Ok(ReadOutcome::Bytes(count)) => {
+                    self.lines.filled(count);
+                    self.note_received();
+                    self.detect_language()?;
+                    return Ok(Received::Bytes);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.lines.shrink();
+                    self.raw.shrink();
+                    self.send_queue.shrink();
+                    if std::mem::take(&mut self.has_worked) {
+                        return Ok(Received::Nothing);
+                    }
+                }
+                Err(error) => return Err(Disconnect::Broken(error)),
+            }
+        }
+    }
+
+    /// Notes that bytes have come, and whether they have completed the handshake.
+    fn note_received(&mut self) {
+        self.last_received = clock::now();
+        self.pinged = false;
+        self.has_worked = true;
+        if self.deadlines.handshake.is_some() {
+            let session = self.send_queue.channel().session();
+            if !session.is_some_and(|session| session.is_handshaking()) {
+                self.deadlines.handshake = None;
+            }
+        }
+    }
+
+    /// Sets the socket's read timeout, if it changes: amid traffic it stays the same. It is rounded
+    /// up to a millisecond, so that a wait never ends just before its deadline.
+    fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = Duration::from_millis(timeout.as_millis() as u64 + 1);
+        if self.read_timeout != timeout {
+            self.send_queue.socket().set_read_timeout(Some(timeout))?;
+            self.read_timeout = timeout;
+        }
+        Ok(())
+    }
+
+    /// When the next ping, timeout or deadline is due if nothing comes. Sends the ping or ends the
+    /// connection if it is due at `now`.
+    fn next_timer(&mut self, now: Instant) -> Result<Instant, Disconnect> {
+        let config = &self.shared.config;
+        if let Some(first) = self.deadlines.first() {
+            self.check_deadlines()?;
+            return Ok(first);
+        }
+        let (ping, drop) = (
+            self.last_received + config.ping_after,
+            self.last_received + config.idle_limit,
+        );
+        if now >= drop {
+            return Err(disconnect::timed_out(
+                "nothing was heard from you for too long; connect again",
+            ));
+        }
+        if !self.pinged && now >= ping {
+            self.pinged = true;
+            self.send_queue.event(&Event::Ping {});
+            self.send_queue.flush();
+        }
+        Ok(if self.pinged { drop } else { ping.min(drop) })
+    }
+
+    /// Decides by the first byte what the client speaks, and again under TLS. Ends an unencrypted
+    /// connection from another machine, unless the operator permits it.
+    fn detect_language(&mut self) -> Result<(), Disconnect> {
+        let (None, Some(&first)) = (self.wire_format, self.lines.rest().first()) else {
+            return Ok(());
+        };
+        let encrypted = self.send_queue.channel().session().is_some();
+        match Language::of(first) {
+            Language::Tls if !encrypted => return self.begin_tls(),
+            Language::Json => self.choose_wire_format(WireFormat::Json),
+            Language::Console | Language::Tls => {
+                self.choose_wire_format(WireFormat::Console);
+                self.handler.without_envelopes();
+            }
+        }
+        let permitted = self.shared.config.plaintext || self.peer.ip().to_canonical().is_loopback();
+        match encrypted || permitted {
+            true => Ok(()),
+            false => Err(disconnect::tls_required()),
+        }
+    }
+
+    /// Begins a TLS session with the bytes that have come so far.
+    fn begin_tls(&mut self) -> Result<(), Disconnect> {
+        let Some(acceptor) = &self.shared.tls else {
+            return Err(Disconnect::Refused(Refusal::new(
+                Code::BadRequest,
+                "this server was built without TLS; connect in the open",
+            )));
+        };
+        let (session, certificate) = acceptor.accept().map_err(Disconnect::Broken)?;
+        self.send_queue.channel().begin_tls(session);
+        self.handler.set_certificate(certificate);
+        self.raw = ReadBuffer::with(self.lines.rest());
+        self.lines = LineBuffer::new(self.shared.config.max_line);
+        self.deadlines.handshake = Some(clock::now() + self.shared.config.handshake_time);
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! The real client on pipes: lines typed, lines read. It knows nothing of terminals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Instant;
+
+use super::{PATIENCE, process};
+
+/// What the client is told as every account's password.
+pub const CLIENT_PASSWORD: &str = "correct horse battery";
+
+/// A client that speaks plain TCP. Dropping it kills it.
+pub struct ClientProcess {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    /// Every line read so far, of standard output and standard error.
+    pub shown: Vec<String>,
+}
+
+impl ClientProcess {
+    /// Starts a client that keeps its files in `data`.
+    pub fn start(server: SocketAddr, data: &Path, flags: &[&str]) -> Self {
+        let mut command = process::command(env!("CARGO_BIN_EXE_client"));
+        command
+            .args(["--tls", "off", "--server", &server.to_string(), "--data"])
+            .arg(data)
+            .args(flags)
+            .env("SECURE_CHAT_PASSWORD", CLIENT_PASSWORD)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = process::spawn(&mut command).unwrap();
+        let (sender, lines) = channel();
+        let streams: [Box<dyn Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
+        for stream in streams {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    // Whoever reads may be done.
+                    let _gone = sender.send(line);
+                }
+            });
+        }
+        ClientProcess {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            shown: Vec::new(),
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Types a line.
+    pub fn types(&mut self, line: &str) {
+        writeln!(self.stdin.as_ref().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits for a line that contains one of `parts`, from now on.
+    pub fn sees_one_of(&mut self, parts: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("the client never showed {parts:?} but {:#?}", self.shown);
+            };
+            self.shown.push(line.clone());
+            if parts.iter().any(|part| line.contains(part)) {
+                return line;
+            }
+        }
+    }
+
+    /// Ends the input, and waits until the client has ended by itself; its exit code.
+    pub fn ends(&mut self) -> Option<i32> {
+        self.stdin = None;
+        self.shown.extend(self.lines.iter());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for ClientProcess {
+    fn drop(&mut self) {
+        process::kill(&mut self.child);
+    }
+}
