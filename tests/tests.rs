@@ -44,6 +44,8 @@ mod suite {
     /// Power cuts under load: only what was synced is left.
     #[cfg(target_os = "linux")]
     mod power_loss;
+    /// The client connects again and is refused, for a while or for good.
+    mod reconnect;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

@@ -1,5 +1,5 @@
-//! What the command line and the environment decide, and where the password
-//! comes from. Parsed into values that the rest takes as they are.
+//! The command line and its environment variables, parsed into values, and the secrets
+//! that they name. What an option leads to is decided where its value is used.
 
 use std::fs;
 use std::io::Read;
@@ -111,16 +111,16 @@ pub enum VaultTask {
     /// Write identity, contacts and history of --user to a new FILE, sealed under a passphrase
     ///
     /// Sessions and prekeys stay here: the other machine makes its own. Export while the client is not running.
-    Export(Moved),
+    Export(ExportFile),
     /// Log in on a machine without a vault, with identity, contacts and history from FILE
     ///
     /// Use one of the two machines from then on: each gets only what arrives while it is logged in.
-    Import(Moved),
+    Import(ExportFile),
 }
 
-/// The file that moves.
+/// The file of an export.
 #[derive(Debug, clap::Args)]
-pub struct Moved {
+pub struct ExportFile {
     /// The export
     pub file: PathBuf,
     /// Read the passphrase from the first line of a file
@@ -128,12 +128,12 @@ pub struct Moved {
     pub passphrase_file: Option<PathBuf>,
 }
 
-impl Moved {
+impl ExportFile {
     /// The passphrase, if a file gives it.
     ///
     /// # Errors
-    /// That the file gives none.
-    pub fn passphrase(&self) -> Result<Option<Zeroizing<String>>, String> {
+    /// A sentence: the file can't be read, or its first line is empty.
+    pub(crate) fn passphrase(&self) -> Result<Option<Zeroizing<String>>, String> {
         secret_file("--passphrase-file", self.passphrase_file.as_deref())
     }
 }
@@ -142,8 +142,8 @@ impl Options {
     /// The folder of the vaults.
     ///
     /// # Errors
-    /// That there is no home to put it in.
-    pub fn data(&self) -> Result<PathBuf, String> {
+    /// A sentence: neither an option nor the environment names a folder.
+    pub(crate) fn data(&self) -> Result<PathBuf, String> {
         if let Some(data) = &self.data {
             return Ok(data.clone());
         }
@@ -157,11 +157,11 @@ impl Options {
             .ok_or_else(|| "neither XDG_DATA_HOME nor HOME is set; use --data DIR".to_owned())
     }
 
-    /// The way to the server.
+    /// The server, and how its certificate is checked.
     ///
     /// # Errors
-    /// Two options that don't go together, or something this system lacks.
-    pub fn endpoint(&self, data: &Path) -> Result<Endpoint, String> {
+    /// A sentence: two options contradict each other, or this system lacks what they need.
+    pub(crate) fn endpoint(&self, data: &Path) -> Result<Endpoint, String> {
         let mut address = self.server.clone();
         match (self.fingerprint, address.fingerprint) {
             (Some(one), Some(other)) if one != other => {
@@ -179,16 +179,16 @@ impl Options {
     /// The password after a change, if a file gives it.
     ///
     /// # Errors
-    /// That the file gives none.
-    pub fn new_password(&self) -> Result<Option<Zeroizing<String>>, String> {
+    /// A sentence: the file can't be read, or its first line is empty.
+    pub(crate) fn new_password(&self) -> Result<Option<Zeroizing<String>>, String> {
         secret_file("--new-password-file", self.new_password_file.as_deref())
     }
 
     /// The password, if a file, a command or the environment gives it.
     ///
     /// # Errors
-    /// That the file or the command gives none.
-    pub fn password(&self) -> Result<Option<Zeroizing<String>>, String> {
+    /// A sentence: the file can't be read, the command fails, or the first line is empty.
+    pub(crate) fn password(&self) -> Result<Option<Zeroizing<String>>, String> {
         if self.password_file.is_some() {
             return secret_file("--password-file", self.password_file.as_deref());
         }

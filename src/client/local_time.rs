@@ -1,32 +1,32 @@
-//! Times as people read them: local, from milliseconds since 1970.
+//! Milliseconds since 1970 as local dates and times. Reading the clock is elsewhere.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// A date and a time to the second, as `/info` shows it.
 pub(crate) fn date_and_time(ms: u64) -> String {
-    written(ms, "%Y-%m-%d %H:%M:%S")
+    format(ms, "%Y-%m-%d %H:%M:%S")
 }
 
-/// The time alone if it was today, otherwise with the date.
+/// The time; on another day than `now`, with the date.
 pub(crate) fn short(ms: u64, now: u64) -> String {
-    let day = |ms| written(ms, "%Y-%m-%d");
+    let day = |ms| format(ms, "%Y-%m-%d");
     if day(ms) == day(now) {
-        written(ms, "%H:%M")
+        format(ms, "%H:%M")
     } else {
-        written(ms, "%Y-%m-%d %H:%M")
+        format(ms, "%Y-%m-%d %H:%M")
     }
 }
 
-fn written(ms: u64, format: &str) -> String {
-    // A server may claim any time; one outside the calendar is shown as such.
+fn format(ms: u64, pattern: &str) -> String {
+    // A server may claim any time, also one outside the calendar.
     match i64::try_from(ms)
         .ok()
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())
     {
         Some(time) => time
             .to_zoned(TimeZone::system())
-            .strftime(format)
+            .strftime(pattern)
             .to_string(),
         None => "(no such time)".to_owned(),
     }

@@ -5,10 +5,10 @@
 //!
 //! | folder or file | what |
 //! | --- | --- |
-//! | `args` | what the command line says |
-//! | [`app`] | the conversation with the person: menu, questions, the table of commands |
-//! | [`login`] | registers, logs in, and asks what has to be asked for that |
-//! | [`net`] | the way to the server: endpoint, certificate pins, connection, event queue |
+//! | `args` | the command line and its environment |
+//! | [`app`] | the conversation with the person: menu, questions, the table of commands, exit codes |
+//! | [`login`] | makes accounts, logs in, opens vaults; what it has to ask |
+//! | [`net`] | endpoint, known certificates, connection, event queue |
 //! | [`messenger`] | the thread that owns keys and messages while somebody is logged in |
 //! | [`vault`] | keys, contacts and history, sealed on disk |
 //! | [`view`] | what is shown, as values |

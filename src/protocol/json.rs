@@ -320,7 +320,7 @@ pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
 
 /// A connection refused before its first byte is told so in the console's
 /// spelling, since nobody knows yet which one it speaks.
-fn console_refusal(line: &[u8]) -> Option<Refusal> {
+pub(crate) fn console_refusal(line: &[u8]) -> Option<Refusal> {
     let text = std::str::from_utf8(line.strip_prefix(b"-ERR ")?).ok()?;
     let (code, message) = text.trim_end().split_once(' ')?;
     let known = Code::ALL.iter().find(|known| known.as_str() == code);
@@ -488,10 +488,15 @@ mod tests {
         ));
         assert!(parse_server_line(b"SSH-2.0-OpenSSH").is_err());
         assert!(matches!(
-            parse_server_line(b"-ERR server_full try again later"),
+            parse_server_line(b"-ERR server_full try again later\r"),
             Ok(ServerLine::Answer(None, Err(refusal)))
                 if refusal == Refusal::new(Code::ServerFull, "try again later")
         ));
+        let newer = console_refusal(b"-ERR brand_new some sentence").unwrap();
+        assert_eq!(newer.code, Code::Unknown);
+        for other in [&b"-ERR"[..], b"+OK fine", b"-ERR \xff x", b"{}", b""] {
+            assert_eq!(console_refusal(other), None);
+        }
     }
 
     #[test]

@@ -1,5 +1,10 @@
-//! The one table of what can be typed. Parsing, help, the menu, completion and
-//! the tests all read it; what a command does is not known here.
+//! The one table of what can be typed, and what runs each command. Parsing, help, the menu,
+//! completion and the tests all read it; running a command is the business of `dispatch`
+//! and the messenger.
+
+use super::settings;
+use crate::client::messenger::Command;
+use crate::protocol::UserName;
 
 /// When a command makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,37 +17,33 @@ pub(crate) enum When {
     Always,
 }
 
-/// What a command does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verb {
+/// What runs a command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Operation {
+    /// Makes an account.
     Register,
+    /// Logs in.
     Login,
-    Search,
-    Message,
-    Fetch,
+    /// Ends the session.
     Logout,
-    To,
-    Status,
-    Contacts,
-    History,
-    Verify,
-    Accept,
-    Reject,
-    Info,
-    SendUnencrypted,
-    Settings,
-    Block,
-    Unblock,
-    Passwd,
+    /// Chooses to whom plain lines go.
+    Talk,
+    /// Asks for the passwords, then changes the account's.
+    ChangePassword,
+    /// Lists the commands.
     Help,
+    /// Ends the program.
     Quit,
+    /// The session runs what this function makes of the arguments. It fails with a
+    /// sentence about an argument that is wrong.
+    Session(fn(&[String]) -> Result<Command, String>),
 }
 
 /// A row of the table.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Spec {
-    /// What it does.
-    pub verb: Verb,
+    /// What runs it.
+    pub operation: Operation,
     /// How it is typed; the first name is shown.
     pub names: &'static [&'static str],
     /// Its arguments: a word each, the last one takes the rest of the line if it
@@ -56,72 +57,120 @@ pub(crate) struct Spec {
     pub menu: Option<(&'static str, &'static str)>,
 }
 
-use Verb as V;
+use Operation::Session;
 use When::{Always, LoggedIn, LoggedOut};
 
 /// Every command, in the order in which help shows them.
 #[rustfmt::skip]
 pub(crate) const TABLE: &[Spec] = &[
-    Spec { verb: V::Register, names: &["/register"], arguments: &["NAME"], when: LoggedOut, menu: Some(("1", "Create account")),
+    Spec { operation: Operation::Register,
+        names: &["/register"], arguments: &["NAME"], when: LoggedOut, menu: Some(("1", "Create account")),
         help: "create an account; asks for a password" },
-    Spec { verb: V::Login, names: &["/login"], arguments: &["NAME"], when: LoggedOut, menu: Some(("2", "Log in")),
+    Spec { operation: Operation::Login,
+        names: &["/login"], arguments: &["NAME"], when: LoggedOut, menu: Some(("2", "Log in")),
         help: "log in; asks for the password" },
-    Spec { verb: V::Search, names: &["/search"], arguments: &["TEXT"], when: LoggedIn, menu: Some(("1", "Search users")),
+    Spec { operation: Session(|given| Ok(Command::Search(text(given)))),
+        names: &["/search"], arguments: &["TEXT"], when: LoggedIn, menu: Some(("1", "Search users")),
         help: "find users whose names begin with a text of two characters or more" },
-    Spec { verb: V::Message, names: &["/msg", "/send"], arguments: &["NAME", "TEXT"], when: LoggedIn, menu: Some(("2", "Send a message")),
+    Spec { operation: Session(|given| Ok(Command::Send(name(given)?, text(given)))),
+        names: &["/msg", "/send"], arguments: &["NAME", "TEXT"], when: LoggedIn, menu: Some(("2", "Send a message")),
         help: "send one encrypted message" },
-    Spec { verb: V::Fetch, names: &["/fetch"], arguments: &[], when: LoggedIn, menu: Some(("3", "Fetch missed messages")),
+    Spec { operation: Session(|_| Ok(Command::Fetch)),
+        names: &["/fetch"], arguments: &[], when: LoggedIn, menu: Some(("3", "Fetch missed messages")),
         help: "get what waits on the server" },
-    Spec { verb: V::Logout, names: &["/logout"], arguments: &[], when: LoggedIn, menu: Some(("4", "Log out")),
+    Spec { operation: Operation::Logout,
+        names: &["/logout"], arguments: &[], when: LoggedIn, menu: Some(("4", "Log out")),
         help: "end the session; messages wait on the server" },
-    Spec { verb: V::To, names: &["/to"], arguments: &["[NAME]"], when: LoggedIn, menu: None,
+    Spec { operation: Operation::Talk,
+        names: &["/to"], arguments: &["[NAME]"], when: LoggedIn, menu: None,
         help: "talk to somebody: plain lines go there; without a name, to nobody" },
-    Spec { verb: V::Status, names: &["/who", "/status"], arguments: &["NAME"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::Status(name(given)?))),
+        names: &["/who", "/status"], arguments: &["NAME"], when: LoggedIn, menu: None,
         help: "is somebody online, and when were they last seen" },
-    Spec { verb: V::Contacts, names: &["/contacts"], arguments: &[], when: LoggedIn, menu: None,
+    Spec { operation: Session(|_| Ok(Command::Contacts)),
+        names: &["/contacts"], arguments: &[], when: LoggedIn, menu: None,
         help: "everyone you know, and whether they are verified" },
-    Spec { verb: V::History, names: &["/history"], arguments: &["[NAME]"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::History(optional_name(given)?))),
+        names: &["/history"], arguments: &["[NAME]"], when: LoggedIn, menu: None,
         help: "the last messages, with somebody or with all" },
-    Spec { verb: V::Verify, names: &["/verify"], arguments: &["NAME", "[yes]"], when: LoggedIn, menu: None,
+    Spec { operation: Session(verify),
+        names: &["/verify"], arguments: &["NAME", "[yes]"], when: LoggedIn, menu: None,
         help: "show the safety number to compare by voice; 'yes' notes that it is the same" },
-    Spec { verb: V::Accept, names: &["/accept"], arguments: &["NAME"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::Accept(name(given)?))),
+        names: &["/accept"], arguments: &["NAME"], when: LoggedIn, menu: None,
         help: "accept somebody's changed identity without comparing; earlier messages wait for /verify" },
-    Spec { verb: V::Reject, names: &["/reject"], arguments: &["NAME"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::Reject(name(given)?))),
+        names: &["/reject"], arguments: &["NAME"], when: LoggedIn, menu: None,
         help: "reject somebody's changed identity and drop what came under it, or decline what their client asks for again" },
-    Spec { verb: V::Info, names: &["/info"], arguments: &["[ID]"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::Info(given.first().cloned()))),
+        names: &["/info"], arguments: &["[ID]"], when: LoggedIn, menu: None,
         help: "all that is known of the last message, or of one by the beginning of its id" },
-    Spec { verb: V::SendUnencrypted, names: &["/send-unencrypted"], arguments: &["NAME", "TEXT"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::SendUnencrypted(name(given)?, text(given)))),
+        names: &["/send-unencrypted"], arguments: &["NAME", "TEXT"], when: LoggedIn, menu: None,
         help: "send a message that the server and the network can read" },
-    Spec { verb: V::Settings, names: &["/settings"], arguments: &["[listed|presence|refuse-unencrypted]", "[on|off]"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::Settings(settings::change(given)?))),
+        names: &["/settings"], arguments: &["[listed|presence|refuse-unencrypted]", "[on|off]"], when: LoggedIn, menu: None,
         help: "show the account's settings, or change one" },
-    Spec { verb: V::Block, names: &["/block"], arguments: &["NAME"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::Block(name(given)?))),
+        names: &["/block"], arguments: &["NAME"], when: LoggedIn, menu: None,
         help: "drop what somebody sends from now on, without telling them" },
-    Spec { verb: V::Unblock, names: &["/unblock"], arguments: &["NAME"], when: LoggedIn, menu: None,
+    Spec { operation: Session(|given| Ok(Command::Unblock(name(given)?))),
+        names: &["/unblock"], arguments: &["NAME"], when: LoggedIn, menu: None,
         help: "take messages from somebody again" },
-    Spec { verb: V::Passwd, names: &["/passwd"], arguments: &[], when: LoggedIn, menu: None,
+    Spec { operation: Operation::ChangePassword,
+        names: &["/passwd"], arguments: &[], when: LoggedIn, menu: None,
         help: "change the password" },
-    Spec { verb: V::Help, names: &["/help"], arguments: &[], when: Always, menu: None,
+    Spec { operation: Operation::Help,
+        names: &["/help"], arguments: &[], when: Always, menu: None,
         help: "this list" },
-    Spec { verb: V::Quit, names: &["/quit", "/exit"], arguments: &[], when: Always, menu: Some(("0", "Quit")),
+    Spec { operation: Operation::Quit,
+        names: &["/quit", "/exit"], arguments: &[], when: Always, menu: Some(("0", "Quit")),
         help: "end the program" },
 ];
 
+/// The name that a command is about.
+pub(super) fn name(given: &[String]) -> Result<UserName, String> {
+    let name = given.first().map_or("", String::as_str);
+    name.parse::<UserName>().map_err(|error| error.to_string())
+}
+
+/// The name that a command may be about.
+pub(super) fn optional_name(given: &[String]) -> Result<Option<UserName>, String> {
+    match given.is_empty() {
+        true => Ok(None),
+        false => name(given).map(Some),
+    }
+}
+
+/// The text that a command ends with.
+fn text(given: &[String]) -> String {
+    given.last().cloned().unwrap_or_default()
+}
+
+fn verify(given: &[String]) -> Result<Command, String> {
+    let name = name(given)?;
+    match given.get(1).map(String::as_str) {
+        None => Ok(Command::Verify(name, false)),
+        Some("yes") => Ok(Command::Verify(name, true)),
+        Some(_) => Err("after comparing, it is: /verify NAME yes".to_owned()),
+    }
+}
+
 /// What a line asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum TypedLine {
-    /// Nothing.
+    /// The line is empty.
     Empty,
-    /// A command with the arguments that were given, and whether it was picked by
-    /// its number, so that the missing ones are asked for.
+    /// A command.
     Command {
-        /// Which.
+        /// Its row of the table.
         spec: &'static Spec,
-        /// At most as many as it takes.
+        /// Its arguments, at most as many as it takes.
         given: Vec<String>,
-        /// Picked from the menu.
+        /// It was picked from the menu, so that missing arguments are asked for.
         by_number: bool,
     },
-    /// Words for whoever is being talked to.
+    /// A text for the person to whom plain lines go.
     Text(String),
 }
 
@@ -159,18 +208,18 @@ pub(crate) fn usable(logged_in: bool) -> impl Iterator<Item = &'static Spec> {
     TABLE.iter().filter(move |spec| spec.fits(logged_in))
 }
 
-/// Parses a line. While one `talks` to somebody, numbers and words without a slash
-/// are words for them, with the blanks before them; otherwise a number picks from the menu.
+/// Parses a line. While one `talks` to somebody, a line without a slash is a text for
+/// them and keeps its leading blanks; otherwise a number picks from the menu.
 ///
 /// # Errors
-/// A sentence about what is wrong and how it would be right.
+/// A sentence that says what is wrong and what to type instead.
 pub(crate) fn parse(whole: &str, logged_in: bool, talks: bool) -> Result<TypedLine, String> {
     let line = whole.trim();
     if line.is_empty() {
         return Ok(TypedLine::Empty);
     }
     if line.starts_with('/') {
-        // Two slashes say one: the way to send a text that begins with it.
+        // A text that begins with a slash is typed with two.
         if let (Some(text), true) = (line.strip_prefix('/'), talks)
             && text.starts_with('/')
         {
@@ -242,13 +291,13 @@ fn split(spec: &Spec, mut rest: &str) -> Vec<String> {
     given
 }
 
-/// The first word, and what stands behind the one blank after it.
+/// The first word, and what follows the one blank after it.
 fn cut_word(line: &str) -> (&str, &str) {
     line.split_once(char::is_whitespace).unwrap_or((line, ""))
 }
 
-/// The beginnings of what may stand at the cursor: command names, or names of
-/// people where a command takes one. `(where the word starts, candidates)`.
+/// What the word at the cursor may become: a command's name, or a person's where a
+/// command takes one. Returns where the word starts, and the candidates.
 pub(crate) fn complete(line: &str, logged_in: bool, people: &[String]) -> (usize, Vec<String>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let word = &line[start..];
@@ -272,10 +321,55 @@ pub(crate) fn complete(line: &str, logged_in: bool, people: &[String]) -> (usize
 mod tests {
     use super::*;
 
-    fn given(line: &str) -> (Verb, Vec<String>) {
+    fn given(line: &str) -> (&'static str, Vec<String>) {
         match parse(line, true, true) {
-            Ok(TypedLine::Command { spec, given, .. }) => (spec.verb, given),
+            Ok(TypedLine::Command { spec, given, .. }) => (spec.names[0], given),
             other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    fn talk(line: &str) -> String {
+        match parse(line, true, true) {
+            Ok(TypedLine::Text(text)) => text,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    /// What the session is asked to run for a line.
+    fn command(line: &str) -> Result<Command, String> {
+        match parse(line, true, false) {
+            Ok(TypedLine::Command { spec, given, .. }) => match spec.operation {
+                Session(command) => command(&given),
+                other => panic!("{line:?}: {other:?}"),
+            },
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_table_makes_the_sessions_commands() {
+        let bob: UserName = "bob".parse().unwrap();
+        assert!(matches!(
+            command("/msg bob hi there"),
+            Ok(Command::Send(name, text)) if name == bob && text == "hi there"
+        ));
+        assert!(matches!(command("/history"), Ok(Command::History(None))));
+        assert!(matches!(
+            command("/history bob"),
+            Ok(Command::History(Some(name))) if name == bob
+        ));
+        assert!(matches!(command("/info"), Ok(Command::Info(None))));
+        assert!(matches!(
+            command("/verify bob yes"),
+            Ok(Command::Verify(name, true)) if name == bob
+        ));
+        for wrong in [
+            "/verify bob no",
+            "/block b!b",
+            "/settings presence",
+            "/status -",
+        ] {
+            assert!(command(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -331,13 +425,13 @@ mod tests {
         };
         assert_eq!(
             given("/msg  bob  hi  there "),
-            (Verb::Message, words(&["bob", "hi  there"]))
+            ("/msg", words(&["bob", "hi  there"]))
         );
         assert_eq!(
             given("/verify bob yes"),
-            (Verb::Verify, words(&["bob", "yes"]))
+            ("/verify", words(&["bob", "yes"]))
         );
-        assert_eq!(given("/to"), (Verb::To, Vec::new()));
+        assert_eq!(given("/to"), ("/to", Vec::new()));
     }
 
     #[test]
@@ -345,11 +439,10 @@ mod tests {
         let text = "\tone\n\n  two";
         let typed = format!("/msg bob {text}\n");
         assert_eq!(given(&typed).1, ["bob", text]);
-        let talked = parse(&format!("{text} \n"), true, true);
-        assert_eq!(talked, Ok(TypedLine::Text(format!("{text} "))));
+        assert_eq!(talk(&format!("{text} \n")), format!("{text} "));
         assert_eq!(
             given("/msg\n bob hi"),
-            (Verb::Message, vec!["bob".into(), "hi".into()])
+            ("/msg", vec!["bob".into(), "hi".into()])
         );
         assert!(parse("/msg bob \n", true, true).is_err());
     }
@@ -361,10 +454,7 @@ mod tests {
             assert!(parse("/msg bob", true, talks).is_err());
             assert!(parse("/login bob", true, talks).is_err());
         }
-        assert_eq!(
-            parse("//shrug", true, true),
-            Ok(TypedLine::Text("/shrug".to_owned()))
-        );
+        assert_eq!(talk("//shrug"), "/shrug");
     }
 
     #[test]
@@ -374,14 +464,14 @@ mod tests {
                 spec,
                 by_number: true,
                 ..
-            }) => Some(spec.verb),
+            }) => Some(spec.names[0]),
             _ => None,
         };
-        assert_eq!(pick("1", false), Some(Verb::Register));
-        assert_eq!(pick("1", true), Some(Verb::Search));
-        assert_eq!(pick("0", true), Some(Verb::Quit));
+        assert_eq!(pick("1", false), Some("/register"));
+        assert_eq!(pick("1", true), Some("/search"));
+        assert_eq!(pick("0", true), Some("/quit"));
         assert_eq!(pick("9", true), None);
-        assert_eq!(parse("1", true, true), Ok(TypedLine::Text("1".to_owned())));
+        assert_eq!(talk("1"), "1");
         assert!(parse("hello", true, false).is_err());
     }
 

@@ -1,11 +1,12 @@
-//! The words after `/settings`, as a change to ask the server for.
+//! The arguments of `/settings` as a change of the account's settings. Sending it is the
+//! messenger's business.
 
 use crate::protocol::request::ChangeSettings;
 
-/// What `/settings` is to change.
+/// The change that the arguments describe; without arguments, none.
 ///
 /// # Errors
-/// A sentence about how it would be right.
+/// A sentence that says what to type instead.
 pub(crate) fn change(given: &[String]) -> Result<ChangeSettings, String> {
     let mut change = ChangeSettings::default();
     let [what, value] = given else {

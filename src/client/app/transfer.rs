@@ -1,12 +1,12 @@
-//! `client vault export` and `client vault import`: the passphrase, the file, and
-//! what to say. What is in the file is the vault's business.
+//! `client vault export` and `client vault import`: the passphrase, the file, and what the
+//! person is told. The export's contents and format are the vault's business.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::client::args::{Moved, Options, VaultTask};
+use crate::client::args::{ExportFile, Options, VaultTask};
 use crate::client::login::first_login::{read_export, write_export};
 use crate::client::login::prompt::TerminalPrompt;
 use crate::client::login::{LoginError, LoginFlow};
@@ -14,16 +14,16 @@ use crate::client::messenger::{Command, SessionHandle};
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::{Display, ViewEvent};
 
-/// A file that travels can be guessed at for ever, so its passphrase is no short one.
+/// The shortest passphrase, in characters: whoever finds the file can guess without limit.
 const MIN_PASSPHRASE: usize = 12;
 
 /// How long the new keys may take to be published.
-const SETTLES: Duration = Duration::from_secs(30);
+const PUBLISHES_WITHIN: Duration = Duration::from_secs(30);
 
-/// Does it.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// Why nothing was moved.
+/// Nothing was moved, or after an import the new keys were not published.
 pub(crate) fn run(
     task: &VaultTask,
     options: &Options,
@@ -31,13 +31,13 @@ pub(crate) fn run(
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
     match task {
-        VaultTask::Export(moved) => export(moved, options, login_flow, terminal),
-        VaultTask::Import(moved) => import(moved, options, login_flow, terminal),
+        VaultTask::Export(export_file) => export(export_file, options, login_flow, terminal),
+        VaultTask::Import(export_file) => import(export_file, options, login_flow, terminal),
     }
 }
 
 fn export(
-    moved: &Moved,
+    export_file: &ExportFile,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
@@ -47,7 +47,7 @@ fn export(
             "whose? Name the account, as in: client --user NAME vault export FILE".to_owned(),
         ));
     };
-    let passphrase = match moved.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
@@ -55,10 +55,10 @@ fn export(
     let password = options.password().map_err(LoginError::Refused)?;
     let export = login_flow.export(name, &mut TerminalPrompt { terminal, password })?;
     let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
-    write_export(&moved.file, &sealed).map_err(LoginError::Refused)?;
+    write_export(&export_file.file, &sealed).map_err(LoginError::Refused)?;
     terminal.say(&ViewEvent::good(format!(
         "exported to {}: {}",
-        moved.file.display(),
+        export_file.file.display(),
         export.summary()
     )));
     terminal.say(&ViewEvent::plain(
@@ -68,16 +68,16 @@ fn export(
 }
 
 fn import(
-    moved: &Moved,
+    export_file: &ExportFile,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let passphrase = match moved.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
         Some(passphrase) => passphrase,
         None => secret(terminal, "Passphrase of the export: ")?,
     };
-    let export = read_export(&moved.file, &passphrase).map_err(LoginError::Refused)?;
+    let export = read_export(&export_file.file, &passphrase).map_err(LoginError::Refused)?;
     if let Some(user) = options.user.filter(|user| *user != export.name) {
         return Err(LoginError::Refused(format!(
             "the export is of {}, not of {user}; nothing was imported",
@@ -87,9 +87,9 @@ fn import(
     let password = options.password().map_err(LoginError::Refused)?;
     let account = login_flow.import(&export, &mut TerminalPrompt { terminal, password })?;
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
-    let session = SessionHandle::start(account, options.trust, display)
-        .map_err(|error| LoginError::Refused(format!("no thread for the session: {error}")))?;
-    let settled = session.run(Command::Settle(SETTLES));
+    let session =
+        SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
+    let published = session.run(Command::Settle(PUBLISHES_WITHIN));
     session.end();
     terminal.say(&ViewEvent::good(format!(
         "imported {}: {}",
@@ -99,8 +99,8 @@ fn import(
     terminal.say(&ViewEvent::plain(
         "use this machine from now on; the other one's sessions are left behind",
     ));
-    // What could not be sent now is sent at the next login.
-    settled.map_err(LoginError::Unreachable)
+    // Whatever was not sent is sent at the next login.
+    published.map_err(LoginError::Unpublished)
 }
 
 fn check(passphrase: &str) -> Result<(), LoginError> {

@@ -1,12 +1,17 @@
-//! What proves who one is: a login key, how it comes from a password, and the
-//! statements it signs. Asks nobody and keeps nothing.
+//! The login key: how a password leads to it, and the statements that it signs to prove
+//! an account's owner. Asking for the password and keeping keys is done elsewhere.
+
+use std::error::Error;
+use std::fmt;
 
 use rand::Rng;
 
-use crate::client::net::connection::Connection;
+use crate::client::net::challenge::Challenge;
 use crate::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose};
 use crate::crypto::account::password;
-use crate::crypto::account::password::{Argon2Params, Derived, LoginKey};
+use crate::crypto::account::password::{
+    Argon2Params, Argon2ParamsError, Derived, ImpossibleCost, LoginKey,
+};
 use crate::crypto::os_rng;
 use crate::protocol::request::{KdfParams, Login, Register, SessionOptions};
 use crate::protocol::{ByteArray, Request, UserName, limits};
@@ -14,13 +19,40 @@ use crate::protocol::{ByteArray, Request, UserName, limits};
 /// A login key and how it comes from the password.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The derivation.
+    /// The derivation's salt and cost.
     pub kdf: KdfParams,
-    /// The key.
+    /// What the derivation leads to.
     pub login_key: LoginKey,
 }
 
-/// A fresh salt at today's cost.
+/// Why a password's keys are not derived.
+#[derive(Debug)]
+pub enum DeriveError {
+    /// The cost would weaken the password, or exhaust this machine.
+    Cost(Argon2ParamsError),
+    /// Argon2 can't run with the cost.
+    Impossible(ImpossibleCost),
+}
+
+impl fmt::Display for DeriveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeriveError::Cost(error) => error.fmt(f),
+            DeriveError::Impossible(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for DeriveError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            DeriveError::Cost(error) => Some(error),
+            DeriveError::Impossible(error) => Some(error),
+        }
+    }
+}
+
+/// A new random salt with the default cost.
 pub fn new_kdf() -> KdfParams {
     let mut salt = [0; 16];
     os_rng().fill_bytes(&mut salt);
@@ -33,13 +65,13 @@ pub fn new_kdf() -> KdfParams {
     }
 }
 
-/// Derives a password's keys, at a cost that neither weakens nor exhausts us.
+/// Derives a password's keys.
 ///
 /// # Errors
-/// A sentence about the cost.
-pub fn derive(password: &str, kdf: KdfParams) -> std::result::Result<Derived, String> {
-    let cost = cost_of(kdf).check().map_err(|error| error.to_string())?;
-    password::derive(password, &kdf.salt.0, cost).map_err(|error| error.to_string())
+/// The cost, which the server may have named, is too low, too high or impossible.
+pub fn derive(password: &str, kdf: KdfParams) -> Result<Derived, DeriveError> {
+    let cost = cost_of(kdf).check().map_err(DeriveError::Cost)?;
+    password::derive(password, &kdf.salt.0, cost).map_err(DeriveError::Impossible)
 }
 
 fn cost_of(kdf: KdfParams) -> Argon2Params {
@@ -54,19 +86,15 @@ fn prove(
     name: &UserName,
     key: &LoginKey,
     purpose: &Purpose,
-    connection: &Connection,
+    challenge: &Challenge,
 ) -> ByteArray<64> {
-    // What this connection has shown, whatever the server says: a proof that names
-    // another certificate could be used at the server whose certificate that is.
-    let shown = connection.certificate();
-    let certificate = shown.as_ref().map_or(&[][..], |shown| &shown.0);
-    let greeting = connection.greeting();
+    let certificate = challenge.certificate.as_ref();
     ByteArray(key.prove(
         purpose,
         &ProofContext {
             name: name.as_str(),
-            nonce: &greeting.nonce.0,
-            certificate,
+            nonce: &challenge.nonce.0,
+            certificate: certificate.map_or(&[][..], |certificate| &certificate.0),
         },
     ))
 }
@@ -79,32 +107,32 @@ fn signed(credentials: &Credentials) -> LoginVerifier {
     }
 }
 
-/// The request that makes an account and logs in, with its proof.
+/// The request that makes an account and logs in; proves that the key is known.
 pub fn register_request(
     name: &UserName,
     credentials: &Credentials,
-    connection: &Connection,
+    challenge: &Challenge,
 ) -> Request {
     let statement = Purpose::Register(signed(credentials));
     Request::Register(Register {
         name: *name,
         kdf: credentials.kdf,
         login_key: ByteArray(credentials.login_key.public()),
-        proof: prove(name, &credentials.login_key, &statement, connection),
+        proof: prove(name, &credentials.login_key, &statement, challenge),
         session: SessionOptions::default(),
     })
 }
 
-/// The request that logs in, with a proof for the connection's nonce.
+/// The request that logs in, with a proof for one connection.
 pub fn login_request(
     name: &UserName,
     credentials: &Credentials,
-    connection: &Connection,
+    challenge: &Challenge,
     session: SessionOptions,
 ) -> Request {
     Request::Login(Login {
         name: *name,
-        proof: prove(name, &credentials.login_key, &Purpose::Login, connection),
+        proof: prove(name, &credentials.login_key, &Purpose::Login, challenge),
         session,
     })
 }
@@ -114,21 +142,21 @@ pub fn passwd_proof(
     name: &UserName,
     old: &Credentials,
     new: &Credentials,
-    connection: &Connection,
+    challenge: &Challenge,
 ) -> ByteArray<64> {
     prove(
         name,
         &old.login_key,
         &Purpose::Passwd(signed(new)),
-        connection,
+        challenge,
     )
 }
 
-/// Whether a new password is long enough.
+/// Checks that a new password is long enough.
 ///
 /// # Errors
-/// A sentence.
-pub fn check_new(password: &str) -> std::result::Result<(), String> {
+/// A sentence that says how long it must be.
+pub fn check_new(password: &str) -> Result<(), String> {
     match password.chars().count() >= limits::MIN_PASSWORD {
         true => Ok(()),
         false => Err(format!(

@@ -1,127 +1,117 @@
-//! Logging in on a machine that has no vault of the account: with a new identity,
-//! or with the one from an export of the old machine. And making that export.
+//! Logging in on a device that has no vault of the account: with a new identity, or with
+//! the one from an export of another device. Also making that export; its format is the
+//! vault's business.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::credentials::{Credentials, derive, login_request};
-use super::{
-    Account, LoginError, LoginFlow, Prompt, Result, create_vault, identity, known_password, open,
-    show_recovery_code,
-};
+use super::attempt::Attempt;
+use super::error::LoginError;
+use super::prompt::{Prompt, known_password, show_recovery_code};
+use super::unlock::{Unlocked, create_vault, open};
+use super::{Account, LoginFlow};
 use crate::client::messenger::wire_identity;
-use crate::client::net::connection::{CallError, Connection};
-use crate::client::net::event_queue::EventQueue;
 use crate::client::vault::{Export, Opened, VaultError, VaultFile};
 use crate::clock;
-use crate::protocol::reply::{Done, Welcome};
-use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
-use crate::protocol::{Code, Request, UserName};
+use crate::protocol::UserName;
+use crate::protocol::request::SessionOptions;
 
 /// The largest export that is read.
 const MAX_EXPORT: u64 = 1024 * 1024 * 1024;
 
 impl LoginFlow {
-    /// Logs in with an export's identity, contacts and history on a machine that
+    /// Logs in with an export's identity, contacts and history on a device that
     /// has no vault of the account.
     ///
     /// # Errors
-    /// Why nobody got in; there is no vault then.
-    pub(crate) fn import(&self, export: &Export, ask: &mut dyn Prompt) -> Result<Account> {
-        let file = VaultFile::take(&self.data, self.endpoint.place(), &export.name)?;
+    /// The server or the person refuses, or the vault can't be made; there is no vault then.
+    pub(crate) fn import(
+        &self,
+        export: &Export,
+        prompt: &mut dyn Prompt,
+    ) -> Result<Account, LoginError> {
+        let file = self.vault_file(&export.name)?;
         if file.exists() {
             return Err(VaultError::Exists(file.path().to_owned()).into());
         }
-        let mut events = EventQueue::new();
-        let connection = self.connect(&mut events, ask)?;
-        self.log_in_fresh(export.name, file, (connection, events), Some(export), ask)
+        Attempt::connect(self, export.name, prompt)?.log_in_without_vault(file, Some(export))
     }
 
-    /// What is to move to another machine, from the vault that is here.
+    /// What another device needs from the vault that is on this one.
     ///
     /// # Errors
-    /// That it does not open.
-    pub(crate) fn export(&self, name: UserName, ask: &mut dyn Prompt) -> Result<Export> {
-        let file = VaultFile::take(&self.data, self.endpoint.place(), &name)?;
+    /// There is no vault, or the password does not open it.
+    pub(crate) fn export(
+        &self,
+        name: UserName,
+        prompt: &mut dyn Prompt,
+    ) -> Result<Export, LoginError> {
+        let file = self.vault_file(&name)?;
         if !file.exists() {
             return Err(LoginError::Refused(format!(
                 "there is no vault of {name} at {} here; nothing was exported",
                 self.endpoint.place()
             )));
         }
-        let password = known_password(&name, ask)?;
+        let password = known_password(&name, prompt)?;
         match open(file.read()?, &password)? {
-            Opened::Open((vault, _)) => Ok(vault.export(name)?),
+            Opened::Open(unlocked) => Ok(unlocked.vault.export(name)?),
             Opened::WrongKey(_) => Err(VaultError::WrongKey.into()),
         }
     }
+}
 
-    pub(super) fn log_in_fresh(
-        &self,
-        name: UserName,
+impl Attempt<'_> {
+    /// Logs in, then makes the vault: with an export's contents, or with a new identity.
+    pub(super) fn log_in_without_vault(
+        mut self,
         file: VaultFile,
-        (mut connection, mut events): (Connection, EventQueue),
         export: Option<&Export>,
-        ask: &mut dyn Prompt,
-    ) -> Result<Account> {
-        let kdf: KdfParams = connection.call(&mut events, &Request::Kdf(UserRef { name }))?;
-        let password = known_password(&name, ask)?;
-        let derived = derive(&password, kdf).map_err(LoginError::Refused)?;
-        let login_key = derived.login_key.clone();
-        let credentials = Credentials { kdf, login_key };
-        let mut agreed = false;
-        let welcome = match try_to_enter(&name, &credentials, &mut connection, &mut events)? {
+    ) -> Result<Account, LoginError> {
+        let password = known_password(&self.name, self.prompt)?;
+        let (credentials, derived) = self.derive_as_server_says(&password)?;
+        let mut confirmed = false;
+        let welcome = match self.try_log_in(&credentials, SessionOptions::default())? {
             Some(welcome) => welcome,
             None => {
-                // Whoever is online has keys that this machine lacks: no session is
-                // ended before it is clear that those are to be replaced.
+                // The device that is online has keys that this one lacks: its session is
+                // not ended before the person has agreed to replace them.
                 if export.is_none() {
-                    agreed = self.agree(&name, None, ask)?;
+                    self.confirm_new_identity(None)?;
+                    confirmed = true;
                 }
-                self.enter(&name, &credentials, None, &mut connection, &mut events, ask)?
+                self.log_in_over(&credentials, None)?
             }
         };
-        let wanted = match export {
-            Some(export) => Some(export.identity().map_err(refused)?),
+        let mine = match export {
+            Some(export) => {
+                let keys = export.identity();
+                Some(keys.map_err(|error| LoginError::Refused(error.to_string()))?)
+            }
             None => None,
         };
-        let wanted = wanted.map(|keys| wire_identity(&keys.public()));
-        let replaces = welcome.identity.is_some() && welcome.identity != wanted;
+        let mine = mine.map(|keys| wire_identity(&keys.public()));
+        let replaces = welcome.identity.is_some() && welcome.identity != mine;
         if replaces
-            && !agreed
-            && let Err(refused) = self.agree(&name, export, ask)
+            && !confirmed
+            && let Err(refused) = self.confirm_new_identity(export)
         {
-            // The server notices the closed connection, too.
-            let _answer = connection.call::<Done>(&mut events, &Request::Logout);
+            self.log_out();
             return Err(refused);
         }
-        let (mut vault, code) = create_vault(file, kdf, &derived, |vault| match export {
+        let (vault, code) = create_vault(file, credentials.kdf, &derived, |vault| match export {
             Some(export) => vault.import(export, clock::unix_ms()),
             None => vault.make_identity().map(drop),
         })?;
-        show_recovery_code(&code, ask);
-        Ok(Account {
-            name,
-            endpoint: self.endpoint.clone(),
-            keys: identity(&mut vault)?,
-            vault,
-            credentials,
-            connection,
-            events,
-            welcome,
-            new_identity: replaces,
-        })
+        show_recovery_code(&code, self.prompt);
+        self.into_account(Unlocked { vault, credentials }, welcome, replaces)
     }
 
-    /// Whether this machine's identity may replace the published one.
-    fn agree(
-        &self,
-        name: &UserName,
-        export: Option<&Export>,
-        ask: &mut dyn Prompt,
-    ) -> Result<bool> {
+    /// Asks whether this device's identity may replace the published one.
+    fn confirm_new_identity(&mut self, export: Option<&Export>) -> Result<(), LoginError> {
+        let name = self.name;
         let question = match export {
             None => format!(
                 "{name} has used another device, and its keys are not on this one. A new identity \
@@ -134,8 +124,8 @@ impl LoginFlow {
                  Going back to the exported one makes everybody you talk to see a warning. Go back to it?"
             ),
         };
-        match self.new_identity || ask.yes(&question) {
-            true => Ok(true),
+        match self.flow.new_identity || self.prompt.yes(&question) {
+            true => Ok(()),
             false => Err(LoginError::Refused(
                 "nothing was changed; bring the identity from the other device with \
                  `client vault export` there and `client vault import` here, or use --new-identity"
@@ -145,29 +135,11 @@ impl LoginFlow {
     }
 }
 
-/// Logs in without ending another session; `None` if there is one.
-fn try_to_enter(
-    name: &UserName,
-    credentials: &Credentials,
-    connection: &mut Connection,
-    events: &mut EventQueue,
-) -> Result<Option<Box<Welcome>>> {
-    let request = login_request(name, credentials, connection, SessionOptions::default());
-    match connection.call(events, &request) {
-        Ok(welcome) => Ok(Some(Box::new(welcome))),
-        Err(CallError::Refused(refusal)) if refusal.code == Code::AlreadyOnline => {
-            connection.hello(events)?;
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Writes a file that only its owner can read and that was not there before.
+/// Writes a new file that only its owner can read.
 ///
 /// # Errors
-/// A sentence.
-pub(crate) fn write_export(path: &Path, bytes: &[u8]) -> std::result::Result<(), String> {
+/// A sentence that names the file: it exists already, or can't be written.
+pub(crate) fn write_export(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let written = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -188,8 +160,8 @@ pub(crate) fn write_export(path: &Path, bytes: &[u8]) -> std::result::Result<(),
 /// Reads an export and opens it.
 ///
 /// # Errors
-/// A sentence.
-pub(crate) fn read_export(path: &Path, passphrase: &str) -> std::result::Result<Export, String> {
+/// A sentence that names the file: it can't be read, is no export, or has another passphrase.
+pub(crate) fn read_export(path: &Path, passphrase: &str) -> Result<Export, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let length = fs::metadata(path).map_err(|error| named(&error))?.len();
     if length > MAX_EXPORT {
@@ -197,8 +169,4 @@ pub(crate) fn read_export(path: &Path, passphrase: &str) -> std::result::Result<
     }
     let bytes = fs::read(path).map_err(|error| named(&error))?;
     Export::open(&bytes, passphrase).map_err(|error| named(&error))
-}
-
-fn refused(error: impl std::fmt::Display) -> LoginError {
-    LoginError::Refused(error.to_string())
 }

@@ -1,16 +1,32 @@
-//! What getting in has to ask, asked on the terminal.
+//! What a login asks the person, and how the terminal asks it. What follows from the
+//! answers is decided by the callers.
 
 use zeroize::Zeroizing;
 
-use super::Prompt;
+use super::credentials::check_new;
+use super::error::LoginError;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::ViewEvent;
+use crate::crypto::account::recovery::RecoveryCode;
+use crate::protocol::{UserName, limits};
 
-/// Asks the person, or gives the password that the options name.
+/// A person, or the options in a person's place.
+pub(crate) trait Prompt {
+    /// A password; `None` if neither the options nor a person gives one.
+    fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
+    /// A secret that only a person can type; `None` without a person.
+    fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
+    /// Yes or no; no without a person.
+    fn yes(&mut self, question: &str) -> bool;
+    /// Shows something.
+    fn say(&mut self, event: ViewEvent);
+}
+
+/// The terminal as a prompt.
 pub(crate) struct TerminalPrompt<'a> {
     /// Where to ask.
     pub terminal: &'a mut Terminal,
-    /// What the options give.
+    /// The password that the options give, which is not asked for.
     pub password: Option<Zeroizing<String>>,
 }
 
@@ -43,4 +59,48 @@ impl Prompt for TerminalPrompt<'_> {
     fn say(&mut self, event: ViewEvent) {
         self.terminal.say(&event);
     }
+}
+
+/// Asks for the password of an account.
+pub(super) fn known_password(
+    name: &UserName,
+    prompt: &mut dyn Prompt,
+) -> Result<Zeroizing<String>, LoginError> {
+    let password = prompt.password(&format!("Password for {name}: "));
+    password.ok_or_else(no_password)
+}
+
+/// Asks for a new password, twice.
+pub(super) fn new_password(prompt: &mut dyn Prompt) -> Result<Zeroizing<String>, LoginError> {
+    let question = format!(
+        "New password (at least {} characters): ",
+        limits::MIN_PASSWORD
+    );
+    let password = prompt.password(&question).ok_or_else(no_password)?;
+    check_new(&password).map_err(LoginError::Refused)?;
+    let again = prompt
+        .password("The same password again: ")
+        .ok_or_else(no_password)?;
+    match *again == *password {
+        true => Ok(password),
+        false => Err(LoginError::Refused(
+            "the two passwords are not the same; try again".to_owned(),
+        )),
+    }
+}
+
+fn no_password() -> LoginError {
+    LoginError::Refused(
+        "no password was given, so nothing was done; type it on a terminal, or use --password-file or --password-command"
+            .to_owned(),
+    )
+}
+
+/// Shows a recovery code. Called once the account exists: before that it opens nothing.
+pub(super) fn show_recovery_code(code: &RecoveryCode, prompt: &mut dyn Prompt) {
+    prompt.say(ViewEvent::warning(
+        "Write down this recovery code. It opens your messages and keys on this device if the \
+         password is lost, it is shown only now, and whoever has it and this device needs no password:",
+    ));
+    prompt.say(ViewEvent::plain(format!("    {}", *code.to_text())));
 }

@@ -77,7 +77,7 @@ pub enum Trust {
 pub(crate) type CommandResult = Result<(), String>;
 
 /// What the person can ask of a session.
-pub enum Command {
+pub(crate) enum Command {
     /// One encrypted message.
     Send(UserName, String),
     /// One that the server can read.

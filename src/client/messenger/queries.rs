@@ -218,7 +218,7 @@ impl Messenger {
         let kdf = credentials::new_kdf();
         let derived = match credentials::derive(new, kdf) {
             Ok(derived) => derived,
-            Err(why) => return Ok(Err(why)),
+            Err(error) => return Ok(Err(error.to_string())),
         };
         self.vault.add_password(kdf, &derived.wrapping_key)?;
         let fresh = Credentials {
@@ -228,7 +228,12 @@ impl Messenger {
         let request = Request::Passwd(Passwd {
             kdf,
             login_key: ByteArray(fresh.login_key.public()),
-            proof: credentials::passwd_proof(&self.me.name, &self.credentials, &fresh, connection),
+            proof: credentials::passwd_proof(
+                &self.me.name,
+                &self.credentials,
+                &fresh,
+                &connection.challenge(),
+            ),
         });
         match connection.call::<Done>(&mut self.events, &request) {
             Ok(Done {}) => {

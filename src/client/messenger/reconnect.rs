@@ -1,6 +1,7 @@
 //! Staying connected: the first moments after a login, the clock, a lost
 //! connection and the next one, and the prekeys that others need.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -11,6 +12,7 @@ use super::retry;
 use super::send::Awaited;
 use crate::client::login::credentials;
 use crate::client::net::connection::{CallError, Connection, said};
+use crate::client::net::error::Lost;
 use crate::client::vault::{Result, VaultError};
 use crate::client::view::{End, ViewEvent};
 use crate::clock;
@@ -257,7 +259,7 @@ impl Messenger {
     ) -> std::result::Result<T, CallError> {
         match &mut self.connection {
             Some(connection) => connection.call(&mut self.events, request),
-            None => Err(CallError::Lost("there is no connection now".to_owned())),
+            None => Err(Lost::NotConnected.into()),
         }
     }
 
@@ -381,7 +383,7 @@ impl Messenger {
                 self.greet(&welcome)
             }
             Err(CallError::Lost(why)) => {
-                self.later(&why);
+                self.later(&why.to_string());
                 Ok(())
             }
             Err(CallError::Refused(refusal)) if refusal.code == Code::AlreadyOnline => {
@@ -422,7 +424,7 @@ impl Messenger {
     /// holds for a refusal in the open, which anybody on the way can forge.
     fn open_link(&mut self) -> std::result::Result<Connection, CallError> {
         let opened = self.endpoint.open(&mut |_| false);
-        let opened = opened.map_err(|error| CallError::Lost(error.to_string()))?;
+        let opened = opened.map_err(|error| Lost::NotOpened(Arc::new(error)))?;
         Connection::over(opened, &mut self.events)
     }
 
@@ -432,7 +434,8 @@ impl Messenger {
             replaces: Some(self.session),
             ..SessionOptions::default()
         };
-        let login = credentials::login_request(&self.me.name, &self.credentials, &connection, wish);
+        let challenge = connection.challenge();
+        let login = credentials::login_request(&self.me.name, &self.credentials, &challenge, wish);
         let welcome = connection.call(&mut self.events, &login)?;
         Ok((connection, welcome))
     }

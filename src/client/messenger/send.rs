@@ -217,7 +217,7 @@ impl Messenger {
                 self.refused_for_identity(&to, message)
             }
             Err(CallError::Refused(refusal)) => self.fail(seq, &to, &connection::said(&refusal)),
-            Err(CallError::Lost(why)) => self.fail(seq, &to, &why),
+            Err(CallError::Lost(why)) => self.fail(seq, &to, &why.to_string()),
         }
     }
 

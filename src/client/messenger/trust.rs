@@ -225,7 +225,7 @@ impl Messenger {
                 NoSession::Later(said(&refusal))
             }
             CallError::Refused(refusal) => NoSession::Refused(said(&refusal)),
-            CallError::Lost(why) => NoSession::Later(why),
+            CallError::Lost(why) => NoSession::Later(why.to_string()),
         })?;
         let bad = || {
             NoSession::Refused(format!(

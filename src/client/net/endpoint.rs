@@ -1,11 +1,10 @@
-//! The way to the server: its address, and how to know that it is the right one.
+//! The server's address, and the check that it is the right server. What is said on the
+//! connection is not known here.
 //!
-//! With TLS, which is the usual way, nothing is sent before the certificate has
-//! been judged: by what the person named, by what was seen before, by the person,
-//! or by the system's roots. A certificate that differs is refused, and no key
-//! pressed in haste changes that.
+//! With TLS, the default, nothing is sent before the certificate is checked: against what
+//! the person named, what was seen before, the person's answer, or the system's roots. A
+//! certificate that differs is refused, and no question is asked that a hasty key could answer.
 
-use std::fmt;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
@@ -13,7 +12,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::connection::{refusal_in, said};
+use super::error::{EndpointError, Untrusted};
 use super::known_servers::KnownServers;
 use crate::protocol::json;
 use crate::protocol::json::ServerLine;
@@ -21,7 +20,7 @@ use crate::protocol::{Code, Refusal};
 use crate::transport::address::Address;
 use crate::transport::buffer::ReadBuffer;
 use crate::transport::channel::Channel;
-use crate::transport::connector::{Connector, NotTls, UnverifiedPeer};
+use crate::transport::connector::{Connector, NotTls};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
 
@@ -44,59 +43,45 @@ pub enum Protection {
     Off,
 }
 
-/// A way to a server.
+/// A server's address with its trust policy.
 #[derive(Debug, Clone)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     address: Address,
-    judge: TrustPolicy,
+    policy: TrustPolicy,
 }
 
+/// Which certificates are trusted.
 #[derive(Debug, Clone)]
 enum TrustPolicy {
-    Nobody,
+    /// Without TLS there is no certificate to check.
+    NoTls,
+    /// Certificates seen before, and the person at first contact.
     Pins(Connector, KnownServers),
+    /// The system's root certificates.
     Roots(Connector),
 }
 
-/// An open connection, to nobody but the right server.
-pub struct OpenedChannel {
+/// A channel to a server whose certificate is trusted, before the first request.
+pub(crate) struct OpenedChannel {
     /// Its bytes.
     pub channel: Channel,
-    /// For its reader.
+    /// What was read during the handshake, for the channel's reader.
     pub raw: ReadBuffer,
     /// The certificate that the server has shown; none without TLS.
     pub certificate: Option<Fingerprint>,
 }
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum EndpointError {
-    /// Instead of TLS came a refusal in the open. Nothing proves who has sent it.
-    TurnedAway(Refusal),
-    /// There is nobody to be reached.
-    Unreachable(String),
-    /// There is, but nothing says that it is the right server. Nothing was sent.
-    Untrusted(String),
-}
-
-impl fmt::Display for EndpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EndpointError::TurnedAway(refusal) => write!(f, "{}, without TLS", said(refusal)),
-            EndpointError::Unreachable(why) | EndpointError::Untrusted(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for EndpointError {}
 
 impl Endpoint {
     /// To this address, with pins in the folder `data`.
     ///
     /// # Errors
     /// A sentence: the program or the system lacks what the protection needs.
-    pub fn new(address: Address, protection: Protection, data: &Path) -> Result<Self, String> {
-        let judge = match protection {
+    pub(crate) fn new(
+        address: Address,
+        protection: Protection,
+        data: &Path,
+    ) -> Result<Self, String> {
+        let policy = match protection {
             Protection::Off if address.fingerprint.is_some() => {
                 return Err(
                     "without TLS there is no certificate to compare a fingerprint \
@@ -104,7 +89,7 @@ impl Endpoint {
                         .to_owned(),
                 );
             }
-            Protection::Off => TrustPolicy::Nobody,
+            Protection::Off => TrustPolicy::NoTls,
             Protection::Pinned => TrustPolicy::Pins(
                 Connector::pinning().map_err(|error| error.to_string())?,
                 KnownServers::in_folder(data),
@@ -113,11 +98,11 @@ impl Endpoint {
                 TrustPolicy::Roots(Connector::system_roots().map_err(|error| error.to_string())?)
             }
         };
-        Ok(Endpoint { address, judge })
+        Ok(Endpoint { address, policy })
     }
 
     /// `HOST:PORT`.
-    pub fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &str {
         &self.address.place
     }
 
@@ -125,15 +110,15 @@ impl Endpoint {
     /// right one.
     ///
     /// # Errors
-    /// See [`EndpointError`].
-    pub fn open(
+    /// The server can't be reached, or its certificate is not trusted.
+    pub(crate) fn open(
         &self,
         first_contact: &mut dyn FnMut(&str) -> bool,
     ) -> Result<OpenedChannel, EndpointError> {
         let stream = self.connect()?;
-        let connector = match &self.judge {
-            TrustPolicy::Nobody => {
-                let socket = Socket::new(stream).map_err(|error| self.unreachable(&error))?;
+        let connector = match &self.policy {
+            TrustPolicy::NoTls => {
+                let socket = Socket::new(stream).map_err(|error| self.unreachable(error))?;
                 return Ok(OpenedChannel {
                     channel: Channel::new(socket),
                     raw: ReadBuffer::default(),
@@ -142,12 +127,12 @@ impl Endpoint {
             }
             TrustPolicy::Pins(connector, _) | TrustPolicy::Roots(connector) => connector,
         };
-        let stranger = connector
+        let peer = connector
             .connect(stream, self.address.host(), HANDSHAKE_TIME)
-            .map_err(|error| self.no_handshake(&error))?;
-        self.judge(&stranger, first_contact)?;
-        let certificate = Some(stranger.fingerprint());
-        let (channel, raw) = stranger.trust();
+            .map_err(|error| self.no_handshake(error))?;
+        self.check(peer.fingerprint(), first_contact)?;
+        let certificate = Some(peer.fingerprint());
+        let (channel, raw) = peer.trust();
         Ok(OpenedChannel {
             channel,
             raw,
@@ -160,109 +145,86 @@ impl Endpoint {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in place
             .to_socket_addrs()
-            .map_err(|error| self.unreachable(&error))?
+            .map_err(|error| self.unreachable(error))?
         {
             match TcpStream::connect_timeout(&address, CONNECT_TIME) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }
-        Err(self.unreachable(&last))
+        Err(self.unreachable(last))
     }
 
-    fn unreachable(&self, error: &io::Error) -> EndpointError {
-        EndpointError::Unreachable(format!(
-            "no connection to {} ({})",
-            self.place(),
-            reason(error)
-        ))
+    fn unreachable(&self, source: io::Error) -> EndpointError {
+        EndpointError::Unreachable {
+            place: self.place().to_owned(),
+            source,
+        }
     }
 
-    fn no_handshake(&self, error: &io::Error) -> EndpointError {
-        if let Some(refusal) = answered_in_the_open(error) {
+    fn untrusted(&self, why: Untrusted) -> EndpointError {
+        EndpointError::Untrusted {
+            place: self.place().to_owned(),
+            why,
+        }
+    }
+
+    fn no_handshake(&self, error: io::Error) -> EndpointError {
+        if let Some(refusal) = plain_refusal(&error) {
             return EndpointError::TurnedAway(refusal);
         }
-        let place = self.place();
-        match &self.judge {
-            // TLS itself has judged: the peer's own fault, or its certificate's.
+        match &self.policy {
+            // TLS itself has judged: the server's own fault, or its certificate's.
             TrustPolicy::Roots(_) if error.kind() == io::ErrorKind::InvalidData => {
-                EndpointError::Untrusted(format!(
-                    "nothing was sent to {place}: the system's roots do not vouch for it ({error}); \
-                     if its certificate is one that the server made itself, leave out --tls system-roots"
-                ))
+                self.untrusted(Untrusted::Roots(error))
             }
-            _ => EndpointError::Unreachable(format!(
-                "{place} answers, but not with TLS as it should ({}). Only if you know it as a server without TLS, on \
-                 this machine for instance, use --tls off",
-                reason(error)
-            )),
+            _ => EndpointError::NoTls {
+                place: self.place().to_owned(),
+                source: error,
+            },
         }
     }
 
-    fn judge(
+    /// Checks a certificate against what the person named and what was seen before, and
+    /// remembers it.
+    fn check(
         &self,
-        stranger: &UnverifiedPeer,
+        shown: Fingerprint,
         first_contact: &mut dyn FnMut(&str) -> bool,
     ) -> Result<(), EndpointError> {
-        let (place, shown) = (self.place(), stranger.fingerprint());
-        if let Some(named) = self.address.fingerprint
-            && named != shown
-        {
-            return Err(EndpointError::Untrusted(format!(
-                "nothing was sent to {place}: its certificate is not the one you named. \
-                 UserRef: {}. Shown: {}. Prompt the operator what 'server fingerprint' prints there",
-                named.groups(),
-                shown.groups()
-            )));
+        let named = self.address.fingerprint;
+        if let Some(named) = named.filter(|named| *named != shown) {
+            return Err(self.untrusted(Untrusted::NotTheNamed { named, shown }));
         }
-        let TrustPolicy::Pins(_, known) = &self.judge else {
+        let TrustPolicy::Pins(_, known) = &self.policy else {
             return Ok(());
         };
-        let file = |error: io::Error| {
-            EndpointError::Untrusted(format!(
-                "nothing was sent to {place}: {} can't be used ({error}); mend the file, or \
-                 name the certificate with --fingerprint",
-                known.path().display()
-            ))
+        let pins = |source: io::Error| {
+            let path = known.path().to_owned();
+            self.untrusted(Untrusted::Pins { path, source })
         };
-        match known.find(place).map_err(file)? {
+        match known.find(self.place()).map_err(pins)? {
             Some(before) if before == shown => return Ok(()),
-            Some(before) if self.address.fingerprint.is_none() => {
-                return Err(EndpointError::Untrusted(format!(
-                    "nothing was sent to {place}: it shows ANOTHER CERTIFICATE than before. \
-                     Somebody may be between you and the server, or it was installed anew. \
-                     Before: {}. Now: {}. Prompt the operator what 'server fingerprint' prints \
-                     there, on another way than this one; if it is the new one, connect once \
-                     with --fingerprint and those digits",
-                    before.groups(),
-                    shown.groups()
-                )));
+            Some(before) if named.is_none() => {
+                return Err(self.untrusted(Untrusted::Changed { before, shown }));
             }
-            None if self.address.fingerprint.is_none()
-                && !first_contact(&question(place, shown)) =>
-            {
-                return Err(EndpointError::Untrusted(format!(
-                    "nothing was sent to {place}: its certificate is not known here. Its \
-                     fingerprint: {}. If that is what 'server fingerprint' prints there, use \
-                     --fingerprint, or say yes on a terminal",
-                    shown.groups()
-                )));
+            None if named.is_none() && !first_contact(&question(self.place(), shown)) => {
+                return Err(self.untrusted(Untrusted::Unconfirmed(shown)));
             }
             Some(_) | None => {}
         }
-        known.note(place, shown).map_err(file)
+        known.note(self.place(), shown).map_err(pins)
     }
 }
 
-/// The refusal of a server that turns a connection away before TLS begins.
-fn answered_in_the_open(error: &io::Error) -> Option<Refusal> {
+/// The refusal of a server that refuses a connection before TLS begins.
+fn plain_refusal(error: &io::Error) -> Option<Refusal> {
     let answer = error.get_ref()?.downcast_ref::<NotTls>()?;
     let line = answer.0.split(|byte| *byte == b'\n').next()?;
-    let refusal = refusal_in(line).or_else(|| match json::parse_server_line(line) {
-        Ok(ServerLine::Answer(_, Err(refusal))) => Some(refusal),
+    match json::parse_server_line(line) {
+        Ok(ServerLine::Answer(_, Err(refusal))) if refusal.code != Code::Unknown => Some(refusal),
         _ => None,
-    });
-    refusal.filter(|refusal| refusal.code != Code::Unknown)
+    }
 }
 
 fn question(place: &str, shown: Fingerprint) -> String {
@@ -271,15 +233,4 @@ fn question(place: &str, shown: Fingerprint) -> String {
          Its operator can tell you whether that is right ('server fingerprint' prints it). Is it?",
         shown.groups()
     )
-}
-
-/// The error without its number, where the system's kind says enough.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        kind @ (io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::TimedOut
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable) => kind.to_string(),
-        _ => error.to_string(),
-    }
 }

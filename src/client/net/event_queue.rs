@@ -1,5 +1,5 @@
-//! What arrives at the messenger: the person's commands and the server's lines,
-//! in one bounded queue. While an answer is awaited, the rest is kept aside in order.
+//! The bounded queue of the person's commands and the server's lines. While an answer is
+//! awaited, everything else is set aside, in order. Who reads it decides what events mean.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -7,31 +7,30 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::connection::CallError;
+use super::error::CallError;
 use crate::client::messenger::{Command, CommandResult};
 use crate::clock;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, News};
 use crate::sync;
 
-/// How much may wait before the connection's reader waits, too.
+/// How many events may wait before the connection's reader and the person wait.
 const QUEUE: usize = 256;
 
-/// How many bytes may be kept aside during one call: several times the messages
-/// that a server leaves unacknowledged. Past it the server is not keeping to the
-/// protocol.
+/// How many bytes may be set aside during one call: several times what an honest server
+/// sends without an acknowledgement. A server that sends more breaks the protocol.
 const MAX_ASIDE: usize = 4 * 1024 * 1024;
 
-/// One arrival.
-pub enum QueuedEvent {
-    /// A command, and where its outcome is awaited.
+/// One event.
+pub(crate) enum QueuedEvent {
+    /// A command, and where its result is awaited.
     Command(Command, SyncSender<CommandResult>),
-    /// From the connection of this number: a line, or why there will be none.
+    /// A line from the connection of this number, or why it ended.
     Server(u64, Result<ServerLine, CallError>),
 }
 
 /// The receiving end.
-pub struct EventQueue {
+pub(crate) struct EventQueue {
     receiver: Receiver<QueuedEvent>,
     sender: SyncSender<QueuedEvent>,
     aside: VecDeque<QueuedEvent>,
@@ -40,8 +39,8 @@ pub struct EventQueue {
 }
 
 impl EventQueue {
-    /// An empty one.
-    pub fn new() -> Self {
+    /// An empty queue.
+    pub(crate) fn new() -> Self {
         let (sender, receiver) = sync_channel(QUEUE);
         EventQueue {
             receiver,
@@ -51,72 +50,71 @@ impl EventQueue {
         }
     }
 
-    /// Where to put arrivals.
-    pub fn sender(&self) -> SyncSender<QueuedEvent> {
+    /// Where to put events.
+    pub(crate) fn sender(&self) -> SyncSender<QueuedEvent> {
         self.sender.clone()
     }
 
-    /// The next arrival, if one comes until `deadline`.
-    pub fn next(&mut self, deadline: Instant) -> Option<QueuedEvent> {
+    /// The next event, if there is one before `deadline`.
+    pub(crate) fn next(&mut self, deadline: Instant) -> Option<QueuedEvent> {
         match self.first_aside() {
-            Some(input) => Some(input),
-            None => self.fresh(deadline),
+            Some(event) => Some(event),
+            None => self.receive(deadline),
         }
     }
 
     fn first_aside(&mut self) -> Option<QueuedEvent> {
-        let input = self.aside.pop_front()?;
-        self.aside_bytes = self.aside_bytes.saturating_sub(weight(&input));
-        Some(input)
+        let event = self.aside.pop_front()?;
+        self.aside_bytes = self.aside_bytes.saturating_sub(weight(&event));
+        Some(event)
     }
 
-    /// The next arrival that is here already.
-    pub fn ready(&mut self) -> Option<QueuedEvent> {
+    /// The next event that is here already.
+    pub(crate) fn ready(&mut self) -> Option<QueuedEvent> {
         self.first_aside().or_else(|| self.receiver.try_recv().ok())
     }
 
-    /// The next arrival that was not kept aside.
-    pub(super) fn fresh(&self, deadline: Instant) -> Option<QueuedEvent> {
+    /// The next event that was not set aside, if there is one before `deadline`.
+    pub(super) fn receive(&self, deadline: Instant) -> Option<QueuedEvent> {
         let wait = deadline.saturating_duration_since(clock::now());
         match self.receiver.recv_timeout(wait) {
-            Ok(input) => Some(input),
+            Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
-                // Never: a sender is kept here. Waiting keeps the caller's pace.
+                // Unreachable while `sender` exists. Sleeping keeps a caller's loop from spinning.
                 sync::sleep(wait.min(Duration::from_secs(1)));
                 None
             }
         }
     }
 
-    /// Why a connection ended, if that was kept aside.
+    /// Why a connection ended, if that was set aside.
     pub(super) fn end_of(&self, connection: u64) -> Option<CallError> {
-        self.aside.iter().rev().find_map(|input| match input {
+        self.aside.iter().rev().find_map(|event| match event {
             QueuedEvent::Server(number, Err(why)) if *number == connection => Some(why.clone()),
             _ => None,
         })
     }
 
-    /// Keeps an arrival for later; `false` if that is too much by now.
-    pub(super) fn keep(&mut self, input: QueuedEvent) -> bool {
-        self.aside_bytes += weight(&input);
-        self.aside.push_back(input);
+    /// Sets an event aside for later; `false` if too many bytes are set aside by then.
+    pub(super) fn set_aside(&mut self, event: QueuedEvent) -> bool {
+        self.aside_bytes += weight(&event);
+        self.aside.push_back(event);
         self.aside_bytes <= MAX_ASIDE
     }
 }
 
-/// About how many bytes an arrival takes.
-fn weight(input: &QueuedEvent) -> usize {
-    let behind = match input {
+/// About how many bytes an event takes.
+fn weight(event: &QueuedEvent) -> usize {
+    let behind = match event {
         QueuedEvent::Server(_, Ok(ServerLine::Answer(_, Ok(value)))) => weight_of_value(value),
         QueuedEvent::Server(_, Ok(ServerLine::Answer(_, Err(refusal)))) => refusal.message.len(),
         QueuedEvent::Server(_, Ok(ServerLine::Event(event))) => {
             size_of::<Event>() + weight_of_event(event)
         }
         QueuedEvent::Server(_, Err(CallError::Refused(refusal))) => refusal.message.len(),
-        QueuedEvent::Server(_, Err(CallError::Lost(why))) => why.len(),
-        // The person's own.
-        QueuedEvent::Command(..) => 0,
+        // Neither grows with what a server sends.
+        QueuedEvent::Server(_, Err(CallError::Lost(_))) | QueuedEvent::Command(..) => 0,
     };
     size_of::<QueuedEvent>() + behind
 }
@@ -138,8 +136,8 @@ fn weight_of_event(event: &Event) -> usize {
     }
 }
 
-/// An answer is not typed before somebody wants it, and `[[],[],…]` takes many
-/// times the memory of its line. Parsing has bounded its depth.
+/// About how many bytes an untyped answer takes: `[[],[],…]` takes many times the memory
+/// of its line. The parser has bounded its depth.
 fn weight_of_value(value: &Value) -> usize {
     let within = match value {
         Value::String(text) => text.len(),
@@ -153,29 +151,25 @@ fn weight_of_value(value: &Value) -> usize {
     size_of::<Value>() + within
 }
 
-impl Default for EventQueue {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::net::error::Lost;
     use crate::protocol::json::parse_server_line;
 
     fn line(text: &str) -> QueuedEvent {
         QueuedEvent::Server(
             1,
-            parse_server_line(text.as_bytes()).map_err(CallError::Lost),
+            parse_server_line(text.as_bytes())
+                .map_err(|why| CallError::Lost(Lost::NotUnderstood(why))),
         )
     }
 
-    /// How many of an arrival fit beside each other.
+    /// How many of an event can be set aside.
     fn fitting(text: &str) -> usize {
         let mut events = EventQueue::new();
         let kept = (0..1_000_000)
-            .take_while(|_| events.keep(line(text)))
+            .take_while(|_| events.set_aside(line(text)))
             .count();
         while events.ready().is_some() {}
         assert_eq!(events.aside_bytes, 0, "what is taken out is not counted");
@@ -183,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_aside_is_bounded_in_bytes_whatever_it_is() {
+    fn what_is_set_aside_is_bounded_in_bytes_whatever_it_is() {
         let mid = "0".repeat(32);
         let message = |text: &str| {
             format!(r#"{{"event":"message","from":"bob","mid":"{mid}","at":1,"text":"{text}"}}"#)

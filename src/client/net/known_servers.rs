@@ -1,5 +1,5 @@
-//! Which certificate a server showed before: a line a server in one small file,
-//! like SSH's `known_hosts`. Deciding about a certificate is [`endpoint`](super::endpoint)'s part.
+//! The file of the certificates that servers showed before, one line for each server, like
+//! SSH's `known_hosts`. Whether to trust a certificate is decided by [`endpoint`](super::endpoint).
 
 use std::fs;
 use std::io;
@@ -13,30 +13,30 @@ const FILE: &str = "known_servers";
 const HEADER: &str =
     "# Secure Chat: certificates of servers, one a line. Delete a line to be asked again.\n";
 
-/// The file.
+/// The file of known servers.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownServers {
     path: PathBuf,
 }
 
 impl KnownServers {
-    /// In this folder; the file need not be there yet.
+    /// The file in this folder, which need not exist yet.
     pub(crate) fn in_folder(data: &Path) -> Self {
         KnownServers {
             path: data.join(FILE),
         }
     }
 
-    /// Where it is.
+    /// The path of the file, for messages to the person.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the server at `HOST:PORT` showed before.
+    /// The certificate that the server at `HOST:PORT` showed before.
     ///
     /// # Errors
-    /// The file can't be read, or its line for this server can't be understood:
-    /// then it must not count as unknown.
+    /// The file can't be read, or its line for this server holds no fingerprint; such a
+    /// server must not count as unknown.
     pub(crate) fn find(&self, place: &str) -> io::Result<Option<Fingerprint>> {
         for line in self.read()?.lines() {
             if let Some((_, fingerprint)) = entry(line).filter(|(known, _)| *known == place) {
@@ -49,10 +49,10 @@ impl KnownServers {
         Ok(None)
     }
 
-    /// Notes what the server at `HOST:PORT` shows, in place of what it showed.
+    /// Replaces the certificate of the server at `HOST:PORT`.
     ///
     /// # Errors
-    /// The file can't be written; it is as it was.
+    /// The file can't be written; it is unchanged.
     pub(crate) fn note(&self, place: &str, fingerprint: Fingerprint) -> io::Result<()> {
         let before = match self.read()? {
             empty if empty.is_empty() => HEADER.to_owned(),
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_a_server_and_the_last_word_counts() {
+    fn a_server_has_one_line_with_its_last_certificate() {
         let home = tempfile::tempdir().unwrap();
         let known = KnownServers::in_folder(&home.path().join("data"));
         let (one, two) = (Fingerprint([1; 32]), Fingerprint([2; 32]));

@@ -31,7 +31,7 @@ impl Somebody {
     pub(super) fn vault(&self) -> Vault {
         let file = VaultFile::take(self.home.path(), &self.server, &self.name).unwrap();
         let opened = login::open(file.read().unwrap(), PASSWORD).unwrap();
-        opened.ok().unwrap().0
+        opened.ok().unwrap().vault
     }
 
     pub(super) fn reads_again(&self, wanted: &str) {

@@ -1,0 +1,93 @@
+//! Why a login, a registration or the move of a vault failed. The exit code that follows
+//! is the app's business.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use super::credentials::DeriveError;
+use crate::client::net::error::{CallError, EndpointError};
+use crate::client::vault::VaultError;
+use crate::protocol::Code;
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(crate) enum LoginError {
+    /// A rule or the person's own answer prevents it; the sentence says which.
+    Refused(String),
+    /// The server refused a request, or the connection was lost.
+    Call(CallError),
+    /// There is no connection, or none to the right server.
+    Endpoint(EndpointError),
+    /// The server demands a derivation of the password that is not acceptable.
+    Derive(DeriveError),
+    /// The vault can't be opened, made or used.
+    Vault(VaultError),
+    /// The session has no thread to run on.
+    Thread(io::Error),
+    /// The vault was imported, but the new keys were not published; the sentence says why.
+    Unpublished(String),
+}
+
+impl fmt::Display for LoginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ADVICE: &str = "check the address and that the server runs";
+        match self {
+            LoginError::Refused(why) => f.write_str(why),
+            LoginError::Call(CallError::Refused(refusal)) if refusal.code == Code::TlsRequired => {
+                let said = crate::client::net::error::said(refusal);
+                write!(
+                    f,
+                    "{said}. Leave out --tls off, and this client connects with TLS"
+                )
+            }
+            LoginError::Call(error @ CallError::Refused(_)) => error.fmt(f),
+            LoginError::Call(error @ CallError::Lost(_)) => write!(f, "{error}; {ADVICE}"),
+            LoginError::Endpoint(
+                error @ (EndpointError::Unreachable { .. } | EndpointError::NoTls { .. }),
+            ) => write!(f, "{error}; {ADVICE}"),
+            LoginError::Endpoint(error) => error.fmt(f),
+            LoginError::Derive(error) => error.fmt(f),
+            LoginError::Vault(error) => error.fmt(f),
+            LoginError::Thread(error) => write!(f, "no thread for the session: {error}"),
+            LoginError::Unpublished(why) => write!(f, "{why}; {ADVICE}"),
+        }
+    }
+}
+
+impl Error for LoginError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            LoginError::Refused(_) | LoginError::Unpublished(_) => None,
+            LoginError::Call(error) => Some(error),
+            LoginError::Endpoint(error) => Some(error),
+            LoginError::Derive(error) => Some(error),
+            LoginError::Vault(error) => Some(error),
+            LoginError::Thread(error) => Some(error),
+        }
+    }
+}
+
+impl From<VaultError> for LoginError {
+    fn from(error: VaultError) -> Self {
+        LoginError::Vault(error)
+    }
+}
+
+impl From<CallError> for LoginError {
+    fn from(error: CallError) -> Self {
+        LoginError::Call(error)
+    }
+}
+
+impl From<EndpointError> for LoginError {
+    fn from(error: EndpointError) -> Self {
+        LoginError::Endpoint(error)
+    }
+}
+
+impl From<DeriveError> for LoginError {
+    fn from(error: DeriveError) -> Self {
+        LoginError::Derive(error)
+    }
+}

@@ -1,0 +1,290 @@
+//! Why there is no answer from the server, or no connection to it. What follows from an
+//! error (another try, the end of the session, an exit code) is decided by the callers.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::protocol::Refusal;
+use crate::transport::fingerprint::Fingerprint;
+
+/// Why a request has no success to show, or why a connection ended.
+#[derive(Debug, Clone)]
+pub(crate) enum CallError {
+    /// The server said no.
+    Refused(Refusal),
+    /// The connection is gone, or was never made.
+    Lost(Lost),
+}
+
+/// Why a connection is gone. It is cloned to everybody who waits for an answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Lost {
+    /// There is no connection at present.
+    NotConnected,
+    /// No connection could be made.
+    NotOpened(Arc<EndpointError>),
+    /// Reading or writing failed.
+    Io(Arc<io::Error>),
+    /// The server closed it.
+    Closed,
+    /// No answer came in time.
+    NoAnswer,
+    /// The server sent more than may be kept while an answer is awaited.
+    TooMuch,
+    /// A line was longer than the protocol allows.
+    LineTooLong,
+    /// A line is not one of the protocol's; the sentence says why.
+    NotUnderstood(String),
+    /// An answer does not have its request's type.
+    WrongAnswer(Arc<serde_json::Error>),
+    /// The server no longer speaks this client's version of the protocol.
+    ServerTooNew,
+    /// The client itself has ended.
+    ClientEnded,
+}
+
+/// Why no connection could be made.
+#[derive(Debug)]
+pub(crate) enum EndpointError {
+    /// Instead of TLS came a refusal in plain text. Nothing proves who sent it.
+    TurnedAway(Refusal),
+    /// No address of the server accepts a connection.
+    Unreachable {
+        /// `HOST:PORT`.
+        place: String,
+        /// The last address's error.
+        source: io::Error,
+    },
+    /// The TLS handshake failed.
+    NoTls {
+        /// `HOST:PORT`.
+        place: String,
+        /// What the handshake failed with.
+        source: io::Error,
+    },
+    /// The certificate is not known to be the right one. Nothing was sent.
+    Untrusted {
+        /// `HOST:PORT`.
+        place: String,
+        /// What is wrong with the certificate.
+        why: Untrusted,
+    },
+}
+
+/// Why a server's certificate is not trusted.
+#[derive(Debug)]
+pub(crate) enum Untrusted {
+    /// The system's roots do not vouch for it.
+    Roots(io::Error),
+    /// The person named another certificate.
+    NotTheNamed {
+        /// What the person named.
+        named: Fingerprint,
+        /// What the server shows.
+        shown: Fingerprint,
+    },
+    /// The server showed another certificate before.
+    Changed {
+        /// What the server showed before.
+        before: Fingerprint,
+        /// What it shows.
+        shown: Fingerprint,
+    },
+    /// This is the first contact, and nobody confirmed the certificate.
+    Unconfirmed(Fingerprint),
+    /// The file of known certificates can't be read or written.
+    Pins {
+        /// The file.
+        path: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+}
+
+/// A refusal's sentence in quotation marks: the words of a server that may be hostile,
+/// never this program's own. Marks inside it are replaced, so that its end can be seen.
+pub(crate) fn said(refusal: &Refusal) -> String {
+    format!("the server says \"{}\"", refusal.message.replace('"', "'"))
+}
+
+/// The error without its number, where the system's kind says enough.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        kind @ (io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable) => kind.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+impl From<io::Error> for CallError {
+    fn from(error: io::Error) -> Self {
+        CallError::Lost(Lost::Io(Arc::new(error)))
+    }
+}
+
+impl From<Lost> for CallError {
+    fn from(lost: Lost) -> Self {
+        CallError::Lost(lost)
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::Refused(refusal) => f.write_str(&said(refusal)),
+            CallError::Lost(lost) => lost.fmt(f),
+        }
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            CallError::Refused(_) => None,
+            CallError::Lost(lost) => lost.source(),
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lost::NotConnected => "there is no connection now",
+            Lost::NotOpened(error) => return error.fmt(f),
+            Lost::Io(error) => return write!(f, "the connection is lost: {error}"),
+            Lost::Closed => "the server closed the connection",
+            Lost::NoAnswer => "the server does not answer",
+            Lost::TooMuch => "the server sent too much instead of an answer",
+            Lost::LineTooLong => "the server sent a line that is too long",
+            Lost::NotUnderstood(why) => why,
+            Lost::WrongAnswer(error) => {
+                return write!(f, "the server's answer is not understood: {error}");
+            }
+            Lost::ServerTooNew => {
+                "the server speaks only newer versions of the protocol; update this client"
+            }
+            Lost::ClientEnded => "the client is done",
+        })
+    }
+}
+
+impl Error for Lost {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Lost::NotOpened(error) => Some(&**error),
+            Lost::Io(error) => Some(&**error),
+            Lost::WrongAnswer(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndpointError::TurnedAway(refusal) => write!(f, "{}, without TLS", said(refusal)),
+            EndpointError::Unreachable { place, source } => {
+                write!(f, "no connection to {place} ({})", reason(source))
+            }
+            EndpointError::NoTls { place, source } => write!(
+                f,
+                "{place} answers, but not with TLS as it should ({}). Only if you know it as a \
+                 server without TLS, on this machine for instance, use --tls off",
+                reason(source)
+            ),
+            EndpointError::Untrusted { place, why } => {
+                write!(f, "nothing was sent to {place}: {why}")
+            }
+        }
+    }
+}
+
+impl Error for EndpointError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            EndpointError::TurnedAway(_) => None,
+            EndpointError::Unreachable { source, .. } | EndpointError::NoTls { source, .. } => {
+                Some(source)
+            }
+            EndpointError::Untrusted { why, .. } => Some(why),
+        }
+    }
+}
+
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Untrusted::Roots(error) => write!(
+                f,
+                "the system's roots do not vouch for it ({error}); if its certificate is one \
+                 that the server made itself, leave out --tls system-roots"
+            ),
+            Untrusted::NotTheNamed { named, shown } => write!(
+                f,
+                "its certificate is not the one you named. Named: {}. Shown: {}. Ask the \
+                 operator what 'server fingerprint' prints there",
+                named.groups(),
+                shown.groups()
+            ),
+            Untrusted::Changed { before, shown } => write!(
+                f,
+                "it shows ANOTHER CERTIFICATE than before. Somebody may be between you and the \
+                 server, or it was installed anew. Before: {}. Now: {}. Ask the operator what \
+                 'server fingerprint' prints there, on another way than this one; if it is the \
+                 new one, connect once with --fingerprint and those digits",
+                before.groups(),
+                shown.groups()
+            ),
+            Untrusted::Unconfirmed(shown) => write!(
+                f,
+                "its certificate is not known here. Its fingerprint: {}. If that is what 'server \
+                 fingerprint' prints there, use --fingerprint, or say yes on a terminal",
+                shown.groups()
+            ),
+            Untrusted::Pins { path, source } => write!(
+                f,
+                "{} can't be used ({source}); mend the file, or name the certificate with \
+                 --fingerprint",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl Error for Untrusted {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Untrusted::Roots(source) | Untrusted::Pins { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operating_systems_error_is_found_below_the_sentence() {
+        let refused = EndpointError::Unreachable {
+            place: "a:1".to_owned(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        };
+        let error = CallError::Lost(Lost::NotOpened(Arc::new(refused)));
+        assert_eq!(
+            error.to_string(),
+            "no connection to a:1 (connection refused)"
+        );
+        let mut cause: &dyn Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let io = cause.downcast_ref::<io::Error>().unwrap();
+        assert_eq!(io.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
