@@ -54,7 +54,7 @@ pub struct Greeting {
     pub server: String,
     /// The newest protocol version the server speaks.
     pub version: u32,
-    /// The oldest it still takes.
+    /// The oldest protocol version the server accepts.
     pub oldest: u32,
     /// For one proof on this connection.
     pub nonce: ByteArray<32>,
@@ -87,7 +87,7 @@ pub struct Welcome {
     /// Logins of this account so far, this one included. A vault compares it
     /// with its own count to notice that a copy of it is in use elsewhere.
     pub logins: u64,
-    /// As set.
+    /// The settings in force.
     pub settings: AccountSettings,
 }
 
@@ -100,7 +100,7 @@ pub struct AccountSettings {
     pub presence: bool,
     /// Unencrypted messages are refused.
     pub refuse_unencrypted: bool,
-    /// Whose messages are dropped.
+    /// Users whose messages to this account are dropped.
     pub blocked: Vec<UserName>,
 }
 
@@ -116,7 +116,7 @@ pub struct SearchPage {
 /// What one user may know of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserStatus {
-    /// Who.
+    /// The user that this describes.
     pub name: UserName,
     /// Logged in now. `false` too where the user hides it.
     pub online: bool,
@@ -156,7 +156,7 @@ pub enum MessageState {
 /// A message was accepted: from here on it reaches its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// How far it got.
+    /// Whether it is stored or already delivered.
     pub state: MessageState,
     /// When the server took it, in milliseconds since 1970 (UTC).
     pub at: u64,
@@ -188,7 +188,7 @@ pub struct Fetched {
     pub waiting: u64,
 }
 
-/// News of the server's own.
+/// What the server sends without being asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -200,7 +200,7 @@ pub enum Event {
     Delivered {
         /// The recipient.
         to: UserName,
-        /// Which.
+        /// The ids of those messages.
         ids: Vec<MessageId>,
     },
     /// One-time prekeys are running out: publish more.
@@ -212,7 +212,7 @@ pub enum Event {
     Replaced {},
     /// Are you there? Any line is an answer.
     Ping {},
-    /// The server goes down; the connection ends, what was accepted is safe.
+    /// The server is shutting down and ends the connection; accepted messages are safe.
     ShuttingDown {},
     /// Console only: envelopes wait that a JSON client can read.
     EnvelopesWait {
@@ -290,7 +290,7 @@ pub struct Notice {
     pub mid: MessageId,
     /// When it was written, in milliseconds since 1970 (UTC).
     pub at: u64,
-    /// What it says.
+    /// The content of the notice.
     #[serde(flatten)]
     pub news: News,
 }
@@ -301,7 +301,7 @@ pub struct Notice {
 pub enum News {
     /// Messages were turned away because the mailbox, or a sender's share, was full.
     TurnedAway {
-        /// Whose, at most 100 names.
+        /// The senders of those messages, at most 100 names.
         names: Vec<UserName>,
         /// How many messages in all.
         count: u64,

@@ -1,4 +1,4 @@
-//! What a client can ask. One type for both spellings: the server's logic does
+//! What a client can ask. one type for both wire formats: the server's logic does
 //! not know whether a person typed it or a program sent it.
 
 use std::fmt;
@@ -92,7 +92,7 @@ pub struct Hello {
 /// Fields of the operations that name one user.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UserRef {
-    /// Whom it is about.
+    /// The user that the operation concerns.
     pub name: UserName,
 }
 
@@ -128,7 +128,7 @@ pub struct Register {
 /// Fields of `login`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Login {
-    /// Whose account.
+    /// The account to log in to.
     pub name: UserName,
     /// The login key's signature over the server's nonce.
     pub proof: ByteArray<64>,
@@ -169,9 +169,9 @@ impl Default for SessionOptions {
 /// Fields of the console's ways to log in.
 #[derive(Debug)]
 pub struct PasswordLogin {
-    /// Whose account.
+    /// The account to log in to.
     pub name: UserName,
-    /// As typed.
+    /// The password as it was typed.
     pub password: Password,
     /// End the account's other session.
     pub take_over: bool,
@@ -245,7 +245,7 @@ pub struct Publish {
     /// Forget the one-time prekeys published before.
     #[serde(default)]
     pub replace: bool,
-    /// Yes, replace another identity published for this account. Without it a
+    /// Replace another identity published for this account. Without it a
     /// device that lost track is refused (`identity_changed`).
     #[serde(default)]
     pub new_identity: bool,

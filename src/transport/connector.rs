@@ -40,7 +40,7 @@ pub struct Connector {
     tls: ClientTls,
 }
 
-/// A server whose handshake is done, and which nobody has judged yet.
+/// A server whose handshake is done, and whose fingerprint nobody has checked yet.
 pub struct UnverifiedPeer {
     channel: Channel,
     raw: ReadBuffer,
@@ -164,7 +164,7 @@ fn is_text(first: u8) -> bool {
 }
 
 impl UnverifiedPeer {
-    /// Its certificate's.
+    /// The fingerprint of its certificate.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }

@@ -2,7 +2,7 @@
 //!
 //! Argon2id version 1.3 gives 64 bytes. The first 32 seed the Ed25519 *login
 //! key*, whose public half is all that the server learns; the other 32 are the
-//! *wrapping key*, which opens the vault. What a login signs is in `proof`.
+//! *wrapping key*, which opens the vault. What a login signs is in `login_proof`.
 
 use std::fmt;
 

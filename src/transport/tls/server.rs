@@ -54,7 +54,7 @@ impl Acceptor {
         Self::read(data, own)
     }
 
-    /// The same, but makes nothing.
+    /// Like [`open`](Self::open), but never makes a certificate.
     ///
     /// # Errors
     /// The files can't be read, or don't belong together.
@@ -88,7 +88,7 @@ impl Acceptor {
         current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The certificate's, as clients pin it.
+    /// The fingerprint of the certificate in use, which clients pin.
     pub fn fingerprint(&self) -> Fingerprint {
         self.current().fingerprint
     }

@@ -80,7 +80,7 @@ impl Acceptor {
         Self::open(data, own)
     }
 
-    /// The certificate's.
+    /// The fingerprint of the certificate.
     pub fn fingerprint(&self) -> Fingerprint {
         match self.0 {}
     }
