@@ -1,6 +1,8 @@
-//! Opening the database: what is found where it should be, why it can't be used,
-//! and making it. A refusal says what happened and what to do about that cause.
+//! Opening the database: finding out what there is, and making it where there is none.
+//!
+//! An error says what happened and what to do about that cause.
 
+use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -52,19 +54,44 @@ pub(crate) enum Found {
     },
 }
 
-/// Why the database can't be used: a sentence that says what to do about it.
+/// Why the database can't be used.
 #[derive(Debug)]
-pub(crate) struct OpenError(String);
+pub(crate) struct OpenError {
+    /// What happened, and what to do about it.
+    sentence: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
 
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl OpenError {
+    fn new(sentence: String) -> Self {
+        OpenError {
+            sentence,
+            source: None,
+        }
+    }
+
+    fn caused_by(sentence: String, source: impl Error + Send + Sync + 'static) -> Self {
+        OpenError {
+            sentence,
+            source: Some(Box::new(source)),
+        }
     }
 }
 
-impl std::error::Error for OpenError {}
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
 
-/// Looks what there is, and makes nothing.
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}
+
+/// Finds out what is there, and makes nothing.
 ///
 /// # Errors
 /// It is no database of ours, of a newer version, broken, or can't be opened.
@@ -73,7 +100,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, OpenError> {
         Ok(found) if found.is_file() && found.len() > 0 => {}
         Ok(found) if found.is_file() => return Ok(Found::Nothing { log: has_wal(path) }),
         Ok(_) => {
-            return Err(OpenError(format!(
+            return Err(OpenError::new(format!(
                 "{} is not a file; move it away, or choose another folder with --data",
                 path.display()
             )));
@@ -82,11 +109,12 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, OpenError> {
             return Ok(Found::Nothing { log: has_wal(path) });
         }
         Err(error) => {
-            return Err(OpenError(format!(
+            let sentence = format!(
                 "{} can't be opened: {error}; give the server's user the right to read and write \
                  it and its folder",
                 path.display()
-            )));
+            );
+            return Err(OpenError::caused_by(sentence, error));
         }
     }
     let inspect = || {
@@ -98,13 +126,13 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, OpenError> {
     match inspect().map_err(|error| open_error(path, error))? {
         (Identity::Empty, _) => Ok(Found::Empty),
         (Identity::Ours, begun) => Ok(Found::Made { begun }),
-        (Identity::Newer(version), _) => Err(OpenError(format!(
+        (Identity::Newer(version), _) => Err(OpenError::new(format!(
             "{} was written by a newer version of the server (its schema is {version}, this \
              server knows {SCHEMA_VERSION}) and was left as it is; start that version, or choose another \
              folder with --data",
             path.display()
         ))),
-        (Identity::Foreign, _) => Err(OpenError(format!(
+        (Identity::Foreign, _) => Err(OpenError::new(format!(
             "{} belongs to another program and was left as it is; choose another folder with --data",
             path.display()
         ))),
@@ -193,7 +221,7 @@ fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// What every connection needs.
+/// Sets what every connection needs.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -229,7 +257,7 @@ fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
-/// Whether a server has served. Those of before this was noted made accounts.
+/// Whether a server has served. A database from before the mark existed has accounts.
 fn begun(connection: &Connection) -> rusqlite::Result<bool> {
     if read::value(connection, BEGUN)?.is_some() {
         return Ok(true);
@@ -272,7 +300,7 @@ fn has_wal(path: &Path) -> bool {
 
 fn open_error(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.display();
-    OpenError(match error.sqlite_error_code() {
+    let sentence = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => format!(
             "{path} is not a database, or its beginning is damaged; restore a backup, or choose \
              another folder with --data"
@@ -299,5 +327,6 @@ fn open_error(path: &Path, error: rusqlite::Error) -> OpenError {
         _ => format!(
             "{path} can't be used: {error}; restore a backup, or choose another folder with --data"
         ),
-    })
+    };
+    OpenError::caused_by(sentence, error)
 }
