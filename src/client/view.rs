@@ -102,6 +102,11 @@ impl ViewEvent {
     }
 }
 
+/// One form or the other, by a count.
+pub(super) fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
 /// Somebody whom the prompt and completion know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Person {

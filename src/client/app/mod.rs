@@ -13,8 +13,10 @@ use zeroize::Zeroizing;
 
 use self::commands::{Spec, TypedLine, Verb};
 use super::login::credentials;
-use super::login::{Account, LoginError, LoginFlow};
-use super::messenger::{Command, CommandResult, SessionHandle};
+use super::login::{LoginError, LoginFlow};
+use super::messenger::SessionHandle;
+use super::messenger::account::Account;
+use super::messenger::command::{Command, CommandResult};
 use super::view::{Display, End, ViewEvent};
 
 use super::args::{Action, Options, VaultTask};

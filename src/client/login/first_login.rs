@@ -8,10 +8,11 @@ use std::path::Path;
 
 use super::credentials::{Credentials, derive, login_request};
 use super::{
-    Account, LoginError, LoginFlow, Prompt, Result, create_vault, identity, known_password, open,
+    LoginError, LoginFlow, Prompt, Result, create_vault, identity, known_password, open,
     show_recovery_code,
 };
-use crate::client::messenger::wire_identity;
+use crate::client::messenger::account::Account;
+use crate::client::messenger::identity::wire_identity;
 use crate::client::net::connection::{CallError, Connection};
 use crate::client::net::event_queue::EventQueue;
 use crate::client::vault::{Export, VaultError, VaultFile};

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use self::credentials::{Credentials, check_new, derive, login_request, new_kdf, register_request};
-use super::messenger::wire_identity;
+use super::messenger::account::Account;
+use super::messenger::identity::wire_identity;
 use super::net::connection::{CallError, Connection, said};
 use super::net::endpoint::{Endpoint, EndpointError};
 use super::net::event_queue::EventQueue;
@@ -25,28 +26,6 @@ use crate::crypto::os_rng;
 use crate::protocol::reply::{Done, Welcome};
 use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
 use crate::protocol::{ByteArray, Code, Request, UserName, limits};
-
-/// Everything that a session begins with.
-pub(crate) struct Account {
-    /// Whose.
-    pub name: UserName,
-    /// The way to the server.
-    pub endpoint: Endpoint,
-    /// This device's identity.
-    pub keys: IdentityKeys,
-    /// Open, and holding this account.
-    pub vault: Vault,
-    /// What logs in.
-    pub credentials: Credentials,
-    /// Logged in.
-    pub connection: Connection,
-    /// Where the link's lines arrive.
-    pub events: EventQueue,
-    /// What the server said.
-    pub welcome: Box<Welcome>,
-    /// The identity is to replace the one that is published.
-    pub new_identity: bool,
-}
 
 /// Where and how to get in.
 pub(crate) struct LoginFlow {

@@ -2,7 +2,7 @@
 //! puts the ciphertext into the outbox. Touches no network.
 
 use super::Me;
-use super::receive::{fingerprint, wire_identity};
+use super::identity::{fingerprint, wire_identity};
 use super::retry;
 use crate::client::vault::{
     Contact, ControlKind, ControlMessage, Form, Message, Result, State, Vault, unchanged,

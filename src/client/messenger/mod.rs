@@ -6,9 +6,13 @@
 //! order is the promise: commit before the ciphertext leaves, commit before the ack.
 //! It prints nothing itself and asks nobody anything.
 
+pub(crate) mod account;
 mod arrivals;
+mod batch;
 mod claims;
+pub(crate) mod command;
 mod encrypt;
+pub(crate) mod identity;
 mod postponed;
 mod queries;
 mod receipts;
@@ -19,7 +23,6 @@ mod send;
 mod trust;
 mod verification;
 
-pub(crate) use self::receive::wire_identity;
 use super::view::{Display, End, Person, ViewEvent, Written};
 
 use std::collections::HashMap;
@@ -28,13 +31,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-use rand::Rng;
-use zeroize::Zeroizing;
-
+use self::account::Account;
 use self::arrivals::{Arrivals, Mail};
-use self::receive::Batch;
+use self::batch::{Batch, Effects};
+use self::command::{Command, CommandResult};
 use self::send::Awaited;
-use super::login::Account;
 use super::login::credentials::Credentials;
 use super::net::connection::{Connection, said};
 use super::net::endpoint::Endpoint;
@@ -43,12 +44,14 @@ use super::vault;
 use super::vault::Vault;
 use crate::clock;
 use crate::crypto::keys::IdentityKeys;
+use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
-use crate::protocol::reply::{Accepted, Event, Welcome};
-use crate::protocol::request::{ChangeSettings, Identity};
+use crate::protocol::reply::{Accepted, Event, Incoming, Welcome};
+use crate::protocol::request::Identity;
 use crate::protocol::{ByteArray, UserName};
 use crate::sync::{self, JoinHandle};
+use rand::Rng;
 
 /// How many arrivals share one transaction at most, so that a long backlog is
 /// shown and acknowledged in steps.
@@ -73,52 +76,22 @@ pub enum Trust {
     Never,
 }
 
-/// What a command came to: nothing to add, or what failed.
-pub(crate) type CommandResult = Result<(), String>;
-
-/// What the person can ask of a session.
-pub enum Command {
-    /// One encrypted message.
-    Send(UserName, String),
-    /// One that the server can read.
-    SendUnencrypted(UserName, String),
-    /// Online, last seen.
-    Status(UserName),
-    /// Names that begin with a text.
-    Search(String),
-    /// What waits on the server.
-    Fetch,
-    /// Everyone known.
-    Contacts,
-    /// The last messages.
-    History(Option<UserName>),
-    /// The safety number; or that it was compared.
-    Verify(UserName, bool),
-    /// A changed identity is fine.
-    Accept(UserName),
-    /// It is not, or what it asks for is not to be sent.
-    Reject(UserName),
-    /// All about one message.
-    Info(Option<String>),
-    /// Read or change settings.
-    Settings(ChangeSettings),
-    /// Drop what somebody sends.
-    Block(UserName),
-    /// Take it again.
-    Unblock(UserName),
-    /// From the old password to the new.
-    Passwd(Zeroizing<String>, Zeroizing<String>),
-    /// Wait until everything sent is answered.
-    Settle(Duration),
-    /// End the session.
-    Logout,
-}
-
 /// Who we are.
 pub(super) struct Me {
     pub(super) name: UserName,
     pub(super) keys: IdentityKeys,
     pub(super) trust: Trust,
+}
+
+impl Me {
+    /// What the encryption of a message that arrived is bound to.
+    fn context_of<'a>(&'a self, message: &'a Incoming) -> AssociatedData<'a> {
+        AssociatedData {
+            message_id: message.mid.0,
+            sender: message.from.as_str(),
+            recipient: self.name.as_str(),
+        }
+    }
 }
 
 /// The state of the thread.
@@ -352,7 +325,7 @@ impl Messenger {
     /// what else arrived, in order.
     fn take(&mut self, arrivals: &mut Arrivals) -> vault::Result<()> {
         let arrivals = std::mem::take(arrivals);
-        let mut controls = false;
+        let mut postponed = false;
         if arrivals.count > 0 {
             self.heard = clock::now();
             self.pinged = false;
@@ -360,24 +333,20 @@ impl Messenger {
         if !arrivals.mail.is_empty() {
             let (me, now) = (&self.me, clock::unix_ms());
             let shown: Vec<i64> = self.shown.try_iter().collect();
-            let batch = self.vault.transact(|vault| {
+            let effects = self.vault.transact(|vault| {
                 vault.shown(&shown)?;
-                let mut batch = Batch::default();
+                let mut batch = Batch::new(vault, me, now);
                 for mail in &arrivals.mail {
                     match mail {
-                        Mail::Message(message) => {
-                            receive::take_message(vault, me, &mut batch, message, now)?;
-                        }
-                        Mail::Notice(notice) => {
-                            receive::take_notice(vault, &mut batch, notice)?;
-                        }
+                        Mail::Message(message) => receive::receive_message(&mut batch, message)?,
+                        Mail::Notice(notice) => receive::receive_notice(&mut batch, notice)?,
                     }
                 }
-                retry::ask_for_all(vault, &mut batch, now)?;
-                Ok(batch)
+                retry::ask_for_all(&mut batch)?;
+                Ok(batch.effects)
             })?;
-            controls = batch.controls;
-            self.finish(batch);
+            postponed = effects.postponed;
+            self.carry_out(effects);
         }
         for line in arrivals.others {
             match line {
@@ -403,27 +372,27 @@ impl Messenger {
         if let Some(why) = arrivals.lost {
             self.lost(&why);
         }
-        match controls {
+        match postponed {
             true => self.send_postponed(),
             false => self.pump(),
         }
     }
 
-    fn finish(&mut self, batch: Batch) {
-        for (from, ids) in batch.acks {
+    /// Does what follows a transaction that is durable.
+    fn carry_out(&mut self, effects: Effects) {
+        for (from, ids) in effects.acks {
             self.acknowledge(from, ids);
         }
-        if batch.people_changed {
+        if effects.people_changed {
             self.publish_people();
         }
-        for contact in batch.seen {
+        for contact in effects.seen {
             self.look_again(contact);
         }
-        let mut unread = batch.unread.into_iter().peekable();
-        for (place, event) in batch.shows.into_iter().enumerate() {
-            match unread.next_if(|(at, _)| *at == place) {
-                Some((_, seq)) => self.show_message(event, seq),
-                None => self.say(event),
+        for shown in effects.shows {
+            match shown.unread {
+                Some(seq) => self.show_message(shown.event, seq),
+                None => self.say(shown.event),
             }
         }
     }

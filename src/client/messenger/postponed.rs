@@ -5,11 +5,10 @@
 use super::Messenger;
 use super::encrypt;
 use super::encrypt::encrypt;
-use super::receive::plural;
 use super::retry;
 use super::trust::NoSession;
 use crate::client::vault::{Contact, Result};
-use crate::client::view::ViewEvent;
+use crate::client::view::{ViewEvent, plural};
 
 impl Messenger {
     /// Encrypts what waited for a session, an identity or a connection, in order,

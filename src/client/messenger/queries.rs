@@ -4,15 +4,15 @@ use std::sync::mpsc::SyncSender;
 
 use zeroize::Zeroizing;
 
-use super::receive::plural;
-use super::{Command, CommandResult, Messenger};
+use super::Messenger;
+use super::command::{Command, CommandResult};
 use crate::client::local_time;
 use crate::client::login::credentials;
 use crate::client::login::credentials::Credentials;
 use crate::client::net::connection;
 use crate::client::net::connection::CallError;
 use crate::client::vault::{Form, Message, Result, State};
-use crate::client::view::ViewEvent;
+use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::{Done, Fetched, Found, Settings, UserStatus};
 use crate::protocol::request::{ChangeSettings, Fetch, Passwd, Search, UserRef};

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::Messenger;
-use super::receive::{Batch, plural, wire_identity};
+use super::batch::Batch;
+use super::identity::wire_identity;
 use super::retry;
 use super::send::Awaited;
 use crate::client::login::credentials;
 use crate::client::net::connection::{CallError, Connection, said};
 use crate::client::vault::{Result, VaultError};
-use crate::client::view::{End, ViewEvent};
+use crate::client::view::{End, ViewEvent, plural};
 use crate::clock;
 use crate::crypto::keys::SignedPrekeySecret;
 use crate::protocol::reply::{Published, Welcome};
@@ -104,20 +105,19 @@ impl Messenger {
         device.tried = 0;
         device.session = Some(welcome.session);
         let now = clock::unix_ms();
-        let batch = self.vault.transact(|vault| {
+        let me = &self.me;
+        let effects = self.vault.transact(|vault| {
             vault.save_device(&device)?;
             vault.forget_control_messages(now)?;
-            let mut batch = Batch {
-                wanted_of: vault.wanting()?,
-                // The answers may have gone to the copy.
-                again: elsewhere > 0,
-                ..Batch::default()
-            };
-            retry::ask_for_all(vault, &mut batch, now)?;
-            Ok(batch)
+            let mut batch = Batch::new(vault, me, now);
+            batch.wanted_of = batch.vault.wanting()?;
+            // The answers may have gone to the copy.
+            batch.ask_again = elsewhere > 0;
+            retry::ask_for_all(&mut batch)?;
+            Ok(batch.effects)
         })?;
         self.keep_published(welcome)?;
-        self.finish(batch);
+        self.carry_out(effects);
         let waiting = welcome.envelopes + welcome.plain;
         if waiting > 0 {
             self.say(ViewEvent::plain(format!(

@@ -1,15 +1,16 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
+use super::command::CommandResult;
 use super::encrypt;
 use super::encrypt::encrypt;
-use super::receive::{fingerprint, plural};
+use super::identity::fingerprint;
 use super::trust::NoSession;
-use super::{CommandResult, Messenger, random_id};
+use super::{Messenger, random_id};
 use crate::client::net::connection;
 use crate::client::net::connection::CallError;
 use crate::client::vault::{Contact, Form, Message, Record, Result, State, Vault};
-use crate::client::view::ViewEvent;
+use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::{Accepted, MessageState};
 use crate::protocol::request::Send;

@@ -8,7 +8,7 @@
 //! for the known one, so what is sent is held, too, until the server publishes the
 //! known one again or the person has decided.
 
-use super::receive::{fingerprint, identity_keys, wire_identity};
+use super::identity::{fingerprint, identity_keys, wire_identity};
 use super::{Messenger, Trust};
 use crate::client::net::connection::{CallError, said};
 use crate::client::vault::{Contact, Result, Vault};

@@ -4,15 +4,17 @@
 //! Accepting an identity lets go what was never encrypted to anybody. What somebody
 //! else may have already goes to it only with the word that its number was compared.
 
+use super::Messenger;
+use super::batch::Batch;
 use super::claims::{asked_under, claim_of, claims_of};
+use super::command::CommandResult;
+use super::identity::{fingerprint, identity_keys, wire_identity};
 use super::receive;
-use super::receive::{Batch, fingerprint, identity_keys, plural, wire_identity};
 use super::retry;
 use super::trust;
 use super::trust::{NoSession, replace_identity};
-use super::{CommandResult, Messenger};
 use crate::client::vault::{Contact, Result, Vault};
-use crate::client::view::ViewEvent;
+use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::crypto::safety_number::safety_number;
 use crate::protocol::UserName;
@@ -215,29 +217,29 @@ impl Messenger {
     fn take_on(&mut self, mut contact: Contact, identity: Identity, verified: bool) -> Result<()> {
         let me = &self.me;
         let now = clock::unix_ms();
-        let batch = self.vault.transact(|vault| {
-            let mut batch = Batch::default();
+        let effects = self.vault.transact(|vault| {
+            let mut batch = Batch::new(vault, me, now);
             let new = contact.identity != Some(identity);
             if new {
-                replace_identity(vault, &mut contact, identity)?;
+                replace_identity(batch.vault, &mut contact, identity)?;
             }
             contact.offered = None;
             contact.verified = verified;
-            vault.save_contact(&contact)?;
-            for (seq, message) in vault.held(contact.id)? {
+            batch.vault.save_contact(&contact)?;
+            for (seq, message) in batch.vault.held(contact.id)? {
                 if claim_of(&message) == Some(identity) {
-                    receive::take_again(vault, me, &mut batch, seq, &message, now)?;
+                    receive::retry_held(&mut batch, seq, &message)?;
                 }
             }
             if verified {
-                retry::let_go(vault, me, &mut batch, &contact, now)?;
+                retry::release_requested(&mut batch, &contact)?;
             }
             batch.wants(contact.id);
-            batch.again |= new;
-            retry::ask_for_all(vault, &mut batch, now)?;
-            Ok(batch)
+            batch.ask_again |= new;
+            retry::ask_for_all(&mut batch)?;
+            Ok(batch.effects)
         })?;
-        self.finish(batch);
+        self.carry_out(effects);
         self.publish_people();
         self.look_again(contact.id);
         self.send_postponed()?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::connection::CallError;
-use crate::client::messenger::{Command, CommandResult};
+use crate::client::messenger::command::{Command, CommandResult};
 use crate::clock;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, News};

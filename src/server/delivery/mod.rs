@@ -492,10 +492,7 @@ impl Delivery {
 
 /// An identity's fingerprint; `None` if it is not one.
 pub(crate) fn fingerprint(identity: &Identity) -> Option<[u8; 32]> {
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(&identity.signing.0);
-    bytes[32..].copy_from_slice(&identity.dh.0);
-    let identity = PublicIdentity::from_bytes(&bytes).ok()?;
+    let identity = PublicIdentity::from_bytes(&identity.to_bytes()).ok()?;
     Some(identity.fingerprint())
 }
 

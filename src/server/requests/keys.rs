@@ -91,11 +91,9 @@ fn check_keys(publish: &Publish) -> Result<[u8; 32], Refusal> {
         )
     };
     let fingerprint = fingerprint(&publish.identity).ok_or_else(bad)?;
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(&publish.identity.signing.0);
-    bytes[32..].copy_from_slice(&publish.identity.dh.0);
     let bundle = PrekeyBundle {
-        identity: keys::PublicIdentity::from_bytes(&bytes).map_err(|_| bad())?,
+        identity: keys::PublicIdentity::from_bytes(&publish.identity.to_bytes())
+            .map_err(|_| bad())?,
         signed_prekey: keys::SignedPrekey {
             id: publish.signed_prekey.id,
             key: publish.signed_prekey.key.0,

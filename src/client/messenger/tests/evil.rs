@@ -47,7 +47,7 @@ impl Evil {
     pub(super) fn publish_as(&self, server: &Double, name: &UserName) -> Option<Publish> {
         let public = self.signed.public();
         let forged = Publish {
-            identity: receive::wire_identity(&self.keys.public()),
+            identity: identity::wire_identity(&self.keys.public()),
             signed_prekey: WireSignedPrekey {
                 id: public.id,
                 key: ByteArray(public.key),
@@ -64,7 +64,7 @@ impl Evil {
         let world = server.world.lock().unwrap();
         let published = world.accounts[name].published.as_ref().unwrap();
         let bundle = PrekeyBundle {
-            identity: receive::identity_keys(&published.identity).unwrap(),
+            identity: identity::identity_keys(&published.identity).unwrap(),
             signed_prekey: SignedPrekey {
                 id: published.signed_prekey.id,
                 key: published.signed_prekey.key.0,
@@ -124,7 +124,7 @@ impl Evil {
         let alice = server.world.lock().unwrap().accounts[&alice]
             .published
             .clone();
-        let alice: Keys = receive::identity_keys(&alice.unwrap().identity).unwrap();
+        let alice: Keys = identity::identity_keys(&alice.unwrap().identity).unwrap();
         let conversation = self.conversation.take();
         let mut conversation = conversation.unwrap_or_else(|| SessionSet::new(alice));
         let mut texts = Vec::new();
