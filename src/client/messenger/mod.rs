@@ -351,7 +351,7 @@ impl Messenger {
         for line in arrivals.others {
             match line {
                 ServerLine::Answer(Some(id), answer) => match self.awaited.remove(&id) {
-                    Some(Awaited::Send(seq)) => self.answered(seq, answer)?,
+                    Some(Awaited::Send(sent)) => self.answered(&sent, answer)?,
                     Some(Awaited::Quiet(what)) => {
                         if let Err(refusal) = answer {
                             self.say(ViewEvent::warning(format!(

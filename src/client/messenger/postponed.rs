@@ -3,12 +3,14 @@
 //! client did not write are not sent, and said.
 
 use super::Messenger;
+use super::batch::Batch;
 use super::encrypt;
-use super::encrypt::encrypt;
+use super::encrypt::{Encrypted, encrypt_postponed};
 use super::retry;
 use super::trust::NoSession;
 use crate::client::vault::{Contact, Result};
 use crate::client::view::{ViewEvent, plural};
+use crate::clock;
 
 impl Messenger {
     /// Encrypts what waited for a session, an identity or a connection, in order,
@@ -71,7 +73,8 @@ impl Messenger {
         if contact.held {
             return Ok(false);
         }
-        if !self.usable_session(&contact)? {
+        let mut sessions = self.usable_sessions(&contact)?;
+        if sessions.is_none() {
             match self.start_session(&contact.name)? {
                 Ok(()) => {}
                 Err(NoSession::Later(_)) => {
@@ -99,11 +102,18 @@ impl Messenger {
         if self.waits_for_word(seq, &contact)? {
             return Ok(true);
         }
-        let me = &self.me;
-        let encrypted = self
-            .vault
-            .transact(|vault| encrypt(vault, me, seq, contact.id))?;
-        if let Err(why) = encrypted {
+        if sessions.is_none() {
+            sessions = self.usable_sessions(&contact)?;
+        }
+        let Some(sessions) = sessions else {
+            self.fail(seq, &contact.name, "its session is gone; send it again")?;
+            return Ok(true);
+        };
+        let (me, now) = (&self.me, clock::unix_ms());
+        let encrypted = self.vault.transact(|vault| {
+            encrypt_postponed(&mut Batch::new(vault, me, now), &contact, sessions, seq)
+        })?;
+        if let Encrypted::Failed(seq, why) = encrypted {
             self.fail(seq, &contact.name, &why)?;
         }
         // Later messages to others may have been sent while this one waited.

@@ -13,7 +13,7 @@ use crate::client::vault::{
     unchanged,
 };
 use crate::client::view::{ViewEvent, plural};
-use crate::crypto::message::content::{Id, MAX_IDS, Payload};
+use crate::crypto::message::content::{Content, Id, MAX_IDS, Payload};
 use crate::crypto::ratchet::session_set::DecryptError;
 use crate::protocol::{ByteArray, MessageId};
 
@@ -269,7 +269,7 @@ pub(super) fn answer(batch: &mut Batch, contact: &Contact, ids: &[Id]) -> Result
 fn send_again(batch: &mut Batch, mut message: Message, identity: ByteArray<32>) -> Result<()> {
     let mid = MessageId(random_id());
     message.record.again.push(mid);
-    batch.vault.save_message(message.seq, &message.record)?;
+    batch.vault.update_message(&message)?;
     let again = ControlKind::Again(message.seq, identity);
     add_control(batch, message.contact, mid, &again)
 }
@@ -289,18 +289,19 @@ fn may_go_again(message: &Message, now: u64) -> bool {
         && record.again.len() < usize::from(TIMES)
 }
 
-/// What an errand says, and the time on it; nothing if it is pointless by now.
+/// What a control message says; nothing if it has lost its purpose.
 pub(super) fn content(
     vault: &Vault,
     me: &Me,
     control: &ControlMessage,
     contact: &Contact,
-) -> Result<Option<(u64, Payload)>> {
+) -> Result<Option<Content>> {
     let for_them = |identity| {
         let known = contact.identity.map(|identity| fingerprint(&identity));
         known == Some(identity) && me.trust != Trust::Always
     };
     let raw = |ids: &[MessageId]| ids.iter().map(|mid| mid.0).collect::<Vec<Id>>();
+    let content = |sent_at_ms, body| Content { sent_at_ms, body };
     Ok(match &control.task {
         ControlKind::Prompt(ids) => {
             let mut still = Vec::new();
@@ -309,7 +310,7 @@ pub(super) fn content(
                     still.push(mid.0);
                 }
             }
-            (!still.is_empty()).then_some((control.at, Payload::RetryRequest(still)))
+            (!still.is_empty()).then(|| content(control.at, Payload::RetryRequest(still)))
         }
         ControlKind::Again(seq, identity) if for_them(*identity) => {
             let message = unchanged(vault.message(*seq))?;
@@ -320,11 +321,11 @@ pub(super) fn content(
                     sent_as.extend(raw(&message.record.again));
                     let text = message.record.text;
                     let at = message.record.sent_at.unwrap_or(message.at);
-                    (at, Payload::Again { sent_as, text })
+                    content(at, Payload::Again { sent_as, text })
                 })
         }
         ControlKind::NothingThere(ids, identity) if for_them(*identity) => {
-            Some((control.at, Payload::NothingThere(raw(ids))))
+            Some(content(control.at, Payload::NothingThere(raw(ids))))
         }
         ControlKind::Again(..) | ControlKind::NothingThere(..) | ControlKind::Requested(..) => None,
     })

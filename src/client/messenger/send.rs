@@ -1,9 +1,10 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
+use super::batch::Batch;
 use super::command::CommandResult;
 use super::encrypt;
-use super::encrypt::encrypt;
+use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
 use super::identity::fingerprint;
 use super::trust::NoSession;
 use super::{Messenger, random_id};
@@ -12,6 +13,7 @@ use crate::client::net::connection::CallError;
 use crate::client::vault::{Contact, Form, Message, Record, Result, State, Vault};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
+use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::reply::{Accepted, MessageState};
 use crate::protocol::request::Send;
 use crate::protocol::{Body, Code, MessageId, Refusal, Request, UserName, limits};
@@ -21,10 +23,25 @@ const WINDOW: usize = 64;
 
 /// A request whose answer is awaited without waiting for it.
 pub(super) enum Awaited {
-    /// `send`, of the message at this place.
-    Send(i64),
+    /// `send`, of this message.
+    Send(Sent),
     /// One whose success says nothing new, and what it was called.
     Quiet(&'static str),
+}
+
+/// A message that the server has yet to answer for.
+pub(super) struct Sent {
+    seq: i64,
+    to: UserName,
+    origin: Origin,
+}
+
+/// What is next in the outbox.
+enum Next {
+    Nothing,
+    Outgoing(Outgoing),
+    /// The row at this place was not written by this client.
+    Foreign(i64),
 }
 
 impl Messenger {
@@ -33,10 +50,10 @@ impl Messenger {
         if let Err(why) = self.check_text(to, &text) {
             return Ok(Err(why));
         }
-        let mut ready = self.is_ready(to)?;
-        if !ready {
+        let mut sessions = self.sessions_to_send_in(to)?;
+        if sessions.is_none() {
             match self.start_session(to)? {
-                Ok(()) => ready = self.is_ready(to)?,
+                Ok(()) => sessions = self.sessions_to_send_in(to)?,
                 Err(NoSession::Refused(why)) => return Ok(Err(why)),
                 Err(NoSession::Held(warning)) => self.say(ViewEvent::warning(warning)),
                 Err(NoSession::Later(why)) => self.say(ViewEvent::warning(format!(
@@ -45,25 +62,25 @@ impl Messenger {
             }
         }
         let record = outgoing(text, Form::Encrypted);
-        let (now, mid) = (clock::unix_ms(), MessageId(random_id()));
-        let me = &self.me;
+        let (me, now, mid) = (&self.me, clock::unix_ms(), MessageId(random_id()));
         let accepted = std::mem::take(&mut self.accepted);
-        let (seq, encrypted) = self.vault.transact(|vault| {
+        let encrypted = self.vault.transact(|vault| {
             note(vault, &accepted)?;
             let contact = vault.contact_or_new(to)?;
             let behind = vault.postponed()?.iter().any(|(_, id)| *id == contact.id);
+            if let Some(sessions) = sessions.filter(|_| !behind) {
+                let mut batch = Batch::new(vault, me, now);
+                return encrypt_new(&mut batch, &contact, sessions, mid, record).map(Some);
+            }
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
             vault.postpone(seq, contact.id)?;
-            let encrypted = match ready && !behind {
-                true => encrypt(vault, me, seq, contact.id)?,
-                false => Ok(()),
-            };
-            Ok((seq, encrypted))
+            Ok(None)
         })?;
-        if let Err(why) = encrypted {
-            self.fail(seq, to, &why)?;
+        match encrypted {
+            Some(Encrypted::Queued(outgoing)) => self.pump_from(Some(outgoing))?,
+            Some(Encrypted::Failed(seq, why)) => self.fail(seq, to, &why)?,
+            Some(Encrypted::Dropped) | None => self.send_postponed()?,
         }
-        self.send_postponed()?;
         Ok(Ok(()))
     }
 
@@ -104,20 +121,23 @@ impl Messenger {
         Ok(Ok(()))
     }
 
-    /// Whether there is a session to send in, and the server published the identity
-    /// that it is with.
-    fn is_ready(&self, to: &UserName) -> Result<bool> {
+    /// The sessions with somebody, if one of them is to be sent in and the server
+    /// published the identity that they are with.
+    fn sessions_to_send_in(&self, to: &UserName) -> Result<Option<SessionSet>> {
         match self.vault.contact(to) {
-            Some(contact) => Ok(!contact.held && self.usable_session(contact)?),
-            None => Ok(false),
+            Some(contact) if !contact.held => self.usable_sessions(contact),
+            Some(_) | None => Ok(None),
         }
     }
 
-    /// Whether there is a session to send in that the other side can decrypt, as
-    /// far as is known.
-    pub(super) fn usable_session(&self, contact: &Contact) -> Result<bool> {
-        let session = self.vault.conversation(contact.id)?;
-        Ok(!contact.renew && session.is_some_and(|conversation| conversation.has_session()))
+    /// The sessions with a contact, if one of them is to be sent in and the other side
+    /// can decrypt it, as far as is known.
+    pub(super) fn usable_sessions(&self, contact: &Contact) -> Result<Option<SessionSet>> {
+        if contact.renew {
+            return Ok(None);
+        }
+        let sessions = self.vault.conversation(contact.id)?;
+        Ok(sessions.filter(SessionSet::has_session))
     }
 
     fn check_text(&self, to: &UserName, text: &str) -> std::result::Result<(), String> {
@@ -136,47 +156,74 @@ impl Messenger {
 
     /// Sends from the outbox as much as may be under way.
     pub(super) fn pump(&mut self) -> Result<()> {
+        self.pump_from(None)
+    }
+
+    /// Sends from the outbox, and need not read what is in hand from it.
+    fn pump_from(&mut self, in_hand: Option<Outgoing>) -> Result<()> {
         let mut foreign = 0;
-        let pumped = self.pump_counting(&mut foreign);
+        let pumped = self.pump_counting(in_hand, &mut foreign);
         self.say_foreign(foreign);
         pumped
     }
 
-    fn pump_counting(&mut self, foreign: &mut u64) -> Result<()> {
+    fn pump_counting(&mut self, mut in_hand: Option<Outgoing>, foreign: &mut u64) -> Result<()> {
         while self.under_way() < WINDOW && self.resend_at.is_none() {
-            let Some((seq, send)) = self.vault.next_out(self.sent_through)? else {
+            let outgoing = match in_hand.take() {
+                Some(out) if self.vault.is_next_out(self.sent_through, out.seq)? => out,
+                _ => match self.next_outgoing()? {
+                    Next::Outgoing(outgoing) => outgoing,
+                    Next::Foreign(seq) => {
+                        self.drop_foreign(seq)?;
+                        self.again_through = self.again_through.min(self.vault.last_out()?);
+                        *foreign += 1;
+                        continue;
+                    }
+                    Next::Nothing => return Ok(()),
+                },
+            };
+            if self.connection.is_none() {
                 return Ok(());
-            };
-            let ours = match &send {
-                Some(send) => encrypt::is_out_here(&self.vault, seq, send)?,
-                None => false,
-            };
-            let Some(mut send) = send.filter(|_| ours) else {
-                self.drop_foreign(seq)?;
-                self.again_through = self.again_through.min(self.vault.last_out()?);
-                *foreign += 1;
-                continue;
-            };
-            let again = seq <= self.again_through;
-            let under_way = self.is_under_way(seq);
-            let Some(connection) = &mut self.connection else {
-                return Ok(());
-            };
-            self.sent_through = seq;
-            if under_way {
-                continue;
             }
-            send.again = again;
-            // A connection that is lost just now says so by itself.
-            if let Ok(id) = connection.post(&Request::Send(send)) {
-                self.awaited.insert(id, Awaited::Send(seq));
-            }
+            self.post(outgoing);
         }
         Ok(())
     }
 
+    /// Reads the next of the outbox that was not sent on this connection.
+    fn next_outgoing(&self) -> Result<Next> {
+        let Some((seq, send)) = self.vault.next_out(self.sent_through)? else {
+            return Ok(Next::Nothing);
+        };
+        let Some(send) = send else {
+            return Ok(Next::Foreign(seq));
+        };
+        Ok(match encrypt::origin_of(&self.vault, seq, &send)? {
+            Some(origin) => Next::Outgoing(Outgoing { seq, send, origin }),
+            None => Next::Foreign(seq),
+        })
+    }
+
+    fn post(&mut self, outgoing: Outgoing) {
+        let Outgoing { seq, send, origin } = outgoing;
+        let again = seq <= self.again_through;
+        self.sent_through = seq;
+        if self.is_under_way(seq) {
+            return;
+        }
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let to = send.to;
+        // A connection that is lost just now says so by itself.
+        if let Ok(id) = connection.post(&Request::Send(Send { again, ..send })) {
+            let sent = Awaited::Send(Sent { seq, to, origin });
+            self.awaited.insert(id, sent);
+        }
+    }
+
     fn is_under_way(&self, seq: i64) -> bool {
-        let this = |awaited: &Awaited| matches!(awaited, Awaited::Send(other) if *other == seq);
+        let this = |awaited: &Awaited| matches!(awaited, Awaited::Send(sent) if sent.seq == seq);
         self.awaited.values().any(this)
     }
 
@@ -185,21 +232,19 @@ impl Messenger {
         self.awaited.values().filter(sends).count()
     }
 
-    /// The server's answer for the message at `seq`.
+    /// The server's answer for a message.
     pub(super) fn answered(
         &mut self,
-        seq: i64,
+        sent: &Sent,
         answer: std::result::Result<serde_json::Value, Refusal>,
     ) -> Result<()> {
-        let Some(message) = self.vault.message(seq)? else {
-            return self.answered_errand(seq, answer);
-        };
-        let contact = self.vault.contact_by_id(message.contact);
-        let Some(to) = contact.map(|contact| contact.name) else {
-            return Ok(());
-        };
-        match connection::typed::<Accepted>(answer) {
-            Ok(accepted) => self.accepted(&to, seq, accepted),
+        let Sent { seq, to, origin } = sent;
+        let answer = connection::typed::<Accepted>(answer);
+        if *origin == Origin::Client {
+            return self.answered_control(*seq, answer);
+        }
+        match answer {
+            Ok(accepted) => self.accepted(to, *seq, accepted),
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
                 if self.resend_at.is_none() {
                     self.say(ViewEvent::warning(format!(
@@ -211,21 +256,24 @@ impl Messenger {
                 Ok(())
             }
             Err(CallError::Refused(refusal)) if refusal.code == Code::IdentityChanged => {
-                self.refused_for_identity(&to, message)
+                match self.vault.message(*seq)? {
+                    Some(message) => self.refused_for_identity(to, message),
+                    None => Ok(()),
+                }
             }
-            Err(CallError::Refused(refusal)) => self.fail(seq, &to, &connection::said(&refusal)),
-            Err(CallError::Lost(why)) => self.fail(seq, &to, &why),
+            Err(CallError::Refused(refusal)) => self.fail(*seq, to, &connection::said(&refusal)),
+            Err(CallError::Lost(why)) => self.fail(*seq, to, &why),
         }
     }
 
-    /// The person did not send it and hears nothing of it. One that is refused is
-    /// given up: whoever still lacks something asks again.
-    fn answered_errand(
+    /// The person did not send a control message and hears nothing of it. One that is
+    /// refused is given up: the other side asks again for what it still lacks.
+    fn answered_control(
         &mut self,
         seq: i64,
-        answer: std::result::Result<serde_json::Value, Refusal>,
+        answer: std::result::Result<Accepted, CallError>,
     ) -> Result<()> {
-        match connection::typed::<Accepted>(answer) {
+        match answer {
             Ok(accepted) => {
                 self.accepted.push((seq, accepted));
                 Ok(())
@@ -319,17 +367,17 @@ impl Messenger {
     }
 
     pub(super) fn fail(&mut self, seq: i64, to: &UserName, why: &str) -> Result<()> {
-        let message = self.vault.message(seq)?;
-        let control = message.is_none();
-        self.vault.transact(|vault| {
-            if let Some(Message { mut record, .. }) = message {
-                record.state = State::Failed(why.to_owned());
-                vault.save_message(seq, &record)?;
-            }
+        let is_message = self.vault.transact(|vault| {
             vault.unpostpone(seq)?;
-            vault.answered(seq)
+            vault.answered(seq)?;
+            let Some(mut message) = vault.message(seq)? else {
+                return Ok(false);
+            };
+            message.record.state = State::Failed(why.to_owned());
+            vault.update_message(&message)?;
+            Ok(true)
         })?;
-        if control {
+        if !is_message {
             return Ok(());
         }
         self.failed += 1;
@@ -371,9 +419,10 @@ fn outgoing(text: String, form: Form) -> Record {
 fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
     for (seq, accepted) in accepted {
         vault.answered(*seq)?;
-        let Some(Message { mut record, .. }) = vault.message(*seq)? else {
+        let Some(mut message) = vault.message(*seq)? else {
             continue;
         };
+        let record = &mut message.record;
         record.stored_at = Some(accepted.at);
         if accepted.state == MessageState::Delivered {
             record.delivered_at = Some(clock::unix_ms());
@@ -382,7 +431,7 @@ fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
             // A `delivered` event may have been faster than the answer.
             record.state = State::Stored;
         }
-        vault.save_message(*seq, &record)?;
+        vault.update_message(&message)?;
     }
     Ok(())
 }

@@ -154,11 +154,8 @@ impl Messenger {
             None => None,
         }
         .unwrap_or_else(|| SessionSet::new(*bundle.identity()));
-        let usable = match &known_here {
-            Some(contact) => self.usable_session(contact)?,
-            None => false,
-        };
-        if !usable {
+        let renew = known_here.is_some_and(|contact| contact.renew);
+        if renew || !conversation.has_session() {
             // Before anything is pinned: keys that are refused leave no trace.
             let started = conversation.start(&self.me.keys, &bundle, &mut os_rng());
             if let Err(error) = started {
