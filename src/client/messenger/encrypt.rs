@@ -105,7 +105,11 @@ pub(super) fn encrypt_new(
         .add_message(contact.id, &mid, batch.now, &record)?;
     match encrypted {
         Ok(send) => queue(batch.vault, contact, &sessions, seq, send, Origin::Person),
-        Err(error) => Ok(Encrypted::Failed(seq, error.to_string())),
+        Err(error) => {
+            // Until the failure is written down, a kill leaves it waiting, not lost.
+            batch.vault.postpone(seq, contact.id)?;
+            Ok(Encrypted::Failed(seq, error.to_string()))
+        }
     }
 }
 
@@ -116,7 +120,6 @@ pub(super) fn encrypt_postponed(
     mut sessions: SessionSet,
     seq: i64,
 ) -> Result<Encrypted> {
-    batch.vault.unpostpone(seq)?;
     let (origin, encrypted) = if let Some(mut message) = batch.vault.message(seq)? {
         let content = content_of(&message.record, message.at);
         let encrypted = encrypt(batch.me, &mut sessions, contact, message.mid, &content);
@@ -128,9 +131,11 @@ pub(super) fn encrypt_postponed(
         (Origin::Person, encrypted)
     } else {
         let Some(control) = batch.vault.control(seq)? else {
+            batch.vault.unpostpone(seq)?;
             return Ok(Encrypted::Dropped);
         };
         let Some(content) = retry::content(batch.vault, batch.me, &control, contact)? else {
+            batch.vault.unpostpone(seq)?;
             return Ok(Encrypted::Dropped);
         };
         let encrypted = encrypt(batch.me, &mut sessions, contact, control.mid, &content);
@@ -140,7 +145,10 @@ pub(super) fn encrypt_postponed(
         (Origin::Client, encrypted)
     };
     match encrypted {
-        Ok(send) => queue(batch.vault, contact, &sessions, seq, send, origin),
+        Ok(send) => {
+            batch.vault.unpostpone(seq)?;
+            queue(batch.vault, contact, &sessions, seq, send, origin)
+        }
         Err(error) => Ok(Encrypted::Failed(seq, error.to_string())),
     }
 }
