@@ -8,43 +8,43 @@ use zeroize::Zeroizing;
 use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
 
-/// What a command came to: nothing to add, or what failed.
+/// How a command ended: an error is a sentence for the person.
 pub(crate) type CommandResult = Result<(), String>;
 
 /// What the person can ask of a session.
 pub enum Command {
-    /// One encrypted message.
+    /// Send an encrypted message.
     Send(UserName, String),
-    /// One that the server can read.
+    /// Send a message that the server can read.
     SendUnencrypted(UserName, String),
-    /// Online, last seen.
+    /// Show whether somebody is online, or when they were last seen.
     Status(UserName),
-    /// Names that begin with a text.
+    /// Show the accounts whose names begin with a text.
     Search(String),
-    /// What waits on the server.
+    /// Get the messages that wait on the server.
     Fetch,
-    /// Everyone known.
+    /// List the contacts.
     Contacts,
-    /// The last messages.
+    /// Show the last messages, with one contact or with all.
     History(Option<UserName>),
-    /// The safety number; or that it was compared.
+    /// Show the safety number; with `true`, the person has compared it.
     Verify(UserName, bool),
-    /// A changed identity is fine.
+    /// Accept another identity of a contact.
     Accept(UserName),
-    /// It is not, or what it asks for is not to be sent.
+    /// Reject another identity of a contact, or what the known one asks for.
     Reject(UserName),
-    /// All about one message.
+    /// Show all about the latest message, or the one whose id begins like this.
     Info(Option<String>),
-    /// Read or change settings.
+    /// Change settings of the account, and show them.
     Settings(ChangeSettings),
-    /// Drop what somebody sends.
+    /// Refuse what somebody sends.
     Block(UserName),
-    /// Take it again.
+    /// Receive from somebody again.
     Unblock(UserName),
-    /// From the old password to the new.
+    /// Change the password, from the first to the second.
     Passwd(Zeroizing<String>, Zeroizing<String>),
-    /// Wait until everything sent is answered.
+    /// Wait until the server has answered for everything sent, no longer than this.
     Settle(Duration),
-    /// End the session.
+    /// End the session and the thread.
     Logout,
 }

@@ -1,6 +1,6 @@
 //! What waits to be encrypted: for a session, a connection, an identity, or the
-//! person's word. And what only looks like it: rows in the vault's file that this
-//! client did not write are not sent, and said.
+//! person's word. Rows in the vault's file that this client did not write are not
+//! sent, and the person is told.
 
 use super::Messenger;
 use super::batch::Batch;
@@ -23,12 +23,12 @@ impl Messenger {
         if !postponed.is_empty() {
             // The outbox is read again from an earlier place: without what is
             // answered already.
-            self.note_done()?;
+            self.save_progress()?;
         }
         let mut foreign = 0;
         for (seq, contact) in postponed {
             if !encrypt::is_postponed_here(&self.vault, seq, contact)? {
-                self.drop_foreign_note(seq)?;
+                self.drop_foreign_mark(seq)?;
                 foreign += 1;
                 continue;
             }
@@ -79,7 +79,7 @@ impl Messenger {
                 Ok(()) => {}
                 Err(NoSession::Later(_)) => {
                     // Without a connection the next one brings it up again.
-                    if self.connection.is_some() {
+                    if self.server.connection.is_some() {
                         self.resend_later();
                     }
                     return Ok(false);
@@ -117,7 +117,7 @@ impl Messenger {
             self.fail(seq, &contact.name, &why)?;
         }
         // Later messages to others may have been sent while this one waited.
-        self.sent_through = self.sent_through.min(seq - 1);
+        self.outbox.sent_through = self.outbox.sent_through.min(seq - 1);
         Ok(true)
     }
 
@@ -176,7 +176,7 @@ impl Messenger {
 
     /// Removes a note that this client did not write, or not like that. What is under
     /// way at its place stays under way.
-    fn drop_foreign_note(&mut self, seq: i64) -> Result<()> {
+    fn drop_foreign_mark(&mut self, seq: i64) -> Result<()> {
         match self.vault.is_out(seq)? {
             true => self.vault.transact(|vault| vault.unpostpone(seq)),
             false => self.drop_foreign(seq),

@@ -3,7 +3,7 @@
 //! hostile contact can make two clients talk to each other for ever.
 //!
 //! All of it happens inside the transaction of the message it is about; what is
-//! to be sent waits as an errand for the connection like any other message.
+//! to be sent waits as a control message for the connection like any other message.
 
 use super::batch::Batch;
 use super::identity::fingerprint;

@@ -63,9 +63,9 @@ impl Messenger {
         }
         let record = outgoing(text, Form::Encrypted);
         let (me, now, mid) = (&self.me, clock::unix_ms(), MessageId(random_id()));
-        let accepted = std::mem::take(&mut self.accepted);
+        let accepted = std::mem::take(&mut self.outbox.accepted);
         let encrypted = self.vault.transact(|vault| {
-            note(vault, &accepted)?;
+            save_accepted(vault, &accepted)?;
             let contact = vault.contact_or_new(to)?;
             let behind = vault.postponed()?.iter().any(|(_, id)| *id == contact.id);
             if let Some(sessions) = sessions.filter(|_| !behind) {
@@ -168,21 +168,22 @@ impl Messenger {
     }
 
     fn pump_counting(&mut self, mut in_hand: Option<Outgoing>, foreign: &mut u64) -> Result<()> {
-        while self.under_way() < WINDOW && self.resend_at.is_none() {
+        while self.under_way() < WINDOW && self.outbox.resend_at.is_none() {
             let outgoing = match in_hand.take() {
-                Some(out) if self.vault.is_next_out(self.sent_through, out.seq)? => out,
+                Some(out) if self.vault.is_next_out(self.outbox.sent_through, out.seq)? => out,
                 _ => match self.next_outgoing()? {
                     Next::Outgoing(outgoing) => outgoing,
                     Next::Foreign(seq) => {
                         self.drop_foreign(seq)?;
-                        self.again_through = self.again_through.min(self.vault.last_out()?);
+                        self.outbox.again_through =
+                            self.outbox.again_through.min(self.vault.last_out()?);
                         *foreign += 1;
                         continue;
                     }
                     Next::Nothing => return Ok(()),
                 },
             };
-            if self.connection.is_none() {
+            if self.server.connection.is_none() {
                 return Ok(());
             }
             self.post(outgoing);
@@ -192,7 +193,7 @@ impl Messenger {
 
     /// Reads the next of the outbox that was not sent on this connection.
     fn next_outgoing(&self) -> Result<Next> {
-        let Some((seq, send)) = self.vault.next_out(self.sent_through)? else {
+        let Some((seq, send)) = self.vault.next_out(self.outbox.sent_through)? else {
             return Ok(Next::Nothing);
         };
         let Some(send) = send else {
@@ -206,30 +207,30 @@ impl Messenger {
 
     fn post(&mut self, outgoing: Outgoing) {
         let Outgoing { seq, send, origin } = outgoing;
-        let again = seq <= self.again_through;
-        self.sent_through = seq;
+        let again = seq <= self.outbox.again_through;
+        self.outbox.sent_through = seq;
         if self.is_under_way(seq) {
             return;
         }
-        let Some(connection) = &mut self.connection else {
+        let Some(connection) = &mut self.server.connection else {
             return;
         };
         let to = send.to;
         // A connection that is lost just now says so by itself.
         if let Ok(id) = connection.post(&Request::Send(Send { again, ..send })) {
             let sent = Awaited::Send(Sent { seq, to, origin });
-            self.awaited.insert(id, sent);
+            self.server.awaited.insert(id, sent);
         }
     }
 
     fn is_under_way(&self, seq: i64) -> bool {
         let this = |awaited: &Awaited| matches!(awaited, Awaited::Send(sent) if sent.seq == seq);
-        self.awaited.values().any(this)
+        self.server.awaited.values().any(this)
     }
 
     pub(super) fn under_way(&self) -> usize {
         let sends = |awaited: &&Awaited| matches!(awaited, Awaited::Send(_));
-        self.awaited.values().filter(sends).count()
+        self.server.awaited.values().filter(sends).count()
     }
 
     /// The server's answer for a message.
@@ -246,7 +247,7 @@ impl Messenger {
         match answer {
             Ok(accepted) => self.accepted(to, *seq, accepted),
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
-                if self.resend_at.is_none() {
+                if self.outbox.resend_at.is_none() {
                     self.say(ViewEvent::warning(format!(
                         "a message to {to} waits here and will be sent again: {}",
                         connection::said(&refusal)
@@ -275,7 +276,7 @@ impl Messenger {
     ) -> Result<()> {
         match answer {
             Ok(accepted) => {
-                self.accepted.push((seq, accepted));
+                self.outbox.accepted.push((seq, accepted));
                 Ok(())
             }
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
@@ -296,31 +297,31 @@ impl Messenger {
             state,
             count: 1,
         });
-        self.accepted.push((seq, accepted));
-        match self.accepted.len() < WINDOW {
+        self.outbox.accepted.push((seq, accepted));
+        match self.outbox.accepted.len() < WINDOW {
             true => Ok(()),
-            false => self.note_done(),
+            false => self.save_progress(),
         }
     }
 
     /// Writes down what the server accepted and what was shown. It may wait for the
     /// next transaction: a message that is sent again for want of it is recognised
     /// by its id, and one that is shown again is marked as such.
-    pub(super) fn note_done(&mut self) -> Result<()> {
-        self.showing = false;
-        let shown: Vec<i64> = self.shown.try_iter().collect();
-        if self.accepted.is_empty() && shown.is_empty() {
+    pub(super) fn save_progress(&mut self) -> Result<()> {
+        self.screen.is_writing = false;
+        let shown: Vec<i64> = self.screen.written.try_iter().collect();
+        if self.outbox.accepted.is_empty() && shown.is_empty() {
             return Ok(());
         }
-        let accepted = std::mem::take(&mut self.accepted);
+        let accepted = std::mem::take(&mut self.outbox.accepted);
         self.vault.transact(|vault| {
             vault.shown(&shown)?;
-            note(vault, &accepted)
+            save_accepted(vault, &accepted)
         })
     }
 
-    /// The envelope was made for an identity that is not published any more. It
-    /// was not accepted, so it waits until the known one is published again, or the
+    /// The envelope was made for an identity that is not published any more. The server
+    /// did not accept it, so it waits until the known one is published again, or the
     /// person has compared the number of another.
     fn refused_for_identity(&mut self, to: &UserName, message: Message) -> Result<()> {
         let (seq, contact) = (message.seq, message.contact);
@@ -380,7 +381,7 @@ impl Messenger {
         if !is_message {
             return Ok(());
         }
-        self.failed += 1;
+        self.outbox.failed += 1;
         self.say(ViewEvent::bad(format!(
             "the message to {to} was not sent: {why}"
         )));
@@ -415,8 +416,8 @@ fn outgoing(text: String, form: Form) -> Record {
     }
 }
 
-/// The server has these; they leave the outbox.
-fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
+/// Removes from the outbox what the server has accepted.
+fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
     for (seq, accepted) in accepted {
         vault.answered(*seq)?;
         let Some(mut message) = vault.message(*seq)? else {

@@ -1,8 +1,8 @@
 //! What the person decides about somebody's identity: `/verify`, `/accept` and
 //! `/reject`, and what follows from it.
 //!
-//! Accepting an identity lets go what was never encrypted to anybody. What somebody
-//! else may have already goes to it only with the word that its number was compared.
+//! Accepting an identity releases what was never encrypted for anybody. What somebody
+//! else may have already goes to it only once the person has compared its number.
 
 use super::Messenger;
 use super::batch::Batch;
@@ -34,7 +34,7 @@ impl Messenger {
         let Some(offered) = contact.offered else {
             return self.offer_again(contact);
         };
-        self.take_on(contact, offered, false)?;
+        self.adopt_identity(contact, offered, false)?;
         self.say(ViewEvent::good(format!(
             "{name}'s new identity is accepted, not verified"
         )));
@@ -149,7 +149,7 @@ impl Messenger {
         // The yes is about the number that was compared, and about no other.
         let compared = self.number_shown == Some((*name, identity));
         if confirmed && compared {
-            self.take_on(contact, identity, true)?;
+            self.adopt_identity(contact, identity, true)?;
             self.say(ViewEvent::good(format!("{name} is verified")));
             return Ok(Ok(()));
         }
@@ -186,7 +186,7 @@ impl Messenger {
         Ok(Ok(()))
     }
 
-    /// Says how many messages the word that the number is right would let go.
+    /// Says how many messages would be released if the person confirms the number.
     fn say_what_waits(&self, contact: &Contact, identity: Identity) -> Result<()> {
         let now = clock::unix_ms();
         let known = contact.identity == Some(identity);
@@ -212,9 +212,14 @@ impl Messenger {
         Ok(())
     }
 
-    /// Makes an identity the known one, tries what was held under it, and lets
-    /// go what may go to it.
-    fn take_on(&mut self, mut contact: Contact, identity: Identity, verified: bool) -> Result<()> {
+    /// Makes an identity the known one, tries again what was held under it, and
+    /// releases what may go to it.
+    fn adopt_identity(
+        &mut self,
+        mut contact: Contact,
+        identity: Identity,
+        verified: bool,
+    ) -> Result<()> {
         let me = &self.me;
         let now = clock::unix_ms();
         let effects = self.vault.transact(|vault| {
