@@ -1,5 +1,5 @@
-//! What the messenger has to say to the person, as values: how it looks is the
-//! terminal's business. Texts may contain anything; the terminal makes them harmless.
+//! What the messenger tells the person, as values. The terminal decides how it looks
+//! and makes harmless what texts may contain.
 
 use std::sync::mpsc::Sender;
 
@@ -40,13 +40,13 @@ pub(crate) enum Mark {
 /// One thing to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ViewEvent {
-    /// A line of ours.
+    /// A line of this client's.
     Line(Tone, String),
-    /// A message of a conversation.
+    /// A message that was sent or received.
     Message {
-        /// With whom.
+        /// The other side.
         name: UserName,
-        /// Whether we wrote it.
+        /// Whether this account sent it.
         outgoing: bool,
         /// Its words.
         text: String,
@@ -54,10 +54,10 @@ pub(crate) enum ViewEvent {
         at: u64,
         /// What is odd about it.
         mark: Mark,
-        /// How far it got, for one of ours; how it came, for one of theirs.
+        /// For a sent message, how far it got; for a received one, how it came.
         state: &'static str,
     },
-    /// A message of ours was accepted, or arrived.
+    /// Sent messages were accepted by the server, or delivered.
     Receipt {
         /// The recipient.
         to: UserName,
@@ -91,7 +91,7 @@ impl ViewEvent {
         ViewEvent::Line(Tone::Warning, text.into())
     }
 
-    /// A line that tells.
+    /// A line to know.
     pub(crate) fn plain(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Plain, text.into())
     }
@@ -100,6 +100,11 @@ impl ViewEvent {
     pub(crate) fn quiet(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Quiet, text.into())
     }
+}
+
+/// The singular or the plural form, by a count.
+pub(super) fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
 }
 
 /// Somebody whom the prompt and completion know.
@@ -114,8 +119,8 @@ pub(crate) struct Person {
 /// Why a session ended without being asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The server lets nobody in with what we have: taken over, logged in
-    /// elsewhere, another password, another identity.
+    /// The server refuses this client: the account was taken over, is logged in
+    /// elsewhere, or has another password or identity.
     ShutOut(String),
     /// The vault can't be trusted to keep what arrives.
     Vault(String),
@@ -137,7 +142,7 @@ impl Written {
         }
     }
 
-    /// It was written and flushed.
+    /// Reports that the message was written and flushed.
     pub(crate) fn note(self) {
         // A session that has ended shows the message again at the next login.
         let _ended = self.to.send(self.seq);
@@ -150,7 +155,7 @@ pub(crate) trait Display: Send + Sync {
     fn event(&self, event: ViewEvent);
     /// Shows a message that is unread until `written` says otherwise.
     fn show_unread(&self, event: ViewEvent, written: Written);
-    /// Waits, for a limited time, until everything shown was written.
+    /// Waits, for a limited time, until everything that was shown is written.
     fn settle(&self);
     /// The contacts changed.
     fn people(&self, people: Vec<Person>);

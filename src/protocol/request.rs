@@ -213,6 +213,25 @@ pub struct Identity {
     pub dh: ByteArray<32>,
 }
 
+impl Identity {
+    /// `Ed25519 (32) || X25519 (32)`, as the cryptography takes it.
+    pub fn to_bytes(&self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&self.signing.0);
+        bytes[32..].copy_from_slice(&self.dh.0);
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) gives; whether the keys are usable
+    /// is for the cryptography to say.
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        Identity {
+            signing: ByteArray(std::array::from_fn(|i| bytes[i])),
+            dh: ByteArray(std::array::from_fn(|i| bytes[32 + i])),
+        }
+    }
+}
+
 /// A signed prekey's public half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedPrekey {

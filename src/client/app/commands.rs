@@ -3,7 +3,7 @@
 //! and the messenger.
 
 use super::settings;
-use crate::client::messenger::Command;
+use crate::client::messenger::command::Command;
 use crate::protocol::UserName;
 
 /// When a command makes sense.

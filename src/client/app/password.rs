@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::App;
 use super::exit_code::FAILED;
 use crate::client::login::credentials;
-use crate::client::messenger::Command;
+use crate::client::messenger::command::Command;
 use crate::client::terminal::InputEvent;
 
 impl App {

@@ -3,7 +3,8 @@
 
 use super::App;
 use super::exit_code::FAILED;
-use crate::client::messenger::{Command, CommandResult};
+use crate::client::messenger::command::Command;
+use crate::client::messenger::command::CommandResult;
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
 

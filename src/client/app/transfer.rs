@@ -10,7 +10,8 @@ use crate::client::args::{ExportFile, Options, VaultTask};
 use crate::client::login::first_login::{read_export, write_export};
 use crate::client::login::prompt::TerminalPrompt;
 use crate::client::login::{LoginError, LoginFlow};
-use crate::client::messenger::{Command, SessionHandle};
+use crate::client::messenger::SessionHandle;
+use crate::client::messenger::command::Command;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::{Display, ViewEvent};
 

@@ -4,14 +4,15 @@
 
 use serde::de::DeserializeOwned;
 
+use super::LoginFlow;
 use super::credentials::{Credentials, derive, login_request, new_kdf, register_request};
 use super::error::LoginError;
 use super::prompt::{Prompt, known_password, new_password, show_recovery_code};
 use super::unlock::{
     Unlocked, create_vault, identity, open, open_unfinished, open_with_former, renew_recovery_code,
 };
-use super::{Account, LoginFlow};
-use crate::client::messenger::wire_identity;
+use crate::client::messenger::account::Account;
+use crate::client::messenger::identity::wire_identity;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::net::event_queue::EventQueue;

@@ -7,12 +7,13 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::LoginFlow;
 use super::attempt::Attempt;
 use super::error::LoginError;
 use super::prompt::{Prompt, known_password, show_recovery_code};
 use super::unlock::{Unlocked, create_vault, open};
-use super::{Account, LoginFlow};
-use crate::client::messenger::wire_identity;
+use crate::client::messenger::account::Account;
+use crate::client::messenger::identity::wire_identity;
 use crate::client::vault::{Export, Opened, VaultError, VaultFile};
 use crate::clock;
 use crate::protocol::UserName;

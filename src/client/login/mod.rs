@@ -26,36 +26,10 @@ pub(crate) use self::prompt::Prompt;
 pub(crate) use self::unlock::open;
 
 use self::attempt::Attempt;
-use self::credentials::Credentials;
-use super::net::connection::Connection;
+use super::messenger::account::Account;
 use super::net::endpoint::Endpoint;
-use super::net::event_queue::EventQueue;
-use super::vault::{Vault, VaultFile};
-use crate::crypto::keys::IdentityKeys;
+use super::vault::VaultFile;
 use crate::protocol::UserName;
-use crate::protocol::reply::Welcome;
-
-/// Everything that a session begins with.
-pub(crate) struct Account {
-    /// Whose.
-    pub name: UserName,
-    /// The way to the server.
-    pub endpoint: Endpoint,
-    /// This device's identity.
-    pub keys: IdentityKeys,
-    /// Open, and holding this account.
-    pub vault: Vault,
-    /// What logs in.
-    pub credentials: Credentials,
-    /// Logged in.
-    pub connection: Connection,
-    /// Where the link's lines arrive.
-    pub events: EventQueue,
-    /// What the server said.
-    pub welcome: Box<Welcome>,
-    /// The identity is to replace the one that is published.
-    pub new_identity: bool,
-}
 
 /// What the command line decides about a login.
 pub(crate) struct LoginFlow {

@@ -1,10 +1,11 @@
-//! What arrives together, sorted by how it is dealt with.
+//! Sorts the server's lines that arrive together: messages share a transaction, the
+//! rest is handled line by line. What a line means is for others to say.
 
-use crate::client::net::connection::CallError;
+use crate::client::net::error::CallError;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, Incoming, Notice};
 
-/// Server lines that are there together, sorted by how they are dealt with.
+/// The server's lines that arrived together.
 #[derive(Default)]
 pub(super) struct Arrivals {
     pub(super) mail: Vec<Mail>,

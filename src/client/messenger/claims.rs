@@ -4,14 +4,12 @@
 //!
 //! What the person decides is `verification`'s; whom a name belongs to is `trust`'s.
 
-use super::receive::{
-    Batch, fingerprint, identity_keys, received, shown, take_envelope, undecryptable, wire_identity,
-};
+use super::batch::{Arrival, Batch, received};
+use super::identity::{fingerprint, identity_keys, wire_identity};
 use super::{Me, Trust, trust};
 use crate::client::vault::{Contact, EncryptionStatus, MessageRecord, PrekeyReader, Result, Vault};
 use crate::client::view::{Mark, ViewEvent};
 use crate::crypto::keys::PublicIdentity;
-use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::ratchet::session_set::{Decrypted, SessionSet, claimed_identity};
 use crate::protocol::reply::Incoming;
@@ -23,57 +21,47 @@ use crate::protocol::{Body, MessageId};
 const HELD_MESSAGES: u64 = 256;
 const HELD_BYTES: u64 = 1024 * 1024;
 
-/// Takes a message that names another identity than the known one. Nothing is
-/// believed of a claim that its message does not prove; what proves it is held.
-pub(super) fn take_claim(
-    vault: &mut Vault,
-    me: &Me,
-    batch: &mut Batch,
-    mut contact: Contact,
-    message: &Incoming,
-    (seq, now): (Option<i64>, u64),
-    claimed: PublicIdentity,
-) -> Result<()> {
-    let identity = wire_identity(&claimed);
-    if trust::is_rejected(&contact, &identity) {
-        let why = "it came under an identity that you rejected";
-        return undecryptable(vault, batch, &contact, message, seq, why);
+/// What becomes of a message that names another identity than the known one.
+pub(super) enum Claim {
+    /// It is kept as undecryptable, for this reason, and changes nothing.
+    Refused(&'static str),
+    /// The identity replaces the known one, as `--trust always` says.
+    Accepted,
+    /// It waits for the person's decision.
+    Held,
+}
+
+/// Decides about a message that names another identity than the known one. Nothing is
+/// believed of a claim that its message does not prove.
+pub(super) fn judge(batch: &Batch, arrival: &Arrival, claimed: PublicIdentity) -> Result<Claim> {
+    let contact = &arrival.contact;
+    if trust::is_rejected(contact, &wire_identity(&claimed)) {
+        return Ok(Claim::Refused(
+            "it came under an identity that you rejected",
+        ));
     }
-    if !is_proven(vault, me, message, claimed, now)? {
-        let why = "it names an identity that is not known as its sender's, and does not prove it";
-        return undecryptable(vault, batch, &contact, message, seq, why);
+    let mut trial = SessionSet::new(claimed);
+    let vault = &*batch.vault;
+    let proof = decrypt_on_trial(vault, batch.me, &mut trial, arrival.message, batch.now)?;
+    if proof.is_none() {
+        return Ok(Claim::Refused(
+            "it names an identity that is not known as its sender's, and does not prove it",
+        ));
     }
-    if me.trust == Trust::Always && contact.identity.is_some() && !contact.verified {
-        batch.shows.push(ViewEvent::warning(format!(
-            "{}'s identity has changed and was accepted, as --trust always says",
-            contact.name
-        )));
-        trust::replace_identity(vault, &mut contact, identity)?;
-        batch.people_changed = true;
-        return take_envelope(vault, me, batch, contact, message, now, seq);
+    if batch.me.trust == Trust::Always && contact.identity.is_some() && !contact.verified {
+        return Ok(Claim::Accepted);
     }
     let (count, bytes) = vault.held_size(contact.id)?;
     if count >= HELD_MESSAGES || bytes >= HELD_BYTES {
-        let why = "too many messages under identities that you have not accepted are held already";
-        return undecryptable(vault, batch, &contact, message, seq, why);
+        return Ok(Claim::Refused(
+            "too many messages under identities that you have not accepted are held already",
+        ));
     }
-    hold(vault, batch, contact, message, seq, identity)
+    Ok(Claim::Held)
 }
 
-/// Whether a message comes from whoever holds the identity that it names.
-fn is_proven(
-    vault: &Vault,
-    me: &Me,
-    message: &Incoming,
-    claimed: PublicIdentity,
-    now: u64,
-) -> Result<bool> {
-    let mut trial = SessionSet::new(claimed);
-    Ok(open_on_trial(vault, me, &mut trial, message, now)?.is_some())
-}
-
-/// Opens a message in a conversation that is thrown away afterwards.
-fn open_on_trial(
+/// Decrypts a message in sessions that are thrown away afterwards.
+fn decrypt_on_trial(
     vault: &Vault,
     me: &Me,
     trial: &mut SessionSet,
@@ -83,15 +71,11 @@ fn open_on_trial(
     let Body::Envelope(envelope) = &message.body else {
         return Ok(None);
     };
-    let context = AssociatedData {
-        message_id: message.mid.0,
-        sender: message.from.as_str(),
-        recipient: me.name.as_str(),
-    };
     let prekeys = PrekeyReader::new(vault);
-    let opened = trial.decrypt(&me.keys, &prekeys, &envelope.0, &context, now);
+    let context = me.context_of(message);
+    let decrypted = trial.decrypt(&me.keys, &prekeys, &envelope.0, &context, now);
     prekeys.finish()?;
-    Ok(opened.ok())
+    Ok(decrypted.ok())
 }
 
 /// The ids that an identity asks for in what is held under it.
@@ -111,11 +95,11 @@ pub(super) fn asked_under(
         if claim_of(&message) != Some(identity) {
             continue;
         }
-        let opened = open_on_trial(vault, me, &mut trial, &message, now)?;
+        let decrypted = decrypt_on_trial(vault, me, &mut trial, &message, now)?;
         if let Some(Ok(Content {
             body: Payload::RetryRequest(ids),
             ..
-        })) = opened.map(|opened| opened.content)
+        })) = decrypted.map(|decrypted| decrypted.content)
         {
             asked.extend(ids.into_iter().map(MessageId));
         }
@@ -123,16 +107,16 @@ pub(super) fn asked_under(
     Ok(asked)
 }
 
-/// The known identity was heard: another is not offered any more, and if the server
-/// published another, it is asked once more.
-pub(super) fn seen(vault: &mut Vault, batch: &mut Batch, contact: &mut Contact) -> Result<()> {
+/// A message came under the known identity: another is not offered any more, and if
+/// the server published another, it is asked once more.
+pub(super) fn seen(batch: &mut Batch, contact: &mut Contact) -> Result<()> {
     if contact.paused {
-        // Whether another identity counts is the server's next answer's to say.
-        batch.seen.push(contact.id);
-        batch.controls = true;
+        // The server's next answer says whether another identity counts.
+        batch.effects.seen.push(contact.id);
+        batch.effects.postponed = true;
     } else if trust::seen(contact) {
-        vault.save_contact(contact)?;
-        batch.shows.push(ViewEvent::quiet(format!(
+        batch.vault.save_contact(contact)?;
+        batch.show(ViewEvent::quiet(format!(
             "{0} was heard under the identity you know; what came under the other one stays held: /reject {0} drops it",
             contact.name
         )));
@@ -140,34 +124,18 @@ pub(super) fn seen(vault: &mut Vault, batch: &mut Batch, contact: &mut Contact) 
     Ok(())
 }
 
-fn hold(
-    vault: &mut Vault,
-    batch: &mut Batch,
-    mut contact: Contact,
-    message: &Incoming,
-    seq: Option<i64>,
-    claimed: Identity,
-) -> Result<()> {
-    let warning = trust::claimed(vault, &mut contact, claimed)?;
-    batch.shows.extend(warning.map(ViewEvent::warning));
+/// Keeps a message until the person decides about the identity that it names.
+pub(super) fn hold(batch: &mut Batch, mut arrival: Arrival, claimed: Identity) -> Result<()> {
+    if let Some(warning) = trust::claimed(batch.vault, &mut arrival.contact, claimed)? {
+        batch.show(ViewEvent::warning(warning));
+    }
     let record = MessageRecord {
         form: EncryptionStatus::Held,
         identity: Some(fingerprint(&claimed)),
-        ..received(message)
+        ..received(arrival.message)
     };
-    let seq = match seq {
-        Some(seq) => {
-            vault.save_message(seq, &record)?;
-            seq
-        }
-        None => vault.add_message(contact.id, &message.mid, message.at, &record)?,
-    };
-    batch.unread.push((batch.shows.len(), seq));
-    vault.mark_unread(seq)?;
-    batch
-        .shows
-        .push(shown(&contact, message.at, &record, Mark::Held));
-    vault.hold(seq, contact.id, message)
+    let seq = batch.keep(&arrival, record, Mark::Held)?;
+    batch.vault.hold(seq, arrival.contact.id, arrival.message)
 }
 
 /// The identity that a message names, if it names one.

@@ -1,25 +1,45 @@
-//! What is to be sent: whether it is ours, and encrypting it, in the transaction that moves the ratchet and
-//! puts the ciphertext into the outbox. Touches no network.
+//! Encrypting what is to be sent, in the transaction that moves the ratchet and puts
+//! the ciphertext into the outbox; and whether a row of the vault that asks to be
+//! encrypted or sent was written by this client. Touches no network.
 
 use super::Me;
-use super::receive::{fingerprint, wire_identity};
+use super::batch::Batch;
 use super::retry;
 use crate::client::vault::{
-    Contact, ControlKind, ControlMessage, DeliveryState, EncryptionStatus, HistoryEntry, Result,
+    Contact, ControlKind, DeliveryState, EncryptionStatus, HistoryEntry, MessageRecord, Result,
     Vault, unchanged,
 };
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::os_rng;
+use crate::crypto::ratchet::session_set::{EncryptError, SessionSet};
 use crate::protocol::request::Send;
-use crate::protocol::{Blob, Body, MessageId};
+use crate::protocol::{Blob, Body, ByteArray, MessageId};
 
-/// What is to be encrypted: a message of the person's, or an errand.
-struct Parcel {
-    mid: MessageId,
-    content: Content,
-    message: Option<HistoryEntry>,
-    control: Option<ControlMessage>,
+/// What is in the outbox at a place.
+pub(super) struct Outgoing {
+    pub(super) seq: i64,
+    pub(super) send: Send,
+    pub(super) origin: Origin,
+}
+
+/// Who wants something sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The person, who is told what becomes of the message.
+    Person,
+    /// This client, as a control message.
+    Client,
+}
+
+/// What encrypting a message came to.
+pub(super) enum Encrypted {
+    /// It is in the outbox.
+    Queued(Outgoing),
+    /// It has lost its purpose and is not sent.
+    Dropped,
+    /// The message at this place can't be encrypted, for this reason.
+    Failed(i64, String),
 }
 
 /// The message of the person's at a place that the server has not accepted yet.
@@ -30,7 +50,7 @@ pub(super) fn waiting_message(vault: &Vault, seq: i64) -> Result<Option<HistoryE
     }))
 }
 
-/// Whether this client noted that the message or errand at a place has to be
+/// Whether this client noted that the message or control message at a place has to be
 /// encrypted for a contact. The note is readable and anybody can have written it; who
 /// gets what, in which direction, is sealed.
 pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result<bool> {
@@ -47,101 +67,136 @@ pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result
     }))
 }
 
-/// Whether what is in the outbox at a place is the message or errand of that place.
-pub(super) fn is_out_here(vault: &Vault, seq: i64, send: &Send) -> Result<bool> {
+/// Who wanted the content of the outbox at a place sent; `None` if this client did not
+/// write it for that place.
+pub(super) fn origin_of(vault: &Vault, seq: i64, send: &Send) -> Result<Option<Origin>> {
     let encrypted = matches!(send.body, Body::Envelope(_));
-    let (contact, mid) = if let Some(message) = unchanged(vault.message(seq))? {
+    let (contact, mid, origin) = if let Some(message) = unchanged(vault.message(seq))? {
         if !message.record.outgoing
             || (message.record.form == EncryptionStatus::Encrypted) != encrypted
         {
-            return Ok(false);
+            return Ok(None);
         }
-        (message.contact, message.mid)
+        (message.contact, message.mid, Origin::Person)
     } else if let Some(control) = unchanged(vault.control(seq))? {
         if !control.sent || !encrypted {
-            return Ok(false);
+            return Ok(None);
         }
-        (control.contact, control.mid)
+        (control.contact, control.mid, Origin::Client)
     } else {
-        return Ok(false);
-    };
-    let to = vault.contact_by_id(contact).map(|contact| contact.name);
-    Ok(to == Some(send.to) && mid == send.mid)
-}
-
-fn parcel(vault: &Vault, me: &Me, seq: i64, contact: &Contact) -> Result<Option<Parcel>> {
-    if let Some(message) = vault.message(seq)? {
-        let content = Content {
-            sent_at_ms: message.record.sent_at.unwrap_or(message.at),
-            body: Payload::Text(message.record.text.clone()),
-        };
-        return Ok(Some(Parcel {
-            mid: message.mid,
-            content,
-            message: Some(message),
-            control: None,
-        }));
-    }
-    let Some(control) = vault.control(seq)? else {
         return Ok(None);
     };
-    let content = retry::content(vault, me, &control, contact)?;
-    Ok(content.map(|(sent_at_ms, body)| Parcel {
-        mid: control.mid,
-        content: Content { sent_at_ms, body },
-        message: None,
-        control: Some(control),
-    }))
+    let to = vault.contact_by_id(contact).map(|contact| contact.name);
+    Ok((to == Some(send.to) && mid == send.mid).then_some(origin))
 }
 
-/// Encrypts the message or errand at `seq`: the moved ratchet, the ciphertext and its
-/// place in the outbox are one transaction with the caller's.
-pub(super) fn encrypt(
-    vault: &mut Vault,
-    me: &Me,
+/// Encrypts a text that was just typed: its record, the moved ratchet and the
+/// ciphertext are written once each.
+pub(super) fn encrypt_new(
+    batch: &mut Batch,
+    contact: &Contact,
+    mut sessions: SessionSet,
+    mid: MessageId,
+    mut record: MessageRecord,
+) -> Result<Encrypted> {
+    let content = content_of(&record, batch.now);
+    let encrypted = encrypt(batch.me, &mut sessions, contact, mid, &content);
+    if let Ok(send) = &encrypted {
+        record.identity = send.identity;
+        record.verified = contact.verified;
+    }
+    let seq = batch
+        .vault
+        .add_message(contact.id, &mid, batch.now, &record)?;
+    match encrypted {
+        Ok(send) => queue(batch.vault, contact, &sessions, seq, send, Origin::Person),
+        Err(error) => {
+            // Until the failure is written down, a kill leaves it waiting, not lost.
+            batch.vault.postpone(seq, contact.id)?;
+            Ok(Encrypted::Failed(seq, error.to_string()))
+        }
+    }
+}
+
+/// Encrypts the message or the control message at `seq`, which waited for it.
+pub(super) fn encrypt_postponed(
+    batch: &mut Batch,
+    contact: &Contact,
+    mut sessions: SessionSet,
     seq: i64,
-    contact: i64,
-) -> Result<std::result::Result<(), String>> {
-    let (Some(contact), Some(mut conversation)) = (
-        vault.contact_by_id(contact).cloned(),
-        vault.conversation(contact)?,
-    ) else {
-        return Ok(Err("its session is gone; send it again".to_owned()));
+) -> Result<Encrypted> {
+    let (origin, encrypted) = if let Some(mut message) = batch.vault.message(seq)? {
+        let content = content_of(&message.record, message.at);
+        let encrypted = encrypt(batch.me, &mut sessions, contact, message.mid, &content);
+        if let Ok(send) = &encrypted {
+            message.record.identity = send.identity;
+            message.record.verified = contact.verified;
+            batch.vault.update_message(&message)?;
+        }
+        (Origin::Person, encrypted)
+    } else {
+        let Some(control) = batch.vault.control(seq)? else {
+            batch.vault.unpostpone(seq)?;
+            return Ok(Encrypted::Dropped);
+        };
+        let Some(content) = retry::content(batch.vault, batch.me, &control, contact)? else {
+            batch.vault.unpostpone(seq)?;
+            return Ok(Encrypted::Dropped);
+        };
+        let encrypted = encrypt(batch.me, &mut sessions, contact, control.mid, &content);
+        if encrypted.is_ok() {
+            batch.vault.mark_control_sent(&control)?;
+        }
+        (Origin::Client, encrypted)
     };
-    let Some(parcel) = parcel(vault, me, seq, &contact)? else {
-        // An errand that nobody waits for any more.
-        return vault.unpostpone(seq).map(Ok);
-    };
+    match encrypted {
+        Ok(send) => {
+            batch.vault.unpostpone(seq)?;
+            queue(batch.vault, contact, &sessions, seq, send, origin)
+        }
+        Err(error) => Ok(Encrypted::Failed(seq, error.to_string())),
+    }
+}
+
+fn content_of(record: &MessageRecord, at: u64) -> Content {
+    Content {
+        sent_at_ms: record.sent_at.unwrap_or(at),
+        body: Payload::Text(record.text.clone()),
+    }
+}
+
+fn encrypt(
+    me: &Me,
+    sessions: &mut SessionSet,
+    contact: &Contact,
+    mid: MessageId,
+    content: &Content,
+) -> std::result::Result<Send, EncryptError> {
     let context = AssociatedData {
-        message_id: parcel.mid.0,
+        message_id: mid.0,
         sender: me.name.as_str(),
         recipient: contact.name.as_str(),
     };
-    let envelope = match conversation.encrypt(&me.keys, &context, &parcel.content, &mut os_rng()) {
-        Ok(envelope) => envelope,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let identity = wire_identity(conversation.identity());
-    let identity = fingerprint(&identity);
-    if let Some(mut message) = parcel.message {
-        message.record.identity = Some(identity);
-        message.record.verified = contact.verified;
-        vault.save_message(seq, &message.record)?;
-    }
-    if let Some(control) = parcel.control {
-        vault.mark_control_sent(&control)?;
-    }
-    vault.save_conversation(contact.id, &conversation)?;
-    vault.unpostpone(seq)?;
-    vault.add_to_outbox(
-        seq,
-        &Send {
-            to: contact.name,
-            mid: parcel.mid,
-            body: Body::Envelope(Blob(envelope.into())),
-            identity: Some(identity),
-            again: false,
-        },
-    )?;
-    Ok(Ok(()))
+    let envelope = sessions.encrypt(&me.keys, &context, content, &mut os_rng())?;
+    Ok(Send {
+        to: contact.name,
+        mid,
+        body: Body::Envelope(Blob(envelope.into())),
+        identity: Some(ByteArray(sessions.identity().fingerprint())),
+        again: false,
+    })
+}
+
+/// Saves the moved ratchet before its ciphertext can leave.
+fn queue(
+    vault: &mut Vault,
+    contact: &Contact,
+    sessions: &SessionSet,
+    seq: i64,
+    send: Send,
+    origin: Origin,
+) -> Result<Encrypted> {
+    vault.save_conversation(contact.id, sessions)?;
+    vault.add_to_outbox(seq, &send)?;
+    Ok(Encrypted::Queued(Outgoing { seq, send, origin }))
 }

@@ -5,10 +5,33 @@
 //! messages that are there, then their acknowledgements, then the screen. The
 //! order is the promise: commit before the ciphertext leaves, commit before the ack.
 //! It prints nothing itself and asks nobody anything.
+//!
+//! | File | What it does |
+//! | --- | --- |
+//! | `account` | what a login hands over |
+//! | `arrivals` | sorts the server's lines that arrive together |
+//! | `batch` | the context of one vault transaction, and what follows its commit |
+//! | `claims` | messages under another identity than the known one |
+//! | `command` | what the person can ask for |
+//! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
+//! | `identity` | converts identities between wire and cryptography |
+//! | `postponed` | messages that wait for a session, a connection or a decision |
+//! | `queries` | runs commands |
+//! | `receipts` | what became of sent messages |
+//! | `receive` | an arriving message, from its bytes to the history |
+//! | `reconnect` | logins, lost connections, the clock, prekeys |
+//! | `retry` | asks for messages again, and answers such requests |
+//! | `send` | from a typed text to the server's answer |
+//! | `trust` | pins identities and starts sessions |
+//! | `verification` | `/verify`, `/accept`, `/reject` |
 
+pub(crate) mod account;
 mod arrivals;
+mod batch;
 mod claims;
+pub(crate) mod command;
 mod encrypt;
+pub(crate) mod identity;
 mod postponed;
 mod queries;
 mod receipts;
@@ -19,7 +42,6 @@ mod send;
 mod trust;
 mod verification;
 
-pub(crate) use self::receive::wire_identity;
 use super::view::{Display, End, Person, ViewEvent, Written};
 
 use std::collections::HashMap;
@@ -28,27 +50,28 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-use rand::Rng;
-use zeroize::Zeroizing;
-
+use self::account::Account;
 use self::arrivals::{Arrivals, Mail};
-use self::receive::Batch;
+use self::batch::{Batch, Effects};
+use self::command::{Command, CommandResult};
 use self::send::Awaited;
-use super::login::Account;
 use super::login::credentials::Credentials;
-use super::net::connection::{Connection, said};
+use super::net::connection::Connection;
 use super::net::endpoint::Endpoint;
+use super::net::error::said;
 use super::net::event_queue::{EventQueue, QueuedEvent};
 use super::vault;
 use super::vault::Vault;
 use crate::clock;
 use crate::crypto::keys::IdentityKeys;
+use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
-use crate::protocol::reply::{Accepted, Event, Welcome};
-use crate::protocol::request::{ChangeSettings, Identity};
+use crate::protocol::reply::{Accepted, Event, Incoming, Welcome};
+use crate::protocol::request::Identity;
 use crate::protocol::{ByteArray, UserName};
 use crate::sync::{self, JoinHandle};
+use rand::Rng;
 
 /// How many arrivals share one transaction at most, so that a long backlog is
 /// shown and acknowledged in steps.
@@ -73,47 +96,6 @@ pub enum Trust {
     Never,
 }
 
-/// What a command came to: nothing to add, or what failed.
-pub(crate) type CommandResult = Result<(), String>;
-
-/// What the person can ask of a session.
-pub(crate) enum Command {
-    /// One encrypted message.
-    Send(UserName, String),
-    /// One that the server can read.
-    SendUnencrypted(UserName, String),
-    /// Online, last seen.
-    Status(UserName),
-    /// Names that begin with a text.
-    Search(String),
-    /// What waits on the server.
-    Fetch,
-    /// Everyone known.
-    Contacts,
-    /// The last messages.
-    History(Option<UserName>),
-    /// The safety number; or that it was compared.
-    Verify(UserName, bool),
-    /// A changed identity is fine.
-    Accept(UserName),
-    /// It is not, or what it asks for is not to be sent.
-    Reject(UserName),
-    /// All about one message.
-    Info(Option<String>),
-    /// Read or change settings.
-    Settings(ChangeSettings),
-    /// Drop what somebody sends.
-    Block(UserName),
-    /// Take it again.
-    Unblock(UserName),
-    /// From the old password to the new.
-    Passwd(Zeroizing<String>, Zeroizing<String>),
-    /// Wait until everything sent is answered.
-    Settle(Duration),
-    /// End the session.
-    Logout,
-}
-
 /// Who we are.
 pub(super) struct Me {
     pub(super) name: UserName,
@@ -121,58 +103,98 @@ pub(super) struct Me {
     pub(super) trust: Trust,
 }
 
+impl Me {
+    /// What the encryption of a message that arrived is bound to.
+    fn context_of<'a>(&'a self, message: &'a Incoming) -> AssociatedData<'a> {
+        AssociatedData {
+            message_id: message.mid.0,
+            sender: message.from.as_str(),
+            recipient: self.name.as_str(),
+        }
+    }
+}
+
 /// The state of the thread.
 pub(super) struct Messenger {
     me: Me,
-    endpoint: Endpoint,
     vault: Vault,
     events: EventQueue,
     display: Arc<dyn Display>,
-    credentials: Credentials,
-    /// A change of password whose outcome is unknown: the new one to try if the
-    /// server refuses the old.
-    password_open: bool,
-    other: Option<Credentials>,
-    session: ByteArray<16>,
-    /// The server's words to the first login, until they are dealt with.
-    welcome: Option<Box<Welcome>>,
-    /// The person wants this identity to replace the published one.
-    new_identity: bool,
-    connection: Option<Connection>,
-    /// When to try again without a connection, and how long after that.
-    retry: (Instant, Duration),
-    /// When the server was last heard.
-    heard: Instant,
-    pinged: bool,
-    awaited: HashMap<u64, Awaited>,
-    /// Accepted by the server, to be written down with the next transaction.
-    accepted: Vec<(i64, Accepted)>,
-    /// The messages that have reached the screen, to be written down likewise; and
-    /// where the screen says so. Each place goes through once, so what waits is
-    /// bounded by what the screen has written since the last transaction.
-    shown: Receiver<i64>,
-    says_shown: Sender<i64>,
-    /// The screen may have something to say about messages.
-    showing: bool,
+    login: LoginState,
+    server: ServerState,
+    outbox: OutboxProgress,
+    screen: ScreenProgress,
+    prekeys: PrekeyUpkeep,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
-    /// The last safety number that the person was shown: whose, of which identity.
+    /// The contact and the identity of the last safety number that the person was shown.
     number_shown: Option<(UserName, Identity)>,
+    /// Who waits until everything that was sent is answered, and until when.
+    settling: Option<(SyncSender<CommandResult>, Instant)>,
+    over: bool,
+}
+
+/// What logs in, now and after a lost connection.
+struct LoginState {
+    endpoint: Endpoint,
+    credentials: Credentials,
+    /// The server's answer to a change of the password was lost.
+    change_unknown: bool,
+    /// The credentials to try if the server refuses the others after such a change.
+    alternative: Option<Credentials>,
+    /// The secret of this session, by which the next login replaces it.
+    session: ByteArray<16>,
+    /// The server's answer to the first login, until the thread has begun.
+    welcome: Option<Box<Welcome>>,
+    /// The person wants this identity to replace the published one.
+    new_identity: bool,
+}
+
+/// The connection, and what is known of the server at its other end.
+struct ServerState {
+    connection: Option<Connection>,
+    /// When to try again without a connection, and how long to wait after that.
+    retry_at: Instant,
+    retry_delay: Duration,
+    heard_at: Instant,
+    pinged: bool,
+    awaited: HashMap<u64, Awaited>,
+}
+
+/// How far the outbox has been sent, and what the server said to it.
+#[derive(Default)]
+struct OutboxProgress {
     /// The outbox has been sent up to this place on this connection.
     sent_through: i64,
     /// Up to this place it may have been sent on an earlier one.
     again_through: i64,
     /// When to send again what the server could not take.
     resend_at: Option<Instant>,
-    /// One-time prekeys are running out, the server says: so many are left.
-    few_prekeys: Option<u32>,
+    /// Accepted by the server, to be written down with the next transaction.
+    accepted: Vec<(i64, Accepted)>,
+    /// Messages given up since the person last asked.
+    failed: usize,
+}
+
+/// Which messages have reached the screen, to be written down with the next
+/// transaction. Each place goes through once, so what waits is bounded by what the
+/// screen has written since the last one.
+struct ScreenProgress {
+    written: Receiver<i64>,
+    /// Where the screen reports the places of messages that it has written.
+    reports: Sender<i64>,
+    /// The screen may have something to report.
+    is_writing: bool,
+}
+
+/// When to publish more one-time prekeys.
+#[derive(Default)]
+struct PrekeyUpkeep {
+    /// How many the server has left, if it said that they run out.
+    few: Option<u32>,
     /// When prekeys were published the last time.
     published_at: Option<Instant>,
-    /// Messages given up since the last settling.
-    failed: usize,
-    settling: Option<(SyncSender<CommandResult>, Instant)>,
-    over: bool,
 }
 
 /// A running session, as the person's side holds it.
@@ -227,40 +249,42 @@ impl SessionHandle {
 impl Messenger {
     fn new(account: Account, trust: Trust, display: Arc<dyn Display>) -> Self {
         let now = clock::now();
-        let (says_shown, shown) = channel();
+        let (reports, written) = channel();
         Messenger {
             me: Me {
                 name: account.name,
                 keys: account.keys,
                 trust,
             },
-            endpoint: account.endpoint,
             vault: account.vault,
             events: account.events,
             display,
-            credentials: account.credentials,
-            password_open: false,
-            other: None,
-            session: account.welcome.session,
-            welcome: Some(account.welcome),
-            new_identity: account.new_identity,
-            connection: Some(account.connection),
-            retry: (now, reconnect::FIRST_DELAY),
-            heard: now,
-            pinged: false,
-            awaited: HashMap::new(),
-            accepted: Vec::new(),
-            shown,
-            says_shown,
-            showing: false,
+            login: LoginState {
+                endpoint: account.endpoint,
+                credentials: account.credentials,
+                change_unknown: false,
+                alternative: None,
+                session: account.welcome.session,
+                welcome: Some(account.welcome),
+                new_identity: account.new_identity,
+            },
+            server: ServerState {
+                connection: Some(account.connection),
+                retry_at: now,
+                retry_delay: reconnect::FIRST_DELAY,
+                heard_at: now,
+                pinged: false,
+                awaited: HashMap::new(),
+            },
+            outbox: OutboxProgress::default(),
+            screen: ScreenProgress {
+                written,
+                reports,
+                is_writing: false,
+            },
+            prekeys: PrekeyUpkeep::default(),
             look_again: Vec::new(),
             number_shown: None,
-            sent_through: 0,
-            again_through: 0,
-            resend_at: None,
-            few_prekeys: None,
-            published_at: None,
-            failed: 0,
             settling: None,
             over: false,
         }
@@ -268,24 +292,24 @@ impl Messenger {
 
     fn run(&mut self) {
         let begun = self.begin();
-        self.note(begun);
+        self.end_on_failure(begun);
         while !self.over {
-            let patience = match self.accepted.is_empty() && !self.showing {
+            let patience = match self.outbox.accepted.is_empty() && !self.screen.is_writing {
                 true => TICK,
                 false => SOON,
             };
             let done = match self.events.next(clock::now() + patience) {
                 Some(input) => self.process(input),
-                None => self.note_done(),
+                None => self.save_progress(),
             };
-            self.note(done);
+            self.end_on_failure(done);
             let done = self.tick();
-            self.note(done);
+            self.end_on_failure(done);
         }
         // What the screen has yet to write would be shown again otherwise.
         self.display.settle();
-        let done = self.note_done();
-        self.note(done);
+        let done = self.save_progress();
+        self.end_on_failure(done);
         if let Some((waiting, _)) = self.settling.take() {
             let _gone = waiting.send(Err("the session is over".to_owned()));
         }
@@ -293,7 +317,7 @@ impl Messenger {
 
     /// A vault that fails ends the session: nothing may be acknowledged or sent
     /// that is not safe in it.
-    fn note(&mut self, done: vault::Result<()>) {
+    fn end_on_failure(&mut self, done: vault::Result<()>) {
         if let Err(error) = done {
             self.end(End::Vault(error.to_string()));
         }
@@ -302,7 +326,7 @@ impl Messenger {
     pub(super) fn end(&mut self, end: End) {
         if !self.over {
             self.over = true;
-            self.connection = None;
+            self.server.connection = None;
             self.display.ended(end);
         }
     }
@@ -328,12 +352,12 @@ impl Messenger {
             match input {
                 QueuedEvent::Command(command, outcome) => {
                     // What arrived before the command is dealt with before it.
-                    self.take(&mut arrivals)?;
+                    self.process_arrivals(&mut arrivals)?;
                     self.command(command, outcome)?;
                     return Ok(());
                 }
                 QueuedEvent::Server(number, line) => {
-                    let current = self.connection.as_ref().map(Connection::number);
+                    let current = self.server.connection.as_ref().map(Connection::number);
                     if current == Some(number) && !arrivals.sort(line) {
                         break;
                     }
@@ -345,44 +369,40 @@ impl Messenger {
                 None
             };
         }
-        self.take(&mut arrivals)
+        self.process_arrivals(&mut arrivals)
     }
 
     /// One transaction for the messages, then the acks, then the screen; then
     /// what else arrived, in order.
-    fn take(&mut self, arrivals: &mut Arrivals) -> vault::Result<()> {
+    fn process_arrivals(&mut self, arrivals: &mut Arrivals) -> vault::Result<()> {
         let arrivals = std::mem::take(arrivals);
-        let mut controls = false;
+        let mut postponed = false;
         if arrivals.count > 0 {
-            self.heard = clock::now();
-            self.pinged = false;
+            self.server.heard_at = clock::now();
+            self.server.pinged = false;
         }
         if !arrivals.mail.is_empty() {
             let (me, now) = (&self.me, clock::unix_ms());
-            let shown: Vec<i64> = self.shown.try_iter().collect();
-            let batch = self.vault.transact(|vault| {
+            let shown: Vec<i64> = self.screen.written.try_iter().collect();
+            let effects = self.vault.transact(|vault| {
                 vault.mark_read(&shown)?;
-                let mut batch = Batch::default();
+                let mut batch = Batch::new(vault, me, now);
                 for mail in &arrivals.mail {
                     match mail {
-                        Mail::Message(message) => {
-                            receive::take_message(vault, me, &mut batch, message, now)?;
-                        }
-                        Mail::Notice(notice) => {
-                            receive::take_notice(vault, &mut batch, notice)?;
-                        }
+                        Mail::Message(message) => receive::receive_message(&mut batch, message)?,
+                        Mail::Notice(notice) => receive::receive_notice(&mut batch, notice)?,
                     }
                 }
-                retry::ask_for_all(vault, &mut batch, now)?;
-                Ok(batch)
+                retry::ask_for_all(&mut batch)?;
+                Ok(batch.effects)
             })?;
-            controls = batch.controls;
-            self.finish(batch);
+            postponed = effects.postponed;
+            self.carry_out(effects);
         }
         for line in arrivals.others {
             match line {
-                ServerLine::Answer(Some(id), answer) => match self.awaited.remove(&id) {
-                    Some(Awaited::Send(seq)) => self.answered(seq, answer)?,
+                ServerLine::Answer(Some(id), answer) => match self.server.awaited.remove(&id) {
+                    Some(Awaited::Send(sent)) => self.answered(&sent, answer)?,
                     Some(Awaited::Quiet(what)) => {
                         if let Err(refusal) = answer {
                             self.say(ViewEvent::warning(format!(
@@ -403,35 +423,35 @@ impl Messenger {
         if let Some(why) = arrivals.lost {
             self.lost(&why);
         }
-        match controls {
+        match postponed {
             true => self.send_postponed(),
             false => self.pump(),
         }
     }
 
-    fn finish(&mut self, batch: Batch) {
-        for (from, ids) in batch.acks {
+    /// Does what follows a transaction that is durable.
+    fn carry_out(&mut self, effects: Effects) {
+        for (from, ids) in effects.acks {
             self.acknowledge(from, ids);
         }
-        if batch.people_changed {
+        if effects.people_changed {
             self.publish_people();
         }
-        for contact in batch.seen {
+        for contact in effects.seen {
             self.look_again(contact);
         }
-        let mut unread = batch.unread.into_iter().peekable();
-        for (place, event) in batch.shows.into_iter().enumerate() {
-            match unread.next_if(|(at, _)| *at == place) {
-                Some((_, seq)) => self.show_message(event, seq),
-                None => self.say(event),
+        for shown in effects.shows {
+            match shown.unread {
+                Some(seq) => self.show_message(shown.event, seq),
+                None => self.say(shown.event),
             }
         }
     }
 
     /// Shows a message that is unread until the screen has written it.
     fn show_message(&mut self, event: ViewEvent, seq: i64) {
-        self.showing = true;
-        let written = Written::new(seq, &self.says_shown);
+        self.screen.is_writing = true;
+        let written = Written::new(seq, &self.screen.reports);
         self.display.show_unread(event, written);
     }
 
@@ -439,7 +459,7 @@ impl Messenger {
         match event {
             Event::Delivered { to, ids } => self.delivered(&to, &ids)?,
             Event::PrekeysLow { one_time } => {
-                self.few_prekeys = Some(one_time);
+                self.prekeys.few = Some(one_time);
                 self.replenish(clock::now())?;
             }
             Event::Replaced {} => self.end(End::ShutOut(
@@ -447,7 +467,7 @@ impl Messenger {
                     .to_owned(),
             )),
             Event::Ping {} => {
-                if let Some(connection) = &mut self.connection {
+                if let Some(connection) = &mut self.server.connection {
                     connection.pong();
                 }
             }

@@ -1,15 +1,16 @@
 //! What waits to be encrypted: for a session, a connection, an identity, or the
-//! person's word. And what only looks like it: rows in the vault's file that this
-//! client did not write are not sent, and said.
+//! person's word. Rows in the vault's file that this client did not write are not
+//! sent, and the person is told.
 
 use super::Messenger;
+use super::batch::Batch;
 use super::encrypt;
-use super::encrypt::encrypt;
-use super::receive::plural;
+use super::encrypt::{Encrypted, encrypt_postponed};
 use super::retry;
 use super::trust::NoSession;
 use crate::client::vault::{Contact, Result};
-use crate::client::view::ViewEvent;
+use crate::client::view::{ViewEvent, plural};
+use crate::clock;
 
 impl Messenger {
     /// Encrypts what waited for a session, an identity or a connection, in order,
@@ -22,12 +23,12 @@ impl Messenger {
         if !postponed.is_empty() {
             // The outbox is read again from an earlier place: without what is
             // answered already.
-            self.note_done()?;
+            self.save_progress()?;
         }
         let mut foreign = 0;
         for (seq, contact) in postponed {
             if !encrypt::is_postponed_here(&self.vault, seq, contact)? {
-                self.drop_foreign_note(seq)?;
+                self.drop_foreign_mark(seq)?;
                 foreign += 1;
                 continue;
             }
@@ -72,12 +73,13 @@ impl Messenger {
         if contact.paused {
             return Ok(false);
         }
-        if !self.usable_session(&contact)? {
+        let mut sessions = self.usable_sessions(&contact)?;
+        if sessions.is_none() {
             match self.start_session(&contact.name)? {
                 Ok(()) => {}
                 Err(NoSession::Later(_)) => {
                     // Without a connection the next one brings it up again.
-                    if self.connection.is_some() {
+                    if self.server.connection.is_some() {
                         self.resend_later();
                     }
                     return Ok(false);
@@ -100,15 +102,22 @@ impl Messenger {
         if self.waits_for_word(seq, &contact)? {
             return Ok(true);
         }
-        let me = &self.me;
-        let encrypted = self
-            .vault
-            .transact(|vault| encrypt(vault, me, seq, contact.id))?;
-        if let Err(why) = encrypted {
+        if sessions.is_none() {
+            sessions = self.usable_sessions(&contact)?;
+        }
+        let Some(sessions) = sessions else {
+            self.fail(seq, &contact.name, "its session is gone; send it again")?;
+            return Ok(true);
+        };
+        let (me, now) = (&self.me, clock::unix_ms());
+        let encrypted = self.vault.transact(|vault| {
+            encrypt_postponed(&mut Batch::new(vault, me, now), &contact, sessions, seq)
+        })?;
+        if let Encrypted::Failed(seq, why) = encrypted {
             self.fail(seq, &contact.name, &why)?;
         }
         // Later messages to others may have been sent while this one waited.
-        self.sent_through = self.sent_through.min(seq - 1);
+        self.outbox.sent_through = self.outbox.sent_through.min(seq - 1);
         Ok(true)
     }
 
@@ -167,7 +176,7 @@ impl Messenger {
 
     /// Removes a note that this client did not write, or not like that. What is under
     /// way at its place stays under way.
-    fn drop_foreign_note(&mut self, seq: i64) -> Result<()> {
+    fn drop_foreign_mark(&mut self, seq: i64) -> Result<()> {
         match self.vault.is_in_outbox(seq)? {
             true => self.vault.transact(|vault| vault.unpostpone(seq)),
             false => self.drop_foreign(seq),

@@ -4,15 +4,15 @@ use std::sync::mpsc::SyncSender;
 
 use zeroize::Zeroizing;
 
-use super::receive::plural;
-use super::{Command, CommandResult, Messenger};
+use super::Messenger;
+use super::command::{Command, CommandResult};
 use crate::client::local_time;
 use crate::client::login::credentials;
 use crate::client::login::credentials::Credentials;
 use crate::client::net::connection;
-use crate::client::net::connection::CallError;
+use crate::client::net::error::CallError;
 use crate::client::vault::{DeliveryState, EncryptionStatus, HistoryEntry, Result};
-use crate::client::view::ViewEvent;
+use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::{AccountSettings, Done, Fetched, SearchPage, UserStatus};
 use crate::protocol::request::{ChangeSettings, Fetch, Passwd, Search, UserRef};
@@ -29,7 +29,7 @@ impl Messenger {
         done: SyncSender<CommandResult>,
     ) -> Result<()> {
         if !matches!(command, Command::Send(..)) {
-            self.note_done()?;
+            self.save_progress()?;
         }
         let outcome = match command {
             Command::Settle(limit) => {
@@ -193,21 +193,22 @@ impl Messenger {
         Ok(())
     }
 
-    /// The new wrap first, then the server, then the old wrap goes: killed at any
-    /// instant, the vault opens with whichever password the server accepts.
+    /// Adds the new key slot first, then asks the server, then removes the old slot:
+    /// killed at any instant, the vault opens with whichever password the server accepts.
     fn passwd(
         &mut self,
         old: &Zeroizing<String>,
         new: &Zeroizing<String>,
     ) -> Result<CommandResult> {
-        let same = credentials::derive(old, self.credentials.kdf)
-            .is_ok_and(|derived| derived.login_key.public() == self.credentials.login_key.public());
+        let same = credentials::derive(old, self.login.credentials.kdf).is_ok_and(|derived| {
+            derived.login_key.public() == self.login.credentials.login_key.public()
+        });
         if !same {
             return Ok(Err(
                 "the old password is wrong; nothing was changed".to_owned()
             ));
         }
-        let Some(connection) = &mut self.connection else {
+        let Some(connection) = &mut self.server.connection else {
             return Ok(Err(
                 "there is no connection now; nothing was changed".to_owned()
             ));
@@ -218,26 +219,26 @@ impl Messenger {
         let kdf = credentials::new_kdf();
         let derived = match credentials::derive(new, kdf) {
             Ok(derived) => derived,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(why) => return Ok(Err(why.to_string())),
         };
         self.vault.add_password(kdf, &derived.wrapping_key)?;
-        let fresh = Credentials {
+        let changed = Credentials {
             kdf,
             login_key: derived.login_key,
         };
         let request = Request::Passwd(Passwd {
             kdf,
-            login_key: ByteArray(fresh.login_key.public()),
+            login_key: ByteArray(changed.login_key.public()),
             proof: credentials::passwd_proof(
                 &self.me.name,
-                &self.credentials,
-                &fresh,
+                &self.login.credentials,
+                &changed,
                 &connection.challenge(),
             ),
         });
         match connection.call::<Done>(&mut self.events, &request) {
             Ok(Done {}) => {
-                self.credentials = fresh;
+                self.login.credentials = changed;
                 self.keep_password()?;
                 self.say(ViewEvent::good("the password is changed"));
                 Ok(Ok(()))
@@ -250,8 +251,8 @@ impl Messenger {
                 )))
             }
             Err(CallError::Lost(why)) => {
-                self.other = Some(fresh);
-                self.password_open = true;
+                self.login.alternative = Some(changed);
+                self.login.change_unknown = true;
                 Ok(Err(format!(
                     "{why}; it is not known yet whether the password was changed, and until the next login both open the vault"
                 )))
@@ -267,7 +268,7 @@ impl Messenger {
             device.session = None;
             self.vault.transact(|vault| vault.save_device(&device))?;
         }
-        self.connection = None;
+        self.server.connection = None;
         self.over = true;
         Ok(Ok(()))
     }

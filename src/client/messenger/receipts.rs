@@ -30,7 +30,7 @@ impl Messenger {
                 if message.record.outgoing && message.record.state != DeliveryState::Delivered {
                     message.record.state = DeliveryState::Delivered;
                     message.record.delivered_at = Some(now);
-                    vault.save_message(message.seq, &message.record)?;
+                    vault.update_message(&message)?;
                     count += 1;
                 }
             }

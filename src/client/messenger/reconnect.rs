@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::Messenger;
-use super::receive::{Batch, plural, wire_identity};
+use super::batch::Batch;
+use super::identity::wire_identity;
 use super::retry;
 use super::send::Awaited;
 use crate::client::login::credentials;
-use crate::client::net::connection::{CallError, Connection, said};
-use crate::client::net::error::Lost;
+use crate::client::net::connection::Connection;
+use crate::client::net::error::{CallError, Lost, said};
 use crate::client::vault::{Result, VaultError};
-use crate::client::view::{End, ViewEvent};
+use crate::client::view::{End, ViewEvent, plural};
 use crate::clock;
 use crate::crypto::keys::SignedPrekeySecret;
 use crate::protocol::reply::{Published, Welcome};
@@ -51,7 +52,7 @@ impl Messenger {
     pub(super) fn begin(&mut self) -> Result<()> {
         self.publish_people();
         self.show_unread()?;
-        let welcome = self.welcome.take();
+        let welcome = self.login.welcome.take();
         if let Some(welcome) = welcome {
             self.greet(&welcome)?;
         }
@@ -86,11 +87,11 @@ impl Messenger {
     }
 
     fn greet(&mut self, welcome: &Welcome) -> Result<()> {
-        self.session = welcome.session;
+        self.login.session = welcome.session;
         // What is in the outbox now may have been sent on an earlier connection.
-        self.note_done()?;
-        self.sent_through = 0;
-        self.again_through = self.vault.last_in_outbox()?;
+        self.save_progress()?;
+        self.outbox.sent_through = 0;
+        self.outbox.again_through = self.vault.last_in_outbox()?;
         let mut device = self.vault.device()?;
         let ours = device.logins + device.tried.max(1);
         let elsewhere = match device.logins {
@@ -106,20 +107,19 @@ impl Messenger {
         device.tried = 0;
         device.session = Some(welcome.session);
         let now = clock::unix_ms();
-        let batch = self.vault.transact(|vault| {
+        let me = &self.me;
+        let effects = self.vault.transact(|vault| {
             vault.save_device(&device)?;
             vault.forget_control_messages(now)?;
-            let mut batch = Batch {
-                wanted_of: vault.wanting()?,
-                // The answers may have gone to the copy.
-                again: elsewhere > 0,
-                ..Batch::default()
-            };
-            retry::ask_for_all(vault, &mut batch, now)?;
-            Ok(batch)
+            let mut batch = Batch::new(vault, me, now);
+            batch.wanted_of = batch.vault.wanting()?;
+            // The answers may have gone to the copy.
+            batch.ask_again = elsewhere > 0;
+            retry::ask_for_all(&mut batch)?;
+            Ok(batch.effects)
         })?;
         self.keep_published(welcome)?;
-        self.finish(batch);
+        self.carry_out(effects);
         let waiting = welcome.envelopes + welcome.plain;
         if waiting > 0 {
             self.say(ViewEvent::plain(format!(
@@ -166,7 +166,7 @@ impl Messenger {
     fn keep_published(&mut self, welcome: &Welcome) -> Result<()> {
         let mine = wire_identity(&self.me.keys.public());
         let anew = welcome.identity != Some(mine);
-        if anew && welcome.identity.is_some() && !self.new_identity {
+        if anew && welcome.identity.is_some() && !self.login.new_identity {
             self.end(End::ShutOut(
                 "another device has published a new identity for this account; log in again to decide which one counts"
                     .to_owned(),
@@ -180,7 +180,7 @@ impl Messenger {
             _ => self.vault.make_signed(&self.me.keys, now)?,
         };
         if welcome.one_time < FEW_PREKEYS {
-            self.few_prekeys = Some(welcome.one_time);
+            self.prekeys.few = Some(welcome.one_time);
         }
         // One-time prekeys of a copy are of no use with a signed prekey of ours.
         let replace = anew || self.foreign_prekeys(welcome)?;
@@ -198,11 +198,11 @@ impl Messenger {
     /// Publishes more prekeys, if the server said that they run out, and did not
     /// say so just before.
     pub(super) fn replenish(&mut self, now: Instant) -> Result<()> {
-        let published = self.published_at;
+        let published = self.prekeys.published_at;
         if published.is_some_and(|at| now.saturating_duration_since(at) < REPLENISH_AFTER) {
             return Ok(());
         }
-        if let Some(left) = self.few_prekeys
+        if let Some(left) = self.prekeys.few
             && let Some((signed, _)) = self.vault.newest_signed()?
         {
             self.publish(&signed, left as usize, false)?;
@@ -229,19 +229,19 @@ impl Messenger {
                 })
                 .collect(),
             replace,
-            new_identity: replace && self.new_identity,
+            new_identity: replace && self.login.new_identity,
         });
         match self.call::<Published>(&request) {
             Ok(_) => {
-                self.new_identity = false;
-                self.few_prekeys = None;
-                self.published_at = Some(clock::now());
+                self.login.new_identity = false;
+                self.prekeys.few = None;
+                self.prekeys.published_at = Some(clock::now());
             }
             // The next login finishes it; a lost connection says so itself.
             Err(CallError::Lost(_)) => {}
             Err(CallError::Refused(refusal)) => {
                 // Asking again at once would fail again; the next login does.
-                self.few_prekeys = None;
+                self.prekeys.few = None;
                 self.say(ViewEvent::warning(format!(
                     "your keys could not be published, so others may not be able to write to \
                      you: {}",
@@ -257,16 +257,16 @@ impl Messenger {
         &mut self,
         request: &Request,
     ) -> std::result::Result<T, CallError> {
-        match &mut self.connection {
+        match &mut self.server.connection {
             Some(connection) => connection.call(&mut self.events, request),
-            None => Err(Lost::NotConnected.into()),
+            None => Err(CallError::Lost(Lost::NotConnected)),
         }
     }
 
     /// Acknowledges messages that are safe in the vault.
     pub(super) fn acknowledge(&mut self, from: Sender, ids: Vec<MessageId>) {
         for some in ids.chunks(limits::MAX_IDS) {
-            let Some(connection) = &mut self.connection else {
+            let Some(connection) = &mut self.server.connection else {
                 return;
             };
             let ack = Request::Ack(Ack {
@@ -275,25 +275,26 @@ impl Messenger {
             });
             // Without the ack the server sends them again, and they are known then.
             if let Ok(id) = connection.post(&ack) {
-                self.awaited
+                self.server
+                    .awaited
                     .insert(id, Awaited::Quiet("acknowledging messages"));
             }
         }
     }
 
-    /// What the clock brings.
+    /// Does what is due by the clock.
     pub(super) fn tick(&mut self) -> Result<()> {
         let now = clock::now();
-        if self.connection.is_none() && !self.over && now >= self.retry.0 {
+        if self.server.connection.is_none() && !self.over && now >= self.server.retry_at {
             self.reconnect()?;
         }
-        if self.resend_at.is_some_and(|at| now >= at) && self.under_way() == 0 {
-            self.note_done()?;
-            self.resend_at = None;
-            self.sent_through = 0;
+        if self.outbox.resend_at.is_some_and(|at| now >= at) && self.under_way() == 0 {
+            self.save_progress()?;
+            self.outbox.resend_at = None;
+            self.outbox.sent_through = 0;
             self.send_postponed()?;
         }
-        if self.few_prekeys.is_some() && self.connection.is_some() {
+        if self.prekeys.few.is_some() && self.server.connection.is_some() {
             self.replenish(now)?;
         }
         self.check_silence(now);
@@ -301,16 +302,17 @@ impl Messenger {
     }
 
     fn check_silence(&mut self, now: Instant) {
-        let silence = now.saturating_duration_since(self.heard);
-        let Some(connection) = &mut self.connection else {
+        let silence = now.saturating_duration_since(self.server.heard_at);
+        let Some(connection) = &mut self.server.connection else {
             return;
         };
         if silence > SILENCE * 2 {
             connection.close();
-        } else if silence > SILENCE && !self.pinged {
-            self.pinged = true;
+        } else if silence > SILENCE && !self.server.pinged {
+            self.server.pinged = true;
             if let Ok(id) = connection.post(&Request::Ping) {
-                self.awaited
+                self.server
+                    .awaited
                     .insert(id, Awaited::Quiet("asking whether the server is there"));
             }
         }
@@ -321,12 +323,12 @@ impl Messenger {
             return Ok(());
         };
         // What is held until an identity is accepted can take any time.
-        if now < *deadline && (!self.accepted.is_empty() || self.is_busy()?) {
+        if now < *deadline && (!self.outbox.accepted.is_empty() || self.is_busy()?) {
             return Ok(());
         }
         let outcome = match (
             self.unanswered_sentence()?,
-            std::mem::take(&mut self.failed),
+            std::mem::take(&mut self.outbox.failed),
         ) {
             (Some(sentence), _) => Err(sentence),
             (None, 0) => Ok(()),
@@ -340,18 +342,19 @@ impl Messenger {
 
     /// Sends again, a little later, what the server could not take.
     pub(super) fn resend_later(&mut self) {
-        if self.resend_at.is_none() {
-            self.resend_at = Some(clock::now() + RESEND_DELAY);
+        if self.outbox.resend_at.is_none() {
+            self.outbox.resend_at = Some(clock::now() + RESEND_DELAY);
         }
     }
 
     /// The connection is gone.
     pub(super) fn lost(&mut self, why: &str) {
-        if self.connection.take().is_none() || self.over {
+        if self.server.connection.take().is_none() || self.over {
             return;
         }
-        self.awaited.clear();
-        self.retry = (clock::now() + FIRST_DELAY, FIRST_DELAY);
+        self.server.awaited.clear();
+        self.server.retry_at = clock::now() + FIRST_DELAY;
+        self.server.retry_delay = FIRST_DELAY;
         self.say(ViewEvent::warning(format!(
             "connection lost ({why}); trying again in {} s",
             FIRST_DELAY.as_secs()
@@ -359,8 +362,9 @@ impl Messenger {
     }
 
     fn later(&mut self, why: &str) {
-        let delay = (self.retry.1 * 2).min(LONGEST_DELAY);
-        self.retry = (clock::now() + delay, delay);
+        let delay = (self.server.retry_delay * 2).min(LONGEST_DELAY);
+        self.server.retry_at = clock::now() + delay;
+        self.server.retry_delay = delay;
         self.say(ViewEvent::quiet(format!(
             "{why}; trying again in {} s",
             delay.as_secs()
@@ -371,13 +375,13 @@ impl Messenger {
         self.vault.note_login_tried()?;
         match self.log_in_again() {
             Ok((connection, welcome)) => {
-                self.connection = Some(connection);
-                self.heard = clock::now();
-                self.pinged = false;
-                self.resend_at = None;
+                self.server.connection = Some(connection);
+                self.server.heard_at = clock::now();
+                self.server.pinged = false;
+                self.outbox.resend_at = None;
                 self.say(ViewEvent::good("connected again"));
-                if std::mem::take(&mut self.password_open) {
-                    self.other = None;
+                if std::mem::take(&mut self.login.change_unknown) {
+                    self.login.alternative = None;
                     self.keep_password()?;
                 }
                 self.greet(&welcome)
@@ -404,9 +408,9 @@ impl Messenger {
     /// A login that worked before is refused: perhaps a change of password that
     /// was under way did, or did not, reach the server.
     fn refused_again(&mut self, refusal: &Refusal) -> Result<()> {
-        match self.other.take() {
+        match self.login.alternative.take() {
             Some(other) if refusal.code == Code::WrongLogin => {
-                self.credentials = other;
+                self.login.credentials = other;
                 Ok(())
             }
             _ => {
@@ -422,27 +426,31 @@ impl Messenger {
     /// Another certificate, in a café's network perhaps, may be gone at the next
     /// try, so it counts as a lost connection; nothing is sent until it is. The same
     /// holds for a refusal in the open, which anybody on the way can forge.
-    fn open_link(&mut self) -> std::result::Result<Connection, CallError> {
-        let opened = self.endpoint.open(&mut |_| false);
-        let opened = opened.map_err(|error| Lost::NotOpened(Arc::new(error)))?;
+    fn connect_again(&mut self) -> std::result::Result<Connection, CallError> {
+        let opened = self.login.endpoint.open(&mut |_| false);
+        let opened = opened.map_err(|error| CallError::Lost(Lost::NotOpened(Arc::new(error))))?;
         Connection::over(opened, &mut self.events)
     }
 
     fn log_in_again(&mut self) -> std::result::Result<(Connection, Welcome), CallError> {
-        let mut connection = self.open_link()?;
+        let mut connection = self.connect_again()?;
         let wish = SessionOptions {
-            replaces: Some(self.session),
+            replaces: Some(self.login.session),
             ..SessionOptions::default()
         };
-        let challenge = connection.challenge();
-        let login = credentials::login_request(&self.me.name, &self.credentials, &challenge, wish);
+        let login = credentials::login_request(
+            &self.me.name,
+            &self.login.credentials,
+            &connection.challenge(),
+            wish,
+        );
         let welcome = connection.call(&mut self.events, &login)?;
         Ok((connection, welcome))
     }
 
     /// After a login with one of two passwords, only that one is to open the vault.
     pub(super) fn keep_password(&mut self) -> Result<()> {
-        match self.vault.keep_only_password(self.credentials.kdf) {
+        match self.vault.keep_only_password(self.login.credentials.kdf) {
             Err(VaultError::WrongKey) | Ok(()) => Ok(()),
             Err(error) => Err(error),
         }

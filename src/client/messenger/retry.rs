@@ -3,18 +3,19 @@
 //! hostile contact can make two clients talk to each other for ever.
 //!
 //! All of it happens inside the transaction of the message it is about; what is
-//! to be sent waits as an errand for the connection like any other message.
+//! to be sent waits as a control message for the connection like any other message.
 
-use super::receive::{Batch, fingerprint, plural};
+use super::batch::Batch;
+use super::identity::fingerprint;
 use super::{Me, Trust, random_id};
 use crate::client::vault::{
     Contact, ControlKind, ControlMessage, DeliveryState, EncryptionStatus, HistoryEntry,
     REMEMBERED_MS, Result, Vault, unchanged,
 };
-use crate::client::view::ViewEvent;
-use crate::crypto::message::content::{Id, MAX_IDS, Payload};
+use crate::client::view::{ViewEvent, plural};
+use crate::crypto::message::content::{Content, Id, MAX_IDS, Payload};
 use crate::crypto::ratchet::session_set::DecryptError;
-use crate::protocol::MessageId;
+use crate::protocol::{ByteArray, MessageId};
 
 /// How often one message is asked for, and how often it is sent again.
 pub(super) const TIMES: u8 = 2;
@@ -42,46 +43,42 @@ pub(super) fn curable(error: &DecryptError) -> bool {
 /// Notes that a message is to be asked for, and whether the session it came in
 /// is of no use any more.
 pub(super) fn want(
-    vault: &mut Vault,
     batch: &mut Batch,
     contact: &mut Contact,
     mid: &MessageId,
     renew: bool,
 ) -> Result<()> {
-    vault.want(contact.id, mid)?;
+    batch.vault.want(contact.id, mid)?;
     if renew && !contact.renew {
         contact.renew = true;
-        vault.save_contact(contact)?;
+        batch.vault.save_contact(contact)?;
     }
     batch.wants(contact.id);
     Ok(())
 }
 
-/// Something of theirs was decrypted: what could not be asked for before can be now.
-pub(super) fn understood(
-    vault: &mut Vault,
-    batch: &mut Batch,
-    contact: &mut Contact,
-) -> Result<()> {
+/// Something of theirs was decrypted, so they can be asked again for what is missing.
+pub(super) fn understood(batch: &mut Batch, contact: &mut Contact) -> Result<()> {
     if contact.renew || contact.asked > 0 {
         contact.renew = false;
         contact.asked = 0;
-        vault.save_contact(contact)?;
+        batch.vault.save_contact(contact)?;
         batch.wants(contact.id);
     }
     Ok(())
 }
 
-/// Makes the errand that asks a contact for what was asked for fewer than `times`
-/// times; how many messages that are.
+/// Asks a contact for the messages that were asked for fewer than `times` times, and
+/// gives their number.
 pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Result<usize> {
     let Some(mut contact) = vault.contact_by_id(contact).cloned() else {
         return Ok(0);
     };
     let mut ids = Vec::new();
     for mid in vault.wanted(contact.id, times, MAX_IDS)? {
-        // The list is readable, and anybody can have written it; what was lost is sealed.
-        match unchanged(vault.message_by_mid(contact.id, &mid))?.filter(is_lost) {
+        // The list is readable, and anybody can have written it; the row of a message
+        // that could not be decrypted is sealed.
+        match unchanged(vault.message_by_mid(contact.id, &mid))?.filter(is_undecryptable) {
             Some(_) => ids.push(mid),
             None => vault.want_no_more(contact.id, &mid)?,
         }
@@ -95,40 +92,36 @@ pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Resul
     contact.asked += 1;
     vault.save_contact(&contact)?;
     let count = ids.len();
-    vault.add_control_message(
-        contact.id,
-        &MessageId(random_id()),
-        now,
-        &ControlKind::ResendRequest(ids),
-    )?;
+    let request = ControlKind::ResendRequest(ids);
+    vault.add_control_message(contact.id, &MessageId(random_id()), now, &request)?;
     Ok(count)
 }
 
-/// Asks for all that a batch has found to be lost.
-pub(super) fn ask_for_all(vault: &mut Vault, batch: &mut Batch, now: u64) -> Result<()> {
-    let times = if batch.again { TIMES } else { 1 };
+/// Asks for all messages that a batch could not decrypt, and tells the person what
+/// contacts asked for.
+pub(super) fn ask_for_all(batch: &mut Batch) -> Result<()> {
+    let times = if batch.ask_again { TIMES } else { 1 };
     for contact in std::mem::take(&mut batch.wanted_of) {
-        let count = ask(vault, contact, times, now)? as u64;
+        let count = ask(batch.vault, contact, times, batch.now)? as u64;
         if count == 0 {
             continue;
         }
-        batch.controls = true;
-        if let Some(contact) = vault.contact_by_id(contact) {
-            batch.shows.push(ViewEvent::quiet(format!(
+        batch.effects.postponed = true;
+        if let Some(contact) = batch.vault.contact_by_id(contact) {
+            batch.show(ViewEvent::quiet(format!(
                 "{}'s client is asked to send {count} {} again; it answers when it is online",
                 contact.name,
                 plural(count, "message", "messages"),
             )));
         }
     }
-    for contact in std::mem::take(&mut batch.asked_for) {
-        let Some(contact) = vault.contact_by_id(contact).cloned() else {
+    for contact in std::mem::take(&mut batch.requested_by) {
+        let Some(contact) = batch.vault.contact_by_id(contact).cloned() else {
             continue;
         };
-        let count = asked_for(vault, &contact, now)?;
+        let count = asked_for(batch.vault, &contact, batch.now)?;
         if count > 0 {
-            let warning = waits_for_word(&contact, count);
-            batch.shows.push(ViewEvent::warning(warning));
+            batch.show(ViewEvent::warning(waits_for_word(&contact, count)));
         }
     }
     Ok(())
@@ -180,18 +173,13 @@ fn requested(vault: &Vault, contact: &Contact) -> Result<Vec<MessageId>> {
 
 /// The person has compared the number of the identity that asked: it gets what it
 /// asked for.
-pub(super) fn let_go(
-    vault: &mut Vault,
-    me: &Me,
-    batch: &mut Batch,
-    contact: &Contact,
-    now: u64,
-) -> Result<()> {
-    let ids: Vec<Id> = requested(vault, contact)?.iter().map(|mid| mid.0).collect();
-    vault.forget_requests(contact.id)?;
+pub(super) fn release_requested(batch: &mut Batch, contact: &Contact) -> Result<()> {
+    let requested = requested(batch.vault, contact)?;
+    let ids: Vec<Id> = requested.iter().map(|mid| mid.0).collect();
+    batch.vault.forget_requests(contact.id)?;
     match ids.is_empty() {
         true => Ok(()),
-        false => answer(vault, me, batch, contact, &ids, now),
+        false => answer(batch, contact, &ids),
     }
 }
 
@@ -225,83 +213,71 @@ pub(super) fn is_for(message: &HistoryEntry, contact: &Contact) -> bool {
 
 /// Somebody's client asks for messages again. The request was decrypted, so it
 /// comes from the identity that the contact is known by.
-pub(super) fn answer(
-    vault: &mut Vault,
-    me: &Me,
-    batch: &mut Batch,
-    contact: &Contact,
-    ids: &[Id],
-    now: u64,
-) -> Result<()> {
+pub(super) fn answer(batch: &mut Batch, contact: &Contact, ids: &[Id]) -> Result<()> {
     let name = contact.name;
     let Some(identity) = contact.identity else {
         return Ok(());
     };
-    if me.trust == Trust::Always {
-        batch.shows.push(ViewEvent::warning(format!(
+    if batch.me.trust == Trust::Always {
+        batch.show(ViewEvent::warning(format!(
             "{name}'s client asks for earlier messages again; with --trust always that is never done by itself"
         )));
         return Ok(());
     }
     let identity = fingerprint(&identity);
-    let mut waiting = requested(vault, contact)?;
-    let before = waiting.len();
-    let (mut nothing, mut count) = (Vec::new(), 0);
+    let known = requested(batch.vault, contact)?;
+    let (mut undecided, mut without_text, mut count) = (Vec::new(), Vec::new(), 0);
     for mid in ids.iter().copied().map(MessageId) {
-        match asked_message(vault, contact, &mid)? {
-            Asked::ControlMessage => nothing.push(mid),
-            Asked::Message(mut message) if may_go_again(&message, now) => {
+        match asked_message(batch.vault, contact, &mid)? {
+            Asked::ControlMessage => without_text.push(mid),
+            Asked::Message(message) if may_go_again(&message, batch.now) => {
                 if is_for(&message, contact) {
-                    let mid = MessageId(random_id());
-                    message.record.resends.push(mid);
-                    vault.save_message(message.seq, &message.record)?;
-                    vault.add_control_message(
-                        contact.id,
-                        &mid,
-                        now,
-                        &ControlKind::Resend(message.seq, identity),
-                    )?;
+                    send_again(batch, *message, identity)?;
                     count += 1;
-                } else if !waiting.contains(&mid) {
-                    waiting.push(mid);
+                } else if !known.contains(&mid) && !undecided.contains(&mid) {
+                    undecided.push(mid);
                 }
             }
             Asked::Message(_) | Asked::Nothing => {}
         }
     }
-    let waiting = waiting.split_off(before);
-    if !waiting.is_empty() {
-        let mid = MessageId(random_id());
-        vault.add_control_message(
-            contact.id,
-            &mid,
-            now,
-            &ControlKind::Requested(waiting, identity),
-        )?;
-        batch.asked_for.push(contact.id);
+    if !undecided.is_empty() {
+        let request = ControlKind::Requested(undecided, identity);
+        add_control(batch, contact.id, MessageId(random_id()), &request)?;
+        batch.requested_by.push(contact.id);
     }
-    if !nothing.is_empty() {
+    if !without_text.is_empty() {
         // Our own request may have been among them.
         batch.wants(contact.id);
-        batch.again = true;
-        let mid = MessageId(random_id());
-        vault.add_control_message(
-            contact.id,
-            &mid,
-            now,
-            &ControlKind::NothingThere(nothing, identity),
-        )?;
-        batch.controls = true;
+        batch.ask_again = true;
+        let reply = ControlKind::NothingThere(without_text, identity);
+        add_control(batch, contact.id, MessageId(random_id()), &reply)?;
+        batch.effects.postponed = true;
     }
     if count > 0 {
-        batch.controls = true;
-        batch.shows.push(ViewEvent::quiet(format!(
+        batch.effects.postponed = true;
+        batch.show(ViewEvent::quiet(format!(
             "{name}'s client could not decrypt {count} {} and asked for {}; sent again",
             plural(count, "message", "messages"),
             plural(count, "it", "them"),
         )));
     }
     Ok(())
+}
+
+/// Sends a message once more, to the identity that asked, under an id of its own.
+fn send_again(batch: &mut Batch, mut message: HistoryEntry, identity: ByteArray<32>) -> Result<()> {
+    let mid = MessageId(random_id());
+    message.record.resends.push(mid);
+    batch.vault.update_message(&message)?;
+    let again = ControlKind::Resend(message.seq, identity);
+    add_control(batch, message.contact, mid, &again)
+}
+
+fn add_control(batch: &mut Batch, contact: i64, mid: MessageId, kind: &ControlKind) -> Result<()> {
+    batch
+        .vault
+        .add_control_message(contact, &mid, batch.now, kind)
 }
 
 fn may_go_again(message: &HistoryEntry, now: u64) -> bool {
@@ -313,18 +289,19 @@ fn may_go_again(message: &HistoryEntry, now: u64) -> bool {
         && record.resends.len() < usize::from(TIMES)
 }
 
-/// What an errand says, and the time on it; nothing if it is pointless by now.
+/// What a control message says; nothing if it has lost its purpose.
 pub(super) fn content(
     vault: &Vault,
     me: &Me,
     control: &ControlMessage,
     contact: &Contact,
-) -> Result<Option<(u64, Payload)>> {
+) -> Result<Option<Content>> {
     let for_them = |identity| {
         let known = contact.identity.map(|identity| fingerprint(&identity));
         known == Some(identity) && me.trust != Trust::Always
     };
     let raw = |ids: &[MessageId]| ids.iter().map(|mid| mid.0).collect::<Vec<Id>>();
+    let content = |sent_at_ms, body| Content { sent_at_ms, body };
     Ok(match &control.kind {
         ControlKind::ResendRequest(ids) => {
             let mut still = Vec::new();
@@ -333,7 +310,7 @@ pub(super) fn content(
                     still.push(mid.0);
                 }
             }
-            (!still.is_empty()).then_some((control.at, Payload::RetryRequest(still)))
+            (!still.is_empty()).then(|| content(control.at, Payload::RetryRequest(still)))
         }
         ControlKind::Resend(seq, identity) if for_them(*identity) => {
             let message = unchanged(vault.message(*seq))?;
@@ -344,11 +321,11 @@ pub(super) fn content(
                     sent_as.extend(raw(&message.record.resends));
                     let text = message.record.text;
                     let at = message.record.sent_at.unwrap_or(message.at);
-                    (at, Payload::Again { sent_as, text })
+                    content(at, Payload::Again { sent_as, text })
                 })
         }
         ControlKind::NothingThere(ids, identity) if for_them(*identity) => {
-            Some((control.at, Payload::NothingThere(raw(ids))))
+            Some(content(control.at, Payload::NothingThere(raw(ids))))
         }
         ControlKind::Resend(..) | ControlKind::NothingThere(..) | ControlKind::Requested(..) => {
             None
@@ -357,39 +334,39 @@ pub(super) fn content(
 }
 
 /// What is there of a message that was sent again.
-pub(super) enum Before {
+pub(super) enum Earlier {
     /// Nothing: it never came.
     Nothing,
     /// Its words, or it waits for its sender's identity to be accepted.
     Read,
     /// This, which could not be decrypted.
-    Lost(Box<HistoryEntry>),
+    Undecryptable(Box<HistoryEntry>),
 }
 
 /// Looks for a message under every id it was sent under, ends the asking for it,
 /// and leaves at most one row of it.
-pub(super) fn before(vault: &mut Vault, contact: &Contact, sent_as: &[Id]) -> Result<Before> {
-    let mut before = Before::Nothing;
+pub(super) fn earlier(vault: &mut Vault, contact: &Contact, sent_as: &[Id]) -> Result<Earlier> {
+    let mut earlier = Earlier::Nothing;
     let mut lost = Vec::new();
     for mid in sent_as.iter().copied().map(MessageId) {
         vault.want_no_more(contact.id, &mid)?;
         match unchanged(vault.message_by_mid(contact.id, &mid))? {
             Some(message) if message.record.outgoing => {}
-            Some(message) if is_lost(&message) => lost.push(message),
-            Some(_) => before = Before::Read,
+            Some(message) if is_undecryptable(&message) => lost.push(message),
+            Some(_) => earlier = Earlier::Read,
             None => {}
         }
     }
     let mut lost = lost.into_iter();
-    if matches!(before, Before::Nothing)
+    if matches!(earlier, Earlier::Nothing)
         && let Some(message) = lost.next()
     {
-        before = Before::Lost(Box::new(message));
+        earlier = Earlier::Undecryptable(Box::new(message));
     }
     for message in lost {
         vault.remove_message(message.seq)?;
     }
-    Ok(before)
+    Ok(earlier)
 }
 
 /// Removes what turned out to hold nothing for a person.
@@ -397,13 +374,13 @@ pub(super) fn forget(vault: &mut Vault, contact: &Contact, ids: &[Id]) -> Result
     for mid in ids.iter().copied().map(MessageId) {
         vault.want_no_more(contact.id, &mid)?;
         let message = unchanged(vault.message_by_mid(contact.id, &mid))?;
-        if let Some(message) = message.filter(is_lost) {
+        if let Some(message) = message.filter(is_undecryptable) {
             vault.remove_message(message.seq)?;
         }
     }
     Ok(())
 }
 
-fn is_lost(message: &HistoryEntry) -> bool {
+fn is_undecryptable(message: &HistoryEntry) -> bool {
     !message.record.outgoing && matches!(message.record.form, EncryptionStatus::Undecryptable(_))
 }

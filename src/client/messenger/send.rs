@@ -1,18 +1,21 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
+use super::batch::Batch;
+use super::command::CommandResult;
 use super::encrypt;
-use super::encrypt::encrypt;
-use super::receive::{fingerprint, plural};
+use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
+use super::identity::fingerprint;
 use super::trust::NoSession;
-use super::{CommandResult, Messenger, random_id};
+use super::{Messenger, random_id};
 use crate::client::net::connection;
-use crate::client::net::connection::CallError;
+use crate::client::net::error::CallError;
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, HistoryEntry, MessageRecord, Result, Vault,
 };
-use crate::client::view::ViewEvent;
+use crate::client::view::{ViewEvent, plural};
 use crate::clock;
+use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::reply::{Accepted, MessageState};
 use crate::protocol::request::Send;
 use crate::protocol::{Body, Code, MessageId, Refusal, Request, UserName, limits};
@@ -22,10 +25,25 @@ const WINDOW: usize = 64;
 
 /// A request whose answer is awaited without waiting for it.
 pub(super) enum Awaited {
-    /// `send`, of the message at this place.
-    Send(i64),
+    /// `send`, of this message.
+    Send(Sent),
     /// One whose success says nothing new, and what it was called.
     Quiet(&'static str),
+}
+
+/// A message that the server has yet to answer for.
+pub(super) struct Sent {
+    seq: i64,
+    to: UserName,
+    origin: Origin,
+}
+
+/// What is next in the outbox.
+enum Next {
+    Nothing,
+    Outgoing(Outgoing),
+    /// The row at this place was not written by this client.
+    Foreign(i64),
 }
 
 impl Messenger {
@@ -34,10 +52,10 @@ impl Messenger {
         if let Err(why) = self.check_text(to, &text) {
             return Ok(Err(why));
         }
-        let mut ready = self.is_ready(to)?;
-        if !ready {
+        let mut sessions = self.sessions_to_send_in(to)?;
+        if sessions.is_none() {
             match self.start_session(to)? {
-                Ok(()) => ready = self.is_ready(to)?,
+                Ok(()) => sessions = self.sessions_to_send_in(to)?,
                 Err(NoSession::Refused(why)) => return Ok(Err(why)),
                 Err(NoSession::Held(warning)) => self.say(ViewEvent::warning(warning)),
                 Err(NoSession::Later(why)) => self.say(ViewEvent::warning(format!(
@@ -46,25 +64,25 @@ impl Messenger {
             }
         }
         let record = outgoing(text, EncryptionStatus::Encrypted);
-        let (now, mid) = (clock::unix_ms(), MessageId(random_id()));
-        let me = &self.me;
-        let accepted = std::mem::take(&mut self.accepted);
-        let (seq, encrypted) = self.vault.transact(|vault| {
-            note(vault, &accepted)?;
+        let (me, now, mid) = (&self.me, clock::unix_ms(), MessageId(random_id()));
+        let accepted = std::mem::take(&mut self.outbox.accepted);
+        let encrypted = self.vault.transact(|vault| {
+            save_accepted(vault, &accepted)?;
             let contact = vault.contact_or_new(to)?;
             let behind = vault.postponed()?.iter().any(|(_, id)| *id == contact.id);
+            if let Some(sessions) = sessions.filter(|_| !behind) {
+                let mut batch = Batch::new(vault, me, now);
+                return encrypt_new(&mut batch, &contact, sessions, mid, record).map(Some);
+            }
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
             vault.postpone(seq, contact.id)?;
-            let encrypted = match ready && !behind {
-                true => encrypt(vault, me, seq, contact.id)?,
-                false => Ok(()),
-            };
-            Ok((seq, encrypted))
+            Ok(None)
         })?;
-        if let Err(why) = encrypted {
-            self.fail(seq, to, &why)?;
+        match encrypted {
+            Some(Encrypted::Queued(outgoing)) => self.pump_from(Some(outgoing))?,
+            Some(Encrypted::Failed(seq, why)) => self.fail(seq, to, &why)?,
+            Some(Encrypted::Dropped) | None => self.send_postponed()?,
         }
-        self.send_postponed()?;
         Ok(Ok(()))
     }
 
@@ -107,20 +125,23 @@ impl Messenger {
         Ok(Ok(()))
     }
 
-    /// Whether there is a session to send in, and the server published the identity
-    /// that it is with.
-    fn is_ready(&self, to: &UserName) -> Result<bool> {
+    /// The sessions with somebody, if one of them is to be sent in and the server
+    /// published the identity that they are with.
+    fn sessions_to_send_in(&self, to: &UserName) -> Result<Option<SessionSet>> {
         match self.vault.contact(to) {
-            Some(contact) => Ok(!contact.paused && self.usable_session(contact)?),
-            None => Ok(false),
+            Some(contact) if !contact.paused => self.usable_sessions(contact),
+            Some(_) | None => Ok(None),
         }
     }
 
-    /// Whether there is a session to send in that the other side can decrypt, as
-    /// far as is known.
-    pub(super) fn usable_session(&self, contact: &Contact) -> Result<bool> {
-        let session = self.vault.conversation(contact.id)?;
-        Ok(!contact.renew && session.is_some_and(|conversation| conversation.has_session()))
+    /// The sessions with a contact, if one of them is to be sent in and the other side
+    /// can decrypt it, as far as is known.
+    pub(super) fn usable_sessions(&self, contact: &Contact) -> Result<Option<SessionSet>> {
+        if contact.renew {
+            return Ok(None);
+        }
+        let sessions = self.vault.conversation(contact.id)?;
+        Ok(sessions.filter(SessionSet::has_session))
     }
 
     fn check_text(&self, to: &UserName, text: &str) -> std::result::Result<(), String> {
@@ -139,72 +160,104 @@ impl Messenger {
 
     /// Sends from the outbox as much as may be under way.
     pub(super) fn pump(&mut self) -> Result<()> {
+        self.pump_from(None)
+    }
+
+    /// Sends from the outbox, and need not read what is in hand from it.
+    fn pump_from(&mut self, in_hand: Option<Outgoing>) -> Result<()> {
         let mut foreign = 0;
-        let pumped = self.pump_counting(&mut foreign);
+        let pumped = self.pump_counting(in_hand, &mut foreign);
         self.say_foreign(foreign);
         pumped
     }
 
-    fn pump_counting(&mut self, foreign: &mut u64) -> Result<()> {
-        while self.under_way() < WINDOW && self.resend_at.is_none() {
-            let Some((seq, send)) = self.vault.next_in_outbox(self.sent_through)? else {
+    fn pump_counting(&mut self, mut in_hand: Option<Outgoing>, foreign: &mut u64) -> Result<()> {
+        while self.under_way() < WINDOW && self.outbox.resend_at.is_none() {
+            let outgoing = match in_hand.take() {
+                Some(out)
+                    if self
+                        .vault
+                        .is_next_in_outbox(self.outbox.sent_through, out.seq)? =>
+                {
+                    out
+                }
+                _ => match self.next_outgoing()? {
+                    Next::Outgoing(outgoing) => outgoing,
+                    Next::Foreign(seq) => {
+                        self.drop_foreign(seq)?;
+                        self.outbox.again_through =
+                            self.outbox.again_through.min(self.vault.last_in_outbox()?);
+                        *foreign += 1;
+                        continue;
+                    }
+                    Next::Nothing => return Ok(()),
+                },
+            };
+            if self.server.connection.is_none() {
                 return Ok(());
-            };
-            let ours = match &send {
-                Some(send) => encrypt::is_out_here(&self.vault, seq, send)?,
-                None => false,
-            };
-            let Some(mut send) = send.filter(|_| ours) else {
-                self.drop_foreign(seq)?;
-                self.again_through = self.again_through.min(self.vault.last_in_outbox()?);
-                *foreign += 1;
-                continue;
-            };
-            let again = seq <= self.again_through;
-            let under_way = self.is_under_way(seq);
-            let Some(connection) = &mut self.connection else {
-                return Ok(());
-            };
-            self.sent_through = seq;
-            if under_way {
-                continue;
             }
-            send.again = again;
-            // A connection that is lost just now says so by itself.
-            if let Ok(id) = connection.post(&Request::Send(send)) {
-                self.awaited.insert(id, Awaited::Send(seq));
-            }
+            self.post(outgoing);
         }
         Ok(())
     }
 
+    /// Reads the next of the outbox that was not sent on this connection.
+    fn next_outgoing(&self) -> Result<Next> {
+        let Some((seq, send)) = self.vault.next_in_outbox(self.outbox.sent_through)? else {
+            return Ok(Next::Nothing);
+        };
+        let Some(send) = send else {
+            return Ok(Next::Foreign(seq));
+        };
+        Ok(match encrypt::origin_of(&self.vault, seq, &send)? {
+            Some(origin) => Next::Outgoing(Outgoing { seq, send, origin }),
+            None => Next::Foreign(seq),
+        })
+    }
+
+    fn post(&mut self, outgoing: Outgoing) {
+        let Outgoing { seq, send, origin } = outgoing;
+        let again = seq <= self.outbox.again_through;
+        self.outbox.sent_through = seq;
+        if self.is_under_way(seq) {
+            return;
+        }
+        let Some(connection) = &mut self.server.connection else {
+            return;
+        };
+        let to = send.to;
+        // A connection that is lost just now says so by itself.
+        if let Ok(id) = connection.post(&Request::Send(Send { again, ..send })) {
+            let sent = Awaited::Send(Sent { seq, to, origin });
+            self.server.awaited.insert(id, sent);
+        }
+    }
+
     fn is_under_way(&self, seq: i64) -> bool {
-        let this = |awaited: &Awaited| matches!(awaited, Awaited::Send(other) if *other == seq);
-        self.awaited.values().any(this)
+        let this = |awaited: &Awaited| matches!(awaited, Awaited::Send(sent) if sent.seq == seq);
+        self.server.awaited.values().any(this)
     }
 
     pub(super) fn under_way(&self) -> usize {
         let sends = |awaited: &&Awaited| matches!(awaited, Awaited::Send(_));
-        self.awaited.values().filter(sends).count()
+        self.server.awaited.values().filter(sends).count()
     }
 
-    /// The server's answer for the message at `seq`.
+    /// The server's answer for a message.
     pub(super) fn answered(
         &mut self,
-        seq: i64,
+        sent: &Sent,
         answer: std::result::Result<serde_json::Value, Refusal>,
     ) -> Result<()> {
-        let Some(message) = self.vault.message(seq)? else {
-            return self.answered_errand(seq, answer);
-        };
-        let contact = self.vault.contact_by_id(message.contact);
-        let Some(to) = contact.map(|contact| contact.name) else {
-            return Ok(());
-        };
-        match connection::typed::<Accepted>(answer) {
-            Ok(accepted) => self.accepted(&to, seq, accepted),
+        let Sent { seq, to, origin } = sent;
+        let answer = connection::typed::<Accepted>(answer);
+        if *origin == Origin::Client {
+            return self.answered_control(*seq, answer);
+        }
+        match answer {
+            Ok(accepted) => self.accepted(to, *seq, accepted),
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
-                if self.resend_at.is_none() {
+                if self.outbox.resend_at.is_none() {
                     self.say(ViewEvent::warning(format!(
                         "a message to {to} waits here and will be sent again: {}",
                         connection::said(&refusal)
@@ -214,23 +267,26 @@ impl Messenger {
                 Ok(())
             }
             Err(CallError::Refused(refusal)) if refusal.code == Code::IdentityChanged => {
-                self.refused_for_identity(&to, message)
+                match self.vault.message(*seq)? {
+                    Some(message) => self.refused_for_identity(to, message),
+                    None => Ok(()),
+                }
             }
-            Err(CallError::Refused(refusal)) => self.fail(seq, &to, &connection::said(&refusal)),
-            Err(CallError::Lost(why)) => self.fail(seq, &to, &why.to_string()),
+            Err(CallError::Refused(refusal)) => self.fail(*seq, to, &connection::said(&refusal)),
+            Err(CallError::Lost(why)) => self.fail(*seq, to, &why.to_string()),
         }
     }
 
-    /// The person did not send it and hears nothing of it. One that is refused is
-    /// given up: whoever still lacks something asks again.
-    fn answered_errand(
+    /// The person did not send a control message and hears nothing of it. One that is
+    /// refused is given up: the other side asks again for what it still lacks.
+    fn answered_control(
         &mut self,
         seq: i64,
-        answer: std::result::Result<serde_json::Value, Refusal>,
+        answer: std::result::Result<Accepted, CallError>,
     ) -> Result<()> {
-        match connection::typed::<Accepted>(answer) {
+        match answer {
             Ok(accepted) => {
-                self.accepted.push((seq, accepted));
+                self.outbox.accepted.push((seq, accepted));
                 Ok(())
             }
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
@@ -251,31 +307,31 @@ impl Messenger {
             state,
             count: 1,
         });
-        self.accepted.push((seq, accepted));
-        match self.accepted.len() < WINDOW {
+        self.outbox.accepted.push((seq, accepted));
+        match self.outbox.accepted.len() < WINDOW {
             true => Ok(()),
-            false => self.note_done(),
+            false => self.save_progress(),
         }
     }
 
     /// Writes down what the server accepted and what was shown. It may wait for the
     /// next transaction: a message that is sent again for want of it is recognised
     /// by its id, and one that is shown again is marked as such.
-    pub(super) fn note_done(&mut self) -> Result<()> {
-        self.showing = false;
-        let shown: Vec<i64> = self.shown.try_iter().collect();
-        if self.accepted.is_empty() && shown.is_empty() {
+    pub(super) fn save_progress(&mut self) -> Result<()> {
+        self.screen.is_writing = false;
+        let shown: Vec<i64> = self.screen.written.try_iter().collect();
+        if self.outbox.accepted.is_empty() && shown.is_empty() {
             return Ok(());
         }
-        let accepted = std::mem::take(&mut self.accepted);
+        let accepted = std::mem::take(&mut self.outbox.accepted);
         self.vault.transact(|vault| {
             vault.mark_read(&shown)?;
-            note(vault, &accepted)
+            save_accepted(vault, &accepted)
         })
     }
 
-    /// The envelope was made for an identity that is not published any more. It
-    /// was not accepted, so it waits until the known one is published again, or the
+    /// The envelope was made for an identity that is not published any more. The server
+    /// did not accept it, so it waits until the known one is published again, or the
     /// person has compared the number of another.
     fn refused_for_identity(&mut self, to: &UserName, message: HistoryEntry) -> Result<()> {
         let (seq, contact) = (message.seq, message.contact);
@@ -322,20 +378,20 @@ impl Messenger {
     }
 
     pub(super) fn fail(&mut self, seq: i64, to: &UserName, why: &str) -> Result<()> {
-        let message = self.vault.message(seq)?;
-        let control = message.is_none();
-        self.vault.transact(|vault| {
-            if let Some(HistoryEntry { mut record, .. }) = message {
-                record.state = DeliveryState::Failed(why.to_owned());
-                vault.save_message(seq, &record)?;
-            }
+        let is_message = self.vault.transact(|vault| {
             vault.unpostpone(seq)?;
-            vault.remove_from_outbox(seq)
+            vault.remove_from_outbox(seq)?;
+            let Some(mut message) = vault.message(seq)? else {
+                return Ok(false);
+            };
+            message.record.state = DeliveryState::Failed(why.to_owned());
+            vault.update_message(&message)?;
+            Ok(true)
         })?;
-        if control {
+        if !is_message {
             return Ok(());
         }
-        self.failed += 1;
+        self.outbox.failed += 1;
         self.say(ViewEvent::bad(format!(
             "the message to {to} was not sent: {why}"
         )));
@@ -370,13 +426,14 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
     }
 }
 
-/// The server has these; they leave the outbox.
-fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
+/// Removes from the outbox what the server has accepted.
+fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
     for (seq, accepted) in accepted {
         vault.remove_from_outbox(*seq)?;
-        let Some(HistoryEntry { mut record, .. }) = vault.message(*seq)? else {
+        let Some(mut message) = vault.message(*seq)? else {
             continue;
         };
+        let record = &mut message.record;
         record.stored_at = Some(accepted.at);
         if accepted.state == MessageState::Delivered {
             record.delivered_at = Some(clock::unix_ms());
@@ -385,7 +442,7 @@ fn note(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
             // A `delivered` event may have been faster than the answer.
             record.state = DeliveryState::Stored;
         }
-        vault.save_message(*seq, &record)?;
+        vault.update_message(&message)?;
     }
     Ok(())
 }

@@ -8,9 +8,9 @@
 //! for the known one, so what is sent is held, too, until the server publishes the
 //! known one again or the person has decided.
 
-use super::receive::{fingerprint, identity_keys, wire_identity};
+use super::identity::{fingerprint, identity_keys, wire_identity};
 use super::{Messenger, Trust};
-use crate::client::net::connection::{CallError, said};
+use crate::client::net::error::{CallError, said};
 use crate::client::vault::{Contact, Result, Vault};
 use crate::crypto::keys::{PrekeyBundle, PublicOneTimePrekey, PublicSignedPrekey, VerifiedBundle};
 use crate::crypto::os_rng;
@@ -154,11 +154,8 @@ impl Messenger {
             None => None,
         }
         .unwrap_or_else(|| SessionSet::new(*bundle.identity()));
-        let usable = match &known_here {
-            Some(contact) => self.usable_session(contact)?,
-            None => false,
-        };
-        if !usable {
+        let renew = known_here.is_some_and(|contact| contact.renew);
+        if renew || !conversation.has_session() {
             // Before anything is pinned: keys that are refused leave no trace.
             let started = conversation.start(&self.me.keys, &bundle, &mut os_rng());
             if let Err(error) = started {

@@ -1,18 +1,20 @@
 //! What the person decides about somebody's identity: `/verify`, `/accept` and
 //! `/reject`, and what follows from it.
 //!
-//! Accepting an identity lets go what was never encrypted to anybody. What somebody
-//! else may have already goes to it only with the word that its number was compared.
+//! Accepting an identity releases what was never encrypted for anybody. What somebody
+//! else may have already goes to it only once the person has compared its number.
 
+use super::Messenger;
+use super::batch::Batch;
 use super::claims::{asked_under, claim_of, claims_of};
+use super::command::CommandResult;
+use super::identity::{fingerprint, identity_keys, wire_identity};
 use super::receive;
-use super::receive::{Batch, fingerprint, identity_keys, plural, wire_identity};
 use super::retry;
 use super::trust;
 use super::trust::{NoSession, replace_identity};
-use super::{CommandResult, Messenger};
 use crate::client::vault::{Contact, Result, Vault};
-use crate::client::view::ViewEvent;
+use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::crypto::safety_number::safety_number;
 use crate::protocol::UserName;
@@ -32,7 +34,7 @@ impl Messenger {
         let Some(offered) = contact.pending_identity else {
             return self.offer_again(contact);
         };
-        self.take_on(contact, offered, false)?;
+        self.adopt_identity(contact, offered, false)?;
         self.say(ViewEvent::good(format!(
             "{name}'s new identity is accepted, not verified"
         )));
@@ -147,7 +149,7 @@ impl Messenger {
         // The yes is about the number that was compared, and about no other.
         let compared = self.number_shown == Some((*name, identity));
         if confirmed && compared {
-            self.take_on(contact, identity, true)?;
+            self.adopt_identity(contact, identity, true)?;
             self.say(ViewEvent::good(format!("{name} is verified")));
             return Ok(Ok(()));
         }
@@ -184,7 +186,7 @@ impl Messenger {
         Ok(Ok(()))
     }
 
-    /// Says how many messages the word that the number is right would let go.
+    /// Says how many messages would be released if the person confirms the number.
     fn say_what_waits(&self, contact: &Contact, identity: Identity) -> Result<()> {
         let now = clock::unix_ms();
         let known = contact.identity == Some(identity);
@@ -210,34 +212,39 @@ impl Messenger {
         Ok(())
     }
 
-    /// Makes an identity the known one, tries what was held under it, and lets
-    /// go what may go to it.
-    fn take_on(&mut self, mut contact: Contact, identity: Identity, verified: bool) -> Result<()> {
+    /// Makes an identity the known one, tries again what was held under it, and
+    /// releases what may go to it.
+    fn adopt_identity(
+        &mut self,
+        mut contact: Contact,
+        identity: Identity,
+        verified: bool,
+    ) -> Result<()> {
         let me = &self.me;
         let now = clock::unix_ms();
-        let batch = self.vault.transact(|vault| {
-            let mut batch = Batch::default();
+        let effects = self.vault.transact(|vault| {
+            let mut batch = Batch::new(vault, me, now);
             let new = contact.identity != Some(identity);
             if new {
-                replace_identity(vault, &mut contact, identity)?;
+                replace_identity(batch.vault, &mut contact, identity)?;
             }
             contact.pending_identity = None;
             contact.verified = verified;
-            vault.save_contact(&contact)?;
-            for (seq, message) in vault.held(contact.id)? {
+            batch.vault.save_contact(&contact)?;
+            for (seq, message) in batch.vault.held(contact.id)? {
                 if claim_of(&message) == Some(identity) {
-                    receive::take_again(vault, me, &mut batch, seq, &message, now)?;
+                    receive::retry_held(&mut batch, seq, &message)?;
                 }
             }
             if verified {
-                retry::let_go(vault, me, &mut batch, &contact, now)?;
+                retry::release_requested(&mut batch, &contact)?;
             }
             batch.wants(contact.id);
-            batch.again |= new;
-            retry::ask_for_all(vault, &mut batch, now)?;
-            Ok(batch)
+            batch.ask_again |= new;
+            retry::ask_for_all(&mut batch)?;
+            Ok(batch.effects)
         })?;
-        self.finish(batch);
+        self.carry_out(effects);
         self.publish_people();
         self.look_again(contact.id);
         self.send_postponed()?;

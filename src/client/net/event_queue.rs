@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::error::CallError;
-use crate::client::messenger::{Command, CommandResult};
+use crate::client::messenger::command::Command;
+use crate::client::messenger::command::CommandResult;
 use crate::clock;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, News};

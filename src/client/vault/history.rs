@@ -193,11 +193,23 @@ impl Vault {
     /// That nothing was written.
     pub fn save_message(&mut self, seq: i64, record: &MessageRecord) -> Result<()> {
         // What is readable in the row is believed only because the old value opens.
-        let Some(old) = self.message(seq)? else {
+        let Some(message) = self.message(seq)? else {
             return Ok(());
         };
-        let row = self.timed_row(Place::Message, seq, old.contact, &old.mid.0, old.at as i64)?;
-        let sealed = self.seal_json(&row, record)?;
+        let record = record.clone();
+        self.update_message(&HistoryEntry { record, ..message })
+    }
+
+    /// Replaces what is known of a message that was read in the same transaction.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn update_message(&mut self, message: &HistoryEntry) -> Result<()> {
+        let HistoryEntry {
+            seq, contact, mid, ..
+        } = *message;
+        let row = self.timed_row(Place::Message, seq, contact, &mid.0, message.at as i64)?;
+        let sealed = self.seal_json(&row, &message.record)?;
         self.db
             .prepare_cached("UPDATE messages SET sealed = ? WHERE seq = ?")?
             .execute((sealed, seq))?;

@@ -125,6 +125,18 @@ impl Vault {
         }
     }
 
+    /// Whether the next of the outbox behind a place is the one at `seq`.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn is_next_in_outbox(&self, behind: i64, seq: i64) -> Result<bool> {
+        let next: Option<i64> = self
+            .db
+            .prepare_cached("SELECT min(seq) FROM outbox WHERE seq > ?")?
+            .query_row([behind], |row| row.get(0))?;
+        Ok(next == Some(seq))
+    }
+
     /// Whether there is something in the outbox at a place.
     ///
     /// # Errors

@@ -344,7 +344,7 @@ impl Connection {
                 world.sends.push((send.mid, bytes, send.again));
                 let account = world.accounts.get(&send.to).ok_or_else(unknown)?;
                 let published = account.published.as_ref().map(|published| {
-                    crate::client::messenger::receive::fingerprint(&published.identity)
+                    crate::client::messenger::identity::fingerprint(&published.identity)
                 });
                 if send.identity.is_some() && send.identity != published {
                     world.sends.pop();

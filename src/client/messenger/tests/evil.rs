@@ -11,7 +11,7 @@ use crate::crypto::keys::{
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::ratchet::session_set::{Prekeys, SessionSet};
-use crate::protocol::request::{Publish, SignedPrekey};
+use crate::protocol::request::{Publish, SignedPrekey as WireSignedPrekey};
 
 pub(super) struct Evil {
     pub(super) keys: IdentityKeys,
@@ -47,8 +47,8 @@ impl Evil {
     pub(super) fn publish_as(&self, server: &Double, name: &UserName) -> Option<Publish> {
         let public = self.signed.public();
         let forged = Publish {
-            identity: receive::wire_identity(&self.keys.public()),
-            signed_prekey: SignedPrekey {
+            identity: identity::wire_identity(&self.keys.public()),
+            signed_prekey: WireSignedPrekey {
                 id: public.id,
                 key: ByteArray(public.key),
                 signature: ByteArray(public.signature),
@@ -64,7 +64,7 @@ impl Evil {
         let world = server.world.lock().unwrap();
         let published = world.accounts[name].published.as_ref().unwrap();
         let bundle = PrekeyBundle {
-            identity: receive::identity_keys(&published.identity).unwrap(),
+            identity: identity::identity_keys(&published.identity).unwrap(),
             signed_prekey: PublicSignedPrekey {
                 id: published.signed_prekey.id,
                 key: published.signed_prekey.key.0,
@@ -124,7 +124,7 @@ impl Evil {
         let alice = server.world.lock().unwrap().accounts[&alice]
             .published
             .clone();
-        let alice: PublicIdentity = receive::identity_keys(&alice.unwrap().identity).unwrap();
+        let alice: PublicIdentity = identity::identity_keys(&alice.unwrap().identity).unwrap();
         let conversation = self.conversation.take();
         let mut conversation = conversation.unwrap_or_else(|| SessionSet::new(alice));
         let mut texts = Vec::new();

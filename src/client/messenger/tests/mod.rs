@@ -23,7 +23,6 @@ use super::*;
 use crate::client::login::credentials;
 use crate::client::login::{LoginError, LoginFlow, Prompt};
 use crate::client::net::endpoint::{Endpoint, Protection};
-use crate::protocol::reply::Incoming;
 use crate::protocol::{Blob, Body, MessageId};
 
 /// Collects what is shown.

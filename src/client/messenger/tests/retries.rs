@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::client::login;
-use crate::client::messenger::receive::Batch;
+use crate::client::messenger::batch::Batch;
+use crate::client::messenger::identity::wire_identity;
 use crate::client::messenger::retry;
 use crate::client::vault::{DeliveryState, EncryptionStatus, MessageRecord, VaultFile};
 use crate::client::view::{Mark, ViewEvent};
@@ -262,7 +263,7 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
                 sent_at: None,
                 stored_at: None,
                 delivered_at: None,
-                identity: Some(receive::fingerprint(&wire_identity(&theirs))),
+                identity: Some(identity::fingerprint(&wire_identity(&theirs))),
                 verified: false,
                 resends: Vec::new(),
             };
@@ -283,14 +284,8 @@ fn answers_to(vault: &mut Vault, me: &Me, ids: &[[u8; 16]], from: &str) -> usize
     vault
         .transact(|vault| {
             let contact = vault.contact_or_new(&from.parse().unwrap())?;
-            retry::answer(
-                vault,
-                me,
-                &mut Batch::default(),
-                &contact,
-                ids,
-                clock::unix_ms(),
-            )
+            let mut batch = Batch::new(vault, me, clock::unix_ms());
+            retry::answer(&mut batch, &contact, ids)
         })
         .unwrap();
     vault.postponed().unwrap().len() - before
@@ -384,11 +379,11 @@ fn what_is_taken_counts_as_unread_until_it_is_shown() {
         at: 5,
         body: Body::Plain("from a console".into()),
     };
-    let batch = vault
+    let effects = vault
         .transact(|vault| {
-            let mut batch = Batch::default();
-            receive::take_message(vault, &me, &mut batch, &message, clock::unix_ms())?;
-            Ok(batch)
+            let mut batch = Batch::new(vault, &me, clock::unix_ms());
+            receive::receive_message(&mut batch, &message)?;
+            Ok(batch.effects)
         })
         .unwrap();
     let unread: Vec<_> = vault.all_unread().unwrap();
@@ -397,7 +392,7 @@ fn what_is_taken_counts_as_unread_until_it_is_shown() {
         1,
         "killed here, it is shown at the next login"
     );
-    assert_eq!(batch.unread, [(batch.shows.len() - 1, unread[0].seq)]);
+    assert_eq!(effects.shows.last().unwrap().unread, Some(unread[0].seq));
     vault
         .transact(|vault| vault.mark_read(&[unread[0].seq]))
         .unwrap();

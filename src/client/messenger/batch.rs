@@ -1,0 +1,167 @@
+//! What one vault transaction works with, and what is to be done after its commit.
+//! Keeping a message and showing it is one step here; what a message means is
+//! `receive`'s, `claims`' and `retry`'s.
+
+use super::Me;
+use crate::client::vault::{
+    Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault,
+};
+use crate::client::view::{Mark, ViewEvent};
+use crate::protocol::MessageId;
+use crate::protocol::reply::Incoming;
+use crate::protocol::request::Sender;
+
+/// A transaction on the vault, while messages are received or a decision of the
+/// person is carried out.
+pub(super) struct Batch<'a> {
+    pub(super) vault: &'a mut Vault,
+    pub(super) me: &'a Me,
+    /// This client's clock: milliseconds since 1970.
+    pub(super) now: u64,
+    /// The contacts who may have to be asked to send messages again.
+    pub(super) wanted_of: Vec<i64>,
+    /// Whether messages that were asked for once are asked for a second time.
+    pub(super) ask_again: bool,
+    /// The contacts who asked for messages that only the person may release.
+    pub(super) requested_by: Vec<i64>,
+    pub(super) effects: Effects,
+}
+
+/// What is to be done once the transaction is durable.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// What to acknowledge, by sender.
+    pub(super) acks: Vec<(Sender, Vec<MessageId>)>,
+    /// What to show, in order.
+    pub(super) shows: Vec<Shown>,
+    /// Whether a contact was made or changed.
+    pub(super) people_changed: bool,
+    /// Whether there is something new to be encrypted and sent.
+    pub(super) postponed: bool,
+    /// The contacts whose known identity was seen while the server published another.
+    pub(super) seen: Vec<i64>,
+}
+
+/// One thing to show.
+pub(super) struct Shown {
+    pub(super) event: ViewEvent,
+    /// The place of the message that is unread until the screen has written it.
+    pub(super) unread: Option<i64>,
+}
+
+/// A message that arrives, or that was held and is tried again.
+pub(super) struct Arrival<'m> {
+    pub(super) contact: Contact,
+    pub(super) message: &'m Incoming,
+    /// The place at which the history shows the message as held.
+    pub(super) held_at: Option<i64>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(vault: &'a mut Vault, me: &'a Me, now: u64) -> Self {
+        Batch {
+            vault,
+            me,
+            now,
+            wanted_of: Vec::new(),
+            ask_again: false,
+            requested_by: Vec::new(),
+            effects: Effects::default(),
+        }
+    }
+
+    pub(super) fn ack(&mut self, from: Sender, mid: MessageId) {
+        let acks = &mut self.effects.acks;
+        match acks.iter_mut().find(|(sender, _)| *sender == from) {
+            Some((_, ids)) => ids.push(mid),
+            None => acks.push((from, vec![mid])),
+        }
+    }
+
+    pub(super) fn wants(&mut self, contact: i64) {
+        if !self.wanted_of.contains(&contact) {
+            self.wanted_of.push(contact);
+        }
+    }
+
+    pub(super) fn show(&mut self, event: ViewEvent) {
+        let unread = None;
+        self.effects.shows.push(Shown { event, unread });
+    }
+
+    /// Shows the message at `seq`, which counts as unread until it is on the screen.
+    pub(super) fn show_message(&mut self, seq: i64, event: ViewEvent) -> Result<()> {
+        let unread = Some(seq);
+        self.effects.shows.push(Shown { event, unread });
+        self.vault.mark_unread(seq)
+    }
+
+    /// Keeps a message in the history and shows it; gives its place.
+    pub(super) fn keep(
+        &mut self,
+        arrival: &Arrival,
+        record: MessageRecord,
+        mark: Mark,
+    ) -> Result<i64> {
+        let Arrival {
+            contact, message, ..
+        } = arrival;
+        let seq = match arrival.held_at {
+            Some(seq) => {
+                self.vault.save_message(seq, &record)?;
+                seq
+            }
+            None => {
+                let at = message.at;
+                self.vault
+                    .add_message(contact.id, &message.mid, at, &record)?
+            }
+        };
+        self.show_message(seq, shown(contact, message.at, record.text, mark, ""))?;
+        Ok(seq)
+    }
+
+    /// Keeps a message that could not be decrypted, with the reason.
+    pub(super) fn keep_undecryptable(&mut self, arrival: &Arrival, why: &str) -> Result<()> {
+        let record = MessageRecord {
+            form: EncryptionStatus::Undecryptable(why.to_owned()),
+            ..received(arrival.message)
+        };
+        let mark = Mark::Undecryptable(why.to_owned());
+        self.keep(arrival, record, mark).map(drop)
+    }
+}
+
+/// The record of a message that arrived, before anything is known of its content.
+pub(super) fn received(message: &Incoming) -> MessageRecord {
+    MessageRecord {
+        outgoing: false,
+        text: String::new(),
+        form: EncryptionStatus::Encrypted,
+        state: DeliveryState::Received,
+        sent_at: None,
+        stored_at: Some(message.at),
+        delivered_at: None,
+        identity: None,
+        verified: false,
+        resends: Vec::new(),
+    }
+}
+
+/// A contact's message as the screen shows it.
+pub(super) fn shown(
+    contact: &Contact,
+    at: u64,
+    text: String,
+    mark: Mark,
+    state: &'static str,
+) -> ViewEvent {
+    ViewEvent::Message {
+        name: contact.name,
+        outgoing: false,
+        text,
+        at,
+        mark,
+        state,
+    }
+}
