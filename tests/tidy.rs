@@ -188,7 +188,6 @@ fn folders_see_only_what_they_may() {
 }
 
 #[test]
-#[ignore = "the last circles are cut room by room; run it with --ignored"]
 fn no_two_files_import_each_other() {
     let files = modules();
     assert!(files.len() > 100, "only {} files were found", files.len());
