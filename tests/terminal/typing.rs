@@ -217,6 +217,10 @@ fn what_was_not_done_is_no_success() {
         let output = script(&server, "alice", commands);
         assert_ne!(output.status.code(), Some(0), "{commands:?}: {output:?}");
     }
+    // A number that was not shown is not compared.
+    register(&server, "bob");
+    let output = script(&server, "alice", "/login alice\n/verify bob yes\n");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
     // A signal ends the program before its work is done.
     let mut client = start_script(&server, "alice", Stdio::piped());
     // Held open: the end of the input is no reason to end with 0.

@@ -153,11 +153,6 @@ impl Messenger {
             self.say(ViewEvent::good(format!("{name} is verified")));
             return Ok(Ok(()));
         }
-        if confirmed {
-            self.say(ViewEvent::warning(format!(
-                "{name} is NOT verified: this number was not shown before; compare it first"
-            )));
-        }
         self.number_shown = Some((*name, identity));
         let Some(theirs) = identity_keys(&identity) else {
             return Ok(Err(format!(
@@ -183,6 +178,11 @@ impl Messenger {
                 "compare it with {name} by voice or in person; if all 60 digits are the same: /verify {name} yes"
             )
         }));
+        if confirmed {
+            return Ok(Err(format!(
+                "{name} is NOT verified: this number was not shown before; compare it first"
+            )));
+        }
         Ok(Ok(()))
     }
 

@@ -1,10 +1,11 @@
 //! From the bytes of a terminal to keys. Bytes are kept here until somebody asks for
 //! the next key, so that what is typed ahead waits in its order. Reads nothing and
-//! knows nothing of time.
+//! looks at no clock.
 //!
 //! A bracketed paste is one key, whatever is in it and however it is cut into reads.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -13,6 +14,13 @@ pub(super) const MAX_PASTE: usize = 64 * 1024;
 
 const PASTE_BEGINS: &[u8] = b"\x1b[200~";
 const PASTE_ENDS: &[u8] = b"\x1b[201~";
+
+/// How long a terminal takes at most between the bytes of one key.
+const ESCAPE_PAUSE: Duration = Duration::from_millis(500);
+
+/// A terminal sends a paste without a stop. If its end does not come for so long it is lost,
+/// and the keys must work again.
+const PASTE_PAUSE: Duration = Duration::from_secs(3);
 
 /// The longest escape sequence that a key sends.
 const MAX_SEQUENCE: usize = 32;
@@ -92,17 +100,24 @@ impl Keys {
         self.bytes.len()
     }
 
-    /// Whether an Escape waits that may be the beginning of another key.
-    pub(super) fn undecided(&self) -> bool {
-        self.paste.is_none() && self.bytes.len() == 1 && self.bytes.front() == Some(&0x1b)
+    /// How long a pause has to be that decides what has begun: an Escape that may be the
+    /// beginning of another key, or a paste whose end has not come.
+    pub(super) fn undecided(&self) -> Option<Duration> {
+        match &self.paste {
+            Some(_) => Some(PASTE_PAUSE),
+            None if self.bytes.len() == 1 && self.bytes.front() == Some(&0x1b) => {
+                Some(ESCAPE_PAUSE)
+            }
+            None => None,
+        }
     }
 
-    /// The next key; `None` if it is not all there yet. An Escape that is still alone
-    /// after a pause (`paused`) is the key of that name.
+    /// The next key; `None` if it is not all there yet. After that pause (`paused`), an Escape
+    /// that is still alone is the key of that name, and a paste is what has come of it.
     pub(super) fn next(&mut self, paused: bool) -> Option<Key> {
         loop {
             if self.paste.is_some() {
-                return self.pasted();
+                return self.pasted(paused);
             }
             let (key, used) = parse(self.bytes.make_contiguous(), paused)?;
             let first = self.bytes.front().copied();
@@ -150,8 +165,8 @@ impl Keys {
         self.bytes.truncate(whole.map_or(0, |at| at + 1));
     }
 
-    /// Goes on with a paste.
-    fn pasted(&mut self) -> Option<Key> {
+    /// Goes on with a paste, or ends it after a pause.
+    fn pasted(&mut self, paused: bool) -> Option<Key> {
         let mut paste = self.paste.take()?;
         let bytes = self.bytes.make_contiguous();
         let end = memchr::memmem::find(bytes, PASTE_ENDS);
@@ -160,12 +175,15 @@ impl Keys {
         let partial = (1..PASTE_ENDS.len()).rev().find(begun).unwrap_or(0);
         let inside = end.unwrap_or(bytes.len() - partial);
         paste.add(&bytes[..inside]);
-        if end.is_none() {
-            self.forget(inside);
-            self.paste = Some(paste);
-            return None;
+        match end {
+            Some(_) => self.forget(inside + PASTE_ENDS.len()),
+            None if paused => self.forget(inside + partial),
+            None => {
+                self.forget(inside);
+                self.paste = Some(paste);
+                return None;
+            }
         }
-        self.forget(inside + PASTE_ENDS.len());
         Some(paste.finish())
     }
 
@@ -322,6 +340,18 @@ mod tests {
         assert_eq!(keys(b"\r\n\r\n"), enter(2));
         assert_eq!(keys(b"\n\n"), enter(2));
         assert_eq!(keys(b"\r\r"), enter(2));
+    }
+
+    #[test]
+    fn a_paste_without_an_end_is_over_after_a_pause() {
+        let mut keys = Keys::default();
+        keys.add(b"\x1b[200~half\x1b[20");
+        assert_eq!(keys.next(false), None);
+        assert_eq!(keys.undecided(), Some(PASTE_PAUSE));
+        assert_eq!(keys.next(true), Some(paste("half")));
+        keys.add(b"\x03");
+        assert_eq!(keys.next(false), Some(Key::Ctrl('c')));
+        assert_eq!(keys.undecided(), None);
     }
 
     #[test]

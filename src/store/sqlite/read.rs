@@ -115,6 +115,17 @@ pub(super) fn blocked(connection: &Connection, user: UserId) -> rusqlite::Result
     Ok(names)
 }
 
+/// A number that a mailbox can have given: it counts from 1, and would take longer than anybody
+/// waits to reach the end. Another one is damage, and new mail numbered behind it would never
+/// be delivered.
+fn possible_number(number: i64) -> rusqlite::Result<u64> {
+    const END: i64 = 1 << 62;
+    match u64::try_from(number) {
+        Ok(possible) if (1..END).contains(&number) => Ok(possible),
+        _ => Err(FromSqlError::OutOfRange(number).into()),
+    }
+}
+
 pub(super) fn summary(connection: &Connection, recipient: UserId) -> rusqlite::Result<Summary> {
     let mut statement = connection.prepare_cached(statements::SIZES)?;
     let mut rows = statement.query([recipient.0])?;
@@ -130,7 +141,7 @@ pub(super) fn summary(connection: &Connection, recipient: UserId) -> rusqlite::R
         };
         *of_kind += 1;
         tally.bytes += row.get::<_, i64>(2)? as u64;
-        last = last.max(row.get::<_, i64>(3)? as u64);
+        last = last.max(possible_number(row.get(3)?)?);
     }
     let tallies = tallies.into_iter().collect();
     Ok(Summary { last, tallies })

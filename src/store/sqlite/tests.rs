@@ -440,3 +440,18 @@ fn a_database_with_accounts_has_been_served_with() {
     let path = fixture.folder.path().join("chat.db");
     assert_eq!(inspect(&path).unwrap(), Found::Made { begun: true });
 }
+
+#[test]
+fn an_impossible_number_is_damage() {
+    for number in [0, -5, i64::MAX, i64::MIN] {
+        let store = Fixture::new();
+        let (bob, alice) = (store.register("bob"), store.register("alice"));
+        store.put(bob, alice, Sender::User("alice".parse().unwrap()), 1);
+        assert_eq!(store.store.summary(bob).unwrap().last, 1);
+        let raw = rusqlite::Connection::open(store.folder.path().join("chat.db")).unwrap();
+        raw.execute("UPDATE mail SET number = ?1", [number])
+            .unwrap();
+        let refused = store.store.summary(bob);
+        assert!(matches!(refused, Err(StoreError::Damaged(_))), "{number}");
+    }
+}

@@ -37,9 +37,6 @@ use crate::clock;
 /// in the system, which makes whoever types wait.
 const MAX_AHEAD: usize = 1024 * 1024;
 
-/// After this pause, an Escape is a key of its own.
-const ESCAPE_PAUSE: Duration = Duration::from_millis(500);
-
 /// How long a command takes before Ctrl-C says how to end the program.
 const LONG_WORK: Duration = Duration::from_secs(1);
 
@@ -103,9 +100,9 @@ impl Console {
         let mut paused = false;
         loop {
             self.answer(paused);
-            let undecided = self.asked.is_some() && self.keys.undecided();
-            let (woken, typed) = self.wait(undecided.then_some(ESCAPE_PAUSE));
-            paused = undecided && !woken && !typed;
+            let pause = self.keys.undecided().filter(|_| self.asked.is_some());
+            let (woken, typed) = self.wait(pause);
+            paused = pause.is_some() && !woken && !typed;
             if woken && !self.serve() {
                 return;
             }
