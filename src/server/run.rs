@@ -24,7 +24,7 @@ use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::shared::Shared;
 use crate::clock;
-use crate::store::sqlite::Sqlite;
+use crate::store::sqlite::{NameIndex, Sqlite};
 use crate::sync;
 use crate::transport::socket;
 use crate::transport::tls::Acceptor;
@@ -103,6 +103,23 @@ fn run(config: Config) -> Result<(), RunError> {
                  server and put tls-cert.pem and tls-key.pem back"
             ),
         );
+    }
+    match store.name_index() {
+        NameIndex::Sound => {}
+        NameIndex::Rebuilt => log::warn(
+            None,
+            format_args!(
+                "the database's index on names was damaged, and was made anew from the accounts; \
+                 check the disk"
+            ),
+        ),
+        NameIndex::Damaged => log::error(
+            None,
+            format_args!(
+                "the database's table of accounts is damaged; accounts that cannot be read get no \
+                 mail. Stop the server, and restore a backup"
+            ),
+        ),
     }
     let shared = Arc::new(Shared::new(config, Arc::new(store), tls));
     serve(shared, listener)

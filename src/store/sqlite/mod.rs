@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-pub(crate) use self::open::{Found, OpenError, inspect, wal_path};
+pub(crate) use self::open::{Found, NameIndex, OpenError, inspect, wal_path};
 
 use super::Message;
 use super::{
@@ -45,6 +45,7 @@ const LAST_READS: Duration = Duration::from_millis(500);
 
 /// A store in a file.
 pub(crate) struct Sqlite {
+    name_index: NameIndex,
     path: PathBuf,
     secret: [u8; 32],
     /// The writing connection; `None` after a failure, until it is reopened. Held during
@@ -98,14 +99,20 @@ impl Sqlite {
     /// # Errors
     /// The file is another program's or a newer version's, damaged, or can't be written.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let (connection, secret) = open::open(path)?;
+        let (connection, secret, name_index) = open::open(path)?;
         Ok(Sqlite {
+            name_index,
             path: path.to_owned(),
             secret,
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
             reader_freed: Condvar::new(),
         })
+    }
+
+    /// What the opening found about the index on accounts' names.
+    pub(crate) fn name_index(&self) -> NameIndex {
+        self.name_index
     }
 
     /// Marks the database as used by a server that has begun to serve, so that it is not

@@ -141,7 +141,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, OpenError> {
 
 /// Opens the database, and makes it where there is none. Returns it with the
 /// bytes behind stable fake answers.
-pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32]), OpenError> {
+pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32], NameIndex), OpenError> {
     inspect(path)?;
     let open = || {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
@@ -163,9 +163,38 @@ pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32]), OpenError> {
             }
             folded => folded?,
         }
-        Ok((connection, secret))
+        let names = check_names(&connection);
+        Ok((connection, secret, names))
     };
     open().map_err(|error| open_error(path, error))
+}
+
+/// What the opening found about the index on accounts' names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameIndex {
+    /// It agrees with the accounts.
+    Sound,
+    /// It was damaged, and was made anew from the accounts.
+    Rebuilt,
+    /// The accounts themselves are damaged, too.
+    Damaged,
+}
+
+/// Compares the accounts with the index on their names, and makes a damaged one anew: through
+/// it an existing name can look free, and somebody else could register it.
+fn check_names(connection: &Connection) -> NameIndex {
+    let sound = || {
+        let check = "PRAGMA integrity_check('users')";
+        let found = connection.query_row(check, [], |row| row.get::<_, String>(0));
+        found.is_ok_and(|found| found == "ok")
+    };
+    if sound() {
+        return NameIndex::Sound;
+    }
+    match connection.execute_batch("REINDEX users") {
+        Ok(()) if sound() => NameIndex::Rebuilt,
+        _ => NameIndex::Damaged,
+    }
 }
 
 /// Opens the database again, for writing.

@@ -455,3 +455,39 @@ fn an_impossible_number_is_damage() {
         assert!(matches!(refused, Err(StoreError::Damaged(_))), "{number}");
     }
 }
+
+#[test]
+fn a_damaged_index_on_names_is_made_anew() {
+    let Fixture { store, folder } = Fixture::new();
+    let path = folder.path().join("chat.db");
+    let batch = Batch {
+        changes: vec![Change::Register(new_account("victim"))],
+        ..Batch::default()
+    };
+    store.commit(&batch).unwrap();
+    drop(store);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let root: i64 = raw
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_users_1'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    raw.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    drop(raw);
+    let mut content = std::fs::read(&path).unwrap();
+    let page = (root as usize - 1) * 4096..root as usize * 4096;
+    let at = content[page.clone()]
+        .windows(6)
+        .position(|part| part == b"victim");
+    content[page.start + at.unwrap()..][..6].copy_from_slice(b"nobody");
+    std::fs::write(&path, content).unwrap();
+
+    let store = Sqlite::open(&path).unwrap();
+    assert_eq!(store.name_index(), NameIndex::Rebuilt);
+    assert!(store.account(&"victim".parse().unwrap()).unwrap().is_some());
+    drop(store);
+    assert_eq!(Sqlite::open(&path).unwrap().name_index(), NameIndex::Sound);
+}
