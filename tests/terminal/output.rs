@@ -153,6 +153,26 @@ fn a_closed_output_reads_nothing() {
 }
 
 #[test]
+fn a_closed_input_is_no_success() {
+    let scripts = Scripts::new();
+    for closed in ["<&-", "0>/dev/null"] {
+        let command = scripts.of("alice");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("exec \"$0\" \"$@\" {closed}")])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let output = run(&mut shell, "");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("the input can't be read"), "{said}");
+    }
+}
+
+#[test]
 fn an_output_that_is_thrown_away_on_purpose_is_read() {
     let scripts = Scripts::new();
     let both_ways = || {

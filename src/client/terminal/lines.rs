@@ -3,6 +3,7 @@
 use std::io::{self, BufRead};
 use std::sync::mpsc::{Receiver, SyncSender};
 
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::InputEvent;
@@ -16,6 +17,10 @@ pub(super) fn read(asks: &Receiver<Kind>, tell: &SyncSender<InputEvent>) {
     let mut lines = io::stdin().lock();
     while let Ok(ask) = asks.recv() {
         let heard = match ask {
+            Kind::Line | Kind::Question if !readable() => InputEvent::Failed(
+                "the input can't be read, since it is closed; give commands, or </dev/null"
+                    .to_owned(),
+            ),
             Kind::Line | Kind::Question => next_line(&mut lines),
             Kind::Secret => InputEvent::Eof,
         };
@@ -23,6 +28,13 @@ pub(super) fn read(asks: &Receiver<Kind>, tell: &SyncSender<InputEvent>) {
             return;
         }
     }
+}
+
+/// Whether the input is open for reading. The standard library takes one that is not for an
+/// empty one, and a script would end as if it had done what it was told.
+fn readable() -> bool {
+    let flags = rustix::fs::fcntl_getfl(io::stdin());
+    flags.is_ok_and(|flags| flags & OFlags::ACCMODE != OFlags::WRONLY)
 }
 
 fn next_line(lines: &mut dyn BufRead) -> InputEvent {
