@@ -69,3 +69,10 @@ fn parent(path: &Path) -> &Path {
         _ => Path::new("."),
     }
 }
+
+/// Whether there is a file with at least one byte. An empty one is what a full or broken disk
+/// leaves of a file, so it counts as missing. What is no file, such as a pipe, counts as there.
+pub(crate) fn has_content(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|found| !found.is_file() || found.len() > 0)
+}

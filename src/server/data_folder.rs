@@ -113,7 +113,7 @@ pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
     let own = Acceptor::own_files(&config.data);
     let there = own
         .as_ref()
-        .map(|files| files.each_ref().map(|f| f.exists()));
+        .map(|files| files.each_ref().map(|file| crate::fs::has_content(file)));
     let contents = Contents {
         database: found,
         certificate: there.is_some_and(|[certificate, _]| certificate),

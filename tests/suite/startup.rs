@@ -187,7 +187,7 @@ fn a_folder_that_has_lost_something_is_refused_unless_asked_to_begin_anew() {
     let remove = |data: &Path, name: &str| fs::remove_file(data.join(name)).unwrap();
     let database = "its database chat.db is missing or empty";
     type Lose<'a> = &'a dyn Fn(&Path);
-    let cases: [(&str, Lose); 7] = [
+    let cases: [(&str, Lose); 8] = [
         (database, &|data| remove(data, "chat.db")),
         (database, &|data| {
             fs::write(data.join("chat.db"), "").unwrap()
@@ -213,6 +213,9 @@ fn a_folder_that_has_lost_something_is_refused_unless_asked_to_begin_anew() {
         }),
         ("tls-cert.pem is missing", &|data| {
             remove(data, "tls-cert.pem")
+        }),
+        ("tls-cert.pem is missing", &|data| {
+            fs::write(data.join("tls-cert.pem"), "").unwrap();
         }),
     ];
     for (what, lose) in cases {

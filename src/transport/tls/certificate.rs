@@ -27,7 +27,7 @@ pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
 /// first and with mode 0600; the certificate, under its final name, comes last,
 /// so that a crash in between leaves nothing that counts.
 pub(super) fn make_once(certificate: &Path, key: &Path) -> Result<(), TlsError> {
-    if certificate.exists() && key.exists() {
+    if crate::fs::has_content(certificate) && crate::fs::has_content(key) {
         return Ok(());
     }
     let failed = |what: &dyn std::fmt::Display| {
