@@ -131,20 +131,25 @@ fn a_pipe_that_nobody_reads_reads_nothing() {
     scripts.assert_unread("precious", &output);
 }
 
+/// Alice's client, started by a shell that first redirects its descriptors.
+fn redirected(scripts: &Scripts, redirection: &str) -> Command {
+    let command = scripts.of("alice");
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped());
+    shell
+}
+
 #[test]
 fn a_closed_output_reads_nothing() {
     let scripts = Scripts::new();
     for closed in [">&-", ">&- 2>&-", "<&- >&-"] {
         scripts.bob_sends("precious");
-        let command = scripts.of("alice");
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", &format!("exec \"$0\" \"$@\" {closed}")])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped());
-        let output = run(&mut shell, "/fetch\n");
+        let output = run(&mut redirected(&scripts, closed), "/fetch\n");
         if !closed.contains('2') {
             assert_one_sentence(&output);
         }
@@ -156,16 +161,8 @@ fn a_closed_output_reads_nothing() {
 fn a_closed_input_is_no_success() {
     let scripts = Scripts::new();
     for closed in ["<&-", "0>/dev/null"] {
-        let command = scripts.of("alice");
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", &format!("exec \"$0\" \"$@\" {closed}")])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let output = run(&mut shell, "");
+        let mut shell = redirected(&scripts, closed);
+        let output = run(shell.stdout(Stdio::piped()), "");
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("the input can't be read"), "{said}");

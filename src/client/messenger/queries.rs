@@ -9,8 +9,7 @@ use super::command::{Command, CommandResult};
 use crate::client::local_time;
 use crate::client::login::credentials;
 use crate::client::login::credentials::Credentials;
-use crate::client::net::connection;
-use crate::client::net::error::CallError;
+use crate::client::net::error::{CallError, said};
 use crate::client::vault::{DeliveryState, EncryptionStatus, HistoryEntry, Result};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
@@ -247,7 +246,7 @@ impl Messenger {
                 self.keep_password()?;
                 Ok(Err(format!(
                     "the password stays as it was: {}",
-                    connection::said(&refusal)
+                    said(&refusal)
                 )))
             }
             Err(CallError::Lost(why)) => {

@@ -9,7 +9,7 @@ use super::identity::fingerprint;
 use super::trust::NoSession;
 use super::{Messenger, random_id};
 use crate::client::net::connection;
-use crate::client::net::error::CallError;
+use crate::client::net::error::{CallError, said};
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, HistoryEntry, MessageRecord, Result, Vault,
 };
@@ -260,7 +260,7 @@ impl Messenger {
                 if self.outbox.resend_at.is_none() {
                     self.say(ViewEvent::warning(format!(
                         "a message to {to} waits here and will be sent again: {}",
-                        connection::said(&refusal)
+                        said(&refusal)
                     )));
                 }
                 self.resend_later();
@@ -272,7 +272,7 @@ impl Messenger {
                     None => Ok(()),
                 }
             }
-            Err(CallError::Refused(refusal)) => self.fail(*seq, to, &connection::said(&refusal)),
+            Err(CallError::Refused(refusal)) => self.fail(*seq, to, &said(&refusal)),
             Err(CallError::Lost(why)) => self.fail(*seq, to, &why.to_string()),
         }
     }

@@ -14,8 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::challenge::Challenge;
 use super::endpoint::OpenedChannel;
-use super::error::Lost;
-pub(crate) use super::error::{CallError, said};
+use super::error::{CallError, Lost};
 use super::event_queue::{EventQueue, QueuedEvent};
 use crate::clock;
 use crate::protocol::json;
