@@ -58,18 +58,47 @@ impl MessageId {
     }
 }
 
-impl FromStr for MessageId {
-    type Err = &'static str;
+/// Why a text is not one of this file's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdError {
+    /// A message id is not 32 hexadecimal digits.
+    MessageId,
+    /// It is not base64 with padding.
+    Base64,
+    /// It decodes to another number of bytes than the value has.
+    Length {
+        /// How many bytes the value has.
+        expected: usize,
+        /// How many came.
+        found: usize,
+    },
+}
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "a message id is 32 hexadecimal digits";
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IdError::MessageId => f.write_str("a message id is 32 hexadecimal digits"),
+            IdError::Base64 => f.write_str("not base64 with padding"),
+            IdError::Length { expected, found } => {
+                write!(f, "{expected} bytes belong here, not {found}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for IdError {}
+
+impl FromStr for MessageId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
         let mut id = [0; 16];
         if text.len() != 32 {
-            return Err(WRONG);
+            return Err(IdError::MessageId);
         }
         match HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut id) {
             Ok(16) => Ok(MessageId(id)),
-            _ => Err(WRONG),
+            _ => Err(IdError::MessageId),
         }
     }
 }
@@ -92,8 +121,8 @@ impl Serialize for Blob {
     }
 }
 
-/// Turns a parser of text into a serde visitor.
-struct TextVisitor<T, E>(&'static str, fn(&str) -> Result<T, E>);
+/// A serde visitor that parses a text: what it expects, and the parser.
+pub(super) struct TextVisitor<T, E>(pub &'static str, pub fn(&str) -> Result<T, E>);
 
 impl<T, E: fmt::Display> Visitor<'_> for TextVisitor<T, E> {
     type Value = T;
@@ -116,11 +145,11 @@ impl<'de> Deserialize<'de> for MessageId {
 impl<'de, const N: usize> Deserialize<'de> for ByteArray<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(TextVisitor("base64", |text| {
-            let bytes = decode(text)?;
-            match <[u8; N]>::try_from(bytes) {
-                Ok(bytes) => Ok(ByteArray(bytes)),
-                Err(bytes) => Err(format!("{N} bytes belong here, not {}", bytes.len())),
-            }
+            let bytes = <[u8; N]>::try_from(decode(text)?);
+            bytes.map(ByteArray).map_err(|bytes| IdError::Length {
+                expected: N,
+                found: bytes.len(),
+            })
         }))
     }
 }
@@ -133,10 +162,9 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, String> {
-    BASE64
-        .decode(text.as_bytes())
-        .map_err(|_| "not base64 with padding".to_owned())
+fn decode(text: &str) -> Result<Vec<u8>, IdError> {
+    let decoded = BASE64.decode(text.as_bytes());
+    decoded.map_err(|_| IdError::Base64)
 }
 
 #[cfg(test)]

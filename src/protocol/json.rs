@@ -5,6 +5,7 @@
 //! answered only when it fails. Unknown fields are ignored.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
@@ -65,7 +66,7 @@ impl Frequent<'_> {
     fn into_request(self) -> Option<Request> {
         match &*self.op {
             "send" => {
-                let body = Body::from_wire(self.envelope, self.text).ok()?;
+                let body = Body::of_send(self.envelope, self.text).ok()?;
                 Some(Request::Send(Send {
                     to: self.to?,
                     mid: self.mid?,
@@ -278,11 +279,42 @@ pub enum ServerLine {
     Event(Box<Event>),
 }
 
+/// Why a line is not one of a server's: the peer does not speak this protocol.
+#[derive(Debug)]
+pub enum NotAServerLine {
+    /// It is not JSON, or a field has the wrong type.
+    Json(serde_json::Error),
+    /// It is JSON, but neither an answer nor an event.
+    OtherJson,
+}
+
+impl fmt::Display for NotAServerLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAServerLine::Json(error) => {
+                write!(f, "the server's line is not understood: {error}")
+            }
+            NotAServerLine::OtherJson => {
+                f.write_str("the server's line is neither an answer nor an event")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotAServerLine {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            NotAServerLine::Json(error) => Some(error),
+            NotAServerLine::OtherJson => None,
+        }
+    }
+}
+
 /// Parses a line from the server.
 ///
 /// # Errors
-/// A sentence about what is wrong with it: the peer does not speak this protocol.
-pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
+/// The peer does not speak this protocol.
+pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, NotAServerLine> {
     #[derive(Deserialize)]
     struct Fields {
         #[serde(default)]
@@ -297,11 +329,10 @@ pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
     if let Some(refusal) = console_refusal(line) {
         return Ok(ServerLine::Answer(None, Err(refusal)));
     }
-    let wrong = |error: serde_json::Error| format!("the server's line is not understood: {error}");
-    let head: Fields = serde_json::from_slice(line).map_err(wrong)?;
+    let head: Fields = serde_json::from_slice(line).map_err(NotAServerLine::Json)?;
     match head {
         Fields { event: Some(_), .. } => {
-            let event = serde_json::from_slice(line).map_err(wrong)?;
+            let event = serde_json::from_slice(line).map_err(NotAServerLine::Json)?;
             Ok(ServerLine::Event(Box::new(event)))
         }
         Fields {
@@ -314,7 +345,7 @@ pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
             id,
             ..
         } => Ok(ServerLine::Answer(id, Ok(value))),
-        _ => Err("the server's line is neither an answer nor an event".to_owned()),
+        _ => Err(NotAServerLine::OtherJson),
     }
 }
 

@@ -9,8 +9,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ids::TextVisitor;
 
 /// The longest name, in characters (each is one byte).
 pub const MAX_NAME: usize = 32;
@@ -113,17 +114,7 @@ impl Serialize for UserName {
 
 impl<'de> Deserialize<'de> for UserName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl Visitor<'_> for NameVisitor {
-            type Value = UserName;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a user name")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<UserName, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(NameVisitor)
+        deserializer.deserialize_str(TextVisitor("a user name", UserName::from_str))
     }
 }
 

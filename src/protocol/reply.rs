@@ -250,14 +250,10 @@ struct IncomingFields {
 }
 
 impl TryFrom<IncomingFields> for Incoming {
-    type Error = &'static str;
+    type Error = Refusal;
 
     fn try_from(fields: IncomingFields) -> Result<Self, Self::Error> {
-        let body = match (fields.envelope, fields.text) {
-            (Some(envelope), None) => Body::Envelope(envelope),
-            (None, Some(text)) => Body::Plain(text),
-            _ => return Err("a message has either an 'envelope' or a 'text'"),
-        };
+        let body = Body::from_fields(fields.envelope, fields.text)?;
         Ok(Incoming {
             from: fields.from,
             mid: fields.mid,
@@ -269,10 +265,7 @@ impl TryFrom<IncomingFields> for Incoming {
 
 impl From<Incoming> for IncomingFields {
     fn from(message: Incoming) -> Self {
-        let (envelope, text) = match message.body {
-            Body::Envelope(blob) => (Some(blob), None),
-            Body::Plain(text) => (None, Some(text)),
-        };
+        let (envelope, text) = message.body.into_fields();
         IncomingFields {
             from: message.from,
             mid: message.mid,

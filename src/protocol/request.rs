@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::ids::{Blob, ByteArray, MessageId};
+use super::ids::{Blob, ByteArray, MessageId, TextVisitor};
 use super::limits;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
@@ -288,20 +288,35 @@ impl Body {
         }
     }
 
-    /// The body of a `send`: exactly one of the two fields, within its bounds.
-    pub(super) fn from_wire(
+    /// The body that the two fields of the wire hold.
+    ///
+    /// # Errors
+    /// Both of them are there, or none.
+    pub(super) fn from_fields(
         envelope: Option<Blob>,
         text: Option<Box<str>>,
     ) -> Result<Self, Refusal> {
-        let body = match (envelope, text) {
-            (Some(envelope), None) => Body::Envelope(envelope),
-            (None, Some(text)) => Body::Plain(text),
-            _ => {
-                return Err(Refusal::bad_request(
-                    "a message has either an 'envelope' or a 'text'",
-                ));
-            }
-        };
+        match (envelope, text) {
+            (Some(envelope), None) => Ok(Body::Envelope(envelope)),
+            (None, Some(text)) => Ok(Body::Plain(text)),
+            _ => Err(Refusal::bad_request(
+                "a message has either an 'envelope' or a 'text'",
+            )),
+        }
+    }
+
+    /// The two fields of the wire, one of them empty.
+    pub(super) fn into_fields(self) -> (Option<Blob>, Option<Box<str>>) {
+        match self {
+            Body::Envelope(blob) => (Some(blob), None),
+            Body::Plain(text) => (None, Some(text)),
+        }
+    }
+
+    /// The body of a `send`, as [`from_fields`](Self::from_fields) reads it, within the bounds
+    /// that a server accepts.
+    pub(super) fn of_send(envelope: Option<Blob>, text: Option<Box<str>>) -> Result<Self, Refusal> {
+        let body = Self::from_fields(envelope, text)?;
         match &body {
             body if body.is_empty() => Err(Refusal::bad_request("the message is empty")),
             Body::Envelope(blob) if blob.0.len() > limits::MAX_ENVELOPE => Err(Refusal::new(
@@ -358,7 +373,7 @@ impl TryFrom<SendFields> for Send {
     type Error = Refusal;
 
     fn try_from(fields: SendFields) -> Result<Self, Self::Error> {
-        let body = Body::from_wire(fields.envelope, fields.text)?;
+        let body = Body::of_send(fields.envelope, fields.text)?;
         Ok(Send {
             to: fields.to,
             mid: fields.mid,
@@ -371,10 +386,7 @@ impl TryFrom<SendFields> for Send {
 
 impl From<Send> for SendFields {
     fn from(send: Send) -> Self {
-        let (envelope, text) = match send.body {
-            Body::Envelope(blob) => (Some(blob), None),
-            Body::Plain(text) => (None, Some(text)),
-        };
+        let (envelope, text) = send.body.into_fields();
         SendFields {
             to: send.to,
             mid: send.mid,
@@ -433,20 +445,10 @@ impl Serialize for Sender {
 
 impl<'de> Deserialize<'de> for Sender {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SenderVisitor;
-        impl serde::de::Visitor<'_> for SenderVisitor {
-            type Value = Sender;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a user name or *")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sender, E> {
-                match text {
-                    "*" => Ok(Sender::Server),
-                    name => name.parse().map(Sender::User).map_err(E::custom),
-                }
-            }
-        }
-        deserializer.deserialize_str(SenderVisitor)
+        deserializer.deserialize_str(TextVisitor("a user name or *", |text| match text {
+            "*" => Ok(Sender::Server),
+            name => name.parse::<UserName>().map(Sender::User),
+        }))
     }
 }
 

@@ -18,16 +18,28 @@ pub struct Address {
     pub fingerprint: Option<Fingerprint>,
 }
 
-/// The text is no address. Says how it would be right.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotAnAddress(String);
+/// Why a text is not an address. Its sentence says how to write one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAnAddress {
+    /// It has neither of the two forms.
+    Form,
+    /// What stands before the `@` is not a fingerprint.
+    Fingerprint(NotAFingerprint),
+}
 
 impl fmt::Display for NotAnAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            NotAnAddress::Form => f.write_str(
+                "write it as HOST:PORT, for instance 127.0.0.1:8080, or as \
+                 chat://FINGERPRINT@HOST:PORT",
+            ),
+            NotAnAddress::Fingerprint(error) => error.fmt(f),
+        }
     }
 }
 
+// The fingerprint's error is shown as it is and has no source, so neither has this.
 impl std::error::Error for NotAnAddress {}
 
 impl Address {
@@ -56,25 +68,16 @@ impl FromStr for Address {
             Some(rest) => match rest.trim_end_matches('/').split_once('@') {
                 None => (None, rest.trim_end_matches('/')),
                 Some((fingerprint, place)) => {
-                    let parsed = fingerprint
-                        .parse()
-                        .map_err(|error: NotAFingerprint| NotAnAddress(error.to_string()))?;
+                    let parsed = fingerprint.parse().map_err(NotAnAddress::Fingerprint)?;
                     (Some(parsed), place)
                 }
             },
         };
-        let wrong = || {
-            NotAnAddress(
-                "write it as HOST:PORT, for instance 127.0.0.1:8080, or as \
-                 chat://FINGERPRINT@HOST:PORT"
-                    .to_owned(),
-            )
-        };
-        let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
+        let (host, port) = place.rsplit_once(':').ok_or(NotAnAddress::Form)?;
         // A bare IPv6 address would lose its last group to the port.
         let bare = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
         if host.is_empty() || bare || host.contains('@') || port.parse::<u16>().is_err() {
-            return Err(wrong());
+            return Err(NotAnAddress::Form);
         }
         Ok(Address {
             place: place.to_owned(),

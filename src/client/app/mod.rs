@@ -21,19 +21,20 @@ mod talk;
 mod transfer;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::Operation;
-use self::exit_code::{FAILED, REFUSED, VAULT};
-pub use self::exit_code::{UNWRITTEN, WRONG_USAGE};
-use super::args::{Action, Options, VaultTask};
+use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
+use super::args::{Action, Options, OptionsError, VaultTask};
 use super::login::prompt::TerminalPrompt;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
 use super::messenger::command::Command;
 use super::terminal::{InputEvent, NotWritten, Screen, Terminal};
 use super::view::{Display, End, ViewEvent};
+use crate::command_line;
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the server's last answers.
@@ -61,8 +62,16 @@ struct App {
     code: u8,
 }
 
+/// Runs the client's program as its command line says.
+pub fn main() -> ExitCode {
+    match command_line::parse(|_: &Options| None, UNWRITTEN) {
+        Ok(options) => ExitCode::from(run(options)),
+        Err(code) => code,
+    }
+}
+
 /// Runs the client to its end, and returns the process's exit code.
-pub fn run(options: Options) -> u8 {
+fn run(options: Options) -> u8 {
     let terminal = match Terminal::open(options.color, options.plain) {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -73,15 +82,15 @@ pub fn run(options: Options) -> u8 {
     };
     let data = match options.data() {
         Ok(data) => data,
-        Err(why) => {
-            terminal.say(&ViewEvent::bad(why));
+        Err(error) => {
+            terminal.say(&ViewEvent::bad(error.to_string()));
             return end(&terminal, FAILED);
         }
     };
     let endpoint = match options.endpoint(&data) {
         Ok(endpoint) => endpoint,
-        Err(why) => {
-            terminal.say(&ViewEvent::bad(why));
+        Err(error) => {
+            terminal.say(&ViewEvent::bad(error.to_string()));
             return end(&terminal, WRONG_USAGE);
         }
     };
@@ -115,6 +124,11 @@ fn end(terminal: &Terminal, code: u8) -> u8 {
         (Some(signal), _) if code == 0 => 128 + signal,
         _ => code,
     }
+}
+
+/// A login that the options prevent.
+fn by_options(error: OptionsError) -> LoginError {
+    LoginError::Refused(error.to_string())
 }
 
 impl App {
@@ -249,7 +263,7 @@ impl App {
     }
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
-        let password = self.given_password().map_err(LoginError::Refused)?;
+        let password = self.given_password().map_err(by_options)?;
         let mut prompt = TerminalPrompt {
             terminal: &mut self.terminal,
             password,

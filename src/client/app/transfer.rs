@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::by_options;
 use crate::client::args::{ExportFile, Options, VaultTask};
 use crate::client::login::first_login::{read_export, write_export};
 use crate::client::login::prompt::TerminalPrompt;
@@ -48,12 +49,12 @@ fn export(
             "whose? Name the account, as in: client --user NAME vault export FILE".to_owned(),
         ));
     };
-    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
     check(&passphrase)?;
-    let password = options.password().map_err(LoginError::Refused)?;
+    let password = options.password().map_err(by_options)?;
     let export = login_flow.export(name, &mut TerminalPrompt { terminal, password })?;
     let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
     write_export(&export_file.file, &sealed).map_err(LoginError::Refused)?;
@@ -74,7 +75,7 @@ fn import(
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => secret(terminal, "Passphrase of the export: ")?,
     };
@@ -85,7 +86,7 @@ fn import(
             export.name
         )));
     }
-    let password = options.password().map_err(LoginError::Refused)?;
+    let password = options.password().map_err(by_options)?;
     let account = login_flow.import(&export, &mut TerminalPrompt { terminal, password })?;
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =

@@ -5,6 +5,7 @@
 //! the person named, what was seen before, the person's answer, or the system's roots. A
 //! certificate that differs is refused, and no question is asked that a hasty key could answer.
 
+use std::fmt;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
@@ -23,6 +24,7 @@ use crate::transport::channel::Channel;
 use crate::transport::connector::{Connector, NotTls};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
+use crate::transport::tls::TlsError;
 
 /// How long one address may take to answer.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -32,7 +34,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// What protects the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Protection {
+pub(crate) enum Protection {
     /// TLS; the server's certificate is remembered at first contact, as SSH does
     #[cfg_attr(feature = "tls", default)]
     Pinned,
@@ -61,6 +63,37 @@ enum TrustPolicy {
     Roots(Connector),
 }
 
+/// Why an endpoint can't be made.
+#[derive(Debug)]
+pub(crate) enum SetupError {
+    /// A fingerprint was given for a connection that shows no certificate.
+    FingerprintWithoutTls,
+    /// TLS can't be used.
+    Tls(TlsError),
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SetupError::FingerprintWithoutTls => f.write_str(
+                "without TLS there is no certificate to compare a fingerprint with; leave out one \
+                 of the two",
+            ),
+            SetupError::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SetupError::FingerprintWithoutTls => None,
+            // It is shown as it is, so what is below it is below this.
+            SetupError::Tls(error) => error.source(),
+        }
+    }
+}
+
 /// A channel to a server whose certificate is trusted, before the first request.
 pub(crate) struct OpenedChannel {
     /// Its bytes.
@@ -75,27 +108,23 @@ impl Endpoint {
     /// To this address, with pins in the folder `data`.
     ///
     /// # Errors
-    /// A sentence: the program or the system lacks what the protection needs.
+    /// The program or the system lacks what the protection needs.
     pub(crate) fn new(
         address: Address,
         protection: Protection,
         data: &Path,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, SetupError> {
         let policy = match protection {
             Protection::Off if address.fingerprint.is_some() => {
-                return Err(
-                    "without TLS there is no certificate to compare a fingerprint \
-                            with; leave out one of the two"
-                        .to_owned(),
-                );
+                return Err(SetupError::FingerprintWithoutTls);
             }
             Protection::Off => TrustPolicy::NoTls,
             Protection::Pinned => TrustPolicy::Pins(
-                Connector::pinning().map_err(|error| error.to_string())?,
+                Connector::pinning().map_err(SetupError::Tls)?,
                 KnownServers::in_folder(data),
             ),
             Protection::SystemRoots => {
-                TrustPolicy::Roots(Connector::system_roots().map_err(|error| error.to_string())?)
+                TrustPolicy::Roots(Connector::system_roots().map_err(SetupError::Tls)?)
             }
         };
         Ok(Endpoint { address, policy })

@@ -33,7 +33,7 @@ impl ClientTls {
         let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| TlsError(error.to_string()))?
+            .map_err(TlsError::Provider)?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
@@ -51,15 +51,11 @@ impl ClientTls {
         let (added, _) =
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if added == 0 {
-            return Err(TlsError(
-                "this system has no root certificates; install ca-certificates, or pin the \
-                 server with --fingerprint"
-                    .to_owned(),
-            ));
+            return Err(TlsError::NoRoots);
         }
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| TlsError(error.to_string()))?
+            .map_err(TlsError::Provider)?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(ClientTls {

@@ -10,9 +10,9 @@
 
 mod certificate;
 mod client;
+mod error;
 mod server;
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,22 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustls::crypto::CryptoProvider;
 
 pub use self::client::ClientTls;
+pub use self::error::TlsError;
 pub use self::server::Acceptor;
 
 use super::buffer::{ReadBuffer, ReadOutcome};
 use crate::sync::{Mutex, MutexGuard};
-
-/// What is in the way of TLS. Says what to do about it.
-#[derive(Debug)]
-pub struct TlsError(String);
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())

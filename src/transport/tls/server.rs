@@ -111,12 +111,10 @@ impl Acceptor {
 fn load(certificate: &Path, key: &Path) -> Result<Current, TlsError> {
     let files = certificate::read(certificate, key)?;
     let fingerprint = certificate::fingerprint(&files.chain[0]);
-    let unusable = |error: rustls::Error| {
-        TlsError(format!(
-            "{} and {} can't be used: {error}; check that they belong together",
-            certificate.display(),
-            key.display()
-        ))
+    let unusable = |source| TlsError::Unusable {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        source,
     };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
