@@ -1,8 +1,8 @@
-//! Bytes inside JSON: fixed-size values and blobs as base64 (RFC 4648 section 4,
-//! with padding), message ids as 32 hexadecimal digits.
+//! Bytes in JSON: values of fixed size and blobs in base64 (RFC 4648 section 4, with padding),
+//! and message ids as 32 hexadecimal digits.
 //!
-//! Decoding is strict: a wrong length, a foreign character or non-zero trailing
-//! bits are errors, so one value has exactly one spelling.
+//! Base64 is decoded strictly: a wrong length, a foreign character or non-zero trailing bits are
+//! errors, so a value has exactly one form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,16 +11,16 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Exactly `N` bytes: a key, a signature, a nonce, a fingerprint.
+/// Exactly `N` bytes, such as a key, a signature, a nonce or a fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ByteArray<const N: usize>(pub [u8; N]);
 
-/// Bytes of any length; whoever takes them bounds it.
+/// Bytes of any length. The code that accepts them bounds it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Blob(pub Box<[u8]>);
 
-/// A message's 128-bit id, chosen by the sender's client at random and scoped to
-/// the sender: two senders may use the same one.
+/// A message's 128-bit id. The sender's client draws it at random, and it is scoped to the sender:
+/// two senders may use the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub [u8; 16]);
 
@@ -49,12 +49,12 @@ impl fmt::Debug for MessageId {
 }
 
 impl MessageId {
-    /// Hands the 32 digits to `take` without allocating.
-    fn with_digits<T>(&self, take: impl FnOnce(&str) -> T) -> T {
+    /// Passes the 32 digits to `consumer` without allocating.
+    fn with_digits<T>(&self, consumer: impl FnOnce(&str) -> T) -> T {
         let mut digits = [0; 32];
         data_encoding::HEXLOWER.encode_mut(&self.0, &mut digits);
         // Hexadecimal digits are ASCII, so the fallback is never taken.
-        take(std::str::from_utf8(&digits).unwrap_or_default())
+        consumer(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

@@ -1,20 +1,20 @@
-//! Where a server is, and optionally which: `HOST:PORT`, or
-//! `chat://FINGERPRINT@HOST:PORT`, which leaves no doubt at first contact.
+//! The address of a server: `HOST:PORT`, or `chat://FINGERPRINT@HOST:PORT`, which also names
+//! its certificate and so leaves no doubt at first contact.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::fingerprint::{Fingerprint, NotAFingerprint};
 
-/// What an address with a fingerprint begins with.
+/// The beginning of an address with a fingerprint.
 const SCHEME: &str = "chat://";
 
 /// A server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// `HOST:PORT`; the host may be a name, or an IP address, version 6 in brackets.
+    /// `HOST:PORT`. The host is a name or an IP address; an IPv6 address stands in brackets.
     pub place: String,
-    /// Of the certificate that is expected there.
+    /// The fingerprint of the certificate that is expected there.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for NotAnAddress {
 impl std::error::Error for NotAnAddress {}
 
 impl Address {
-    /// The host alone, without brackets: what a certificate would name.
+    /// The host without brackets, as a certificate would name it.
     pub fn host(&self) -> &str {
         let host = self.place.rsplit_once(':').map_or("", |(host, _)| host);
         host.trim_start_matches('[').trim_end_matches(']')

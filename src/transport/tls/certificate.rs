@@ -1,4 +1,4 @@
-//! Certificates and their keys, as files: made at the first start, or the operator's.
+//! The files of a certificate and its key: made at the first start, or given by the operator.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub(super) struct Certificate {
     pub(super) key: PrivateKeyDer<'static>,
 }
 
-/// What people compare and clients pin.
+/// The fingerprint that people compare and clients pin.
 pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
     Fingerprint(Sha256::digest(certificate).into())
 }
