@@ -39,7 +39,8 @@ pub enum Protection {
     Pinned,
     /// TLS; the system's root certificates vouch for the server's name
     SystemRoots,
-    /// None: the network sees who you are and whom you write to
+    /// None: the network sees who you are and whom you write to. Refused for a server
+    /// that was reached with TLS before
     #[cfg_attr(not(feature = "tls"), default)]
     Off,
 }
