@@ -28,6 +28,7 @@ use self::commands::Operation;
 use self::exit_code::{FAILED, REFUSED, VAULT};
 pub use self::exit_code::{UNWRITTEN, WRONG_USAGE};
 use super::args::{Action, Options, VaultTask};
+use super::hardening;
 use super::login::prompt::TerminalPrompt;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
@@ -63,6 +64,8 @@ struct App {
 
 /// Runs the client to its end, and returns the process's exit code.
 pub fn run(options: Options) -> u8 {
+    // Before anything secret is read.
+    let private = hardening::keep_memory_private();
     let terminal = match Terminal::open(options.color, options.plain) {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -71,6 +74,9 @@ pub fn run(options: Options) -> u8 {
             return FAILED;
         }
     };
+    if let Err(why) = private {
+        terminal.say(&ViewEvent::warning(why));
+    }
     let data = match options.data() {
         Ok(data) => data,
         Err(why) => {

@@ -15,6 +15,7 @@
 //! | `schema` | the tables, and whether a file has exactly these |
 //! | `migration` | from version 1 to version 2 |
 //! | `key_slots` | the vault key under the password and the recovery code |
+//! | `log` | emptying the write-ahead log, which keeps what was replaced |
 //! | `seal` | seals a value for its row |
 //! | `keys` | this device's identity and prekeys |
 //! | `contacts` | contacts and the sessions with them |
@@ -31,6 +32,7 @@ mod folder;
 mod history;
 mod key_slots;
 mod keys;
+mod log;
 mod migration;
 mod outbox;
 mod schema;
