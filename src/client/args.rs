@@ -32,7 +32,8 @@ const MAX_SECRET: u64 = 4096;
                   Without a terminal, commands are read from stdin, one a line; /help lists them."
 )]
 pub(crate) struct Options {
-    /// The server: HOST:PORT, or chat://FINGERPRINT@HOST:PORT as its operator gives it out
+    /// The server: HOST:PORT, or chat://FINGERPRINT@HOST:PORT as its operator gives it out;
+    /// without a port, 8080
     #[arg(
         long,
         env = "SECURE_CHAT_SERVER",

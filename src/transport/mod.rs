@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `address`, `fingerprint` | what a person types to name a server, and its certificate |
+//! | `address`, `host`, `fingerprint` | what a person types to name a server, and its certificate |
 //! | `sniff` | a connection's language, by its first byte |
 //! | `socket` | a TCP socket: timeouts, non-blocking writes, closing |
 //! | `buffer` | bytes that were read and are not decrypted yet |
@@ -16,6 +16,7 @@ pub mod buffer;
 pub mod channel;
 pub mod connector;
 pub mod fingerprint;
+mod host;
 pub mod sniff;
 pub mod socket;
 #[cfg(feature = "tls")]

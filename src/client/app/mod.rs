@@ -28,6 +28,7 @@ use std::time::Duration;
 use self::commands::Operation;
 use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
 use super::args::{Action, Options, OptionsError, VaultTask};
+use super::hardening;
 use super::login::prompt::TerminalPrompt;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
@@ -72,6 +73,8 @@ pub fn main() -> ExitCode {
 
 /// Runs the client to its end, and returns the process's exit code.
 fn run(options: Options) -> u8 {
+    // Before anything secret is read.
+    let private = hardening::keep_memory_private();
     let terminal = match Terminal::open(options.color, options.plain) {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -80,6 +83,9 @@ fn run(options: Options) -> u8 {
             return FAILED;
         }
     };
+    if let Err(why) = private {
+        terminal.say(&ViewEvent::warning(why));
+    }
     let data = match options.data() {
         Ok(data) => data,
         Err(error) => {

@@ -53,7 +53,7 @@ impl LoginFlow {
         if !file.exists() {
             return Err(LoginError::Refused(format!(
                 "there is no vault of {name} at {} here; nothing was exported",
-                self.endpoint.place()
+                self.endpoint.place().as_str()
             )));
         }
         let password = known_password(&name, prompt)?;

@@ -9,11 +9,13 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `folder` | the folder of a server's vaults |
 //! | `file` | an account's place: lock, create, check and open the vault |
 //! | `sqlite_file` | how SQLite makes, connects and writes the file |
 //! | `schema` | the tables, and whether a file has exactly these |
 //! | `migration` | from version 1 to version 2 |
 //! | `key_slots` | the vault key under the password and the recovery code |
+//! | `log` | emptying the write-ahead log, which keeps what was replaced |
 //! | `seal` | seals a value for its row |
 //! | `keys` | this device's identity and prekeys |
 //! | `contacts` | contacts and the sessions with them |
@@ -26,9 +28,11 @@ mod contacts;
 mod control_messages;
 mod export;
 mod file;
+mod folder;
 mod history;
 mod key_slots;
 mod keys;
+mod log;
 mod migration;
 mod outbox;
 mod schema;
@@ -82,6 +86,8 @@ pub enum VaultError {
     Damaged(PathBuf, String),
     /// There is one already.
     Exists(PathBuf),
+    /// There is one under each of several spellings of the server's address.
+    Several(Vec<PathBuf>),
     /// Neither the password nor the code opens it.
     WrongKey,
     /// The file system refused.
@@ -122,6 +128,16 @@ impl fmt::Display for VaultError {
                 "{} exists already; log in instead, or move it away",
                 path.display()
             ),
+            VaultError::Several(paths) => {
+                let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                write!(
+                    f,
+                    "there is more than one vault of this account, under different spellings of the \
+                     server's address: {}; all are left as they are: move away those that you \
+                     don't use",
+                    paths.join(", ")
+                )
+            }
             VaultError::WrongKey => f.write_str(
                 "the vault on this machine does not open with this password; try again, or with the one before",
             ),
@@ -147,6 +163,7 @@ impl std::error::Error for VaultError {
             | VaultError::Newer(_)
             | VaultError::Damaged(..)
             | VaultError::Exists(_)
+            | VaultError::Several(_)
             | VaultError::WrongKey => None,
         }
     }
