@@ -74,7 +74,6 @@ pub mod programs {
     pub mod client {
         pub use crate::client::app::{UNWRITTEN, WRONG_USAGE, run};
         pub use crate::client::args::Options;
-        pub use crate::client::login::credentials;
         pub use crate::client::messenger::Trust;
         pub use crate::client::vault::{EncryptionStatus, Opened, Vault, VaultFile};
     }

@@ -250,9 +250,11 @@ impl App {
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
         let password = self.given_password().map_err(LoginError::Refused)?;
+        let new_password = self.options.new_password().map_err(LoginError::Refused)?;
         let mut prompt = TerminalPrompt {
             terminal: &mut self.terminal,
             password,
+            new_password,
         };
         let (account, done) = match operation {
             Operation::Register => (

@@ -15,6 +15,7 @@
 //! | `command` | what the person can ask for |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `identity` | converts identities between wire and cryptography |
+//! | `passwd` | a change of the password |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
@@ -32,6 +33,7 @@ mod claims;
 pub(crate) mod command;
 mod encrypt;
 pub(crate) mod identity;
+mod passwd;
 mod postponed;
 mod queries;
 mod receipts;

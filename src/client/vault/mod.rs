@@ -42,6 +42,7 @@ pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
+pub(crate) use self::key_slots::{PasswordKey, SlotKdf};
 pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;
@@ -82,7 +83,7 @@ pub enum VaultError {
     Damaged(PathBuf, String),
     /// There is one already.
     Exists(PathBuf),
-    /// Neither the password nor the code opens it.
+    /// No key slot has this password.
     WrongKey,
     /// The file system refused.
     Io(PathBuf, io::Error),
@@ -94,7 +95,11 @@ impl fmt::Display for VaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             VaultError::InUse { path, pid } => {
-                write!(f, "the vault {} is in use by another client", path.display())?;
+                write!(
+                    f,
+                    "the vault {} is in use by another client",
+                    path.display()
+                )?;
                 match pid {
                     Some(pid) => write!(f, " (process {pid}); end that one first"),
                     None => f.write_str("; end that one first"),
@@ -122,16 +127,17 @@ impl fmt::Display for VaultError {
                 "{} exists already; log in instead, or move it away",
                 path.display()
             ),
-            VaultError::WrongKey => f.write_str(
-                "the vault on this machine does not open with this password; try again, or with the one before",
-            ),
+            VaultError::WrongKey => f.write_str("no key slot of the vault has this password"),
             VaultError::Io(path, error) => write!(
                 f,
                 "{}: {error}; check the folder's permissions and the free space",
                 path.display()
             ),
             VaultError::Database(error) => {
-                write!(f, "the vault could not be read or written: {error}; check the free space")
+                write!(
+                    f,
+                    "the vault could not be read or written: {error}; check the free space"
+                )
             }
         }
     }
