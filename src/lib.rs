@@ -74,7 +74,6 @@ pub mod programs {
     /// The terminal client.
     pub mod client {
         pub use crate::client::app::main;
-        pub use crate::client::login::credentials;
         pub use crate::client::messenger::Trust;
         pub use crate::client::vault::{EncryptionStatus, Opened, Vault, VaultFile};
     }

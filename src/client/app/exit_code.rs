@@ -9,7 +9,7 @@ use crate::protocol::Code;
 pub(super) const FAILED: u8 = 1;
 /// The command line can't be followed. Clap uses the same number.
 pub(super) const WRONG_USAGE: u8 = 2;
-/// The server or the person refused the login.
+/// The server or the person refused the login, or the password is wrong.
 pub(super) const REFUSED: u8 = 3;
 /// The server could not be reached, or takes no connections at present.
 pub(super) const UNREACHABLE: u8 = 4;
@@ -29,7 +29,10 @@ pub(super) fn of_login(error: &LoginError) -> u8 {
             }
             _ => REFUSED,
         },
-        LoginError::Refused(_) | LoginError::Derive(_) | LoginError::Thread(_) => REFUSED,
+        LoginError::Refused(_)
+        | LoginError::Derive(_)
+        | LoginError::Thread(_)
+        | LoginError::WrongPassword => REFUSED,
         LoginError::Endpoint(EndpointError::Untrusted { .. }) => UNTRUSTED,
         LoginError::Endpoint(_)
         | LoginError::Call(CallError::Lost(_))
@@ -52,5 +55,6 @@ mod tests {
         assert_eq!(code(Code::WrongLogin), REFUSED);
         assert_eq!(code(Code::ServerFull), UNREACHABLE);
         assert_eq!(code(Code::TlsRequired), UNREACHABLE);
+        assert_eq!(of_login(&LoginError::WrongPassword), REFUSED);
     }
 }

@@ -270,9 +270,11 @@ impl App {
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
         let password = self.given_password().map_err(by_options)?;
+        let new_password = self.options.new_password().map_err(by_options)?;
         let mut prompt = TerminalPrompt {
             terminal: &mut self.terminal,
             password,
+            new_password,
         };
         let (account, done) = match operation {
             Operation::Register => (

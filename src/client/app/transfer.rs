@@ -55,7 +55,12 @@ fn export(
     };
     check(&passphrase)?;
     let password = options.password().map_err(by_options)?;
-    let export = login_flow.export(name, &mut TerminalPrompt { terminal, password })?;
+    let mut prompt = TerminalPrompt {
+        terminal,
+        password,
+        new_password: None,
+    };
+    let export = login_flow.export(name, &mut prompt)?;
     let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
     write_export(&export_file.file, &sealed).map_err(LoginError::Refused)?;
     terminal.say(&ViewEvent::good(format!(
@@ -87,7 +92,12 @@ fn import(
         )));
     }
     let password = options.password().map_err(by_options)?;
-    let account = login_flow.import(&export, &mut TerminalPrompt { terminal, password })?;
+    let mut prompt = TerminalPrompt {
+        terminal,
+        password,
+        new_password: None,
+    };
+    let account = login_flow.import(&export, &mut prompt)?;
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =
         SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
