@@ -183,7 +183,7 @@ impl Options {
         )
     }
 
-    /// What the server is to do.
+    /// The settings for the server.
     pub(super) fn config(self) -> Config {
         Config {
             listen: self.listen,
