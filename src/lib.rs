@@ -55,7 +55,7 @@
 //!    times are not.
 //! 8. Unencrypted messages (the console's) are readable on the way, never sent
 //!    unasked, and marked.
-//! 9. Input is bounded, in memory and in time, whoever sends it.
+//! 9. Input of every sender is bounded in memory and in time.
 //! 10. Not covered: a compromised endpoint, traffic analysis, a flood of traffic.
 
 // Most rooms are private. Their links work in the documentation that contributors build, with

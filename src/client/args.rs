@@ -88,8 +88,8 @@ pub(crate) struct Options {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub color: Colours,
-    /// What /passwd changes the password to where there is no terminal: the first
-    /// line of a file
+    /// Read the new password of /passwd from the first line of a file, where there is no
+    /// terminal
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
     /// For screen readers: no banner, no colours, words instead of signs

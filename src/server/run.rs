@@ -137,7 +137,7 @@ fn run(config: Config) -> Result<(), RunError> {
 /// no running server, only one that has run once: it makes nothing.
 ///
 /// # Errors
-/// There is no certificate, its files can't be used, or nobody takes the output.
+/// There is no certificate, its files can't be used, or standard output can't be written.
 fn print_fingerprint(config: &Config) -> Result<(), RunError> {
     let tls = Acceptor::read(&config.data, own_certificate(config))
         .map_err(RunError::NoFingerprint)?

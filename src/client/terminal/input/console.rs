@@ -226,7 +226,7 @@ impl Console {
         }
     }
 
-    /// Keys that come while nothing is asked for wait; two are for whoever is tired of that.
+    /// Handles the two keys that work while nothing is asked for; all others wait.
     fn typed_at_work(&mut self, typed: &[u8]) {
         if self.busy_since.elapsed() < LONG_WORK {
             return;
@@ -240,7 +240,7 @@ impl Console {
         }
     }
 
-    /// Uses what was typed for what is asked, as far as it goes.
+    /// Answers what is asked for with what was typed, as far as that suffices.
     fn answer(&mut self, mut paused: bool) {
         let mut changed = false;
         while self.asked.is_some() {
@@ -274,7 +274,7 @@ impl Console {
         }
     }
 
-    /// What a key leads to; `None` if only the line has to be drawn again.
+    /// What the next keys lead to; `None` if only the line has to be drawn again.
     fn step(&mut self, key: Key) -> Option<Step> {
         let completion = Arc::clone(&self.completion);
         let complete = move |typed: &str| {

@@ -18,10 +18,10 @@ use crate::server::net::send_queue::WireFormat;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::requests::auth;
 
-/// The number of lines in a row that are no request after which a connection ends.
+/// A connection ends after this many lines in a row that are not a request.
 const MAX_BAD_LINES: u32 = 10;
 
-/// The number of failed logins after which a connection ends.
+/// A connection ends after this many failed logins.
 const MAX_FAILED_LOGINS: u32 = 5;
 
 /// The shortest pause that is made, because sleeping for less costs more than it saves. What was not
@@ -191,7 +191,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Refuses a line that is no valid request, and ends the connection after too many in a row.
+    /// Refuses a line that is not a valid request, and ends the connection after too many in a row.
     fn bad_line(&mut self, id: Option<u64>, refusal: Refusal) -> Result<(), Disconnect> {
         // A request that is only too large does not count.
         self.bad_lines += u32::from(refusal.code != Code::TooLarge);
