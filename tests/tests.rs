@@ -24,14 +24,14 @@ mod suite {
     mod crash;
     /// A damaged database: one mailbox stops, not the server.
     mod damage;
-    /// Peers that leave, and guests whose time is up.
+    /// Peers that leave, and connections whose time is up.
     mod departures;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;
     /// Too much of everything: lines, bytes, connections, descriptors.
     mod floods;
-    /// Lines that are no requests, and bytes that are no lines.
+    /// Lines that are not requests, and bytes that are not lines.
     mod hostile;
     /// What one address, account or connection may ask for.
     mod limits;

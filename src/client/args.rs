@@ -1,5 +1,5 @@
-//! The command line and its environment variables, parsed into values, and the secrets
-//! that they name. What an option leads to is decided where its value is used.
+//! The client's command line and environment, parsed into values, and the secrets that they name.
+//! What an option leads to is decided where its value is used.
 
 use std::error::Error;
 use std::fmt;
@@ -89,8 +89,8 @@ pub(crate) struct Options {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub color: Colours,
-    /// What /passwd changes the password to where there is no terminal: the first
-    /// line of a file
+    /// Read the new password of /passwd from the first line of a file, where there is no
+    /// terminal
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
     /// For screen readers: no banner, no colours, words instead of signs
@@ -223,7 +223,7 @@ impl Options {
         Endpoint::new(address, self.tls, data).map_err(OptionsError::Endpoint)
     }
 
-    /// The password after a change, if a file gives it.
+    /// The new password of a change, if a file gives it.
     ///
     /// # Errors
     /// The file can't be read, or its first line is empty.

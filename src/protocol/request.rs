@@ -32,7 +32,7 @@ pub enum Request {
     Status(UserRef),
     /// `settings`: read the settings, and change those that are named.
     Settings(ChangeSettings),
-    /// `block`: drop what a user sends from now on, without telling them.
+    /// `block`: drop what a user sends from here on, without telling them.
     Block(UserRef),
     /// `unblock`: accept messages from a user again.
     Unblock(UserRef),

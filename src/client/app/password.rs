@@ -1,5 +1,5 @@
-//! Passwords that the options give or the person types: for a login, and for `/passwd`.
-//! Changing it in the vault and on the server is the messenger's business.
+//! The passwords that the options give or the person types, for a login and for `/passwd`. The
+//! messenger changes them in the vault and on the server.
 
 use zeroize::Zeroizing;
 

@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | here | the operator's settings, the locks, and what a refused client is told |
+//! | this one | the operator's settings, the locks, and what a refused client is told |
 //! | [`connections`] | how many connections each address has open |
 //! | [`request_rate`] | how fast one connection's requests are taken |
 //! | [`login_backoff`] | how long the answer to a wrong login is held back |
@@ -187,20 +187,22 @@ impl Limits {
         })
     }
 
-    /// Whether the bundle of `owner` may include a one-time prekey; counts it if it may. A session
-    /// can begin without one, so this refuses nobody, and nobody can use up all of them.
-    pub(crate) fn take_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
+    /// Grants `asker` a one-time prekey of `owner`, and counts it, unless too many were granted
+    /// lately. A session can begin without one, so this refuses nobody, and nobody can use up all
+    /// of them.
+    pub(crate) fn grant_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
         if self.settings.bundles_per_minute == 0 {
             return true;
         }
         let mut bundles = self.bundles.lock();
         let Bundles { pairs, owners, .. } = &mut *bundles;
-        take(pairs, (asker, owner), PREKEYS_PER_ASKER, now)
-            && take(owners, owner, PREKEYS_PER_OWNER, now)
+        has_taken(pairs, (asker, owner), PREKEYS_PER_ASKER, now)
+            && has_taken(owners, owner, PREKEYS_PER_OWNER, now)
     }
 }
 
-fn take<K: Copy + Eq + Hash>(
+/// Takes one token from a key's bucket, if there is one.
+fn has_taken<K: Copy + Eq + Hash>(
     buckets: &mut KeyedBuckets<K>,
     key: K,
     (burst, interval): (u32, Duration),
@@ -294,7 +296,7 @@ mod tests {
     fn nobody_can_use_up_the_prekeys_of_another() {
         let limits = limits();
         let start = Instant::now();
-        let of = |asker, owner, now| limits.take_prekey(UserId(asker), UserId(owner), now);
+        let of = |asker, owner, now| limits.grant_prekey(UserId(asker), UserId(owner), now);
         let taken = (0..100).filter(|_| of(1, 9, start)).count();
         assert_eq!(taken, 5, "one has a few");
         assert!(of(2, 9, start), "others still get some");

@@ -146,7 +146,7 @@ impl Handler {
             Request::Ack(_) | Request::AckShown => Duration::ZERO,
             _ => {
                 let logged_in = self.logged_in.is_some();
-                self.request_rate.take(logged_in, now.instant)
+                self.request_rate.count(logged_in, now.instant)
             }
         };
         match self.dispatch(request_id, request, now, to_flush) {
