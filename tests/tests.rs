@@ -46,6 +46,8 @@ mod suite {
     mod power_loss;
     /// The client connects again and is refused, for a while or for good.
     mod reconnect;
+    /// Messages that are sent again, and what became of others.
+    mod resends;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

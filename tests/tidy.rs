@@ -61,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "appearance",
             "crypto::account::password",
             "crypto::account::login_proof",
+            "crypto::handle",
             "crypto::keys",
         ],
     ),

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::ids::{Blob, ByteArray, MessageId};
+use super::ids::{Blob, ByteArray, Handle, MessageId};
 use super::limits;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
@@ -337,6 +337,9 @@ pub struct Send {
     /// This may have been sent before, on a connection that was lost: look for
     /// it in the store too.
     pub again: bool,
+    /// With `again`: the handle of a message to the same recipient that was accepted before this
+    /// one was sent for the first time. Only what came later is searched.
+    pub after: Option<Handle>,
 }
 
 /// `send` as it stands on the wire.
@@ -352,6 +355,8 @@ pub(super) struct SendFields {
     identity: Option<ByteArray<32>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     again: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Handle>,
 }
 
 impl TryFrom<SendFields> for Send {
@@ -365,6 +370,7 @@ impl TryFrom<SendFields> for Send {
             body,
             identity: fields.identity,
             again: fields.again,
+            after: fields.after,
         })
     }
 }
@@ -382,6 +388,7 @@ impl From<Send> for SendFields {
             text,
             identity: send.identity,
             again: send.again,
+            after: send.after,
         }
     }
 }
@@ -393,6 +400,10 @@ pub struct Outcome {
     pub to: UserName,
     /// Ids this account sent, at most [`limits::MAX_IDS`].
     pub ids: Vec<MessageId>,
+    /// The handles of those messages, in the order of `ids`; `null`, or none at the end, for a
+    /// message whose handle is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handles: Vec<Option<Handle>>,
 }
 
 /// Fields of `ack`.

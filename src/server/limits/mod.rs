@@ -48,6 +48,11 @@ const PREKEYS_PER_ASKER: (u32, Duration) = (5, Duration::from_secs(600));
 /// one more is permitted. The burst is half of what a client publishes.
 const PREKEYS_PER_OWNER: (u32, Duration) = (50, Duration::from_secs(60));
 
+/// Rows of mail that an account may have read for it in search of its own messages: at once, twice
+/// the largest mailbox that is usual, and then so many each second. Naming handles makes a
+/// search cost next to nothing.
+const LOOK_UPS: (u32, u32) = (200_000, 2000);
+
 /// What the operator can set. Zero is no limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -75,6 +80,7 @@ pub(crate) struct Limits {
     registrations: Mutex<KeyedBuckets<IpPrefix>>,
     searches: Mutex<KeyedBuckets<UserId>>,
     bundles: Mutex<Bundles>,
+    look_ups: Mutex<KeyedBuckets<UserId>>,
 }
 
 /// Who has taken keys.
@@ -97,6 +103,7 @@ impl Limits {
             registrations: Mutex::default(),
             searches: Mutex::default(),
             bundles: Mutex::default(),
+            look_ups: Mutex::default(),
         }
     }
 
@@ -160,6 +167,25 @@ impl Limits {
         taken.map_err(|wait| {
             slow_down(format!(
                 "you search too often; try again in {}",
+                in_words(wait)
+            ))
+        })
+    }
+
+    /// Counts rows that are read in search of an account's own messages.
+    ///
+    /// # Errors
+    /// Too many were read for it lately.
+    pub(crate) fn look_up(&self, user: UserId, rows: usize, now: Instant) -> Result<(), Refusal> {
+        let (burst, each_second) = LOOK_UPS;
+        let (Some(rate), Ok(rows)) = (Rate::new(each_second, SECOND, burst), u32::try_from(rows))
+        else {
+            return Ok(());
+        };
+        let spent = self.look_ups.lock().spend(user, rate, now, rows);
+        spent.map_err(|wait| {
+            slow_down(format!(
+                "the server has searched much mail for your messages; try again in {}",
                 in_words(wait)
             ))
         })

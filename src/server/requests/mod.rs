@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use self::login::NewSession;
 use super::delivery::Now;
 use super::delivery::refusals::{read_failed, unknown_user};
+use super::delivery::resend::Resends;
 use super::delivery::sessions::Session;
 use super::delivery::shared_mailbox::SharedMailbox;
 use super::limits::ip_prefix::IpPrefix;
@@ -51,6 +52,8 @@ struct LoggedIn {
     mailbox: Arc<SharedMailbox>,
     /// The mailbox of the last `send`, since the next one often goes there too.
     recipient: Option<Arc<SharedMailbox>>,
+    /// What was found of the messages that the session sends again.
+    resends: Resends,
 }
 
 /// How a request is answered.
@@ -167,7 +170,7 @@ impl Handler {
     ) -> Response {
         Response::Now(match request {
             Request::Send(send) => return self.send(request_id, send, now, to_flush),
-            Request::Outcome(outcome) => self.outcome(&outcome),
+            Request::Outcome(outcome) => self.outcome(&outcome, now),
             Request::Ack(ack) => self.ack(&ack, to_flush),
             Request::AckShown => self.ack_shown(to_flush),
             Request::Fetch(fetch) => self.fetch(&fetch, to_flush),

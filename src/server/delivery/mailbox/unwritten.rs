@@ -19,10 +19,26 @@ pub(super) enum Progress {
     Deferred(Instant),
     /// It has to be written as soon as possible.
     Due,
+    /// The same, but nobody needs it: the recipient has it or must not get it, and the sender
+    /// must not notice. It is written and deleted in one transaction, so that the answer
+    /// takes as long as any other's.
+    DueUnneeded,
     /// The writer has it.
     Writing,
-    /// The writer has it, and the recipient has acknowledged it since.
+    /// The writer has it, and nobody needs it.
     WritingAcknowledged,
+}
+
+impl Progress {
+    /// Whether the recipient is still to get it.
+    pub(super) fn is_needed(self) -> bool {
+        !matches!(self, Progress::DueUnneeded | Progress::WritingAcknowledged)
+    }
+
+    /// Whether the writer has it.
+    pub(super) fn is_writing(self) -> bool {
+        matches!(self, Progress::Writing | Progress::WritingAcknowledged)
+    }
 }
 
 /// A message that is not on disk yet.
@@ -37,6 +53,11 @@ pub(super) struct Unwritten<R> {
 }
 
 impl<R> Unwritten<R> {
+    /// Whether anybody is to be answered.
+    pub(super) fn has_waiters(&self) -> bool {
+        self.reply_to.is_some() || !self.repeats.is_empty()
+    }
+
     /// Removes and returns everybody to be answered.
     pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = R> + use<R> {
         let repeats = std::mem::take(&mut self.repeats);
