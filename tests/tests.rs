@@ -26,6 +26,8 @@ mod suite {
     mod damage;
     /// Peers that leave, and guests whose time is up.
     mod departures;
+    /// Who hides or blocks can't be told from who is away.
+    mod discretion;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;

@@ -69,6 +69,19 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The other user whom the request is about, if it may find out whether there is one.
+    pub fn names_somebody(&self) -> Option<UserName> {
+        match self {
+            Request::Status(user) | Request::Keys(user) => Some(user.name),
+            Request::Block(user) | Request::Unblock(user) => Some(user.name),
+            Request::Send(send) => Some(send.to),
+            Request::Outcome(outcome) => Some(outcome.to),
+            _ => None,
+        }
+    }
+}
+
 /// A password on its way to the key derivation: wiped on drop, never shown.
 pub struct Password(pub Zeroizing<String>);
 

@@ -81,6 +81,8 @@ pub(crate) struct Limits {
     searches: Mutex<KeyedBuckets<UserId>>,
     bundles: Mutex<Bundles>,
     look_ups: Mutex<KeyedBuckets<UserId>>,
+    /// Names asked for that a search would not have found.
+    unlisted: Mutex<KeyedBuckets<UserId>>,
 }
 
 /// Who has taken keys.
@@ -104,6 +106,7 @@ impl Limits {
             searches: Mutex::default(),
             bundles: Mutex::default(),
             look_ups: Mutex::default(),
+            unlisted: Mutex::default(),
         }
     }
 
@@ -189,6 +192,34 @@ impl Limits {
                 in_words(wait)
             ))
         })
+    }
+
+    /// Whether an account may ask for a name. Whether that exists makes no difference, or a refusal
+    /// would tell.
+    ///
+    /// # Errors
+    /// It has asked for too many names lately that a search would not have found.
+    pub(crate) fn ask_for_name(&self, user: UserId, now: Instant) -> Result<(), Refusal> {
+        let count = self.settings.searches_per_minute;
+        let Some(rate) = Rate::new(count, MINUTE, count) else {
+            return Ok(());
+        };
+        match self.unlisted.lock().missing(&user, rate, now) < count {
+            true => Ok(()),
+            false => Err(slow_down(format!(
+                "you have asked for too many names that a search does not find; try again in {}",
+                in_words(MINUTE / count)
+            ))),
+        }
+    }
+
+    /// Counts that an account has asked for a name that a search would not have found.
+    pub(crate) fn count_unlisted(&self, user: UserId, now: Instant) {
+        let count = self.settings.searches_per_minute;
+        if let Some(rate) = Rate::new(count, MINUTE, count) {
+            // Whoever may not ask is refused before it comes to that.
+            let _ = self.unlisted.lock().take(user, rate, now, Duration::ZERO);
+        }
     }
 
     /// Counts a request for keys.
@@ -314,6 +345,34 @@ mod tests {
         assert!(sentence.ends_with("in 1 second"), "{sentence}");
         assert_eq!(limits.search(UserId(1), start + SECOND), Ok(SECOND));
         assert_eq!(limits.search(UserId(2), start), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn names_that_cannot_be_found_are_asked_for_at_a_pace() {
+        let limits = limits();
+        let start = Instant::now();
+        for _ in 0..30 {
+            limits.ask_for_name(UserId(1), start).unwrap();
+            limits.count_unlisted(UserId(1), start);
+        }
+        let (code, sentence) = code(limits.ask_for_name(UserId(1), start).unwrap_err());
+        assert_eq!(code, Code::SlowDown);
+        assert!(sentence.ends_with("in 2 seconds"), "{sentence}");
+        limits.ask_for_name(UserId(2), start).unwrap();
+        limits.ask_for_name(UserId(1), start + SECOND * 2).unwrap();
+    }
+
+    #[test]
+    fn rows_are_counted_and_the_last_read_may_be_too_long() {
+        let limits = limits();
+        let start = Instant::now();
+        limits.look_up(UserId(1), 199_999, start).unwrap();
+        limits.look_up(UserId(1), 2001, start).unwrap();
+        let (code, sentence) = code(limits.look_up(UserId(1), 1, start).unwrap_err());
+        assert_eq!(code, Code::SlowDown);
+        assert!(sentence.ends_with("in 1 second"), "{sentence}");
+        limits.look_up(UserId(2), 1, start).unwrap();
+        limits.look_up(UserId(1), 1, start + SECOND * 2).unwrap();
     }
 
     #[test]

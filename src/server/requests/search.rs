@@ -45,7 +45,7 @@ impl Handler {
         }))
     }
 
-    pub(super) fn status(&self, name: UserName) -> Answer {
+    pub(super) fn status(&self, name: UserName, now: Now) -> Answer {
         let session = &self.logged_in()?.session;
         let account = self.account(&name)?;
         let store = &self.shared.store;
@@ -54,6 +54,9 @@ impl Handler {
             .map_err(read_failed)?;
         let presence = account.flags.presence && !blocked;
         let status = self.visible_status(session, name, presence, account.last_seen);
+        if !account.flags.listed && name != session.name {
+            self.count_unlisted(now);
+        }
         Ok(Reply::Status(status))
     }
 

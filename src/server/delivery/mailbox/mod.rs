@@ -224,12 +224,17 @@ impl<R> Mailbox<R> {
                 }
             });
         }
+        let mut first_copy = None;
         match earlier {
             Earlier::Unknown => return Decision::SearchFirst(submission),
-            Earlier::Searched(Some(stored)) => {
+            Earlier::Searched(Some(stored)) if submission.discretion == Discretion::Open => {
                 return Decision::Made(self.repeated(&submission, digest, &stored));
             }
-            Earlier::Searched(None) | Earlier::None => {}
+            // That it is still there must not show.
+            Earlier::Searched(Some(stored)) if stored.body == submission.body => {
+                first_copy = Some(stored.number);
+            }
+            Earlier::Searched(_) | Earlier::None => {}
         }
         if let Err(refusal) = self.counts.check(submission.sender, &submission.body) {
             if submission.discretion != Discretion::Blocked {
@@ -251,20 +256,22 @@ impl<R> Mailbox<R> {
         };
         let reply_to = Some(submission.reply_to);
         match submission.discretion {
-            Discretion::Blocked => self.add_dropped(message, reply_to),
+            _ if first_copy.is_some() => self.add_dropped(message, first_copy, reply_to),
+            Discretion::Blocked => self.add_dropped(message, None, reply_to),
             discretion => self.add(message, reply_to, discretion, room, now, effects),
         }
         Decision::Made(Disposition::Pending)
     }
 
-    /// Adds a message that nobody gets. It takes the way of one that is stored, so that its
-    /// sender's answer comes no earlier.
-    fn add_dropped(&mut self, message: Message, reply_to: Option<R>) {
+    /// Adds a message that nobody gets, or whose first copy has a place already. It takes the way
+    /// of one that is stored, so that its sender's answer comes no earlier and says no more.
+    fn add_dropped(&mut self, message: Message, first_copy: Option<u64>, reply_to: Option<R>) {
         self.next = message.number + 1;
         self.make_deferred_due();
         self.due += 1;
         self.unwritten.push(Unwritten {
             message: Arc::new(message),
+            first_copy,
             reply_to,
             repeats: Vec::new(),
             progress: Progress::DueUnneeded,
@@ -300,6 +307,7 @@ impl<R> Mailbox<R> {
         };
         let unwritten = Unwritten {
             message,
+            first_copy: None,
             reply_to,
             repeats: Vec::new(),
             progress,
@@ -448,7 +456,7 @@ impl<R> Mailbox<R> {
         let gone = self.is_acknowledged(stored.number);
         let taken = Taken {
             number: stored.number,
-            state: match gone && submission.discretion == Discretion::Open {
+            state: match gone {
                 true => MessageState::Delivered,
                 false => MessageState::Stored,
             },

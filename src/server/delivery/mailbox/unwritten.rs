@@ -45,6 +45,8 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct Unwritten<R> {
     pub(super) message: Arc<Message>,
+    /// The place of the first copy, if this one is not needed because of that.
+    pub(super) first_copy: Option<u64>,
     /// Where the sender's answer goes; `None` for a notice.
     pub(super) reply_to: Option<R>,
     /// Where the answers to repeated sends of the same message go.
@@ -155,6 +157,7 @@ mod tests {
         };
         Unwritten {
             message: Arc::new(message),
+            first_copy: None,
             reply_to: None,
             repeats: Vec::new(),
             progress: Progress::Due,

@@ -134,7 +134,7 @@ impl<R> Mailbox<R> {
                 self.acknowledged.insert(message.number);
             }
             let taken = Taken {
-                number: message.number,
+                number: unwritten.first_copy.unwrap_or(message.number),
                 state: MessageState::Stored,
                 at: message.at,
             };

@@ -54,7 +54,9 @@ impl World {
                 );
             }
             for (_, sequence) in self.shown.iter().filter(|(by, _)| *by == from) {
-                if !self.refused.contains(&(sender, *sequence)) {
+                // One that came while its sender was blocked, and once more later, has no place.
+                let came_blocked = self.blocked.contains(&(from, id(*sequence)));
+                if !self.refused.contains(&(sender, *sequence)) && !came_blocked {
                     let before = last.insert(from, *sequence);
                     assert!(before < Some(*sequence), "order: {:?}", self.shown);
                 }

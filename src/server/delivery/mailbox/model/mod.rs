@@ -54,8 +54,9 @@ struct World {
     /// Whether the recipient hides its presence, and blocks the second sender.
     hides: bool,
     blocks: bool,
-    /// What came while its sender was blocked.
+    /// What was dropped because its sender was blocked, and all that ever came so.
     dropped: HashSet<(Sender, MessageId)>,
+    blocked: HashSet<(Sender, MessageId)>,
     /// Numbers are given once, whatever leaves memory.
     first_number: u64,
     used: HashMap<u64, (UserId, MessageId)>,
@@ -135,6 +136,7 @@ impl World {
             hides: false,
             blocks: false,
             dropped: HashSet::new(),
+            blocked: HashSet::new(),
             first_number: 1,
             used: HashMap::new(),
             refused: HashSet::new(),
@@ -244,6 +246,7 @@ impl World {
             reply_to: (sender, sequence),
         };
         let blocked = submission.discretion == Discretion::Blocked;
+        let has_first_copy = matches!(earlier, Earlier::Searched(Some(_)));
         let before = self.mailbox.next_number();
         let mut effects = Vec::new();
         let decision = self
@@ -256,7 +259,10 @@ impl World {
             && self.mailbox.next_number() > before
         {
             let message = (Sender::User(name(sender)), id(sequence));
-            match blocked {
+            if blocked {
+                self.blocked.insert(message);
+            }
+            match blocked && !has_first_copy {
                 true => drop(self.dropped.insert(message)),
                 false => drop(self.dropped.remove(&message)),
             }
