@@ -26,6 +26,8 @@ mod suite {
     mod damage;
     /// Peers that leave, and connections whose time is up.
     mod departures;
+    /// Who hides or blocks can't be told from who is away.
+    mod discretion;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;
@@ -46,6 +48,8 @@ mod suite {
     mod power_loss;
     /// The client connects again and is refused, for a while or for good.
     mod reconnect;
+    /// Messages that are sent again, and what became of others.
+    mod resends;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

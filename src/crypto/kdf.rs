@@ -47,10 +47,12 @@ pub mod label {
     pub const DELETE: &[u8] = b"secure-chat/1 delete";
     /// `salt = HMAC-SHA-256(server's secret, FAKE_SALT || name)[..16]`.
     pub const FAKE_SALT: &[u8] = b"secure-chat/1 fake-salt";
+    /// `pair key || place key = HKDF(32 zero bytes, server's secret, HANDLE, 64)`.
+    pub const HANDLE: &[u8] = b"secure-chat/1 handle";
 
     /// All labels, for the test that no two are equal.
     #[cfg(test)]
-    pub(crate) const ALL: [&[u8]; 16] = [
+    pub(crate) const ALL: [&[u8]; 17] = [
         X3DH,
         SESSION,
         ROOT,
@@ -67,6 +69,7 @@ pub mod label {
         PASSWD,
         DELETE,
         FAKE_SALT,
+        HANDLE,
     ];
 }
 
