@@ -14,6 +14,7 @@
 //! | `schema` | the tables, and whether a file has exactly these |
 //! | `migration` | from version 1 to version 2 |
 //! | `key_slots` | the vault key under the password and the recovery code |
+//! | `rotation` | a new vault key |
 //! | `seal` | seals a value for its row |
 //! | `keys` | this device's identity and prekeys |
 //! | `contacts` | contacts and the sessions with them |
@@ -31,6 +32,7 @@ mod key_slots;
 mod keys;
 mod migration;
 mod outbox;
+mod rotation;
 mod schema;
 mod seal;
 mod sqlite_file;
@@ -42,7 +44,7 @@ pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
-pub(crate) use self::key_slots::{PasswordKey, SlotKdf};
+pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;
