@@ -11,10 +11,12 @@
 //! | `password` | passwords from the options, and `/passwd` |
 //! | `transfer` | `client vault export` and `client vault import` |
 //! | `exit_code` | the exit codes |
+//! | `hardening` | keeps the process's memory from core dumps and debuggers |
 
 pub(crate) mod commands;
 mod dispatch;
 mod exit_code;
+mod hardening;
 mod password;
 mod settings;
 mod talk;
@@ -28,7 +30,6 @@ use self::commands::Operation;
 use self::exit_code::{FAILED, REFUSED, VAULT};
 pub use self::exit_code::{UNWRITTEN, WRONG_USAGE};
 use super::args::{Action, Options, VaultTask};
-use super::hardening;
 use super::login::prompt::TerminalPrompt;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;

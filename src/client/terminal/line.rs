@@ -16,7 +16,7 @@ pub(super) struct EditLine {
     text: Zeroizing<String>,
     cursor: usize,
     /// Earlier texts and cursors, the latest last.
-    before: Vec<(String, usize)>,
+    before: Vec<(Zeroizing<String>, usize)>,
 }
 
 /// Where the cursor goes.
@@ -88,7 +88,9 @@ impl EditLine {
             self.remember();
         }
         self.cursor = from;
-        Zeroizing::new(self.text.drain(from..to).collect())
+        let cut = Zeroizing::new(self.text[from..to].to_owned());
+        self.text.drain(from..to);
+        cut
     }
 
     /// Swaps the two characters around the cursor, and goes on by one.
@@ -127,7 +129,7 @@ impl EditLine {
     /// Takes the last change back.
     pub(super) fn undo(&mut self) {
         if let Some((text, cursor)) = self.before.pop() {
-            self.text = Zeroizing::new(text);
+            self.text = text;
             self.cursor = cursor;
         }
     }
@@ -136,12 +138,11 @@ impl EditLine {
         if self.before.len() == UNDOS {
             self.before.remove(0);
         }
-        self.before.push((self.text.to_string(), self.cursor));
+        self.before.push((self.text.clone(), self.cursor));
     }
 
     /// Forgets what could be undone.
     pub(super) fn forget(&mut self) {
-        self.before.iter_mut().for_each(|(text, _)| text.zeroize());
         self.before.clear();
     }
 
@@ -173,12 +174,6 @@ impl EditLine {
                 length(left.chars().count() - gap - word, left)
             }
         }
-    }
-}
-
-impl Drop for EditLine {
-    fn drop(&mut self) {
-        self.forget();
     }
 }
 
