@@ -1,6 +1,6 @@
-//! Where a server is, and optionally which: `HOST:PORT`, or
-//! `chat://FINGERPRINT@HOST:PORT`, which leaves no doubt at first contact. What may stand for
-//! a host is in [`host`](super::host).
+//! The address of a server: `HOST:PORT`, or `chat://FINGERPRINT@HOST:PORT`, which also names
+//! its certificate and so leaves no doubt at first contact. What may stand for a host is in
+//! [`host`](super::host).
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use super::fingerprint::{Fingerprint, NotAFingerprint};
 use super::host::{Host, NotAHost};
 
-/// What an address with a fingerprint begins with.
+/// The beginning of an address with a fingerprint.
 const SCHEME: &str = "chat://";
 
 /// The port of an address that names none; a server listens there unless told otherwise.
@@ -21,7 +21,7 @@ pub const DEFAULT_PORT: u16 = 8080;
 pub struct Address {
     host: Host,
     port: u16,
-    /// Of the certificate that is expected there.
+    /// The fingerprint of the certificate that is expected there.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -30,16 +30,29 @@ pub struct Address {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place(String);
 
-/// The text is no address. Says how it would be right.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotAnAddress(String);
+/// Why a text is not an address. Its sentence says how to write one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAnAddress {
+    /// The host or the port is wrong, and why.
+    Place(&'static str),
+    /// What stands before the `@` is not a fingerprint.
+    Fingerprint(NotAFingerprint),
+}
 
 impl fmt::Display for NotAnAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            NotAnAddress::Place(why) => write!(
+                f,
+                "{why}; write it as HOST:PORT, for instance 127.0.0.1:8080, or as \
+                 chat://FINGERPRINT@HOST:PORT"
+            ),
+            NotAnAddress::Fingerprint(error) => error.fmt(f),
+        }
     }
 }
 
+// The fingerprint's error is shown as it is and has no source, so neither has this.
 impl std::error::Error for NotAnAddress {}
 
 impl Address {
@@ -106,19 +119,12 @@ impl FromStr for Address {
             Some(rest) => match rest.trim_end_matches('/').split_once('@') {
                 None => (None, rest.trim_end_matches('/')),
                 Some((fingerprint, place)) => {
-                    let parsed = fingerprint
-                        .parse()
-                        .map_err(|error: NotAFingerprint| NotAnAddress(error.to_string()))?;
+                    let parsed = fingerprint.parse().map_err(NotAnAddress::Fingerprint)?;
                     (Some(parsed), place)
                 }
             },
         };
-        let (host, port) = parse_place(place).map_err(|NotAHost(why)| {
-            NotAnAddress(format!(
-                "{why}; write it as HOST:PORT, for instance 127.0.0.1:8080, or as \
-                 chat://FINGERPRINT@HOST:PORT"
-            ))
-        })?;
+        let (host, port) = parse_place(place).map_err(|NotAHost(why)| NotAnAddress::Place(why))?;
         Ok(Address {
             host,
             port,

@@ -6,13 +6,15 @@
 //! | --- | --- |
 //! | `attempt` | a registration, or a login with the vault that is on this device |
 //! | `first_login` | a login without a vault: with a new identity or an export's; making an export |
+//! | `changed_password` | a login with a password that the vault does not know yet |
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
 //! | `prompt` | what the person is asked |
 //! | `error` | why there is no session |
 
 mod attempt;
-pub mod credentials;
+mod changed_password;
+pub(crate) mod credentials;
 mod error;
 pub(crate) mod first_login;
 pub(crate) mod prompt;

@@ -16,6 +16,7 @@
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `identity` | converts identities between wire and cryptography |
 //! | `log_upkeep` | empties the vault's log in time |
+//! | `passwd` | a change of the password |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
@@ -34,6 +35,7 @@ pub(crate) mod command;
 mod encrypt;
 pub(crate) mod identity;
 mod log_upkeep;
+mod passwd;
 mod postponed;
 mod queries;
 mod receipts;

@@ -6,6 +6,7 @@
 //! certificate that differs is refused, and no question is asked that a hasty key could answer.
 //! A server that was reached with TLS once is never spoken to without it.
 
+use std::fmt;
 use std::io;
 use std::net::TcpStream;
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::transport::channel::Channel;
 use crate::transport::connector::{Connector, NotTls};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
+use crate::transport::tls::TlsError;
 
 /// How long one address may take to answer.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -33,7 +35,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// What protects the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Protection {
+pub(crate) enum Protection {
     /// TLS; the server's certificate is remembered at first contact, as SSH does
     #[cfg_attr(feature = "tls", default)]
     Pinned,
@@ -65,6 +67,37 @@ enum TrustPolicy {
     Roots(Connector),
 }
 
+/// Why an endpoint can't be made.
+#[derive(Debug)]
+pub(crate) enum SetupError {
+    /// A fingerprint was given for a connection that shows no certificate.
+    FingerprintWithoutTls,
+    /// TLS can't be used.
+    Tls(TlsError),
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SetupError::FingerprintWithoutTls => f.write_str(
+                "without TLS there is no certificate to compare a fingerprint with; leave out one \
+                 of the two",
+            ),
+            SetupError::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SetupError::FingerprintWithoutTls => None,
+            // It is shown as it is, so what is below it is below this.
+            SetupError::Tls(error) => error.source(),
+        }
+    }
+}
+
 /// A channel to a server whose certificate is trusted, before the first request.
 pub(crate) struct OpenedChannel {
     /// Its bytes.
@@ -79,26 +112,20 @@ impl Endpoint {
     /// To this address, with pins in the folder `data`.
     ///
     /// # Errors
-    /// A sentence: the program or the system lacks what the protection needs.
+    /// The program or the system lacks what the protection needs.
     pub(crate) fn new(
         address: Address,
         protection: Protection,
         data: &Path,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, SetupError> {
         let policy = match protection {
             Protection::Off if address.fingerprint.is_some() => {
-                return Err(
-                    "without TLS there is no certificate to compare a fingerprint \
-                            with; leave out one of the two"
-                        .to_owned(),
-                );
+                return Err(SetupError::FingerprintWithoutTls);
             }
             Protection::Off => TrustPolicy::NoTls,
-            Protection::Pinned => {
-                TrustPolicy::Pins(Connector::pinning().map_err(|error| error.to_string())?)
-            }
+            Protection::Pinned => TrustPolicy::Pins(Connector::pinning().map_err(SetupError::Tls)?),
             Protection::SystemRoots => {
-                TrustPolicy::Roots(Connector::system_roots().map_err(|error| error.to_string())?)
+                TrustPolicy::Roots(Connector::system_roots().map_err(SetupError::Tls)?)
             }
         };
         Ok(Endpoint {

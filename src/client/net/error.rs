@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::protocol::Refusal;
+use crate::protocol::json::NotAServerLine;
 use crate::transport::fingerprint::Fingerprint;
 
 /// How to get TLS back.
@@ -42,8 +43,8 @@ pub(crate) enum Lost {
     TooMuch,
     /// A line was longer than the protocol allows.
     LineTooLong,
-    /// A line is not one of the protocol's; the sentence says why.
-    NotUnderstood(String),
+    /// A line is not one of the protocol's.
+    NotUnderstood(Arc<NotAServerLine>),
     /// An answer does not have its request's type.
     WrongAnswer(Arc<serde_json::Error>),
     /// The server no longer speaks this client's version of the protocol.
@@ -176,7 +177,7 @@ impl fmt::Display for Lost {
             Lost::NoAnswer => "the server does not answer",
             Lost::TooMuch => "the server sent too much instead of an answer",
             Lost::LineTooLong => "the server sent a line that is too long",
-            Lost::NotUnderstood(why) => why,
+            Lost::NotUnderstood(error) => return error.fmt(f),
             Lost::WrongAnswer(error) => {
                 return write!(f, "the server's answer is not understood: {error}");
             }
@@ -194,6 +195,7 @@ impl Error for Lost {
             Lost::NotOpened(error) => Some(&**error),
             Lost::Io(error) => Some(&**error),
             Lost::WrongAnswer(error) => Some(&**error),
+            Lost::NotUnderstood(error) => error.source(),
             _ => None,
         }
     }

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::key_slots::{KeySlot, SlotSecret};
+use super::key_slots::{KeySlot, PasswordKey, SlotKdf, SlotSecret};
 use super::seal::Sealer;
 use super::{Result, Vault, VaultError, folder, key_slots, migration, schema, sqlite_file};
+use crate::crypto::account::password::Derived;
 use crate::crypto::cipher::{SealKey, WrappingKey};
 use crate::crypto::os_rng;
 use crate::protocol::UserName;
@@ -70,14 +71,15 @@ impl VaultFile {
     }
 
     /// Makes a vault that `password` and the recovery code open, with what `fill`
-    /// puts into it: all of it is there, or no vault.
+    /// puts into it: all of it is there, or no vault. `account` says how the account's
+    /// login key is derived from the same password.
     ///
     /// # Errors
     /// [`VaultError::Exists`] if there is one: it is never replaced.
     pub fn create(
         self,
-        kdf: KdfParams,
-        password: &WrappingKey,
+        password: &PasswordKey,
+        account: KdfParams,
         recovery: &WrappingKey,
         fill: impl FnOnce(&mut Vault) -> Result<()>,
     ) -> Result<Vault> {
@@ -89,11 +91,12 @@ impl VaultFile {
         sqlite_file::remove_if_exists(&draft)?;
         let key = SealKey::generate(&mut os_rng());
         let slots = [
-            SlotSecret::Password(kdf, password),
+            SlotSecret::Password(password),
             SlotSecret::Recovery(recovery),
         ];
         let db = create_database(&draft, &key, &slots)?;
         let mut vault = Vault::over(db, key, draft, self.lock);
+        vault.transact(|vault| vault.note_new_slots(password, account))?;
         fill(&mut vault)?;
         vault.move_to(self.path)
     }
@@ -136,8 +139,17 @@ impl VaultFile {
 
 impl Closed {
     /// The derivations of its passwords: one, or two after an interrupted change.
-    pub fn passwords(&self) -> impl Iterator<Item = KdfParams> {
+    pub fn passwords(&self) -> impl Iterator<Item = SlotKdf> {
         self.key_slots.iter().filter_map(|slot| slot.kdf)
+    }
+
+    /// Derives a password's keys as one of its slots says.
+    ///
+    /// # Errors
+    /// That the slot names a cost that no client has written.
+    pub fn derive(&self, slot: SlotKdf, password: &str) -> Result<Derived> {
+        let damaged = |why| VaultError::Damaged(self.path().to_owned(), why);
+        slot.derive(password).map_err(damaged)
     }
 
     /// The file, for messages to the person.

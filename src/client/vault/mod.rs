@@ -46,6 +46,7 @@ pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
+pub(crate) use self::key_slots::{PasswordKey, SlotKdf};
 pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;
@@ -89,7 +90,7 @@ pub enum VaultError {
     Exists(PathBuf),
     /// There is one under each of several spellings of the server's address.
     Several(Vec<PathBuf>),
-    /// Neither the password nor the code opens it.
+    /// No key slot has this password.
     WrongKey,
     /// The file system refused.
     Io(PathBuf, io::Error),
@@ -101,7 +102,11 @@ impl fmt::Display for VaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             VaultError::InUse { path, pid } => {
-                write!(f, "the vault {} is in use by another client", path.display())?;
+                write!(
+                    f,
+                    "the vault {} is in use by another client",
+                    path.display()
+                )?;
                 match pid {
                     Some(pid) => write!(f, " (process {pid}); end that one first"),
                     None => f.write_str("; end that one first"),
@@ -130,7 +135,10 @@ impl fmt::Display for VaultError {
                 path.display()
             ),
             VaultError::Several(paths) => {
-                let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                let paths: Vec<_> = paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
                 write!(
                     f,
                     "there is more than one vault of this account, under different spellings of the \
@@ -139,16 +147,17 @@ impl fmt::Display for VaultError {
                     paths.join(", ")
                 )
             }
-            VaultError::WrongKey => f.write_str(
-                "the vault on this machine does not open with this password; try again, or with the one before",
-            ),
+            VaultError::WrongKey => f.write_str("no key slot of the vault has this password"),
             VaultError::Io(path, error) => write!(
                 f,
                 "{}: {error}; check the folder's permissions and the free space",
                 path.display()
             ),
             VaultError::Database(error) => {
-                write!(f, "the vault could not be read or written: {error}; check the free space")
+                write!(
+                    f,
+                    "the vault could not be read or written: {error}; check the free space"
+                )
             }
         }
     }
