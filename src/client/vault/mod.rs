@@ -60,6 +60,7 @@ use rusqlite::Connection;
 
 use self::seal::{Place, Row, Sealer};
 use crate::crypto::cipher::NotAuthentic;
+use crate::crypto::secret::SecretBuffer;
 
 /// An open vault. One process at a time holds it, by the lock inside.
 pub struct Vault {
@@ -201,6 +202,13 @@ pub(crate) fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
     }
 }
 
+/// A value as JSON, of which no copy stays in memory.
+fn secret_json<T: serde::Serialize>(value: &T) -> serde_json::Result<zeroize::Zeroizing<Vec<u8>>> {
+    let mut json = SecretBuffer::default();
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json.into_bytes())
+}
+
 impl Vault {
     /// Runs `work` as one transaction: durable when this returns `Ok`, and as if
     /// it had never begun otherwise.
@@ -251,9 +259,7 @@ impl Vault {
     }
 
     fn seal_json<T: serde::Serialize>(&self, row: &Row, value: &T) -> Result<Vec<u8>> {
-        let plain = serde_json::to_vec(value)
-            .map(zeroize::Zeroizing::new)
-            .map_err(|error| self.damaged(format!("{row}: {error}")))?;
+        let plain = secret_json(value).map_err(|error| self.damaged(format!("{row}: {error}")))?;
         Ok(self.sealer.seal(row, &plain))
     }
 
