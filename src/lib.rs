@@ -16,8 +16,8 @@
 //! | [`protocol`] | requests, replies, events, in JSON and for the console | nothing |
 //!
 //! Everybody may import [`fs`] (private files that survive a power cut), [`sync`]
-//! (threads and locks) and [`clock`] (the time); both programs import [`appearance`] (the
-//! banner and the colours).
+//! (threads and locks) and [`clock`] (the time); both programs import [`command_line`] (parses
+//! it) and [`appearance`] (the banner and the colours).
 //!
 //! The server never imports the ratchet, so its layout shows that it cannot read messages.
 //! To follow a message through the server, begin at [`server::net::connection`], then read
@@ -59,6 +59,7 @@
 mod appearance;
 mod client;
 mod clock;
+mod command_line;
 pub mod crypto;
 mod fs;
 pub mod protocol;
@@ -72,15 +73,13 @@ pub mod transport;
 pub mod programs {
     /// The terminal client.
     pub mod client {
-        pub use crate::client::app::{UNWRITTEN, WRONG_USAGE, run};
-        pub use crate::client::args::Options;
+        pub use crate::client::app::main;
         pub use crate::client::messenger::Trust;
         pub use crate::client::vault::{EncryptionStatus, Opened, Vault, VaultFile};
     }
 
     /// The server.
     pub mod server {
-        pub use crate::server::args::Options;
         pub use crate::server::run::main;
     }
 }

@@ -33,6 +33,10 @@ mod harness;
 #[cfg(target_os = "linux")]
 #[path = "vault/power.rs"]
 mod power;
+/// What is left on the disk and in memory.
+#[cfg(target_os = "linux")]
+#[path = "vault/traces.rs"]
+mod traces;
 
 use harness::{Disk, disk, process, temporary_folder};
 

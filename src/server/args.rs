@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
-use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::config::Config;
 use super::delivery::mailbox::Quota;
@@ -18,8 +17,8 @@ const LIMITS: &str = "Limits";
 
 /// A private chat server: one program, one file, no set-up.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-pub struct Options {
+#[command(name = "server", version, max_term_width = 100)]
+pub(super) struct Options {
     /// Address and port to listen on
     #[arg(
         long,
@@ -176,18 +175,12 @@ struct LimitFlags {
 }
 
 impl Options {
-    /// The command line of this process. A wrong one, `--help` and `--version` end the process
-    /// with what there is to say about it.
-    pub fn from_command_line() -> Self {
-        let options = Options::parse();
-        if options.idle_limit <= options.ping_after {
-            let text = "--idle-limit must be above --ping-after, best twice as long: a client that \
-                        is silent is asked first, and then has time to answer";
-            Options::command()
-                .error(ErrorKind::ValueValidation, text)
-                .exit();
-        }
-        options
+    /// What is wrong with options that are each well-formed.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        (self.idle_limit <= self.ping_after).then_some(
+            "--idle-limit must be above --ping-after, best twice as long: a client that is silent \
+             is asked first, and then has time to answer",
+        )
     }
 
     /// What the server is to do.

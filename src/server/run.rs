@@ -24,6 +24,7 @@ use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::shared::Shared;
 use crate::clock;
+use crate::command_line;
 use crate::store::sqlite::{NameIndex, Sqlite};
 use crate::sync;
 use crate::transport::socket;
@@ -42,8 +43,15 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Descriptors besides those of clients: database, log, listener, spare.
 const OWN_DESCRIPTORS: u64 = 64;
 
-/// Runs the server's program as the command line says.
-pub fn main(mut options: Options) -> ExitCode {
+/// The exit code of a server that fails.
+const FAILED: u8 = 1;
+
+/// Runs the server's program as its command line says.
+pub fn main() -> ExitCode {
+    let mut options = match command_line::parse(Options::contradiction, FAILED) {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
     let action = options.action.take();
     let config = options.config();
     let done = match action {
@@ -60,7 +68,7 @@ pub fn main(mut options: Options) -> ExitCode {
     log::flush(LAST_LINES);
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(_) => ExitCode::from(FAILED),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{PATIENCE, process};
 /// What the client is told as every account's password.
 pub const CLIENT_PASSWORD: &str = "correct horse battery";
 
-/// A client that speaks plain TCP. Dropping it kills it.
+/// A client that speaks plain TCP unless its flags say otherwise. Dropping it kills it.
 pub struct ClientProcess {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -27,9 +27,12 @@ impl ClientProcess {
     pub fn start(server: SocketAddr, data: &Path, flags: &[&str]) -> Self {
         let mut command = process::command(env!("CARGO_BIN_EXE_client"));
         command
-            .args(["--tls", "off", "--server", &server.to_string(), "--data"])
+            .arg("--data")
             .arg(data)
             .args(flags)
+            // Flags may say otherwise.
+            .env("SECURE_CHAT_SERVER", server.to_string())
+            .env("SECURE_CHAT_TLS", "off")
             .env("SECURE_CHAT_PASSWORD", CLIENT_PASSWORD)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -8,7 +8,7 @@ use crate::protocol::Code;
 /// Something failed.
 pub(super) const FAILED: u8 = 1;
 /// The command line can't be followed. Clap uses the same number.
-pub const WRONG_USAGE: u8 = 2;
+pub(super) const WRONG_USAGE: u8 = 2;
 /// The server or the person refused the login, or the password is wrong.
 pub(super) const REFUSED: u8 = 3;
 /// The server could not be reached, or takes no connections at present.
@@ -18,7 +18,7 @@ pub(super) const VAULT: u8 = 5;
 /// The server's certificate is not trusted.
 pub(super) const UNTRUSTED: u8 = 6;
 /// The output could not be written.
-pub const UNWRITTEN: u8 = 7;
+pub(super) const UNWRITTEN: u8 = 7;
 
 /// The exit code after a login that failed.
 pub(super) fn of_login(error: &LoginError) -> u8 {

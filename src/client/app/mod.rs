@@ -21,18 +21,20 @@ mod talk;
 mod transfer;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::Operation;
-use self::exit_code::{FAILED, REFUSED, VAULT};
-pub use self::exit_code::{UNWRITTEN, WRONG_USAGE};
-use super::args::{Action, Options, VaultTask};
+use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
+use super::args::{Action, Options, OptionsError, VaultTask};
+use super::hardening;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
 use super::messenger::command::Command;
 use super::terminal::{InputEvent, NotWritten, Screen, Terminal};
 use super::view::{Display, End, ViewEvent};
+use crate::command_line;
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the server's last answers.
@@ -60,8 +62,18 @@ struct App {
     code: u8,
 }
 
+/// Runs the client's program as its command line says.
+pub fn main() -> ExitCode {
+    match command_line::parse(|_: &Options| None, UNWRITTEN) {
+        Ok(options) => ExitCode::from(run(options)),
+        Err(code) => code,
+    }
+}
+
 /// Runs the client to its end, and returns the process's exit code.
-pub fn run(options: Options) -> u8 {
+fn run(options: Options) -> u8 {
+    // Before anything secret is read.
+    let private = hardening::keep_memory_private();
     let terminal = match Terminal::open(options.color, options.plain) {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -70,17 +82,20 @@ pub fn run(options: Options) -> u8 {
             return FAILED;
         }
     };
+    if let Err(why) = private {
+        terminal.say(&ViewEvent::warning(why));
+    }
     let data = match options.data() {
         Ok(data) => data,
-        Err(why) => {
-            terminal.say(&ViewEvent::bad(why));
+        Err(error) => {
+            terminal.say(&ViewEvent::bad(error.to_string()));
             return end(&terminal, FAILED);
         }
     };
     let endpoint = match options.endpoint(&data) {
         Ok(endpoint) => endpoint,
-        Err(why) => {
-            terminal.say(&ViewEvent::bad(why));
+        Err(error) => {
+            terminal.say(&ViewEvent::bad(error.to_string()));
             return end(&terminal, WRONG_USAGE);
         }
     };
@@ -114,6 +129,11 @@ fn end(terminal: &Terminal, code: u8) -> u8 {
         (Some(signal), _) if code == 0 => 128 + signal,
         _ => code,
     }
+}
+
+/// A login that the options prevent.
+fn by_options(error: OptionsError) -> LoginError {
+    LoginError::Refused(error.to_string())
 }
 
 impl App {
@@ -249,7 +269,7 @@ impl App {
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
         let prompt = password::prompt(&mut self.terminal, &self.options);
-        let mut prompt = prompt.map_err(LoginError::Refused)?;
+        let mut prompt = prompt.map_err(by_options)?;
         let (account, done) = match operation {
             Operation::Register => (
                 self.login_flow.register(name, &mut prompt)?,

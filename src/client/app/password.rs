@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::App;
 use super::exit_code::FAILED;
-use crate::client::args::Options;
+use crate::client::args::{Options, OptionsError};
 use crate::client::login::credentials;
 use crate::client::login::prompt::TerminalPrompt;
 use crate::client::messenger::command::{Command, NextCode};
@@ -19,11 +19,11 @@ const MISSING: &str =
 /// What asks the person, with the answers that the options give.
 ///
 /// # Errors
-/// A sentence: a secret that the options name can't be read.
+/// A secret that the options name can't be read.
 pub(super) fn prompt<'a>(
     terminal: &'a mut Terminal,
     options: &Options,
-) -> Result<TerminalPrompt<'a>, String> {
+) -> Result<TerminalPrompt<'a>, OptionsError> {
     Ok(TerminalPrompt {
         password: given_password(terminal, options)?,
         new_password: options.new_password()?,
@@ -37,7 +37,7 @@ pub(super) fn prompt<'a>(
 fn given_password(
     terminal: &Terminal,
     options: &Options,
-) -> Result<Option<Zeroizing<String>>, String> {
+) -> Result<Option<Zeroizing<String>>, OptionsError> {
     match options.password_command {
         Some(_) => terminal.lend(|| options.password()),
         None => options.password(),
@@ -53,7 +53,7 @@ impl App {
                 let code = NextCode::New(self.options.recovery_file.clone());
                 self.send_passwords(old, new, code);
             }
-            (Err(why), _) | (_, Err(why)) => self.fail(&why, FAILED),
+            (Err(error), _) | (_, Err(error)) => self.fail(&error.to_string(), FAILED),
             _ => match self.type_passwords() {
                 Ok((old, new, code)) => self.send_passwords(old, new, code),
                 Err(why) => self.fail(&why, FAILED),
@@ -98,7 +98,7 @@ impl App {
         let password = match given_password(&self.terminal, &self.options) {
             Ok(Some(password)) => Some(password),
             Ok(None) => self.secret("Password: "),
-            Err(why) => return self.fail(&why, FAILED),
+            Err(error) => return self.fail(&error.to_string(), FAILED),
         };
         match password {
             Some(password) => {

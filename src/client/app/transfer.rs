@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::password;
+use super::{by_options, password};
 use crate::client::args::{ExportFile, Options, VaultTask};
 use crate::client::login::first_login::{read_export, write_export};
 use crate::client::login::{LoginError, LoginFlow};
@@ -46,12 +46,12 @@ fn export(
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
     let name = account(options, "export FILE")?;
-    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
     check(&passphrase)?;
-    let mut prompt = password::prompt(terminal, options).map_err(LoginError::Refused)?;
+    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
     let export = login_flow.export(name, &mut prompt)?;
     let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
     write_export(&export_file.file, &sealed).map_err(LoginError::Refused)?;
@@ -83,7 +83,7 @@ fn read(
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
     let name = account(options, "read")?;
-    let mut prompt = password::prompt(terminal, options).map_err(LoginError::Refused)?;
+    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
     for event in login_flow.read(name, with, &mut prompt)? {
         terminal.say(&event);
     }
@@ -96,7 +96,7 @@ fn import(
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => secret(terminal, "Passphrase of the export: ")?,
     };
@@ -107,7 +107,7 @@ fn import(
             export.name
         )));
     }
-    let mut prompt = password::prompt(terminal, options).map_err(LoginError::Refused)?;
+    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
     let account = login_flow.import(&export, &mut prompt)?;
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =

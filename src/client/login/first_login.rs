@@ -84,7 +84,7 @@ impl LoginFlow {
         if !file.exists() {
             return Err(LoginError::Refused(format!(
                 "there is no vault of {name} at {} here",
-                self.endpoint.place()
+                self.endpoint.place().as_str()
             )));
         }
         let secret = known_password(&name, prompt)?;

@@ -81,7 +81,7 @@ impl LoginFlow {
 
     /// The account's vault on this device, which may not exist yet, locked for this process.
     fn vault_file(&self, name: &UserName) -> Result<VaultFile, LoginError> {
-        let place = self.endpoint.place();
+        let place = self.endpoint.place().as_str();
         Ok(VaultFile::take(&self.data, place, name)?)
     }
 }

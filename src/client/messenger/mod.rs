@@ -15,6 +15,7 @@
 //! | `command` | what the person can ask for |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `identity` | converts identities between wire and cryptography |
+//! | `log_upkeep` | empties the vault's log in time |
 //! | `passwd` | changes of the password and of the recovery code |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `queries` | runs commands |
@@ -33,6 +34,7 @@ mod claims;
 pub(crate) mod command;
 mod encrypt;
 pub(crate) mod identity;
+mod log_upkeep;
 mod passwd;
 mod postponed;
 mod queries;
@@ -56,6 +58,7 @@ use self::account::Account;
 use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Command, CommandResult};
+use self::log_upkeep::LogUpkeep;
 use self::passwd::PasswordChange;
 use self::send::Awaited;
 use super::login::credentials::Credentials;
@@ -128,6 +131,7 @@ pub(super) struct Messenger {
     outbox: OutboxProgress,
     screen: ScreenProgress,
     prekeys: PrekeyUpkeep,
+    log: LogUpkeep,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
@@ -283,6 +287,7 @@ impl Messenger {
                 is_writing: false,
             },
             prekeys: PrekeyUpkeep::default(),
+            log: LogUpkeep::new(now),
             look_again: Vec::new(),
             number_shown: None,
             settling: None,

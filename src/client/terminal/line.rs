@@ -42,8 +42,8 @@ impl EditLine {
         self.cursor
     }
 
-    /// Takes the text out.
-    pub(super) fn take(&mut self) -> Zeroizing<String> {
+    /// Empties the line, and returns its text.
+    pub(super) fn clear(&mut self) -> Zeroizing<String> {
         self.forget();
         self.cursor = 0;
         std::mem::take(&mut self.text)

@@ -6,7 +6,10 @@
 //! writes nothing more: what stands in the queue then counts as not shown.
 
 use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::format;
@@ -40,6 +43,35 @@ pub(super) trait PrintAbove {
     fn print(&mut self, text: String) -> io::Result<()>;
 }
 
+/// Why nothing is printed any more.
+#[derive(Debug, Clone)]
+pub(super) enum OutputError {
+    /// Nobody has read the output for as long as it was waited for.
+    NotRead,
+    /// Writing failed.
+    Unwritable(Stream, Arc<io::Error>),
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutputError::NotRead => write!(f, "{} is not read", Stream::Out.name()),
+            OutputError::Unwritable(stream, error) => {
+                write!(f, "{} can't be written: {error}", stream.name())
+            }
+        }
+    }
+}
+
+impl Error for OutputError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            OutputError::NotRead => None,
+            OutputError::Unwritable(_, error) => Some(&**error),
+        }
+    }
+}
+
 /// What waits to be printed.
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -53,7 +85,7 @@ struct State {
     /// Something was taken out and is being written.
     busy: bool,
     /// Why nothing is written any more.
-    failed: Option<String>,
+    failed: Option<OutputError>,
     /// Until when the reader of the output is waited for, once the end is near.
     deadline: Option<Instant>,
     closed: bool,
@@ -96,7 +128,7 @@ impl Queue {
     }
 
     /// Why nothing is written any more.
-    pub(super) fn failed(&self) -> Option<String> {
+    pub(super) fn failed(&self) -> Option<OutputError> {
         self.state().failed.clone()
     }
 
@@ -104,10 +136,10 @@ impl Queue {
     ///
     /// # Errors
     /// Why something was not written.
-    pub(super) fn close(&self, limit: Duration) -> Result<(), String> {
+    pub(super) fn close(&self, limit: Duration) -> Result<(), OutputError> {
         let mut state = self.wait(Some(limit), State::idle);
         if !state.idle() {
-            state.failed = Some(format!("{} is not read", Stream::Out.name()));
+            state.failed = Some(OutputError::NotRead);
         }
         state.closed = true;
         self.changed.notify_all();
@@ -126,7 +158,7 @@ impl Queue {
         while !holds(&state) {
             let now = clock::now();
             if state.deadline.is_some_and(|deadline| now >= deadline) {
-                state.failed = Some(format!("{} is not read", Stream::Out.name()));
+                state.failed = Some(OutputError::NotRead);
                 self.changed.notify_all();
                 break;
             }
@@ -157,7 +189,7 @@ impl Queue {
         state
     }
 
-    fn done(&self, failed: Option<String>) {
+    fn done(&self, failed: Option<OutputError>) {
         let mut state = self.state();
         state.busy = false;
         if state.failed.is_none() {
@@ -205,7 +237,7 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, print: Print) -> Result<Option<Written>, String> {
+    fn print(&mut self, print: Print) -> Result<Option<Written>, OutputError> {
         match print {
             Print::ViewEvent(event, written) => {
                 let stream = match self.aside && event.is_warning() {
@@ -233,12 +265,12 @@ impl Printer {
         }
     }
 
-    fn write(&mut self, stream: Stream, text: &str) -> Result<(), String> {
+    fn write(&mut self, stream: Stream, text: &str) -> Result<(), OutputError> {
         let written = match &mut self.above {
             Some(above) => above.print(text.to_owned()),
             None => stream.write(text),
         };
-        written.map_err(|error| format!("{} can't be written: {error}", stream.name()))
+        written.map_err(|error| OutputError::Unwritable(stream, Arc::new(error)))
     }
 }
 
@@ -274,7 +306,7 @@ mod tests {
         }
         shows.join().unwrap();
         queue.settle(None);
-        assert_eq!(queue.close(SOON), Ok(()));
+        queue.close(SOON).unwrap();
         assert_eq!(number(queue.next()), None);
     }
 
@@ -284,14 +316,17 @@ mod tests {
         queue.put(line(0));
         queue.put(line(1));
         assert_eq!(number(queue.next()), Some(0));
-        queue.done(Some("it is full".to_owned()));
+        let full = Arc::new(io::ErrorKind::StorageFull.into());
+        queue.done(Some(OutputError::Unwritable(Stream::Out, full)));
         (0..3 * QUEUE).for_each(|at| queue.put(line(at)));
         queue.settle(None);
         assert!(
             queue.state().waiting.is_empty(),
             "nothing of it is written later"
         );
-        assert_eq!(queue.close(SOON), Err("it is full".to_owned()));
+        let error = queue.close(SOON).unwrap_err();
+        let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]
@@ -308,7 +343,7 @@ mod tests {
                 queue.settle(None);
             }
             let closed = queue.close(SOON);
-            assert!(closed.unwrap_err().contains("is not read"));
+            assert!(matches!(closed, Err(OutputError::NotRead)), "{closed:?}");
         }
     }
 }

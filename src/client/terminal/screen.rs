@@ -28,7 +28,7 @@ const BEFORE_A_QUESTION: Duration = Duration::from_secs(1);
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Colours {
+pub(crate) enum Colours {
     /// On a terminal that obeys control sequences, unless NO_COLOR is set; elsewhere if
     /// CLICOLOR_FORCE is.
     #[default]

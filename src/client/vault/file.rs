@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use super::key_slots::{KeySlot, PasswordKey, SlotKdf, SlotSecret};
 use super::seal::Sealer;
-use super::{Result, Vault, VaultError, key_slots, migration, schema, sqlite_file};
+use super::{Result, Vault, VaultError, folder, key_slots, migration, schema, sqlite_file};
 use crate::crypto::account::password::Derived;
 use crate::crypto::cipher::{SealKey, WrappingKey};
 use crate::crypto::os_rng;
@@ -50,9 +50,10 @@ impl VaultFile {
     /// (readable by their owner only).
     ///
     /// # Errors
-    /// [`VaultError::InUse`] if another process has it.
+    /// [`VaultError::InUse`] if another process has it, [`VaultError::Several`] if there is
+    /// more than one.
     pub fn take(data: &Path, server: &str, name: &UserName) -> Result<Self> {
-        let folder = data.join(folder_of(server));
+        let folder = folder::find(data, server, name)?;
         crate::fs::make_folder(&folder).map_err(|error| VaultError::Io(folder.clone(), error))?;
         let path = folder.join(format!("{name}.vault"));
         let lock = lock(&folder.join(format!("{name}.lock")), &path)?;
@@ -255,18 +256,6 @@ fn check_contents(db: &Connection, path: &Path) -> Result<()> {
         "ok" => Ok(()),
         _ => damaged(found),
     }
-}
-
-/// `HOST:PORT` as a folder's name: what is neither letter, digit, dot nor dash
-/// becomes an underscore.
-fn folder_of(server: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-    let name: String = server
-        .chars()
-        .map(|c| if safe(c) { c.to_ascii_lowercase() } else { '_' })
-        .collect();
-    // No server's name leads out of the folder.
-    name.trim_start_matches('.').to_owned()
 }
 
 /// Locks the vault at `vault` through the file at `path`, and writes our process id

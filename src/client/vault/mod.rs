@@ -9,11 +9,13 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `folder` | the folder of a server's vaults |
 //! | `file` | an account's place: lock, create, check and open the vault |
 //! | `sqlite_file` | how SQLite makes, connects and writes the file |
 //! | `schema` | the tables, and whether a file has exactly these |
 //! | `migration` | from version 1 to version 2 |
 //! | `key_slots` | the vault key under the password and the recovery code |
+//! | `log` | emptying the write-ahead log, which keeps what was replaced |
 //! | `rotation` | a new vault key |
 //! | `seal` | seals a value for its row |
 //! | `keys` | this device's identity and prekeys |
@@ -27,9 +29,11 @@ mod contacts;
 mod control_messages;
 mod export;
 mod file;
+mod folder;
 mod history;
 mod key_slots;
 mod keys;
+mod log;
 mod migration;
 mod outbox;
 mod rotation;
@@ -85,6 +89,8 @@ pub enum VaultError {
     Damaged(PathBuf, String),
     /// There is one already.
     Exists(PathBuf),
+    /// There is one under each of several spellings of the server's address.
+    Several(Vec<PathBuf>),
     /// No key slot has this password.
     WrongKey,
     /// The file system refused.
@@ -129,6 +135,19 @@ impl fmt::Display for VaultError {
                 "{} exists already; log in instead, or move it away",
                 path.display()
             ),
+            VaultError::Several(paths) => {
+                let paths: Vec<_> = paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
+                write!(
+                    f,
+                    "there is more than one vault of this account, under different spellings of the \
+                     server's address: {}; all are left as they are: move away those that you \
+                     don't use",
+                    paths.join(", ")
+                )
+            }
             VaultError::WrongKey => f.write_str("no key slot of the vault has this password"),
             VaultError::Io(path, error) => write!(
                 f,
@@ -155,6 +174,7 @@ impl std::error::Error for VaultError {
             | VaultError::Newer(_)
             | VaultError::Damaged(..)
             | VaultError::Exists(_)
+            | VaultError::Several(_)
             | VaultError::WrongKey => None,
         }
     }

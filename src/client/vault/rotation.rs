@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::key_slots::NewSecrets;
 use super::seal::Sealer;
-use super::{Result, Vault, migration, sqlite_file};
+use super::{Result, Vault, migration};
 use crate::clock;
 use crate::crypto::cipher::SealKey;
 use crate::crypto::os_rng;
@@ -54,8 +54,9 @@ impl Vault {
             self.contacts = self.load_contacts()?;
             return Err(error);
         }
-        // What the log still holds under the old key goes.
-        Ok(sqlite_file::checkpoint(&self.db)?)
+        // What the log holds under the old key goes. If not now, then in a while or at closing.
+        let _emptied = self.empty_log();
+        Ok(())
     }
 }
 

@@ -267,7 +267,7 @@ impl Console {
     }
 
     fn next_key(&mut self, paused: bool) -> Option<Key> {
-        match self.editor.as_ref()?.takes_literally() {
+        match self.editor.as_ref()?.quotes_next_key() {
             true => self.keys.literal(),
             false => self.keys.next(paused),
         }

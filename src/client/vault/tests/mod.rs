@@ -47,7 +47,7 @@ fn take(dir: &TempDir) -> Result<VaultFile> {
     VaultFile::take(dir.path(), "localhost:8080", &alice())
 }
 
-fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
+pub(super) fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
     let code = RecoveryCode::generate(&mut os_rng());
     let vault = take(dir)
         .unwrap()
@@ -71,7 +71,7 @@ fn open(dir: &TempDir, password: &str) -> Option<Vault> {
     None
 }
 
-fn file(dir: &TempDir) -> std::path::PathBuf {
+pub(super) fn file(dir: &TempDir) -> std::path::PathBuf {
     dir.path().join("localhost_8080/alice.vault")
 }
 
