@@ -91,7 +91,7 @@ impl Messenger {
         // What is in the outbox now may have been sent on an earlier connection.
         self.save_progress()?;
         self.outbox.sent_through = 0;
-        self.outbox.again_through = self.vault.last_in_outbox()?;
+        self.outbox.again_through = self.vault.last_in_outbox();
         let mut device = self.vault.device()?;
         let ours = device.logins + device.tried.max(1);
         let elsewhere = match device.logins {
@@ -112,7 +112,7 @@ impl Messenger {
             vault.save_device(&device)?;
             vault.forget_control_messages(now)?;
             let mut batch = Batch::new(vault, me, now);
-            batch.wanted_of = batch.vault.wanting()?;
+            batch.wanted_of = batch.vault.wanting();
             // The answers may have gone to the copy.
             batch.ask_again = elsewhere > 0;
             retry::ask_for_all(&mut batch)?;
@@ -139,7 +139,7 @@ impl Messenger {
     fn foreign_prekeys(&self, welcome: &Welcome) -> Result<bool> {
         let mine = wire_identity(&self.me.keys.public());
         match welcome.signed_prekey {
-            Some(id) if welcome.identity == Some(mine) => Ok(!self.vault.has_signed(id)?),
+            Some(id) if welcome.identity == Some(mine) => Ok(!self.vault.has_signed(id)),
             _ => Ok(false),
         }
     }

@@ -1,9 +1,10 @@
 //! Key slots: the vault key, wrapped once for each secret that opens the vault, and how
-//! a change of password replaces one. The table is called `wraps`.
+//! a change of password replaces one. They can be read without the key; the root covers
+//! them like all other rows, which is checked when one of them has opened the vault.
 
 use rusqlite::Connection;
 
-use super::{Result, Vault, VaultError};
+use super::{Result, Vault, VaultError, schema};
 use crate::crypto::cipher::{NotAuthentic, SealKey, WrappingKey};
 use crate::crypto::os_rng;
 use crate::protocol::ByteArray;
@@ -55,7 +56,7 @@ pub(super) fn insert(
         SlotSecret::Recovery(wrapping) => (RECOVERY, wrapping, None),
     };
     db.execute(
-        "INSERT INTO wraps (kind, salt, memory_kib, passes, lanes, wrapped) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO key_slots (kind, salt, memory_kib, passes, lanes, wrapped) VALUES (?, ?, ?, ?, ?, ?)",
         (
             kind,
             kdf.map(|kdf| kdf.salt.0),
@@ -68,11 +69,15 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// All slots, the newest first.
-pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<KeySlot>> {
-    let mut query = db.prepare(
-        "SELECT kind, salt, memory_kib, passes, lanes, wrapped FROM wraps ORDER BY id DESC",
-    )?;
+/// All slots of a vault of this version or an earlier one, the newest first.
+pub(super) fn load(db: &Connection, version: i32) -> rusqlite::Result<Vec<KeySlot>> {
+    let table = match version {
+        schema::VERSION => "key_slots",
+        _ => "wraps",
+    };
+    let mut query = db.prepare(&format!(
+        "SELECT kind, salt, memory_kib, passes, lanes, wrapped FROM {table} ORDER BY id DESC",
+    ))?;
     let rows = query.query_map([], |row| {
         let kind = row.get(0)?;
         let kdf = match kind {
@@ -102,9 +107,10 @@ impl Vault {
         self.transact(|vault| {
             vault
                 .db
-                .execute("DELETE FROM wraps WHERE kind = ?", [RECOVERY])?;
+                .execute("DELETE FROM key_slots WHERE kind = ?", [RECOVERY])?;
             let secret = SlotSecret::Recovery(key);
-            Ok(insert(&vault.db, vault.sealer.key(), &secret)?)
+            insert(&vault.db, vault.sealer.key(), &secret)?;
+            vault.adopt_key_slots()
         })
     }
 
@@ -114,7 +120,10 @@ impl Vault {
     /// That nothing was written.
     pub fn add_password(&mut self, kdf: KdfParams, key: &WrappingKey) -> Result<()> {
         let secret = SlotSecret::Password(kdf, key);
-        self.transact(|vault| Ok(insert(&vault.db, vault.sealer.key(), &secret)?))
+        self.transact(|vault| {
+            insert(&vault.db, vault.sealer.key(), &secret)?;
+            vault.adopt_key_slots()
+        })
     }
 
     /// Takes the last step of a change of password, once the server has accepted or refused
@@ -125,16 +134,16 @@ impl Vault {
     pub fn keep_only_password(&mut self, keep: KdfParams) -> Result<()> {
         self.transact(|vault| {
             let kept = vault.db.query_row(
-                "SELECT max(id) FROM wraps WHERE kind = ? AND salt = ?",
+                "SELECT max(id) FROM key_slots WHERE kind = ? AND salt = ?",
                 (PASSWORD, keep.salt.0),
                 |row| row.get::<_, Option<i64>>(0),
             )?;
             let kept = kept.ok_or(VaultError::WrongKey)?;
             vault.db.execute(
-                "DELETE FROM wraps WHERE kind = ? AND id <> ?",
+                "DELETE FROM key_slots WHERE kind = ? AND id <> ?",
                 (PASSWORD, kept),
             )?;
-            Ok(())
+            vault.adopt_key_slots()
         })
     }
 }
