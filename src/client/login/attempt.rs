@@ -110,7 +110,8 @@ impl<'a> Attempt<'a> {
     fn log_in_unlocked(mut self, mut unlocked: Unlocked) -> Result<Account> {
         unlocked.vault.note_login_tried()?;
         let device = unlocked.vault.device()?;
-        let welcome = self.log_in_over(&unlocked.credentials, device.session)?;
+        let generation = Some(unlocked.vault.generation());
+        let welcome = self.log_in_over(&unlocked.credentials, device.session, generation)?;
         if !device.registered {
             // The account was made, but the answer was lost on its way, so that the
             // recovery code was never shown.
@@ -125,7 +126,7 @@ impl<'a> Attempt<'a> {
     /// vault an earlier one.
     fn log_in_after_reset(mut self, closed: Closed, password: &str) -> Result<Account> {
         let (credentials, derived) = self.derive_as_server_says(password)?;
-        let welcome = self.log_in_over(&credentials, None)?;
+        let welcome = self.log_in_over(&credentials, None, None)?;
         let mut vault = self.open_with_former_secret(closed)?;
         vault.add_password(credentials.kdf, &derived.wrapping_key)?;
         self.choose_identity(Unlocked { vault, credentials }, welcome)
@@ -183,15 +184,18 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sends the login, and asks whether to end another session if there is one.
-    /// `last` is this device's last session, which ends without a question.
+    /// `last` is this device's last session, which ends without a question; `vault` the
+    /// generation of its vault, if that is open.
     pub(super) fn log_in_over(
         &mut self,
         credentials: &Credentials,
         last: Option<ByteArray<16>>,
+        vault: Option<u64>,
     ) -> Result<Welcome> {
         let mut options = SessionOptions {
             take_over: self.flow.take_over,
             replaces: last,
+            vault,
             ..SessionOptions::default()
         };
         loop {

@@ -102,6 +102,8 @@ impl Messenger {
         if elsewhere > 0 {
             self.warn_of_logins(elsewhere, copied);
         }
+        // One that was just made or imported has no session to send in.
+        let is_behind = device.logins > 0 && self.vault.is_behind(welcome.vault);
         device.registered = true;
         device.logins = welcome.logins;
         device.tried = 0;
@@ -110,6 +112,10 @@ impl Messenger {
         let me = &self.me;
         let effects = self.vault.transact(|vault| {
             vault.save_device(&device)?;
+            vault.go_behind(welcome.vault.unwrap_or(0));
+            if is_behind {
+                vault.renew_all()?;
+            }
             vault.forget_control_messages(now)?;
             let mut batch = Batch::new(vault, me, now);
             batch.wanted_of = batch.vault.wanting();
@@ -118,6 +124,13 @@ impl Messenger {
             retry::ask_for_all(&mut batch)?;
             Ok(batch.effects)
         })?;
+        if is_behind {
+            self.say(ViewEvent::warning(
+                "this vault is older than the one that logged in last: it was put back from a copy, or \
+                 another copy of it was used; messages go out in new sessions, and what was written in \
+                 between is not in this vault",
+            ));
+        }
         self.keep_published(welcome)?;
         self.carry_out(effects);
         let waiting = welcome.envelopes + welcome.plain;
@@ -436,6 +449,7 @@ impl Messenger {
         let mut connection = self.connect_again()?;
         let wish = SessionOptions {
             replaces: Some(self.login.session),
+            vault: Some(self.vault.generation()),
             ..SessionOptions::default()
         };
         let login = credentials::login_request(

@@ -135,6 +135,21 @@ impl Vault {
         self.put(Table::Sessions, contact, &conversation.to_bytes())
     }
 
+    /// Nothing is encrypted any more in a session that there is, with anybody: this vault is
+    /// an older copy, or another copy of it was used. Call it within a transaction.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn renew_all(&mut self) -> Result<()> {
+        for contact in self.contacts.clone() {
+            if self.has(Table::Sessions, contact.id) {
+                let renew = true;
+                self.save_contact(&Contact { renew, ..contact })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes the ratchet sessions with a contact whose identity was replaced.
     ///
     /// # Errors

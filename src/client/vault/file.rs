@@ -170,6 +170,7 @@ impl Closed {
         }
         let mut vault = Vault::over(self.db, vault_key, path, lock);
         vault.load_rows()?;
+        vault.opened_at = vault.generation();
         vault.load_filing_key()?;
         vault.contacts = vault.load_contacts()?;
         vault.check_owner(&name)?;
@@ -212,6 +213,7 @@ impl Vault {
             db,
             sealer: Sealer::new(key),
             rows: Rows::default(),
+            opened_at: 0,
             filing: kdf::hmac(&[]),
             contacts: Vec::new(),
             path,

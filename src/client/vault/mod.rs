@@ -75,6 +75,8 @@ pub struct Vault {
     db: Connection,
     sealer: Sealer,
     rows: Rows,
+    /// The generation that was found at opening; 0 for a vault that was just made.
+    opened_at: u64,
     /// HMAC with the key under which ids are filed.
     filing: Hmac<Sha256>,
     contacts: Vec<Contact>,
