@@ -39,6 +39,13 @@ CREATE TABLE users (
     prekey_signature    BLOB                     -- 64 bytes
 );
 
+-- The greatest generation of an account's vault that a login named. A server adds the table
+-- to a database that was made without it.
+CREATE TABLE vault_generations (
+    user                INTEGER PRIMARY KEY REFERENCES users (id),
+    generation          INTEGER NOT NULL
+);
+
 -- One-time prekeys not handed out yet. Handing one out deletes it.
 CREATE TABLE one_time_prekeys (
     user                INTEGER NOT NULL REFERENCES users (id),

@@ -163,10 +163,21 @@ pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32], NameIndex), Ope
             }
             folded => folded?,
         }
+        add_generations(&connection)?;
         let names = check_names(&connection);
         Ok((connection, secret, names))
     };
     open().map_err(|error| open_error(path, error))
+}
+
+/// Adds the table of vaults' generations to a database of before it existed. What a full disk
+/// does not allow is done at a later start, and no vault's generation is kept until then.
+fn add_generations(connection: &Connection) -> rusqlite::Result<()> {
+    match connection.execute_batch(statements::ADD_GENERATIONS) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
+        Err(error) if is_damage(&error) => Ok(()),
+        done => done,
+    }
 }
 
 /// What the opening found about the index on accounts' names.
