@@ -15,6 +15,8 @@
 //! | `command` | what the person can ask for |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `identity` | converts identities between wire and cryptography |
+//! | `log_upkeep` | empties the vault's log in time |
+//! | `passwd` | a change of the password |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
@@ -32,6 +34,8 @@ mod claims;
 pub(crate) mod command;
 mod encrypt;
 pub(crate) mod identity;
+mod log_upkeep;
+mod passwd;
 mod postponed;
 mod queries;
 mod receipts;
@@ -54,6 +58,7 @@ use self::account::Account;
 use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Command, CommandResult};
+use self::log_upkeep::LogUpkeep;
 use self::send::Awaited;
 use super::login::credentials::Credentials;
 use super::net::connection::Connection;
@@ -125,6 +130,7 @@ pub(super) struct Messenger {
     outbox: OutboxProgress,
     screen: ScreenProgress,
     prekeys: PrekeyUpkeep,
+    log: LogUpkeep,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
@@ -283,6 +289,7 @@ impl Messenger {
                 is_writing: false,
             },
             prekeys: PrekeyUpkeep::default(),
+            log: LogUpkeep::new(now),
             look_again: Vec::new(),
             number_shown: None,
             settling: None,

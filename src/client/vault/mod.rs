@@ -10,11 +10,13 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `folder` | the folder of a server's vaults |
 //! | `file` | an account's place: lock, create, check and open the vault |
 //! | `sqlite_file` | how SQLite makes, connects and writes the file |
 //! | `schema` | the tables, and whether a file has exactly these |
 //! | `migration`, `migration_source` | from versions 1 and 2 to version 3 |
 //! | `key_slots` | the vault key under the password and the recovery code |
+//! | `log` | emptying the write-ahead log, which keeps what was replaced |
 //! | `table` | the tables, and how the values of each are protected |
 //! | `seal` | protects one value for its row |
 //! | `rows` | reads and writes rows, under a root over all of them |
@@ -33,9 +35,11 @@ mod contacts;
 mod control_messages;
 mod export;
 mod file;
+mod folder;
 mod history;
 mod key_slots;
 mod keys;
+mod log;
 mod migration;
 mod migration_source;
 mod outbox;
@@ -54,8 +58,10 @@ pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
+pub(crate) use self::key_slots::{PasswordKey, SlotKdf};
 pub(crate) use self::keys::PrekeyReader;
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -67,8 +73,9 @@ use sha2::Sha256;
 
 use self::root::Rows;
 use self::seal::Sealer;
+use self::seen_ids::Filed;
 use self::table::Table;
-use crate::protocol::UserName;
+use crate::protocol::{MessageId, UserName};
 
 /// An open vault. One process at a time holds it, by the lock inside.
 pub struct Vault {
@@ -79,6 +86,8 @@ pub struct Vault {
     opened_at: u64,
     /// HMAC with the key under which ids are filed.
     filing: Hmac<Sha256>,
+    /// The id that was looked up last, and where it is filed.
+    last_filed: Cell<Option<((i64, MessageId), Filed)>>,
     contacts: Vec<Contact>,
     path: PathBuf,
     /// Held until drop.
@@ -105,7 +114,9 @@ pub enum VaultError {
     Damaged(PathBuf, String),
     /// There is one already.
     Exists(PathBuf),
-    /// Neither the password nor the code opens it.
+    /// There is one under each of several spellings of the server's address.
+    Several(Vec<PathBuf>),
+    /// No key slot has this password.
     WrongKey,
     /// The file system refused.
     Io(PathBuf, io::Error),
@@ -117,7 +128,11 @@ impl fmt::Display for VaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             VaultError::InUse { path, pid } => {
-                write!(f, "the vault {} is in use by another client", path.display())?;
+                write!(
+                    f,
+                    "the vault {} is in use by another client",
+                    path.display()
+                )?;
                 match pid {
                     Some(pid) => write!(f, " (process {pid}); end that one first"),
                     None => f.write_str("; end that one first"),
@@ -151,16 +166,30 @@ impl fmt::Display for VaultError {
                 "{} exists already; log in instead, or move it away",
                 path.display()
             ),
-            VaultError::WrongKey => f.write_str(
-                "the vault on this machine does not open with this password; try again, or with the one before",
-            ),
+            VaultError::Several(paths) => {
+                let paths: Vec<_> = paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
+                write!(
+                    f,
+                    "there is more than one vault of this account, under different spellings of the \
+                     server's address: {}; all are left as they are: move away those that you \
+                     don't use",
+                    paths.join(", ")
+                )
+            }
+            VaultError::WrongKey => f.write_str("no key slot of the vault has this password"),
             VaultError::Io(path, error) => write!(
                 f,
                 "{}: {error}; check the folder's permissions and the free space",
                 path.display()
             ),
             VaultError::Database(error) => {
-                write!(f, "the vault could not be read or written: {error}; check the free space")
+                write!(
+                    f,
+                    "the vault could not be read or written: {error}; check the free space"
+                )
             }
         }
     }
@@ -177,6 +206,7 @@ impl std::error::Error for VaultError {
             | VaultError::OtherAccount(..)
             | VaultError::Damaged(..)
             | VaultError::Exists(_)
+            | VaultError::Several(_)
             | VaultError::WrongKey => None,
         }
     }

@@ -103,9 +103,9 @@ fn nobody_else_opens_the_file_while_it_is_open() {
 /// Opens the vault with its password: the sentence that it says if it is damaged.
 fn opened(dir: &TempDir) -> std::result::Result<Vault, VaultError> {
     let closed = take(dir).unwrap().read()?;
-    let kdf = closed.passwords().next().unwrap_or(kdf(1));
-    let opened = closed.open(&key("right", kdf))?;
-    opened.ok().ok_or(VaultError::WrongKey)
+    let slot = closed.passwords().next().ok_or(VaultError::WrongKey)?;
+    let key = closed.derive(slot, "right")?.wrapping_key;
+    closed.open(&key)?.ok().ok_or(VaultError::WrongKey)
 }
 
 #[test]
@@ -238,7 +238,10 @@ fn each_file_that_is_no_whole_vault_of_this_account_gets_a_sentence() {
     let theirs = dir.path().join("localhost_8080/bob.vault");
     fs::rename(file(&dir), &theirs).unwrap();
     let closed = VaultFile::take(dir.path(), "localhost:8080", &bob).unwrap();
-    let opened = closed.read().unwrap().open(&key("right", kdf(1)));
+    let closed = closed.read().unwrap();
+    let slot = closed.passwords().next().unwrap();
+    let key = closed.derive(slot, "right").unwrap().wrapping_key;
+    let opened = closed.open(&key);
     let said = opened.map(drop).unwrap_err().to_string();
     assert!(
         said.contains("the vault of another account, alice"),
@@ -277,6 +280,7 @@ fn one_of_each(vault: &mut Vault) {
                 body: body.clone(),
                 identity: None,
                 again: false,
+                after: None,
             };
             vault.add_to_outbox(1, &send)
         })
@@ -304,8 +308,8 @@ fn another_vault_key_protects_everything_anew() {
             || rows += 1,
             |vault| {
                 vault.db.execute("DELETE FROM key_slots", [])?;
-                let password = key("new", kdf(2));
-                let secret = super::super::key_slots::SlotSecret::Password(kdf(2), &password);
+                let password = key("new", 2);
+                let secret = super::super::key_slots::SlotSecret::Password(&password);
                 Ok(super::super::key_slots::insert(
                     &vault.db,
                     vault.sealer.key(),
