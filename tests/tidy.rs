@@ -65,6 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "command_line",
             "crypto::account::password",
             "crypto::account::login_proof",
+            "crypto::handle",
             "crypto::keys",
         ],
     ),

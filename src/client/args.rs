@@ -1,5 +1,5 @@
-//! The command line and its environment variables, parsed into values, and the secrets
-//! that they name. What an option leads to is decided where its value is used.
+//! The client's command line and environment, parsed into values, and the secrets that they name.
+//! What an option leads to is decided where its value is used.
 
 use std::error::Error;
 use std::fmt;
@@ -231,7 +231,7 @@ impl Options {
         Endpoint::new(address, self.tls, data).map_err(OptionsError::Endpoint)
     }
 
-    /// The password after a change, if a file gives it.
+    /// The new password of a change, if a file gives it.
     ///
     /// # Errors
     /// The file can't be read, or its first line is empty.

@@ -11,7 +11,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Blob, ByteArray, MessageId};
+use super::ids::{Blob, ByteArray, Handle, MessageId};
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Accepted, Answer, Event, MessageState, Reply};
@@ -56,6 +56,8 @@ struct Frequent<'a> {
     #[serde(default)]
     again: bool,
     #[serde(default)]
+    after: Option<Handle>,
+    #[serde(default)]
     from: Option<Sender>,
     #[serde(default)]
     ids: Option<Vec<MessageId>>,
@@ -73,6 +75,7 @@ impl Frequent<'_> {
                     body,
                     identity: self.identity,
                     again: self.again,
+                    after: self.after,
                 }))
             }
             "ack" => Some(Request::Ack(Ack {
@@ -174,6 +177,13 @@ fn write_accepted(out: &mut Vec<u8>, id: u64, accepted: Accepted) {
         MessageState::Delivered => b",\"ok\":{\"state\":\"delivered\",\"at\":",
     });
     write_number(out, accepted.at);
+    if let Some(handle) = accepted.handle {
+        out.extend_from_slice(b",\"handle\":\"");
+        let text = out.len();
+        out.resize(text + BASE64.encode_len(handle.0.len()), 0);
+        BASE64.encode_mut(&handle.0, &mut out[text..]);
+        out.push(b'"');
+    }
     out.extend_from_slice(b"}}\n");
 }
 
@@ -492,15 +502,24 @@ mod tests {
     #[test]
     fn answers_are_told_from_events() {
         let mut out = Vec::new();
-        let accepted = Accepted {
+        let mut accepted = Accepted {
             state: MessageState::Delivered,
             at: 0,
+            handle: Some(ByteArray([9; 16])),
         };
         write_answer(&mut out, Some(u64::MAX), &Ok(Reply::Accepted(accepted)));
         let Ok(ServerLine::Answer(id, Ok(value))) = parse_server_line(&out) else {
             panic!()
         };
         assert_eq!(id, Some(u64::MAX));
+        assert_eq!(serde_json::from_value::<Accepted>(value).unwrap(), accepted);
+
+        // An older server tells no handle.
+        accepted.handle = None;
+        let older = b"{\"id\":1,\"ok\":{\"state\":\"delivered\",\"at\":0}}";
+        let Ok(ServerLine::Answer(_, Ok(value))) = parse_server_line(older) else {
+            panic!()
+        };
         assert_eq!(serde_json::from_value::<Accepted>(value).unwrap(), accepted);
 
         out.clear();
@@ -536,6 +555,7 @@ mod tests {
             body: Body::Plain("hi".into()),
             identity: None,
             again: true,
+            after: Some(ByteArray([9; 16])),
         };
         let mut out = Vec::new();
         write_request(&mut out, None, &Request::Send(send.clone())).unwrap();
@@ -543,7 +563,7 @@ mod tests {
             panic!()
         };
         assert_eq!(id, None);
-        assert!(back.again && back.body == send.body);
+        assert!(back.again && back.body == send.body && back.after == send.after);
         assert!(write_request(&mut out, None, &Request::AckShown).is_none());
     }
 }

@@ -48,7 +48,7 @@ impl ClientProcess {
             thread::spawn(move || {
                 for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                     let line = String::from_utf8_lossy(&line).into_owned();
-                    // Whoever reads may be done.
+                    // The reader may have ended.
                     let _gone = sender.send(line);
                 }
             });
@@ -71,7 +71,7 @@ impl ClientProcess {
         writeln!(self.stdin.as_ref().unwrap(), "{line}").unwrap();
     }
 
-    /// Waits for a line that contains one of `parts`, from now on.
+    /// Waits for a new line that contains one of `parts`.
     pub fn sees_one_of(&mut self, parts: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {

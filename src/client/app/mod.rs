@@ -1,5 +1,5 @@
-//! The conversation with the person or script that types. What a command means is decided
-//! here; the messenger runs it, and the terminal shows what comes of it.
+//! The conversation with the person or the script. What a command means is decided here; the
+//! messenger runs it, and the terminal shows the result.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -56,9 +56,9 @@ struct App {
     login_flow: LoginFlow,
     /// The running session and its account.
     session: Option<(UserName, SessionHandle)>,
-    /// To whom plain lines go.
+    /// The person to whom lines without a command go.
     talks_to: Option<UserName>,
-    /// The exit code so far: a script's first failure.
+    /// The exit code so far, which a script's first failure sets.
     code: u8,
 }
 
@@ -249,7 +249,7 @@ impl App {
             session.end();
         }
         self.talks_to = None;
-        self.terminal.screen().log(false);
+        self.terminal.screen().set_logged_in(false);
     }
 
     /// Registers or logs in, and starts the session. A script ends if that fails.
@@ -281,7 +281,7 @@ impl App {
             ),
         };
         let screen = self.screen();
-        screen.log(true);
+        screen.set_logged_in(true);
         self.terminal.say(&ViewEvent::good(done));
         let display: Arc<dyn Display> = screen;
         let session = SessionHandle::start(account, self.options.trust, display)

@@ -16,7 +16,8 @@ use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::{Display, ViewEvent};
 use crate::protocol::UserName;
 
-/// The shortest passphrase, in characters: whoever finds the file can guess without limit.
+/// The shortest passphrase, in characters. It is long because a thief of the file can try
+/// passphrases without limit.
 const MIN_PASSPHRASE: usize = 12;
 
 /// How long the new keys may take to be published.
@@ -122,7 +123,7 @@ fn import(
     terminal.say(&ViewEvent::plain(
         "use this machine from now on; the other one's sessions are left behind",
     ));
-    // Whatever was not sent is sent at the next login.
+    // What was not sent is sent at the next login.
     published.map_err(LoginError::Unpublished)
 }
 

@@ -6,6 +6,7 @@
 //! built under another name and renamed when it is complete. How SQLite handles the file
 //! is in `sqlite_file`.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -227,6 +228,7 @@ impl Vault {
             rows: Rows::default(),
             opened_at: 0,
             filing: kdf::hmac(&[]),
+            last_filed: Cell::new(None),
             contacts: Vec::new(),
             path,
             _lock: lock,

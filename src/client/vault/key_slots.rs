@@ -91,12 +91,6 @@ impl PasswordKey {
         PasswordKey { kdf, key }
     }
 
-    /// The wrapping key.
-    #[cfg(test)]
-    pub(super) fn key(&self) -> &WrappingKey {
-        &self.key
-    }
-
     /// Derives it like a certain slot's.
     #[cfg(test)]
     pub(super) fn like(slot: [u8; 16], cost: Argon2Params, password: &str) -> Self {
@@ -388,6 +382,7 @@ impl Vault {
     fn insert_password(&mut self, password: &PasswordKey, account: KdfParams) -> Result<()> {
         let secret = SlotSecret::Password(password);
         insert(&self.db, self.sealer.key(), &secret)?;
+        self.adopt_key_slots()?;
         let salt = ByteArray(password.kdf.salt);
         self.change_slot_notes(|notes| notes.accounts.push((salt, account)))
     }

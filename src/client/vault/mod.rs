@@ -63,6 +63,7 @@ pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::PrekeyReader;
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -74,8 +75,9 @@ use sha2::Sha256;
 
 use self::root::Rows;
 use self::seal::Sealer;
+use self::seen_ids::Filed;
 use self::table::Table;
-use crate::protocol::UserName;
+use crate::protocol::{MessageId, UserName};
 
 /// An open vault. One process at a time holds it, by the lock inside.
 pub struct Vault {
@@ -86,6 +88,8 @@ pub struct Vault {
     opened_at: u64,
     /// HMAC with the key under which ids are filed.
     filing: Hmac<Sha256>,
+    /// The id that was looked up last, and where it is filed.
+    last_filed: Cell<Option<((i64, MessageId), Filed)>>,
     contacts: Vec<Contact>,
     path: PathBuf,
     /// Held until drop.

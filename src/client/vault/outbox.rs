@@ -115,6 +115,7 @@ impl Vault {
                 body: body_from_bytes(reader.0)?,
                 identity: is_bound.then_some(identity),
                 again: false,
+                after: None,
             })
         });
         let send = send.ok_or_else(|| self.damaged_row(Table::Outbox, seq))?;

@@ -1,14 +1,15 @@
 //! The vault's memory of its rows and of the root over them, with what a transaction that
 //! fails has to put back. How the two protect the file is said in `rows`. Knows no SQL.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::schema;
 use super::seal::{Sealer, Tag};
 use super::table::Table;
 
-/// How many unchanged pages are kept from one transaction to the next.
-const PAGES_KEPT: usize = 8;
+/// How many pages are kept in memory that could be read again.
+const PAGES_KEPT: usize = 64;
 
 /// What is known of a row that the root covers.
 #[derive(Clone, Copy)]
@@ -39,7 +40,8 @@ pub(super) struct Rows {
     pub(super) known: BTreeMap<(Table, i64), KnownRow>,
     pub(super) sum: u128,
     pub(super) root: Root,
-    pub(super) pages: BTreeMap<(Table, i64), Page>,
+    /// Those that were read or changed lately.
+    pub(super) pages: RefCell<BTreeMap<(Table, i64), Page>>,
     /// The root as it is on the disk.
     pub(super) committed: Root,
     /// What was known before this transaction changed it, in the order of the changes.
@@ -63,17 +65,23 @@ impl Rows {
         if is_committed {
             self.committed = self.root;
             self.undo.clear();
-            if self.pages.len() > PAGES_KEPT {
-                self.pages.clear();
-            }
+            self.keep_few_pages();
             return;
         }
-        self.pages.clear();
+        self.pages.get_mut().clear();
         for (at, before) in std::mem::take(&mut self.undo).into_iter().rev() {
             self.set(at, before);
         }
         self.undo.clear();
         self.root = self.committed;
+    }
+
+    /// Forgets pages that can be read again, if they have become many.
+    pub(super) fn keep_few_pages(&self) {
+        let mut pages = self.pages.borrow_mut();
+        if pages.len() > PAGES_KEPT {
+            pages.retain(|_, page| page.is_changed);
+        }
     }
 
     /// What the root's MAC is over.

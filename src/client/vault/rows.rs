@@ -36,7 +36,6 @@
 //! then fills it at the migration. `key_slots` has columns of its own, which are covered
 //! whatever they are, as long as [`Vault::adopt_key_slots`] follows each change of it.
 
-use std::borrow::Cow;
 use std::ops::Bound;
 
 use rusqlite::OptionalExtension;
@@ -55,7 +54,7 @@ impl Vault {
     /// # Errors
     /// That the row in the file is not the one that was written last.
     pub(super) fn get(&self, table: Table, number: i64) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        if let Some(page) = self.rows.pages.get(&(table, number)) {
+        if let Some(page) = self.rows.pages.borrow().get(&(table, number)) {
             return Ok(Some(Zeroizing::new(page.bytes.clone())));
         }
         let Some(known) = self.rows.known.get(&(table, number)) else {
@@ -129,12 +128,19 @@ impl Vault {
     ///
     /// # Errors
     /// As for [`get`](Self::get).
-    pub(super) fn page(&self, table: Table, number: i64) -> Result<Cow<'_, [u8]>> {
-        if let Some(page) = self.rows.pages.get(&(table, number)) {
-            return Ok(Cow::Borrowed(&page.bytes));
+    pub(super) fn page(&self, table: Table, number: i64) -> Result<Vec<u8>> {
+        if let Some(page) = self.rows.pages.borrow().get(&(table, number)) {
+            return Ok(page.bytes.clone());
         }
         let read = self.get(table, number)?;
-        Ok(Cow::Owned(read.map_or_else(Vec::new, |page| page.to_vec())))
+        let bytes = read.map_or_else(Vec::new, |page| page.to_vec());
+        self.rows.keep_few_pages();
+        let page = Page {
+            bytes: bytes.clone(),
+            is_changed: false,
+        };
+        self.rows.pages.borrow_mut().insert((table, number), page);
+        Ok(bytes)
     }
 
     /// Changes a page, which is written when the transaction ends.
@@ -148,18 +154,12 @@ impl Vault {
         change: impl FnOnce(&mut Vec<u8>) -> T,
     ) -> Result<T> {
         self.require_transaction()?;
-        if !self.rows.pages.contains_key(&(table, number)) {
-            let bytes = self.page(table, number)?.into_owned();
-            let is_changed = false;
-            let page = Page { bytes, is_changed };
-            self.rows.pages.insert((table, number), page);
-        }
-        let page = self.rows.pages.entry((table, number)).or_insert(Page {
-            bytes: Vec::new(),
-            is_changed: false,
-        });
-        page.is_changed = true;
-        Ok(change(&mut page.bytes))
+        let mut bytes = self.page(table, number)?;
+        let changed = change(&mut bytes);
+        let is_changed = true;
+        let page = Page { bytes, is_changed };
+        self.rows.pages.get_mut().insert((table, number), page);
+        Ok(changed)
     }
 
     /// The next place of a message or control message, which none of them ever had.
@@ -225,7 +225,7 @@ impl Vault {
                     progress();
                 }
             }
-            vault.rows.pages.clear();
+            vault.rows.pages.get_mut().clear();
             vault.sealer = other;
             slots(vault)?;
             vault.adopt_key_slots()
@@ -260,16 +260,13 @@ impl Vault {
 
     /// Writes the changed pages and the root: the last step before a transaction commits.
     pub(super) fn write_root(&mut self) -> Result<()> {
-        let changed = self.rows.pages.iter().filter(|(_, page)| page.is_changed);
-        let changed: Vec<(Table, i64)> = changed.map(|(at, _)| *at).collect();
-        for (table, number) in changed {
-            let Some(mut page) = self.rows.pages.remove(&(table, number)) else {
-                continue;
-            };
-            self.put(table, number, &page.bytes)?;
-            page.is_changed = false;
-            self.rows.pages.insert((table, number), page);
+        let mut pages = std::mem::take(self.rows.pages.get_mut());
+        for ((table, number), page) in &mut pages {
+            if std::mem::take(&mut page.is_changed) {
+                self.put(*table, *number, &page.bytes)?;
+            }
         }
+        *self.rows.pages.get_mut() = pages;
         if !self.rows.is_changed() && self.rows.root.generation == self.rows.committed.generation {
             return Ok(());
         }

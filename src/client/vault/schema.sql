@@ -23,7 +23,7 @@ CREATE TABLE key_slots (
 ) STRICT;
 
 -- Single values: 1 the identity's private halves, 2 the record of this device,
--- 3 the key under which ids are filed, 4 the account's name.
+-- 3 the key under which ids are filed, 4 the account's name, 5 notes on key slots.
 CREATE TABLE state (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
 
 CREATE TABLE contacts (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;

@@ -24,7 +24,8 @@ const PAGES: u16 = 1 << 14;
 const ENTRY_LEN: usize = 24;
 
 /// Where an id is filed.
-struct Filed {
+#[derive(Clone, Copy)]
+pub(super) struct Filed {
     page: i64,
     hash: Tag,
 }
@@ -120,6 +121,7 @@ impl Vault {
         os_rng().fill_bytes(&mut key);
         self.put(Table::State, FILING_KEY, &key)?;
         self.filing = kdf::hmac(&key);
+        self.last_filed.set(None);
         Ok(())
     }
 
@@ -128,18 +130,28 @@ impl Vault {
         let key = self.get(Table::State, FILING_KEY)?;
         let key = key.ok_or_else(|| self.damaged("it has no key for ids"))?;
         self.filing = kdf::hmac(&key);
+        self.last_filed.set(None);
         Ok(())
     }
 
+    /// Where an id is filed. The one that was asked for last is remembered, since a message
+    /// that arrives is looked up, noted and filed.
     fn filed(&self, contact: i64, mid: &MessageId) -> Filed {
+        if let Some((last, filed)) = self.last_filed.get()
+            && last == (contact, *mid)
+        {
+            return filed;
+        }
         let mut mac = self.filing.clone();
         mac.update(&contact.to_be_bytes());
         mac.update(&mid.0);
         let bytes = mac.finalize().into_bytes();
-        Filed {
+        let filed = Filed {
             page: i64::from(u16::from_be_bytes([bytes[0], bytes[1]]) % PAGES),
             hash: std::array::from_fn(|i| bytes[2 + i]),
-        }
+        };
+        self.last_filed.set(Some(((contact, *mid), filed)));
+        filed
     }
 
     fn entries(&self, contact: i64, mid: &MessageId) -> Result<Vec<Entry>> {

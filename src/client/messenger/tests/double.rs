@@ -403,6 +403,7 @@ impl Connection {
                 Ok(Reply::Accepted(Accepted {
                     state: MessageState::Stored,
                     at: 1_700_000_000_000,
+                    handle: None,
                 }))
             }
             Request::Ack(ack) => {

@@ -103,8 +103,9 @@ fn nobody_else_opens_the_file_while_it_is_open() {
 /// Opens the vault with its password: the sentence that it says if it is damaged.
 fn opened(dir: &TempDir) -> std::result::Result<Vault, VaultError> {
     let closed = take(dir).unwrap().read()?;
-    let opened = closed.open(key("right", 101).key())?;
-    opened.ok().ok_or(VaultError::WrongKey)
+    let slot = closed.passwords().next().ok_or(VaultError::WrongKey)?;
+    let key = closed.derive(slot, "right")?.wrapping_key;
+    closed.open(&key)?.ok().ok_or(VaultError::WrongKey)
 }
 
 #[test]
@@ -237,7 +238,10 @@ fn each_file_that_is_no_whole_vault_of_this_account_gets_a_sentence() {
     let theirs = dir.path().join("localhost_8080/bob.vault");
     fs::rename(file(&dir), &theirs).unwrap();
     let closed = VaultFile::take(dir.path(), "localhost:8080", &bob).unwrap();
-    let opened = closed.read().unwrap().open(key("right", 101).key());
+    let closed = closed.read().unwrap();
+    let slot = closed.passwords().next().unwrap();
+    let key = closed.derive(slot, "right").unwrap().wrapping_key;
+    let opened = closed.open(&key);
     let said = opened.map(drop).unwrap_err().to_string();
     assert!(
         said.contains("the vault of another account, alice"),
@@ -276,6 +280,7 @@ fn one_of_each(vault: &mut Vault) {
                 body: body.clone(),
                 identity: None,
                 again: false,
+                after: None,
             };
             vault.add_to_outbox(1, &send)
         })
@@ -303,7 +308,7 @@ fn another_vault_key_protects_everything_anew() {
             || rows += 1,
             |vault| {
                 vault.db.execute("DELETE FROM key_slots", [])?;
-                let password = key("new", 102);
+                let password = key("new", 2);
                 let secret = super::super::key_slots::SlotSecret::Password(&password);
                 Ok(super::super::key_slots::insert(
                     &vault.db,

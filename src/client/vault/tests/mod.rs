@@ -2,6 +2,7 @@
 
 mod foreign;
 mod migration;
+mod mutations;
 mod rotation;
 
 use std::fs;
