@@ -54,7 +54,7 @@ pub(super) fn waiting_message(vault: &Vault, seq: i64) -> Result<Option<HistoryE
 /// encrypted for a contact. The note is readable and anybody can have written it; who
 /// gets what, in which direction, is sealed.
 pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result<bool> {
-    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq)? {
+    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq) {
         return Ok(false);
     }
     if let Some(message) = waiting_message(vault, seq)? {

@@ -2,6 +2,7 @@
 
 mod keys;
 mod messages;
+mod passwords;
 #[cfg(feature = "tls")]
 mod pins;
 mod trust;
@@ -41,6 +42,7 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     trust::claims,
     trust::accepted,
     wire::logins,
+    passwords::known_vault,
     #[cfg(feature = "tls")]
     pins::without_tls,
 ];

@@ -64,6 +64,7 @@ pub(super) struct Account {
     online: Option<TcpStream>,
     session: ByteArray<16>,
     logins: u64,
+    vault: Option<u64>,
 }
 
 impl Account {
@@ -293,6 +294,7 @@ impl Connection {
                         online: None,
                         session: ByteArray([0; 16]),
                         logins: 0,
+                        vault: None,
                     },
                 );
                 self.enter(world, register.name, &register.session)
@@ -325,6 +327,8 @@ impl Connection {
             write(other, &Event::Replaced {});
         }
         account.logins += 1;
+        let told = account.vault;
+        account.vault = told.max(wish.vault);
         account.session = ByteArray([account.logins as u8; 16]);
         self.me = Some(name);
         Ok(Reply::Welcome(Box::new(Welcome {
@@ -346,6 +350,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |published| published.one_time.len() as u32),
             logins: account.logins,
+            vault: told.filter(|_| account.vault == told),
             settings: settings(),
         })))
     }

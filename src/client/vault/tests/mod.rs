@@ -2,6 +2,7 @@
 
 mod foreign;
 mod migration;
+mod mutations;
 mod rotation;
 
 use std::fs;
@@ -240,7 +241,7 @@ fn a_changed_or_moved_value_is_damage_not_content() {
             vault.add_message(1, &MessageId([9; 16]), 9, &record("second"))?;
             vault
                 .db
-                .execute_batch("UPDATE messages SET sealed = (SELECT sealed FROM messages WHERE seq = 1) WHERE seq = 2")?;
+                .execute_batch("UPDATE messages SET value = (SELECT value FROM messages WHERE id = 1) WHERE id = 2")?;
             Ok(())
         })
         .unwrap();
