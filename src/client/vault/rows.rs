@@ -6,7 +6,7 @@
 //! from the file must have the tag that is known, and a row that is not known is not read.
 //! So a list of rows comes from memory, never from the file, and a missing row is noticed.
 //! At opening the tags are read from the file. They are the right ones if the *root* says
-//! so: each row adds a weight, `HMAC(table, number, tag)` cut to 128 bits, to a sum, and
+//! so: each row adds a weight, a keyed function of table, number and tag with 128 bits, to a sum, and
 //! the table `root` holds a MAC over that sum, the count of rows, and the generation.
 //! Every transaction raises the generation and writes the root anew, so rows and root are
 //! on the disk together or not at all.
@@ -14,8 +14,10 @@
 //! **Why it is sound.** This is the multiset hash MSet-Add-Hash of Clarke, Devadas, van
 //! Dijk, Gassend and Suh ("Incremental Multiset Hash Functions and Their Application to
 //! Memory Integrity Checking", ASIACRYPT 2003) with a sum that is never written anywhere:
-//! only its MAC is. To somebody without the key the weights are independent random
-//! numbers of which nothing is known, so another set of rows has the same sum with a
+//! only its MAC is. The function is AES in CBC-MAC over inputs of one length, which is
+//! pseudorandom if AES is (Bellare, Kilian and Rogaway, "The Security of the Cipher Block
+//! Chaining Message Authentication Code", 2000). So to somebody without the key the weights
+//! are independent random numbers of which nothing is known, so another set of rows has the same sum with a
 //! probability of 2^-128, however it is chosen. With weights in sight it would be another
 //! matter: with many rows at hand, a sum of 128 bits can be matched (Wagner, "A
 //! Generalized Birthday Problem", CRYPTO 2002). Sums are taken modulo 2^128 and not by
@@ -24,7 +26,8 @@
 //! What remains is to put back the whole file as it was at an earlier generation. That is
 //! for the server to notice: it is told the generation at each login.
 //!
-//! **Large tables.** The rows of `messages` add nothing to the sum, or opening would read
+//! **Large tables.** Values of small tables are opened when the vault is, others when they
+//! are read. The rows of `messages` add nothing to the sum, or opening would read
 //! them all. The rows of `message_chunks` do, each of which lists 32 messages with their
 //! tags, and a message is believed if its chunk lists it (`history`). `seen_ids` is cut
 //! into 2^14 rows in the same way (`seen_ids`). Such rows are *pages*: the pages that a
@@ -32,9 +35,9 @@
 //!
 //! **Adding to it.** Another column is another field of a value. Another table is another
 //! [`Table`] with a `CREATE TABLE` in `schema.sql`, read and written through
-//! [`Vault::get`], [`Vault::put`] and [`Vault::delete`] alone; a new version of the vault
+//! `Vault::get`, `Vault::put` and `Vault::delete` alone; a new version of the vault
 //! then fills it at the migration. `key_slots` has columns of its own, which are covered
-//! whatever they are, as long as [`Vault::adopt_key_slots`] follows each change of it.
+//! whatever they are, as long as `Vault::adopt_key_slots` follows each change of it.
 
 use std::ops::Bound;
 
@@ -323,6 +326,17 @@ impl Vault {
             return Err(self.damaged("its rows are not the ones that this client wrote last"));
         }
         self.rows = rows;
+        self.check_small_tables()
+    }
+
+    /// Opens every value of the tables that are small: a tag says which value it is, and only
+    /// opening it says that the value is whole.
+    fn check_small_tables(&self) -> Result<()> {
+        for table in Table::ALL.into_iter().filter(|table| table.is_small()) {
+            for number in self.numbers(table) {
+                self.get(table, number)?;
+            }
+        }
         Ok(())
     }
 

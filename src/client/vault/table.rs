@@ -5,26 +5,27 @@
 
 use std::fmt;
 
-/// A table of values under numbers.
+/// A table of values under numbers. Its own number goes into what the root sums up, so it
+/// never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
-    State,
-    Contacts,
-    Sessions,
-    SignedPrekeys,
-    OneTimePrekeys,
+    State = 1,
+    Contacts = 2,
+    Sessions = 3,
+    SignedPrekeys = 4,
+    OneTimePrekeys = 5,
     /// Too large to be checked at opening: `message_chunks` says which rows it has.
-    Messages,
-    MessageChunks,
-    SeenIds,
-    Unread,
-    ControlMessages,
-    Wanted,
-    Outbox,
-    Unsent,
-    WaitingEnvelopes,
+    Messages = 6,
+    MessageChunks = 7,
+    SeenIds = 8,
+    Unread = 9,
+    ControlMessages = 10,
+    Wanted = 11,
+    Outbox = 12,
+    Unsent = 13,
+    WaitingEnvelopes = 14,
     /// Readable without the vault key, and with columns of its own: `key_slots.rs`.
-    KeySlots,
+    KeySlots = 15,
 }
 
 impl Table {
@@ -66,6 +67,14 @@ impl Table {
             Table::WaitingEnvelopes => "waiting_envelopes",
             Table::KeySlots => "key_slots",
         }
+    }
+
+    /// Whether all of it is read when the vault is opened.
+    pub(super) fn is_small(self) -> bool {
+        !matches!(
+            self,
+            Table::Messages | Table::MessageChunks | Table::SeenIds | Table::KeySlots
+        )
     }
 
     /// Whether its values are encrypted. The others hold nothing but numbers and hashes,

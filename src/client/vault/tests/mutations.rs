@@ -124,8 +124,8 @@ fn reads(vault: &Vault) -> BTreeMap<String, std::result::Result<String, String>>
     for seq in 1..60 {
         add(format!("message {seq}"), said(vault.message(seq)));
     }
-    let reader = PrekeyReader::new(vault);
     for table in [Table::SignedPrekeys, Table::OneTimePrekeys] {
+        let reader = PrekeyReader::new(vault);
         let ids: Vec<i64> = vault.numbers(table).collect();
         let found = |id: &i64| match table {
             Table::SignedPrekeys => reader.signed(*id as u32).is_some(),
@@ -434,8 +434,11 @@ fn try_to_open(dir: &TempDir) -> std::result::Result<Vault, VaultError> {
 }
 
 /// Whether all that can be read of a vault is as it was after one transaction, and whether
-/// that is all; `None` if it is not.
-fn fits(vault: &Vault, life: &Life) -> Option<bool> {
+/// that is all.
+///
+/// # Errors
+/// What differs from the transaction that fits best.
+fn fits(vault: &Vault, life: &Life) -> std::result::Result<bool, Vec<String>> {
     let found = reads(vault);
     let damaged = |what: &str, read: &std::result::Result<String, String>| match read {
         // A message in whose place stands that its row was changed.
@@ -446,12 +449,20 @@ fn fits(vault: &Vault, life: &Life) -> Option<bool> {
         .iter()
         .filter(|(what, read)| !damaged(what, read))
         .collect();
-    let is_whole = whole.len() == found.len();
-    let is_state = |reads: &Reads| {
-        let mut whole = whole.iter();
-        whole.all(|(what, read)| reads.get(*what) == read.as_ref().ok())
+    let differences = |reads: &Reads| -> Vec<String> {
+        let differs = |(what, read): &&(&String, &std::result::Result<String, String>)| {
+            reads.get(*what) != read.as_ref().ok()
+        };
+        let differing = whole.iter().filter(differs);
+        differing
+            .map(|(what, read)| format!("{what}: {read:?}, not {:?}", reads.get(*what)))
+            .collect()
     };
-    life.reads.iter().rev().any(is_state).then_some(is_whole)
+    let best = life.reads.iter().map(differences).min_by_key(Vec::len);
+    match best {
+        Some(differences) if !differences.is_empty() => Err(differences),
+        _ => Ok(whole.len() == found.len()),
+    }
 }
 
 #[test]
@@ -481,9 +492,12 @@ fn whatever_is_done_to_the_file_it_is_damaged_or_a_state_that_was_written() {
                 continue;
             }
         };
-        let Some(is_whole) = fits(&vault, &life) else {
-            panic!("{}: it is no state that was written", what());
-        };
+        let is_whole = fits(&vault, &life).unwrap_or_else(|differences| {
+            panic!(
+                "{}: it is no state that was written: {differences:#?}",
+                what()
+            )
+        });
         // Going on from here is safe, or not possible.
         let written = step(&mut vault, 30 + (number % 6) as u8, &mut dice);
         drop(vault);
