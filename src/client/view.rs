@@ -1,9 +1,10 @@
 //! What the messenger shows the person, as values. The terminal decides how they look, and makes
 //! the texts in them harmless.
 
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 
-use crate::protocol::UserName;
+use crate::protocol::{MessageId, UserName};
 use crate::protocol::reply::UserStatus;
 
 /// The kind of a line.
@@ -56,6 +57,10 @@ pub(crate) enum ViewEvent {
         mark: Mark,
         /// How far a sent message got, or how a received one came.
         state: &'static str,
+        /// Its id.
+        id: MessageId,
+        /// Whether the other side's identity had been verified by hand then.
+        verified: bool,
     },
     /// Sent messages were accepted by the server, or delivered.
     Receipt {
@@ -68,12 +73,54 @@ pub(crate) enum ViewEvent {
     },
     /// Somebody's status.
     Status(UserStatus),
+    /// Somebody whom this account has written to or heard from.
+    Contact {
+        /// Their name.
+        name: UserName,
+        /// Whether an identity of theirs is known.
+        known: bool,
+        /// Whether it was verified by hand.
+        verified: bool,
+        /// Whether another identity waits to be accepted.
+        changed: bool,
+    },
+    /// The number that shows whether two people know the same identities of each other.
+    SafetyNumber {
+        /// The other side.
+        name: UserName,
+        /// 60 digits, in groups and lines.
+        number: String,
+        /// Whether the person has confirmed it.
+        verified: bool,
+    },
+    /// An account was made.
+    Registered {
+        /// Its name.
+        name: UserName,
+        /// The file that has its recovery code; `None` if that was shown.
+        recovery_file: Option<PathBuf>,
+    },
+    /// How many messages wait on the server.
+    Waiting(u64),
 }
 
 impl ViewEvent {
     /// Whether it warns or reports a failure.
     pub(crate) fn is_warning(&self) -> bool {
         matches!(self, ViewEvent::Line(Tone::Bad | Tone::Warning, _))
+    }
+
+    /// Whether it is what a command was asked for, and not a remark about it.
+    pub(crate) fn is_data(&self) -> bool {
+        match self {
+            ViewEvent::Line(..) | ViewEvent::Receipt { .. } => false,
+            ViewEvent::Message { .. }
+            | ViewEvent::Status(_)
+            | ViewEvent::Contact { .. }
+            | ViewEvent::SafetyNumber { .. }
+            | ViewEvent::Registered { .. }
+            | ViewEvent::Waiting(_) => true,
+        }
     }
 
     /// A line of [`Tone::Good`].

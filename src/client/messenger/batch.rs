@@ -117,7 +117,7 @@ impl<'a> Batch<'a> {
                     .add_message(contact.id, &message.mid, at, &record)?
             }
         };
-        self.show_message(seq, shown(contact, message.at, record.text, mark, ""))?;
+        self.show_message(seq, shown(contact, message.mid, message.at, record.text, mark, ""))?;
         Ok(seq)
     }
 
@@ -151,6 +151,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
 /// A contact's message as the screen shows it.
 pub(super) fn shown(
     contact: &Contact,
+    id: MessageId,
     at: u64,
     text: String,
     mark: Mark,
@@ -163,5 +164,7 @@ pub(super) fn shown(
         at,
         mark,
         state,
+        id,
+        verified: contact.verified,
     }
 }

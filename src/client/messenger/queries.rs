@@ -5,7 +5,7 @@ use std::sync::mpsc::SyncSender;
 use super::Messenger;
 use super::command::{Command, CommandResult};
 use crate::client::local_time;
-use crate::client::vault::{DeliveryState, EncryptionStatus, HistoryEntry, Result};
+use crate::client::vault::{Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::{AccountSettings, Done, Fetched, SearchPage, UserStatus};
@@ -114,15 +114,7 @@ impl Messenger {
             ));
         }
         for contact in self.vault.contacts() {
-            let trust = match (contact.identity, contact.pending_identity, contact.verified) {
-                (None, Some(_), _) => "identity not accepted",
-                (None, None, _) => "no identity known",
-                (Some(_), None, true) => "verified",
-                (Some(_), None, false) => "not verified",
-                (Some(_), Some(_), true) => "verified; identity changed, not accepted",
-                (Some(_), Some(_), false) => "not verified; identity changed, not accepted",
-            };
-            self.say(ViewEvent::plain(format!("{:<32} {trust}", contact.name)));
+            self.say(contact_view(contact));
         }
         Ok(())
     }
@@ -208,6 +200,16 @@ impl Messenger {
         request: &Request,
     ) -> std::result::Result<T, String> {
         self.call(request).map_err(|error| error.to_string())
+    }
+}
+
+/// A contact as the list of contacts shows it.
+pub(crate) fn contact_view(contact: &Contact) -> ViewEvent {
+    ViewEvent::Contact {
+        name: contact.name,
+        known: contact.identity.is_some(),
+        verified: contact.identity.is_some() && contact.verified,
+        changed: contact.pending_identity.is_some(),
     }
 }
 

@@ -106,6 +106,8 @@ impl HistoryEntry {
                 DeliveryState::Failed(_) => "not sent",
                 DeliveryState::Received => "",
             },
+            id: self.mid,
+            verified: record.verified,
         }
     }
 }

@@ -265,11 +265,11 @@ fn receive_sent_again(
     let Arrival {
         contact, message, ..
     } = arrival;
-    let (seq, at) = match retry::earlier(batch.vault, contact, sent_as)? {
+    let (seq, mid, at) = match retry::earlier(batch.vault, contact, sent_as)? {
         Earlier::Read => return Ok(()),
         Earlier::Undecryptable(lost) => {
             batch.vault.save_message(lost.seq, &record)?;
-            (lost.seq, lost.at)
+            (lost.seq, lost.mid, lost.at)
         }
         Earlier::Nothing => {
             let own = sent_as.first().map_or(message.mid, |id| MessageId(*id));
@@ -279,10 +279,11 @@ fn receive_sent_again(
             let at = message.at;
             (
                 batch.vault.add_message(contact.id, &own, at, &record)?,
+                own,
                 message.at,
             )
         }
     };
-    let event = shown(contact, at, record.text, Mark::None, "sent again");
+    let event = shown(contact, mid, at, record.text, Mark::None, "sent again");
     batch.show_message(seq, event)
 }

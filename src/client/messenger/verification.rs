@@ -166,10 +166,11 @@ impl Messenger {
                 "this is the number of {name}'s NEW identity"
             )));
         }
-        self.say(ViewEvent::plain(format!("safety number with {name}:")));
-        for line in number.to_string().lines() {
-            self.say(ViewEvent::plain(format!("    {line}")));
-        }
+        self.say(ViewEvent::SafetyNumber {
+            name: *name,
+            number: number.to_string(),
+            verified: contact.verified && contact.pending_identity.is_none(),
+        });
         self.say_what_waits(&contact, identity)?;
         self.say(ViewEvent::quiet(if contact.verified && contact.pending_identity.is_none() {
             format!("{name} is verified")
