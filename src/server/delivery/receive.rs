@@ -155,7 +155,7 @@ impl Delivery {
         self.advance(session, mailbox, to_flush);
     }
 
-    /// Tells those senders who are online that `recipient` has their messages.
+    /// Tells those senders who are online and read that `recipient` has their messages.
     pub(super) fn send_receipts(
         &self,
         recipient: UserName,
@@ -167,7 +167,9 @@ impl Delivery {
             by_sender.entry(sender).or_default().push(mid);
         }
         for (sender, mids) in by_sender {
-            let Some(online) = self.sessions.find(&sender) else {
+            // Who does not read goes without: receipts are asked for after a login, too.
+            let online = self.sessions.find(&sender);
+            let Some(online) = online.filter(|online| online.send_queue.has_room()) else {
                 continue;
             };
             for mids in mids.chunks(limits::MAX_IDS) {

@@ -454,6 +454,8 @@ fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
 }
 
 #[cfg(test)]
+mod space;
+#[cfg(test)]
 mod steps;
 #[cfg(test)]
 mod tests;
