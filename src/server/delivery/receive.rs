@@ -142,15 +142,33 @@ impl Delivery {
         Acked { acked, unknown: 0 }
     }
 
+    /// Acknowledges all that the session was pushed, and pushes what comes next, for the console.
+    pub(crate) fn fetch_next(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        to_flush: &mut FlushSet,
+    ) -> Fetched {
+        let acked = self.update(mailbox, to_flush, |state, effects| {
+            state.machine.acknowledge_shown(session.id, effects)
+        });
+        let sent = self.after_ack(session, mailbox, acked, to_flush);
+        Fetched {
+            sent,
+            waiting: mailbox.lock().machine.not_pushed(),
+        }
+    }
+
+    /// Returns how many messages were pushed now that there is room for them.
     fn after_ack(
         &self,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
         acked: usize,
         to_flush: &mut FlushSet,
-    ) {
+    ) -> usize {
         self.stats.acknowledged.add(acked as u64);
-        self.advance(session, mailbox, to_flush);
+        self.advance(session, mailbox, to_flush)
     }
 
     /// Tells those senders who are online that `recipient` has their messages.

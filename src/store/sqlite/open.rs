@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
-use super::{is_damage, read, statements};
+use super::{generation, is_damage, read, statements};
 
 /// The schema, version 1.
 const SCHEMA: &str = include_str!("../../../schema.sql");
@@ -161,7 +161,14 @@ pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32], NameIndex), Ope
                 let log = File::open(wal_path(path)).and_then(|log| log.sync_all());
                 log.map_err(|_| error)?;
             }
-            folded => folded?,
+            folded => {
+                folded?;
+                match generation::begin(&connection) {
+                    // A full disk lets people read; the log is not marked then, no more.
+                    Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {}
+                    begun => begun?,
+                }
+            }
         }
         let names = check_names(&connection);
         Ok((connection, secret, names))
@@ -310,7 +317,7 @@ fn secret(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
     Ok(secret)
 }
 
-fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+pub(super) fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
     connection
         .execute(statements::SET_VALUE, (key, value))
         .map(drop)

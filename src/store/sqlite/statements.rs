@@ -94,5 +94,7 @@ statements! {
     FIND_VALUE = "SELECT value FROM server WHERE key = ?1";
     SET_VALUE = "INSERT OR REPLACE INTO server (key, value) VALUES (?1, ?2)";
     ANY_ACCOUNT = "SELECT 1 FROM users LIMIT 1";
+    /// The page that all rows of table `server` are in.
+    SERVER_PAGE = "SELECT rootpage FROM sqlite_schema WHERE name = 'server'";
     ANY_TABLE = "SELECT 1 FROM sqlite_schema LIMIT 1";
 }
