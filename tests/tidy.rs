@@ -65,6 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "command_line",
             "crypto::account::password",
             "crypto::account::login_proof",
+            "crypto::handle",
             "crypto::keys",
         ],
     ),
@@ -117,15 +118,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::shared", &["config", "delivery", "limits", "stats"]),
     (
         "client::app",
-        &[
-            "args",
-            "hardening",
-            "login",
-            "messenger",
-            "net",
-            "terminal",
-            "view",
-        ],
+        &["args", "login", "messenger", "net", "terminal", "view"],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
     (

@@ -244,6 +244,7 @@ fn send(rest: &str, new_id: impl FnOnce() -> MessageId) -> Result<Send, Refusal>
         body: Body::Plain(text.into()),
         identity: None,
         again: false,
+        after: None,
     })
 }
 
@@ -510,8 +511,7 @@ mod tests {
         ] {
             assert!(is_http(line));
         }
-        assert!(!is_http(b"send bob GET / it"));
-        assert!(!is_http(b"get"));
+        assert!(!is_http(b"send bob GET / it") && !is_http(b"get"));
     }
 
     #[test]

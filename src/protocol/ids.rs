@@ -24,6 +24,10 @@ pub struct Blob(pub Box<[u8]>);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub [u8; 16]);
 
+/// Names a message's place in its recipient's mailbox, to its sender and the server only. Opaque
+/// to the sender.
+pub type Handle = ByteArray<16>;
+
 impl<const N: usize> fmt::Debug for ByteArray<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&BASE64.encode(&self.0))

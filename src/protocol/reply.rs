@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ByteArray, MessageId};
+use super::ids::{ByteArray, Handle, MessageId};
 use super::name::UserName;
 use super::refusal::Refusal;
 use super::request::{Body, Identity, KdfParams, OneTimePrekey, Sender, SignedPrekey};
@@ -160,6 +160,9 @@ pub struct Accepted {
     pub state: MessageState,
     /// When the server accepted it, in milliseconds since 1970 (UTC).
     pub at: u64,
+    /// For `outcome` and for later messages' `after`; absent from an older server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<Handle>,
 }
 
 /// Which of the messages that were asked for are still pending.

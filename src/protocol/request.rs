@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::ids::{Blob, ByteArray, MessageId, TextVisitor};
+use super::ids::{Blob, ByteArray, Handle, MessageId, TextVisitor};
 use super::limits;
 use super::name::UserName;
 use super::object;
@@ -33,7 +33,7 @@ pub enum Request {
     Status(UserRef),
     /// `settings`: read the settings, and change those that are named.
     Settings(ChangeSettings),
-    /// `block`: drop what a user sends from now on, without telling them.
+    /// `block`: drop what a user sends from here on, without telling them.
     Block(UserRef),
     /// `unblock`: accept messages from a user again.
     Unblock(UserRef),
@@ -68,6 +68,19 @@ pub enum Request {
         /// The password that replaces it.
         new: Password,
     },
+}
+
+impl Request {
+    /// The other user whom the request is about, if it may find out whether there is one.
+    pub fn names_somebody(&self) -> Option<UserName> {
+        match self {
+            Request::Status(user) | Request::Keys(user) => Some(user.name),
+            Request::Block(user) | Request::Unblock(user) => Some(user.name),
+            Request::Send(send) => Some(send.to),
+            Request::Outcome(outcome) => Some(outcome.to),
+            _ => None,
+        }
+    }
 }
 
 /// A password on its way to the key derivation. It is wiped on drop and never shown.
@@ -357,6 +370,9 @@ pub struct Send {
     /// Whether the message may have been sent before, on a connection that was lost. The server
     /// then looks for it in the store, too.
     pub again: bool,
+    /// With `again`: the handle of a message to the same recipient that was accepted before this
+    /// one was sent for the first time. Only what came later is searched.
+    pub after: Option<Handle>,
 }
 
 /// The fields of `send` on the wire.
@@ -372,6 +388,8 @@ pub(super) struct SendFields {
     identity: Option<ByteArray<32>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     again: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Handle>,
 }
 
 impl TryFrom<SendFields> for Send {
@@ -385,6 +403,7 @@ impl TryFrom<SendFields> for Send {
             body,
             identity: fields.identity,
             again: fields.again,
+            after: fields.after,
         })
     }
 }
@@ -399,6 +418,7 @@ impl From<Send> for SendFields {
             text,
             identity: send.identity,
             again: send.again,
+            after: send.after,
         }
     }
 }
@@ -410,6 +430,10 @@ pub struct Outcome {
     pub to: UserName,
     /// The ids of messages that this account has sent, at most [`limits::MAX_IDS`].
     pub ids: Vec<MessageId>,
+    /// The handles of those messages, in the order of `ids`; `null`, or none at the end, for a
+    /// message whose handle is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handles: Vec<Option<Handle>>,
 }
 
 /// Fields of `ack`.

@@ -158,27 +158,27 @@ struct LimitFlags {
     )]
     max_clients_per_address: usize,
 
-    /// Messages and other requests a second of one account; past it, it is slowed down
+    /// Messages and other requests per second of one account, which is slowed down beyond that
     #[arg(long, env = "SECURE_CHAT_MESSAGE_RATE", default_value_t = 5000,
           value_name = "PER_SECOND", value_parser = rate())]
     message_rate: u32,
 
-    /// Searches a minute of one account
+    /// Searches per minute of one account
     #[arg(long, env = "SECURE_CHAT_SEARCH_RATE", default_value_t = 60,
           value_name = "PER_MINUTE", value_parser = rate())]
     search_rate: u32,
 
-    /// Times a minute that one account may ask for somebody's keys
+    /// Requests for somebody's keys per minute of one account
     #[arg(long, env = "SECURE_CHAT_KEY_RATE", default_value_t = 60,
           value_name = "PER_MINUTE", value_parser = rate())]
     key_rate: u32,
 
-    /// New accounts an hour from one address
+    /// New accounts per hour from one address
     #[arg(long, env = "SECURE_CHAT_REGISTRATION_RATE", default_value_t = 20,
           value_name = "PER_HOUR", value_parser = rate())]
     registration_rate: u32,
 
-    /// Console logins a minute from one address: the server works for each
+    /// Console logins per minute from one address; each costs the server work
     #[arg(long, env = "SECURE_CHAT_CONSOLE_LOGIN_RATE", default_value_t = 30,
           value_name = "PER_MINUTE", value_parser = rate())]
     console_login_rate: u32,
@@ -197,7 +197,7 @@ impl Options {
         )
     }
 
-    /// What the server is to do.
+    /// The settings for the server.
     pub(super) fn config(self) -> Config {
         Config {
             listen: self.listen,

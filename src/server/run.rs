@@ -36,11 +36,11 @@ use crate::transport::tls::Acceptor;
 /// How long clients have to read what is left for them.
 const CLIENTS_LEAVE: Duration = Duration::from_secs(3);
 
-/// How long the whole shutdown takes at most: what stops a service gives it some seconds before
-/// it kills it.
+/// The longest time for the whole shutdown. A service manager waits some seconds before it kills a
+/// process.
 const SHUTDOWN: Duration = Duration::from_millis(4500);
 
-/// How long the reader of standard error has for the last lines.
+/// How long the end waits for the reader of standard error to take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How often the files under the server are looked at, besides with each commit.
@@ -175,7 +175,7 @@ fn watch_lasting(store: &Sqlite, config: &Config) -> Result<(), RunError> {
 /// no running server, only one that has run once: it makes nothing.
 ///
 /// # Errors
-/// There is no certificate, its files can't be used, or nobody takes the output.
+/// There is no certificate, its files can't be used, or standard output can't be written.
 fn print_fingerprint(config: &Config) -> Result<(), RunError> {
     let tls = Acceptor::read(&config.data, own_certificate(config))
         .map_err(RunError::NoFingerprint)?
@@ -283,9 +283,9 @@ fn watch_files(store: Arc<Sqlite>, stopping: Arc<AtomicBool>) -> io::Result<()> 
     .map(|_| ())
 }
 
-/// Reads the certificate again on a thread of its own: its file may lie on a disk that does
-/// not answer, and SIGTERM must work all the same. A SIGHUP that comes meanwhile is said to be
-/// too early.
+/// Reads the certificate again on a thread of its own, because its file may lie on a disk that does
+/// not answer, and SIGTERM must work nevertheless. A SIGHUP that comes meanwhile only logs that it
+/// came too early.
 fn start_reload(shared: &Arc<Shared>) {
     static RELOADING: AtomicBool = AtomicBool::new(false);
     if RELOADING.swap(true, Ordering::AcqRel) {

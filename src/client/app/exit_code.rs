@@ -1,5 +1,5 @@
-//! The client's exit codes, and which failure of a login leads to which. The help of the
-//! command line lists them.
+//! The client's exit codes, and which failure of a login leads to which. The command line's help
+//! lists them.
 
 use crate::client::login::LoginError;
 use crate::client::net::error::{CallError, EndpointError};
@@ -7,7 +7,7 @@ use crate::protocol::Code;
 
 /// Something failed.
 pub(super) const FAILED: u8 = 1;
-/// The command line can't be followed. Clap uses the same number.
+/// The command line is wrong. Clap uses the same number.
 pub(super) const WRONG_USAGE: u8 = 2;
 /// The server or the person refused the login, or the password is wrong.
 pub(super) const REFUSED: u8 = 3;

@@ -1,5 +1,5 @@
-//! The conversation with the person or script that types. What a command means is decided
-//! here; the messenger runs it, and the terminal shows what comes of it.
+//! The conversation with the person or the script. What a command means is decided here; the
+//! messenger runs it, and the terminal shows the result.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -8,13 +8,15 @@
 //! | `dispatch` | from a typed line to what runs it |
 //! | `settings` | the arguments of `/settings` |
 //! | `talk` | `/to`: plain lines go to one person |
-//! | `password` | passwords from the options, and `/passwd` |
-//! | `transfer` | `client vault export` and `client vault import` |
+//! | `password` | secrets from the options, `/passwd` and `/recovery` |
+//! | `transfer` | `client vault export`, `import` and `read` |
 //! | `exit_code` | the exit codes |
+//! | `hardening` | keeps the process's memory from core dumps and debuggers |
 
 pub(crate) mod commands;
 mod dispatch;
 mod exit_code;
+mod hardening;
 mod password;
 mod settings;
 mod talk;
@@ -28,8 +30,6 @@ use std::time::Duration;
 use self::commands::Operation;
 use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
 use super::args::{Action, Options, OptionsError, VaultTask};
-use super::hardening;
-use super::login::prompt::TerminalPrompt;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
 use super::messenger::command::Command;
@@ -57,9 +57,9 @@ struct App {
     login_flow: LoginFlow,
     /// The running session and its account.
     session: Option<(UserName, SessionHandle)>,
-    /// To whom plain lines go.
+    /// The person to whom lines without a command go.
     talks_to: Option<UserName>,
-    /// The exit code so far: a script's first failure.
+    /// The exit code so far, which a script's first failure sets.
     code: u8,
 }
 
@@ -250,7 +250,7 @@ impl App {
             session.end();
         }
         self.talks_to = None;
-        self.terminal.screen().log(false);
+        self.terminal.screen().set_logged_in(false);
     }
 
     /// Registers or logs in, and starts the session. A script ends if that fails.
@@ -269,13 +269,8 @@ impl App {
     }
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
-        let password = self.given_password().map_err(by_options)?;
-        let new_password = self.options.new_password().map_err(by_options)?;
-        let mut prompt = TerminalPrompt {
-            terminal: &mut self.terminal,
-            password,
-            new_password,
-        };
+        let prompt = password::prompt(&mut self.terminal, &self.options);
+        let mut prompt = prompt.map_err(by_options)?;
         let (account, done) = match operation {
             Operation::Register => (
                 self.login_flow.register(name, &mut prompt)?,
@@ -287,7 +282,7 @@ impl App {
             ),
         };
         let screen = self.screen();
-        screen.log(true);
+        screen.set_logged_in(true);
         self.terminal.say(&ViewEvent::good(done));
         let display: Arc<dyn Display> = screen;
         let session = SessionHandle::start(account, self.options.trust, display)

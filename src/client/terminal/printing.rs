@@ -1,9 +1,9 @@
 //! The thread that prints, and the bounded queue in front of it.
 //!
-//! Whoever has something to show puts it into the queue, and holds no lock
-//! meanwhile. The thread alone formats and writes, holds no lock while it writes,
-//! and says what was written. After the first text that could not be written it
-//! writes nothing more: what stands in the queue then counts as not shown.
+//! A thread that has something to show puts it into the queue, holding no lock. Only the printing
+//! thread formats and writes, without a lock, and it reports what was written. After the first
+//! text that could not be written it writes nothing more, and what the queue holds counts as not
+//! shown.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -19,27 +19,27 @@ use crate::client::view::{ViewEvent, Written};
 use crate::clock;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// How many things may wait to be printed before whoever shows something waits.
+/// How many items may wait to be printed before a thread that adds one has to wait.
 const QUEUE: usize = 256;
 
 /// Something to be printed.
 pub(super) enum Print {
-    /// One thing, and whom to tell that it was written.
+    /// An event, and the receipt to fill in once it was written.
     ViewEvent(ViewEvent, Option<Written>),
-    /// Keys and what they do.
+    /// Rows of what to type and what it does.
     Table(Vec<(String, String)>),
     /// The program's name in large letters.
     Banner,
-    /// From here on a line is typed below: this prints above it.
+    /// From here on a line is typed at the bottom; this prints above it.
     Above(Box<dyn PrintAbove + Send>),
 }
 
 /// Something that prints above the line that is being typed.
 pub(super) trait PrintAbove {
-    /// Returns when the text, whole lines, was written; directly if nothing is typed.
+    /// Prints a text of whole lines, and returns once it was written.
     ///
     /// # Errors
-    /// That the terminal is gone.
+    /// The terminal is gone.
     fn print(&mut self, text: String) -> io::Result<()>;
 }
 
@@ -75,18 +75,18 @@ impl Error for OutputError {
 /// What waits to be printed.
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Something was put in, taken out, written, or ended.
+    /// Notified when an item was put in, taken out or written, and at the end.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Print>,
-    /// Something was taken out and is being written.
+    /// An item was taken out and is being written.
     busy: bool,
     /// Why nothing is written any more.
     failed: Option<OutputError>,
-    /// Until when the reader of the output is waited for, once the end is near.
+    /// When to stop waiting for the output's reader, once the program was asked to end.
     deadline: Option<Instant>,
     closed: bool,
 }
@@ -105,7 +105,7 @@ impl Queue {
         }
     }
 
-    /// Puts something in, and waits for room as long as there is hope.
+    /// Puts an item in. Waits for room, unless printing has failed.
     pub(super) fn put(&self, print: Print) {
         let room = |state: &State| state.waiting.len() < QUEUE || state.failed.is_some();
         let mut state = self.wait(None, room);
@@ -115,27 +115,27 @@ impl Queue {
         }
     }
 
-    /// Waits until everything put in was written, or can't be; `limit` at most.
-    pub(super) fn settle(&self, limit: Option<Duration>) {
+    /// Waits until all items were written or printing has failed, for at most `limit`.
+    pub(super) fn drain(&self, limit: Option<Duration>) {
         drop(self.wait(limit, State::idle));
     }
 
-    /// Nobody is waited for longer than this.
+    /// Bounds, from this moment on, how long the output's reader is waited for.
     pub(super) fn hurry(&self, limit: Duration) {
         let mut state = self.state();
         state.deadline = Some(clock::now() + limit);
         self.changed.notify_all();
     }
 
-    /// Why nothing is written any more.
+    /// Why nothing is printed any more, if so.
     pub(super) fn failed(&self) -> Option<OutputError> {
         self.state().failed.clone()
     }
 
-    /// Ends the thread once everything was written; waits `limit` at most.
+    /// Ends the thread once everything was written, and waits for that for at most `limit`.
     ///
     /// # Errors
-    /// Why something was not written.
+    /// Something was not written.
     pub(super) fn close(&self, limit: Duration) -> Result<(), OutputError> {
         let mut state = self.wait(Some(limit), State::idle);
         if !state.idle() {
@@ -146,8 +146,8 @@ impl Queue {
         state.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Waits until something holds, or the time is up. Past the deadline of
-    /// [`hurry`](Self::hurry) what was not written counts as failed.
+    /// Waits until `holds` is true, for at most `limit`. After the deadline of
+    /// [`hurry`](Self::hurry), printing counts as failed.
     fn wait(
         &self,
         limit: Option<Duration>,
@@ -172,7 +172,7 @@ impl Queue {
         state
     }
 
-    /// What is to be printed next; `None` at the end.
+    /// Waits for the next item; `None` at the end.
     fn next(&self) -> Option<Print> {
         let mut state = self.wait_for_work();
         let print = state.waiting.pop_front();
@@ -201,13 +201,13 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// What is behind the lock is whole between any two statements.
+    /// Takes the lock. The state is consistent after each statement.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 }
 
-/// The thread's own side: how things are written.
+/// The printing thread's own state.
 pub(super) struct Printer {
     pub(super) look: Look,
     /// Whether warnings and errors go to standard error.
@@ -216,8 +216,8 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// Prints what comes until the queue is closed. `failed` is called once, if
-    /// something could not be written.
+    /// Prints items until the queue is closed. It calls `failed` once, if one could not be
+    /// written.
     pub(super) fn run(mut self, queue: &Queue, failed: impl Fn()) {
         while let Some(print) = queue.next() {
             match self.print(print) {
@@ -305,7 +305,7 @@ mod tests {
             queue.done(None);
         }
         shows.join().unwrap();
-        queue.settle(None);
+        queue.drain(None);
         queue.close(SOON).unwrap();
         assert_eq!(number(queue.next()), None);
     }
@@ -319,7 +319,7 @@ mod tests {
         let full = Arc::new(io::ErrorKind::StorageFull.into());
         queue.done(Some(OutputError::Unwritable(Stream::Out, full)));
         (0..3 * QUEUE).for_each(|at| queue.put(line(at)));
-        queue.settle(None);
+        queue.drain(None);
         assert!(
             queue.state().waiting.is_empty(),
             "nothing of it is written later"
@@ -340,7 +340,7 @@ mod tests {
                 queue.hurry(SOON);
                 // There is no room for it.
                 queue.put(line(QUEUE + 1));
-                queue.settle(None);
+                queue.drain(None);
             }
             let closed = queue.close(SOON);
             assert!(matches!(closed, Err(OutputError::NotRead)), "{closed:?}");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::seal::{Place, Row};
-use super::{Result, Vault, VaultError};
+use super::{Result, Vault, VaultError, secret_json};
 use crate::crypto::keys::{IdentityKeys, OneTimePrekeySecret, SignedPrekeySecret};
 use crate::crypto::os_rng;
 use crate::crypto::ratchet::session_set::Prekeys;
@@ -86,7 +86,7 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn save_device(&mut self, device: &Device) -> Result<()> {
-        let plain = serde_json::to_vec(device)
+        let plain = secret_json(device)
             .map_err(|error| self.damaged(format!("the device's record: {error}")))?;
         self.set_state(DEVICE, &plain)
     }

@@ -16,6 +16,7 @@
 //! | `migration` | from version 1 to version 2 |
 //! | `key_slots` | the vault key under the password and the recovery code |
 //! | `log` | emptying the write-ahead log, which keeps what was replaced |
+//! | `rotation` | a new vault key |
 //! | `seal` | seals a value for its row |
 //! | `keys` | this device's identity and prekeys |
 //! | `contacts` | contacts and the sessions with them |
@@ -35,6 +36,7 @@ mod keys;
 mod log;
 mod migration;
 mod outbox;
+mod rotation;
 mod schema;
 mod seal;
 mod sqlite_file;
@@ -46,7 +48,7 @@ pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
-pub(crate) use self::key_slots::{PasswordKey, SlotKdf};
+pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;
@@ -58,6 +60,7 @@ use rusqlite::Connection;
 
 use self::seal::{Place, Row, Sealer};
 use crate::crypto::cipher::NotAuthentic;
+use crate::crypto::secret::SecretBuffer;
 
 /// An open vault. One process at a time holds it, by the lock inside.
 pub struct Vault {
@@ -199,6 +202,13 @@ pub(crate) fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
     }
 }
 
+/// A value as JSON, of which no copy stays in memory.
+fn secret_json<T: serde::Serialize>(value: &T) -> serde_json::Result<zeroize::Zeroizing<Vec<u8>>> {
+    let mut json = SecretBuffer::default();
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json.into_bytes())
+}
+
 impl Vault {
     /// Runs `work` as one transaction: durable when this returns `Ok`, and as if
     /// it had never begun otherwise.
@@ -249,9 +259,7 @@ impl Vault {
     }
 
     fn seal_json<T: serde::Serialize>(&self, row: &Row, value: &T) -> Result<Vec<u8>> {
-        let plain = serde_json::to_vec(value)
-            .map(zeroize::Zeroizing::new)
-            .map_err(|error| self.damaged(format!("{row}: {error}")))?;
+        let plain = secret_json(value).map_err(|error| self.damaged(format!("{row}: {error}")))?;
         Ok(self.sealer.seal(row, &plain))
     }
 

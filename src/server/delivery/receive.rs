@@ -12,7 +12,7 @@ use crate::protocol::ids::MessageId;
 use crate::protocol::limits;
 use crate::protocol::name::UserName;
 use crate::protocol::reply::{Acked, Event, Fetched};
-use crate::protocol::request::Ack;
+use crate::protocol::request::{Ack, Sender};
 use crate::server::log;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::store::StoreError;
@@ -115,10 +115,10 @@ impl Delivery {
         to_flush: &mut FlushSet,
     ) -> Acked {
         let acked = self.update(mailbox, to_flush, |state, effects| {
+            let hidden = state.recipient.hides_from(&ack.from, &mailbox.name);
             let machine = &mut state.machine;
-            ack.ids
-                .iter()
-                .filter(|mid| machine.acknowledge(session.id, ack.from, **mid, effects))
+            let mids = ack.ids.iter();
+            mids.filter(|mid| machine.acknowledge(session.id, ack.from, **mid, hidden, effects))
                 .count()
         });
         self.after_ack(session, mailbox, acked, to_flush);
@@ -135,28 +135,38 @@ impl Delivery {
         mailbox: &Arc<SharedMailbox>,
         to_flush: &mut FlushSet,
     ) -> Acked {
-        let acked = self.update(mailbox, to_flush, |state, effects| {
-            state.machine.acknowledge_shown(session.id, effects)
-        });
-        self.after_ack(session, mailbox, acked, to_flush);
+        let (acked, _) = self.conclude_shown(session, mailbox, to_flush);
         Acked { acked, unknown: 0 }
     }
 
-    /// Acknowledges all that the session was pushed, and pushes what comes next, for the console.
+    /// The same, for a console that wants to see what comes next.
     pub(crate) fn fetch_next(
         &self,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
         to_flush: &mut FlushSet,
     ) -> Fetched {
-        let acked = self.update(mailbox, to_flush, |state, effects| {
-            state.machine.acknowledge_shown(session.id, effects)
-        });
-        let sent = self.after_ack(session, mailbox, acked, to_flush);
+        let (_, sent) = self.conclude_shown(session, mailbox, to_flush);
         Fetched {
             sent,
             waiting: mailbox.lock().machine.not_pushed(),
         }
+    }
+
+    /// Acknowledges all that the session was pushed. Returns how many messages that were, and
+    /// how many were pushed then.
+    fn conclude_shown(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        to_flush: &mut FlushSet,
+    ) -> (usize, usize) {
+        let acked = self.update(mailbox, to_flush, |state, effects| {
+            let recipient = &state.recipient;
+            let hidden = |from: &Sender| recipient.hides_from(from, &mailbox.name);
+            state.machine.acknowledge_shown(session.id, hidden, effects)
+        });
+        (acked, self.after_ack(session, mailbox, acked, to_flush))
     }
 
     /// Returns how many messages were pushed now that there is room for them.

@@ -59,7 +59,7 @@ impl RequestRate {
     }
 
     /// Counts a request, and returns how long the connection is not to be read after it.
-    pub(crate) fn take(&mut self, now: Instant) -> Duration {
+    pub(crate) fn count(&mut self, now: Instant) -> Duration {
         // A wait without a limit is never refused.
         let take = |bucket: &mut TokenBucket, rate: Option<Rate>| match rate {
             Some(rate) => bucket.take(rate, now, Duration::MAX).unwrap_or_default(),
@@ -128,7 +128,7 @@ mod tests {
         let start = Instant::now();
         let mut now = start;
         for _ in 0..count {
-            now += request_rate.take(now);
+            now += request_rate.count(now);
         }
         now - start
     }
@@ -137,7 +137,7 @@ mod tests {
     fn past_the_burst_the_rate_holds_and_each_pause_is_short() {
         let mut request_rate = logged_in(1000);
         assert_eq!(time_for(&mut request_rate, 4000), Duration::ZERO);
-        assert!(request_rate.take(Instant::now()) <= Duration::from_millis(1));
+        assert!(request_rate.count(Instant::now()) <= Duration::from_millis(1));
         let time = time_for(&mut logged_in(1000), 9000);
         assert_eq!(time.as_millis(), 5000);
     }
@@ -167,14 +167,14 @@ mod tests {
         let mut connection = RequestRate::new(1000, now);
         connection.log_in(buckets.of(UserId(1), now));
         for _ in 0..4000 {
-            connection.take(now);
+            connection.count(now);
         }
         let mut next = RequestRate::new(1000, now);
         next.log_in(buckets.of(UserId(1), now));
-        assert_eq!(next.take(now).as_millis(), 1);
+        assert_eq!(next.count(now).as_millis(), 1);
         let mut other = RequestRate::new(1000, now);
         other.log_in(buckets.of(UserId(2), now));
-        assert_eq!(other.take(now), Duration::ZERO);
+        assert_eq!(other.count(now), Duration::ZERO);
     }
 
     #[test]

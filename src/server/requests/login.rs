@@ -14,6 +14,7 @@ use crate::protocol::request::{Hello, Login, PasswordLogin, SessionOptions};
 use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
+use crate::server::delivery::resend::Resends;
 use crate::server::delivery::sessions::{Candidate, NotInserted, Precedence, Session};
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::net::send_queue::flush_set::FlushSet;
@@ -247,6 +248,7 @@ impl Handler {
             session,
             mailbox,
             recipient: None,
+            resends: Resends::default(),
         });
     }
 

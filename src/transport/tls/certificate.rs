@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::TlsError;
+use super::{TlsError, small_file};
 use crate::transport::fingerprint::Fingerprint;
 
 /// More than any chain of certificates has.
@@ -71,5 +71,5 @@ pub(super) fn read(certificate: &Path, key: &Path) -> Result<Certificate, TlsErr
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, pem::Error> {
-    crate::fs::read_small(path, MOST_BYTES, READ_TIME).map_err(pem::Error::Io)
+    small_file::read_small(path, MOST_BYTES, READ_TIME).map_err(pem::Error::Io)
 }

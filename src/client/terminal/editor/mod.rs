@@ -215,7 +215,7 @@ impl Editor {
     fn put_key(&mut self, key: &Key) -> Step {
         match key {
             Key::Char(character) => self.put(character.encode_utf8(&mut [0; 4])),
-            // The newline behind a copied password is no part of it.
+            // A newline after a copied password does not belong to it.
             Key::Paste(text) if self.kind != Kind::Line => self.put(text.trim_end_matches('\n')),
             Key::Paste(text) => self.put(text),
             Key::PasteTooLong => too_long(),

@@ -11,7 +11,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Blob, ByteArray, MessageId};
+use super::ids::{Blob, ByteArray, Handle, MessageId};
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Accepted, Answer, Event, MessageState, Reply};
@@ -56,6 +56,8 @@ struct Frequent<'a> {
     #[serde(default)]
     again: bool,
     #[serde(default)]
+    after: Option<Handle>,
+    #[serde(default)]
     from: Option<Sender>,
     #[serde(default)]
     ids: Option<Vec<MessageId>>,
@@ -73,6 +75,7 @@ impl Frequent<'_> {
                     body,
                     identity: self.identity,
                     again: self.again,
+                    after: self.after,
                 }))
             }
             "ack" => Some(Request::Ack(Ack {
@@ -180,6 +183,13 @@ fn write_accepted(out: &mut Vec<u8>, id: u64, accepted: Accepted) {
         MessageState::Delivered => b",\"ok\":{\"state\":\"delivered\",\"at\":",
     });
     write_number(out, accepted.at);
+    if let Some(handle) = accepted.handle {
+        out.extend_from_slice(b",\"handle\":\"");
+        let text = out.len();
+        out.resize(text + BASE64.encode_len(handle.0.len()), 0);
+        BASE64.encode_mut(&handle.0, &mut out[text..]);
+        out.push(b'"');
+    }
     out.extend_from_slice(b"}}\n");
 }
 
@@ -375,230 +385,4 @@ fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::reply::Incoming;
-
-    const MID: &str = "000102030405060708090a0b0c0d0e0f";
-
-    #[test]
-    fn a_send_round_trips() {
-        let line = format!(
-            r#"{{"id":7,"op":"send","to":"Bob","mid":"{MID}","envelope":"AQID","new_field":[{{}}]}}"#
-        );
-        let (id, request) = parse_request(line.as_bytes());
-        let Ok(Request::Send(send)) = request else {
-            panic!("{request:?}")
-        };
-        assert_eq!((id, send.to.as_str()), (Some(7), "bob"));
-        let mut out = Vec::new();
-        write_request(&mut out, id, &Request::Send(send)).unwrap();
-        let again = format!(
-            "{{\"id\":7,\"op\":\"send\",\"to\":\"bob\",\"mid\":\"{MID}\",\"envelope\":\"AQID\"}}\n"
-        );
-        assert_eq!(String::from_utf8(out).unwrap(), again);
-    }
-
-    #[test]
-    fn an_array_is_no_object() {
-        let (key, signature) = ("A".repeat(43) + "=", "A".repeat(86) + "==");
-        let (salt, name) = ("A".repeat(22) + "==", "\"name\":\"bob\"");
-        let proof = format!("\"login_key\":\"{key}\",\"proof\":\"{signature}\"");
-        let (object, list) = (
-            format!("{{\"salt\":\"{salt}\",\"memory_kib\":1,\"passes\":1,\"lanes\":1}}"),
-            format!("[\"{salt}\",1,1,1]"),
-        );
-        let register =
-            |kdf: &str| format!("{{\"id\":3,\"op\":\"register\",{name},\"kdf\":{kdf},{proof}}}");
-        let passwd = |kdf: &str| format!("{{\"id\":3,\"op\":\"passwd\",\"kdf\":{kdf},{proof}}}");
-        let publish = |identity: &str, prekey: &str, one_time: &str| {
-            format!(
-                "{{\"id\":3,\"op\":\"publish\",\"identity\":{identity},\"signed_prekey\":{prekey},\
-                 \"one_time\":[{one_time}]}}"
-            )
-        };
-        let identity = format!("{{\"signing\":\"{key}\",\"dh\":\"{key}\"}}");
-        let prekey = format!("{{\"id\":1,\"key\":\"{key}\",\"signature\":\"{signature}\"}}");
-        let one_time = format!("{{\"id\":1,\"key\":\"{key}\"}}");
-        for line in [
-            register(&object),
-            passwd(&object),
-            publish(&identity, &prekey, &one_time),
-            "  {\"op\":\"ping\"}".to_owned(),
-        ] {
-            let (_, request) = parse_request(line.as_bytes());
-            assert!(request.is_ok(), "{line} {request:?}");
-        }
-        for line in [
-            register(&list),
-            passwd(&list),
-            publish(&format!("[\"{key}\",\"{key}\"]"), &prekey, &one_time),
-            publish(
-                &identity,
-                &format!("[1,\"{key}\",\"{signature}\"]"),
-                &one_time,
-            ),
-            publish(&identity, &prekey, &format!("[1,\"{key}\"]")),
-            "[3,\"ping\"]".to_owned(),
-            " [3,\"ping\"]".to_owned(),
-            format!("[3,\"send\",\"bob\",\"{MID}\",null,\"x\"]"),
-        ] {
-            let (_, request) = parse_request(line.as_bytes());
-            assert_eq!(request.unwrap_err().code, Code::BadRequest, "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_the_id() {
-        let cases: [(&str, Code); 9] = [
-            (r#"{"id":3,"op":"dance"}"#, Code::UnknownOp),
-            (r#"{"id":3,"op":"status"}"#, Code::BadRequest),
-            (r#"{"id":3,"op":"status","name":17}"#, Code::BadRequest),
-            (
-                r#"{"id":3,"op":"status","name":"no spaces"}"#,
-                Code::BadRequest,
-            ),
-            (r#"{"id":3,"op":5}"#, Code::BadRequest),
-            (r#"{"id":3}"#, Code::BadRequest),
-            (
-                r#"{"id":3,"op":"send","to":"bob","mid":"00","text":"x"}"#,
-                Code::BadRequest,
-            ),
-            (
-                r#"{"id":3,"op":"search","text":"al","limit":-1}"#,
-                Code::BadRequest,
-            ),
-            (
-                r#"{"id":3,"op":"ack","from":"*x","ids":[]}"#,
-                Code::BadRequest,
-            ),
-        ];
-        for (line, code) in cases {
-            let (id, request) = parse_request(line.as_bytes());
-            assert_eq!((id, request.unwrap_err().code), (Some(3), code), "{line}");
-        }
-    }
-
-    #[test]
-    fn garbage_has_no_id() {
-        let deep = "[".repeat(50_000);
-        for line in [
-            "{",
-            "{\"id\":-1,\"op\":\"ping\"}",
-            "\u{0}",
-            &deep,
-            "{\"op\":",
-        ] {
-            let (id, request) = parse_request(line.as_bytes());
-            assert_eq!((id, request.unwrap_err().code), (None, Code::BadRequest));
-        }
-    }
-
-    #[test]
-    fn a_message_has_exactly_one_body() {
-        for body in [
-            r#""text":"x","envelope":"AQ==""#,
-            r#""at":1"#,
-            r#""text":"""#,
-            r#""envelope":"""#,
-        ] {
-            let line = format!(r#"{{"id":1,"op":"send","to":"bob","mid":"{MID}",{body}}}"#);
-            assert_eq!(
-                parse_request(line.as_bytes()).1.unwrap_err().code,
-                Code::BadRequest,
-                "{body}"
-            );
-        }
-        let long = "x".repeat(16385);
-        let line = format!(r#"{{"id":1,"op":"send","to":"bob","mid":"{MID}","text":"{long}"}}"#);
-        assert!(parse_request(line.as_bytes()).1.is_err());
-    }
-
-    #[test]
-    fn the_short_way_writes_what_serde_would() {
-        let message = |body| Incoming {
-            from: "alice".parse().unwrap(),
-            mid: MID.parse().unwrap(),
-            at: 1_700_000_000_123,
-            body,
-        };
-        for body in [
-            Body::Envelope(Blob(vec![1, 2, 250, 251].into())),
-            Body::Plain("quote \" and \u{1} and é".into()),
-        ] {
-            let message = message(body);
-            let (mut short, mut long) = (Vec::new(), Vec::new());
-            write_message(
-                &mut short,
-                &message.from,
-                &message.mid,
-                message.at,
-                &message.body,
-            );
-            write_event(&mut long, &Event::Message(message.clone()));
-            assert_eq!(short, long);
-            let Ok(ServerLine::Event(event)) = parse_server_line(&short) else {
-                panic!()
-            };
-            assert_eq!(*event, Event::Message(message));
-        }
-    }
-
-    #[test]
-    fn answers_are_told_from_events() {
-        let mut out = Vec::new();
-        let accepted = Accepted {
-            state: MessageState::Delivered,
-            at: 0,
-        };
-        write_answer(&mut out, Some(u64::MAX), &Ok(Reply::Accepted(accepted)));
-        let Ok(ServerLine::Answer(id, Ok(value))) = parse_server_line(&out) else {
-            panic!()
-        };
-        assert_eq!(id, Some(u64::MAX));
-        assert_eq!(serde_json::from_value::<Accepted>(value).unwrap(), accepted);
-
-        out.clear();
-        write_answer(&mut out, None, &Ok(Reply::Accepted(accepted)));
-        assert!(out.is_empty(), "a success without an id stays unsaid");
-        write_answer(&mut out, None, &Err(Refusal::bad_request("no")));
-        assert!(matches!(
-            parse_server_line(&out),
-            Ok(ServerLine::Answer(None, Err(_)))
-        ));
-        assert!(matches!(
-            parse_server_line(b"{\"event\":\"of the future\",\"x\":1}"),
-            Ok(ServerLine::Event(event)) if *event == Event::Unknown
-        ));
-        assert!(parse_server_line(b"SSH-2.0-OpenSSH").is_err());
-        assert!(matches!(
-            parse_server_line(b"-ERR server_full try again later\r"),
-            Ok(ServerLine::Answer(None, Err(refusal)))
-                if refusal == Refusal::new(Code::ServerFull, "try again later")
-        ));
-        let newer = console_refusal(b"-ERR brand_new some sentence").unwrap();
-        assert_eq!(newer.code, Code::Unknown);
-        for other in [&b"-ERR"[..], b"+OK fine", b"-ERR \xff x", b"{}", b""] {
-            assert_eq!(console_refusal(other), None);
-        }
-    }
-
-    #[test]
-    fn every_request_survives_the_wire() {
-        let send = Send {
-            to: "bob".parse().unwrap(),
-            mid: MID.parse().unwrap(),
-            body: Body::Plain("hi".into()),
-            identity: None,
-            again: true,
-        };
-        let mut out = Vec::new();
-        write_request(&mut out, None, &Request::Send(send.clone())).unwrap();
-        let (id, Ok(Request::Send(back))) = parse_request(&out) else {
-            panic!()
-        };
-        assert_eq!(id, None);
-        assert!(back.again && back.body == send.body);
-        assert!(write_request(&mut out, None, &Request::AckShown).is_none());
-    }
-}
+mod tests;
