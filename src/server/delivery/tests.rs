@@ -182,6 +182,7 @@ fn who_does_not_read_gets_no_receipts_without_end() {
         secret: ByteArray([0; 16]),
         send_queue: Arc::clone(&send_queue),
         present: true,
+        version: delivery.sessions.version(),
     };
     let inserted = delivery.sessions.insert(candidate, Precedence::Yield);
     assert!(inserted.is_ok());

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
-use super::{is_damage, read, statements};
+use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
 
 /// The schema, version 1.
@@ -197,7 +197,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
                 let log = File::open(wal_path(path)).and_then(|log| log.sync_all());
                 log.map_err(|_| error)?;
             }
-            folded => folded?,
+            folded => {
+                folded?;
+                unless_full(generation::begin(&connection))?;
+            }
         }
         add_generations(&connection)?;
         add_index(&connection)?;
@@ -420,7 +423,7 @@ fn secret(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
     Ok(secret)
 }
 
-fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+pub(super) fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
     connection
         .execute(statements::SET_VALUE, (key, value))
         .map(drop)
