@@ -271,7 +271,9 @@ fn secret_file(
 }
 
 fn first_line(source: &mut dyn Read) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
+    // A string that grows while it is read leaves copies: it is as long as it can get, and
+    // what the standard library wants to have free behind that.
+    let mut text = Zeroizing::new(String::with_capacity(2 * MAX_SECRET as usize));
     source.take(MAX_SECRET).read_to_string(&mut text)?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {

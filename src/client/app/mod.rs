@@ -11,10 +11,12 @@
 //! | `password` | secrets from the options, `/passwd` and `/recovery` |
 //! | `transfer` | `client vault export`, `import` and `read` |
 //! | `exit_code` | the exit codes |
+//! | `hardening` | keeps the process's memory from core dumps and debuggers |
 
 pub(crate) mod commands;
 mod dispatch;
 mod exit_code;
+mod hardening;
 mod password;
 mod settings;
 mod talk;
@@ -28,7 +30,6 @@ use std::time::Duration;
 use self::commands::Operation;
 use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
 use super::args::{Action, Options, OptionsError, VaultTask};
-use super::hardening;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
 use super::messenger::command::Command;

@@ -1,5 +1,5 @@
 //! Secrets that the options give or the person types: for a login, for `/passwd` and for
-//! `/recovery`. What they change in the vault and on the server is the messenger's business.
+//! `/recovery`. The messenger changes them in the vault and on the server.
 
 use zeroize::Zeroizing;
 
@@ -98,7 +98,7 @@ impl App {
         let password = match given_password(&self.terminal, &self.options) {
             Ok(Some(password)) => Some(password),
             Ok(None) => self.secret("Password: "),
-            Err(error) => return self.fail(&error.to_string(), FAILED),
+            Err(why) => return self.fail(&why.to_string(), FAILED),
         };
         match password {
             Some(password) => {

@@ -1,5 +1,5 @@
 //! `client vault export`, `import` and `read`: the passphrase, the file, and what the person
-//! is told. The export's contents and format are the vault's business.
+//! is told. The vault decides the contents and the format of an export.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -77,6 +77,7 @@ use self::root::Rows;
 use self::seal::Sealer;
 use self::seen_ids::Filed;
 use self::table::Table;
+use crate::crypto::secret::SecretBuffer;
 use crate::protocol::{MessageId, UserName};
 
 /// An open vault. One process at a time holds it, by the lock inside.
@@ -235,6 +236,13 @@ pub(crate) fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
     }
 }
 
+/// A value as JSON, of which no copy stays in memory.
+fn secret_json<T: serde::Serialize>(value: &T) -> serde_json::Result<zeroize::Zeroizing<Vec<u8>>> {
+    let mut json = SecretBuffer::default();
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json.into_bytes())
+}
+
 impl Vault {
     /// Runs `work` as one transaction: durable when this returns `Ok`, and as if
     /// it had never begun otherwise.
@@ -317,8 +325,7 @@ impl Vault {
         number: i64,
         value: &T,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>> {
-        serde_json::to_vec(value)
-            .map(zeroize::Zeroizing::new)
+        secret_json(value)
             .map_err(|error| self.damaged(format!("row {number} of {table}: {error}")))
     }
 }

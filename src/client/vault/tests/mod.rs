@@ -26,7 +26,7 @@ const CHEAP: Argon2Params = Argon2Params {
     lanes: 1,
 };
 
-fn alice() -> UserName {
+pub(super) fn alice() -> UserName {
     "alice".parse().unwrap()
 }
 
@@ -76,7 +76,7 @@ pub(super) fn file(dir: &TempDir) -> std::path::PathBuf {
     dir.path().join("localhost_8080/alice.vault")
 }
 
-fn record(text: &str) -> MessageRecord {
+pub(super) fn record(text: &str) -> MessageRecord {
     MessageRecord {
         outgoing: true,
         text: text.to_owned(),
