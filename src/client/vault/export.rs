@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::control_messages::REMEMBERED_MS;
-use super::{Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault, VaultError};
+use super::{
+    Contact, DeliveryState, EncryptionStatus, MessageRecord, Renewal, Result, Vault, VaultError,
+};
 use crate::crypto::account::password;
 use crate::crypto::account::password::Argon2Params;
 use crate::crypto::cipher::{NotAuthentic, SealKey, WRAPPED_LEN};
@@ -218,7 +220,7 @@ impl Vault {
                 let id = vault.contact_or_new(&contact.name)?.id;
                 vault.save_contact(&Contact {
                     id,
-                    renew: false,
+                    renewal: contact.identity.map(|_| Renewal::Imported),
                     paused: false,
                     asked: 0,
                     ..contact.clone()

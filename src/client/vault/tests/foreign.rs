@@ -147,7 +147,7 @@ fn one_of_each(vault: &mut Vault) -> i64 {
                 identity: None,
                 again: false,
             };
-            vault.add_to_outbox(1, &send)
+            vault.add_to_outbox(1, &send, None)
         })
         .unwrap();
     1
