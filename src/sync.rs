@@ -13,12 +13,12 @@ use std::time::Duration;
 pub(crate) use std::sync::MutexGuard;
 pub(crate) use std::thread::JoinHandle;
 
-/// A mutual exclusion lock that a panic of its holder does not close.
+/// A mutual exclusion lock that stays usable after its holder has panicked.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
-    /// An unlocked one.
+    /// A lock that nobody holds.
     pub(crate) const fn new(value: T) -> Self {
         Mutex(std::sync::Mutex::new(value))
     }
@@ -34,7 +34,7 @@ impl<T> Mutex<T> {
 pub(crate) struct Condvar(std::sync::Condvar);
 
 impl Condvar {
-    /// One that nobody waits for.
+    /// A condition that nobody waits for.
     pub(crate) const fn new() -> Self {
         Condvar(std::sync::Condvar::new())
     }
@@ -44,7 +44,7 @@ impl Condvar {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, for at most `limit`.
+    /// Waits like [`wait`](Self::wait), for at most `limit`.
     pub(crate) fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -91,8 +91,8 @@ pub(crate) fn spawn_with<V: Send + 'static>(
     value: V,
     body: impl FnOnce(V) + Send + 'static,
 ) -> Result<(), (io::Error, V)> {
-    // A spawn that fails drops its closure with all that it owns, so the value is left where
-    // both sides find it.
+    // A spawn that fails drops its closure with all that it owns, so the value is kept where both
+    // threads can take it.
     let ours = Arc::new(Mutex::new(Some(value)));
     let theirs = Arc::clone(&ours);
     let spawned = spawn(name, Some(stack), move || {
@@ -109,7 +109,7 @@ pub(crate) fn spawn_with<V: Send + 'static>(
     value.map_or(Ok(()), |value| Err((error, value)))
 }
 
-/// Sleeps. Hold no lock.
+/// Sleeps. The caller must hold no lock.
 pub(crate) fn sleep(time: Duration) {
     thread::sleep(time);
 }

@@ -7,7 +7,7 @@
 //! of its own on loopback. Attackers come from another loopback address than the
 //! people, so that limits per address can tell them apart.
 //!
-//! This is no test: it asserts nothing about time. That the chat's messages come
+//! This is not a test: it asserts nothing about time. That the chat's messages come
 //! once and in order it does assert.
 
 // A benchmark that can't go on has nothing better to do than to stop.

@@ -52,7 +52,7 @@ pub(crate) fn run(settings: &Settings) {
     }
 }
 
-/// Alice sends so many messages to Bob.
+/// Alice sends `count` messages to Bob.
 fn round(figures: &mut Figures, count: usize, period: Option<Duration>) {
     let folder = temporary_folder();
     let peer = Peer::start(Kind::Server);
@@ -78,7 +78,7 @@ fn round(figures: &mut Figures, count: usize, period: Option<Duration>) {
     figures.add(&answered[1..], &peer.stop());
 }
 
-/// Waits until so many messages have their `ok`.
+/// Waits until this many messages have their `ok`.
 fn wait_for(proxy: &Proxy, count: usize) -> Vec<Answered> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -148,7 +148,7 @@ fn round(case: Case, duration: Duration) -> Result<(Times, f64), String> {
     let sent: u64 = senders.iter().map(|sender| sender.sent).sum();
     let rate = sent as f64 / start.elapsed().as_secs_f64();
     let times = chats.finish().between(from, to);
-    // Whoever comes back gets everything, once and in order.
+    // A recipient that comes back gets everything, once and in order.
     if case == Case::Frozen {
         holder.thaw();
     }

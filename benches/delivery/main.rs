@@ -8,7 +8,7 @@
 //! compared takes turns in every round, so that a slow minute of the machine hits
 //! all of it alike; figures are medians of the rounds, with the least and the most.
 //!
-//! This is no test: it asserts nothing about time. That messages come once and in
+//! This is not a test: it asserts nothing about time. That messages come once and in
 //! order it does assert, everywhere.
 
 // A benchmark that can't go on has nothing better to do than to stop.

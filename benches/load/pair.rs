@@ -43,7 +43,7 @@ impl Incoming {
         }
     }
 
-    /// Reads once, behind what is left of a line.
+    /// Reads once, and appends to what is left of a line.
     fn read(&mut self, stream: &mut Stream) -> io::Result<()> {
         self.room.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -96,7 +96,7 @@ impl Sender {
         }
     }
 
-    /// Sends so many messages with one write.
+    /// Sends this many messages with one write.
     pub(crate) fn send(&mut self, count: usize) -> io::Result<()> {
         self.out.clear();
         for _ in 0..count {
@@ -110,7 +110,7 @@ impl Sender {
                      \"envelope\":\"{}\"}}",
                     self.body
                 )?,
-                // Two hundred bytes of body behind the destination.
+                // Two hundred bytes of body after the destination.
                 false => writeln!(self.out, "{to} {digits} {}", &self.body[..BODY])?,
             }
         }
@@ -139,7 +139,7 @@ impl Sender {
         }
     }
 
-    /// Waits until so many messages are answered.
+    /// Waits until this many messages are answered.
     pub(crate) fn answers_to(&mut self, count: usize) -> io::Result<()> {
         let mut freed = 0;
         while freed < count {
@@ -148,7 +148,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Sends so many messages, at most `window` of them unanswered at any time.
+    /// Sends this many messages, with at most `window` of them unanswered at any time.
     pub(crate) fn send_all(&mut self, count: usize, window: usize) -> io::Result<()> {
         let mut sent = count.min(window);
         self.send(sent)?;
@@ -320,7 +320,7 @@ impl Recipient {
         self.stream.flush()
     }
 
-    /// Waits until so many new messages have come.
+    /// Waits until this many new messages have come.
     pub(crate) fn receive_all(&mut self, count: usize) -> io::Result<()> {
         let mut received = 0;
         while received < count {
@@ -395,7 +395,7 @@ fn enter(peer: &Peer, name: &str) -> Stream {
         return account::register(stream, name);
     }
     stream.write_all(format!("{name}\n").as_bytes()).unwrap();
-    // Whoever has got this can be written to.
+    // A client that has received this can be written to.
     stream.read_exact(&mut [0]).unwrap();
     stream
 }

@@ -86,7 +86,7 @@ impl Setup {
         self
     }
 
-    /// With so many descriptors, unless the system lets it raise them again.
+    /// Limits the program to this many descriptors, unless the system lets it raise the limit.
     pub(crate) fn descriptors(mut self, count: u64) -> Self {
         self.descriptors = Some(count);
         self

@@ -37,7 +37,7 @@ fn serve(stream: TcpStream, table: &Table) {
     line.pop();
     let own = Arc::clone(&stream);
     table.lock().unwrap().insert(line.clone(), own);
-    // Whoever has read this can be written to.
+    // A client that has read this can be written to.
     (&*stream).write_all(b"\n").unwrap();
     loop {
         line.clear();

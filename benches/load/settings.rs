@@ -57,7 +57,7 @@ impl Settings {
         self.wanted.is_empty() || self.wanted.iter().any(|wanted| wanted == name)
     }
 
-    /// Stops at a name that is no scenario's, rather than measuring nothing.
+    /// Ends with an error at a name that is not a scenario, rather than measure nothing.
     pub(crate) fn check(&self, known: &[&str]) {
         for wanted in &self.wanted {
             assert!(

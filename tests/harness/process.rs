@@ -42,7 +42,7 @@ static REAPER: LazyLock<Mutex<Child>> = LazyLock::new(|| {
     Mutex::new(reaper.expect("there is a shell"))
 });
 
-/// A command that runs `program` without the settings of whoever runs the tests.
+/// A command that runs `program` without the settings of the person who runs the tests.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {

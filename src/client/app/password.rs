@@ -1,10 +1,11 @@
-//! Passwords that the options give or the person types: for a login, and for `/passwd`.
-//! Changing it in the vault and on the server is the messenger's business.
+//! The passwords that the options give or the person types, for a login and for `/passwd`. The
+//! messenger changes them in the vault and on the server.
 
 use zeroize::Zeroizing;
 
 use super::App;
 use super::exit_code::FAILED;
+use crate::client::args::OptionsError;
 use crate::client::login::credentials;
 use crate::client::messenger::command::Command;
 use crate::client::terminal::InputEvent;
@@ -12,7 +13,7 @@ use crate::client::terminal::InputEvent;
 impl App {
     /// The password that the options give. A command that they name gets the terminal,
     /// since it may ask for something there.
-    pub(super) fn given_password(&self) -> Result<Option<Zeroizing<String>>, String> {
+    pub(super) fn given_password(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
         match self.options.password_command {
             Some(_) => self.terminal.lend(|| self.options.password()),
             None => self.options.password(),
@@ -23,7 +24,7 @@ impl App {
     pub(super) fn change_password(&mut self) {
         match (self.given_password(), self.options.new_password()) {
             (Ok(Some(old)), Ok(Some(new))) => return self.send_passwords(old, new),
-            (Err(why), _) | (_, Err(why)) => return self.fail(&why, FAILED),
+            (Err(error), _) | (_, Err(error)) => return self.fail(&error.to_string(), FAILED),
             _ => {}
         }
         let mut ask = |prompt: &str| match self.terminal.secret(prompt) {

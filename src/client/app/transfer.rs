@@ -1,11 +1,12 @@
-//! `client vault export` and `client vault import`: the passphrase, the file, and what the
-//! person is told. The export's contents and format are the vault's business.
+//! `client vault export` and `client vault import`: the passphrase, the file, and what the person is
+//! told. The vault decides the contents and the format of an export.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::by_options;
 use crate::client::args::{ExportFile, Options, VaultTask};
 use crate::client::login::first_login::{read_export, write_export};
 use crate::client::login::prompt::TerminalPrompt;
@@ -15,7 +16,8 @@ use crate::client::messenger::command::Command;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::{Display, ViewEvent};
 
-/// The shortest passphrase, in characters: whoever finds the file can guess without limit.
+/// The shortest passphrase, in characters. It is long because a thief of the file can try
+/// passphrases without limit.
 const MIN_PASSPHRASE: usize = 12;
 
 /// How long the new keys may take to be published.
@@ -48,13 +50,18 @@ fn export(
             "whose? Name the account, as in: client --user NAME vault export FILE".to_owned(),
         ));
     };
-    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
     check(&passphrase)?;
-    let password = options.password().map_err(LoginError::Refused)?;
-    let export = login_flow.export(name, &mut TerminalPrompt { terminal, password })?;
+    let password = options.password().map_err(by_options)?;
+    let mut prompt = TerminalPrompt {
+        terminal,
+        password,
+        new_password: None,
+    };
+    let export = login_flow.export(name, &mut prompt)?;
     let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
     write_export(&export_file.file, &sealed).map_err(LoginError::Refused)?;
     terminal.say(&ViewEvent::good(format!(
@@ -74,7 +81,7 @@ fn import(
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => secret(terminal, "Passphrase of the export: ")?,
     };
@@ -85,8 +92,13 @@ fn import(
             export.name
         )));
     }
-    let password = options.password().map_err(LoginError::Refused)?;
-    let account = login_flow.import(&export, &mut TerminalPrompt { terminal, password })?;
+    let password = options.password().map_err(by_options)?;
+    let mut prompt = TerminalPrompt {
+        terminal,
+        password,
+        new_password: None,
+    };
+    let account = login_flow.import(&export, &mut prompt)?;
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =
         SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
@@ -100,7 +112,7 @@ fn import(
     terminal.say(&ViewEvent::plain(
         "use this machine from now on; the other one's sessions are left behind",
     ));
-    // Whatever was not sent is sent at the next login.
+    // What was not sent is sent at the next login.
     published.map_err(LoginError::Unpublished)
 }
 

@@ -9,9 +9,10 @@ use std::path::Path;
 
 use super::LoginFlow;
 use super::attempt::Attempt;
+use super::credentials::{Credentials, derive};
 use super::error::LoginError;
-use super::prompt::{Prompt, known_password, show_recovery_code};
-use super::unlock::{Unlocked, create_vault, open};
+use super::prompt::{Prompt, known_password};
+use super::unlock::{create_vault, open};
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
 use crate::client::vault::{Export, Opened, VaultError, VaultFile};
@@ -53,13 +54,13 @@ impl LoginFlow {
         if !file.exists() {
             return Err(LoginError::Refused(format!(
                 "there is no vault of {name} at {} here; nothing was exported",
-                self.endpoint.place()
+                self.endpoint.place().as_str()
             )));
         }
         let password = known_password(&name, prompt)?;
         match open(file.read()?, &password)? {
             Opened::Open(unlocked) => Ok(unlocked.vault.export(name)?),
-            Opened::WrongKey(_) => Err(VaultError::WrongKey.into()),
+            Opened::WrongKey(_) => Err(LoginError::WrongPassword),
         }
     }
 }
@@ -72,7 +73,9 @@ impl Attempt<'_> {
         export: Option<&Export>,
     ) -> Result<Account, LoginError> {
         let password = known_password(&self.name, self.prompt)?;
-        let (credentials, derived) = self.derive_as_server_says(&password)?;
+        let kdf = self.ask_kdf()?;
+        let login_key = derive(&password, kdf)?.login_key;
+        let credentials = Credentials { kdf, login_key };
         let mut confirmed = false;
         let welcome = match self.try_log_in(&credentials, SessionOptions::default())? {
             Some(welcome) => welcome,
@@ -102,12 +105,12 @@ impl Attempt<'_> {
             self.log_out();
             return Err(refused);
         }
-        let (vault, code) = create_vault(file, credentials.kdf, &derived, |vault| match export {
+        let (mut vault, code) = create_vault(file, &password, kdf, |vault| match export {
             Some(export) => vault.import(export, clock::unix_ms()),
             None => vault.make_identity().map(drop),
         })?;
-        show_recovery_code(&code, self.prompt);
-        self.into_account(Unlocked { vault, credentials }, welcome, replaces)
+        self.show_code(&mut vault, &code)?;
+        self.into_account(vault, credentials, welcome, replaces)
     }
 
     /// Asks whether this device's identity may replace the published one.

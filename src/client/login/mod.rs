@@ -6,13 +6,15 @@
 //! | --- | --- |
 //! | `attempt` | a registration, or a login with the vault that is on this device |
 //! | `first_login` | a login without a vault: with a new identity or an export's; making an export |
+//! | `changed_password` | a login with a password that the vault does not know yet |
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
 //! | `prompt` | what the person is asked |
 //! | `error` | why there is no session |
 
 mod attempt;
-pub mod credentials;
+mod changed_password;
+pub(crate) mod credentials;
 mod error;
 pub(crate) mod first_login;
 pub(crate) mod prompt;
@@ -77,7 +79,7 @@ impl LoginFlow {
 
     /// The account's vault on this device, which may not exist yet, locked for this process.
     fn vault_file(&self, name: &UserName) -> Result<VaultFile, LoginError> {
-        let place = self.endpoint.place();
+        let place = self.endpoint.place().as_str();
         Ok(VaultFile::take(&self.data, place, name)?)
     }
 }

@@ -14,6 +14,9 @@ use crate::protocol::{UserName, limits};
 pub(crate) trait Prompt {
     /// A password; `None` if neither the options nor a person gives one.
     fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
+    /// The password that the account has been given; `None` if neither the options nor a
+    /// person gives one.
+    fn new_password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// A secret that only a person can type; `None` without a person.
     fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// Yes or no; no without a person.
@@ -28,11 +31,20 @@ pub(crate) struct TerminalPrompt<'a> {
     pub terminal: &'a mut Terminal,
     /// The password that the options give, which is not asked for.
     pub password: Option<Zeroizing<String>>,
+    /// The password of the account after a change, if the options give it.
+    pub new_password: Option<Zeroizing<String>>,
 }
 
 impl Prompt for TerminalPrompt<'_> {
     fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
         match &self.password {
+            Some(password) => Some(password.clone()),
+            None => self.secret(prompt),
+        }
+    }
+
+    fn new_password(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
+        match &self.new_password {
             Some(password) => Some(password.clone()),
             None => self.secret(prompt),
         }
@@ -78,13 +90,30 @@ pub(super) fn new_password(prompt: &mut dyn Prompt) -> Result<Zeroizing<String>,
     );
     let password = prompt.password(&question).ok_or_else(no_password)?;
     check_new(&password).map_err(LoginError::Refused)?;
-    let again = prompt
-        .password("The same password again: ")
-        .ok_or_else(no_password)?;
+    let again = prompt.password("The same password again: ");
+    same(password, &again.ok_or_else(no_password)?)
+}
+
+/// Asks, twice, for the password that the account has now, where the vault was opened with
+/// another secret. `None` if there is none.
+pub(super) fn changed_password(
+    prompt: &mut dyn Prompt,
+) -> Result<Option<Zeroizing<String>>, LoginError> {
+    let Some(password) = prompt.new_password("The account's new password: ") else {
+        return Ok(None);
+    };
+    check_new(&password).map_err(LoginError::Refused)?;
+    match prompt.new_password("The same password again: ") {
+        Some(again) => same(password, &again).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn same(password: Zeroizing<String>, again: &str) -> Result<Zeroizing<String>, LoginError> {
     match *again == *password {
         true => Ok(password),
         false => Err(LoginError::Refused(
-            "the two passwords are not the same; try again".to_owned(),
+            "the two passwords are not the same; nothing was changed, so try again".to_owned(),
         )),
     }
 }

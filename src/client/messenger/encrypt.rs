@@ -185,6 +185,7 @@ fn encrypt(
         body: Body::Envelope(Blob(encrypted.envelope.into())),
         identity: Some(ByteArray(sessions.identity().fingerprint())),
         again: false,
+        after: None,
     };
     Ok((send, encrypted.number))
 }

@@ -17,6 +17,8 @@
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `findings` | says what the numbers of a conversation show |
 //! | `identity` | converts identities between wire and cryptography |
+//! | `log_upkeep` | empties the vault's log in time |
+//! | `passwd` | a change of the password |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `prekeys` | publishes the keys that others need |
 //! | `queries` | runs commands |
@@ -38,6 +40,8 @@ pub(crate) mod command;
 mod encrypt;
 mod findings;
 pub(crate) mod identity;
+mod log_upkeep;
+mod passwd;
 mod postponed;
 mod prekeys;
 mod queries;
@@ -63,6 +67,7 @@ use self::aging::Aging;
 use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Command, CommandResult};
+use self::log_upkeep::LogUpkeep;
 use self::send::Awaited;
 use super::login::credentials::Credentials;
 use super::net::connection::Connection;
@@ -137,6 +142,7 @@ pub(super) struct Messenger {
     screen: ScreenProgress,
     prekeys: PrekeyUpkeep,
     aging: Aging,
+    log: LogUpkeep,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
@@ -297,6 +303,7 @@ impl Messenger {
             },
             prekeys: PrekeyUpkeep::default(),
             aging: Aging::new(now),
+            log: LogUpkeep::new(now),
             look_again: Vec::new(),
             number_shown: None,
             settling: None,

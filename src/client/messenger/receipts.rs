@@ -68,6 +68,7 @@ impl Messenger {
             let ask = Request::Outcome(Outcome {
                 to,
                 ids: ids.clone(),
+                handles: Vec::new(),
             });
             // Not worth a word if it fails: the next login asks again.
             if let Ok(Waiting { waiting }) = self.call(&ask) {

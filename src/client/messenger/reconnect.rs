@@ -151,6 +151,7 @@ impl Messenger {
         &mut self,
         request: &Request,
     ) -> std::result::Result<T, CallError> {
+        self.empty_log_in_time();
         match &mut self.server.connection {
             Some(connection) => connection.call(&mut self.events, request),
             None => Err(CallError::Lost(Lost::NotConnected)),
@@ -178,6 +179,7 @@ impl Messenger {
 
     /// Does what is due by the clock.
     pub(super) fn tick(&mut self) -> Result<()> {
+        self.empty_log_in_time();
         let now = clock::now();
         if self.server.connection.is_none() && !self.over && now >= self.server.retry_at {
             self.reconnect()?;
@@ -268,6 +270,8 @@ impl Messenger {
 
     fn reconnect(&mut self) -> Result<()> {
         self.vault.note_login_tried()?;
+        // It may take longer than the log may keep anything.
+        self.empty_log();
         match self.log_in_again() {
             Ok((connection, welcome)) => {
                 self.server.connection = Some(connection);

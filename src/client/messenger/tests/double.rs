@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) cut_passwd: Option<Cut>,
     /// What the next question for a status is refused with.
     pub(super) lie: Option<&'static str>,
+    /// The operations that were asked for before a login.
+    pub(super) asked: Vec<&'static str>,
     /// Every `send` that came, accepted or not.
     pub(super) sends: Vec<(MessageId, Vec<u8>, bool)>,
     connections: Vec<TcpStream>,
@@ -224,6 +226,7 @@ impl Connection {
         let world = &mut *world;
         match request {
             Request::Hello(_) => {
+                world.asked.push("hello");
                 self.nonce = [self.nonce[0] + 1; 32];
                 Ok(Reply::Greeting(Greeting {
                     server: "double".to_owned(),
@@ -234,9 +237,11 @@ impl Connection {
                     max_line: 65536,
                 }))
             }
-            Request::Kdf(named) => Ok(Reply::Kdf(
-                world.accounts.get(&named.name).ok_or_else(unknown)?.kdf,
-            )),
+            Request::Kdf(named) => {
+                world.asked.push("kdf");
+                let account = world.accounts.get(&named.name).ok_or_else(unknown)?;
+                Ok(Reply::Kdf(account.kdf))
+            }
             Request::Register(register) => {
                 if world.accounts.contains_key(&register.name) {
                     return Err(Refusal::new(Code::NameTaken, "the name is taken"));
@@ -263,6 +268,7 @@ impl Connection {
                 self.enter(world, register.name, &register.session)
             }
             Request::Login(login) => {
+                world.asked.push("login");
                 let key = world
                     .accounts
                     .get(&login.name)
@@ -362,6 +368,7 @@ impl Connection {
                 Ok(Reply::Accepted(Accepted {
                     state: MessageState::Stored,
                     at: 1_700_000_000_000,
+                    handle: None,
                 }))
             }
             Request::Ack(ack) => {
