@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Change the password, from the first to the second.
     Passwd(Zeroizing<String>, Zeroizing<String>),
     /// Wait until the server has answered for everything sent, no longer than this.
-    Settle(Duration),
+    AwaitAnswers(Duration),
     /// End the session and the thread.
     Logout,
 }

@@ -4,6 +4,7 @@ mod keys;
 mod messages;
 #[cfg(feature = "tls")]
 mod pins;
+mod sessions;
 mod trust;
 mod wire;
 
@@ -40,6 +41,8 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     keys::one_time_prekey_twice,
     trust::claims,
     trust::accepted,
+    sessions::forced_and_revived,
+    sessions::numbers,
     wire::logins,
     #[cfg(feature = "tls")]
     pins::without_tls,

@@ -11,6 +11,7 @@ mod passwd;
 mod planted;
 mod renewals;
 mod retries;
+mod setups;
 
 use crate::client::view::Mark;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -40,7 +41,7 @@ impl Display for Recorder {
         written.note();
     }
 
-    fn settle(&self) {}
+    fn finish_writing(&self) {}
 
     fn people(&self, _: Vec<Person>) {}
 
@@ -170,7 +171,8 @@ impl Somebody {
     }
 
     fn log_out(&mut self) {
-        self.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        self.run(Command::AwaitAnswers(Duration::from_secs(5)))
+            .unwrap();
         self.session.take().unwrap().end();
     }
 
