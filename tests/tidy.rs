@@ -118,15 +118,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::shared", &["config", "delivery", "limits", "stats"]),
     (
         "client::app",
-        &[
-            "args",
-            "hardening",
-            "login",
-            "messenger",
-            "net",
-            "terminal",
-            "view",
-        ],
+        &["args", "login", "messenger", "net", "terminal", "view"],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
     (

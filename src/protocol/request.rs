@@ -166,6 +166,10 @@ pub struct SessionOptions {
     /// Whether the account is shown as online. Scripts say `false`.
     #[serde(default = "yes")]
     pub presence: bool,
+    /// The generation of the client's vault. The server keeps the greatest of an account,
+    /// so that a vault which was put back from a copy learns that it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<u64>,
 }
 
 impl Default for SessionOptions {
@@ -175,6 +179,7 @@ impl Default for SessionOptions {
             replaces: None,
             receive: true,
             presence: true,
+            vault: None,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What the person can ask of a session, and how it answers. Whoever carries
 //! commands to the messenger needs this file only.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::client::vault::VaultError;
+use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
 
@@ -31,6 +33,14 @@ impl From<VaultError> for CommandError {
     fn from(error: VaultError) -> Self {
         CommandError::Vault(error)
     }
+}
+
+/// The recovery code after a change of the vault's key.
+pub(crate) enum NextCode {
+    /// The one so far, which the person typed.
+    Kept(RecoveryCode),
+    /// A new one, in this new file, or on the screen.
+    New(Option<PathBuf>),
 }
 
 /// What the person can ask of a session.
@@ -65,8 +75,22 @@ pub(crate) enum Command {
     Block(UserName),
     /// Receive from somebody again.
     Unblock(UserName),
-    /// Change the password, from the first to the second.
-    Passwd(Zeroizing<String>, Zeroizing<String>),
+    /// Change the password, and the vault's key with it.
+    Passwd {
+        /// The password so far.
+        old: Zeroizing<String>,
+        /// The one to come.
+        new: Zeroizing<String>,
+        /// The recovery code to come.
+        code: NextCode,
+    },
+    /// Make a new recovery code, which ends the one so far.
+    NewRecoveryCode {
+        /// The password.
+        password: Zeroizing<String>,
+        /// The new file for the code; `None` for the screen.
+        file: Option<PathBuf>,
+    },
     /// Wait until the server has answered for everything sent, no longer than this.
     AwaitAnswers(Duration),
     /// End the session and the thread.

@@ -13,7 +13,7 @@ use super::send::Awaited;
 use crate::client::login::credentials;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, Lost, said};
-use crate::client::vault::{Result, VaultError};
+use crate::client::vault::Result;
 use crate::client::view::{End, ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::Welcome;
@@ -78,7 +78,7 @@ impl Messenger {
         // What is in the outbox now may have been sent on an earlier connection.
         self.save_progress()?;
         self.outbox.sent_through = 0;
-        self.outbox.again_through = self.vault.last_in_outbox()?;
+        self.outbox.again_through = self.vault.last_in_outbox();
         let waiting = welcome.envelopes + welcome.plain;
         let device = self.vault.device()?;
         let ours = device.logins + device.tried.max(1);
@@ -94,6 +94,8 @@ impl Messenger {
             self.warn_of_logins(elsewhere, copied);
         }
         let mut device = self.vault.device()?;
+        // One that was just made or imported has no session to send in.
+        let is_behind = device.logins > 0 && self.vault.is_behind(welcome.vault);
         device.registered = true;
         device.logins = welcome.logins;
         device.tried = 0;
@@ -102,17 +104,25 @@ impl Messenger {
         let me = &self.me;
         let effects = self.vault.transact(|vault| {
             vault.save_device(&device)?;
-            if proven {
+            vault.go_behind(welcome.vault.unwrap_or(0));
+            if is_behind || proven {
                 vault.renew_all()?;
             }
             vault.forget_control_messages(now)?;
             let mut batch = Batch::new(vault, me, now);
-            batch.wanted_of = batch.vault.wanting()?;
+            batch.wanted_of = batch.vault.wanting();
             // The answers may have gone to the copy.
             batch.ask_again = elsewhere > 0;
             retry::ask_for_all(&mut batch)?;
             batch.finish()
         })?;
+        if is_behind {
+            self.say(ViewEvent::warning(
+                "this vault is older than the one that logged in last: it was put back from a copy, or \
+                 another copy of it was used; messages go out in new sessions, and what was written in \
+                 between is not in this vault",
+            ));
+        }
         self.keep_published(welcome)?;
         self.carry_out(effects);
         if waiting > 0 {
@@ -274,16 +284,8 @@ impl Messenger {
         self.empty_log();
         match self.log_in_again() {
             Ok((connection, welcome)) => {
-                self.server.connection = Some(connection);
-                self.server.heard_at = clock::now();
-                self.server.pinged = false;
-                self.outbox.resend_at = None;
                 self.say(ViewEvent::good("connected again"));
-                if std::mem::take(&mut self.login.change_unknown) {
-                    self.login.alternative = None;
-                    self.keep_password()?;
-                }
-                self.greet(&welcome)
+                self.go_on_over(connection, &welcome)
             }
             Err(CallError::Lost(why)) => {
                 self.later(&why.to_string());
@@ -304,10 +306,22 @@ impl Messenger {
         }
     }
 
+    /// Goes on over a new connection, which is logged in.
+    pub(super) fn go_on_over(&mut self, connection: Connection, welcome: &Welcome) -> Result<()> {
+        self.server.connection = Some(connection);
+        self.server.awaited.clear();
+        self.server.heard_at = clock::now();
+        self.server.pinged = false;
+        self.outbox.resend_at = None;
+        self.settle_change()?;
+        self.greet(welcome)
+    }
+
     /// A login that worked before is refused: perhaps a change of password that
     /// was under way did, or did not, reach the server.
     fn refused_again(&mut self, refusal: &Refusal) -> Result<()> {
-        match self.login.alternative.take() {
+        let change = self.login.change.as_mut();
+        match change.and_then(|change| change.other.take()) {
             Some(other) if refusal.code == Code::WrongLogin => {
                 self.login.credentials = other;
                 Ok(())
@@ -331,10 +345,11 @@ impl Messenger {
         Connection::over(opened, &mut self.events)
     }
 
-    fn log_in_again(&mut self) -> std::result::Result<(Connection, Welcome), CallError> {
+    pub(super) fn log_in_again(&mut self) -> std::result::Result<(Connection, Welcome), CallError> {
         let mut connection = self.connect_again()?;
         let wish = SessionOptions {
             replaces: Some(self.login.session),
+            vault: Some(self.vault.generation()),
             ..SessionOptions::default()
         };
         let login = credentials::login_request(
@@ -345,13 +360,5 @@ impl Messenger {
         );
         let welcome = connection.call(&mut self.events, &login)?;
         Ok((connection, welcome))
-    }
-
-    /// After a login with one of two passwords, only that one is to open the vault.
-    pub(super) fn keep_password(&mut self) -> Result<()> {
-        match self.vault.keep_only_password(self.login.credentials.kdf) {
-            Err(VaultError::WrongKey) | Ok(()) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 }

@@ -15,7 +15,7 @@
 //! | `format` | how events look, in rows and colours |
 //! | `input` | the thread that reads a terminal and draws the line |
 //! | `lines` | the thread that reads a pipe or a file |
-//! | `keys`, `editor`, `line`, `draw` | from bytes to keys, to a line, to rows, without I/O |
+//! | `type_ahead`, `keys`, `editor`, `line`, `draw` | from bytes to keys, to a line, to rows, without I/O |
 //! | `completion` | what completion and the prompt know of the session |
 //! | `modes` | the terminal's modes, and which terminals show plain text only |
 
@@ -31,6 +31,9 @@ mod modes;
 mod output;
 mod printing;
 mod screen;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+mod type_ahead;
 
 pub(crate) use self::screen::{Colours, NotWritten, Screen};
 

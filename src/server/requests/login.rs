@@ -129,7 +129,7 @@ impl Handler {
     ) -> Result<NewSession, Refusal> {
         let mailbox = self.shared.delivery.mailbox(&account.name)?;
         let session = self.insert_session(account, options)?;
-        match self.describe(account, &session, &mailbox, now) {
+        match self.describe(account, &session, &mailbox, options.vault, now) {
             Ok(welcome) => Ok(NewSession {
                 session,
                 mailbox,
@@ -185,15 +185,17 @@ impl Handler {
         account: &Account,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
+        generation: Option<u64>,
         now: Now,
     ) -> Result<Welcome, Refusal> {
-        let logins = match self.shared.writer.change(Change::CountLogin(account.id)) {
-            Ok(Changed::Logins(logins)) => logins,
+        let count = Change::CountLogin(account.id, generation);
+        let (logins, vault) = match self.shared.writer.change(count) {
+            Ok(Changed::Login { logins, vault }) => (logins, vault),
             // With a full disk people can still read what is pending for them.
             Err(refusal) if !matches!(refusal.code, Code::Storage | Code::Damaged) => {
                 return Err(refusal);
             }
-            _ => account.logins,
+            _ => (account.logins, None),
         };
         let pending = self.shared.delivery.pending(mailbox, now);
         Ok(Welcome {
@@ -206,6 +208,7 @@ impl Handler {
             signed_prekey: account.signed_prekey,
             one_time: account.one_time,
             logins,
+            vault,
             settings: self.settings_of(account)?,
         })
     }

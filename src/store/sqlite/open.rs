@@ -192,6 +192,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
             }
             folded => folded?,
         }
+        add_generations(&connection)?;
         add_index(&connection)?;
         let name_index = check_names(&connection);
         let first_number = first_number(&connection)?;
@@ -212,6 +213,15 @@ fn unless_full(done: rusqlite::Result<()>) -> rusqlite::Result<()> {
     match done {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
         done => done,
+    }
+}
+
+/// Adds the table of vaults' generations to a database of before it existed. Until then no
+/// vault's generation is kept.
+fn add_generations(connection: &Connection) -> rusqlite::Result<()> {
+    match connection.execute_batch(statements::ADD_GENERATIONS) {
+        Err(error) if is_damage(&error) => Ok(()),
+        done => unless_full(done),
     }
 }
 

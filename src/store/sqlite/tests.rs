@@ -508,3 +508,47 @@ fn a_damaged_index_on_names_is_made_anew() {
     drop(store);
     assert_eq!(Sqlite::open(&path).unwrap().name_index(), NameIndex::Sound);
 }
+
+#[test]
+fn the_greatest_generation_of_a_vault_is_kept() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    let tell = |generation| match fixture.change(Change::CountLogin(alice, generation)) {
+        Changed::Login { vault, .. } => vault,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(tell(None), None);
+    assert_eq!(tell(Some(7)), None);
+    assert_eq!(tell(Some(9)), None);
+    assert_eq!(
+        tell(None),
+        Some(9),
+        "a console's login, or one without a vault"
+    );
+    assert_eq!(tell(Some(9)), Some(9), "the same vault twice is a copy");
+    assert_eq!(tell(Some(8)), Some(9));
+    assert_eq!(tell(Some(u64::MAX)), None);
+    assert_eq!(tell(Some(10)), Some(i64::MAX as u64));
+}
+
+#[test]
+fn a_database_of_before_there_were_generations_opens() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    let path = fixture.folder.path().join("chat.db");
+    drop(fixture.store);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("DROP TABLE vault_generations").unwrap();
+    drop(db);
+    let store = Sqlite::open(&path).unwrap();
+    let batch = Batch {
+        changes: vec![
+            Change::CountLogin(alice, Some(3)),
+            Change::CountLogin(alice, Some(2)),
+        ],
+        ..Batch::default()
+    };
+    let login = |logins, vault| Changed::Login { logins, vault };
+    let done = store.commit(&batch).unwrap();
+    assert_eq!(done, [login(1, None), login(2, Some(3))]);
+}

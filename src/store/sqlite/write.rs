@@ -81,13 +81,7 @@ fn delete(
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Changed> {
     match change {
         Change::Register(account) => register(transaction, account),
-        Change::CountLogin(user) => {
-            let logins: Option<i64> = transaction
-                .prepare_cached(statements::COUNT_LOGIN)?
-                .query_row([user.0], |row| row.get(0))
-                .optional()?;
-            Ok(Changed::Logins(logins.unwrap_or(0) as u64))
-        }
+        Change::CountLogin(user, generation) => count_login(transaction, *user, *generation),
         Change::Seen(user, at) => {
             transaction
                 .prepare_cached(statements::SEEN)?
@@ -250,10 +244,38 @@ fn claim_one_time(
         .optional()
 }
 
+fn count_login(
+    transaction: &Transaction<'_>,
+    user: UserId,
+    generation: Option<u64>,
+) -> rusqlite::Result<Changed> {
+    let logins: Option<i64> = transaction
+        .prepare_cached(statements::COUNT_LOGIN)?
+        .query_row([user.0], |row| row.get(0))
+        .optional()?;
+    let told: Option<i64> = transaction
+        .prepare_cached(statements::GENERATION)?
+        .query_row([user.0], |row| row.get(0))
+        .optional()?;
+    // A greater number than SQLite holds is no client's.
+    let new = generation.map(|generation| i64::try_from(generation).unwrap_or(i64::MAX));
+    let is_new = new > told;
+    if let Some(new) = new.filter(|_| is_new) {
+        transaction
+            .prepare_cached(statements::TELL_GENERATION)?
+            .execute((user.0, new))?;
+    }
+    Ok(Changed::Login {
+        logins: logins.unwrap_or(0) as u64,
+        vault: told.filter(|_| !is_new).map(|told| told as u64),
+    })
+}
+
 fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
     for statement in [
         statements::EMPTY_ACCOUNT,
         statements::DROP_PREKEYS,
+        statements::DROP_GENERATION,
         statements::DROP_BLOCKS,
     ] {
         transaction.execute(statement, [user.0])?;

@@ -2,6 +2,7 @@
 
 mod keys;
 mod messages;
+mod passwords;
 #[cfg(feature = "tls")]
 mod pins;
 mod sessions;
@@ -44,6 +45,7 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     sessions::forced_and_revived,
     sessions::numbers,
     wire::logins,
+    passwords::known_vault,
     #[cfg(feature = "tls")]
     pins::without_tls,
 ];

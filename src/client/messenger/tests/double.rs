@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) drop_answers: bool,
     /// Where the next change of password is cut off.
     pub(super) cut_passwd: Option<Cut>,
+    /// Is told of each request's operation before and after it is done.
+    pub(super) watch: Option<Watch>,
     /// What the next question for a status is refused with.
     pub(super) lie: Option<&'static str>,
     /// The operations that were asked for before a login.
@@ -45,10 +47,15 @@ pub(super) struct World {
     connections: Vec<TcpStream>,
 }
 
+/// With the account that asks, if it is logged in, as the server knows it then.
+pub(super) type Watch = Box<dyn FnMut(&'static str, Option<&Account>) + Send>;
+
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Cut {
     Before,
     After,
+    /// The server says that it was changed, and leaves it.
+    Lie,
 }
 
 pub(super) struct Account {
@@ -60,6 +67,7 @@ pub(super) struct Account {
     online: Option<TcpStream>,
     session: ByteArray<16>,
     logins: u64,
+    vault: Option<u64>,
 }
 
 impl Account {
@@ -69,6 +77,11 @@ impl Account {
         if on {
             self.blocked.push(name);
         }
+    }
+
+    /// How the login key is derived, and its public half.
+    pub(super) fn login(&self) -> (KdfParams, [u8; 32]) {
+        (self.kdf, self.login_key)
     }
 
     /// What an operator's reset does.
@@ -187,7 +200,17 @@ impl Connection {
             if cut == Some(Cut::Before) {
                 break;
             }
-            let answer = request.and_then(|request| self.answer(request));
+            let (before, after) = match &request {
+                Ok(Request::Passwd(_)) => ("passwd", "passwd done"),
+                Ok(Request::Login(_)) => ("login", "login done"),
+                _ => ("", ""),
+            };
+            self.watch(before);
+            let answer = match cut {
+                Some(Cut::Lie) => Ok(Reply::Done(Done {})),
+                _ => request.and_then(|request| self.answer(request)),
+            };
+            self.watch(after);
             if cut == Some(Cut::After) {
                 break;
             }
@@ -204,6 +227,14 @@ impl Connection {
             }
         }
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn watch(&self, what: &'static str) {
+        let world = &mut *self.world.lock().unwrap();
+        let account = self.me.and_then(|me| world.accounts.get(&me));
+        if let Some(watch) = &mut world.watch {
+            watch(what, account);
+        }
     }
 
     fn push_pending(&self, name: UserName) {
@@ -275,6 +306,7 @@ impl Connection {
                         online: None,
                         session: ByteArray([0; 16]),
                         logins: 0,
+                        vault: None,
                     },
                 );
                 self.enter(world, register.name, &register.session)
@@ -307,6 +339,8 @@ impl Connection {
             write(other, &Event::Replaced {});
         }
         account.logins += 1;
+        let told = account.vault;
+        account.vault = told.max(wish.vault);
         account.session = ByteArray([account.logins as u8; 16]);
         self.me = Some(name);
         Ok(Reply::Welcome(Box::new(Welcome {
@@ -328,6 +362,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |published| published.one_time.len() as u32),
             logins: account.logins,
+            vault: told.filter(|_| account.vault == told),
             settings: settings(),
         })))
     }
