@@ -71,9 +71,8 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use hmac::Hmac;
+use aes::Aes256;
 use rusqlite::Connection;
-use sha2::Sha256;
 
 use self::root::Rows;
 use self::seal::Sealer;
@@ -89,8 +88,8 @@ pub struct Vault {
     rows: Rows,
     /// The generation that was found at opening; 0 for a vault that was just made.
     opened_at: u64,
-    /// HMAC with the key under which ids are filed.
-    filing: Hmac<Sha256>,
+    /// AES with the key under which ids are filed.
+    filing: Aes256,
     /// The id that was looked up last, and where it is filed.
     last_filed: Cell<Option<((i64, MessageId), Filed)>>,
     contacts: Vec<Contact>,
