@@ -85,6 +85,8 @@ CREATE TABLE server (
     key                 TEXT    PRIMARY KEY,     -- 'secret': 32 random bytes behind the stable
                                                  -- fake answers about users that don't exist;
                                                  -- 'begun': a server has served with this file;
+                                                 -- 'generation': which start of a server this is,
+                                                 -- and which write-ahead log of it;
                                                  -- 'runs': how many servers have, 8 bytes, big-endian
     value               BLOB    NOT NULL
 ) WITHOUT ROWID;

@@ -142,9 +142,8 @@ impl<'a> Attempt<'a> {
                 Opened::Open(unlocked) => return Ok((unlocked, secret)),
                 Opened::WrongKey(closed) => *closed,
             };
-            let question = "That does not open the vault on this device. Type the password \
-                            again. If it was changed elsewhere or reset, type the one before \
-                            it, or the recovery code: ";
+            let question =
+                "That does not open the vault. Password, the one before it, or recovery code: ";
             let typed = self.prompt.secret(question);
             secret = typed.ok_or(LoginError::WrongPassword)?;
         }

@@ -12,6 +12,8 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use aes::Aes256;
+use aes::cipher::KeyInit;
 use rusqlite::Connection;
 
 use super::key_slots::{KeySlot, PasswordKey, SlotKdf, SlotSecret};
@@ -21,7 +23,7 @@ use super::seal::Sealer;
 use super::{Result, Vault, VaultError, folder, key_slots, migration, schema, sqlite_file};
 use crate::crypto::account::password::Derived;
 use crate::crypto::cipher::{SealKey, WrappingKey};
-use crate::crypto::{kdf, os_rng};
+use crate::crypto::os_rng;
 use crate::protocol::UserName;
 use crate::protocol::request::KdfParams;
 
@@ -227,7 +229,7 @@ impl Vault {
             sealer: Sealer::new(key),
             rows: Rows::default(),
             opened_at: 0,
-            filing: kdf::hmac(&[]),
+            filing: Aes256::new(&[0; 32].into()),
             last_filed: Cell::new(None),
             contacts: Vec::new(),
             path,

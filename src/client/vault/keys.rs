@@ -18,9 +18,8 @@ const IDENTITY: i64 = 1;
 const DEVICE: i64 = 2;
 const OWNER: i64 = 4;
 
-/// How long a signed prekey still opens messages: the week that it is published
-/// and the 30 days after.
-const OLD_PREKEY_MS: u64 = 37 * 24 * 3600 * 1000;
+/// How long a prekey still opens messages after it was replaced or withdrawn: 30 days.
+const OLD_PREKEY_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// What the vault remembers of this device's dealings with the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +34,16 @@ pub struct Device {
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<ByteArray<16>>,
+    /// The clock that keys expire by: milliseconds, 0 before it runs.
+    #[serde(default)]
+    pub age: u64,
+    /// The clock on the wall up to which that one has counted: milliseconds since 1970.
+    #[serde(default)]
+    pub aged_to: u64,
+    /// The ids of all signed prekeys that were ever made here, and of those by which a
+    /// copy of this device made itself known.
+    #[serde(default)]
+    pub signed_ids: Vec<u32>,
 }
 
 impl Vault {
@@ -136,7 +145,7 @@ impl Vault {
         })
     }
 
-    /// Makes a signed prekey, and forgets those that were replaced long ago.
+    /// Makes a signed prekey, which replaces those before it.
     ///
     /// # Errors
     /// That nothing was written.
@@ -145,41 +154,91 @@ impl Vault {
             let id = vault.free_number(Table::SignedPrekeys);
             let prekey = SignedPrekeySecret::generate(owner, id, &mut os_rng());
             let kept = vault.all_signed()?;
-            // After a long absence the newest is old, too, and still in use.
             let newest = kept.iter().map(|(_, created)| *created).max();
             // Numbers are random, so the time alone orders signed prekeys: the newest has
             // the latest, also after the clock was set back.
             let created = newest.map_or(now, |newest| now.max(newest.saturating_add(1)));
-            let oldest = now.saturating_sub(OLD_PREKEY_MS);
-            for (number, made) in kept {
-                if made < oldest && Some(made) < newest {
-                    vault.delete(Table::SignedPrekeys, number)?;
-                }
-            }
-            vault.put_signed(&prekey, created)?;
+            let mut device = vault.device()?;
+            device.signed_ids.push(id);
+            vault.save_device(&device)?;
+            vault.put_signed(&prekey, created, None)?;
             Ok(prekey)
         })
     }
 
-    /// Writes a signed prekey that was made at a time.
-    pub(super) fn put_signed(&mut self, prekey: &SignedPrekeySecret, created: u64) -> Result<()> {
+    /// Writes a signed prekey that was made at a time, and was found to be replaced at an age
+    /// of the vault.
+    pub(super) fn put_signed(
+        &mut self,
+        prekey: &SignedPrekeySecret,
+        created: u64,
+        replaced: Option<u64>,
+    ) -> Result<()> {
         let number = i64::from(prekey.public().id);
         let plain = Zeroizing::new(
             [
                 created.to_be_bytes().as_slice(),
-                prekey.to_bytes().as_slice(),
+                &with_age(&prekey.to_bytes(), replaced),
             ]
             .concat(),
         );
         self.put(Table::SignedPrekeys, number, &plain)
     }
 
+    /// Notes that all one-time prekeys there are will be withdrawn from the server, at
+    /// this age of the vault.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn withdraw_one_time(&mut self, age: u64) -> Result<()> {
+        self.transact(|vault| {
+            let all: Vec<i64> = vault.numbers(Table::OneTimePrekeys).collect();
+            for number in all {
+                if let Some((prekey, None)) = vault.read_one_time(number)? {
+                    let plain = with_age(&prekey.to_bytes(), Some(age));
+                    vault.put(Table::OneTimePrekeys, number, &plain)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Erases the prekeys that were replaced or withdrawn long ago. One that was replaced
+    /// since the last time begins to age.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub(super) fn expire_prekeys(&mut self, age: u64) -> Result<()> {
+        let has_expired = |since: u64| age.saturating_sub(since) > OLD_PREKEY_MS;
+        let all: Vec<i64> = self.numbers(Table::OneTimePrekeys).collect();
+        for number in all {
+            let prekey = self.read_one_time(number)?;
+            if prekey.is_some_and(|(_, withdrawn)| withdrawn.is_some_and(has_expired)) {
+                self.delete(Table::OneTimePrekeys, number)?;
+            }
+        }
+        let all = self.all_signed()?;
+        let newest = all.iter().map(|(_, created)| *created).max();
+        for (number, _) in all.into_iter().filter(|(_, made)| Some(*made) < newest) {
+            match self.read_signed(number)? {
+                Some(signed) if signed.replaced.is_some_and(has_expired) => {
+                    self.delete(Table::SignedPrekeys, number)?;
+                }
+                Some(signed) if signed.replaced.is_none() => {
+                    self.put_signed(&signed.prekey, signed.created, Some(age))?;
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The numbers of all signed prekeys, and when each was made.
     fn all_signed(&self) -> Result<Vec<(i64, u64)>> {
         let mut all = Vec::new();
         for number in self.numbers(Table::SignedPrekeys) {
-            if let Some((_, created)) = self.read_signed(number)? {
-                all.push((number, created));
+            if let Some(signed) = self.read_signed(number)? {
+                all.push((number, signed.created));
             }
         }
         Ok(all)
@@ -209,7 +268,10 @@ impl Vault {
     pub fn newest_signed(&self) -> Result<Option<(SignedPrekeySecret, u64)>> {
         let all = self.all_signed()?.into_iter();
         match all.max_by_key(|(_, created)| *created) {
-            Some((number, _)) => self.read_signed(number),
+            Some((number, _)) => {
+                let signed = self.read_signed(number)?;
+                Ok(signed.map(|signed| (signed.prekey, signed.created)))
+            }
             None => Ok(None),
         }
     }
@@ -223,24 +285,59 @@ impl Vault {
         self.delete(Table::OneTimePrekeys, i64::from(id))
     }
 
-    /// A signed prekey, and when it was made.
-    fn read_signed(&self, number: i64) -> Result<Option<(SignedPrekeySecret, u64)>> {
+    fn read_signed(&self, number: i64) -> Result<Option<Signed>> {
         let Some(plain) = self.get(Table::SignedPrekeys, number)? else {
             return Ok(None);
         };
         let damaged = || self.damaged_row(Table::SignedPrekeys, number);
         let mut reader = Reader(&plain);
         let created = reader.array().map(u64::from_be_bytes).ok_or_else(damaged)?;
-        let prekey = SignedPrekeySecret::from_bytes(reader.0).map_err(|_| damaged())?;
-        Ok(Some((prekey, created)))
+        let (prekey, replaced) = split_age(reader.0, SignedPrekeySecret::LEN);
+        let prekey = SignedPrekeySecret::from_bytes(prekey).map_err(|_| damaged())?;
+        Ok(Some(Signed {
+            prekey,
+            created,
+            replaced,
+        }))
     }
 
-    fn read_one_time(&self, number: i64) -> Result<Option<OneTimePrekeySecret>> {
-        let plain = self.get(Table::OneTimePrekeys, number)?;
+    /// A one-time prekey, and the age of the vault at which it was withdrawn.
+    fn read_one_time(&self, number: i64) -> Result<Option<(OneTimePrekeySecret, Option<u64>)>> {
+        let Some(plain) = self.get(Table::OneTimePrekeys, number)? else {
+            return Ok(None);
+        };
+        let (prekey, withdrawn) = split_age(&plain, OneTimePrekeySecret::LEN);
         let damaged = |_| self.damaged_row(Table::OneTimePrekeys, number);
-        plain
-            .map(|plain| OneTimePrekeySecret::from_bytes(&plain).map_err(damaged))
-            .transpose()
+        let prekey = OneTimePrekeySecret::from_bytes(prekey).map_err(damaged)?;
+        Ok(Some((prekey, withdrawn)))
+    }
+}
+
+/// A signed prekey in the vault.
+struct Signed {
+    prekey: SignedPrekeySecret,
+    /// When it was made: milliseconds since 1970.
+    created: u64,
+    /// The age of the vault at which it was found to be replaced.
+    replaced: Option<u64>,
+}
+
+/// The value of a prekey: its bytes, and if it is out of use, the age of the vault since
+/// when (8).
+fn with_age(prekey: &[u8], age: Option<u64>) -> Zeroizing<Vec<u8>> {
+    let mut plain = Zeroizing::new(Vec::with_capacity(prekey.len() + 8));
+    plain.extend_from_slice(prekey);
+    if let Some(age) = age {
+        plain.extend_from_slice(&age.to_be_bytes());
+    }
+    plain
+}
+
+/// Takes apart a value whose prekey has `length` bytes.
+fn split_age(plain: &[u8], length: usize) -> (&[u8], Option<u64>) {
+    match plain.split_last_chunk() {
+        Some((prekey, age)) if prekey.len() == length => (prekey, Some(u64::from_be_bytes(*age))),
+        _ => (plain, None),
     }
 }
 
@@ -278,10 +375,11 @@ impl<'a> PrekeyReader<'a> {
 impl Prekeys for PrekeyReader<'_> {
     fn signed(&self, id: u32) -> Option<SignedPrekeySecret> {
         let signed = self.vault.read_signed(i64::from(id));
-        self.noted(signed).map(|(prekey, _)| prekey)
+        self.noted(signed).map(|signed| signed.prekey)
     }
 
     fn one_time(&self, id: u32) -> Option<OneTimePrekeySecret> {
-        self.noted(self.vault.read_one_time(i64::from(id)))
+        let read = self.vault.read_one_time(i64::from(id));
+        self.noted(read).map(|(prekey, _)| prekey)
     }
 }

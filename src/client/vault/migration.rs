@@ -70,7 +70,7 @@ fn keys(vault: &mut Vault, source: &Source) -> Result<()> {
         let prekey = SignedPrekeySecret::from_bytes(&plain);
         let prekey = prekey.map_err(|_| source.damaged(table, id))?;
         let created: i64 = source.column(columns, "created")?;
-        vault.put_signed(&prekey, created as u64)
+        vault.put_signed(&prekey, created as u64, None)
     })
 }
 
@@ -192,7 +192,7 @@ fn waiting(vault: &mut Vault, source: &Source) -> Result<()> {
 fn under_way(vault: &mut Vault, source: &Source) -> Result<()> {
     source.each_sealed("outbox", "seq", Bound::Alone, |seq, _, plain| {
         match plain.and_then(|plain: Zeroizing<Vec<u8>>| serde_json::from_slice(&plain).ok()) {
-            Some(send) if is_ours(vault, seq, &send)? => vault.add_to_outbox(seq, &send),
+            Some(send) if is_ours(vault, seq, &send)? => vault.add_to_outbox(seq, &send, None),
             _ => Ok(()),
         }
     })?;

@@ -24,6 +24,7 @@
 //! | `root` | what is remembered of the rows and of the root |
 //! | `codec` | numbers and bytes in a value |
 //! | `keys` | this device's identity and prekeys |
+//! | `aging` | the clock that keys expire by, and their erasure |
 //! | `contacts` | contacts and the sessions with them |
 //! | `history` | messages that can be looked at again |
 //! | `seen_ids` | which ids were seen, and the messages that have them |
@@ -31,6 +32,7 @@
 //! | `control_messages` | requests to send again, and answers to them |
 //! | `export` | what moves to another machine |
 
+mod aging;
 mod codec;
 mod contacts;
 mod control_messages;
@@ -53,7 +55,7 @@ mod seen_ids;
 mod sqlite_file;
 mod table;
 
-pub(crate) use self::contacts::Contact;
+pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::Export;
 pub(crate) use self::file::Closed;
@@ -69,9 +71,8 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use hmac::Hmac;
+use aes::Aes256;
 use rusqlite::Connection;
-use sha2::Sha256;
 
 use self::root::Rows;
 use self::seal::Sealer;
@@ -87,8 +88,8 @@ pub struct Vault {
     rows: Rows,
     /// The generation that was found at opening; 0 for a vault that was just made.
     opened_at: u64,
-    /// HMAC with the key under which ids are filed.
-    filing: Hmac<Sha256>,
+    /// AES with the key under which ids are filed.
+    filing: Aes256,
     /// The id that was looked up last, and where it is filed.
     last_filed: Cell<Option<((i64, MessageId), Filed)>>,
     contacts: Vec<Contact>,

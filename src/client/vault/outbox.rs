@@ -4,6 +4,7 @@
 use super::codec::{Header, Reader};
 use super::table::Table;
 use super::{Result, Vault};
+use crate::crypto::ratchet::counters::MessageNumber;
 use crate::protocol::reply::Incoming;
 use crate::protocol::request::Send;
 use crate::protocol::{Blob, Body, ByteArray, MessageId};
@@ -11,6 +12,39 @@ use crate::protocol::{Blob, Body, ByteArray, MessageId};
 /// The kinds of a body in the vault.
 const ENVELOPE: u8 = 1;
 const PLAIN: u8 = 2;
+
+/// What a value of the outbox has before the body: an identity that it is bound to, and a
+/// number in the conversation.
+const BOUND: u8 = 1;
+const NUMBERED: u8 = 2;
+
+/// A value of the outbox, taken apart: `flags (1) || identity (32) [|| instance (16) ||
+/// number (4)] || body`.
+struct OutboxRow<'a> {
+    identity: Option<ByteArray<32>>,
+    number: Option<MessageNumber>,
+    body: &'a [u8],
+}
+
+impl<'a> OutboxRow<'a> {
+    fn split(plain: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(plain);
+        let flags = reader.byte()?;
+        let identity = ByteArray(reader.array()?);
+        let number = match flags & NUMBERED {
+            0 => None,
+            _ => Some(MessageNumber {
+                instance: reader.array()?,
+                number: u32::from_be_bytes(reader.array()?),
+            }),
+        };
+        Some(OutboxRow {
+            identity: (flags & BOUND != 0).then_some(identity),
+            number,
+            body: reader.0,
+        })
+    }
+}
 
 impl Vault {
     /// Holds an envelope until the identity that it came under is accepted.
@@ -83,16 +117,44 @@ impl Vault {
     }
 
     /// Puts what is to be sent into the outbox, in the transaction that
-    /// encrypted it. Whom it goes to, and under which id, is said by the message or
+    /// encrypted it, with its number in the conversation. Whom it goes to, and under which id, is said by the message or
     /// control message at its place.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn add_to_outbox(&mut self, seq: i64, send: &Send) -> Result<()> {
+    pub fn add_to_outbox(
+        &mut self,
+        seq: i64,
+        send: &Send,
+        number: Option<MessageNumber>,
+    ) -> Result<()> {
+        let flags = match (send.identity, number) {
+            (None, _) => 0,
+            (Some(_), None) => BOUND,
+            (Some(_), Some(_)) => BOUND | NUMBERED,
+        };
         let identity = send.identity.map_or([0; 32], |identity| identity.0);
-        let body = body_to_bytes(&send.body);
-        let plain = [&[u8::from(send.identity.is_some())], &identity[..], &body].concat();
+        let mut plain = [&[flags], &identity[..]].concat();
+        if let Some(MessageNumber { instance, number }) = number {
+            plain.extend_from_slice(&instance);
+            plain.extend_from_slice(&number.to_be_bytes());
+        }
+        plain.extend_from_slice(&body_to_bytes(&send.body));
         self.put(Table::Outbox, seq, &plain)
+    }
+
+    /// To whom the message at a place goes, and its number in the conversation, if there is
+    /// one in the outbox that has a number.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn number_in_outbox(&self, seq: i64) -> Result<Option<(i64, MessageNumber)>> {
+        let Some(plain) = self.get(Table::Outbox, seq)? else {
+            return Ok(None);
+        };
+        let row = OutboxRow::split(&plain).ok_or_else(|| self.damaged_row(Table::Outbox, seq))?;
+        let (contact, _) = self.addressed(seq)?;
+        Ok(row.number.map(|number| (contact, number)))
     }
 
     /// The first place of the outbox after `behind`, and what is to be sent.
@@ -106,14 +168,12 @@ impl Vault {
         let plain = self.get(Table::Outbox, seq)?;
         let (contact, mid) = self.addressed(seq)?;
         let send = plain.and_then(|plain| {
-            let mut reader = Reader(&plain);
-            let is_bound = reader.byte()? == 1;
-            let identity = ByteArray(reader.array()?);
+            let row = OutboxRow::split(&plain)?;
             Some(Send {
                 to: self.contact_by_id(contact)?.name,
                 mid,
-                body: body_from_bytes(reader.0)?,
-                identity: is_bound.then_some(identity),
+                body: body_from_bytes(row.body)?,
+                identity: row.identity,
                 again: false,
                 after: None,
             })

@@ -3,15 +3,16 @@
 //! hash in 2^14 pages (`rows`). The key keeps an adversary who chooses ids from filling one
 //! page with all of them; it is random and stays when the vault key is replaced.
 
+use aes::Aes256;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use rand::Rng;
 
 use super::codec::Reader;
 use super::seal::Tag;
 use super::table::Table;
 use super::{Result, Vault};
-use crate::crypto::{kdf, os_rng};
+use crate::crypto::os_rng;
 use crate::protocol::MessageId;
-use hmac::Mac;
 
 /// The row of `state` with the key.
 pub(super) const FILING_KEY: i64 = 3;
@@ -120,7 +121,7 @@ impl Vault {
         let mut key = [0; 32];
         os_rng().fill_bytes(&mut key);
         self.put(Table::State, FILING_KEY, &key)?;
-        self.filing = kdf::hmac(&key);
+        self.filing = Aes256::new(&key.into());
         self.last_filed.set(None);
         Ok(())
     }
@@ -128,8 +129,8 @@ impl Vault {
     /// Reads the key under which ids are filed.
     pub(super) fn load_filing_key(&mut self) -> Result<()> {
         let key = self.get(Table::State, FILING_KEY)?;
-        let key = key.ok_or_else(|| self.damaged("it has no key for ids"))?;
-        self.filing = kdf::hmac(&key);
+        let key = key.and_then(|key| Aes256::new_from_slice(&key).ok());
+        self.filing = key.ok_or_else(|| self.damaged("it has no key for ids"))?;
         self.last_filed.set(None);
         Ok(())
     }
@@ -142,13 +143,17 @@ impl Vault {
         {
             return filed;
         }
-        let mut mac = self.filing.clone();
-        mac.update(&contact.to_be_bytes());
-        mac.update(&mid.0);
-        let bytes = mac.finalize().into_bytes();
+        // The CBC-MAC of two blocks: the contact, then the id.
+        let mut block = u128::from(contact as u64).to_be_bytes().into();
+        self.filing.encrypt_block(&mut block);
+        for (byte, id) in block.iter_mut().zip(&mid.0) {
+            *byte ^= id;
+        }
+        self.filing.encrypt_block(&mut block);
+        let hash: Tag = block.into();
         let filed = Filed {
-            page: i64::from(u16::from_be_bytes([bytes[0], bytes[1]]) % PAGES),
-            hash: std::array::from_fn(|i| bytes[2 + i]),
+            page: i64::from(u16::from_be_bytes([hash[0], hash[1]]) % PAGES),
+            hash,
         };
         self.last_filed.set(Some(((contact, *mid), filed)));
         filed

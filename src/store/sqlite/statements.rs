@@ -124,5 +124,7 @@ statements! {
             user       INTEGER PRIMARY KEY REFERENCES users (id),
             generation INTEGER NOT NULL
         )";
+    /// The page that all rows of table `server` are in.
+    SERVER_PAGE = "SELECT rootpage FROM sqlite_schema WHERE name = 'server'";
     ANY_TABLE = "SELECT 1 FROM sqlite_schema LIMIT 1";
 }

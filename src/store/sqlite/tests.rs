@@ -10,19 +10,19 @@ use crate::protocol::request::{
 };
 use crate::store::{Change, Flags, NewAccount};
 
-struct Fixture {
-    store: Sqlite,
-    folder: tempfile::TempDir,
+pub(super) struct Fixture {
+    pub(super) store: Sqlite,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("chat.db")).unwrap();
         Fixture { store, folder }
     }
 
-    fn change(&self, change: Change) -> Changed {
+    pub(super) fn change(&self, change: Change) -> Changed {
         let batch = Batch {
             changes: vec![change],
             ..Batch::default()
@@ -30,7 +30,7 @@ impl Fixture {
         self.store.commit(&batch).unwrap().remove(0)
     }
 
-    fn register(&self, name: &str) -> UserId {
+    pub(super) fn register(&self, name: &str) -> UserId {
         match self.change(Change::Register(new_account(name))) {
             Changed::Registered(id) => id,
             other => panic!("{other:?}"),
@@ -64,7 +64,7 @@ impl Fixture {
     }
 }
 
-fn bounds(after: u64, before: u64) -> PageBounds {
+pub(super) fn bounds(after: u64, before: u64) -> PageBounds {
     PageBounds {
         after,
         before,

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::open::INCREMENTAL;
 use super::read;
 use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
@@ -18,9 +19,6 @@ const SLICE: i64 = 500;
 
 /// So many free pages are kept, 16 MiB: what is freed today is needed tomorrow.
 const FREE_PAGES: i64 = 4096;
-
-/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
-const INCREMENTAL: i64 = 2;
 
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -304,7 +302,7 @@ pub(super) fn reclaim(
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let dropped = transaction
             .prepare_cached(statements::DROP_MAIL)?
-            .execute(params![account.0, SLICE])?;
+            .execute(params![account.0, SLICE - 1])?;
         transaction.commit()?;
         if dropped > 0 {
             return Ok(Reclaimed::Mail);

@@ -5,6 +5,7 @@ mod messages;
 mod passwords;
 #[cfg(feature = "tls")]
 mod pins;
+mod sessions;
 mod trust;
 mod wire;
 
@@ -41,6 +42,8 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     keys::one_time_prekey_twice,
     trust::claims,
     trust::accepted,
+    sessions::forced_and_revived,
+    sessions::numbers,
     wire::logins,
     passwords::known_vault,
     #[cfg(feature = "tls")]

@@ -9,7 +9,9 @@ mod hostile;
 mod key_slots;
 mod passwd;
 mod planted;
+mod renewals;
 mod retries;
+mod setups;
 
 use crate::client::view::Mark;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -39,7 +41,7 @@ impl Display for Recorder {
         written.note();
     }
 
-    fn settle(&self) {}
+    fn finish_writing(&self) {}
 
     fn people(&self, _: Vec<Person>) {}
 
@@ -169,7 +171,8 @@ impl Somebody {
     }
 
     fn log_out(&mut self) {
-        self.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        self.run(Command::AwaitAnswers(Duration::from_secs(5)))
+            .unwrap();
         self.session.take().unwrap().end();
     }
 
@@ -464,7 +467,7 @@ fn unencrypted_mail_is_marked_and_never_sent_by_itself() {
         world
             .sends
             .iter()
-            .all(|(_, bytes, _)| bytes.first() == Some(&1)),
+            .all(|(_, bytes, _)| bytes.first() == Some(&2)),
         "only envelopes left"
     );
 }

@@ -3,7 +3,7 @@
 use crate::client::view::Mark;
 use rusqlite::Connection;
 
-use super::evil::acquainted;
+use super::setups::acquainted;
 use super::*;
 
 fn path(somebody: &Somebody) -> std::path::PathBuf {
@@ -85,7 +85,7 @@ fn what_waits_goes_to_nobody_else() {
     alice.send("bob", "the first is refused");
     alice.sees_line("messages to bob wait here");
     alice.send("bob", "for bob alone");
-    let _ = alice.run(Command::Settle(Duration::from_secs(5)));
+    let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
     let plants = [
         "UPDATE unsent SET value = (SELECT value FROM unsent ORDER BY id DESC)",
         "UPDATE unsent SET id = id - 1",
@@ -106,7 +106,7 @@ fn what_waits_goes_to_nobody_else() {
     alice.log_in();
     assert_eq!(bob.reads("the first is refused"), Mark::None);
     assert_eq!(bob.reads("for bob alone"), Mark::None);
-    let _ = alice.run(Command::Settle(Duration::from_secs(5)));
+    let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
     assert_eq!(messages(&mallory.everything()), 0);
 }
 
@@ -134,7 +134,7 @@ fn a_row_that_goes_back_in_time_is_noticed() {
     .map(|table| (table, rows(table)))
     .into();
     alice.log_in();
-    super::evil::verify(&alice);
+    super::setups::verify(&alice);
     alice.send("bob", "after");
     bob.reads("after");
     alice.log_out();

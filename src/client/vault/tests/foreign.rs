@@ -282,7 +282,7 @@ fn one_of_each(vault: &mut Vault) {
                 again: false,
                 after: None,
             };
-            vault.add_to_outbox(1, &send)
+            vault.add_to_outbox(1, &send, None)
         })
         .unwrap();
     for table in Table::ALL {

@@ -179,7 +179,7 @@ fn step(vault: &mut Vault, round: u8, dice: &mut Dice) -> Result<()> {
                     again: false,
                     after: None,
                 };
-                vault.add_to_outbox(seq, &send)
+                vault.add_to_outbox(seq, &send, None)
             }
             3 => {
                 let received = MessageRecord {
