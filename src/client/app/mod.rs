@@ -105,6 +105,7 @@ fn run(options: Options) -> u8 {
         data,
         take_over: options.take_over,
         new_identity: options.new_identity,
+        kind: SessionKind::default(),
     };
     let mut app = App {
         terminal,

@@ -283,7 +283,7 @@ impl<'a> Attempt<'a> {
             take_over: self.flow.take_over,
             replaces: last,
             vault,
-            ..SessionOptions::default()
+            ..self.flow.kind.options()
         };
         loop {
             if let Some(welcome) = self.try_log_in(credentials, options.clone())? {
@@ -354,6 +354,7 @@ impl<'a> Attempt<'a> {
             events: self.events,
             welcome: Box::new(welcome),
             new_identity,
+            kind: self.flow.kind,
         })
     }
 }

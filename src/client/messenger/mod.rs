@@ -27,6 +27,8 @@
 //! | `reconnect` | logins, lost connections, the clock |
 //! | `renewal` | new sessions with somebody who is known, and their causes |
 //! | `retry` | asks for messages again, and answers such requests |
+//! | `script_queries` | what scripts ask for, answered in values |
+//! | `session_kind` | what a session is for |
 //! | `send` | from a typed text to the server's answer |
 //! | `trust` | pins identities and starts sessions |
 //! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
@@ -50,7 +52,9 @@ mod receive;
 mod reconnect;
 mod renewal;
 mod retry;
+mod script_queries;
 mod send;
+pub(crate) mod session_kind;
 mod trust;
 mod verification;
 
@@ -70,6 +74,7 @@ use self::command::{Command, CommandResult};
 use self::log_upkeep::LogUpkeep;
 use self::passwd::PasswordChange;
 use self::send::Awaited;
+use self::session_kind::SessionKind;
 use super::login::credentials::Credentials;
 use super::net::connection::Connection;
 use super::net::endpoint::Endpoint;
@@ -166,6 +171,8 @@ struct LoginState {
     welcome: Option<Box<Welcome>>,
     /// The person wants this identity to replace the published one.
     new_identity: bool,
+    /// What the session is for.
+    kind: SessionKind,
 }
 
 /// The connection, and what is known of the server at its other end.
@@ -284,6 +291,7 @@ impl Messenger {
                 session: account.welcome.session,
                 welcome: Some(account.welcome),
                 new_identity: account.new_identity,
+                kind: account.kind,
             },
             server: ServerState {
                 connection: Some(account.connection),

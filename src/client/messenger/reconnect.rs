@@ -10,6 +10,7 @@ use super::Messenger;
 use super::batch::Batch;
 use super::retry;
 use super::send::Awaited;
+use super::session_kind::SessionKind;
 use crate::client::login::credentials;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, Lost, said};
@@ -38,7 +39,9 @@ impl Messenger {
     /// taken note of by whoever logged in.
     pub(super) fn begin(&mut self) -> Result<()> {
         self.publish_people();
-        self.show_unread()?;
+        if self.login.kind != SessionKind::OneShot {
+            self.show_unread()?;
+        }
         let welcome = self.login.welcome.take();
         if let Some(welcome) = welcome {
             self.greet(&welcome)?;
@@ -350,7 +353,7 @@ impl Messenger {
         let wish = SessionOptions {
             replaces: Some(self.login.session),
             vault: Some(self.vault.generation()),
-            ..SessionOptions::default()
+            ..self.login.kind.options()
         };
         let login = credentials::login_request(
             &self.me.name,

@@ -150,6 +150,7 @@ impl Somebody {
             data: self.home.path().to_owned(),
             take_over: false,
             new_identity: false,
+            kind: SessionKind::Chat,
         }
     }
 
