@@ -124,6 +124,10 @@ impl Connection {
             self.check_deadlines()?;
             return Ok(first);
         }
+        if !self.pinged && now >= self.last_received + config.idle_limit {
+            // The server stood still or was busy, so nobody was asked yet.
+            self.last_received = now.checked_sub(config.ping_after).unwrap_or(now);
+        }
         let (ping, drop) = (
             self.last_received + config.ping_after,
             self.last_received + config.idle_limit,
