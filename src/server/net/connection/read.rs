@@ -121,6 +121,12 @@ impl Connection {
     fn next_timer(&mut self, now: Instant) -> Result<Instant, Disconnect> {
         let config = &self.shared.config;
         if let Some(first) = self.deadlines.first() {
+            if now >= first && !self.was_late && self.has_unread() {
+                // Once, what has come is read first: it may have come in time.
+                self.was_late = true;
+                self.deadlines.postpone(now - first + AFTER_STANDSTILL);
+            }
+            let first = self.deadlines.first().unwrap_or(first);
             self.check_deadlines()?;
             return Ok(first);
         }
