@@ -50,6 +50,22 @@ pub(crate) fn replace(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     sync_name(path)
 }
 
+/// Writes a new file that only its owner can read, and that is on the disk when this
+/// returns.
+///
+/// # Errors
+/// There is something under this name already, or the file could not be written.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    sync_name(path)
+}
+
 /// Syncs the folder that `path` is in, so that its name is on the disk when this returns.
 ///
 /// # Errors

@@ -59,7 +59,7 @@ pub(crate) struct Options {
     /// Log in as this user at once
     #[arg(long, env = "SECURE_CHAT_USER", value_name = "NAME")]
     pub user: Option<UserName>,
-    /// Read the password from the first line of a file
+    /// Read the password, or the recovery code, from the first line of a file
     #[arg(long, env = "SECURE_CHAT_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
     /// Read the password from a command's output, such as "pass show chat".
@@ -89,10 +89,13 @@ pub(crate) struct Options {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub color: Colours,
-    /// Read the new password of /passwd from the first line of a file, where there is no
-    /// terminal
+    /// What /passwd changes the password to where there is no terminal, and what a login takes
+    /// if the password opens the vault but was changed elsewhere or reset: the first line of a file
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
+    /// Write a recovery code that is made into a new file, instead of showing it
+    #[arg(long, value_name = "FILE")]
+    pub recovery_file: Option<PathBuf>,
     /// For screen readers: no banner, no colours, words instead of signs
     #[arg(long, env = "SECURE_CHAT_PLAIN")]
     pub plain: bool,
@@ -104,7 +107,7 @@ pub(crate) struct Options {
 /// What to do instead of chatting.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Move identity, contacts and history to another machine
+    /// Move identity, contacts and history to another machine, or read the history without a server
     #[command(subcommand)]
     Vault(VaultTask),
 }
@@ -120,6 +123,11 @@ pub(crate) enum VaultTask {
     ///
     /// Use one of the two machines from then on: each gets only what arrives while it is logged in.
     Import(ExportFile),
+    /// Show the history of --user from its vault, without a server; the recovery code opens it, too
+    Read {
+        /// Only the messages with this person
+        with: Option<UserName>,
+    },
 }
 
 /// The file of an export.

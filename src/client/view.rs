@@ -102,6 +102,12 @@ impl ViewEvent {
     }
 }
 
+/// How far a change of the vault's key is.
+pub(super) fn rotation_progress(done: u64, total: u64) -> ViewEvent {
+    let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+    ViewEvent::quiet(format!("encrypting the vault anew: {percent} %"))
+}
+
 /// The singular or the plural form, by a count.
 pub(super) fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }

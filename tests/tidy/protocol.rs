@@ -47,7 +47,7 @@ fn the_protocols_page_lists_every_operation() {
             );
         }
     }
-    let parser = read(&root().join("src/protocol/json.rs"));
+    let parser = read(&root().join("src/protocol/json/mod.rs"));
     let taken: BTreeSet<&str> = parser
         .lines()
         .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => Request::"))

@@ -29,6 +29,8 @@ pub(crate) enum Operation {
     Talk,
     /// Asks for the passwords, then changes the account's.
     ChangePassword,
+    /// Asks for the password, then makes a new recovery code.
+    RenewRecoveryCode,
     /// Lists the commands.
     Help,
     /// Ends the program.
@@ -118,7 +120,10 @@ pub(crate) const TABLE: &[Spec] = &[
         help: "take messages from somebody again" },
     Spec { operation: Operation::ChangePassword,
         names: &["/passwd"], arguments: &[], when: LoggedIn, menu: None,
-        help: "change the password" },
+        help: "change the password, and encrypt the vault anew under another key" },
+    Spec { operation: Operation::RenewRecoveryCode,
+        names: &["/recovery"], arguments: &[], when: LoggedIn, menu: None,
+        help: "make a new recovery code, which opens the vault if the password is lost; the one before ends" },
     Spec { operation: Operation::Help,
         names: &["/help"], arguments: &[], when: Always, menu: None,
         help: "this list" },

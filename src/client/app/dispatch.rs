@@ -97,6 +97,7 @@ impl App {
             Operation::Help => self.help(),
             Operation::Logout => self.log_out(),
             Operation::ChangePassword => self.change_password(),
+            Operation::RenewRecoveryCode => self.renew_recovery_code(),
             Operation::Talk => match commands::optional_name(given) {
                 Ok(name) => self.talk_to(name),
                 Err(why) => self.fail(&why, FAILED),

@@ -8,8 +8,8 @@
 //! | `dispatch` | from a typed line to what runs it |
 //! | `settings` | the arguments of `/settings` |
 //! | `talk` | `/to`: plain lines go to one person |
-//! | `password` | passwords from the options, and `/passwd` |
-//! | `transfer` | `client vault export` and `client vault import` |
+//! | `password` | secrets from the options, `/passwd` and `/recovery` |
+//! | `transfer` | `client vault export`, `import` and `read` |
 //! | `exit_code` | the exit codes |
 //! | `hardening` | keeps the process's memory from core dumps and debuggers |
 
@@ -30,7 +30,6 @@ use std::time::Duration;
 use self::commands::Operation;
 use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
 use super::args::{Action, Options, OptionsError, VaultTask};
-use super::login::prompt::TerminalPrompt;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
 use super::messenger::command::Command;
@@ -270,13 +269,8 @@ impl App {
     }
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
-        let password = self.given_password().map_err(by_options)?;
-        let new_password = self.options.new_password().map_err(by_options)?;
-        let mut prompt = TerminalPrompt {
-            terminal: &mut self.terminal,
-            password,
-            new_password,
-        };
+        let prompt = password::prompt(&mut self.terminal, &self.options);
+        let mut prompt = prompt.map_err(by_options)?;
         let (account, done) = match operation {
             Operation::Register => (
                 self.login_flow.register(name, &mut prompt)?,

@@ -8,15 +8,20 @@ use zeroize::Zeroizing;
 use super::LoginFlow;
 use super::credentials::{Credentials, derive, login_request, new_kdf, register_request};
 use super::error::LoginError;
-use super::prompt::{Prompt, known_password, new_password, show_recovery_code};
-use super::unlock::{Unlocked, create_vault, identity, open, open_unfinished, renew_recovery_code};
+use super::prompt::{Prompt, known_password, new_password};
+use super::recovery_code::{NewCode, check_file};
+use super::unlock::{
+    OpenedBy, Unlocked, create_vault, identity, open, open_unfinished, password_key,
+};
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::net::event_queue::EventQueue;
-use crate::client::vault::{Closed, Opened, Vault, VaultError, VaultFile};
+use crate::client::vault::{Closed, NewSecrets, Opened, PasswordKey, Vault, VaultError, VaultFile};
+use crate::client::view::{ViewEvent, rotation_progress};
 use crate::crypto::account::recovery::RecoveryCode;
+use crate::crypto::os_rng;
 use crate::protocol::reply::{Done, Welcome};
 use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
 use crate::protocol::{ByteArray, Code, Request, UserName};
@@ -57,14 +62,16 @@ impl<'a> Attempt<'a> {
     /// Makes the account: the vault first, then the server's side of it, so that
     /// a kill in between loses nothing that counts.
     pub(super) fn register(mut self, file: VaultFile) -> Result<Account> {
+        check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
         let password = new_password(self.prompt)?;
         let created = !file.exists();
-        let (mut vault, credentials, code) = match created {
+        let code = self.new_code()?;
+        let (mut vault, credentials) = match created {
             true => {
                 let kdf = new_kdf();
                 let login_key = derive(&password, kdf)?.login_key;
-                let (vault, code) = create_vault(file, &password, kdf, |_| Ok(()))?;
-                (vault, Credentials { kdf, login_key }, code)
+                let vault = create_vault(file, &password, kdf, &code.code, |_| Ok(()))?;
+                (vault, Credentials { kdf, login_key })
             }
             false => {
                 let unlocked = open_unfinished(file.read()?, &password)?;
@@ -72,8 +79,8 @@ impl<'a> Attempt<'a> {
                 let mut vault = unlocked.vault;
                 let credentials =
                     credentials.ok_or_else(|| VaultError::Exists(vault.path().to_owned()))?;
-                let code = renew_recovery_code(&mut vault)?;
-                (vault, credentials, code)
+                vault.replace_recovery(&code.code.wrapping_key())?;
+                (vault, credentials)
             }
         };
         // Made before the server hears of the account, so that it survives a kill.
@@ -83,6 +90,7 @@ impl<'a> Attempt<'a> {
         let welcome = match self.call(&request) {
             Ok(welcome) => welcome,
             Err(CallError::Refused(refusal)) if created => {
+                code.discard();
                 VaultFile::discard(vault)?;
                 return Err(CallError::Refused(refusal).into());
             }
@@ -110,7 +118,7 @@ impl<'a> Attempt<'a> {
         let device = unlocked.vault.device()?;
         match self.log_in_over(&credentials, device.session) {
             Ok(welcome) => {
-                unlocked.keep_password(&password, &credentials)?;
+                self.settle_slots(&mut unlocked, &password, credentials.kdf)?;
                 self.finish_log_in(unlocked.vault, credentials, welcome)
             }
             Err(LoginError::Call(CallError::Refused(refusal)))
@@ -150,15 +158,85 @@ impl<'a> Attempt<'a> {
     ) -> Result<Account> {
         // The code was made, but a kill may have come before it was shown.
         if vault.recovery_unseen()? || !vault.device()?.registered {
-            let code = renew_recovery_code(&mut vault)?;
+            let code = self.new_code()?;
+            vault.replace_recovery(&code.code.wrapping_key())?;
             self.show_code(&mut vault, &code)?;
         }
         self.choose_identity(vault, credentials, welcome)
     }
 
-    /// Shows a recovery code, and notes that it was shown.
-    pub(super) fn show_code(&mut self, vault: &mut Vault, code: &RecoveryCode) -> Result<()> {
-        show_recovery_code(code, self.prompt);
+    /// Settles the key slots after a login with the password that opened the vault: no other
+    /// one opens it any more, and its slot has a derivation of its own.
+    fn settle_slots(
+        &mut self,
+        unlocked: &mut Unlocked,
+        password: &str,
+        account: KdfParams,
+    ) -> Result<()> {
+        let vault = &mut unlocked.vault;
+        let OpenedBy::Password(slot, derived) = &unlocked.by else {
+            return Ok(());
+        };
+        let has_own = vault.account_kdf(*slot)?.is_some();
+        let key = match has_own {
+            true => PasswordKey::of(*slot, derived.wrapping_key.clone()),
+            false => password_key(vault, password)?,
+        };
+        if vault.is_change_to(*slot)? {
+            if let Err(why) = self.finish_change(vault, &key, account)? {
+                self.prompt.say(ViewEvent::warning(format!(
+                    "the vault's key was not changed yet: {why}. The old password opens the vault, too, \
+                     until the next login changes the key"
+                )));
+            }
+            return Ok(());
+        }
+        Ok(match has_own {
+            true => vault.keep_only_password(account),
+            false => vault.replace_passwords(&key, account),
+        }?)
+    }
+
+    /// Finishes a change of password that ended after the server had taken it: the vault gets
+    /// another key. The recovery code of then is not known here, so a new one is to be shown.
+    fn finish_change(
+        &mut self,
+        vault: &mut Vault,
+        password: &PasswordKey,
+        account: KdfParams,
+    ) -> Result<std::result::Result<(), VaultError>> {
+        self.prompt.say(ViewEvent::plain(
+            "finishing the change of the password: everything in the vault is encrypted anew",
+        ));
+        let code = RecoveryCode::generate(&mut os_rng());
+        let secrets = NewSecrets {
+            password,
+            account,
+            recovery: &code.wrapping_key(),
+            recovery_unseen: true,
+        };
+        let prompt = &mut self.prompt;
+        let rotated = vault.rotate_key(&secrets, &mut |done, total| {
+            prompt.say(rotation_progress(done, total));
+        });
+        match rotated {
+            // Without space one can still log in.
+            Err(error @ (VaultError::Database(_) | VaultError::Io(..))) => Ok(Err(error)),
+            rotated => Ok(Ok(rotated?)),
+        }
+    }
+
+    /// A new recovery code, for the screen or for the file that the options name.
+    pub(super) fn new_code(&self) -> Result<NewCode> {
+        let file = self.prompt.recovery_file();
+        NewCode::make(file.as_deref()).map_err(LoginError::Refused)
+    }
+
+    /// Hands over a recovery code that opens the vault, and notes that it was.
+    pub(super) fn show_code(&mut self, vault: &mut Vault, code: &NewCode) -> Result<()> {
+        for line in code.lines() {
+            self.prompt.say(line);
+        }
         Ok(vault.note_recovery_seen()?)
     }
 

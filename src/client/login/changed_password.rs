@@ -10,7 +10,7 @@ use super::attempt::Attempt;
 use super::credentials::{Credentials, check_not_lowered, derive};
 use super::error::LoginError;
 use super::prompt::changed_password;
-use super::unlock::replace_password;
+use super::unlock::password_key;
 use crate::client::messenger::account::Account;
 use crate::client::net::error::said;
 use crate::client::vault::Vault;
@@ -62,7 +62,8 @@ impl Attempt<'_> {
         let credentials = Credentials { kdf, login_key };
         let session = vault.device()?.session;
         let welcome = self.log_in_over(&credentials, session)?;
-        replace_password(&mut vault, &password, kdf)?;
+        let key = password_key(&vault, &password)?;
+        vault.replace_passwords(&key, kdf)?;
         self.finish_log_in(vault, credentials, welcome)
     }
 }

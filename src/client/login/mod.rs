@@ -10,6 +10,7 @@
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
 //! | `prompt` | what the person is asked |
+//! | `recovery_code` | handing over a recovery code |
 //! | `error` | why there is no session |
 
 mod attempt;
@@ -18,6 +19,7 @@ pub(crate) mod credentials;
 mod error;
 pub(crate) mod first_login;
 pub(crate) mod prompt;
+pub(crate) mod recovery_code;
 mod unlock;
 
 use std::path::PathBuf;
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 pub(crate) use self::error::LoginError;
 pub(crate) use self::prompt::Prompt;
 #[cfg(test)]
-pub(crate) use self::unlock::open;
+pub(crate) use self::unlock::{Unlocked, open};
 
 use self::attempt::Attempt;
 use super::messenger::account::Account;

@@ -1,13 +1,14 @@
 //! What a login asks the person, and how the terminal asks it. What follows from the
 //! answers is decided by the callers.
 
+use std::path::PathBuf;
+
 use zeroize::Zeroizing;
 
 use super::credentials::check_new;
 use super::error::LoginError;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::ViewEvent;
-use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::{UserName, limits};
 
 /// A person, or the options in a person's place.
@@ -21,6 +22,10 @@ pub(crate) trait Prompt {
     fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// Yes or no; no without a person.
     fn yes(&mut self, question: &str) -> bool;
+    /// The file for a new recovery code; `None` for the screen.
+    fn recovery_file(&self) -> Option<PathBuf> {
+        None
+    }
     /// Shows something.
     fn say(&mut self, event: ViewEvent);
 }
@@ -33,6 +38,8 @@ pub(crate) struct TerminalPrompt<'a> {
     pub password: Option<Zeroizing<String>>,
     /// The password of the account after a change, if the options give it.
     pub new_password: Option<Zeroizing<String>>,
+    /// The file for a new recovery code, if the options name one.
+    pub recovery_file: Option<PathBuf>,
 }
 
 impl Prompt for TerminalPrompt<'_> {
@@ -66,6 +73,10 @@ impl Prompt for TerminalPrompt<'_> {
             InputEvent::Line(line) => matches!(line.trim(), "y" | "Y" | "yes"),
             _ => false,
         }
+    }
+
+    fn recovery_file(&self) -> Option<PathBuf> {
+        self.recovery_file.clone()
     }
 
     fn say(&mut self, event: ViewEvent) {
@@ -123,13 +134,4 @@ fn no_password() -> LoginError {
         "no password was given, so nothing was done; type it on a terminal, or use --password-file or --password-command"
             .to_owned(),
     )
-}
-
-/// Shows a recovery code. Called once the account exists: before that it opens nothing.
-pub(super) fn show_recovery_code(code: &RecoveryCode, prompt: &mut dyn Prompt) {
-    prompt.say(ViewEvent::warning(
-        "Write down this recovery code. It opens your messages and keys on this device if the \
-         password is lost, it is shown only now, and whoever has it and this device needs no password:",
-    ));
-    prompt.say(ViewEvent::plain(format!("    {}", *code.to_text())));
 }

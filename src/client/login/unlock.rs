@@ -8,7 +8,6 @@ use crate::client::vault::{Closed, Opened, PasswordKey, SlotKdf, Vault, VaultErr
 use crate::crypto::account::password::{Argon2Params, Derived};
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::keys::IdentityKeys;
-use crate::crypto::os_rng;
 use crate::protocol::request::KdfParams;
 
 /// An open vault, and what opened it.
@@ -73,34 +72,12 @@ impl Unlocked {
             },
         }))
     }
-
-    /// Settles the vault's key slots after a login with the password that opened it: no other
-    /// one opens it any more, and its slot has a derivation of its own.
-    pub(super) fn keep_password(
-        &mut self,
-        password: &str,
-        credentials: &Credentials,
-    ) -> Result<(), LoginError> {
-        let OpenedBy::Password(slot, _) = &self.by else {
-            return Ok(());
-        };
-        match self.vault.account_kdf(*slot)? {
-            Some(_) => Ok(self.vault.keep_only_password(credentials.kdf)?),
-            None => replace_password(&mut self.vault, password, credentials.kdf),
-        }
-    }
 }
 
-/// Makes a password that a login has proven the only one that opens the vault, at no lower
-/// cost than the one before.
-pub(super) fn replace_password(
-    vault: &mut Vault,
-    password: &str,
-    account: KdfParams,
-) -> Result<(), LoginError> {
+/// A password's key to a slot of the vault, at no lower cost than the slots so far.
+pub(super) fn password_key(vault: &Vault, password: &str) -> Result<PasswordKey, LoginError> {
     let key = PasswordKey::derive(password, vault.password_cost()?);
-    let key = key.map_err(DeriveError::Impossible)?;
-    Ok(vault.replace_passwords(&key, account)?)
+    Ok(key.map_err(DeriveError::Impossible)?)
 }
 
 /// Opens the vault of a registration that was cut off before the server answered.
@@ -118,20 +95,12 @@ pub(super) fn create_vault(
     file: VaultFile,
     password: &str,
     account: KdfParams,
+    code: &RecoveryCode,
     fill: impl FnOnce(&mut Vault) -> vault::Result<()>,
-) -> Result<(Vault, RecoveryCode), LoginError> {
+) -> Result<Vault, LoginError> {
     let key = PasswordKey::derive(password, Argon2Params::NEW);
     let key = key.map_err(DeriveError::Impossible)?;
-    let code = RecoveryCode::generate(&mut os_rng());
-    let vault = file.create(&key, account, &code.wrapping_key(), fill)?;
-    Ok((vault, code))
-}
-
-/// Replaces a recovery code that was never shown.
-pub(super) fn renew_recovery_code(vault: &mut Vault) -> Result<RecoveryCode, LoginError> {
-    let code = RecoveryCode::generate(&mut os_rng());
-    vault.replace_recovery(&code.wrapping_key())?;
-    Ok(code)
+    Ok(file.create(&key, account, &code.wrapping_key(), fill)?)
 }
 
 /// The vault's identity, which is made if there is none.

@@ -16,7 +16,7 @@
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `identity` | converts identities between wire and cryptography |
 //! | `log_upkeep` | empties the vault's log in time |
-//! | `passwd` | a change of the password |
+//! | `passwd` | changes of the password and of the recovery code |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
@@ -59,6 +59,7 @@ use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Command, CommandResult};
 use self::log_upkeep::LogUpkeep;
+use self::passwd::PasswordChange;
 use self::send::Awaited;
 use super::login::credentials::Credentials;
 use super::net::connection::Connection;
@@ -145,10 +146,8 @@ pub(super) struct Messenger {
 struct LoginState {
     endpoint: Endpoint,
     credentials: Credentials,
-    /// The server's answer to a change of the password was lost.
-    change_unknown: bool,
-    /// The credentials to try if the server refuses the others after such a change.
-    alternative: Option<Credentials>,
+    /// A change of the password that no login has proven or refuted yet.
+    change: Option<PasswordChange>,
     /// The secret of this session, by which the next login replaces it.
     session: ByteArray<16>,
     /// The server's answer to the first login, until the thread has begun.
@@ -268,8 +267,7 @@ impl Messenger {
             login: LoginState {
                 endpoint: account.endpoint,
                 credentials: account.credentials,
-                change_unknown: false,
-                alternative: None,
+                change: None,
                 session: account.welcome.session,
                 welcome: Some(account.welcome),
                 new_identity: account.new_identity,

@@ -63,7 +63,10 @@ impl Messenger {
                 let said = format!("{name} is not blocked any more");
                 self.blocked(&Request::Unblock(UserRef { name }), said)
             }
-            Command::Passwd(old, new) => self.passwd(&old, &new)?,
+            Command::Passwd { old, new, code } => self.passwd(&old, &new, code)?,
+            Command::NewRecoveryCode { password, file } => {
+                self.new_recovery_code(&password, file.as_deref())?
+            }
             Command::Logout => self.log_out()?,
             // Taken care of by the caller, who keeps its sender.
             Command::Settle(_) => Ok(()),

@@ -82,7 +82,7 @@ impl Messenger {
 
 impl HistoryEntry {
     /// The message as a line of the conversation with a contact.
-    pub(super) fn event(&self, contact: &Contact) -> ViewEvent {
+    pub(crate) fn event(&self, contact: &Contact) -> ViewEvent {
         let record = &self.record;
         ViewEvent::Message {
             name: contact.name,

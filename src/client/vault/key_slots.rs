@@ -21,7 +21,7 @@ const PASSWORD: i64 = 1;
 const RECOVERY: i64 = 2;
 
 /// The number of [`SlotNotes`] in the table of single values.
-const NOTES: i64 = 3;
+const NOTES: i64 = 5;
 
 /// How a password becomes the wrapping key of its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,12 +84,29 @@ impl PasswordKey {
         Ok(PasswordKey { kdf, key })
     }
 
+    /// The key of a password that has opened this slot.
+    pub(crate) fn of(kdf: SlotKdf, key: WrappingKey) -> Self {
+        PasswordKey { kdf, key }
+    }
+
     /// Derives it like a certain slot's.
     #[cfg(test)]
     pub(super) fn like(slot: [u8; 16], cost: Argon2Params, password: &str) -> Self {
         let kdf = SlotKdf { salt: slot, cost };
         Self::derive_with(kdf, password).unwrap()
     }
+}
+
+/// What opens the vault after a change of its key.
+pub(crate) struct NewSecrets<'a> {
+    /// The password.
+    pub password: &'a PasswordKey,
+    /// How the account's login key is derived from the same password.
+    pub account: KdfParams,
+    /// The recovery code's key.
+    pub recovery: &'a WrappingKey,
+    /// The person does not have that code yet.
+    pub recovery_unseen: bool,
 }
 
 /// A secret that gets a slot.
@@ -282,6 +299,9 @@ impl Vault {
     /// # Errors
     /// That nothing was written, for instance because no slot has such a password.
     pub fn keep_only_password(&mut self, account: KdfParams) -> Result<()> {
+        if self.account_kdfs()? == [account] {
+            return Ok(());
+        }
         self.transact(|vault| {
             let mut salt = account.salt;
             vault.change_slot_notes(|notes| {
@@ -304,6 +324,45 @@ impl Vault {
             vault.change_slot_notes(|notes| notes.accounts.clear())?;
             vault.insert_password(password, account)?;
             vault.keep_only_slot(ByteArray(password.kdf.salt))
+        })
+    }
+
+    /// Whether a recovery code opens the vault.
+    ///
+    /// # Errors
+    /// That the slots could not be read.
+    pub fn opens_with_code(&self, code: &WrappingKey) -> Result<bool> {
+        let slots = load(&self.db)?;
+        let mut codes = slots.iter().filter(|slot| slot.kind == RECOVERY);
+        Ok(codes.any(|slot| slot.open(code).is_ok()))
+    }
+
+    /// Whether a change of password has begun and not ended, and this slot has the new one.
+    ///
+    /// # Errors
+    /// That the slots could not be read.
+    pub fn is_change_to(&self, slot: SlotKdf) -> Result<bool> {
+        let slots = load(&self.db)?;
+        let passwords: Vec<SlotKdf> = slots.iter().filter_map(|slot| slot.kdf).collect();
+        Ok(passwords.len() > 1 && passwords.first() == Some(&slot))
+    }
+
+    /// Replaces all slots: the vault has another key.
+    pub(super) fn replace_slots(&mut self, secrets: &NewSecrets<'_>) -> Result<()> {
+        self.db.execute("DELETE FROM wraps", [])?;
+        for secret in [
+            SlotSecret::Password(secrets.password),
+            SlotSecret::Recovery(secrets.recovery),
+        ] {
+            insert(&self.db, self.sealer.key(), &secret)?;
+        }
+        let accounts = vec![(ByteArray(secrets.password.kdf.salt), secrets.account)];
+        let code_unseen = secrets.recovery_unseen;
+        self.change_slot_notes(|notes| {
+            *notes = SlotNotes {
+                accounts,
+                code_unseen,
+            };
         })
     }
 

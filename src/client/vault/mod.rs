@@ -16,6 +16,7 @@
 //! | `migration` | from version 1 to version 2 |
 //! | `key_slots` | the vault key under the password and the recovery code |
 //! | `log` | emptying the write-ahead log, which keeps what was replaced |
+//! | `rotation` | a new vault key |
 //! | `seal` | seals a value for its row |
 //! | `keys` | this device's identity and prekeys |
 //! | `contacts` | contacts and the sessions with them |
@@ -35,6 +36,7 @@ mod keys;
 mod log;
 mod migration;
 mod outbox;
+mod rotation;
 mod schema;
 mod seal;
 mod sqlite_file;
@@ -46,7 +48,7 @@ pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
-pub(crate) use self::key_slots::{PasswordKey, SlotKdf};
+pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;

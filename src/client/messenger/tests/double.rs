@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) drop_answers: bool,
     /// Where the next change of password is cut off.
     pub(super) cut_passwd: Option<Cut>,
+    /// Is told of each request's operation before and after it is done.
+    pub(super) watch: Option<Watch>,
     /// What the next question for a status is refused with.
     pub(super) lie: Option<&'static str>,
     /// The operations that were asked for before a login.
@@ -43,10 +45,15 @@ pub(super) struct World {
     connections: Vec<TcpStream>,
 }
 
+/// With the account that asks, if it is logged in, as the server knows it then.
+pub(super) type Watch = Box<dyn FnMut(&'static str, Option<&Account>) + Send>;
+
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Cut {
     Before,
     After,
+    /// The server says that it was changed, and leaves it.
+    Lie,
 }
 
 pub(super) struct Account {
@@ -60,6 +67,11 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// How the login key is derived, and its public half.
+    pub(super) fn login(&self) -> (KdfParams, [u8; 32]) {
+        (self.kdf, self.login_key)
+    }
+
     /// What an operator's reset does.
     pub(super) fn set_login(&mut self, kdf: KdfParams, login_key: [u8; 32]) {
         self.kdf = kdf;
@@ -176,7 +188,17 @@ impl Connection {
             if cut == Some(Cut::Before) {
                 break;
             }
-            let answer = request.and_then(|request| self.answer(request));
+            let (before, after) = match &request {
+                Ok(Request::Passwd(_)) => ("passwd", "passwd done"),
+                Ok(Request::Login(_)) => ("login", "login done"),
+                _ => ("", ""),
+            };
+            self.watch(before);
+            let answer = match cut {
+                Some(Cut::Lie) => Ok(Reply::Done(Done {})),
+                _ => request.and_then(|request| self.answer(request)),
+            };
+            self.watch(after);
             if cut == Some(Cut::After) {
                 break;
             }
@@ -193,6 +215,14 @@ impl Connection {
             }
         }
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn watch(&self, what: &'static str) {
+        let world = &mut *self.world.lock().unwrap();
+        let account = self.me.and_then(|me| world.accounts.get(&me));
+        if let Some(watch) = &mut world.watch {
+            watch(what, account);
+        }
     }
 
     fn push_pending(&self, name: UserName) {

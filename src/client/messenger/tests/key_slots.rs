@@ -21,7 +21,7 @@ fn cheapest(salt: u8) -> KdfParams {
 
 impl Somebody {
     /// Registers; returns the recovery code.
-    fn register_with_code(server: &Double, name: &str) -> (Self, String) {
+    pub(super) fn register_with_code(server: &Double, name: &str) -> (Self, String) {
         let mut somebody = Self::new(server, name);
         let asked = &mut answers(PASSWORD);
         let account = somebody.login_flow().register(somebody.name, asked);
@@ -35,20 +35,20 @@ impl Somebody {
         file.read().unwrap().passwords().collect()
     }
 
-    fn opens(&self, secret: &str) -> bool {
+    pub(super) fn opens(&self, secret: &str) -> bool {
         let file = VaultFile::take(self.home.path(), &self.server, &self.name).unwrap();
         let opened = crate::client::login::open(file.read().unwrap(), secret).unwrap();
         opened.ok().is_some()
     }
 
     /// Tries to log in, and leaves again at once.
-    fn tries(&self, asked: &mut dyn Prompt) -> std::result::Result<(), LoginError> {
+    pub(super) fn tries(&self, asked: &mut dyn Prompt) -> std::result::Result<(), LoginError> {
         self.login_flow().log_in(self.name, asked).map(drop)
     }
 }
 
 /// The recovery code that was shown, if one was.
-fn code_in(said: &[ViewEvent]) -> Option<String> {
+pub(super) fn code_in(said: &[ViewEvent]) -> Option<String> {
     said.iter().find_map(|event| match event {
         ViewEvent::Line(Tone::Plain, line) if line.starts_with("    ") => {
             Some(line.trim().to_owned())

@@ -2,6 +2,7 @@
 
 mod foreign;
 mod migration;
+mod rotation;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
