@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::client::vault::VaultError;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
@@ -19,6 +20,27 @@ pub(crate) enum NextCode {
     Kept(RecoveryCode),
     /// A new one, in this new file, or on the screen.
     New(Option<PathBuf>),
+}
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+pub(crate) enum CommandError {
+    /// For this reason, a sentence for the person. The session goes on.
+    Refused(String),
+    /// The vault failed, which ends the session.
+    Vault(VaultError),
+}
+
+impl From<String> for CommandError {
+    fn from(why: String) -> Self {
+        CommandError::Refused(why)
+    }
+}
+
+impl From<VaultError> for CommandError {
+    fn from(error: VaultError) -> Self {
+        CommandError::Vault(error)
+    }
 }
 
 /// What the person can ask of a session.
@@ -43,6 +65,8 @@ pub(crate) enum Command {
     Accept(UserName),
     /// Reject another identity of a contact, or what the known one asks for.
     Reject(UserName),
+    /// Start a new session with a contact, which goes on from none.
+    Renew(UserName),
     /// Show all about the latest message, or the one whose id begins like this.
     Info(Option<String>),
     /// Change settings of the account, and show them.

@@ -9,38 +9,46 @@
 //! | File | What it does |
 //! | --- | --- |
 //! | `account` | what a login hands over |
+//! | `aging` | when keys grow older, and signed prekeys are replaced |
 //! | `arrivals` | sorts the server's lines that arrive together |
 //! | `batch` | the context of one vault transaction, and what follows its commit |
 //! | `claims` | messages under another identity than the known one |
 //! | `command` | what the person can ask for |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
+//! | `findings` | says what the numbers of a conversation show |
 //! | `identity` | converts identities between wire and cryptography |
 //! | `log_upkeep` | empties the vault's log in time |
 //! | `passwd` | changes of the password and of the recovery code |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
+//! | `prekeys` | publishes the keys that others need |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
 //! | `receive` | an arriving message, from its bytes to the history |
-//! | `reconnect` | logins, lost connections, the clock, prekeys |
+//! | `reconnect` | logins, lost connections, the clock |
+//! | `renewal` | new sessions with somebody who is known, and their causes |
 //! | `retry` | asks for messages again, and answers such requests |
 //! | `send` | from a typed text to the server's answer |
 //! | `trust` | pins identities and starts sessions |
-//! | `verification` | `/verify`, `/accept`, `/reject` |
+//! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
 
 pub(crate) mod account;
+mod aging;
 mod arrivals;
 mod batch;
 mod claims;
 pub(crate) mod command;
 mod encrypt;
+mod findings;
 pub(crate) mod identity;
 mod log_upkeep;
 mod passwd;
 mod postponed;
+mod prekeys;
 mod queries;
 mod receipts;
 mod receive;
 mod reconnect;
+mod renewal;
 mod retry;
 mod send;
 mod trust;
@@ -55,6 +63,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use self::account::Account;
+use self::aging::Aging;
 use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Command, CommandResult};
@@ -107,6 +116,8 @@ pub(super) struct Me {
     pub(super) name: UserName,
     pub(super) keys: IdentityKeys,
     pub(super) trust: Trust,
+    /// The age of the vault, by which keys expire ([`Vault::age`]), in milliseconds.
+    pub(super) age: u64,
 }
 
 impl Me {
@@ -132,6 +143,7 @@ pub(super) struct Messenger {
     screen: ScreenProgress,
     prekeys: PrekeyUpkeep,
     log: LogUpkeep,
+    aging: Aging,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
@@ -260,6 +272,7 @@ impl Messenger {
                 name: account.name,
                 keys: account.keys,
                 trust,
+                age: 0,
             },
             vault: account.vault,
             events: account.events,
@@ -288,6 +301,7 @@ impl Messenger {
             },
             prekeys: PrekeyUpkeep::default(),
             log: LogUpkeep::new(now),
+            aging: Aging::new(now),
             look_again: Vec::new(),
             number_shown: None,
             settling: None,
@@ -399,8 +413,9 @@ impl Messenger {
                     }
                 }
                 retry::ask_for_all(&mut batch)?;
-                Ok(batch.effects)
+                batch.finish()
             })?;
+            self.aging.arrived(arrivals.mail.len());
             postponed = effects.postponed;
             self.carry_out(effects);
         }

@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::encrypt;
 use super::encrypt::{Encrypted, encrypt_postponed};
 use super::retry;
-use super::trust::NoSession;
+use super::trust::{NoSession, SessionStart};
 use crate::client::vault::{Contact, Result};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
@@ -58,7 +58,7 @@ impl Messenger {
             let Some(name) = contact.filter(|c| c.paused).map(|c| c.name) else {
                 continue;
             };
-            if let Err(NoSession::Held(warning)) = self.start_session(&name)? {
+            if let SessionStart::None(NoSession::Paused(warning)) = self.start_session(&name)? {
                 self.say(ViewEvent::warning(warning));
             }
         }
@@ -76,19 +76,19 @@ impl Messenger {
         let mut sessions = self.usable_sessions(&contact)?;
         if sessions.is_none() {
             match self.start_session(&contact.name)? {
-                Ok(()) => {}
-                Err(NoSession::Later(_)) => {
+                SessionStart::Ready => {}
+                SessionStart::None(NoSession::Later(_)) => {
                     // Without a connection the next one brings it up again.
                     if self.server.connection.is_some() {
                         self.resend_later();
                     }
                     return Ok(false);
                 }
-                Err(NoSession::Held(warning)) => {
+                SessionStart::None(NoSession::Paused(warning)) => {
                     self.say(ViewEvent::warning(warning));
                     return Ok(false);
                 }
-                Err(NoSession::Refused(why)) => {
+                SessionStart::None(NoSession::Refused(why)) => {
                     self.fail(seq, &contact.name, &why)?;
                     return Ok(true);
                 }

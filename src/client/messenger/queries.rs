@@ -3,7 +3,7 @@
 use std::sync::mpsc::SyncSender;
 
 use super::Messenger;
-use super::command::{Command, CommandResult};
+use super::command::{Command, CommandError, CommandResult};
 use crate::client::local_time;
 use crate::client::vault::{DeliveryState, EncryptionStatus, HistoryEntry, Result};
 use crate::client::view::{ViewEvent, plural};
@@ -30,30 +30,35 @@ impl Messenger {
                 self.settling = Some((done, clock::now() + limit));
                 return Ok(());
             }
-            command => self.outcome(command),
+            command => self.run_command(command),
         };
         let (outcome, result) = match outcome {
-            Ok(outcome) => (outcome, Ok(())),
-            Err(error) => (Err(error.to_string()), Err(error)),
+            Ok(()) => (Ok(()), Ok(())),
+            Err(CommandError::Refused(why)) => (Err(why), Ok(())),
+            Err(CommandError::Vault(error)) => (Err(error.to_string()), Err(error)),
         };
         // Whoever asked may be gone: the program is ending.
         let _gone = done.send(outcome);
         result
     }
 
-    fn outcome(&mut self, command: Command) -> Result<CommandResult> {
-        Ok(match command {
-            Command::Send(to, text) => self.send(&to, text)?,
-            Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text)?,
+    fn run_command(&mut self, command: Command) -> std::result::Result<(), CommandError> {
+        match command {
+            Command::Send(to, text) => self.send(&to, text),
+            Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text),
             Command::Status(name) => self.status(&name),
             Command::Search(text) => self.search(text),
             Command::Fetch => self.fetch(),
-            Command::Contacts => self.contacts(),
-            Command::History(name) => self.history(name)?,
-            Command::Verify(name, confirmed) => self.verify(&name, confirmed)?,
-            Command::Accept(name) => self.accept(&name)?,
-            Command::Reject(name) => self.reject(&name)?,
-            Command::Info(id) => self.info(id.as_deref())?,
+            Command::Contacts => {
+                self.contacts();
+                Ok(())
+            }
+            Command::History(name) => self.history(name),
+            Command::Verify(name, confirmed) => self.verify(&name, confirmed),
+            Command::Accept(name) => self.accept(&name),
+            Command::Reject(name) => self.reject(&name),
+            Command::Renew(name) => self.renew(&name),
+            Command::Info(id) => self.info(id.as_deref()),
             Command::Settings(change) => self.settings(change),
             Command::Block(name) => self.blocked(
                 &Request::Block(UserRef { name }),
@@ -63,23 +68,25 @@ impl Messenger {
                 let said = format!("{name} is not blocked any more");
                 self.blocked(&Request::Unblock(UserRef { name }), said)
             }
-            Command::Passwd { old, new, code } => self.passwd(&old, &new, code)?,
-            Command::NewRecoveryCode { password, file } => {
-                self.new_recovery_code(&password, file.as_deref())?
-            }
-            Command::Logout => self.log_out()?,
+            Command::Passwd { old, new, code } => self
+                .passwd(&old, &new, code)?
+                .map_err(CommandError::Refused),
+            Command::NewRecoveryCode { password, file } => self
+                .new_recovery_code(&password, file.as_deref())?
+                .map_err(CommandError::Refused),
+            Command::Logout => self.log_out(),
             // Taken care of by the caller, who keeps its sender.
             Command::Settle(_) => Ok(()),
-        })
+        }
     }
 
-    fn status(&mut self, name: &UserName) -> CommandResult {
+    fn status(&mut self, name: &UserName) -> std::result::Result<(), CommandError> {
         let status: UserStatus = self.ask(&Request::Status(UserRef { name: *name }))?;
         self.say(ViewEvent::Status(status));
         Ok(())
     }
 
-    fn search(&mut self, text: String) -> CommandResult {
+    fn search(&mut self, text: String) -> std::result::Result<(), CommandError> {
         let found: SearchPage = self.ask(&Request::Search(Search {
             text: text.clone(),
             after: None,
@@ -99,7 +106,7 @@ impl Messenger {
         Ok(())
     }
 
-    fn fetch(&mut self) -> CommandResult {
+    fn fetch(&mut self) -> std::result::Result<(), CommandError> {
         let fetched: Fetched = self.ask(&Request::Fetch(Fetch::default()))?;
         if fetched.sent == 0 && fetched.waiting == 0 {
             self.say(ViewEvent::plain("no missed messages"));
@@ -107,7 +114,7 @@ impl Messenger {
         Ok(())
     }
 
-    fn contacts(&mut self) -> CommandResult {
+    fn contacts(&self) {
         if self.vault.contacts().is_empty() {
             self.say(ViewEvent::plain(
                 "no contacts yet; find people with /search TEXT",
@@ -124,15 +131,18 @@ impl Messenger {
             };
             self.say(ViewEvent::plain(format!("{:<32} {trust}", contact.name)));
         }
-        Ok(())
     }
 
-    fn history(&mut self, name: Option<UserName>) -> Result<CommandResult> {
+    fn history(&mut self, name: Option<UserName>) -> std::result::Result<(), CommandError> {
         let contact = match name {
             None => None,
             Some(name) => match self.vault.contact(&name) {
                 Some(contact) => Some(contact.id),
-                None => return Ok(Err(format!("there are no messages with {name}"))),
+                None => {
+                    return Err(CommandError::Refused(format!(
+                        "there are no messages with {name}"
+                    )));
+                }
             },
         };
         for message in self.vault.history(contact, SHOWN)? {
@@ -140,30 +150,31 @@ impl Messenger {
                 self.say(message.event(contact));
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn info(&mut self, id: Option<&str>) -> Result<CommandResult> {
+    fn info(&mut self, id: Option<&str>) -> std::result::Result<(), CommandError> {
         if id.is_some_and(|id| !id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-            return Ok(Err(
+            return Err(CommandError::Refused(
                 "an id has only the digits 0-9 and a-f; /history shows messages".to_owned(),
             ));
         }
         let Some(message) = self.vault.find_message(id)? else {
-            return Ok(Err("there is no such message".to_owned()));
+            return Err(CommandError::Refused("there is no such message".to_owned()));
         };
         let Some(contact) = self.vault.contact_by_id(message.contact) else {
-            return Ok(Err("there is no such message".to_owned()));
+            return Err(CommandError::Refused("there is no such message".to_owned()));
         };
         self.say(message.event(contact));
         for (what, value) in details(&message) {
             self.say(ViewEvent::plain(format!("    {what:<10} {value}")));
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn settings(&mut self, change: ChangeSettings) -> CommandResult {
+    fn settings(&mut self, change: ChangeSettings) -> std::result::Result<(), CommandError> {
         let settings: AccountSettings = self.ask(&Request::Settings(change))?;
+        self.note_blocked(&settings)?;
         let word = |on| if on { "on" } else { "off" };
         self.say(ViewEvent::plain(format!(
             "listed {:<18} found by /search",
@@ -184,13 +195,39 @@ impl Messenger {
         Ok(())
     }
 
-    fn blocked(&mut self, request: &Request, said: String) -> CommandResult {
-        let _settings: AccountSettings = self.ask(request)?;
+    fn blocked(
+        &mut self,
+        request: &Request,
+        said: String,
+    ) -> std::result::Result<(), CommandError> {
+        let settings: AccountSettings = self.ask(request)?;
+        self.note_blocked(&settings)?;
         self.say(ViewEvent::good(said));
         Ok(())
     }
 
-    fn log_out(&mut self) -> Result<CommandResult> {
+    /// Notes who is blocked: what they send meanwhile does not arrive, and is not missing.
+    fn note_blocked(&mut self, settings: &AccountSettings) -> Result<()> {
+        let contacts = self.vault.contacts();
+        let mut changed: Vec<_> = contacts
+            .iter()
+            .filter(|contact| contact.blocked != settings.blocked.contains(&contact.name))
+            .cloned()
+            .collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.vault.transact(|vault| {
+            for contact in &mut changed {
+                contact.blocked = !contact.blocked;
+                contact.was_blocked = true;
+                vault.save_contact(contact)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn log_out(&mut self) -> std::result::Result<(), CommandError> {
         // Without an answer the server notices by itself; nothing is lost.
         let answer = self.call::<Done>(&Request::Logout);
         if answer.is_ok() {
@@ -200,7 +237,7 @@ impl Messenger {
         }
         self.server.connection = None;
         self.over = true;
-        Ok(Ok(()))
+        Ok(())
     }
 
     fn ask<T: serde::de::DeserializeOwned>(

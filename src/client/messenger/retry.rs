@@ -31,40 +31,21 @@ pub(super) fn curable(error: &DecryptError) -> bool {
         | DecryptError::UnknownSession
         | DecryptError::MissingSignedPrekey(_)
         | DecryptError::MissingOneTimePrekey(_)
+        | DecryptError::UnknownLink
         | DecryptError::Replayed
         | DecryptError::TooFarAhead { .. }
         | DecryptError::NotAuthentic => true,
         DecryptError::Envelope(_)
+        | DecryptError::Outdated
         | DecryptError::IdentityMismatch { .. }
         | DecryptError::WeakKey => false,
     }
 }
 
-/// Notes that a message is to be asked for, and whether the session it came in
-/// is of no use any more.
-pub(super) fn want(
-    batch: &mut Batch,
-    contact: &mut Contact,
-    mid: &MessageId,
-    renew: bool,
-) -> Result<()> {
+/// Notes that a message is to be asked for.
+pub(super) fn want(batch: &mut Batch, contact: &Contact, mid: &MessageId) -> Result<()> {
     batch.vault.want(contact.id, mid)?;
-    if renew && !contact.renew {
-        contact.renew = true;
-        batch.vault.save_contact(contact)?;
-    }
     batch.wants(contact.id);
-    Ok(())
-}
-
-/// Something of theirs was decrypted, so they can be asked again for what is missing.
-pub(super) fn understood(batch: &mut Batch, contact: &mut Contact) -> Result<()> {
-    if contact.renew || contact.asked > 0 {
-        contact.renew = false;
-        contact.asked = 0;
-        batch.vault.save_contact(contact)?;
-        batch.wants(contact.id);
-    }
     Ok(())
 }
 
@@ -109,7 +90,7 @@ pub(super) fn ask_for_all(batch: &mut Batch) -> Result<()> {
         batch.effects.postponed = true;
         if let Some(contact) = batch.vault.contact_by_id(contact) {
             batch.show(ViewEvent::quiet(format!(
-                "{}'s client is asked to send {count} {} again; it answers when it is online",
+                "{0}'s client is asked to send {count} {1} again; it answers when it is online (if it never does: /renew {0})",
                 contact.name,
                 plural(count, "message", "messages"),
             )));

@@ -2,11 +2,11 @@
 //! transaction, then sent, and sent again with the same bytes until answered.
 
 use super::batch::Batch;
-use super::command::CommandResult;
+use super::command::CommandError;
 use super::encrypt;
 use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
 use super::identity::fingerprint;
-use super::trust::NoSession;
+use super::trust::{NoSession, SessionStart};
 use super::{Messenger, random_id};
 use crate::client::net::connection;
 use crate::client::net::error::{CallError, said};
@@ -48,17 +48,25 @@ enum Next {
 
 impl Messenger {
     /// `/msg NAME TEXT`
-    pub(super) fn send(&mut self, to: &UserName, text: String) -> Result<CommandResult> {
+    pub(super) fn send(
+        &mut self,
+        to: &UserName,
+        text: String,
+    ) -> std::result::Result<(), CommandError> {
         if let Err(why) = self.check_text(to, &text) {
-            return Ok(Err(why));
+            return Err(CommandError::Refused(why));
         }
         let mut sessions = self.sessions_to_send_in(to)?;
         if sessions.is_none() {
             match self.start_session(to)? {
-                Ok(()) => sessions = self.sessions_to_send_in(to)?,
-                Err(NoSession::Refused(why)) => return Ok(Err(why)),
-                Err(NoSession::Held(warning)) => self.say(ViewEvent::warning(warning)),
-                Err(NoSession::Later(why)) => self.say(ViewEvent::warning(format!(
+                SessionStart::Ready => sessions = self.sessions_to_send_in(to)?,
+                SessionStart::None(NoSession::Refused(why)) => {
+                    return Err(CommandError::Refused(why));
+                }
+                SessionStart::None(NoSession::Paused(warning)) => {
+                    self.say(ViewEvent::warning(warning))
+                }
+                SessionStart::None(NoSession::Later(why)) => self.say(ViewEvent::warning(format!(
                     "{why}; the message waits here and goes out by itself"
                 ))),
             }
@@ -83,7 +91,7 @@ impl Messenger {
             Some(Encrypted::Failed(seq, why)) => self.fail(seq, to, &why)?,
             Some(Encrypted::Dropped) | None => self.send_postponed()?,
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// `/send-unencrypted NAME TEXT`
@@ -91,15 +99,15 @@ impl Messenger {
         &mut self,
         to: &UserName,
         text: String,
-    ) -> Result<CommandResult> {
+    ) -> std::result::Result<(), CommandError> {
         if let Err(why) = self.check_text(to, &text) {
-            return Ok(Err(why));
+            return Err(CommandError::Refused(why));
         }
         let known = self.vault.contact(to);
         if known
             .is_some_and(|contact| contact.identity.is_some() || contact.pending_identity.is_some())
         {
-            return Ok(Err(format!(
+            return Err(CommandError::Refused(format!(
                 "{to} has an identity that you know, so nothing is ever sent to them unencrypted; use /msg {to} TEXT"
             )));
         }
@@ -117,13 +125,13 @@ impl Messenger {
         self.vault.transact(|vault| {
             let contact = vault.contact_or_new(to)?;
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
-            vault.add_to_outbox(seq, &send)
+            vault.add_to_outbox(seq, &send, None)
         })?;
         self.say(ViewEvent::warning(
             "sent unencrypted: the server and the network can read it",
         ));
         self.pump()?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// The sessions with somebody, if one of them is to be sent in and the server
@@ -138,7 +146,7 @@ impl Messenger {
     /// The sessions with a contact, if one of them is to be sent in and the other side
     /// can decrypt it, as far as is known.
     pub(super) fn usable_sessions(&self, contact: &Contact) -> Result<Option<SessionSet>> {
-        if contact.renew {
+        if contact.renewal.is_some() {
             return Ok(None);
         }
         let sessions = self.vault.conversation(contact.id)?;
@@ -273,7 +281,9 @@ impl Messenger {
                     None => Ok(()),
                 }
             }
-            Err(CallError::Refused(refusal)) => self.fail(*seq, to, &said(&refusal)),
+            Err(CallError::Refused(refusal)) => {
+                self.give_up(*seq, to, &said(&refusal), encrypt::remove_unsent)
+            }
             Err(CallError::Lost(why)) => self.fail(*seq, to, &why.to_string()),
         }
     }
@@ -294,7 +304,11 @@ impl Messenger {
                 self.resend_later();
                 Ok(())
             }
-            Err(_) => self.vault.transact(|vault| vault.remove_from_outbox(seq)),
+            Err(CallError::Refused(_)) => {
+                let remove = |vault: &mut Vault| encrypt::remove_unsent(vault, seq);
+                self.vault.transact(remove)
+            }
+            Err(CallError::Lost(_)) => self.vault.transact(|vault| vault.remove_from_outbox(seq)),
         }
     }
 
@@ -342,7 +356,7 @@ impl Messenger {
         }
         let made_for = message.record.identity;
         self.vault.transact(|vault| {
-            vault.remove_from_outbox(seq)?;
+            encrypt::remove_unsent(vault, seq)?;
             vault.postpone(seq, contact)
         })?;
         let known = |vault: &Vault| {
@@ -359,29 +373,43 @@ impl Messenger {
             _ => {}
         }
         match self.start_session(to)? {
-            Ok(()) if known(&self.vault).is_some_and(|(identity, _)| identity == made_for) => self
-                .fail(
+            SessionStart::Ready
+                if known(&self.vault).is_some_and(|(identity, _)| identity == made_for) =>
+            {
+                self.fail(
                     seq,
                     to,
                     "the server contradicts itself about the recipient's identity",
-                ),
-            Ok(()) => {
+                )
+            }
+            SessionStart::Ready => {
                 self.send_postponed()?;
                 self.say_waiting(contact)
             }
-            Err(NoSession::Held(warning)) => {
+            SessionStart::None(NoSession::Paused(warning)) => {
                 self.say(ViewEvent::warning(warning));
                 Ok(())
             }
-            Err(NoSession::Later(_)) => Ok(()),
-            Err(NoSession::Refused(why)) => self.fail(seq, to, &why),
+            SessionStart::None(NoSession::Later(_)) => Ok(()),
+            SessionStart::None(NoSession::Refused(why)) => self.fail(seq, to, &why),
         }
     }
 
+    /// Gives up a message of which it is not known that it never went out.
     pub(super) fn fail(&mut self, seq: i64, to: &UserName, why: &str) -> Result<()> {
+        self.give_up(seq, to, why, Vault::remove_from_outbox)
+    }
+
+    fn give_up(
+        &mut self,
+        seq: i64,
+        to: &UserName,
+        why: &str,
+        remove: fn(&mut Vault, i64) -> Result<()>,
+    ) -> Result<()> {
         let is_message = self.vault.transact(|vault| {
             vault.unpostpone(seq)?;
-            vault.remove_from_outbox(seq)?;
+            remove(vault, seq)?;
             let Some(mut message) = vault.message(seq)? else {
                 return Ok(false);
             };

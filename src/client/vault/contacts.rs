@@ -34,14 +34,40 @@ pub struct Contact {
     /// The fingerprints of identities that the person rejected, the latest last.
     #[serde(default)]
     pub rejected: Vec<ByteArray<32>>,
-    /// The session they send in does not decrypt here, so the next message to
-    /// them starts another.
+    /// The next message to them starts another session, for this reason.
     #[serde(default)]
-    pub renew: bool,
+    pub renewal: Option<Renewal>,
+    /// When a session was started that the person had not asked for: milliseconds since
+    /// 1970. Another is not until a day later.
+    #[serde(default)]
+    pub renewed_at: u64,
+    /// They are blocked, as far as this client was told.
+    #[serde(default)]
+    pub blocked: bool,
+    /// They were blocked since something of theirs arrived the last time.
+    #[serde(default)]
+    pub was_blocked: bool,
     /// How often they were asked to send something again since they were last
     /// understood.
     #[serde(default)]
     pub asked: u8,
+}
+
+/// Why the next message to a contact starts another session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    /// They send in a chain that can't be followed any more; the new session goes on
+    /// from the one before.
+    Stuck,
+    /// The contact was imported without sessions.
+    Imported,
+    /// This vault is an older copy, or a copy of it was used elsewhere.
+    RolledBack,
+    /// The person said so.
+    Person,
+    /// They have started one for a cause of their own, and it could not be opened.
+    Answer,
 }
 
 impl Vault {
@@ -80,7 +106,10 @@ impl Vault {
             pending_identity: None,
             paused: false,
             rejected: Vec::new(),
-            renew: false,
+            renewal: None,
+            renewed_at: 0,
+            blocked: false,
+            was_blocked: false,
             asked: 0,
         };
         self.save_contact(&contact)?;
@@ -161,6 +190,21 @@ impl Vault {
         self.db
             .prepare_cached("INSERT OR REPLACE INTO conversations (contact, sealed) VALUES (?, ?)")?
             .execute((contact, sealed))?;
+        Ok(())
+    }
+
+    /// Nothing is sent any more in a session that there is, with anybody: this vault is
+    /// an older copy, or a copy of it was used elsewhere. Call it within a transaction.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn renew_all(&mut self) -> Result<()> {
+        for mut contact in self.contacts.clone() {
+            if contact.renewal.is_none() && self.conversation(contact.id)?.is_some() {
+                contact.renewal = Some(Renewal::RolledBack);
+                self.save_contact(&contact)?;
+            }
+        }
         Ok(())
     }
 

@@ -17,7 +17,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::control_messages::REMEMBERED_MS;
 use super::{
-    Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault, VaultError, secret_json,
+    Contact, DeliveryState, EncryptionStatus, MessageRecord, Renewal, Result, Vault, VaultError,
+    secret_json,
 };
 use crate::crypto::account::password;
 use crate::crypto::account::password::Argon2Params;
@@ -261,7 +262,7 @@ impl Vault {
                 let id = vault.contact_or_new(&contact.name)?.id;
                 vault.save_contact(&Contact {
                     id,
-                    renew: false,
+                    renewal: contact.identity.map(|_| Renewal::Imported),
                     paused: false,
                     asked: 0,
                     ..contact.clone()

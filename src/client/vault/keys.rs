@@ -17,9 +17,8 @@ use crate::protocol::ByteArray;
 const IDENTITY: i64 = 1;
 const DEVICE: i64 = 2;
 
-/// How long a signed prekey still opens messages: the week that it is published
-/// and the 30 days after.
-const OLD_PREKEY_MS: u64 = 37 * 24 * 3600 * 1000;
+/// How long a prekey still opens messages after it was replaced or withdrawn: 30 days.
+const OLD_PREKEY_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// What the vault remembers of this device's dealings with the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +33,16 @@ pub struct Device {
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<ByteArray<16>>,
+    /// The clock that keys expire by: milliseconds, 0 before it runs.
+    #[serde(default)]
+    pub age: u64,
+    /// The clock on the wall up to which that one has counted: milliseconds since 1970.
+    #[serde(default)]
+    pub aged_to: u64,
+    /// The ids of all signed prekeys that were ever made here, and of those by which a
+    /// copy of this device made itself known.
+    #[serde(default)]
+    pub signed_ids: Vec<u32>,
 }
 
 impl Vault {
@@ -115,8 +124,7 @@ impl Vault {
                 let id = vault.free_number("one_time_prekeys")?;
                 let prekey = OneTimePrekeySecret::generate(id, &mut os_rng());
                 let row = i64::from(prekey.public().id);
-                let place = Row::new(Place::OneTimePrekey, row);
-                let sealed = vault.sealer.seal(&place, &prekey.to_bytes());
+                let sealed = vault.sealer.seal(&one_time_row(row), &prekey.to_bytes());
                 vault
                     .db
                     .prepare_cached("INSERT INTO one_time_prekeys (id, sealed) VALUES (?, ?)")?
@@ -127,7 +135,7 @@ impl Vault {
         })
     }
 
-    /// Makes a signed prekey, and forgets those that were replaced long ago.
+    /// Makes a signed prekey, which replaces those before it.
     ///
     /// # Errors
     /// That nothing was written.
@@ -136,7 +144,6 @@ impl Vault {
             let id = vault.free_number("signed_prekeys")?;
             let prekey = SignedPrekeySecret::generate(owner, id, &mut os_rng());
             let row = i64::from(prekey.public().id);
-            // After a long absence the newest is old, too, and still in use.
             let newest: Option<i64> =
                 vault
                     .db
@@ -146,11 +153,9 @@ impl Vault {
             // Numbers are random, so the time alone orders signed prekeys: the newest has
             // the latest, also after the clock was set back.
             let created = newest.map_or(now as i64, |newest| (newest + 1).max(now as i64));
-            let oldest = now.saturating_sub(OLD_PREKEY_MS) as i64;
-            vault.db.execute(
-                "DELETE FROM signed_prekeys WHERE created < ? AND created < ?",
-                (oldest, newest),
-            )?;
+            let mut device = vault.device()?;
+            device.signed_ids.push(id);
+            vault.save_device(&device)?;
             let place = signed_row(row, created);
             let sealed = vault.sealer.seal(&place, &prekey.to_bytes());
             vault.db.execute(
@@ -159,6 +164,81 @@ impl Vault {
             )?;
             Ok(prekey)
         })
+    }
+
+    /// Notes that all one-time prekeys there are will be withdrawn from the server, at
+    /// this age of the vault.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn withdraw_one_time(&mut self, age: u64) -> Result<()> {
+        self.transact(|vault| {
+            for (id, sealed) in vault.all_one_time()? {
+                let (prekey, withdrawn) = vault.one_time_from(id, &sealed)?;
+                if withdrawn.is_none() {
+                    let plain = with_age(&prekey.to_bytes(), age);
+                    let sealed = vault.sealer.seal(&one_time_row(id), &plain);
+                    vault
+                        .db
+                        .prepare_cached("UPDATE one_time_prekeys SET sealed = ? WHERE id = ?")?
+                        .execute((sealed, id))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Erases the prekeys that were replaced or withdrawn long ago. One that was replaced
+    /// since the last time begins to age.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub(super) fn expire_prekeys(&mut self, age: u64) -> Result<()> {
+        let has_expired = |since: u64| age.saturating_sub(since) > OLD_PREKEY_MS;
+        for (id, sealed) in self.all_one_time()? {
+            let (_, withdrawn) = self.one_time_from(id, &sealed)?;
+            if withdrawn.is_some_and(has_expired) {
+                self.db
+                    .execute("DELETE FROM one_time_prekeys WHERE id = ?", [id])?;
+            }
+        }
+        for (id, created, sealed) in self.replaced_signed()? {
+            let (prekey, replaced) = self.signed_from(id, created, &sealed)?;
+            match replaced {
+                Some(since) if has_expired(since) => {
+                    self.db
+                        .execute("DELETE FROM signed_prekeys WHERE id = ?", [id])?;
+                }
+                Some(_) => {}
+                None => {
+                    let plain = with_age(&prekey.to_bytes(), age);
+                    let sealed = self.sealer.seal(&signed_row(id, created), &plain);
+                    self.db.execute(
+                        "UPDATE signed_prekeys SET sealed = ? WHERE id = ?",
+                        (sealed, id),
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn all_one_time(&self) -> Result<Vec<(i64, Vec<u8>)>> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT id, sealed FROM one_time_prekeys")?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// All signed prekeys but the newest.
+    fn replaced_signed(&self) -> Result<Vec<(i64, i64, Vec<u8>)>> {
+        let mut query = self.db.prepare_cached(
+            "SELECT id, created, sealed FROM signed_prekeys
+             ORDER BY created DESC LIMIT -1 OFFSET 1",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// A number for a prekey. Drawn, not counted: two copies of a vault would count
@@ -198,10 +278,8 @@ impl Vault {
         let Some((id, created, sealed)): Option<(i64, i64, Vec<u8>)> = row else {
             return Ok(None);
         };
-        Ok(Some((
-            self.signed_from(id, created, &sealed)?,
-            created as u64,
-        )))
+        let (prekey, _) = self.signed_from(id, created, &sealed)?;
+        Ok(Some((prekey, created as u64)))
     }
 
     /// Deletes a one-time prekey that was used, in the transaction of the message
@@ -215,10 +293,27 @@ impl Vault {
         Ok(())
     }
 
-    fn signed_from(&self, id: i64, created: i64, sealed: &[u8]) -> Result<SignedPrekeySecret> {
+    /// A signed prekey, and the age of the vault at which it was found to be replaced.
+    fn signed_from(
+        &self,
+        id: i64,
+        created: i64,
+        sealed: &[u8],
+    ) -> Result<(SignedPrekeySecret, Option<u64>)> {
         let plain = self.open_sealed(&signed_row(id, created), sealed)?;
-        SignedPrekeySecret::from_bytes(&plain)
-            .map_err(|error| self.damaged(format!("signed prekey {id}: {error}")))
+        let (prekey, replaced) = split_age(&plain, SignedPrekeySecret::LEN);
+        let prekey = SignedPrekeySecret::from_bytes(prekey)
+            .map_err(|error| self.damaged(format!("signed prekey {id}: {error}")))?;
+        Ok((prekey, replaced))
+    }
+
+    /// A one-time prekey, and the age of the vault at which it was withdrawn.
+    fn one_time_from(&self, id: i64, sealed: &[u8]) -> Result<(OneTimePrekeySecret, Option<u64>)> {
+        let plain = self.open_sealed(&one_time_row(id), sealed)?;
+        let (prekey, withdrawn) = split_age(&plain, OneTimePrekeySecret::LEN);
+        let prekey = OneTimePrekeySecret::from_bytes(prekey)
+            .map_err(|error| self.damaged(format!("one-time prekey {id}: {error}")))?;
+        Ok((prekey, withdrawn))
     }
 
     /// When a signed prekey was made, and its sealed value.
@@ -256,6 +351,27 @@ impl Vault {
             .execute((id, sealed))?;
         Ok(())
     }
+}
+
+/// The sealed value of a prekey that is out of use: its bytes, then the age of the vault
+/// since when (8).
+fn with_age(prekey: &[u8], age: u64) -> Zeroizing<Vec<u8>> {
+    let mut plain = Zeroizing::new(Vec::with_capacity(prekey.len() + 8));
+    plain.extend_from_slice(prekey);
+    plain.extend_from_slice(&age.to_be_bytes());
+    plain
+}
+
+/// Takes apart a sealed value whose prekey has `length` bytes.
+fn split_age(plain: &[u8], length: usize) -> (&[u8], Option<u64>) {
+    match plain.split_last_chunk() {
+        Some((prekey, age)) if prekey.len() == length => (prekey, Some(u64::from_be_bytes(*age))),
+        _ => (plain, None),
+    }
+}
+
+fn one_time_row(id: i64) -> Row {
+    Row::new(Place::OneTimePrekey, id)
 }
 
 /// The row of a signed prekey.
@@ -298,17 +414,12 @@ impl Prekeys for PrekeyReader<'_> {
     fn signed(&self, id: u32) -> Option<SignedPrekeySecret> {
         let (created, sealed) = self.noted(self.vault.sealed_signed(id))?;
         let opened = self.vault.signed_from(i64::from(id), created, &sealed);
-        self.noted(opened.map(Some))
+        self.noted(opened.map(|(prekey, _)| Some(prekey)))
     }
 
     fn one_time(&self, id: u32) -> Option<OneTimePrekeySecret> {
         let sealed = self.noted(self.vault.sealed_one_time(id))?;
-        let row = Row::new(Place::OneTimePrekey, i64::from(id));
-        let opened = self.vault.open_sealed(&row, &sealed);
-        self.noted(opened.and_then(|plain| {
-            OneTimePrekeySecret::from_bytes(&plain)
-                .map(Some)
-                .map_err(|error| self.vault.damaged(format!("one-time prekey {id}: {error}")))
-        }))
+        let opened = self.vault.one_time_from(i64::from(id), &sealed);
+        self.noted(opened.map(|(prekey, _)| Some(prekey)))
     }
 }

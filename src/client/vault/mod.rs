@@ -19,12 +19,14 @@
 //! | `rotation` | a new vault key |
 //! | `seal` | seals a value for its row |
 //! | `keys` | this device's identity and prekeys |
+//! | `aging` | the clock that keys expire by, and their erasure |
 //! | `contacts` | contacts and the sessions with them |
 //! | `history` | messages that can be looked at again |
 //! | `outbox` | ids seen, envelopes held, messages to be sent |
 //! | `control_messages` | requests to send again, and answers to them |
 //! | `export` | what moves to another machine |
 
+mod aging;
 mod contacts;
 mod control_messages;
 mod export;
@@ -41,7 +43,7 @@ mod schema;
 mod seal;
 mod sqlite_file;
 
-pub(crate) use self::contacts::Contact;
+pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::Export;
 pub(crate) use self::file::Closed;

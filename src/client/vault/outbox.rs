@@ -3,11 +3,41 @@
 
 use rusqlite::OptionalExtension;
 
+use serde::{Deserialize, Serialize};
+
 use super::seal::{Place, Row};
 use super::{Result, Vault, VaultError};
-use crate::protocol::MessageId;
+use crate::crypto::ratchet::counters::MessageNumber;
 use crate::protocol::reply::Incoming;
 use crate::protocol::request::Send;
+use crate::protocol::{ByteArray, MessageId, UserName};
+
+/// A row of the outbox.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OutboxRow {
+    /// With the message's number in the conversation, if it has one.
+    Numbered(Send, Option<(ByteArray<16>, u32)>),
+    /// As it was written before messages had numbers.
+    Bare(Send),
+}
+
+impl OutboxRow {
+    fn into_parts(self) -> (Send, Option<MessageNumber>) {
+        match self {
+            OutboxRow::Numbered(send, number) => {
+                let number =
+                    number.map(|(ByteArray(instance), number)| MessageNumber { instance, number });
+                (send, number)
+            }
+            OutboxRow::Bare(send) => (send, None),
+        }
+    }
+}
+
+/// What is written of a row.
+#[derive(Serialize)]
+struct NewRow<'a>(&'a Send, Option<(ByteArray<16>, u32)>);
 
 impl Vault {
     /// Whether a message with this id was received from the contact before.
@@ -92,12 +122,19 @@ impl Vault {
     }
 
     /// Puts what is to be sent into the outbox, in the transaction that
-    /// encrypted it.
+    /// encrypted it, with its number in the conversation.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn add_to_outbox(&mut self, seq: i64, send: &Send) -> Result<()> {
-        let sealed = self.seal_json(&Row::new(Place::Outbox, seq), send)?;
+    pub fn add_to_outbox(
+        &mut self,
+        seq: i64,
+        send: &Send,
+        number: Option<MessageNumber>,
+    ) -> Result<()> {
+        let number = number.map(|number| (ByteArray(number.instance), number.number));
+        let row = NewRow(send, number);
+        let sealed = self.seal_json(&Row::new(Place::Outbox, seq), &row)?;
         self.db
             .prepare_cached("INSERT OR REPLACE INTO outbox (seq, sealed) VALUES (?, ?)")?
             .execute((seq, sealed))?;
@@ -118,11 +155,29 @@ impl Vault {
         let Some((seq, sealed)): Option<(i64, Vec<u8>)> = row else {
             return Ok(None);
         };
-        match self.open_json(&Row::new(Place::Outbox, seq), &sealed) {
-            Ok(send) => Ok(Some((seq, Some(send)))),
+        match self.open_json::<OutboxRow>(&Row::new(Place::Outbox, seq), &sealed) {
+            Ok(row) => Ok(Some((seq, Some(row.into_parts().0)))),
             Err(VaultError::Damaged(..)) => Ok(Some((seq, None))),
             Err(error) => Err(error),
         }
+    }
+
+    /// To whom the message at a place goes, and its number in the conversation.
+    ///
+    /// # Errors
+    /// That the vault could not be read, or that somebody changed the row.
+    pub fn number_in_outbox(&self, seq: i64) -> Result<Option<(UserName, MessageNumber)>> {
+        let sealed: Option<Vec<u8>> = self
+            .db
+            .prepare_cached("SELECT sealed FROM outbox WHERE seq = ?")?
+            .query_row([seq], |row| row.get(0))
+            .optional()?;
+        let Some(sealed) = sealed else {
+            return Ok(None);
+        };
+        let row: OutboxRow = self.open_json(&Row::new(Place::Outbox, seq), &sealed)?;
+        let (send, number) = row.into_parts();
+        Ok(number.map(|number| (send.to, number)))
     }
 
     /// Whether the next of the outbox behind a place is the one at `seq`.

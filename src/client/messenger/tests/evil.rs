@@ -10,6 +10,7 @@ use crate::crypto::keys::{
 };
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
+use crate::crypto::ratchet::origin::Cause;
 use crate::crypto::ratchet::session_set::{Prekeys, SessionSet};
 use crate::protocol::request::{Publish, SignedPrekey as WireSignedPrekey};
 
@@ -75,7 +76,7 @@ impl Evil {
         let bundle = bundle.verify().unwrap();
         let mut conversation = SessionSet::new(*bundle.identity());
         conversation
-            .start(&self.keys, &bundle, &mut os_rng())
+            .start(&self.keys, &bundle, Cause::First, 1, 1, &mut os_rng())
             .unwrap();
         conversation
     }
@@ -99,8 +100,9 @@ impl Evil {
             body,
         };
         let envelope = conversation
-            .encrypt(&self.keys, &context, &content, &mut os_rng())
-            .unwrap();
+            .encrypt(&self.keys, &context, &content, 1, &mut os_rng())
+            .unwrap()
+            .envelope;
         self.conversation = Some(conversation);
         server.push("alice", envelope_of_bobs(mid, envelope));
         mid

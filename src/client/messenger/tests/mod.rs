@@ -464,7 +464,7 @@ fn unencrypted_mail_is_marked_and_never_sent_by_itself() {
         world
             .sends
             .iter()
-            .all(|(_, bytes, _)| bytes.first() == Some(&1)),
+            .all(|(_, bytes, _)| bytes.first() == Some(&2)),
         "only envelopes left"
     );
 }

@@ -148,7 +148,7 @@ fn one_of_each(vault: &mut Vault) -> i64 {
                 again: false,
                 after: None,
             };
-            vault.add_to_outbox(1, &send)
+            vault.add_to_outbox(1, &send, None)
         })
         .unwrap();
     1

@@ -44,7 +44,7 @@ fn check(vault: &Vault) {
     assert_eq!(texts, ["hello", "hello back"]);
     assert!(vault.identity().unwrap().is_some());
     assert!(vault.newest_signed().unwrap().is_some());
-    assert!(vault.conversation(bob.id).unwrap().unwrap().has_session());
+    assert!(vault.conversation(bob.id).unwrap().unwrap().is_outdated());
     assert!(vault.device().unwrap().registered);
 }
 
