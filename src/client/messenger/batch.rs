@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Me;
+use super::confirmations::{Receipt, Received};
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault,
 };
@@ -42,6 +43,10 @@ pub(super) struct Batch<'a> {
 pub(super) struct Effects {
     /// What to acknowledge, by sender.
     pub(super) acks: Vec<(Sender, Vec<MessageId>)>,
+    /// What was decrypted and is not confirmed yet.
+    pub(super) received: Vec<Received>,
+    /// The receipts to send.
+    pub(super) receipts: Vec<Receipt>,
     /// What to show, in order.
     pub(super) shows: Vec<Shown>,
     /// Whether a contact was made or changed.
@@ -190,6 +195,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
         sent_at: None,
         stored_at: Some(message.at),
         delivered_at: None,
+        received_at: None,
         identity: None,
         verified: false,
         resends: Vec::new(),

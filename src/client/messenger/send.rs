@@ -3,6 +3,7 @@
 
 use super::batch::Batch;
 use super::command::CommandError;
+use super::confirmations::Received;
 use super::encrypt;
 use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
 use super::identity::fingerprint;
@@ -27,6 +28,8 @@ const WINDOW: usize = 64;
 pub(super) enum Awaited {
     /// `send`, of this message.
     Send(Sent),
+    /// `send`, of a receipt that confirms these messages.
+    Receipt(Vec<Received>),
     /// One whose success says nothing new, and what it was called.
     Quiet(&'static str),
 }
@@ -76,7 +79,11 @@ impl Messenger {
         let accepted = std::mem::take(&mut self.outbox.accepted);
         let encrypted = self.vault.transact(|vault| {
             save_accepted(vault, &accepted)?;
-            let contact = vault.contact_or_new(to)?;
+            let mut contact = vault.contact_or_new(to)?;
+            if !contact.written_to {
+                contact.written_to = true;
+                vault.save_contact(&contact)?;
+            }
             let behind = vault.postponed()?.iter().any(|(_, id)| *id == contact.id);
             if let Some(sessions) = sessions.filter(|_| !behind) {
                 let mut batch = Batch::new(vault, me, now);
@@ -350,7 +357,7 @@ impl Messenger {
     /// person has compared the number of another.
     fn refused_for_identity(&mut self, to: &UserName, message: HistoryEntry) -> Result<()> {
         let (seq, contact) = (message.seq, message.contact);
-        if message.record.state == DeliveryState::Delivered {
+        if message.record.state.has_arrived() {
             // The server contradicts itself, and said before that they have it.
             return self.vault.transact(|vault| vault.remove_from_outbox(seq));
         }
@@ -449,6 +456,7 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
         sent_at: Some(clock::unix_ms()),
         stored_at: None,
         delivered_at: None,
+        received_at: None,
         identity: None,
         verified: false,
         resends: Vec::new(),
@@ -456,7 +464,7 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
 }
 
 /// Removes from the outbox what the server has accepted.
-fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
+pub(super) fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
     for (seq, accepted) in accepted {
         vault.remove_from_outbox(*seq)?;
         let Some(mut message) = vault.message(*seq)? else {
@@ -466,10 +474,16 @@ fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> 
         record.stored_at = Some(accepted.at);
         if accepted.state == MessageState::Delivered {
             record.delivered_at = Some(clock::unix_ms());
-            record.state = DeliveryState::Delivered;
-        } else if record.state != DeliveryState::Delivered {
-            // A `delivered` event may have been faster than the answer.
-            record.state = DeliveryState::Stored;
+        }
+        // A receipt or a `delivered` event may have been faster than the answer.
+        match accepted.state {
+            MessageState::Delivered if record.state != DeliveryState::Confirmed => {
+                record.state = DeliveryState::Delivered;
+            }
+            MessageState::Stored if !record.state.has_arrived() => {
+                record.state = DeliveryState::Stored;
+            }
+            MessageState::Delivered | MessageState::Stored => {}
         }
         vault.update_message(&message)?;
     }

@@ -49,11 +49,13 @@ pub enum ControlKind {
     /// Tells nothing yet: this identity asks for these, and the person has to decide
     /// whether it gets them.
     Requested(Vec<MessageId>, ByteArray<32>),
+    /// Confirmed messages. It was sent when it was made, and is not sent again.
+    Receipt,
 }
 
 impl Vault {
     /// Adds a control message, to be encrypted and sent after everything that waits already;
-    /// a [`ControlKind::Requested`] is only stored.
+    /// a [`ControlKind::Requested`] and a [`ControlKind::Receipt`] are only stored.
     ///
     /// # Errors
     /// That nothing was written.
@@ -66,14 +68,15 @@ impl Vault {
     ) -> Result<()> {
         let seq = self.next_seq()?;
         let row = self.timed_row(Place::ControlMessage, seq, contact, &mid.0, at as i64)?;
-        let sealed = self.seal_json(&row, &(kind, false))?;
+        let sent = *kind == ControlKind::Receipt;
+        let sealed = self.seal_json(&row, &(kind, sent))?;
         self.db
             .prepare_cached(
                 "INSERT INTO errands (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
             )?
             .execute((seq, contact, mid.0, at as i64, sealed))?;
         match kind {
-            ControlKind::Requested(..) => Ok(()),
+            ControlKind::Requested(..) | ControlKind::Receipt => Ok(()),
             ControlKind::ResendRequest(_)
             | ControlKind::Resend(..)
             | ControlKind::NothingThere(..) => self.postpone(seq, contact),

@@ -1,6 +1,7 @@
 //! Whole sessions against a small server, down to the screen.
 
 mod claims;
+mod confirmations;
 mod copies;
 mod disclosure;
 mod double;
