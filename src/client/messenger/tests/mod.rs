@@ -234,6 +234,15 @@ impl Somebody {
         assert_eq!(sum, total, "{before}");
     }
 
+    /// Waits for a connection on which the server answers.
+    fn is_connected(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.run(Command::Status(self.name)).is_err() {
+            assert!(Instant::now() < deadline, "{} is not connected", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Everything shown until now, after the messenger has done what it had to.
     fn everything(&self) -> Vec<ViewEvent> {
         self.run(Command::Contacts).unwrap();
