@@ -1,6 +1,6 @@
-//! Two real clients with their vaults: what a script gets through them, how long a
-//! message takes to its `ok`, and how many were never written to the server's disk
-//! because the recipient's vault was faster.
+//! Two real clients with their vaults: how many messages a script sends through them, how long a
+//! message takes to its `ok`, and how many were never written to the server's disk because the
+//! recipient's vault was faster.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::load::stats::{Series, percentile};
 use super::proxy::{Answered, Proxy};
 use crate::harness::{ClientProcess, temporary_folder};
 
-/// Between two messages of somebody who types fast.
+/// The time between two messages of a person who types fast.
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// Messages that a script sends as fast as the client takes them, for each second
@@ -24,7 +24,7 @@ const EACH_SECOND: usize = 500;
 /// The longest that all may take to be answered.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Over all rounds.
+/// The figures of all rounds.
 #[derive(Default)]
 struct Figures {
     rate: Series,
@@ -126,7 +126,7 @@ fn register(server: SocketAddr, folder: &Path, name: &str) -> ClientProcess {
     client
 }
 
-/// Its input ends, and it by itself; what it has shown.
+/// Ends the client's input, waits for its end, and returns what it has shown.
 fn finish(mut client: ClientProcess) -> Vec<String> {
     let code = client.ends();
     assert_eq!(code, Some(0), "{:?}", client.shown);

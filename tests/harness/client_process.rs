@@ -86,9 +86,14 @@ impl ClientProcess {
         }
     }
 
-    /// Ends the input, and waits until the client has ended by itself; its exit code.
+    /// Ends the input, and waits until the client has ended by itself. Returns its exit code.
     pub fn ends(&mut self) -> Option<i32> {
         self.stdin = None;
+        self.has_ended()
+    }
+
+    /// Waits until the client has ended by itself. Returns its exit code.
+    pub fn has_ended(&mut self) -> Option<i32> {
         self.shown.extend(self.lines.iter());
         self.child.wait().unwrap().code()
     }

@@ -229,11 +229,11 @@ impl IdentityKeys {
 /// The published half of a signed prekey ("X3DH" section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicSignedPrekey {
-    /// Its owner's number for it.
+    /// The number that its owner has given it.
     pub id: u32,
-    /// X25519 public key.
+    /// The X25519 public key.
     pub key: [u8; 32],
-    /// Ed25519 signature by the owner's identity over `"secure-chat/1
+    /// The Ed25519 signature by the owner's identity over `"secure-chat/1
     /// signed-prekey" || X25519 identity key (32) || id (4, big-endian) || key (32)`.
     pub signature: [u8; 64],
 }
@@ -246,7 +246,7 @@ pub struct SignedPrekeySecret {
 }
 
 impl SignedPrekeySecret {
-    /// Bytes that [`to_bytes`](Self::to_bytes) gives.
+    /// The number of bytes that [`to_bytes`](Self::to_bytes) gives.
     pub const LEN: usize = 100;
 
     /// A new prekey, numbered by the caller and signed by `owner`.
@@ -260,7 +260,7 @@ impl SignedPrekeySecret {
         }
     }
 
-    /// What to publish.
+    /// The half to publish.
     pub fn public(&self) -> PublicSignedPrekey {
         self.public
     }
@@ -295,9 +295,9 @@ impl SignedPrekeySecret {
 /// The published half of a one-time prekey ("X3DH" section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicOneTimePrekey {
-    /// Its owner's number for it.
+    /// The number that its owner has given it.
     pub id: u32,
-    /// X25519 public key.
+    /// The X25519 public key.
     pub key: [u8; 32],
 }
 
@@ -310,7 +310,7 @@ pub struct OneTimePrekeySecret {
 }
 
 impl OneTimePrekeySecret {
-    /// Bytes that [`to_bytes`](Self::to_bytes) gives.
+    /// The number of bytes that [`to_bytes`](Self::to_bytes) gives.
     pub const LEN: usize = 36;
 
     /// A new prekey, numbered by the caller.
@@ -318,7 +318,7 @@ impl OneTimePrekeySecret {
         Self::of(id, AgreementKey::generate(rng))
     }
 
-    /// What to publish.
+    /// The half to publish.
     pub fn public(&self) -> PublicOneTimePrekey {
         self.public
     }
