@@ -209,14 +209,18 @@ pub(super) fn answer(batch: &mut Batch, contact: &Contact, ids: &[Id]) -> Result
     }
     let identity = fingerprint(&identity);
     let known = requested(batch.vault, contact)?;
-    let (mut undecided, mut without_text, mut count) = (Vec::new(), Vec::new(), 0);
+    let (mut undecided, mut without_text) = (Vec::new(), Vec::new());
+    // An id may stand there twice, and a message under several of its ids: it is sent once.
+    let mut answered = Vec::new();
     for mid in ids.iter().copied().map(MessageId) {
         match asked_message(batch.vault, contact, &mid)? {
+            Asked::ControlMessage if without_text.contains(&mid) => {}
             Asked::ControlMessage => without_text.push(mid),
+            Asked::Message(message) if answered.contains(&message.seq) => {}
             Asked::Message(message) if may_go_again(&message, batch.now) => {
                 if is_for(&message, contact) {
+                    answered.push(message.seq);
                     send_again(batch, *message, identity)?;
-                    count += 1;
                 } else if !known.contains(&mid) && !undecided.contains(&mid) {
                     undecided.push(mid);
                 }
@@ -237,6 +241,7 @@ pub(super) fn answer(batch: &mut Batch, contact: &Contact, ids: &[Id]) -> Result
         add_control(batch, contact.id, MessageId(random_id()), &reply)?;
         batch.effects.postponed = true;
     }
+    let count = answered.len() as u64;
     if count > 0 {
         batch.effects.postponed = true;
         batch.show(ViewEvent::quiet(format!(

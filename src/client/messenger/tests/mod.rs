@@ -10,6 +10,7 @@ mod hostile;
 mod key_slots;
 mod passwd;
 mod planted;
+mod renewals;
 mod retries;
 
 use crate::client::view::Mark;

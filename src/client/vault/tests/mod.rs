@@ -1,5 +1,6 @@
 //! A vault from its making to its damage, and what an export takes from it.
 
+mod aging;
 mod foreign;
 mod migration;
 mod rotation;
