@@ -119,8 +119,9 @@ impl Messenger {
         self.carry_out(effects);
         if waiting > 0 {
             self.say(ViewEvent::plain(format!(
+                // The server can't tell receipts from messages, and neither can this client yet.
                 "while you were away: {waiting} {}",
-                plural(waiting, "message", "messages")
+                plural(waiting, "message or receipt", "messages or receipts")
             )));
         }
         self.ask_outcomes()?;

@@ -4,6 +4,7 @@ mod keys;
 mod messages;
 #[cfg(feature = "tls")]
 mod pins;
+mod receipts;
 mod trust;
 mod wire;
 
@@ -41,6 +42,7 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     trust::claims,
     trust::accepted,
     wire::logins,
+    receipts::receipts,
     #[cfg(feature = "tls")]
     pins::without_tls,
 ];

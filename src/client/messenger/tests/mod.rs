@@ -275,6 +275,7 @@ fn two_people_talk_online_and_offline() {
     alice.sees_state("delivered");
     bob.send("alice", "hello yourself");
     assert_eq!(alice.reads("hello yourself"), Mark::None);
+    bob.sees_state("received");
 
     bob.log_out();
     for number in 0..20 {
