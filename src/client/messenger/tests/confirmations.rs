@@ -3,13 +3,18 @@
 
 use super::retries::texts;
 use super::*;
-use crate::client::messenger::command::SettingsChange;
 use crate::protocol::request::ChangeSettings;
+
+/// Somebody whose client sends receipts, as all do.
+fn confirming(server: &Double, name: &str) -> Somebody {
+    let mut somebody = Somebody::new(server, name);
+    somebody.receipts = true;
+    somebody.register()
+}
 
 /// Alice and bob, who have written to each other.
 fn acquainted(server: &Double) -> (Somebody, Somebody) {
-    let alice = Somebody::registered(server, "alice");
-    let bob = Somebody::registered(server, "bob");
+    let [alice, bob] = ["alice", "bob"].map(|name| confirming(server, name));
     alice.send("bob", "good morning");
     bob.reads("good morning");
     bob.send("alice", "good evening");
@@ -95,8 +100,7 @@ fn a_receipt_proves_what_the_server_only_claims() {
 #[test]
 fn nobody_gets_a_receipt_who_was_never_written_to() {
     let server = Double::start();
-    let alice = Somebody::registered(&server, "alice");
-    let bob = Somebody::registered(&server, "bob");
+    let [alice, bob] = ["alice", "bob"].map(|name| confirming(&server, name));
     alice.send("bob", "who is there?");
     bob.reads("who is there?");
     alice.sees_state("delivered");
