@@ -163,7 +163,7 @@ pub(crate) trait Display: Send + Sync {
     /// Shows a message that is unread until `written` says otherwise.
     fn show_unread(&self, event: ViewEvent, written: Written);
     /// Waits, for a limited time, until everything that was shown is written.
-    fn settle(&self);
+    fn finish_writing(&self);
     /// Replaces the people whom the prompt and completion know.
     fn people(&self, people: Vec<Person>);
     /// Reports that the session has ended by itself.

@@ -2,8 +2,10 @@
 //! anything to a line. It sees what a hostile server sees: every byte.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -392,12 +394,53 @@ impl Client {
     /// The account's client again, in the same home, with other flags.
     pub(crate) fn again(&mut self, flags: &[&str]) {
         self.ends();
+        self.start_again(flags);
+    }
+
+    /// Ends the client, copies what is in its home, and starts it again.
+    pub(crate) fn copied(&mut self) -> TempDir {
+        let copy = temporary_folder();
+        self.ends();
+        copy_folder(self.home.path(), copy.path());
+        self.start_again(&[]);
+        copy
+    }
+
+    /// Ends the client, puts a copy of its home back, and starts it again.
+    pub(crate) fn rolled_back(&mut self, copy: &TempDir) {
+        self.ends();
+        copy_folder(copy.path(), self.home.path());
+        self.start_again(&[]);
+    }
+
+    fn start_again(&mut self, flags: &[&str]) {
         let flags = [&["--user", self.name], flags].concat();
         let shown = std::mem::take(&mut self.process.shown);
         self.process = ClientProcess::start(self.proxy.address, self.home.path(), &flags);
         self.process.shown = shown;
         self.sees("logged in as");
         self.done();
+    }
+}
+
+/// Copies files over those of the same name; others of a vault's are removed.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(to).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        match path.is_dir() {
+            true => copy_folder(&path, &target),
+            false => {
+                fs::copy(path, target).unwrap();
+            }
+        }
     }
 }
 

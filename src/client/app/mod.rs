@@ -225,7 +225,7 @@ impl App {
         };
         if let Some((_, session)) = &self.session
             && session.goes_on()
-            && let Err(why) = session.run(Command::Settle(limit))
+            && let Err(why) = session.run(Command::AwaitAnswers(limit))
         {
             self.fail(&why, FAILED);
         }

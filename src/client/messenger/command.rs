@@ -100,7 +100,7 @@ pub(crate) enum Command {
         file: Option<PathBuf>,
     },
     /// Wait until the server has answered for everything sent, no longer than this.
-    Settle(Duration),
+    AwaitAnswers(Duration),
     /// End the session and the thread.
     Logout,
 }

@@ -154,7 +154,7 @@ pub(super) struct Messenger {
     /// The contact and the identity of the last safety number that the person was shown.
     number_shown: Option<(UserName, Identity)>,
     /// Who waits until everything that was sent is answered, and until when.
-    settling: Option<(SyncSender<CommandResult>, Instant)>,
+    awaiting_answers: Option<(SyncSender<CommandResult>, Instant)>,
     over: bool,
 }
 
@@ -309,7 +309,7 @@ impl Messenger {
             confirmations: Confirmations::default(),
             look_again: Vec::new(),
             number_shown: None,
-            settling: None,
+            awaiting_answers: None,
             over: false,
         }
     }
@@ -331,10 +331,10 @@ impl Messenger {
             self.end_on_failure(done);
         }
         // What the screen has yet to write would be shown again otherwise.
-        self.display.settle();
+        self.display.finish_writing();
         let done = self.save_progress();
         self.end_on_failure(done);
-        if let Some((waiting, _)) = self.settling.take() {
+        if let Some((waiting, _)) = self.awaiting_answers.take() {
             let _gone = waiting.send(Err("the session is over".to_owned()));
         }
     }

@@ -16,7 +16,7 @@ impl Messenger {
     /// Encrypts what waited for a session, an identity or a connection, in order,
     /// and sends what can be sent.
     pub(super) fn send_postponed(&mut self) -> Result<()> {
-        self.look_up_held()?;
+        self.look_up_paused()?;
         // Contacts that can't be written to now keep all their messages in order.
         let mut stuck = Vec::new();
         let postponed = self.vault.postponed()?;
@@ -52,7 +52,7 @@ impl Messenger {
 
     /// Asks the server about those for whom it published another identity when it was
     /// asked last: if it publishes the known one now, nothing is held any more.
-    fn look_up_held(&mut self) -> Result<()> {
+    fn look_up_paused(&mut self) -> Result<()> {
         for contact in std::mem::take(&mut self.look_again) {
             let contact = self.vault.contact_by_id(contact);
             let Some(name) = contact.filter(|c| c.paused).map(|c| c.name) else {

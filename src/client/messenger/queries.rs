@@ -26,8 +26,8 @@ impl Messenger {
             self.save_progress()?;
         }
         let outcome = match command {
-            Command::Settle(limit) => {
-                self.settling = Some((done, clock::now() + limit));
+            Command::AwaitAnswers(limit) => {
+                self.awaiting_answers = Some((done, clock::now() + limit));
                 return Ok(());
             }
             command => self.run_command(command),
@@ -76,7 +76,7 @@ impl Messenger {
                 .map_err(CommandError::Refused),
             Command::Logout => self.log_out(),
             // Taken care of by the caller, who keeps its sender.
-            Command::Settle(_) => Ok(()),
+            Command::AwaitAnswers(_) => Ok(()),
         }
     }
 

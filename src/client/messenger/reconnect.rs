@@ -198,7 +198,7 @@ impl Messenger {
             self.replenish(now)?;
         }
         self.check_silence(now);
-        self.check_settled(now)
+        self.check_answered(now)
     }
 
     fn check_silence(&mut self, now: Instant) {
@@ -218,8 +218,8 @@ impl Messenger {
         }
     }
 
-    fn check_settled(&mut self, now: Instant) -> Result<()> {
-        let Some((_, deadline)) = &self.settling else {
+    fn check_answered(&mut self, now: Instant) -> Result<()> {
+        let Some((_, deadline)) = &self.awaiting_answers else {
             return Ok(());
         };
         // What is held until an identity is accepted can take any time.
@@ -234,7 +234,7 @@ impl Messenger {
             (None, 0) => Ok(()),
             (None, count) => Err(format!("{count} of the messages could not be sent")),
         };
-        if let Some((waiting, _)) = self.settling.take() {
+        if let Some((waiting, _)) = self.awaiting_answers.take() {
             let _gone = waiting.send(outcome);
         }
         Ok(())

@@ -227,7 +227,7 @@ impl Messenger {
                 NoSession::Refused(if pinned {
                     format!(
                         "the server says that {name} has no keys, though you know their identity: \
-                         nothing was sent. Prompt them in another way what happened"
+                         nothing was sent. Ask them in another way what happened"
                     )
                 } else {
                     format!(

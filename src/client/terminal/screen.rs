@@ -182,7 +182,7 @@ impl Display for Screen {
         self.queue.put(Print::ViewEvent(event, Some(written)));
     }
 
-    fn settle(&self) {
+    fn finish_writing(&self) {
         self.queue.drain(Some(self.patience()));
     }
 

@@ -5,6 +5,7 @@ mod messages;
 #[cfg(feature = "tls")]
 mod pins;
 mod receipts;
+mod sessions;
 mod trust;
 mod wire;
 
@@ -41,6 +42,8 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     keys::one_time_prekey_twice,
     trust::claims,
     trust::accepted,
+    sessions::forced_and_revived,
+    sessions::numbers,
     wire::logins,
     receipts::receipts,
     #[cfg(feature = "tls")]

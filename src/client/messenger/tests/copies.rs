@@ -43,7 +43,9 @@ fn an_old_export_in_the_middle_of_a_chat_goes_on() {
     for text in ["to the old session", "and another"] {
         alice.send("bob", text);
     }
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
 
     let prekeys = || {
         let world = server.world.lock().unwrap();
@@ -84,7 +86,9 @@ fn two_copies_that_take_turns_lose_nothing() {
     for turn in 0..20 {
         let away = format!("while away {turn}");
         alice.send("bob", &away);
-        alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        alice
+            .run(Command::AwaitAnswers(Duration::from_secs(5)))
+            .unwrap();
         let bob = if turn % 2 == 0 {
             &mut original
         } else {

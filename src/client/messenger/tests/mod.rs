@@ -12,6 +12,7 @@ mod passwd;
 mod planted;
 mod renewals;
 mod retries;
+mod setups;
 
 use crate::client::view::Mark;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -42,7 +43,7 @@ impl Display for Recorder {
         written.note();
     }
 
-    fn settle(&self) {}
+    fn finish_writing(&self) {}
 
     fn people(&self, _: Vec<Person>) {}
 
@@ -183,7 +184,8 @@ impl Somebody {
     }
 
     fn log_out(&mut self) {
-        self.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        self.run(Command::AwaitAnswers(Duration::from_secs(5)))
+            .unwrap();
         self.session.take().unwrap().end();
     }
 

@@ -3,7 +3,7 @@
 use crate::client::view::Mark;
 use rusqlite::Connection;
 
-use super::evil::acquainted;
+use super::setups::acquainted;
 use super::*;
 
 fn path(somebody: &Somebody) -> std::path::PathBuf {
@@ -98,7 +98,7 @@ fn a_text_that_waits_goes_to_nobody_else() {
         alice.send("bob", "the first is refused");
         alice.sees_line("messages to bob wait here");
         alice.send("bob", "for bob alone");
-        let _ = alice.run(Command::Settle(Duration::from_secs(5)));
+        let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
         alice.session.take().unwrap().end();
         super::evil::publish(&server, &bob.name, genuine);
         write(&alice, &change);
@@ -112,7 +112,9 @@ fn an_answer_that_was_given_is_not_given_again_or_elsewhere() {
         let (server, mut alice, mut bob, mallory) = three();
         bob.log_out();
         alice.send("bob", "into the void");
-        alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        alice
+            .run(Command::AwaitAnswers(Duration::from_secs(5)))
+            .unwrap();
         let mut vault = bob.vault();
         let number = vault.contact(&alice.name).unwrap().id;
         vault
@@ -138,7 +140,7 @@ fn a_contacts_number_is_not_inherited() {
     alice.send("bob", "the first is refused");
     alice.sees_line("messages to bob wait here");
     alice.send("bob", "for bob alone");
-    let _ = alice.run(Command::Settle(Duration::from_secs(5)));
+    let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
     alice.session.take().unwrap().end();
     // Bob's number becomes that of the next who writes.
     write(
@@ -148,11 +150,13 @@ fn a_contacts_number_is_not_inherited() {
     );
     let carol = Somebody::registered(&server, "carol");
     carol.send("alice", "hi");
-    carol.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    carol
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     let before = server.world.lock().unwrap().sends.len();
     alice.log_in();
     alice.reads("hi");
-    let _ = alice.run(Command::Settle(Duration::from_secs(5)));
+    let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
     assert_eq!(messages(&carol.everything()), 0);
     assert_eq!(server.world.lock().unwrap().sends.len(), before);
 }

@@ -2,23 +2,12 @@
 
 use std::collections::HashSet;
 
+use super::setups::acquainted;
 use super::*;
 use crate::client::vault::Renewal;
 use crate::client::view::{Mark, Tone};
 use crate::crypto::message::envelope::{Envelope, Header};
 use crate::crypto::ratchet::origin::Cause;
-
-/// Alice and bob, who have written to each other.
-fn acquainted() -> (Double, Somebody, Somebody) {
-    let server = Double::start();
-    let alice = Somebody::registered(&server, "alice");
-    let bob = Somebody::registered(&server, "bob");
-    alice.send("bob", "hello");
-    bob.reads("hello");
-    bob.send("alice", "hello yourself");
-    alice.reads("hello yourself");
-    (server, alice, bob)
-}
 
 /// The headers of all envelopes that were sent.
 fn headers(server: &Double) -> Vec<Header> {
@@ -140,7 +129,9 @@ fn what_was_blocked_is_no_gap_to_be_afraid_of() {
     let (server, alice, bob) = acquainted();
     bob.run(Command::Block(alice.name)).unwrap();
     alice.send("bob", "never to arrive");
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     bob.run(Command::Unblock(alice.name)).unwrap();
     alice.send("bob", "heard again");
     bob.sees_line("1 message from alice has not arrived; alice was blocked meanwhile");
@@ -163,7 +154,9 @@ fn drop_next(server: &Double, alice: &Somebody, text: &str) {
     };
     block(true);
     alice.send("bob", text);
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     block(false);
 }
 

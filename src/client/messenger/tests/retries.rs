@@ -1,6 +1,7 @@
 //! Messages that can't be decrypted come again: after a lost vault, in a dead
 //! session. And when they must not.
 
+use super::setups::acquainted;
 use super::*;
 use crate::client::login;
 use crate::client::messenger::batch::Batch;
@@ -80,13 +81,7 @@ pub(super) fn texts(texts: &[&str]) -> Vec<Option<String>> {
 
 /// Alice and bob, who know each other; bob is away, and three messages wait.
 fn waiting_for_bob(trust: Trust) -> (Double, Somebody, Somebody) {
-    let server = Double::start();
-    let mut alice = Somebody::registered(&server, "alice");
-    let mut bob = Somebody::registered(&server, "bob");
-    alice.send("bob", "hello");
-    bob.reads("hello");
-    bob.send("alice", "hello yourself");
-    alice.reads("hello yourself");
+    let (server, mut alice, mut bob) = acquainted();
     bob.log_out();
     alice.log_out();
     alice.trust = trust;
@@ -94,7 +89,9 @@ fn waiting_for_bob(trust: Trust) -> (Double, Somebody, Somebody) {
     for text in ["one", "two", "three"] {
         alice.send("bob", text);
     }
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     (server, alice, bob)
 }
 
@@ -155,13 +152,7 @@ fn nothing_is_sent_again_under_trust_always() {
 
 #[test]
 fn a_dead_session_is_replaced_and_its_messages_come_again() {
-    let server = Double::start();
-    let alice = Somebody::registered(&server, "alice");
-    let mut bob = Somebody::registered(&server, "bob");
-    alice.send("bob", "hello");
-    bob.reads("hello");
-    bob.send("alice", "hello yourself");
-    alice.reads("hello yourself");
+    let (_server, alice, mut bob) = acquainted();
     bob.log_out();
     let mut vault = bob.vault();
     let contact = vault.contact(&alice.name).unwrap().id;
@@ -231,7 +222,9 @@ fn an_answer_that_went_elsewhere_is_asked_for_once_more() {
     bob.log_out();
     alice.log_in();
     alice.sees_in_all("could not decrypt", 3);
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     // Another login takes the answers away.
     let elsewhere = Somebody::new(&server, "bob");
     let refused = elsewhere
