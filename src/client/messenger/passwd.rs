@@ -231,7 +231,7 @@ impl Messenger {
         for line in new.lines() {
             self.say(line);
         }
-        self.display.settle();
+        self.display.finish_writing();
         self.vault.note_recovery_seen()
     }
 

@@ -209,7 +209,9 @@ fn what_arrives_together_is_confirmed_together() {
     for number in 0..20 {
         alice.send("bob", &format!("missed {number}"));
     }
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     let before = sends(&server);
     bob.log_in();
     bob.reads("missed 19");

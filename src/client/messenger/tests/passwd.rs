@@ -113,7 +113,9 @@ fn a_change_that_is_killed_anywhere_leaves_the_password_that_the_server_has() {
     let bob = Somebody::registered(&server, "bob");
     alice.send("bob", "hello");
     bob.reads("hello");
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     let copies = cut_off_everywhere(&server, &alice);
     alice.run(passwd(PASSWORD, NEW)).unwrap();
     server.world.lock().unwrap().watch = None;
@@ -166,7 +168,9 @@ fn a_copy_from_before_and_its_password_open_nothing_from_after() {
     let server = Double::start();
     let (mut alice, code) = Somebody::register_with_code(&server, "alice");
     let bob = Somebody::registered(&server, "bob");
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     let copy = TempDir::new().unwrap();
     copy_folder(alice.home.path(), copy.path());
     alice.run(passwd(PASSWORD, NEW)).unwrap();
