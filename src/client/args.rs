@@ -28,7 +28,7 @@ const MAX_SECRET: u64 = 4096;
     name = "client",
     version,
     about = "Secure Chat: encrypted messages on a terminal",
-    after_help = "Exit codes: 0 fine, 1 something failed, 2 wrong usage, 3 login refused, 4 no connection, 5 the vault, 6 not the right server, 7 the output could not be written, 128 and a signal's number after that signal.\n\
+    after_help = "Exit codes: 0 fine, 1 something failed, 2 wrong usage, 3 login refused or wrong password, 4 no connection, 5 the vault, 6 not the right server, 7 the output could not be written, 128 and a signal's number after that signal.\n\
                   Without a terminal, commands are read from stdin, one a line; /help lists them."
 )]
 pub(crate) struct Options {

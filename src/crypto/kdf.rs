@@ -31,6 +31,10 @@ pub mod label {
     pub const MESSAGE: &[u8] = b"secure-chat/1 message";
     /// `AES key || MAC key || IV = HKDF(salt, vault key, VAULT, 80)`.
     pub const VAULT: &[u8] = b"secure-chat/1 vault";
+    /// `MAC key of the vault's rows and root = HKDF(32 zero bytes, vault key, VAULT_MACS, 32)`.
+    pub const VAULT_MACS: &[u8] = b"secure-chat/1 vault-macs";
+    /// `AES key of what the root sums up = HKDF(32 zero bytes, vault key, VAULT_WEIGHTS, 32)`.
+    pub const VAULT_WEIGHTS: &[u8] = b"secure-chat/1 vault-weights";
     /// `AES key || MAC key || IV = HKDF(salt, wrapping key, WRAP, 80)`.
     pub const WRAP: &[u8] = b"secure-chat/1 wrap";
     /// `wrapping key = HKDF(32 zero bytes, 16 bytes of the recovery code, RECOVERY, 32)`.
@@ -59,7 +63,7 @@ pub mod label {
 
     /// All labels, for the test that no two are equal.
     #[cfg(test)]
-    pub(crate) const ALL: [&[u8]; 20] = [
+    pub(crate) const ALL: [&[u8]; 22] = [
         X3DH,
         SESSION,
         LINKED_ROOT,
@@ -68,6 +72,8 @@ pub mod label {
         ROOT,
         MESSAGE,
         VAULT,
+        VAULT_MACS,
+        VAULT_WEIGHTS,
         WRAP,
         RECOVERY,
         RECOVERY_CHECK,

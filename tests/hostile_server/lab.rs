@@ -393,6 +393,13 @@ impl Client {
 
     /// The account's client again, in the same home, with other flags.
     pub(crate) fn again(&mut self, flags: &[&str]) {
+        self.try_again(flags);
+        self.sees("logged in as");
+        self.done();
+    }
+
+    /// The account's client again, which may not get in.
+    pub(crate) fn try_again(&mut self, flags: &[&str]) {
         self.ends();
         self.start_again(flags);
     }
@@ -418,8 +425,13 @@ impl Client {
         let shown = std::mem::take(&mut self.process.shown);
         self.process = ClientProcess::start(self.proxy.address, self.home.path(), &flags);
         self.process.shown = shown;
-        self.sees("logged in as");
-        self.done();
+    }
+
+    /// A file of the client's folder with these words in it.
+    pub(crate) fn file(&self, name: &str, words: &str) -> String {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, words).unwrap();
+        path.into_os_string().into_string().unwrap()
     }
 }
 

@@ -48,7 +48,7 @@ impl fmt::Display for DeriveError {
             DeriveError::Lowered { asked, before } => write!(
                 f,
                 "the server asks to protect the password with {asked}, less than {before} before; \
-                 nothing was sent to it, so ask its operator"
+                 the new password was not used, so ask its operator"
             ),
             DeriveError::Impossible(error) => error.fmt(f),
         }

@@ -116,7 +116,7 @@ impl Attempt<'_> {
                     self.confirm_new_identity(None)?;
                     confirmed = true;
                 }
-                self.log_in_over(&credentials, None)?
+                self.log_in_over(&credentials, None, None)?
             }
         };
         let mine = match export {

@@ -14,14 +14,6 @@ use crate::protocol::request::ChangeSettings;
 /// How a command ended: an error is a sentence for the person.
 pub(crate) type CommandResult = Result<(), String>;
 
-/// The recovery code after a change of the vault's key.
-pub(crate) enum NextCode {
-    /// The one so far, which the person typed.
-    Kept(RecoveryCode),
-    /// A new one, in this new file, or on the screen.
-    New(Option<PathBuf>),
-}
-
 /// Why a command was not carried out.
 #[derive(Debug)]
 pub(crate) enum CommandError {
@@ -49,6 +41,14 @@ pub(crate) enum SettingsChange {
     Account(ChangeSettings),
     /// Whether this device sends receipts.
     Receipts(bool),
+}
+
+/// The recovery code after a change of the vault's key.
+pub(crate) enum NextCode {
+    /// The one so far, which the person typed.
+    Kept(RecoveryCode),
+    /// A new one, in this new file, or on the screen.
+    New(Option<PathBuf>),
 }
 
 /// What the person can ask of a session.

@@ -55,7 +55,7 @@ pub(super) fn waiting_message(vault: &Vault, seq: i64) -> Result<Option<HistoryE
 /// encrypted for a contact. The note is readable and anybody can have written it; who
 /// gets what, in which direction, is sealed.
 pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result<bool> {
-    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq)? {
+    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq) {
         return Ok(false);
     }
     if let Some(message) = waiting_message(vault, seq)? {
@@ -211,8 +211,7 @@ fn queue(
 /// Removes from the outbox what the server did not accept and is not sent again: its
 /// number in the conversation is void, and the next messages say so.
 pub(super) fn remove_unsent(vault: &mut Vault, seq: i64) -> Result<()> {
-    if let Some((to, number)) = unchanged(vault.number_in_outbox(seq))?
-        && let Some(contact) = vault.contact(&to).map(|contact| contact.id)
+    if let Some((contact, number)) = vault.number_in_outbox(seq)?
         && let Some(mut sessions) = vault.conversation(contact)?
     {
         sessions.void(&number);

@@ -406,7 +406,7 @@ impl Messenger {
             self.server.pinged = false;
         }
         if !arrivals.mail.is_empty() {
-            let due = self.take_due()?;
+            let due = self.take_due();
             let accepted = std::mem::take(&mut self.outbox.accepted);
             let (me, now) = (&self.me, clock::unix_ms());
             let shown: Vec<i64> = self.screen.written.try_iter().collect();

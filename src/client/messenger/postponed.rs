@@ -177,7 +177,7 @@ impl Messenger {
     /// Removes a note that this client did not write, or not like that. What is under
     /// way at its place stays under way.
     fn drop_foreign_mark(&mut self, seq: i64) -> Result<()> {
-        match self.vault.is_in_outbox(seq)? {
+        match self.vault.is_in_outbox(seq) {
             true => self.vault.transact(|vault| vault.unpostpone(seq)),
             false => self.drop_foreign(seq),
         }

@@ -34,7 +34,7 @@ impl Messenger {
     pub(super) fn foreign_prekeys(&self, welcome: &Welcome) -> Result<bool> {
         let mine = wire_identity(&self.me.keys.public());
         match welcome.signed_prekey {
-            Some(id) if welcome.identity == Some(mine) => Ok(!self.vault.has_signed(id)?),
+            Some(id) if welcome.identity == Some(mine) => Ok(!self.vault.has_signed(id)),
             _ => Ok(false),
         }
     }
@@ -48,7 +48,7 @@ impl Messenger {
         };
         let id = bundle.signed_prekey().id;
         let mut device = self.vault.device()?;
-        let known = device.signed_ids.contains(&id) || self.vault.has_signed(id)?;
+        let known = device.signed_ids.contains(&id) || self.vault.has_signed(id);
         if known || *bundle.identity() != self.me.keys.public() {
             return Ok(false);
         }

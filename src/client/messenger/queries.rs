@@ -68,12 +68,10 @@ impl Messenger {
                 let said = format!("{name} is not blocked any more");
                 self.blocked(&Request::Unblock(UserRef { name }), said)
             }
-            Command::Passwd { old, new, code } => self
-                .passwd(&old, &new, code)?
-                .map_err(CommandError::Refused),
-            Command::NewRecoveryCode { password, file } => self
-                .new_recovery_code(&password, file.as_deref())?
-                .map_err(CommandError::Refused),
+            Command::Passwd { old, new, code } => self.passwd(&old, &new, code),
+            Command::NewRecoveryCode { password, file } => {
+                self.new_recovery_code(&password, file.as_deref())
+            }
             Command::Logout => self.log_out(),
             // Taken care of by the caller, who keeps its sender.
             Command::AwaitAnswers(_) => Ok(()),

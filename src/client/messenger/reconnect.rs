@@ -78,7 +78,7 @@ impl Messenger {
         // What is in the outbox now may have been sent on an earlier connection.
         self.save_progress()?;
         self.outbox.sent_through = 0;
-        self.outbox.again_through = self.vault.last_in_outbox()?;
+        self.outbox.again_through = self.vault.last_in_outbox();
         let waiting = welcome.envelopes + welcome.plain;
         let device = self.vault.device()?;
         let ours = device.logins + device.tried.max(1);
@@ -94,6 +94,8 @@ impl Messenger {
             self.warn_of_logins(elsewhere, copied);
         }
         let mut device = self.vault.device()?;
+        // One that was just made or imported has no session to send in.
+        let is_behind = device.logins > 0 && self.vault.is_behind(welcome.vault);
         device.registered = true;
         device.logins = welcome.logins;
         device.tried = 0;
@@ -104,17 +106,25 @@ impl Messenger {
         let me = &self.me;
         let effects = self.vault.transact(|vault| {
             vault.save_device(&device)?;
-            if proven {
+            vault.go_behind(welcome.vault.unwrap_or(0));
+            if is_behind || proven {
                 vault.renew_all()?;
             }
             vault.forget_control_messages(now)?;
             let mut batch = Batch::new(vault, me, now);
-            batch.wanted_of = batch.vault.wanting()?;
+            batch.wanted_of = batch.vault.wanting();
             // The answers may have gone to the copy.
             batch.ask_again = elsewhere > 0;
             retry::ask_for_all(&mut batch)?;
             batch.finish()
         })?;
+        if is_behind {
+            self.say(ViewEvent::warning(
+                "this vault is older than the one that logged in last: it was put back from a copy, or \
+                 another copy of it was used; messages go out in new sessions, and what was written in \
+                 between is not in this vault",
+            ));
+        }
         self.keep_published(welcome)?;
         self.carry_out(effects);
         if waiting > 0 {
@@ -346,6 +356,7 @@ impl Messenger {
         let mut connection = self.connect_again()?;
         let wish = SessionOptions {
             replaces: Some(self.login.session),
+            vault: Some(self.vault.generation()),
             ..SessionOptions::default()
         };
         let login = credentials::login_request(

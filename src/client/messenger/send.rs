@@ -193,7 +193,7 @@ impl Messenger {
                 Some(out)
                     if self
                         .vault
-                        .is_next_in_outbox(self.outbox.sent_through, out.seq)? =>
+                        .is_next_in_outbox(self.outbox.sent_through, out.seq) =>
                 {
                     out
                 }
@@ -202,7 +202,7 @@ impl Messenger {
                     Next::Foreign(seq) => {
                         self.drop_foreign(seq)?;
                         self.outbox.again_through =
-                            self.outbox.again_through.min(self.vault.last_in_outbox()?);
+                            self.outbox.again_through.min(self.vault.last_in_outbox());
                         *foreign += 1;
                         continue;
                     }
@@ -221,9 +221,6 @@ impl Messenger {
     fn next_outgoing(&self) -> Result<Next> {
         let Some((seq, send)) = self.vault.next_in_outbox(self.outbox.sent_through)? else {
             return Ok(Next::Nothing);
-        };
-        let Some(send) = send else {
-            return Ok(Next::Foreign(seq));
         };
         Ok(match encrypt::origin_of(&self.vault, seq, &send)? {
             Some(origin) => Next::Outgoing(Outgoing { seq, send, origin }),

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seal::{Place, Row};
+use super::table::Table;
 use super::{Result, Vault};
 use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::request::Identity;
@@ -100,7 +100,7 @@ impl Vault {
         if let Some(contact) = self.contact(name) {
             return Ok(contact.clone());
         }
-        let id = self.free_contact()?;
+        let id = 1 + self.numbers(Table::Contacts).next_back().unwrap_or(0);
         let contact = Contact {
             id,
             name: *name,
@@ -120,25 +120,12 @@ impl Vault {
         Ok(contact)
     }
 
-    /// A number that no contact has and that no row refers to.
-    fn free_contact(&self) -> Result<i64> {
-        let sql = "SELECT 1 + max(
-            (SELECT coalesce(max(id), 0) FROM contacts),
-            (SELECT coalesce(max(contact), 0) FROM conversations),
-            (SELECT coalesce(max(contact), 0) FROM messages),
-            (SELECT coalesce(max(contact), 0) FROM taken))";
-        Ok(self.db.query_row(sql, [], |row| row.get(0))?)
-    }
-
     /// Replaces what is known of a contact.
     ///
     /// # Errors
     /// That nothing was written.
     pub fn save_contact(&mut self, contact: &Contact) -> Result<()> {
-        let sealed = self.seal_json(&Row::new(Place::Contact, contact.id), contact)?;
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO contacts (id, sealed) VALUES (?, ?)")?
-            .execute((contact.id, sealed))?;
+        self.put_json(Table::Contacts, contact.id, contact)?;
         match self
             .contacts
             .binary_search_by_key(&contact.name, |known| known.name)
@@ -150,13 +137,11 @@ impl Vault {
     }
 
     pub(super) fn load_contacts(&self) -> Result<Vec<Contact>> {
-        let mut query = self.db.prepare("SELECT id, sealed FROM contacts")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut contacts = Vec::new();
-        for row in rows {
-            let (id, sealed): (i64, Vec<u8>) = row?;
-            let contact: Contact = self.open_json(&Row::new(Place::Contact, id), &sealed)?;
-            contacts.push(Contact { id, ..contact });
+        for id in self.numbers(Table::Contacts) {
+            if let Some(contact) = self.get_json::<Contact>(Table::Contacts, id)? {
+                contacts.push(Contact { id, ..contact });
+            }
         }
         contacts.sort_by_key(|contact| contact.name);
         Ok(contacts)
@@ -167,17 +152,9 @@ impl Vault {
     /// # Errors
     /// That they could not be read.
     pub fn conversation(&self, contact: i64) -> Result<Option<SessionSet>> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT sealed FROM conversations WHERE contact = ?")?;
-        let Some(row) = query
-            .query_map([contact], |row| row.get::<_, Vec<u8>>(0))?
-            .next()
-        else {
+        let Some(plain) = self.get(Table::Sessions, contact)? else {
             return Ok(None);
         };
-        let place = self.row_of(Place::SessionSet, contact, contact)?;
-        let plain = self.open_sealed(&place, &row?)?;
         SessionSet::from_bytes(&plain)
             .map(Some)
             .map_err(|error| self.damaged(format!("session {contact}: {error}")))
@@ -188,13 +165,7 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn save_conversation(&mut self, contact: i64, conversation: &SessionSet) -> Result<()> {
-        let plain = conversation.to_bytes();
-        let row = self.row_of(Place::SessionSet, contact, contact)?;
-        let sealed = self.sealer.seal(&row, &plain);
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO conversations (contact, sealed) VALUES (?, ?)")?
-            .execute((contact, sealed))?;
-        Ok(())
+        self.put(Table::Sessions, contact, &conversation.to_bytes())
     }
 
     /// Nothing is sent any more in a session that there is, with anybody: this vault is
@@ -204,7 +175,7 @@ impl Vault {
     /// That nothing was written.
     pub fn renew_all(&mut self) -> Result<()> {
         for mut contact in self.contacts.clone() {
-            if contact.renewal.is_none() && self.conversation(contact.id)?.is_some() {
+            if contact.renewal.is_none() && self.has(Table::Sessions, contact.id) {
                 contact.renewal = Some(Renewal::RolledBack);
                 self.save_contact(&contact)?;
             }
@@ -217,8 +188,6 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn forget_conversation(&mut self, contact: i64) -> Result<()> {
-        self.db
-            .execute("DELETE FROM conversations WHERE contact = ?", [contact])?;
-        Ok(())
+        self.delete(Table::Sessions, contact)
     }
 }

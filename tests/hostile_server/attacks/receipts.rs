@@ -21,6 +21,8 @@ fn info(alice: &mut Client) -> String {
 pub(super) fn receipts() -> Vec<Row> {
     let server = Server::start();
     let (mut alice, mut bob) = acquainted(&server);
+    bob.types("/settings receipts on");
+    bob.done();
     let mut rows = Vec::new();
 
     let before = alice.proxy.count_messages();

@@ -67,20 +67,21 @@ pub(super) struct Account {
     online: Option<TcpStream>,
     session: ByteArray<16>,
     logins: u64,
+    vault: Option<u64>,
 }
 
 impl Account {
-    /// How the login key is derived, and its public half.
-    pub(super) fn login(&self) -> (KdfParams, [u8; 32]) {
-        (self.kdf, self.login_key)
-    }
-
     /// Drops what somebody sends, without a word to either side.
     pub(super) fn block(&mut self, name: UserName, on: bool) {
         self.blocked.retain(|blocked| *blocked != name);
         if on {
             self.blocked.push(name);
         }
+    }
+
+    /// How the login key is derived, and its public half.
+    pub(super) fn login(&self) -> (KdfParams, [u8; 32]) {
+        (self.kdf, self.login_key)
     }
 
     /// What an operator's reset does.
@@ -305,6 +306,7 @@ impl Connection {
                         online: None,
                         session: ByteArray([0; 16]),
                         logins: 0,
+                        vault: None,
                     },
                 );
                 self.enter(world, register.name, &register.session)
@@ -337,6 +339,8 @@ impl Connection {
             write(other, &Event::Replaced {});
         }
         account.logins += 1;
+        let told = account.vault;
+        account.vault = told.max(wish.vault);
         account.session = ByteArray([account.logins as u8; 16]);
         self.me = Some(name);
         Ok(Reply::Welcome(Box::new(Welcome {
@@ -358,6 +362,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |published| published.one_time.len() as u32),
             logins: account.logins,
+            vault: told.filter(|_| account.vault == told),
             settings: settings(),
         })))
     }

@@ -186,8 +186,10 @@ fn a_copy_from_before_and_its_password_open_nothing_from_after() {
     let db = rusqlite::Connection::open(path(alice.home.path())).unwrap();
     db.execute("ATTACH ? AS before", [path(copy.path()).to_str()])
         .unwrap();
-    db.execute_batch("DELETE FROM main.wraps; INSERT INTO main.wraps SELECT * FROM before.wraps")
-        .unwrap();
+    db.execute_batch(
+        "DELETE FROM main.key_slots; INSERT INTO main.key_slots SELECT * FROM before.key_slots",
+    )
+    .unwrap();
     drop(db);
     let file = VaultFile::take(alice.home.path(), &alice.server, &alice.name).unwrap();
     let opened = crate::client::login::open(file.read().unwrap(), PASSWORD);

@@ -1,8 +1,10 @@
 //! A vault from its making to its damage, and what an export takes from it.
 
 mod aging;
+mod cost;
 mod foreign;
 mod migration;
+mod mutations;
 mod rotation;
 
 use std::fs;
@@ -242,7 +244,7 @@ fn a_changed_or_moved_value_is_damage_not_content() {
             vault.add_message(1, &MessageId([9; 16]), 9, &record("second"))?;
             vault
                 .db
-                .execute_batch("UPDATE messages SET sealed = (SELECT sealed FROM messages WHERE seq = 1) WHERE seq = 2")?;
+                .execute_batch("UPDATE messages SET value = (SELECT value FROM messages WHERE id = 1) WHERE id = 2")?;
             Ok(())
         })
         .unwrap();

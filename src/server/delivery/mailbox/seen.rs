@@ -15,6 +15,10 @@ use crate::store::UserId;
 /// the connection that it first used, and has at most 64 of them unanswered there.
 const MAX_DECIDED: usize = 128;
 
+/// When so few ids are left, a table that has grown past twice of that gives its memory back: a
+/// burst must not cost a mailbox its memory for ever.
+const IDLE_IDS: usize = MAX_DECIDED + 16;
+
 /// What is known about an id.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
@@ -71,6 +75,7 @@ impl Seen {
                 && let Some(oldest) = self.decided.pop_front()
             {
                 self.ids.remove(&oldest);
+                self.shrink();
             }
         }
     }
@@ -78,5 +83,20 @@ impl Seen {
     /// Forgets an id that was never decided.
     pub(super) fn forget(&mut self, sender: UserId, mid: MessageId) {
         self.ids.remove(&(sender, mid));
+        self.shrink();
+    }
+
+    /// Gives memory back after a burst.
+    fn shrink(&mut self) {
+        if self.ids.len() <= IDLE_IDS && self.ids.capacity() > 2 * IDLE_IDS {
+            self.ids.shrink_to(IDLE_IDS);
+        }
+    }
+
+    /// Bytes of memory that the tables take, about.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.ids.capacity() * size_of::<((UserId, MessageId), Known)>()
+            + self.decided.capacity() * size_of::<(UserId, MessageId)>()
     }
 }

@@ -22,6 +22,7 @@ use self::read::Received;
 use super::deadlines::Deadlines;
 use super::disconnect;
 use super::disconnect::Disconnect;
+use super::registry::{RegistrationGuard, Standing};
 use super::send_queue::{SendQueue, WireFormat};
 use crate::clock;
 use crate::protocol::line_buffer::LineBuffer;
@@ -53,6 +54,8 @@ pub(crate) enum Stopped {
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     id: ConnectionId,
+    /// Whether somebody has logged in, for those who need its place.
+    standing: Arc<Standing>,
     peer: SocketAddr,
     send_queue: Arc<SendQueue>,
     handler: Handler,
@@ -87,14 +90,15 @@ impl Connection {
     /// A connection that was accepted from `peer`, before anything is read from it.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        id: ConnectionId,
+        registration: &RegistrationGuard,
         peer: SocketAddr,
         send_queue: Arc<SendQueue>,
     ) -> Self {
         let now = clock::now();
         let from = shared.limits.counted_address(peer.ip());
         Connection {
-            id,
+            id: registration.id(),
+            standing: Arc::clone(registration.standing()),
             peer,
             handler: Handler::new(Arc::clone(&shared), Arc::clone(&send_queue), from, now),
             lines: LineBuffer::new(shared.config.max_line),
@@ -131,10 +135,11 @@ impl Connection {
     }
 
     /// Waits until there is something to read or a timer is due, and does nothing else.
-    pub(crate) fn wait(&self) {
+    pub(crate) fn wait(&mut self) {
         let left = self.next_timer.saturating_duration_since(clock::now());
         // If the wait fails, the next read fails as well and says why.
         let _readable = self.send_queue.socket().wait_readable(left);
+        self.make_up_for_standstill(self.next_timer);
     }
 
     /// Tells the client why the connection ends, ends its session, and closes the socket once the
