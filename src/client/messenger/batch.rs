@@ -5,7 +5,6 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Me;
-use super::confirmations::{Receipt, Received};
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault,
 };
@@ -13,7 +12,7 @@ use crate::client::view::{Mark, ViewEvent};
 use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::MessageId;
 use crate::protocol::reply::Incoming;
-use crate::protocol::request::Sender;
+use crate::protocol::request::{Send, Sender};
 
 /// A transaction on the vault, while messages are received or a decision of the
 /// person is carried out.
@@ -55,6 +54,15 @@ pub(super) struct Effects {
     pub(super) postponed: bool,
     /// The contacts whose known identity was seen while the server published another.
     pub(super) seen: Vec<i64>,
+}
+
+/// A message that was decrypted here, by the vault's number for its sender.
+pub(super) type Received = (i64, MessageId);
+
+/// A receipt that was encrypted, to be sent after the commit.
+pub(super) struct Receipt {
+    pub(super) send: Send,
+    pub(super) confirms: Vec<Received>,
 }
 
 /// One thing to show.

@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use super::batch::Batch;
+use super::batch::{Batch, Receipt, Received};
 use super::encrypt;
+use super::send::Awaited;
 use super::{Messenger, random_id};
 use crate::client::net::connection;
 use crate::client::net::error::CallError;
@@ -19,17 +20,7 @@ use crate::client::vault::{
 use crate::client::view::ViewEvent;
 use crate::crypto::message::content::{Content, Id, MAX_IDS, Payload};
 use crate::protocol::reply::{Accepted, AccountSettings};
-use crate::protocol::request::Send;
 use crate::protocol::{ByteArray, MessageId, Refusal, Request};
-
-/// A message that was decrypted here, by the vault's number for its sender.
-pub(super) type Received = (i64, MessageId);
-
-/// A receipt that was encrypted, to be sent after the commit.
-pub(super) struct Receipt {
-    pub(super) send: Send,
-    pub(super) confirms: Vec<Received>,
-}
 
 /// Whether receipts are sent, and what is to be confirmed with the next ones.
 #[derive(Default)]
@@ -77,7 +68,7 @@ impl Messenger {
             };
             match posted {
                 Some(id) => {
-                    let awaited = super::send::Awaited::Receipt(confirms);
+                    let awaited = Awaited::Receipt(confirms);
                     self.server.awaited.insert(id, awaited);
                 }
                 None => self.confirmations.add(confirms),

@@ -1,9 +1,8 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
-use super::batch::Batch;
+use super::batch::{Batch, Received};
 use super::command::CommandError;
-use super::confirmations::Received;
 use super::encrypt;
 use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
 use super::identity::fingerprint;
