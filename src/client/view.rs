@@ -57,11 +57,12 @@ pub(crate) enum ViewEvent {
         /// How far a sent message got, or how a received one came.
         state: &'static str,
     },
-    /// Sent messages were accepted by the server, or delivered.
+    /// Sent messages were accepted by the server, were delivered as it says, or received as the
+    /// recipient has proven.
     Receipt {
         /// The recipient.
         to: UserName,
-        /// "stored" or "delivered".
+        /// "stored", "delivered" or "received".
         state: &'static str,
         /// How many messages.
         count: usize,
