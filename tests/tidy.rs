@@ -94,7 +94,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::config", &["delivery", "limits"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
-    ("server::error", &["data_folder", "delivery"]),
+    ("server::error", &["capacity", "data_folder", "delivery"]),
     ("server::limits", &["log"]),
     (
         "server::net",
@@ -106,6 +106,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &[
             "args",
             "banner",
+            "capacity",
             "config",
             "data_folder",
             "delivery",

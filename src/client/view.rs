@@ -62,11 +62,12 @@ pub(crate) enum ViewEvent {
         /// Whether the other side's identity had been verified by hand then.
         verified: bool,
     },
-    /// Sent messages were accepted by the server, or delivered.
+    /// Sent messages were accepted by the server, were delivered as it says, or received as the
+    /// recipient has proven.
     Receipt {
         /// The recipient.
         to: UserName,
-        /// "stored" or "delivered".
+        /// "stored", "delivered" or "received".
         state: &'static str,
         /// How many messages.
         count: usize,

@@ -12,7 +12,7 @@ use crate::client::view::{Mark, ViewEvent};
 use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::MessageId;
 use crate::protocol::reply::Incoming;
-use crate::protocol::request::Sender;
+use crate::protocol::request::{Send, Sender};
 
 /// A transaction on the vault, while messages are received or a decision of the
 /// person is carried out.
@@ -42,6 +42,10 @@ pub(super) struct Batch<'a> {
 pub(super) struct Effects {
     /// What to acknowledge, by sender.
     pub(super) acks: Vec<(Sender, Vec<MessageId>)>,
+    /// What was decrypted and is not confirmed yet.
+    pub(super) received: Vec<Received>,
+    /// The receipts to send.
+    pub(super) receipts: Vec<Receipt>,
     /// What to show, in order.
     pub(super) shows: Vec<Shown>,
     /// Whether a contact was made or changed.
@@ -50,6 +54,15 @@ pub(super) struct Effects {
     pub(super) postponed: bool,
     /// The contacts whose known identity was seen while the server published another.
     pub(super) seen: Vec<i64>,
+}
+
+/// A message that was decrypted here, by the vault's number for its sender.
+pub(super) type Received = (i64, MessageId);
+
+/// A receipt that was encrypted, to be sent after the commit.
+pub(super) struct Receipt {
+    pub(super) send: Send,
+    pub(super) confirms: Vec<Received>,
 }
 
 /// One thing to show.
@@ -190,6 +203,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
         sent_at: None,
         stored_at: Some(message.at),
         delivered_at: None,
+        received_at: None,
         identity: None,
         verified: false,
         resends: Vec::new(),

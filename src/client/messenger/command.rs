@@ -35,6 +35,14 @@ impl From<VaultError> for CommandError {
     }
 }
 
+/// What `/settings` changes.
+pub(crate) enum SettingsChange {
+    /// Settings of the account, which the server keeps.
+    Account(ChangeSettings),
+    /// Whether this device sends receipts.
+    Receipts(bool),
+}
+
 /// The recovery code after a change of the vault's key.
 pub(crate) enum NextCode {
     /// The one so far, which the person typed.
@@ -69,8 +77,8 @@ pub(crate) enum Command {
     Renew(UserName),
     /// Show all about the latest message, or the one whose id begins like this.
     Info(Option<String>),
-    /// Change settings of the account, and show them.
-    Settings(ChangeSettings),
+    /// Change settings of the account or of this device, and show them.
+    Settings(SettingsChange),
     /// Refuse what somebody sends.
     Block(UserName),
     /// Receive from somebody again.

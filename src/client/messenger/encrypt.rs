@@ -166,7 +166,8 @@ fn content_of(record: &MessageRecord, at: u64) -> Content {
     }
 }
 
-fn encrypt(
+/// Encrypts a content for a contact, which moves the ratchet.
+pub(super) fn encrypt(
     me: &Me,
     sessions: &mut SessionSet,
     contact: &Contact,
@@ -191,7 +192,7 @@ fn encrypt(
 }
 
 /// What is to be sent, and its number in the conversation.
-type Sealed = (Send, Option<MessageNumber>);
+pub(super) type Sealed = (Send, Option<MessageNumber>);
 
 /// Saves the moved ratchet before its ciphertext can leave.
 fn queue(

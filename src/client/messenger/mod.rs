@@ -14,6 +14,7 @@
 //! | `batch` | the context of one vault transaction, and what follows its commit |
 //! | `claims` | messages under another identity than the known one |
 //! | `command` | what the person can ask for |
+//! | `confirmations` | receipts that one client sends the other |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `findings` | says what the numbers of a conversation show |
 //! | `identity` | converts identities between wire and cryptography |
@@ -39,6 +40,7 @@ mod arrivals;
 mod batch;
 mod claims;
 pub(crate) mod command;
+mod confirmations;
 mod encrypt;
 mod findings;
 pub(crate) mod identity;
@@ -71,6 +73,7 @@ use self::aging::Aging;
 use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Command, CommandResult};
+use self::confirmations::Confirmations;
 use self::log_upkeep::LogUpkeep;
 use self::passwd::PasswordChange;
 use self::send::Awaited;
@@ -147,8 +150,9 @@ pub(super) struct Messenger {
     outbox: OutboxProgress,
     screen: ScreenProgress,
     prekeys: PrekeyUpkeep,
-    aging: Aging,
     log: LogUpkeep,
+    aging: Aging,
+    confirmations: Confirmations,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
@@ -308,8 +312,9 @@ impl Messenger {
                 is_writing: false,
             },
             prekeys: PrekeyUpkeep::default(),
-            aging: Aging::new(now),
             log: LogUpkeep::new(now),
+            aging: Aging::new(now),
+            confirmations: Confirmations::default(),
             look_again: Vec::new(),
             number_shown: None,
             awaiting_answers: None,
@@ -409,10 +414,13 @@ impl Messenger {
             self.server.pinged = false;
         }
         if !arrivals.mail.is_empty() {
+            let due = self.take_due();
+            let accepted = std::mem::take(&mut self.outbox.accepted);
             let (me, now) = (&self.me, clock::unix_ms());
             let shown: Vec<i64> = self.screen.written.try_iter().collect();
             let effects = self.vault.transact(|vault| {
                 vault.mark_read(&shown)?;
+                send::save_accepted(vault, &accepted)?;
                 let mut batch = Batch::new(vault, me, now);
                 for mail in &arrivals.mail {
                     match mail {
@@ -421,6 +429,9 @@ impl Messenger {
                     }
                 }
                 retry::ask_for_all(&mut batch)?;
+                if let Some(due) = due {
+                    confirmations::confirm(&mut batch, due)?;
+                }
                 batch.finish()
             })?;
             self.aging.arrived(arrivals.mail.len());
@@ -431,6 +442,7 @@ impl Messenger {
             match line {
                 ServerLine::Answer(Some(id), answer) => match self.server.awaited.remove(&id) {
                     Some(Awaited::Send(sent)) => self.answered(&sent, answer)?,
+                    Some(Awaited::Receipt(confirms)) => self.answered_receipt(confirms, answer),
                     Some(Awaited::Quiet(what)) => {
                         if let Err(refusal) = answer {
                             self.say(ViewEvent::warning(format!(
@@ -462,6 +474,8 @@ impl Messenger {
         for (from, ids) in effects.acks {
             self.acknowledge(from, ids);
         }
+        self.send_receipts(effects.receipts);
+        self.confirmations.add(effects.received);
         if effects.people_changed {
             self.publish_people();
         }

@@ -3,13 +3,13 @@
 use std::sync::mpsc::SyncSender;
 
 use super::Messenger;
-use super::command::{Command, CommandError, CommandResult};
+use super::command::{Command, CommandError, CommandResult, SettingsChange};
 use crate::client::local_time;
 use crate::client::vault::{Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::{AccountSettings, Done, Fetched, SearchPage, UserStatus};
-use crate::protocol::request::{ChangeSettings, Fetch, Search, UserRef};
+use crate::protocol::request::{Fetch, Search, UserRef};
 use crate::protocol::{ByteArray, Request, UserName};
 
 /// How many messages `/history` shows.
@@ -162,9 +162,18 @@ impl Messenger {
         Ok(())
     }
 
-    fn settings(&mut self, change: ChangeSettings) -> std::result::Result<(), CommandError> {
+    fn settings(&mut self, change: SettingsChange) -> std::result::Result<(), CommandError> {
+        let change = match change {
+            SettingsChange::Account(change) => change,
+            SettingsChange::Receipts(on) => {
+                self.set_receipts(on)?;
+                return Ok(self.show_receipts()?);
+            }
+        };
+        let wish = change.presence;
         let settings: AccountSettings = self.ask(&Request::Settings(change))?;
         self.note_blocked(&settings)?;
+        self.note_presence(wish, &settings)?;
         let word = |on| if on { "on" } else { "off" };
         self.say(ViewEvent::plain(format!(
             "listed {:<18} found by /search",
@@ -174,6 +183,7 @@ impl Messenger {
             "presence {:<16} others see online and last seen",
             word(settings.presence)
         )));
+        self.show_receipts()?;
         self.say(ViewEvent::plain(format!(
             "refuse-unencrypted {:<6} take encrypted messages only",
             word(settings.refuse_unencrypted)
@@ -182,6 +192,19 @@ impl Messenger {
         if !blocked.is_empty() {
             self.say(ViewEvent::plain(format!("blocked: {}", blocked.join(", "))));
         }
+        Ok(())
+    }
+
+    fn show_receipts(&self) -> Result<()> {
+        let device = self.vault.device()?;
+        let word = match (device.no_receipts, device.hidden) {
+            (true, _) => "off",
+            (false, true) => "off, as presence is",
+            (false, false) => "on",
+        };
+        self.say(ViewEvent::plain(format!(
+            "receipts {word:<16} whom you wrote to learns what this device has decrypted"
+        )));
         Ok(())
     }
 
@@ -252,14 +275,16 @@ pub(crate) fn contact_view(contact: &Contact) -> ViewEvent {
 fn details(message: &HistoryEntry) -> Vec<(&'static str, String)> {
     let record = &message.record;
     let mut details = vec![("id", message.mid.to_string())];
-    let mut time = |what, at: Option<u64>| {
+    let mut time = |what, at: Option<u64>, who_says: &str| {
         if let Some(at) = at {
-            details.push((what, local_time::date_and_time(at)));
+            details.push((what, format!("{}{who_says}", local_time::date_and_time(at))));
         }
     };
-    time("written", record.sent_at);
-    time("stored", record.stored_at);
-    time("delivered", record.delivered_at);
+    time("written", record.sent_at, "");
+    time("stored", record.stored_at, "");
+    time("delivered", record.delivered_at, ", as the server says");
+    let proven = ", as the other side's client has proven";
+    time("received", record.received_at, proven);
     let form = match &record.form {
         EncryptionStatus::Encrypted => "encrypted end to end".to_owned(),
         EncryptionStatus::Unencrypted => {

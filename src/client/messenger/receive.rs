@@ -8,7 +8,7 @@ use super::batch::{Arrival, Batch, received, shown};
 use super::claims::Claim;
 use super::identity::{identity_keys, wire_identity};
 use super::retry::Earlier;
-use super::{Trust, claims, findings, renewal, retry, trust};
+use super::{Trust, claims, confirmations, findings, renewal, retry, trust};
 use crate::client::vault::{EncryptionStatus, MessageRecord, PrekeyReader, Result};
 use crate::client::view::{Mark, ViewEvent, plural};
 use crate::crypto::keys::PublicIdentity;
@@ -237,14 +237,17 @@ fn receive_content(
     };
     match content.body {
         Payload::Text(text) => {
+            batch.effects.received.push((contact.id, message.mid));
             return batch.keep(arrival, record(text), Mark::None).map(drop);
         }
         Payload::Again { sent_as, text } => {
+            let own = sent_as.first().map_or(message.mid, |id| MessageId(*id));
+            batch.effects.received.push((contact.id, own));
             receive_sent_again(batch, arrival, &sent_as, record(text))?;
         }
         Payload::RetryRequest(ids) => retry::answer(batch, contact, &ids)?,
         Payload::NothingThere(ids) => retry::forget(batch.vault, contact, &ids)?,
-        Payload::Receipt(_) => {}
+        Payload::Receipt(ids) => confirmations::confirmed(batch, contact, from, &ids)?,
         Payload::Unknown(_) => {
             let why = "a newer client sent something that this version can't show";
             return batch.keep_undecryptable(arrival, why);

@@ -103,6 +103,8 @@ impl Messenger {
         device.logins = welcome.logins;
         device.tried = 0;
         device.session = Some(welcome.session);
+        device.hidden |= !welcome.settings.presence;
+        self.confirmations.set(&device);
         let now = clock::unix_ms();
         let me = &self.me;
         let effects = self.vault.transact(|vault| {
@@ -130,8 +132,9 @@ impl Messenger {
         self.carry_out(effects);
         if waiting > 0 {
             self.say(ViewEvent::plain(format!(
+                // The server can't tell receipts from messages, and neither can this client yet.
                 "while you were away: {waiting} {}",
-                plural(waiting, "message", "messages")
+                plural(waiting, "message or receipt", "messages or receipts")
             )));
         }
         self.ask_outcomes()?;
@@ -262,7 +265,11 @@ impl Messenger {
         if self.server.connection.take().is_none() || self.over {
             return;
         }
-        self.server.awaited.clear();
+        for (_, awaited) in self.server.awaited.drain() {
+            if let Awaited::Receipt(confirms) = awaited {
+                self.confirmations.add(confirms);
+            }
+        }
         self.server.retry_at = clock::now() + FIRST_DELAY;
         self.server.retry_delay = FIRST_DELAY;
         self.say(ViewEvent::warning(format!(

@@ -175,7 +175,9 @@ enum Asked {
 fn asked_message(vault: &Vault, contact: &Contact, mid: &MessageId) -> Result<Asked> {
     let control = unchanged(vault.control_message_by_mid(contact.id, mid))?;
     let message = match control.map(|control| control.kind) {
-        Some(ControlKind::ResendRequest(_) | ControlKind::NothingThere(..)) => {
+        Some(
+            ControlKind::ResendRequest(_) | ControlKind::NothingThere(..) | ControlKind::Receipt,
+        ) => {
             return Ok(Asked::ControlMessage);
         }
         Some(ControlKind::Resend(seq, _)) => vault.message(seq),
@@ -313,9 +315,10 @@ pub(super) fn content(
         ControlKind::NothingThere(ids, identity) if for_them(*identity) => {
             Some(content(control.at, Payload::NothingThere(raw(ids))))
         }
-        ControlKind::Resend(..) | ControlKind::NothingThere(..) | ControlKind::Requested(..) => {
-            None
-        }
+        ControlKind::Resend(..)
+        | ControlKind::NothingThere(..)
+        | ControlKind::Requested(..)
+        | ControlKind::Receipt => None,
     })
 }
 

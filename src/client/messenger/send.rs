@@ -1,7 +1,7 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
-use super::batch::Batch;
+use super::batch::{Batch, Received};
 use super::command::CommandError;
 use super::encrypt;
 use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
@@ -27,6 +27,8 @@ const WINDOW: usize = 64;
 pub(super) enum Awaited {
     /// `send`, of this message.
     Send(Sent),
+    /// `send`, of a receipt that confirms these messages.
+    Receipt(Vec<Received>),
     /// One whose success says nothing new, and what it was called.
     Quiet(&'static str),
 }
@@ -76,7 +78,11 @@ impl Messenger {
         let accepted = std::mem::take(&mut self.outbox.accepted);
         let encrypted = self.vault.transact(|vault| {
             save_accepted(vault, &accepted)?;
-            let contact = vault.contact_or_new(to)?;
+            let mut contact = vault.contact_or_new(to)?;
+            if !contact.written_to {
+                contact.written_to = true;
+                vault.save_contact(&contact)?;
+            }
             let behind = vault.postponed()?.iter().any(|(_, id)| *id == contact.id);
             if let Some(sessions) = sessions.filter(|_| !behind) {
                 let mut batch = Batch::new(vault, me, now);
@@ -347,7 +353,7 @@ impl Messenger {
     /// person has compared the number of another.
     fn refused_for_identity(&mut self, to: &UserName, message: HistoryEntry) -> Result<()> {
         let (seq, contact) = (message.seq, message.contact);
-        if message.record.state == DeliveryState::Delivered {
+        if message.record.state.has_arrived() {
             // The server contradicts itself, and said before that they have it.
             return self.vault.transact(|vault| vault.remove_from_outbox(seq));
         }
@@ -446,6 +452,7 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
         sent_at: Some(clock::unix_ms()),
         stored_at: None,
         delivered_at: None,
+        received_at: None,
         identity: None,
         verified: false,
         resends: Vec::new(),
@@ -453,7 +460,7 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
 }
 
 /// Removes from the outbox what the server has accepted.
-fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
+pub(super) fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
     for (seq, accepted) in accepted {
         vault.remove_from_outbox(*seq)?;
         let Some(mut message) = vault.message(*seq)? else {
@@ -463,10 +470,16 @@ fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> 
         record.stored_at = Some(accepted.at);
         if accepted.state == MessageState::Delivered {
             record.delivered_at = Some(clock::unix_ms());
-            record.state = DeliveryState::Delivered;
-        } else if record.state != DeliveryState::Delivered {
-            // A `delivered` event may have been faster than the answer.
-            record.state = DeliveryState::Stored;
+        }
+        // A receipt or a `delivered` event may have been faster than the answer.
+        match accepted.state {
+            MessageState::Delivered if record.state != DeliveryState::Confirmed => {
+                record.state = DeliveryState::Delivered;
+            }
+            MessageState::Stored if !record.state.has_arrived() => {
+                record.state = DeliveryState::Stored;
+            }
+            MessageState::Delivered | MessageState::Stored => {}
         }
         vault.update_message(&message)?;
     }

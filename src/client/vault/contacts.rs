@@ -47,6 +47,9 @@ pub struct Contact {
     /// They were blocked since something of theirs arrived the last time.
     #[serde(default)]
     pub was_blocked: bool,
+    /// The person has written to them.
+    #[serde(default)]
+    pub written_to: bool,
     /// How often they were asked to send something again since they were last
     /// understood.
     #[serde(default)]
@@ -110,6 +113,7 @@ impl Vault {
             renewed_at: 0,
             blocked: false,
             was_blocked: false,
+            written_to: false,
             asked: 0,
         };
         self.save_contact(&contact)?;

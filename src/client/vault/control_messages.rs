@@ -48,11 +48,13 @@ pub enum ControlKind {
     /// Tells nothing yet: this identity asks for these, and the person has to decide
     /// whether it gets them.
     Requested(Vec<MessageId>, ByteArray<32>),
+    /// Confirmed messages. It was sent when it was made, and is not sent again.
+    Receipt,
 }
 
 impl Vault {
     /// Adds a control message, to be encrypted and sent after everything that waits already;
-    /// a [`ControlKind::Requested`] is only stored.
+    /// a [`ControlKind::Requested`] and a [`ControlKind::Receipt`] are only stored.
     ///
     /// # Errors
     /// That nothing was written.
@@ -70,11 +72,11 @@ impl Vault {
             mid: *mid,
             at,
             kind: kind.clone(),
-            sent: false,
+            sent: *kind == ControlKind::Receipt,
         };
         self.insert_control(&control)?;
         match kind {
-            ControlKind::Requested(..) => Ok(()),
+            ControlKind::Requested(..) | ControlKind::Receipt => Ok(()),
             ControlKind::ResendRequest(_)
             | ControlKind::Resend(..)
             | ControlKind::NothingThere(..) => self.postpone(seq, contact),

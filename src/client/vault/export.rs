@@ -48,6 +48,12 @@ pub struct Export {
     identity: ExportSecret,
     contacts: Vec<Contact>,
     messages: Vec<Exported>,
+    /// The person wants no receipts to be sent.
+    #[serde(default)]
+    no_receipts: bool,
+    /// The person hides when they are online.
+    #[serde(default)]
+    hidden: bool,
 }
 
 /// The identity's private halves.
@@ -227,6 +233,7 @@ impl Vault {
         let identity = self
             .identity()?
             .ok_or_else(|| self.damaged("it has no identity"))?;
+        let device = self.device()?;
         let mut messages = Vec::new();
         for message in self.whole_history()? {
             if let Some(contact) = self.contact_by_id(message.contact) {
@@ -243,6 +250,8 @@ impl Vault {
             identity: ExportSecret(identity.to_bytes().to_vec()),
             contacts: self.contacts().to_vec(),
             messages,
+            no_receipts: device.no_receipts,
+            hidden: device.hidden,
         })
     }
 
@@ -258,6 +267,10 @@ impl Vault {
             .map_err(|error| VaultError::Damaged(self.path.clone(), error.to_string()))?;
         self.transact(|vault| {
             vault.set_identity(&identity)?;
+            let mut device = vault.device()?;
+            device.no_receipts = export.no_receipts;
+            device.hidden = export.hidden;
+            vault.save_device(&device)?;
             for contact in &export.contacts {
                 let id = vault.contact_or_new(&contact.name)?.id;
                 vault.save_contact(&Contact {

@@ -96,6 +96,9 @@ pub struct MessageRecord {
     pub stored_at: Option<u64>,
     /// Our clock when the server said it was delivered.
     pub delivered_at: Option<u64>,
+    /// Our clock when the recipient's client proved that it has the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<u64>,
     /// The fingerprint of the other side's identity it was encrypted with.
     pub identity: Option<ByteArray<32>>,
     /// Whether that identity had been verified by hand.
@@ -127,12 +130,21 @@ pub enum DeliveryState {
     Waiting,
     /// Accepted.
     Stored,
-    /// Acknowledged by the recipient's client.
+    /// Acknowledged by the recipient's client, as the server says.
     Delivered,
+    /// Decrypted by the recipient's client, which has proven it.
+    Confirmed,
     /// Received here.
     Received,
     /// Given up, for this reason.
     Failed(String),
+}
+
+impl DeliveryState {
+    /// Whether the recipient's client has the message, as the server or that client says.
+    pub fn has_arrived(&self) -> bool {
+        matches!(self, DeliveryState::Delivered | DeliveryState::Confirmed)
+    }
 }
 
 impl Vault {
@@ -450,6 +462,7 @@ impl MessageRecord {
             sent_at: None,
             stored_at: None,
             delivered_at: None,
+            received_at: None,
             identity: None,
             verified: false,
             resends: Vec::new(),

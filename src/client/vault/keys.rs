@@ -34,6 +34,12 @@ pub struct Device {
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<ByteArray<16>>,
+    /// The person wants no receipts to be sent.
+    #[serde(default)]
+    pub no_receipts: bool,
+    /// The person hides when they are online, as far as this device was told.
+    #[serde(default)]
+    pub hidden: bool,
     /// The clock that keys expire by: milliseconds, 0 before it runs.
     #[serde(default)]
     pub age: u64,

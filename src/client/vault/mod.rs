@@ -63,7 +63,7 @@ pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
-pub(crate) use self::keys::PrekeyReader;
+pub(crate) use self::keys::{Device, PrekeyReader};
 
 use std::cell::Cell;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The files under an open database: whether their paths still lead to them. A process goes on
+//! The files under an open database: its log, and whether their paths still lead to them. A process goes on
 //! writing to a file that was removed or replaced, and what it writes is lost with the last
 //! descriptor.
 
@@ -7,7 +7,27 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::open;
+use rusqlite::Connection;
+
+/// The write-ahead log of the database at `path`.
+pub(crate) fn wal_path(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// Folds the log into the database file and empties it.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: bool =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    match busy {
+        false => Ok(()),
+        true => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            Some("another program uses it".to_owned()),
+        )),
+    }
+}
 
 /// A file or folder, by its path and by what that led to.
 #[derive(Debug)]
@@ -98,7 +118,7 @@ impl Files {
 impl Log {
     fn open(database: &Path) -> Option<Self> {
         // SQLite puts it beside the file that a link leads to.
-        let path = open::wal_path(&fs::canonicalize(database).ok()?);
+        let path = wal_path(&fs::canonicalize(database).ok()?);
         let file = File::open(&path).ok()?;
         Some(Log {
             watched: Watched::of(&path, &file.metadata().ok()?),

@@ -14,7 +14,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::{open, read, statements};
+use super::files::{checkpoint, wal_path};
+use super::write::set_value;
+use super::{read, statements};
 
 /// The key of the mark in table `server`.
 const KEY: &str = "generation";
@@ -77,7 +79,7 @@ pub(crate) fn judge_log(path: &Path) -> (Option<[u8; 16]>, LogOf) {
         Some((mark, page)) => (mark, page),
         None => return (None, LogOf::Unmarked),
     };
-    let log = match marks_in_log(&open::wal_path(path), page) {
+    let log = match marks_in_log(&wal_path(path), page) {
         Ok(None) | Err(_) => LogOf::Nothing,
         Ok(Some(None)) => LogOf::Unmarked,
         Ok(Some(Some((first, last)))) => judge(mark, first, last),
@@ -204,8 +206,8 @@ pub(super) fn begin(connection: &Connection) -> rusqlite::Result<()> {
         current,
         log: 0,
     };
-    open::set_value(connection, KEY, &mark.to_bytes())?;
-    open::checkpoint(connection)?;
+    set_value(connection, KEY, &mark.to_bytes())?;
+    checkpoint(connection)?;
     begin_log(connection)
 }
 
@@ -216,7 +218,7 @@ pub(super) fn begin_log(connection: &Connection) -> rusqlite::Result<()> {
         Some(mark) => {
             let log = mark.log + 1;
             let mark = Mark { log, ..mark };
-            open::set_value(connection, KEY, &mark.to_bytes())
+            set_value(connection, KEY, &mark.to_bytes())
         }
     }
 }
@@ -264,7 +266,7 @@ mod tests {
     fn the_logs_of_other_copies_are_found_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a 100% #1?.db");
-        let log = open::wal_path(&path);
+        let log = wal_path(&path);
         assert_eq!(
             judge_log(&path),
             (None, LogOf::Unmarked),

@@ -30,9 +30,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use self::files::Files;
+pub(crate) use self::files::wal_path;
+use self::files::{Files, checkpoint};
 pub(crate) use self::generation::{LogOf, judge_log};
-pub(crate) use self::open::{Found, NameIndex, OpenError, inspect, wal_path};
+pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::write::Reclaimed;
 
 use super::Message;
@@ -227,11 +228,11 @@ impl Sqlite {
     fn reopen(&self) -> Result<Connection, StoreError> {
         self.check_files(false)?;
         let connection = open::writer(&self.path).map_err(|error| store_error(error, true))?;
+        // A log that could not be marked is not proven to belong to the database, no more.
+        let _marked = generation::begin_log(&connection);
         if let Some(files) = &mut *self.files.lock() {
             files.reopened(&self.path);
         }
-        // A log that could not be marked is not proven to belong to the database, no more.
-        let _marked = generation::begin_log(&connection);
         Ok(connection)
     }
 
@@ -334,7 +335,7 @@ impl Sqlite {
             let free = self.wait_for_reads(readers);
             if free {
                 // A failure is found by the next commit, or is none: the log is read as it is.
-                let _ = open::checkpoint(connection);
+                let _ = checkpoint(connection);
             }
             self.readers.lock().paused = false;
             self.reader_freed.notify_all();
@@ -481,7 +482,7 @@ impl Store for Sqlite {
         let mut writer = self.writer.lock();
         let mut connection = match writer.take() {
             Some(connection) => connection,
-            None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
+            None => self.reopen()?,
         };
         let reclaimed = write::reclaim(&mut connection, account);
         let reclaimed = reclaimed.map_err(|error| store_error(error, true))?;
@@ -508,7 +509,7 @@ impl Store for Sqlite {
             None => self.reopen()?,
         };
         drop(writer);
-        open::checkpoint(&connection).map_err(|error| store_error(error, true))?;
+        checkpoint(&connection).map_err(|error| store_error(error, true))?;
         // SQLite removes the WAL when the last connection is closed.
         connection
             .close()

@@ -6,11 +6,13 @@ use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
+use super::files::{checkpoint, wal_path};
+use super::write::set_value;
 use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
 
@@ -327,19 +329,6 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Folds the log into the database file and empties it.
-pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    let busy: bool =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    match busy {
-        false => Ok(()),
-        true => Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
-            Some("another program uses it".to_owned()),
-        )),
-    }
-}
-
 /// See [`Sqlite::mark_used`](super::Sqlite::mark_used).
 pub(super) fn mark_used(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let note = || match read::value(connection, BEGUN)? {
@@ -421,19 +410,6 @@ fn secret(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     set_value(connection, SECRET, &secret)?;
     Ok(secret)
-}
-
-pub(super) fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    connection
-        .execute(statements::SET_VALUE, (key, value))
-        .map(drop)
-}
-
-/// The write-ahead log of the database at `path`.
-pub(crate) fn wal_path(path: &Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
 }
 
 fn has_wal(path: &Path) -> bool {

@@ -337,3 +337,10 @@ fn probe_at(connection: &mut Connection, nobody: i64) -> rusqlite::Result<()> {
         .execute(params![nobody, 1, 0, &body[..16], 0, NOTICE, &body[..]])?;
     transaction.rollback()
 }
+
+/// Sets one of the server's own values.
+pub(super) fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    connection
+        .execute(statements::SET_VALUE, (key, value))
+        .map(drop)
+}

@@ -5,6 +5,7 @@ mod messages;
 mod passwords;
 #[cfg(feature = "tls")]
 mod pins;
+mod receipts;
 mod sessions;
 mod trust;
 mod wire;
@@ -45,6 +46,7 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     sessions::forced_and_revived,
     sessions::numbers,
     wire::logins,
+    receipts::receipts,
     passwords::known_vault,
     #[cfg(feature = "tls")]
     pins::without_tls,
@@ -91,9 +93,13 @@ impl Row {
     }
 }
 
-/// Alice and bob, who have exchanged a message each.
+/// Alice and bob, who have exchanged a message each. They send no receipts: most attacks
+/// count what is sent.
 fn acquainted(server: &Server) -> (Client, Client) {
     let (mut alice, mut bob) = strangers(server, &[]);
+    for client in [&mut alice, &mut bob] {
+        client.types("/settings receipts off");
+    }
     alice.types("/msg bob good morning");
     bob.sees("alice: good morning");
     bob.types("/msg alice good evening");

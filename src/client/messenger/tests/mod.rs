@@ -1,6 +1,7 @@
 //! Whole sessions against a small server, down to the screen.
 
 mod claims;
+mod confirmations;
 mod copies;
 mod disclosure;
 mod double;
@@ -25,6 +26,7 @@ use self::double::Double;
 use super::*;
 use crate::client::login::credentials;
 use crate::client::login::{LoginError, LoginFlow, Prompt};
+use crate::client::messenger::command::SettingsChange;
 use crate::client::net::endpoint::{Endpoint, Protection};
 use crate::protocol::{Blob, Body, MessageId};
 
@@ -113,6 +115,8 @@ struct Somebody {
     home: TempDir,
     server: String,
     trust: Trust,
+    /// Whether receipts are sent. Most tests count what is sent, or lose it.
+    receipts: bool,
     session: Option<SessionHandle>,
     screen: Option<Receiver<ViewEvent>>,
 }
@@ -124,13 +128,18 @@ impl Somebody {
             home: TempDir::new().unwrap(),
             server: server.address.clone(),
             trust: Trust::FirstUse,
+            receipts: false,
             session: None,
             screen: None,
         }
     }
 
     fn registered(server: &Double, name: &str) -> Self {
-        let mut somebody = Self::new(server, name);
+        Self::new(server, name).register()
+    }
+
+    fn register(self) -> Self {
+        let mut somebody = self;
         let account = somebody
             .login_flow()
             .register(somebody.name, &mut answers(PASSWORD))
@@ -159,6 +168,10 @@ impl Somebody {
         let recorder = Arc::new(Recorder(Mutex::new(sender)));
         self.session = Some(SessionHandle::start(account, self.trust, recorder).unwrap());
         self.screen = Some(receiver);
+        if !self.receipts {
+            let off = SettingsChange::Receipts(false);
+            self.run(Command::Settings(off)).unwrap();
+        }
         // Its keys are published before it hears a command.
         self.run(Command::Contacts).unwrap();
     }
@@ -235,6 +248,15 @@ impl Somebody {
             });
         }
         assert_eq!(sum, total, "{before}");
+    }
+
+    /// Waits for a connection on which the server answers.
+    fn is_connected(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.run(Command::Status(self.name)).is_err() {
+            assert!(Instant::now() < deadline, "{} is not connected", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Everything shown until now, after the messenger has done what it had to.
@@ -314,6 +336,7 @@ fn a_message_that_comes_twice_is_taken_once() {
     let mark = bob.reads("");
     assert!(matches!(mark, Mark::Undecryptable(_)), "{mark:?}");
     assert_eq!(messages(&bob.everything()), 0);
+    bob.is_connected();
     assert!(
         server.world.lock().unwrap().accounts[&bob.name]
             .mailbox

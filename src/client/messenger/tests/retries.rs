@@ -265,6 +265,7 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
                 sent_at: None,
                 stored_at: None,
                 delivered_at: None,
+                received_at: None,
                 identity: Some(identity::fingerprint(&wire_identity(&theirs))),
                 verified: false,
                 resends: Vec::new(),

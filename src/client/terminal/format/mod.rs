@@ -155,13 +155,19 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
         ViewEvent::Receipt { to, state, count } => {
             let place = match *state {
                 "stored" => format!("stored for {to}"),
+                "received" => format!("received by {to}"),
                 _ => format!("delivered to {to}"),
+            };
+            // Only this is proven; the rest is the server's word.
+            let tone = match *state {
+                "received" => Tone::Good,
+                _ => Tone::Quiet,
             };
             let line = match count {
                 1 => format!("  {place}"),
                 _ => format!("  {count} messages {place}"),
             };
-            text.say(Tone::Quiet, line);
+            text.say(tone, line);
         }
         ViewEvent::Status(status) => user(&mut text, status),
         ViewEvent::SafetyNumber { name, number, .. } => {

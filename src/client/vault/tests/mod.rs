@@ -87,6 +87,7 @@ pub(super) fn record(text: &str) -> MessageRecord {
         sent_at: Some(1),
         stored_at: None,
         delivered_at: None,
+        received_at: None,
         identity: None,
         verified: false,
         resends: Vec::new(),

@@ -15,9 +15,9 @@ use crate::store::UserId;
 /// the connection that it first used, and has at most 64 of them unanswered there.
 const MAX_DECIDED: usize = 128;
 
-/// When so few ids are left, a table that has grown past twice of that gives its memory back: a
-/// burst must not cost a mailbox its memory for ever.
-const IDLE_IDS: usize = MAX_DECIDED + 16;
+/// Past this capacity the table gives memory back once nothing is undecided: a burst must not cost a
+/// mailbox its memory for ever.
+const IDLE_CAPACITY: usize = 2 * MAX_DECIDED;
 
 /// What is known about an id.
 #[derive(Debug, Clone, Copy)]
@@ -70,13 +70,13 @@ impl Seen {
         let first = matches!(known.state, IdState::Undecided(_));
         known.state = IdState::Decided(taken);
         if first {
-            self.decided.push_back((sender, mid));
-            if self.decided.len() > MAX_DECIDED
+            if self.decided.len() == MAX_DECIDED
                 && let Some(oldest) = self.decided.pop_front()
             {
                 self.ids.remove(&oldest);
-                self.shrink();
             }
+            self.decided.push_back((sender, mid));
+            self.shrink();
         }
     }
 
@@ -88,8 +88,8 @@ impl Seen {
 
     /// Gives memory back after a burst.
     fn shrink(&mut self) {
-        if self.ids.len() <= IDLE_IDS && self.ids.capacity() > 2 * IDLE_IDS {
-            self.ids.shrink_to(IDLE_IDS);
+        if self.ids.len() <= MAX_DECIDED && self.ids.capacity() > IDLE_CAPACITY {
+            self.ids.shrink_to(MAX_DECIDED);
         }
     }
 

@@ -17,7 +17,7 @@ const MAX_MESSAGES: usize = 2048;
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// The capacity that an empty window keeps.
-const IDLE_PLACES: usize = 32;
+const IDLE_PLACES: usize = 64;
 
 /// A message that was pushed and not acknowledged.
 #[derive(Debug, Clone, Copy)]

@@ -78,6 +78,8 @@ pub(crate) struct Connection {
     next_timer: Instant,
     /// Something has come since this thread began to run the connection.
     has_worked: bool,
+    /// A deadline was put off once, since something had come that was not read yet.
+    was_late: bool,
     /// When the last bytes came.
     last_received: Instant,
     /// The client was sent a ping since then.
@@ -112,6 +114,7 @@ impl Connection {
             peer_state: PeerState::Open,
             next_timer: now,
             has_worked: false,
+            was_late: false,
             last_received: now,
             pinged: false,
             read_timeout: Duration::ZERO,

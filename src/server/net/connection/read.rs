@@ -121,8 +121,18 @@ impl Connection {
     fn next_timer(&mut self, now: Instant) -> Result<Instant, Disconnect> {
         let config = &self.shared.config;
         if let Some(first) = self.deadlines.first() {
+            if now >= first && !self.was_late && self.has_unread() {
+                // Once, what has come is read first: it may have come in time.
+                self.was_late = true;
+                self.deadlines.postpone(now - first + AFTER_STANDSTILL);
+            }
+            let first = self.deadlines.first().unwrap_or(first);
             self.check_deadlines()?;
             return Ok(first);
+        }
+        if !self.pinged && now >= self.last_received + config.idle_limit {
+            // The server stood still or was busy, so nobody was asked yet.
+            self.last_received = now.checked_sub(config.ping_after).unwrap_or(now);
         }
         let (ping, drop) = (
             self.last_received + config.ping_after,
