@@ -146,13 +146,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, hide = true, env = "SECURE_CHAT_PLAIN")]
     pub plain: bool,
     /// Run a shell command for each message that arrives; it gets the text on its input
-    #[arg(
-        long,
-        global = true,
-        hide = true,
-        env = "SECURE_CHAT_ON_MESSAGE",
-        value_name = "CMD"
-    )]
+    #[arg(long, global = true, hide = true, value_name = "CMD")]
     pub on_message: Option<String>,
     /// How long the command of --on-message may run, in seconds
     #[arg(

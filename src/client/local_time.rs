@@ -80,7 +80,13 @@ mod tests {
         assert!(utc(u64::MAX).starts_with("9999-12-3"), "{}", utc(u64::MAX));
         let day = parse("2023-11-14").unwrap();
         assert_eq!(date_and_time(day), "2023-11-14 00:00:00");
-        for wrong in ["", "yesterday", "2023-13-01", "20231114x", "1969-01-01T00:00:00Z"] {
+        for wrong in [
+            "",
+            "yesterday",
+            "2023-13-01",
+            "20231114x",
+            "1969-01-01T00:00:00Z",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

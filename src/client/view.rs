@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 
-use crate::protocol::{MessageId, UserName};
 use crate::protocol::reply::UserStatus;
+use crate::protocol::{MessageId, UserName};
 
 /// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

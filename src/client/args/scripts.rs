@@ -122,7 +122,9 @@ impl History {
                 Ok((None, Some(count)))
             }
             (Some(first), count) => {
-                let name = first.parse::<UserName>().map_err(|error| error.to_string())?;
+                let name = first
+                    .parse::<UserName>()
+                    .map_err(|error| error.to_string())?;
                 Ok((Some(name), count))
             }
         }

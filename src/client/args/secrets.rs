@@ -73,7 +73,14 @@ mod tests {
 
     #[test]
     fn marks_and_line_ends_of_other_systems_are_no_part_of_a_secret() {
-        for text in ["s p\n", "s p", "s p\r\n", "s p\r", "\u{feff}s p\r\nmore", "s p\nmore"] {
+        for text in [
+            "s p\n",
+            "s p",
+            "s p\r\n",
+            "s p\r",
+            "\u{feff}s p\r\nmore",
+            "s p\nmore",
+        ] {
             let line = first_line(&mut text.as_bytes()).unwrap();
             assert_eq!(*line, "s p", "{text:?}");
         }

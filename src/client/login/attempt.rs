@@ -86,7 +86,12 @@ impl<'a> Attempt<'a> {
         // Made before the server hears of the account, so that it survives a kill.
         identity(&mut vault)?;
         let challenge = self.connection.challenge();
-        let request = register_request(&self.name, &credentials, &challenge);
+        let request = register_request(
+            &self.name,
+            &credentials,
+            &challenge,
+            self.flow.kind.options(),
+        );
         let welcome = match self.call(&request) {
             Ok(welcome) => welcome,
             Err(CallError::Refused(refusal)) if created => {

@@ -140,6 +140,7 @@ pub(crate) fn register_request(
     name: &UserName,
     credentials: &Credentials,
     challenge: &Challenge,
+    session: SessionOptions,
 ) -> Request {
     let statement = Purpose::Register(signed(credentials));
     Request::Register(Register {
@@ -147,7 +148,7 @@ pub(crate) fn register_request(
         kdf: credentials.kdf,
         login_key: ByteArray(credentials.login_key.public()),
         proof: prove(name, &credentials.login_key, &statement, challenge),
-        session: SessionOptions::default(),
+        session,
     })
 }
 

@@ -178,7 +178,10 @@ impl<'a> Batch<'a> {
                     .add_message(contact.id, &message.mid, at, &record)?
             }
         };
-        self.show_message(seq, shown(contact, message.mid, message.at, record.text, mark, ""))?;
+        self.show_message(
+            seq,
+            shown(contact, message.mid, message.at, record.text, mark, ""),
+        )?;
         Ok(seq)
     }
 

@@ -2,14 +2,16 @@
 //! commands to the messenger needs this file only.
 
 use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::client::vault::VaultError;
+use crate::client::view::{ViewEvent, Written};
 use crate::crypto::account::recovery::RecoveryCode;
-use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
+use crate::protocol::{MessageId, UserName};
 
 /// How a command ended: an error is a sentence for the person.
 pub(crate) type CommandResult = Result<(), String>;
@@ -49,6 +51,16 @@ pub(crate) enum NextCode {
     Kept(RecoveryCode),
     /// A new one, in this new file, or on the screen.
     New(Option<PathBuf>),
+}
+
+/// Which messages are asked for, and how many at most.
+#[derive(Debug, Clone)]
+pub(crate) struct Backlog {
+    /// Those that were received behind the message whose id begins like this, also read ones;
+    /// `None` for all that are unread.
+    pub behind: Option<String>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// What the person can ask of a session.
@@ -101,6 +113,14 @@ pub(crate) enum Command {
     },
     /// Wait until the server has answered for everything sent, no longer than this.
     AwaitAnswers(Duration),
+    /// Answer with the messages that wait to be shown, oldest first. Each counts as read once
+    /// its [`Written`] is noted.
+    Unread(Backlog, SyncSender<Vec<(ViewEvent, Written)>>),
+    /// Answer with the latest message sent to somebody, or with this one.
+    Sent(UserName, Option<MessageId>, SyncSender<Option<ViewEvent>>),
+    /// Get at most so many of the messages that wait on the server, and answer how many came
+    /// and how many wait still.
+    FetchSome(usize, SyncSender<(usize, u64)>),
     /// End the session and the thread.
     Logout,
 }

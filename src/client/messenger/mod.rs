@@ -76,6 +76,7 @@ use self::command::{Command, CommandResult};
 use self::confirmations::Confirmations;
 use self::log_upkeep::LogUpkeep;
 use self::passwd::PasswordChange;
+pub(crate) use self::queries::contact_view;
 use self::send::Awaited;
 use self::session_kind::SessionKind;
 use super::login::credentials::Credentials;

@@ -72,6 +72,9 @@ impl Messenger {
             Command::NewRecoveryCode { password, file } => {
                 self.new_recovery_code(&password, file.as_deref())
             }
+            Command::Unread(backlog, found) => self.answer_unread(&backlog, &found),
+            Command::Sent(to, id, found) => self.answer_sent(&to, id, &found),
+            Command::FetchSome(limit, fetched) => self.answer_fetched(limit, &fetched),
             Command::Logout => self.log_out(),
             // Taken care of by the caller, who keeps its sender.
             Command::AwaitAnswers(_) => Ok(()),
@@ -253,7 +256,7 @@ impl Messenger {
         Ok(())
     }
 
-    fn ask<T: serde::de::DeserializeOwned>(
+    pub(super) fn ask<T: serde::de::DeserializeOwned>(
         &mut self,
         request: &Request,
     ) -> std::result::Result<T, String> {

@@ -268,6 +268,11 @@ impl Terminal {
         }
     }
 
+    /// Says, from any thread, which signal ends the program; 0 if there was none.
+    pub(crate) fn signal_flag(&self) -> &Arc<AtomicU8> {
+        &self.signal
+    }
+
     /// Waits for a limited time until everything was written, and restores the terminal's modes.
     ///
     /// # Errors

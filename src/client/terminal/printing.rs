@@ -226,11 +226,7 @@ pub(crate) enum Routes {
 
 impl Routes {
     /// Where an event goes, and its text; `None` if it is left out.
-    fn route(
-        self,
-        event: &ViewEvent,
-        look: Look,
-    ) -> Option<(Stream, String)> {
+    fn route(self, event: &ViewEvent, look: Look) -> Option<(Stream, String)> {
         let stream = match self {
             Routes::WarningsAside if event.is_warning() => Stream::Err,
             Routes::Together | Routes::WarningsAside => Stream::Out,

@@ -111,7 +111,9 @@ fn harmless(json: &str) -> String {
         let mut buffer = [0; 4];
         let visible = character.is_ascii_graphic()
             || character == ' '
-            || sanitize(character.encode_utf8(&mut buffer)).chars().eq([character]);
+            || sanitize(character.encode_utf8(&mut buffer))
+                .chars()
+                .eq([character]);
         if visible {
             escaped.push(character);
             continue;
@@ -150,7 +152,9 @@ mod tests {
         let text = "tab\t nul\0 \u{1b}[2J\u{9b}31m \u{202e}\u{200b}\u{2028} 世界 👩‍👩‍👧 \u{e0041}\u{301}\r\n\"\\";
         let line = line(&message_of(text, Mark::None), &name("alice")).unwrap();
         assert!(line.ends_with('\n') && line.matches('\n').count() == 1);
-        for obeyed in ['\u{1b}', '\u{9b}', '\u{202e}', '\u{200b}', '\u{2028}', '\r', '\0'] {
+        for obeyed in [
+            '\u{1b}', '\u{9b}', '\u{202e}', '\u{200b}', '\u{2028}', '\r', '\0',
+        ] {
             assert!(!line.contains(obeyed), "{obeyed:?} in {line}");
         }
         assert!(line.contains("世界"), "{line}");
@@ -158,7 +162,10 @@ mod tests {
         assert_eq!(value["text"], text);
         assert_eq!(value["time"], "2023-11-14T22:13:20.007Z");
         assert_eq!(value["id"], "ab".repeat(16));
-        assert_eq!((&value["from"], &value["to"]), (&json!("bob"), &json!("alice")));
+        assert_eq!(
+            (&value["from"], &value["to"]),
+            (&json!("bob"), &json!("alice"))
+        );
     }
 
     #[test]
@@ -173,8 +180,16 @@ mod tests {
             let line = line(&message_of("x", mark.clone()), &name("alice")).unwrap();
             let value: Value = serde_json::from_str(&line).unwrap();
             let flags = (&value["encrypted"], &value["proven"], &value["verified"]);
-            assert_eq!(flags, (&json!(encrypted), &json!(proven), &json!(proven)), "{mark:?}");
-            assert_eq!(value["text"].is_null(), value["problem"].is_string(), "{mark:?}");
+            assert_eq!(
+                flags,
+                (&json!(encrypted), &json!(proven), &json!(proven)),
+                "{mark:?}"
+            );
+            assert_eq!(
+                value["text"].is_null(),
+                value["problem"].is_string(),
+                "{mark:?}"
+            );
         }
     }
 
