@@ -105,6 +105,8 @@ enum Source {
     Keys(Input, Modes),
     /// A pipe or a file.
     Lines(SyncSender<Kind>),
+    /// Nowhere: a command reads standard input itself, if it wants to.
+    Nothing,
 }
 
 impl Terminal {
@@ -146,6 +148,7 @@ impl Terminal {
                 screen.print_above(Box::new(input.clone()));
                 Source::Keys(input, modes)
             }
+            None if matches!(routes, Routes::Data { .. }) => Source::Nothing,
             None => Source::Lines(read_lines(tell.clone())?),
         };
         let signal = Arc::new(AtomicU8::new(0));
@@ -192,7 +195,7 @@ impl Terminal {
     pub(crate) fn secret(&mut self, prompt: &str) -> InputEvent {
         match &self.source {
             Source::Keys(..) => self.ask(Kind::Secret, prompt),
-            Source::Lines(_) => {
+            Source::Lines(_) | Source::Nothing => {
                 self.screen.ready();
                 let heard = tty::secret(prompt, &self.signal);
                 self.stopped |= matches!(heard, InputEvent::Stop);
@@ -230,6 +233,7 @@ impl Terminal {
         let goes_on = match &self.source {
             Source::Keys(input, _) => input.ask(kind, prompt, again),
             Source::Lines(asks) => again || asks.send(kind).is_ok(),
+            Source::Nothing => false,
         };
         let gone = || InputEvent::Failed("the input is gone".to_owned());
         let heard = match goes_on {
@@ -303,7 +307,7 @@ fn watch(
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT])?;
     let terminal = match source {
         Source::Keys(input, modes) => Some((input.clone(), modes.clone())),
-        Source::Lines(_) => None,
+        Source::Lines(_) | Source::Nothing => None,
     };
     let watch = move || {
         for signal in signals.forever() {
