@@ -900,6 +900,7 @@ def renewals(pyra, alice):
 
 
 def play(programs, folder, running):
+    (folder / "password").touch(mode=0o600)
     (folder / "password").write_text(PASSWORD + "\n")
     step("the server and its users start")
     server = Program("server", running, str(programs / "server"), "--listen", "127.0.0.1:0", "--data", str(folder / "server"))

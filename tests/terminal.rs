@@ -98,7 +98,7 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(!painted(&bob.raw()), "{:?}", bob.raw());
 
     let secret = server.folder.path().join("password");
-    std::fs::write(&secret, PASSWORD).unwrap();
+    harness::write_secret(&secret, PASSWORD);
     let mut piped = Command::new(env!("CARGO_BIN_EXE_client"))
         .args(server.arguments("carol"))
         .arg("--password-file")

@@ -27,20 +27,21 @@ use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
 
 /// What `--help` shows: it fits a screen of 24 rows.
-const TEMPLATE: &str = "{about}\n{usage-heading} {usage}\n\nCommands:\n{subcommands}\n\nOptions:\n{options}\n{after-help}";
+const TEMPLATE: &str = "{about}\n{usage-heading} {usage}\n\nCommands:\n{subcommands}\n\nOptions:\n{options}{after-help}";
 
 /// The terminal client of Secure Chat.
 #[derive(Debug, Parser)]
 #[command(
     name = "client",
     version,
+    disable_version_flag = true,
     about = "Secure Chat: encrypted messages on a terminal. Without a command: the chat",
     help_template = TEMPLATE,
     after_help = "`client options` lists all options, `client exit-codes` what a code means.",
     max_term_width = 80
 )]
 pub(crate) struct Options {
-    /// The server: HOST:PORT, or chat://FINGERPRINT@HOST:PORT
+    /// HOST:PORT, or chat://FINGERPRINT@HOST:PORT
     #[arg(
         long,
         global = true,
@@ -89,7 +90,7 @@ pub(crate) struct Options {
         value_name = "NAME"
     )]
     pub user: Option<UserName>,
-    /// The password, as the first line of a file that only you can read
+    /// The password, on its first line
     #[arg(
         long,
         global = true,
@@ -167,6 +168,9 @@ pub(crate) struct Options {
     /// Of all but results, only warnings and errors
     #[arg(long, global = true, hide = true)]
     pub quiet: bool,
+    /// Print version
+    #[arg(short = 'V', long, action = clap::ArgAction::Version, hide = true)]
+    version: Option<bool>,
     /// Something else than chatting
     #[command(subcommand)]
     pub task: Option<Action>,

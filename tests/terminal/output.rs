@@ -23,7 +23,7 @@ struct Scripts {
 impl Scripts {
     fn new() -> Self {
         let server = Server::start();
-        std::fs::write(server.folder.path().join("password"), PASSWORD).unwrap();
+        crate::harness::write_secret(&server.folder.path().join("password"), PASSWORD);
         let scripts = Scripts { server };
         for name in ["alice", "bob"] {
             let mut command = scripts.command(name);
@@ -324,7 +324,7 @@ fn a_reader_that_does_not_read_holds_up_no_end() {
 fn a_text_of_several_lines_is_told_from_several_messages() {
     let server = Server::start();
     let scripts = {
-        std::fs::write(server.folder.path().join("password"), PASSWORD).unwrap();
+        crate::harness::write_secret(&server.folder.path().join("password"), PASSWORD);
         Scripts { server }
     };
     let made = run(&mut scripts.command("alice"), "/register alice\n");

@@ -92,7 +92,6 @@ use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Accepted, Event, Incoming, Welcome};
-use crate::protocol::request::Identity;
 use crate::protocol::{ByteArray, UserName};
 use crate::sync::{self, JoinHandle};
 use rand::Rng;
@@ -157,8 +156,6 @@ pub(super) struct Messenger {
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
-    /// The contact and the identity of the last safety number that the person was shown.
-    number_shown: Option<(UserName, Identity)>,
     /// Who waits until everything that was sent is answered, and until when.
     awaiting_answers: Option<(SyncSender<CommandResult>, Instant)>,
     over: bool,
@@ -317,7 +314,6 @@ impl Messenger {
             aging: Aging::new(now),
             confirmations: Confirmations::default(),
             look_again: Vec::new(),
-            number_shown: None,
             awaiting_answers: None,
             over: false,
         }

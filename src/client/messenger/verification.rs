@@ -194,13 +194,13 @@ impl Messenger {
             )));
         };
         // The yes is about the number that was compared, and about no other.
-        let compared = self.number_shown == Some((*name, identity));
+        let shown = Some(fingerprint(&identity));
+        let compared = contact.number_shown == shown;
         if confirmed && compared {
             self.adopt_identity(contact, identity, true)?;
             self.say(ViewEvent::good(format!("{name} is verified")));
             return Ok(());
         }
-        self.number_shown = Some((*name, identity));
         let Some(theirs) = identity_keys(&identity) else {
             return Err(CommandError::Refused(format!(
                 "{name}'s identity is not a usable key; don't accept it"
@@ -218,6 +218,11 @@ impl Messenger {
             number: number.to_string(),
             verified: contact.verified && contact.pending_identity.is_none(),
         });
+        if !compared {
+            let mut contact = contact.clone();
+            contact.number_shown = shown;
+            self.vault.transact(|vault| vault.save_contact(&contact))?;
+        }
         self.say_what_waits(&contact, identity)?;
         self.say(ViewEvent::quiet(if contact.verified && contact.pending_identity.is_none() {
             format!("{name} is verified")

@@ -54,6 +54,10 @@ pub struct Contact {
     /// understood.
     #[serde(default)]
     pub asked: u8,
+    /// The fingerprint of the identity whose safety number the person was shown last: a yes
+    /// is about that number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_shown: Option<ByteArray<32>>,
 }
 
 /// Why the next message to a contact starts another session.
@@ -115,6 +119,7 @@ impl Vault {
             was_blocked: false,
             written_to: false,
             asked: 0,
+            number_shown: None,
         };
         self.save_contact(&contact)?;
         Ok(contact)

@@ -278,6 +278,7 @@ impl Vault {
                     renewal: contact.identity.map(|_| Renewal::Imported),
                     paused: false,
                     asked: 0,
+                    number_shown: None,
                     ..contact.clone()
                 })?;
             }

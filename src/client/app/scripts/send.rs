@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_text_that_is_too_long_stays_too_long_wherever_it_is_cut() {
         for (letter, spare) in [("a", 0), ("é", 0), ("世", 0), ("世", 1), ("世", 2)] {
-            let long = "x".repeat(spare) + &letter.repeat(limits::MAX_TEXT);
+            let long = "x".repeat(spare) + &letter.repeat(limits::MAX_TEXT + 1);
             let read = read_all(&mut long.as_bytes()).unwrap();
             assert!(read.len() > limits::MAX_TEXT, "{letter}");
         }
