@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
 use super::files::{checkpoint, wal_path};
-use super::write::set_value;
+use super::write::{INCREMENTAL, set_value};
 use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
 
@@ -37,9 +37,6 @@ const SECRET: &str = "secret";
 
 /// The key in table `server` of how many runs of the server there were.
 const RUNS: &str = "runs";
-
-/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
-pub(super) const INCREMENTAL: i64 = 2;
 
 /// A database with at most so many pages in use, 32 MiB, is written anew at a start, which takes less
 /// than a second and as much memory.

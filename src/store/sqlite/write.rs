@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::open::INCREMENTAL;
 use super::read;
 use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
@@ -13,6 +12,9 @@ use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};
 use crate::store::{Batch, Change, Changed, Message, NewAccount, UserId};
+
+/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
+pub(super) const INCREMENTAL: i64 = 2;
 
 /// So many messages of a deleted account go at once.
 const SLICE: i64 = 500;
