@@ -27,7 +27,8 @@ use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
 
 /// What `--help` shows: it fits a screen of 24 rows.
-const TEMPLATE: &str = "{about}\n{usage-heading} {usage}\n\nCommands:\n{subcommands}\n\nOptions:\n{options}{after-help}";
+const TEMPLATE: &str =
+    "{about}\n{usage-heading} {usage}\nCommands:\n{subcommands}\nOptions:\n{options}{after-help}";
 
 /// The terminal client of Secure Chat.
 #[derive(Debug, Parser)]

@@ -83,7 +83,11 @@ fn a_bot_in_shell() {
     assert!(alice_gets(&place).contains("load average"));
     place.json("alice", &["send", "robot", "stop"], "");
     assert!(bot.wait().unwrap().success());
-    mallory.no_event();
+    let history = place.json("robot", &["history"], "");
+    assert!(
+        history.iter().all(|message| message["to"] != "mallory"),
+        "{history:?}"
+    );
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("0", "everything was done"),
     ("1", "something failed"),
     ("2", "wrong usage"),
-    ("3", "the login was refused"),
+    ("3", "the login was refused, or the password is wrong"),
     ("4", "no connection"),
     ("5", "the vault is in the way"),
     ("6", "not the right server"),
