@@ -119,7 +119,15 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::shared", &["config", "delivery", "limits", "stats"]),
     (
         "client::app",
-        &["args", "login", "messenger", "net", "terminal", "view"],
+        &[
+            "args",
+            "local_time",
+            "login",
+            "messenger",
+            "net",
+            "terminal",
+            "view",
+        ],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
     (

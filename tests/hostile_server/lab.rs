@@ -340,12 +340,20 @@ impl Client {
 
     /// Waits for a new line that contains `part`.
     pub(crate) fn sees(&mut self, part: &str) -> String {
-        self.process.sees_one_of(&[part])
+        self.sees_one_of(&[part])
     }
 
-    /// Waits for a new line that contains one of `parts`.
+    /// Waits for a new line that contains one of `parts`; without the number of the input's line
+    /// that it answers, which a person does not see.
     pub(crate) fn sees_one_of(&mut self, parts: &[&str]) -> String {
-        self.process.sees_one_of(parts)
+        let line = self.process.sees_one_of(parts);
+        let rest = line.strip_prefix("line ");
+        match rest.and_then(|rest| rest.split_once(": ")) {
+            Some((number, sentence)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                sentence.to_owned()
+            }
+            _ => line,
+        }
     }
 
     /// Every line shown so far, on stdout and stderr.
@@ -430,7 +438,7 @@ impl Client {
     /// A file of the client's folder with these words in it.
     pub(crate) fn file(&self, name: &str, words: &str) -> String {
         let path = self.home.path().join(name);
-        std::fs::write(&path, words).unwrap();
+        crate::harness::write_secret(&path, words);
         path.into_os_string().into_string().unwrap()
     }
 }
