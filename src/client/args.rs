@@ -349,7 +349,7 @@ impl Options {
         if self.quiet && !is_data {
             return Some("--quiet is for commands such as send and listen");
         }
-        if self.keep_going && self.task.is_some() {
+        if self.keep_going && is_data {
             return Some("--keep-going is for commands that are read from standard input");
         }
         match &self.task {

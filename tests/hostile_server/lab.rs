@@ -377,6 +377,13 @@ impl Client {
             .clone()
     }
 
+    /// Waits until a line that contains `part` was shown, at any time.
+    pub(crate) fn has_seen(&mut self, part: &str) {
+        if !self.shown().iter().any(|line| line.contains(part)) {
+            self.sees(part);
+        }
+    }
+
     /// How often words were shown as `name`'s, decrypted and without a mark: on a
     /// line that has only the time before the name.
     pub(crate) fn genuine(&self, name: &str, words: &str) -> usize {
