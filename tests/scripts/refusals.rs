@@ -124,9 +124,11 @@ fn a_vault_in_use_is_said_so() {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut listener = process::spawn(&mut listen).unwrap();
-    crate::harness::eventually("the vault is in use", || {
-        place.run("alice", &["contacts"], "").code == 5
+    // Registering was the first login.
+    crate::harness::eventually("it has the vault", || {
+        place.server.log().matches("logged in as alice").count() == 2
     });
+    refused(&place, &["contacts"], "", 5, "in use by another client");
     process::kill(&mut listener);
 }
 

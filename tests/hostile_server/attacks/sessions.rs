@@ -163,7 +163,7 @@ pub(super) fn numbers() -> Vec<Row> {
         "two messages from bob have the same number",
         "bob's client counts its messages anew",
     ]);
-    alice.sees(&format!("bob: {words}"));
+    alice.has_seen(&format!("bob: {words}"));
     rows.push(row(
         "bob's vault is put back to an older copy",
         shows,
