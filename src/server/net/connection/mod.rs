@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use self::lines::Batch;
 use self::read::Received;
 use super::deadlines::Deadlines;
-use super::disconnect;
 use super::disconnect::Disconnect;
 use super::registry::{RegistrationGuard, Standing};
 use super::send_queue::{SendQueue, WireFormat};
@@ -193,23 +192,11 @@ impl Connection {
     }
 
     /// Waits until so much is answered and written that the connection may be read again.
-    fn wait_for_room(&self) -> Result<(), Disconnect> {
+    fn wait_for_room(&mut self) -> Result<(), Disconnect> {
         if !self.send_queue.wait_for_room(self.deadlines.first()) {
             return Err(Disconnect::Ended);
         }
         self.check_deadlines()
-    }
-
-    /// Ends the connection if one of its deadlines is past.
-    fn check_deadlines(&self) -> Result<(), Disconnect> {
-        // Most connections have none, and so need no system call for the time.
-        match self.deadlines.first() {
-            None => Ok(()),
-            Some(_) => match self.deadlines.due(clock::now()) {
-                None => Ok(()),
-                Some(due) => Err(disconnect::deadline_past(due)),
-            },
-        }
     }
 
     /// Waits for `limit`, and ends early, with an error, if the peer leaves.

@@ -119,17 +119,11 @@ impl Connection {
     /// When the next ping, timeout or deadline is due if nothing comes. Sends the ping or ends the
     /// connection if it is due at `now`.
     fn next_timer(&mut self, now: Instant) -> Result<Instant, Disconnect> {
-        let config = &self.shared.config;
+        self.check_deadlines()?;
         if let Some(first) = self.deadlines.first() {
-            if now >= first && !self.was_late && self.has_unread() {
-                // Once, what has come is read first: it may have come in time.
-                self.was_late = true;
-                self.deadlines.postpone(now - first + AFTER_STANDSTILL);
-            }
-            let first = self.deadlines.first().unwrap_or(first);
-            self.check_deadlines()?;
             return Ok(first);
         }
+        let config = &self.shared.config;
         if !self.pinged && now >= self.last_received + config.idle_limit {
             // The server stood still or was busy, so nobody was asked yet.
             self.last_received = now.checked_sub(config.ping_after).unwrap_or(now);
@@ -150,6 +144,24 @@ impl Connection {
             self.send_queue.flush();
         }
         Ok(if self.pinged { drop } else { ping.min(drop) })
+    }
+
+    /// Ends the connection if one of its deadlines is past. The first time, what has come is read
+    /// before that: the server may have stood still at any moment, and it may have come in time.
+    pub(super) fn check_deadlines(&mut self) -> Result<(), Disconnect> {
+        // Most connections have none, and so need no system call for the time.
+        let Some(first) = self.deadlines.first() else {
+            return Ok(());
+        };
+        let now = clock::now();
+        if now >= first && !self.was_late && self.has_unread() {
+            self.was_late = true;
+            self.deadlines.postpone(now - first + AFTER_STANDSTILL);
+        }
+        match self.deadlines.due(now) {
+            None => Ok(()),
+            Some(due) => Err(disconnect::deadline_past(due)),
+        }
     }
 
     /// Whether something has come that was not read yet, the end included.
