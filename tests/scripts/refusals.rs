@@ -20,7 +20,7 @@ fn refused(place: &Place, arguments: &[&str], input: &str, code: i32, says: &str
 fn each_refusal_has_its_code_and_its_sentence() {
     let place = Place::with(&["alice", "bob"]);
     let long = "x".repeat(20_000);
-    fs::write(place.path().join("latin1"), b"caf\xe9").unwrap();
+    fs::write(place.path().join("latin1"), b"\xe9t\xe9").unwrap();
     for (arguments, input, code, says) in [
         (&["send", "bob"][..], long.as_str(), 8, "cut it in pieces"),
         (&["send", "bob"], "", 8, "the message is empty"),
