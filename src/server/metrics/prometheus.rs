@@ -193,7 +193,7 @@ fn machine(page: &mut Page, gauges: &Gauges) {
         "Bytes of the log that wait to be written.",
     );
     page.counter(
-        "log_lines_dropped_total",
+        "log_dropped_total",
         gauges.log_dropped,
         "Lines of the log that nobody read in time, or that could not be written.",
     );
@@ -289,7 +289,7 @@ mod tests {
             ("secure_chat_commit_duration_seconds_sum", 0.003),
             ("secure_chat_queue_length{queue=\"writer\"}", 2.0),
             ("secure_chat_largest_mailbox_messages", 1000.0),
-            ("secure_chat_log_lines_dropped_total", 7.0),
+            ("secure_chat_log_dropped_total", 7.0),
             (
                 "secure_chat_certificate_not_after_timestamp_seconds",
                 1_930_089_600.0,
