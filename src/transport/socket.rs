@@ -1,6 +1,9 @@
 //! TCP sockets: listening, accepting under pressure, reading with a deadline,
 //! writing without blocking, closing from another thread.
 
+#[cfg(test)]
+pub(crate) mod memory;
+
 use crate::clock;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,7 +30,16 @@ const BACKLOG: i32 = 4096;
 /// blocking, any closes.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    end: End,
+}
+
+/// What carries the bytes.
+#[derive(Debug)]
+enum End {
+    Tcp(TcpStream),
+    /// A double whose waits a scheduler decides.
+    #[cfg(test)]
+    Memory(memory::ServerEnd),
 }
 
 /// What can be seen of a peer without reading what it has sent.
@@ -68,12 +80,18 @@ impl Socket {
         sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
         sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
-        Ok(Socket { stream })
+        Ok(Socket {
+            end: End::Tcp(stream),
+        })
     }
 
     /// The stream, for settings that have no function here.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        match &self.end {
+            End::Tcp(stream) => stream,
+            #[cfg(test)]
+            End::Memory(_) => unreachable!("the callers look at the end first"),
+        }
     }
 
     /// Reads what is there, waiting for it as long as the timeout set allows.
@@ -81,8 +99,12 @@ impl Socket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when the time is over; anything else is the end.
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.read(into);
+        }
         loop {
-            match (&self.stream).read(into) {
+            match self.stream().read(into) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     return Err(io::ErrorKind::WouldBlock.into());
@@ -97,9 +119,13 @@ impl Socket {
     /// # Errors
     /// The socket is broken.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.set_read_timeout(timeout);
+        }
         // The system takes zero for "for ever".
         let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
-        self.stream.set_read_timeout(timeout)
+        self.stream().set_read_timeout(timeout)
     }
 
     /// Writes as much as the kernel takes at once.
@@ -107,9 +133,13 @@ impl Socket {
     /// # Errors
     /// The connection is at its end.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<WriteOutcome> {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.try_write(bytes);
+        }
         loop {
             match send(
-                &self.stream,
+                self.stream(),
                 bytes,
                 SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
             ) {
@@ -127,7 +157,11 @@ impl Socket {
     /// # Errors
     /// The wait itself failed.
     pub fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
-        wait(&self.stream, PollFlags::IN, limit)
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.wait_readable(limit);
+        }
+        wait(self.stream(), PollFlags::IN, limit)
     }
 
     /// Waits until writing makes sense again; `false` when the time is over.
@@ -135,12 +169,20 @@ impl Socket {
     /// # Errors
     /// The wait itself failed.
     pub fn wait_writable(&self, limit: Duration) -> io::Result<bool> {
-        wait(&self.stream, PollFlags::OUT, limit)
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.wait_writable(limit);
+        }
+        wait(self.stream(), PollFlags::OUT, limit)
     }
 
     /// Waits until the peer's state is another than `known`, at most `limit`, and
     /// returns the state. Reads nothing, and what waits to be read wakes nobody.
     pub fn watch_peer(&self, known: PeerState, limit: Duration) -> PeerState {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.watch_peer(known, limit);
+        }
         let interest = match known {
             PeerState::Open => SENDS_NO_MORE,
             PeerState::HalfClosed | PeerState::Gone => PollFlags::empty(),
@@ -148,7 +190,7 @@ impl Socket {
         let deadline = clock::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(clock::now());
-            let mut fds = [PollFd::new(&self.stream, interest)];
+            let mut fds = [PollFd::new(self.stream(), interest)];
             let Ok(timeout) = Timespec::try_from(left) else {
                 return known;
             };
@@ -169,18 +211,30 @@ impl Socket {
     /// Ends the connection in both directions, and with it every read and write
     /// that waits, on whatever thread.
     pub fn close(&self) {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.close(Shutdown::Both);
+        }
         // It fails only when the connection has ended already.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.stream().shutdown(Shutdown::Both);
     }
 
     /// Ends the reading side only: the reader sees the end, writes go on.
     pub fn close_reading(&self) {
-        let _ = self.stream.shutdown(Shutdown::Read);
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.close(Shutdown::Read);
+        }
+        let _ = self.stream().shutdown(Shutdown::Read);
     }
 
     /// Says that nothing more will be written.
     pub fn close_writing(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.close(Shutdown::Write);
+        }
+        let _ = self.stream().shutdown(Shutdown::Write);
     }
 }
 

@@ -10,7 +10,6 @@ mod batch;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use self::batch::Part;
@@ -23,7 +22,7 @@ use crate::server::log;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::stats::Stats;
 use crate::store::{Change, Changed, Store, StoreError};
-use crate::sync::{self, Condvar, Mutex};
+use crate::sync::{self, Condvar, Mutex, Receiver, SyncSender, sync_channel};
 
 /// At most this many messages make a batch: enough that the sync costs little for each,
 /// and few enough that the first sender does not wait long.

@@ -25,7 +25,6 @@ pub(crate) mod flush_set;
 mod state;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use self::state::{Hook, MAX_UNDECIDED, QueueState, REPLY_ROOM, Reading};
@@ -35,6 +34,7 @@ use crate::protocol::request::Sender;
 use crate::protocol::{Body, console, json};
 use crate::store::Message;
 use crate::sync;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::channel::Channel;
 use crate::transport::socket::{Socket, WriteOutcome};
@@ -293,7 +293,8 @@ impl SendQueue {
                         progress = clock::now();
                     }
                     Ok(WriteOutcome::Full) => {
-                        let left = STALL_LIMIT.saturating_sub(progress.elapsed());
+                        let left =
+                            STALL_LIMIT.saturating_sub(clock::now().duration_since(progress));
                         if !self.socket().wait_writable(left).unwrap_or(false) {
                             return self.end();
                         }
