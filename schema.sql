@@ -39,6 +39,10 @@ CREATE TABLE users (
     prekey_signature    BLOB                     -- 64 bytes
 );
 
+-- What a search reads, so that names which it must not find cost it nothing. A server adds it to a
+-- database that was made without it.
+CREATE INDEX listed_names ON users (name) WHERE listed = 1 AND deleted = 0;
+
 -- One-time prekeys not handed out yet. Handing one out deletes it.
 CREATE TABLE one_time_prekeys (
     user                INTEGER NOT NULL REFERENCES users (id),
@@ -73,6 +77,7 @@ CREATE TABLE mail (
 CREATE TABLE server (
     key                 TEXT    PRIMARY KEY,     -- 'secret': 32 random bytes behind the stable
                                                  -- fake answers about users that don't exist;
-                                                 -- 'begun': a server has served with this file
+                                                 -- 'begun': a server has served with this file;
+                                                 -- 'runs': how many servers have, 8 bytes, big-endian
     value               BLOB    NOT NULL
 ) WITHOUT ROWID;

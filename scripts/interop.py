@@ -386,7 +386,7 @@ class User:
         self.signed = {1: secrets.token_bytes(32)}
         self.one_time = {i: secrets.token_bytes(32) for i in range(1, 101)}
         self.pinned, self.sessions, self.taken, self.seen = {}, collections.defaultdict(list), set(), set()
-        self.states, self.outbox = {}, {}
+        self.states, self.outbox, self.handles = {}, {}, {}
 
     # Chapter 11
 
@@ -489,6 +489,7 @@ class User:
         answer = self.wire.call("send", **{**fields, **more})
         if "again" not in more:
             self.states[mid] = answer["state"]
+        self.handles[mid] = answer["handle"]
         return answer["state"]
 
     def send(self, to, text):
@@ -759,12 +760,17 @@ def offline(pyra, alice, bob, run):
     alice.end()
     mid = pyra.send("alice", "for later")
     check(pyra.states[mid] == "stored", "stored")
-    check(pyra.wire.call("outcome", to="alice", ids=[mid]) == {"waiting": [mid]}, "its outcome: it waits")
+    for handles in ([pyra.handles[mid]], [None], []):
+        outcome = pyra.wire.call("outcome", to="alice", ids=[mid], handles=handles)
+        check(outcome == {"waiting": [mid]}, "its outcome: it waits")
+    before = pyra.handles[mid]
+    check(pyra.post(mid, again=True) == "stored" and pyra.handles[mid] == before, "sent again: the first copy, its handle the same")
     alice = run("alice", "--user", "alice")
     alice.expect("logged in as alice")
     alice.shows("for later")
     pyra.until_delivered(mid)
-    check(pyra.wire.call("outcome", to="alice", ids=[mid]) == {"waiting": []}, "its outcome: gone")
+    outcome = pyra.wire.call("outcome", to="alice", ids=[mid], handles=[pyra.handles[mid]])
+    check(outcome == {"waiting": []}, "its outcome: gone")
     alice.type("/msg pyra Back again")
     pyra.expect("alice", "Back again")
     return alice

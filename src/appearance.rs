@@ -1,7 +1,7 @@
-//! How both programs look on a terminal: the banner, and whether there are colours. What
-//! they show is their own affair.
+//! What both programs look like on a terminal: the banner, and whether there are colours. Each
+//! program decides what it shows.
 
-/// The name in large letters.
+/// The product's name in large letters.
 pub(crate) const BANNER: [&str; 5] = [
     r"  ____                              ____ _           _   ",
     r" / ___|  ___  ___ _   _ _ __ ___   / ___| |__   __ _| |_ ",

@@ -1,12 +1,12 @@
 //! The one place that reads time.
 //!
-//! Whoever decides by time takes it as a value, so that tests can choose it; only the
-//! edges call here. `Instant` is for waiting and limits, since it never goes back. The
-//! calendar's milliseconds are for what is stored, sent and shown.
+//! Code that decides by time takes it as a value, so that tests can choose it, and only the code
+//! around it calls here. `Instant` serves for waiting and limits, since it never goes back.
+//! Milliseconds since 1970 are what is stored, sent and shown.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// This moment, for measuring and waiting.
+/// The present moment, for measuring and waiting.
 pub(crate) fn now() -> Instant {
     #[cfg(test)]
     if let Some(now) = crate::sync::virtual_now() {

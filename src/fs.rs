@@ -1,18 +1,18 @@
 //! Folders and small files that are private to their owner and survive a power cut.
 //!
-//! A new name is on the disk only once its folder was synced. Without that, a cut
-//! takes a new database or vault with it, however well its contents were synced.
+//! A new name is on the disk only once its folder was synced. Without that, a power cut loses a new
+//! database or vault, even if its contents were synced.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Makes a folder that only its owner may enter, and those above it that are not
-/// there. One that exists is left as it is.
+/// Makes a folder that only its owner may enter, and the folders above it that are missing. One
+/// that exists is left as it is.
 ///
 /// # Errors
-/// One of them could not be made or synced.
+/// A folder could not be made or synced.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -20,19 +20,18 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     let parent = parent(path);
     make_folder(parent)?;
     match DirBuilder::new().mode(0o700).create(path) {
-        // Somebody else was faster.
+        // Another process has made it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         made => made?,
     }
     sync_names(parent)
 }
 
-/// Puts a text under a name, in place of what was there: all of it or nothing, and
-/// on the disk when this returns. Nobody sees it half written, or with another
-/// mode than `mode`.
+/// Writes a text to a file, in place of what was there. The file changes as a whole or not at all,
+/// is on the disk when this returns, and is never seen with another mode than `mode`.
 ///
 /// # Errors
-/// It could not be written; what was there is as it was.
+/// It could not be written; what was there stays.
 pub(crate) fn replace(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     // Another process may do the same at the same time.
     let draft = path.with_extension(std::process::id().to_string());
@@ -51,7 +50,23 @@ pub(crate) fn replace(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     sync_name(path)
 }
 
-/// Syncs the folder that `path` is in: when this returns, its name is on the disk.
+/// Writes a new file that only its owner can read, and that is on the disk when this
+/// returns.
+///
+/// # Errors
+/// There is something under this name already, or the file could not be written.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    sync_name(path)
+}
+
+/// Syncs the folder that `path` is in, so that its name is on the disk when this returns.
 ///
 /// # Errors
 /// The folder could not be opened or synced.
@@ -70,8 +85,8 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Whether there is a file with at least one byte. An empty one is what a full or broken disk
-/// leaves of a file, so it counts as missing. What is no file, such as a pipe, counts as there.
+/// Whether there is a file with at least one byte. An empty file counts as missing, because a full
+/// or broken disk leaves one. Anything else than a regular file, such as a pipe, counts as present.
 pub(crate) fn has_content(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|found| !found.is_file() || found.len() > 0)

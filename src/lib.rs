@@ -1,10 +1,13 @@
 //! Secure Chat: a private messenger for people who run their own server and
 //! live in a terminal.
 //!
+//! One crate makes two programs, `server` and `client`. The server takes, stores and delivers
+//! messages that it cannot read; the client encrypts them and keeps the keys.
+//!
 //! # The map
 //!
-//! There are two programs, `server` and `client`. Dependencies point downward only, and
-//! no two files import each other; `tests/tidy.rs` checks both.
+//! Dependencies point downward only, and no two files import each other, except for a module and
+//! its parts; `tests/tidy.rs` checks both.
 //!
 //! | room | what is in it | what it may import |
 //! | --- | --- | --- |
@@ -15,11 +18,13 @@
 //! | [`crypto`] | keys, X3DH, the Double Ratchet, its cipher, passwords | nothing |
 //! | [`protocol`] | requests, replies, events, in JSON and for the console | nothing |
 //!
-//! Everybody may import [`fs`] (private files that survive a power cut), [`sync`]
-//! (threads and locks) and [`clock`] (the time); both programs import [`appearance`] (the
-//! banner and the colours).
+//! `client`, `server`, `store` and `transport` also import [`fs`] (private files that survive a
+//! power cut), [`sync`] (threads and locks) and [`clock`] (the time). Both programs import
+//! [`command_line`] (how it is parsed) and [`appearance`] (the banner and the colours).
 //!
-//! The server never imports the ratchet, so its layout shows that it cannot read messages.
+//! The server never imports the ratchet, so the layout shows that it cannot read messages. What
+//! tests and benchmarks need of the private rooms is in [`programs`].
+//!
 //! To follow a message through the server, begin at [`server::net::connection`], then read
 //! [`server::requests`], [`server::delivery`] and [`server::delivery::mailbox`]. To follow its
 //! encryption, begin at [`crypto::ratchet::session_set`]. `docs/PROTOCOL.md` describes the
@@ -50,15 +55,19 @@
 //!    times are not.
 //! 8. Unencrypted messages (the console's) are readable on the way, never sent
 //!    unasked, and marked.
-//! 9. Input is bounded, in memory and in time, whoever sends it.
+//! 9. Input of every sender is bounded in memory and in time.
 //! 10. Not covered: a compromised endpoint, traffic analysis, a flood of traffic.
 
+// Most rooms are private. Their links work in the documentation that contributors build, with
+// --document-private-items, and show as plain names in the public one.
+#![allow(rustdoc::private_intra_doc_links)]
 // Tests may stop at the first surprise; the product may not.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod appearance;
 mod client;
 mod clock;
+mod command_line;
 pub mod crypto;
 mod fs;
 pub mod protocol;
@@ -72,16 +81,13 @@ pub mod transport;
 pub mod programs {
     /// The terminal client.
     pub mod client {
-        pub use crate::client::app::{UNWRITTEN, WRONG_USAGE, run};
-        pub use crate::client::args::Options;
-        pub use crate::client::login::credentials;
+        pub use crate::client::app::main;
         pub use crate::client::messenger::Trust;
         pub use crate::client::vault::{EncryptionStatus, Opened, Vault, VaultFile};
     }
 
     /// The server.
     pub mod server {
-        pub use crate::server::args::Options;
         pub use crate::server::run::main;
     }
 }

@@ -33,8 +33,8 @@ pub(crate) fn spawn_with<V: Send + 'static>(
     value: V,
     body: impl FnOnce(V) + Send + 'static,
 ) -> Result<(), (io::Error, V)> {
-    // A spawn that fails drops its closure with all that it owns, so the value is left where
-    // both sides find it.
+    // A spawn that fails drops its closure with all that it owns, so the value is kept where both
+    // threads can take it.
     let ours = Arc::new(Mutex::new(Some(value)));
     let theirs = Arc::clone(&ours);
     let spawned = spawn(name, Some(stack), move || {

@@ -24,14 +24,16 @@ mod suite {
     mod crash;
     /// A damaged database: one mailbox stops, not the server.
     mod damage;
-    /// Peers that leave, and guests whose time is up.
+    /// Peers that leave, and connections whose time is up.
     mod departures;
+    /// Who hides or blocks can't be told from who is away.
+    mod discretion;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;
     /// Too much of everything: lines, bytes, connections, descriptors.
     mod floods;
-    /// Lines that are no requests, and bytes that are no lines.
+    /// Lines that are not requests, and bytes that are not lines.
     mod hostile;
     /// What one address, account or connection may ask for.
     mod limits;
@@ -46,6 +48,8 @@ mod suite {
     mod power_loss;
     /// The client connects again and is refused, for a while or for good.
     mod reconnect;
+    /// Messages that are sent again, and what became of others.
+    mod resends;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

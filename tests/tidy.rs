@@ -8,9 +8,9 @@
 //! | no circle of imports between files | `no_two_files_import_each_other` |
 //! | header, length, unfinished code | `source_files_are_in_shape` |
 //! | white space, notes, a machine's paths | `text_files_are_clean` |
-//! | links between Markdown files | `links_lead_somewhere` |
+//! | links between Markdown files | `links::links_lead_somewhere` |
 //! | paths and tests that Markdown files name | `pages::what_they_name_exists` |
-//! | `docs/PROTOCOL.md` against the code | `the_protocols_page_*` |
+//! | `docs/PROTOCOL.md` against the code | `protocol::the_protocols_page_*` |
 //!
 //! The scanners are tested on small texts, so that they can be seen to fail.
 
@@ -23,10 +23,14 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/links.rs"]
+mod links;
 #[path = "tidy/pages.rs"]
 mod pages;
 #[path = "tidy/paths.rs"]
 mod paths;
+#[path = "tidy/protocol.rs"]
+mod protocol;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,8 +38,6 @@ use std::path::{Path, PathBuf};
 
 use circles::Crate;
 use paths::{covers, crate_paths, tokens};
-use secure_chat::protocol::refusal::Code;
-use secure_chat::protocol::{json, limits};
 
 /// What each room may see besides itself: a room, or one module of it. Whatever stands
 /// below an entry is allowed with it.
@@ -46,6 +48,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("fs", &[]),
     ("appearance", &[]),
+    ("command_line", &[]),
     ("store", &["protocol", "sync", "clock", "fs"]),
     ("transport", &["protocol", "sync", "clock", "fs"]),
     (
@@ -59,8 +62,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock",
             "fs",
             "appearance",
+            "command_line",
             "crypto::account::password",
             "crypto::account::login_proof",
+            "crypto::handle",
             "crypto::keys",
         ],
     ),
@@ -74,6 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock",
             "fs",
             "appearance",
+            "command_line",
         ],
     ),
     ("bin/server", &["programs::server"]),
@@ -112,7 +118,15 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::shared", &["config", "delivery", "limits", "stats"]),
     (
         "client::app",
-        &["args", "login", "messenger", "net", "terminal", "view"],
+        &[
+            "args",
+            "hardening",
+            "login",
+            "messenger",
+            "net",
+            "terminal",
+            "view",
+        ],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
     (
@@ -231,96 +245,6 @@ fn text_files_are_clean() {
 }
 
 #[test]
-fn links_lead_somewhere() {
-    let mut wrong = Vec::new();
-    let mut count = 0;
-    for file in files().iter().filter(|file| has_extension(file, "md")) {
-        for (line, link) in links(&read(file)) {
-            count += 1;
-            if let Some(why) = broken(file, &link) {
-                wrong.push(format!("{}:{line}: {link}: {why}", name(file)));
-            }
-        }
-    }
-    report(&wrong);
-    assert!(count > 0, "not one link was found: does the scanner work?");
-}
-
-#[test]
-fn the_protocols_page_lists_every_error_code() {
-    let listed: Vec<(String, bool)> = protocol_chapter("## 8. Error codes")
-        .lines()
-        .filter_map(|line| {
-            let mut cells = line.split('|').map(str::trim).skip(1);
-            let code = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
-            let retry = match cells.next()? {
-                "yes" => true,
-                "no" => false,
-                other => panic!("{code}: retry is yes or no, not {other:?}"),
-            };
-            Some((code.to_owned(), retry))
-        })
-        .collect();
-    let known: Vec<(String, bool)> = Code::ALL
-        .iter()
-        .map(|code| (code.as_str().to_owned(), code.retry()))
-        .collect();
-    assert_eq!(listed, known);
-}
-
-#[test]
-fn the_protocols_page_lists_every_operation() {
-    let chapter = protocol_chapter("## 6. Operations");
-    let headings: BTreeSet<&str> = chapter
-        .lines()
-        .filter_map(|line| line.strip_prefix("### "))
-        .flat_map(|heading| heading.trim_end_matches(" †").split(", "))
-        .collect();
-    for op in &headings {
-        let line = format!(r#"{{"op":"{op}"}}"#);
-        if let (_, Err(refusal)) = json::parse_request(line.as_bytes()) {
-            assert_ne!(
-                refusal.code,
-                Code::UnknownOp,
-                "{op} is described, but not taken"
-            );
-        }
-    }
-    let parser = read(&root().join("src/protocol/json.rs"));
-    let taken: BTreeSet<&str> = parser
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => Request::"))
-        .map(|(op, _)| op)
-        .collect();
-    assert_eq!(headings, taken);
-}
-
-#[test]
-fn the_protocols_page_gives_the_sizes_of_the_code() {
-    let chapter = protocol_chapter("## 19. Sizes");
-    for (what, size) in [
-        ("line to the server", limits::MAX_LINE),
-        ("text", limits::MAX_TEXT),
-        ("envelope", limits::MAX_ENVELOPE),
-        ("ids in `ack`, `outcome`", limits::MAX_IDS),
-        ("one-time prekeys kept", limits::MAX_ONE_TIME_PREKEYS),
-        ("users in a page of `search`", limits::MAX_FOUND),
-        ("names blocked", limits::MAX_BLOCKED),
-        ("name |", secure_chat::protocol::name::MAX_NAME),
-    ] {
-        let row = chapter
-            .lines()
-            .find(|line| line.starts_with(&format!("| {what}")))
-            .unwrap_or_else(|| panic!("no row begins with {what:?}"));
-        let numbers = row.replace(',', "");
-        let found = numbers
-            .split(|character: char| !character.is_ascii_digit())
-            .any(|number| number == size.to_string());
-        assert!(found, "{what}: {size} in the code, but: {row}");
-    }
-}
-
-#[test]
 fn the_scanners_find_what_they_look_for() {
     let code = r#"
         //! use crate::server::a;
@@ -364,15 +288,6 @@ fn the_scanners_find_what_they_look_for() {
         unclean(text).map(|(line, _)| line).collect::<Vec<_>>(),
         [1, 2, 3, 4]
     );
-
-    let page = "a [b](c.md#d) `[no](x)`\n```text\n[no](y)\n```\n![e](f.png) [g](<h i.md>)";
-    let found: Vec<String> = links(page).into_iter().map(|(_, link)| link).collect();
-    assert_eq!(found, ["c.md#d", "f.png", "<h i.md>"]);
-    assert_eq!(slug("block, unblock †"), "block-unblock-");
-    let here = root().join("README.md");
-    assert!(broken(&here, "no-such-file.md").is_some());
-    assert!(broken(&here, "docs/PROTOCOL.md#no-such-heading").is_some());
-    assert_eq!(broken(&here, "docs/PROTOCOL.md#8-error-codes"), None);
 }
 
 // Files
@@ -487,70 +402,4 @@ fn unclean(text: &str) -> impl Iterator<Item = (usize, String)> {
         };
         Some((index + 1, what))
     })
-}
-
-/// The targets of a page's links, and their lines; what stands as code is none.
-fn links(page: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    let mut fenced = false;
-    for (index, line) in page.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        }
-        if fenced {
-            continue;
-        }
-        let prose: String = line.split('`').step_by(2).collect();
-        for (at, _) in prose.match_indices("](") {
-            if let Some((target, _)) = prose[at + 2..].split_once(')') {
-                found.push((index + 1, target.to_owned()));
-            }
-        }
-    }
-    found
-}
-
-/// Why a link leads nowhere. Links to other machines are not followed.
-fn broken(page: &Path, link: &str) -> Option<String> {
-    let link = link.trim_start_matches('<').trim_end_matches('>');
-    if link.contains("://") || link.starts_with("mailto:") {
-        return None;
-    }
-    let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-    let target = match file {
-        "" => page.to_owned(),
-        file => page.parent()?.join(file),
-    };
-    if !target.exists() {
-        return Some("no such file".to_owned());
-    }
-    if heading.is_empty() || !has_extension(&target, "md") {
-        return None;
-    }
-    let text = read(&target);
-    let known = text
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .any(|line| slug(line.trim_start_matches('#').trim()) == heading);
-    (!known).then(|| "no such heading".to_owned())
-}
-
-/// A heading as the end of a link, the way code hosts make it.
-fn slug(heading: &str) -> String {
-    heading
-        .to_lowercase()
-        .chars()
-        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
-        .map(|c| if c == ' ' { '-' } else { c })
-        .collect()
-}
-
-/// A chapter of the protocol's page, from its heading to the next.
-fn protocol_chapter(heading: &str) -> String {
-    let page = read(&root().join("docs/PROTOCOL.md"));
-    let (_, chapter) = page
-        .split_once(&format!("\n{heading}"))
-        .unwrap_or_else(|| panic!("docs/PROTOCOL.md has no chapter {heading:?}"));
-    let end = chapter.find("\n## ").unwrap_or(chapter.len());
-    chapter[..end].to_owned()
 }

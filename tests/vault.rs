@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use secure_chat::programs::client::{EncryptionStatus, Opened, Vault, VaultFile, credentials};
+use secure_chat::programs::client::{EncryptionStatus, Opened, Vault, VaultFile};
 use secure_chat::protocol::UserName;
 
 /// A full or failing disk under a vault.
@@ -33,6 +33,10 @@ mod harness;
 #[cfg(target_os = "linux")]
 #[path = "vault/power.rs"]
 mod power;
+/// What is left on the disk and in memory.
+#[cfg(target_os = "linux")]
+#[path = "vault/traces.rs"]
+mod traces;
 
 use harness::{Disk, disk, process, temporary_folder};
 
@@ -175,7 +179,7 @@ impl World {
                 Some(0) => return true,
                 Some(5) => panic!("the server takes a password that opens no vault: {text}"),
                 // A session that was just killed, or a server that was.
-                _ if text.contains("elsewhere") || code == Some(4) => {
+                _ if text.contains("logged in elsewhere") || code == Some(4) => {
                     thread::sleep(Duration::from_millis(100));
                 }
                 // What is left to send may take longer than the program does.
@@ -198,10 +202,10 @@ impl World {
             }
         };
         let mut closed = file.read().unwrap();
-        let kdfs: Vec<_> = closed.passwords().collect();
-        for kdf in kdfs {
+        let slots: Vec<_> = closed.passwords().collect();
+        for slot in slots {
             let password = PASSWORDS[self.password_of(name)];
-            let derived = credentials::derive(password, kdf).unwrap();
+            let derived = closed.derive(slot, password).unwrap();
             closed = match closed.open(&derived.wrapping_key).unwrap() {
                 Opened::Open(vault) => return vault,
                 Opened::WrongKey(closed) => *closed,

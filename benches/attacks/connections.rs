@@ -1,5 +1,5 @@
-//! Attacks by those who never log in: with many connections, slow ones, half ones,
-//! or nonsense.
+//! Attacks by clients that never log in: with many connections, slow ones, half handshakes, or
+//! nonsense.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,13 +14,13 @@ use super::load::peer::Peer;
 use super::stage::Attacker;
 use crate::harness::stream::Stream;
 
-/// Where attackers come from.
+/// The address that attackers come from.
 const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 
 /// How long an attacker waits for anything.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How fast connections are made that are to stay.
+/// How fast the connections that stay are made.
 const CONNECT_BURST: usize = 20;
 const CONNECT_TICK: Duration = Duration::from_millis(5);
 
@@ -28,7 +28,7 @@ const CONNECT_TICK: Duration = Duration::from_millis(5);
 const SLOW: usize = 2000;
 const BYTE_EVERY: Duration = Duration::from_secs(3);
 
-/// Connections of the flood in all, its threads, and what each opens at once, how often.
+/// The connections of the flood in all, its threads, how many each opens at once, and how often.
 const FLOOD: usize = 20_000;
 const FLOOD_THREADS: usize = 4;
 const FLOOD_BURST: usize = 5;
@@ -50,10 +50,10 @@ const OPEN: &str = "still open at the end";
 
 type Begun = Result<Box<dyn Attacker>, String>;
 
-/// What was counted, and the word for it.
+/// Counts, each with the word for what was counted.
 type Counts = Vec<(usize, &'static str)>;
 
-/// Threads that do the same until they are told to stop, and count.
+/// Threads that do the same thing, and count, until they are told to stop.
 struct Raid {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Counts>>,
@@ -100,8 +100,8 @@ fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// So many connections, as far as they can be had before the attack is over; not
-/// faster than a server with a short queue accepts them.
+/// Makes up to `count` connections until the attack is over, not faster than a server with a
+/// short queue accepts them.
 fn connect_many(to: SocketAddr, count: usize, stop: &AtomicBool) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for number in 0..count {
@@ -134,12 +134,12 @@ fn still_open(streams: &[TcpStream]) -> usize {
     streams.iter().filter(open).count()
 }
 
-/// None, for comparison.
+/// No attack, for comparison.
 pub(crate) fn nothing(_peer: &Peer) -> Begun {
     Raid::begin(0, |_| Counts::new())
 }
 
-/// Two thousand who begin a request and never come to its end.
+/// Two thousand clients that begin a request and never end it.
 pub(crate) fn slowloris(peer: &Peer) -> Begun {
     let to = peer.address;
     Raid::begin(1, move |stop| {
@@ -168,7 +168,7 @@ pub(crate) fn slowloris(peer: &Peer) -> Begun {
     })
 }
 
-/// Twenty thousand connections in ten seconds, gone as soon as they are there.
+/// Twenty thousand connections in ten seconds, each closed as soon as it is open.
 pub(crate) fn connect_flood(peer: &Peer) -> Begun {
     let to = peer.address;
     Raid::begin(FLOOD_THREADS, move |stop| {
@@ -192,7 +192,7 @@ pub(crate) fn connect_flood(peer: &Peer) -> Begun {
     })
 }
 
-/// Five hundred who begin to shake hands and stop in the middle of it.
+/// Five hundred clients that begin a TLS handshake and stop in the middle of it.
 pub(crate) fn half_open_tls(peer: &Peer) -> Begun {
     let to = peer.address;
     Raid::begin(1, move |stop| {
@@ -211,7 +211,7 @@ pub(crate) fn half_open_tls(peer: &Peer) -> Begun {
     })
 }
 
-/// What begins like TLS and is none.
+/// Bytes that begin like TLS and are not.
 pub(crate) fn tls_garbage(peer: &Peer) -> Begun {
     let to = peer.address;
     Raid::begin(2, move |stop| {
@@ -241,7 +241,7 @@ pub(crate) fn tls_garbage(peer: &Peer) -> Begun {
     })
 }
 
-/// Whether the peer ends the connection before patience does.
+/// Whether the peer ends the connection in time.
 fn ends(stream: &mut TcpStream) -> bool {
     let mut words = [0; 4096];
     loop {

@@ -7,8 +7,8 @@
 //! of its own on loopback. Attackers come from another loopback address than the
 //! people, so that limits per address can tell them apart.
 //!
-//! This is no test: it asserts nothing about time. That the chat's messages come
-//! once and in order it does assert.
+//! This is not a test: it asserts nothing about time. It does assert that the chat's messages
+//! come once and in order.
 
 // A benchmark that can't go on has nothing better to do than to stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -28,7 +28,7 @@ use load::settings::Settings;
 use stage::Attack;
 use table::Table;
 
-/// By name, each against a server of its own.
+/// The attacks by name. Each runs against a server of its own.
 const ATTACKS: &[Attack] = &[
     Attack {
         name: "nothing",

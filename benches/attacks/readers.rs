@@ -1,5 +1,5 @@
-//! Attacks by those who are logged in: accounts that let their mail pile up,
-//! because they read nothing or are frozen.
+//! Attacks by accounts that are logged in and let their mail pile up, because they read nothing or
+//! are frozen.
 
 use super::load::account::register;
 use super::load::flood::Flood;
@@ -8,10 +8,10 @@ use super::load::pair::{Recipient, Sender};
 use super::load::peer::Peer;
 use super::stage::Attacker;
 
-/// Accounts in trouble.
+/// How many accounts read nothing.
 const ACCOUNTS: usize = 20;
 
-/// Messages to each every ten milliseconds: 10,000 a second to all.
+/// Messages to each account every ten milliseconds: 10,000 per second to all of them.
 const BURST: usize = 5;
 
 fn flood(peer: &Peer) -> Flood {
@@ -23,7 +23,7 @@ fn name(number: usize) -> String {
     format!("victim{number}")
 }
 
-/// Ends a flood; what each account was sent.
+/// Ends a flood, and returns how many messages each account was sent.
 fn finish(flood: Flood) -> Result<Vec<u64>, String> {
     let senders = flood
         .finish()

@@ -1,5 +1,5 @@
-//! One attack from before it to after it, and what is measured of it. Knows the
-//! people who chat and the server's figures, not what the attack does.
+//! Runs one attack, and measures the time before, during and after it. It knows the people who
+//! chat and the server's figures, but not what the attack does.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,31 +18,31 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// How long it is quiet before and after an attack.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// How often somebody new connects, and how long that may take.
+/// How often a new client connects, and how long that may take.
 const NEWCOMERS: Duration = Duration::from_millis(250);
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long the server has to become as before.
+/// How long the server may take to recover.
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// How the server is started: as an operator would, with the limits it has by itself.
+/// The flags of the server: none, so that it has its default limits.
 const FLAGS: &[&str] = &[];
 
-/// What can be done to a server.
+/// An attack on a server.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
-    /// Descriptors that the server may open, if that is part of it.
+    /// How many descriptors the server may open, if the attack limits that.
     pub(crate) descriptors: Option<u64>,
     /// Starts it, and returns at once or after a short preparation.
     pub(crate) begin: fn(&Peer) -> Result<Box<dyn Attacker>, String>,
 }
 
-/// An attack under way.
+/// An attack that is under way.
 pub(crate) trait Attacker {
-    /// Ends it, and checks what it has to check: what it did, in a few words.
+    /// Ends it, makes its checks, and says in a few words what it did.
     ///
     /// # Errors
-    /// What should not have happened.
+    /// Something happened that should not have.
     fn end(self: Box<Self>, peer: &Peer) -> Result<String, String>;
 }
 
@@ -62,24 +62,24 @@ impl Body {
     }
 }
 
-/// What came of an attack.
+/// The result of an attack.
 pub(crate) struct Outcome {
     /// The chat before, during and after.
     pub(crate) chat: [Times; 3],
-    /// Newcomers who were greeted during the attack, and all of them.
+    /// How many new clients were greeted during the attack, and how many there were.
     pub(crate) newcomers: (usize, usize),
     /// Processor time of the server during the attack, in percent of one core.
     pub(crate) cpu: f64,
-    /// Before, at the peak, after.
+    /// Memory before, at the peak, and after.
     pub(crate) body: [Body; 3],
     /// From the attack's end until the server has as many sockets as before and
-    /// greets newcomers; nothing if that never happened.
+    /// greets new clients; nothing if that never happened.
     pub(crate) recovery: Option<Duration>,
-    /// The attacker's words.
+    /// What the attacker did, in its words.
     pub(crate) note: Result<String, String>,
 }
 
-/// Runs one attack; `Err` says why it can't be run here.
+/// Runs one attack. An error says why it can't be run here.
 pub(crate) fn run(attack: &Attack, kind: Kind, duration: Duration) -> Result<Outcome, String> {
     let mut setup = Setup::new(kind).flags(FLAGS);
     if let Some(count) = attack.descriptors {
@@ -133,7 +133,7 @@ pub(crate) fn run(attack: &Attack, kind: Kind, duration: Duration) -> Result<Out
     })
 }
 
-/// Somebody new every now and then: how many were greeted, of how many.
+/// Connects a new client now and then. Returns how many were greeted, and of how many.
 fn newcomers(peer: &Peer, watch: &AtomicBool) -> (usize, usize) {
     let (mut greeted, mut all) = (0, 0);
     while watch.load(Ordering::Relaxed) {
@@ -161,7 +161,7 @@ fn most_descriptors(peer: &Peer, watch: &AtomicBool) -> usize {
     most
 }
 
-/// Waits until the server is as before.
+/// Waits until the server has recovered.
 fn recover(peer: &Peer, sockets: usize) -> Option<Duration> {
     let start = Instant::now();
     while start.elapsed() < RECOVERY {

@@ -1,10 +1,10 @@
-//! The figures of all attacks, one row each: medians of the rounds, but the longest
-//! wait and the failures of all of them.
+//! The figures of all attacks, a row for each: the medians of the rounds, the longest wait of all
+//! rounds, and all failures.
 
 use super::load::stats::Series;
 use super::stage::Outcome;
 
-/// One attack.
+/// The row of one attack.
 #[derive(Default)]
 struct Row {
     name: String,
@@ -70,7 +70,7 @@ impl Row {
     }
 }
 
-/// All of them.
+/// The rows of all attacks.
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
@@ -78,7 +78,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Takes what came of one attack, or why it can't be run.
+    /// Adds the result of one attack, or why it can't be run.
     pub(crate) fn add(&mut self, name: &str, outcome: Result<Outcome, String>) {
         let outcome = match outcome {
             Ok(outcome) => outcome,
@@ -95,12 +95,12 @@ impl Table {
         self.rows[place].add(outcome);
     }
 
-    /// Whether nothing went wrong: no message was lost, no step of a chat failed.
+    /// Whether no message was lost and no step of a chat failed.
     pub(crate) fn is_fine(&self) -> bool {
         self.rows.iter().all(|row| !row.wrong && row.failed == 0)
     }
 
-    /// Prints it.
+    /// Prints the table.
     pub(crate) fn print(&self) {
         let head = [
             "attack",

@@ -1,6 +1,6 @@
-//! A million messages wait for one user: the server's memory, the rate at which
-//! they leave, a disconnect in the middle; and what searching, logging in and
-//! other people's messages feel of it.
+//! A million messages wait for one user. This measures the server's memory, the rate at which they
+//! leave, with a disconnect in the middle, and how searches, logins and other people's messages
+//! are affected.
 
 use std::io;
 use std::thread;
@@ -18,7 +18,7 @@ use crate::harness::stream::Stream;
 
 const MESSAGES: usize = 1_000_000;
 
-/// Who fills the mailbox, and how many messages each has unanswered.
+/// How many senders fill the mailbox, and how many unanswered messages each has.
 const SENDERS: usize = 4;
 const WINDOW: usize = 512;
 
@@ -30,10 +30,10 @@ const CHAT_PERIOD: Duration = Duration::from_millis(5);
 const SEARCH_PERIOD: Duration = Duration::from_millis(10);
 const LOGIN_PERIOD: Duration = Duration::from_millis(20);
 
-/// While what they are looked at.
+/// The phases in which the others are measured.
 const PHASES: [&str; 3] = ["before", "storing", "draining"];
 
-/// p50, p99 and failures.
+/// p50, p99 and failures of each.
 #[derive(Default)]
 struct Felt {
     p50: Series,
@@ -142,7 +142,7 @@ fn store(senders: Vec<Sender>) {
     });
 }
 
-/// Takes everything, half of it on a second connection; how many came twice.
+/// Receives everything, half of it on a second connection. Returns how many messages came twice.
 fn drain(peer: &Peer, mut recipient: Recipient) -> io::Result<u64> {
     recipient.come_back(peer);
     recipient.receive_all(MESSAGES / 2)?;

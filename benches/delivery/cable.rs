@@ -1,9 +1,9 @@
-//! A virtual cable inside this machine, to be pulled: a network namespace at its
-//! far end, where a peer can vanish without a word. Needs root and `ip`.
+//! A virtual cable inside this machine, with a network namespace at its far end. When it is pulled,
+//! a peer there vanishes without a word. It needs root and `ip`.
 
 use std::process::{Command, Stdio};
 
-/// The cable; its namespace goes with the value.
+/// The cable. Dropping it removes its namespace.
 pub(crate) struct Cable {
     namespace: String,
     /// The address at this end: 198.18.0.0/15 is set aside for benchmarks.
@@ -11,10 +11,10 @@ pub(crate) struct Cable {
 }
 
 impl Cable {
-    /// Lays it.
+    /// Sets the cable up.
     ///
     /// # Errors
-    /// What this machine does not let us do.
+    /// This machine does not permit it.
     pub(crate) fn lay() -> Result<Self, String> {
         let process = std::process::id();
         let namespace = format!("chat-{process}");
@@ -54,12 +54,12 @@ impl Cable {
         &self.namespace
     }
 
-    /// Nothing passes any more, and nobody is told.
+    /// Pulls the cable: nothing passes any more, and neither end is told.
     pub(crate) fn pull(&self) -> Result<(), String> {
         self.set("down")
     }
 
-    /// As before.
+    /// Plugs the cable in again.
     pub(crate) fn mend(&self) -> Result<(), String> {
         self.set("up")
     }

@@ -1,6 +1,6 @@
-//! Two real clients with their vaults: what a script gets through them, how long a
-//! message takes to its `ok`, and how many were never written to the server's disk
-//! because the recipient's vault was faster.
+//! Two real clients with their vaults: how many messages a script sends through them, how long a
+//! message takes to its `ok`, and how many were never written to the server's disk because the
+//! recipient's vault was faster.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::load::stats::{Series, percentile};
 use super::proxy::{Answered, Proxy};
 use crate::harness::{ClientProcess, temporary_folder};
 
-/// Between two messages of somebody who types fast.
+/// The time between two messages of a person who types fast.
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// Messages that a script sends as fast as the client takes them, for each second
@@ -24,7 +24,7 @@ const EACH_SECOND: usize = 500;
 /// The longest that all may take to be answered.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Over all rounds.
+/// The figures of all rounds.
 #[derive(Default)]
 struct Figures {
     rate: Series,
@@ -52,7 +52,7 @@ pub(crate) fn run(settings: &Settings) {
     }
 }
 
-/// Alice sends so many messages to Bob.
+/// Alice sends `count` messages to Bob.
 fn round(figures: &mut Figures, count: usize, period: Option<Duration>) {
     let folder = temporary_folder();
     let peer = Peer::start(Kind::Server);
@@ -78,7 +78,7 @@ fn round(figures: &mut Figures, count: usize, period: Option<Duration>) {
     figures.add(&answered[1..], &peer.stop());
 }
 
-/// Waits until so many messages have their `ok`.
+/// Waits until this many messages have their `ok`.
 fn wait_for(proxy: &Proxy, count: usize) -> Vec<Answered> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -126,7 +126,7 @@ fn register(server: SocketAddr, folder: &Path, name: &str) -> ClientProcess {
     client
 }
 
-/// Its input ends, and it by itself; what it has shown.
+/// Ends the client's input, waits for its end, and returns what it has shown.
 fn finish(mut client: ClientProcess) -> Vec<String> {
     let code = client.ends();
     assert_eq!(code, Some(0), "{:?}", client.shown);

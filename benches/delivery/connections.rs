@@ -1,5 +1,5 @@
-//! Ten thousand connections in one process: what one costs in memory, and how the
-//! server serves some of them while the others are silent.
+//! Ten thousand connections to one server: the memory that one takes, and how the server serves some
+//! of them while the others are silent.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -21,10 +21,10 @@ const COUNT: usize = 10_000;
 /// Threads that make connections at once.
 const MAKERS: usize = 4;
 
-/// Between two messages of a pair whose latency is measured.
+/// The time between two messages of a pair whose latency is measured.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Memory before and after connections came, in KiB.
+/// Memory without and with the connections, in KiB.
 struct Memory {
     rss: f64,
     pss: f64,
@@ -117,7 +117,7 @@ pub(crate) fn under_traffic(settings: &Settings) {
     }
 }
 
-/// A question and its answer.
+/// Sends a request and waits for its answer.
 fn ping(stream: &mut Stream) -> io::Result<()> {
     let limit = Some(Duration::from_secs(10));
     stream.socket().set_read_timeout(limit)?;

@@ -1,7 +1,6 @@
-//! Whether a recipient in trouble slows anybody else: the latency of other pairs
-//! while senders flood one who stops reading, reads a byte a second, is frozen or
-//! vanishes without a word; beside the same without a flood, and with the same
-//! flood towards a recipient in good health.
+//! Whether a recipient in trouble slows other people: the latency of other pairs while senders flood
+//! a recipient that stops reading, reads a byte per second, is frozen, or vanishes without a word. It
+//! is compared with no flood, and with the same flood to a healthy recipient.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,15 +14,15 @@ use super::load::probe::{Probes, Times};
 use super::load::settings::Settings;
 use super::load::stats::Series;
 
-/// Pairs whose latency is looked at, and how often each says something.
+/// The pairs whose latency is measured, and how often each sends a message.
 const CHATS: usize = 10;
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// Who floods: 10,000 messages a second in all.
+/// The senders of the flood: 10,000 messages per second in all.
 const SENDERS: usize = 4;
 const BURST: usize = 25;
 
-/// The flood before the trouble begins.
+/// How long the flood lasts before the trouble begins.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +50,9 @@ struct Figures {
     p50: Series,
     p99: Series,
     max: Series,
-    /// To the same without a flood.
+    /// The ratio to no flood.
     to_none: Series,
-    /// To the same with a healthy recipient.
+    /// The ratio to a healthy recipient.
     to_healthy: Series,
     failed: usize,
     flood: Series,
@@ -108,7 +107,7 @@ pub(crate) fn run(settings: &Settings) {
     }
 }
 
-/// The other pairs' times, and the flood's messages a second.
+/// The latencies of the other pairs, and the flood's messages per second.
 fn round(case: Case, duration: Duration) -> Result<(Times, f64), String> {
     let mut setup = Setup::new(Kind::Server);
     let mut cable = None;
@@ -148,7 +147,7 @@ fn round(case: Case, duration: Duration) -> Result<(Times, f64), String> {
     let sent: u64 = senders.iter().map(|sender| sender.sent).sum();
     let rate = sent as f64 / start.elapsed().as_secs_f64();
     let times = chats.finish().between(from, to);
-    // Whoever comes back gets everything, once and in order.
+    // A recipient that comes back gets everything, once and in order.
     if case == Case::Frozen {
         holder.thaw();
     }

@@ -1,6 +1,6 @@
-//! One-way latency of a single message at a time: what is measured has one core
-//! to itself, the load the other and polls, so that no figure depends on where
-//! the scheduler happens to wake a thread.
+//! The one-way latency of a single message at a time. The measured process has one core to itself;
+//! the load has the other and polls, so that no figure depends on where the scheduler happens to
+//! wake a thread.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use super::load::peer::{Kind, Peer, Setup};
 use super::load::settings::Settings;
 use super::load::stats::{Series, percentile};
 
-/// The core of what is measured.
+/// The core of the measured process.
 const THEIRS: usize = 0;
 
-/// The load's.
+/// The core of the load.
 const OURS: usize = 1;
 
 /// Connections that say nothing.
 const IDLE: usize = 10_000;
 
-/// Threads that make them.
+/// The threads that make these connections.
 const MAKERS: usize = 4;
 
 /// Messages that warm up caches and connections.

@@ -8,8 +8,8 @@
 //! compared takes turns in every round, so that a slow minute of the machine hits
 //! all of it alike; figures are medians of the rounds, with the least and the most.
 //!
-//! This is no test: it asserts nothing about time. That messages come once and in
-//! order it does assert, everywhere.
+//! This is not a test: it asserts nothing about time. All scenarios do assert that messages come
+//! once and in order.
 
 // A benchmark that can't go on has nothing better to do than to stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -33,7 +33,7 @@ use load::settings::Settings;
 
 type Scenario = (&'static str, fn(&Settings));
 
-/// By name.
+/// The scenarios by name.
 const SCENARIOS: &[Scenario] = &[
     ("throughput-64", |settings| throughput::run(settings, 64)),
     ("throughput-1", |settings| throughput::run(settings, 1)),

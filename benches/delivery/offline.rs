@@ -1,4 +1,4 @@
-//! Storing for recipients who are away, then delivering it all.
+//! Stores messages for absent recipients, then delivers all of them.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::throughput::PAIRS;
 
 const MESSAGES: usize = 400_000;
 
-/// Messages that a sender has unanswered.
+/// The unanswered messages of a sender.
 const WINDOW: usize = 256;
 
 pub(crate) fn run(settings: &Settings) {
@@ -52,7 +52,7 @@ pub(crate) fn run(settings: &Settings) {
     println!("syncs of the disk beside it: {:.0} a second", sync_rate());
 }
 
-/// Lets all pairs do something at once; messages a second.
+/// Lets all pairs do something at once, and returns the messages per second.
 fn each(pairs: &mut [Pair], work: impl Fn(&mut Pair) + Sync) -> f64 {
     let start = Instant::now();
     thread::scope(|scope| {
@@ -63,7 +63,7 @@ fn each(pairs: &mut [Pair], work: impl Fn(&mut Pair) + Sync) -> f64 {
     MESSAGES as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Appends of a page with fsync, one after the other, where the data lies.
+/// How many pages per second can be appended and synced one by one, on the disk with the data.
 fn sync_rate() -> f64 {
     use std::io::Write;
     let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

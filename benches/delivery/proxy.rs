@@ -24,14 +24,14 @@ struct Seen {
     refused: Vec<String>,
 }
 
-/// The relay; it serves one client after another, as long as the bench runs.
+/// The relay. It serves one client after another for as long as the bench runs.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Proxy {
-    /// In front of a server.
+    /// A relay in front of a server.
     pub(crate) fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -48,7 +48,7 @@ impl Proxy {
         Proxy { address, seen }
     }
 
-    /// What was answered so far.
+    /// The messages that were answered so far.
     pub(crate) fn answered(&self) -> Vec<Answered> {
         self.seen.lock().unwrap().answered.clone()
     }

@@ -1,4 +1,4 @@
-//! Fifty pairs in closed loops: messages a second, and what one costs in CPU time.
+//! Fifty pairs in closed loops: messages per second, and the CPU time of one.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,13 +13,13 @@ use super::load::stats::Series;
 /// Pairs at work at once.
 pub(crate) const PAIRS: usize = 50;
 
-/// What runs before it is counted.
+/// The time that runs before the count begins.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// How late an acknowledgement is that can't spare a write.
+/// The delay of an acknowledgement that comes too late to spare a write.
 const LATE: Duration = Duration::from_millis(20);
 
-/// Runs closed loops for a while; messages a second, and CPU seconds a million.
+/// Runs closed loops for a while. Returns messages per second, and CPU seconds per million.
 pub(crate) fn closed_loops(
     peer: &Peer,
     pairs: &mut [Pair],

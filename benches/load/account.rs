@@ -1,5 +1,5 @@
-//! Accounts on the server, made and logged into as a client does: one login key
-//! for all of them, so that the key derivation is paid once.
+//! Registers accounts and logs in to them, as a client does. All share one login key, so that it is
+//! derived once.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::peer::Peer;
 use crate::harness::stream::Stream;
 use crate::harness::{Nonce, credentials};
 
-/// Silence after which the server has put a connection to rest.
+/// The silence after which the server has moved a connection to a waiting thread.
 pub(crate) const REST: Duration = Duration::from_secs(7);
 
 /// Registers the name on a fresh connection and stays logged in.
@@ -36,8 +36,8 @@ pub(crate) fn login(stream: &mut Stream, name: &str) -> io::Result<()> {
     enter(stream, "login", credentials()[0].login(name, &nonce))
 }
 
-/// Logged-in connections that say nothing, made by so many threads at once; returns
-/// when the server has had the time to put them to rest.
+/// Makes silent logged-in connections on several threads. Returns when the server has had the time
+/// to move them to waiting threads.
 pub(crate) fn idle_connections(peer: &Peer, count: usize, makers: usize) -> Vec<Stream> {
     secure_chat::transport::socket::raise_descriptor_limit(count as u64 + 1000);
     let connections = std::thread::scope(|scope| {
@@ -60,7 +60,7 @@ pub(crate) fn idle_connections(peer: &Peer, count: usize, makers: usize) -> Vec<
     connections
 }
 
-/// Says hello; what a proof on this connection has to sign.
+/// Says hello, and returns what a proof on this connection has to sign.
 ///
 /// # Errors
 /// The server's refusal, or the connection's end.
@@ -70,14 +70,13 @@ pub(crate) fn greet(stream: &mut Stream) -> io::Result<Nonce> {
     Ok(Nonce(greeting.nonce.0, stream.certificate()))
 }
 
-/// One request, one answer; reads not a byte beyond it, because messages may
-/// follow at once.
+/// Sends a request and reads its answer, and not a byte more, because messages may follow at once.
 fn enter(stream: &mut Stream, op: &str, fields: Value) -> io::Result<()> {
     exchange(stream, op, fields, 1).map(drop)
 }
 
-/// One request, one answer, on a connection to which nobody writes: many bytes at
-/// a time.
+/// Sends a request and reads its answer, many bytes at a time, on a connection that gets no
+/// messages.
 ///
 /// # Errors
 /// The server's refusal, or the connection's end.

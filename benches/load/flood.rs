@@ -1,4 +1,4 @@
-//! Senders at a bounded rate towards a recipient who may be in trouble.
+//! Senders with a bounded rate to a recipient that may be in trouble.
 
 use std::io;
 use std::sync::Arc;
@@ -41,10 +41,10 @@ impl Flood {
         }
     }
 
-    /// Ends it; the senders know how much they sent, and all of it was answered.
+    /// Ends the flood, and returns how much was sent, all of which was answered.
     ///
     /// # Errors
-    /// One of them was refused or thrown out.
+    /// A sender was refused or disconnected.
     pub(crate) fn finish(self) -> io::Result<Vec<Sender>> {
         self.stop.store(true, Ordering::Relaxed);
         let threads = self.threads.into_iter();

@@ -31,11 +31,11 @@ pub(crate) enum Manner {
     Healthy,
     /// Reads nothing.
     Silent,
-    /// Reads a byte a second.
+    /// Reads a byte per second.
     Slow,
 }
 
-/// The process; killed with the value, frozen or not.
+/// The process. Dropping it kills it, even if it is frozen.
 pub(crate) struct Holder {
     child: Child,
     said: BufReader<ChildStdout>,
@@ -47,7 +47,7 @@ impl Holder {
         Self::start_in(peer, name, manner, None)
     }
 
-    /// The same in a network namespace, which `ip netns` knows by its name.
+    /// Does the same in the network namespace with this name.
     pub(crate) fn start_in(
         peer: &Peer,
         name: &str,
@@ -82,12 +82,12 @@ impl Holder {
         line.trim().to_owned()
     }
 
-    /// Stops the process as it stands: SIGSTOP.
+    /// Stops the process with SIGSTOP.
     pub(crate) fn freeze(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
     }
 
-    /// Lets it go on.
+    /// Lets the process continue.
     pub(crate) fn thaw(&self) {
         kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
@@ -109,7 +109,7 @@ impl Drop for Holder {
     }
 }
 
-/// The process itself.
+/// The body of the process.
 pub(crate) fn run(arguments: &[String]) {
     thread::spawn(|| {
         thread::sleep(LIFETIME);

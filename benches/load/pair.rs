@@ -1,5 +1,5 @@
-//! One sender and one recipient, in the spelling of what is measured. Each end is
-//! driven by one thread, both by the same or not.
+//! One sender and one recipient, in the format of the measured server or relay. Each end is driven by
+//! one thread, which may be the same.
 //!
 //! Every recipient checks what it gets: each sender's messages are numbered, and
 //! a number that is missing ends the bench. Repetitions are counted.
@@ -21,10 +21,10 @@ pub(crate) const BODY: usize = 200;
 /// Bytes read at once.
 const ROOM: usize = 64 * 1024;
 
-/// Between two messages whose time is measured one by one.
+/// The time between two messages that are measured one by one.
 const REST: Duration = Duration::from_micros(50);
 
-/// How an arriving message begins at the server's clients.
+/// The beginning of the server's line with a message.
 const MESSAGE: &[u8] = b"{\"event\":\"message\",\"from\":\"";
 
 /// Bytes from one connection, cut into lines.
@@ -43,7 +43,7 @@ impl Incoming {
         }
     }
 
-    /// Reads once, behind what is left of a line.
+    /// Reads once, and appends to what is left of a line.
     fn read(&mut self, stream: &mut Stream) -> io::Result<()> {
         self.room.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -96,7 +96,7 @@ impl Sender {
         }
     }
 
-    /// Sends so many messages with one write.
+    /// Sends this many messages with one write.
     pub(crate) fn send(&mut self, count: usize) -> io::Result<()> {
         self.out.clear();
         for _ in 0..count {
@@ -110,7 +110,7 @@ impl Sender {
                      \"envelope\":\"{}\"}}",
                     self.body
                 )?,
-                // Two hundred bytes of body behind the destination.
+                // Two hundred bytes of body after the destination.
                 false => writeln!(self.out, "{to} {digits} {}", &self.body[..BODY])?,
             }
         }
@@ -118,7 +118,7 @@ impl Sender {
         self.stream.flush()
     }
 
-    /// Waits for answers; says how many messages they free.
+    /// Waits for answers, and returns how many messages they answer.
     pub(crate) fn answers(&mut self) -> io::Result<usize> {
         loop {
             self.answered.read(&mut self.stream)?;
@@ -139,7 +139,7 @@ impl Sender {
         }
     }
 
-    /// Waits until so many messages are answered.
+    /// Waits until this many messages are answered.
     pub(crate) fn answers_to(&mut self, count: usize) -> io::Result<()> {
         let mut freed = 0;
         while freed < count {
@@ -148,7 +148,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Sends so many messages, at most `window` of them unanswered at any time.
+    /// Sends this many messages, with at most `window` of them unanswered at any time.
     pub(crate) fn send_all(&mut self, count: usize, window: usize) -> io::Result<()> {
         let mut sent = count.min(window);
         self.send(sent)?;
@@ -185,7 +185,7 @@ pub(crate) struct Recipient {
     arrived: Incoming,
 }
 
-/// What has come from each sender.
+/// The messages that have come from each sender.
 #[derive(Default)]
 struct Order {
     /// Senders, and the last number of each.
@@ -194,8 +194,8 @@ struct Order {
 }
 
 impl Order {
-    /// Looks whether a message is the sender's next one; says which sender's it
-    /// is, and whether it was new.
+    /// Checks that a message is the sender's next one. Returns the sender's index, and whether the
+    /// message was new.
     fn check(&mut self, name: &[u8], number: u64) -> (usize, bool) {
         let found = self.last.iter().position(|(known, _)| known == name);
         let sender = found.unwrap_or_else(|| {
@@ -214,13 +214,13 @@ impl Order {
     }
 }
 
-/// The answers to what was taken, in the spelling of what is measured.
+/// The acknowledgements of received messages, in the format of the measured server or relay.
 struct Answers {
     kind: Kind,
-    /// Whom the relays' answers go to.
+    /// The recipient of the relays' answers.
     to: String,
     out: Vec<u8>,
-    /// Whose list of ids is open.
+    /// The sender whose list of ids is open.
     open: Option<usize>,
 }
 
@@ -262,7 +262,7 @@ impl Recipient {
         Self::over(enter(peer, name), peer.kind, name, from)
     }
 
-    /// Over a connection that is logged in.
+    /// A recipient on a connection that is logged in.
     pub(crate) fn over(stream: Stream, kind: Kind, name: &str, from: &str) -> Self {
         Recipient {
             kind,
@@ -279,14 +279,14 @@ impl Recipient {
         }
     }
 
-    /// Waits for messages and acknowledges them; says how many were new.
+    /// Waits for messages, acknowledges them, and returns how many were new.
     pub(crate) fn receive(&mut self) -> io::Result<usize> {
         let count = self.take()?;
         self.acknowledge()?;
         Ok(count)
     }
 
-    /// Waits for messages; says how many were new.
+    /// Waits for messages, and returns how many were new.
     pub(crate) fn take(&mut self) -> io::Result<usize> {
         loop {
             self.arrived.read(&mut self.stream)?;
@@ -320,7 +320,7 @@ impl Recipient {
         self.stream.flush()
     }
 
-    /// Waits until so many new messages have come.
+    /// Waits until this many new messages have come.
     pub(crate) fn receive_all(&mut self, count: usize) -> io::Result<()> {
         let mut received = 0;
         while received < count {
@@ -335,17 +335,17 @@ impl Recipient {
         account::ask(&mut self.stream, "ping", json!({})).map(drop)
     }
 
-    /// New messages so far.
+    /// How many new messages have come so far.
     pub(crate) fn total(&self) -> u64 {
         self.order.last.iter().map(|(_, number)| number).sum()
     }
 
-    /// Messages that came again.
+    /// How many messages have come again.
     pub(crate) fn repeated(&self) -> u64 {
         self.order.repeated
     }
 
-    /// The connection ends without a word.
+    /// Ends the connection without a logout.
     pub(crate) fn vanish(&self) {
         let _ = self.stream.socket().shutdown(Shutdown::Both);
     }
@@ -370,7 +370,7 @@ impl Recipient {
     }
 }
 
-/// Sender and id of a message event; `None` for other news.
+/// The sender and the id of a message event; `None` for other events.
 fn cut(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = line.strip_prefix(MESSAGE)?;
     let (sender, rest) = rest.split_at(rest.iter().position(|byte| *byte == b'"')?);
@@ -395,7 +395,7 @@ fn enter(peer: &Peer, name: &str) -> Stream {
         return account::register(stream, name);
     }
     stream.write_all(format!("{name}\n").as_bytes()).unwrap();
-    // Whoever has got this can be written to.
+    // A client that has received this can be written to.
     stream.read_exact(&mut [0]).unwrap();
     stream
 }
@@ -416,7 +416,7 @@ impl Pair {
         }
     }
 
-    /// So many pairs.
+    /// This many pairs.
     pub(crate) fn many(peer: &Peer, count: usize) -> Vec<Self> {
         (0..count).map(|number| Self::new(peer, number)).collect()
     }
@@ -432,16 +432,15 @@ impl Pair {
         Ok(freed)
     }
 
-    /// From now on both ends are polled: reads return at once.
+    /// Makes both ends polled: reads return at once.
     pub(crate) fn poll(&self) {
         for stream in [&self.sender.stream, &self.recipient.stream] {
             stream.socket().set_nonblocking(true).unwrap();
         }
     }
 
-    /// Sends one message and waits for it, by polling; the time it took. A little
-    /// later than the one before: what is measured has come to rest by then, whether
-    /// it answers or not.
+    /// Sends one message, waits for it by polling, and returns the time it took. It begins a little
+    /// after the message before, so that the measured process is idle again.
     pub(crate) fn polled_one_way(&mut self) -> Duration {
         let rest = Instant::now() + REST;
         while Instant::now() < rest {
@@ -458,7 +457,7 @@ impl Pair {
         taken
     }
 
-    /// Sends one message, waits for it and for its answer; the moment of its arrival.
+    /// Sends one message, waits for it and for its answer, and returns the moment of its arrival.
     pub(crate) fn one_way(&mut self) -> io::Result<Instant> {
         self.sender.send(1)?;
         let new = self.recipient.take()?;

@@ -29,10 +29,10 @@ const SERVER_FLAGS: &[&str] = &[
     "100",
 ];
 
-/// What a server needs that listens beyond loopback.
+/// The flags of a server that listens on another address than loopback.
 const OPEN_FLAGS: &[&str] = &["--plaintext"];
 
-/// What is measured.
+/// The kinds of process that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Bare,
@@ -47,13 +47,13 @@ impl Kind {
         matches!(self, Kind::Server | Kind::ServerTls)
     }
 
-    /// Whether the sender hears of each message's arrival.
+    /// Whether the sender is told of each message's arrival.
     pub(crate) fn answers(self) -> bool {
         self != Kind::Bare
     }
 }
 
-/// How to start one.
+/// How to start a process.
 pub(crate) struct Setup {
     kind: Kind,
     core: Option<usize>,
@@ -86,7 +86,7 @@ impl Setup {
         self
     }
 
-    /// With so many descriptors, unless the system lets it raise them again.
+    /// Limits the program to this many descriptors, unless the system lets it raise the limit.
     pub(crate) fn descriptors(mut self, count: u64) -> Self {
         self.descriptors = Some(count);
         self
@@ -147,7 +147,7 @@ impl Setup {
     }
 }
 
-/// Ends with the value.
+/// A running process. Dropping it ends it.
 pub(crate) struct Peer {
     running: Listener,
     pub(crate) address: SocketAddr,
@@ -182,12 +182,12 @@ impl Peer {
         process::number_after(&self.proc_text("smaps_rollup"), "Pss") as f64
     }
 
-    /// Lets `VmHWM` begin again at the present size.
+    /// Resets `VmHWM` to the present size.
     pub(crate) fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
     }
 
-    /// Descriptors open at the moment.
+    /// How many descriptors are open.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id()))
             .unwrap()
@@ -204,7 +204,7 @@ impl Peer {
             .count()
     }
 
-    /// Descriptors it may open.
+    /// How many descriptors it may open.
     pub(crate) fn descriptor_limit(&self) -> f64 {
         let limits = self.proc_text("limits");
         let line = limits

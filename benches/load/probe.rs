@@ -1,5 +1,5 @@
-//! Probes: small steps at a gentle fixed rate, and how long each took. What a
-//! person would notice while something else goes on.
+//! Probes are small steps at a low fixed rate. The time that each takes is what a person would notice
+//! while something else goes on.
 
 use std::io;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ struct Step {
     took: Option<f64>,
 }
 
-/// Probes under way.
+/// Probes that are running.
 pub(crate) struct Probes {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<Step>>>,
 }
 
 impl Probes {
-    /// None yet.
+    /// No probes yet.
     pub(crate) fn new() -> Self {
         Probes {
             stop: Arc::new(AtomicBool::new(false)),
@@ -82,7 +82,7 @@ impl Probes {
         }));
     }
 
-    /// Ends them.
+    /// Ends all probes.
     pub(crate) fn finish(self) -> Record {
         self.stop.store(true, Ordering::Relaxed);
         let threads = self.threads.into_iter();
@@ -92,7 +92,7 @@ impl Probes {
     }
 }
 
-/// What probes have found.
+/// The results of probes.
 pub(crate) struct Record {
     steps: Vec<Step>,
 }
@@ -111,9 +111,9 @@ impl Record {
     }
 }
 
-/// How long steps took.
+/// The durations of steps.
 pub(crate) struct Times {
-    /// Microseconds, ascending.
+    /// In microseconds, sorted.
     sorted: Vec<f64>,
     pub(crate) failed: usize,
 }
@@ -129,7 +129,7 @@ impl Times {
         self.sorted.last().copied().unwrap_or(f64::NAN)
     }
 
-    /// Steps that succeeded.
+    /// How many steps succeeded.
     pub(crate) fn succeeded(&self) -> usize {
         self.sorted.len()
     }

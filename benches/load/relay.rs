@@ -1,7 +1,7 @@
-//! The two references. The bare relay forwards a line to whom its first word
-//! names, one blocking write a message, and promises nothing. The acked relay
-//! also carries the recipient's answer back to the sender: the least that a
-//! server with acknowledgements on both legs and a thread per connection can do.
+//! The two references. The bare relay forwards a line to the connection that its first word names,
+//! with one blocking write per message, and promises nothing. The acked relay also passes the
+//! recipient's answer back to the sender, the least that a server with acknowledgements on both legs
+//! and a thread per connection can do.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 type Table = Arc<Mutex<HashMap<Vec<u8>, Arc<TcpStream>>>>;
 
-/// Serves until killed. Both kinds are this one: an answer is a message back.
+/// Serves until it is killed. It serves as both relays, because an answer is a message, too.
 pub(crate) fn run() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("listening on {}", listener.local_addr().unwrap());
@@ -26,7 +26,7 @@ pub(crate) fn run() {
     }
 }
 
-/// The first line is the connection's own name, all others go where they say.
+/// Serves one connection. Its first line is its name; all others go to the connection they name.
 fn serve(stream: TcpStream, table: &Table) {
     let stream = Arc::new(stream);
     let mut lines = BufReader::with_capacity(8192, &*stream);
@@ -37,7 +37,7 @@ fn serve(stream: TcpStream, table: &Table) {
     line.pop();
     let own = Arc::clone(&stream);
     table.lock().unwrap().insert(line.clone(), own);
-    // Whoever has read this can be written to.
+    // A client that has read this can be written to.
     (&*stream).write_all(b"\n").unwrap();
     loop {
         line.clear();

@@ -1,11 +1,11 @@
-//! The benches' command line, and the child processes that are this program again.
+//! The command line of the benches, and the child processes that run this program again.
 
 use std::time::Duration;
 
 use super::peer::Kind;
 use super::{hold, relay};
 
-/// What to run, for how long.
+/// What to run, and for how long.
 pub(crate) struct Settings {
     /// How often everything is repeated.
     pub(crate) rounds: usize,
@@ -13,7 +13,7 @@ pub(crate) struct Settings {
     pub(crate) duration: Duration,
     /// Whether the server is measured under TLS as well.
     pub(crate) tls: bool,
-    /// Scenarios asked for; all of them if none is named.
+    /// The scenarios to run; all of them if none is named.
     wanted: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl Settings {
         self.wanted.is_empty() || self.wanted.iter().any(|wanted| wanted == name)
     }
 
-    /// Stops at a name that is no scenario's, rather than measuring nothing.
+    /// Ends with an error at a name that is not a scenario, rather than measure nothing.
     pub(crate) fn check(&self, known: &[&str]) {
         for wanted in &self.wanted {
             assert!(

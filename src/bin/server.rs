@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use secure_chat::programs::server::{self, Options};
-
 fn main() -> ExitCode {
-    server::main(Options::from_command_line())
+    secure_chat::programs::server::main()
 }

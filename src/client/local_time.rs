@@ -1,4 +1,4 @@
-//! Milliseconds since 1970 as local dates and times. Reading the clock is elsewhere.
+//! Formats milliseconds since 1970 as local dates and times. It reads no clock.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -8,7 +8,7 @@ pub(crate) fn date_and_time(ms: u64) -> String {
     format(ms, "%Y-%m-%d %H:%M:%S")
 }
 
-/// The time; on another day than `now`, with the date.
+/// The time, with its date if that is not the date of `now`.
 pub(crate) fn short(ms: u64, now: u64) -> String {
     let day = |ms| format(ms, "%Y-%m-%d");
     if day(ms) == day(now) {
@@ -19,7 +19,7 @@ pub(crate) fn short(ms: u64, now: u64) -> String {
 }
 
 fn format(ms: u64, pattern: &str) -> String {
-    // A server may claim any time, also one outside the calendar.
+    // A server may claim any time, even one outside the calendar.
     match i64::try_from(ms)
         .ok()
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())

@@ -7,18 +7,20 @@
 //! | --- | --- |
 //! | `args` | the command line and its environment |
 //! | [`app`] | the conversation with the person: menu, questions, the table of commands, exit codes |
-//! | [`login`] | makes accounts, logs in, opens vaults; what it has to ask |
+//! | [`login`] | makes accounts, logs in and opens vaults, and asks for what that needs |
 //! | [`net`] | endpoint, known certificates, connection, event queue |
 //! | [`messenger`] | the thread that owns keys and messages while somebody is logged in |
 //! | [`vault`] | keys, contacts and history, sealed on disk |
-//! | [`view`] | what is shown, as values |
+//! | [`view`] | what is shown to the person, as values |
 //! | [`terminal`] | the only folder that reads keys and prints |
+//! | `hardening` | keeps the process's memory from core dumps and debuggers |
 //! | `local_time` | times as people read them |
 //!
 //! docs/ARCHITECTURE.md lists its threads.
 
 pub(crate) mod app;
 pub(crate) mod args;
+pub(crate) mod hardening;
 pub(crate) mod local_time;
 pub(crate) mod login;
 pub(crate) mod messenger;

@@ -1,5 +1,5 @@
-//! What the messenger tells the person, as values. The terminal decides how it looks
-//! and makes harmless what texts may contain.
+//! What the messenger shows the person, as values. The terminal decides how they look, and makes
+//! the texts in them harmless.
 
 use std::sync::mpsc::Sender;
 
@@ -15,21 +15,21 @@ pub(crate) enum Tone {
     Bad,
     /// Something to be careful about.
     Warning,
-    /// Something to know.
+    /// Something was asked for or has happened.
     Plain,
-    /// Something in passing.
+    /// A remark.
     Quiet,
 }
 
-/// What is odd about a message.
+/// What a reader has to know about a message before they trust it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// Nothing: encrypted, and decrypted here.
+    /// Nothing; it was encrypted.
     None,
     /// The server and the network could read it.
     Unencrypted,
-    /// Unencrypted in the name of a contact whose identity is known: anybody at
-    /// the server could have written it.
+    /// It was not encrypted, although the sender's identity is known: anybody at the server could
+    /// have written it.
     Unproven,
     /// It could not be decrypted, for this reason.
     Undecryptable(String),
@@ -37,10 +37,10 @@ pub(crate) enum Mark {
     Held,
 }
 
-/// One thing to show.
+/// An event to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ViewEvent {
-    /// A line of this client's.
+    /// A line by the client itself.
     Line(Tone, String),
     /// A message that was sent or received.
     Message {
@@ -48,13 +48,13 @@ pub(crate) enum ViewEvent {
         name: UserName,
         /// Whether this account sent it.
         outgoing: bool,
-        /// Its words.
+        /// Its text.
         text: String,
         /// Milliseconds since 1970.
         at: u64,
-        /// What is odd about it.
+        /// What to know about it.
         mark: Mark,
-        /// For a sent message, how far it got; for a received one, how it came.
+        /// How far a sent message got, or how a received one came.
         state: &'static str,
     },
     /// Sent messages were accepted by the server, or delivered.
@@ -63,7 +63,7 @@ pub(crate) enum ViewEvent {
         to: UserName,
         /// "stored" or "delivered".
         state: &'static str,
-        /// How many.
+        /// How many messages.
         count: usize,
     },
     /// Somebody's status.
@@ -71,35 +71,41 @@ pub(crate) enum ViewEvent {
 }
 
 impl ViewEvent {
-    /// Whether it is something to be careful about, or that failed.
+    /// Whether it warns or reports a failure.
     pub(crate) fn is_warning(&self) -> bool {
         matches!(self, ViewEvent::Line(Tone::Bad | Tone::Warning, _))
     }
 
-    /// A line that says what worked.
+    /// A line of [`Tone::Good`].
     pub(crate) fn good(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Good, text.into())
     }
 
-    /// A line that says what failed.
+    /// A line of [`Tone::Bad`].
     pub(crate) fn bad(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Bad, text.into())
     }
 
-    /// A line that warns.
+    /// A line of [`Tone::Warning`].
     pub(crate) fn warning(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Warning, text.into())
     }
 
-    /// A line to know.
+    /// A line of [`Tone::Plain`].
     pub(crate) fn plain(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Plain, text.into())
     }
 
-    /// A line in passing.
+    /// A line of [`Tone::Quiet`].
     pub(crate) fn quiet(text: impl Into<String>) -> Self {
         ViewEvent::Line(Tone::Quiet, text.into())
     }
+}
+
+/// How far a change of the vault's key is.
+pub(super) fn rotation_progress(done: u64, total: u64) -> ViewEvent {
+    let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+    ViewEvent::quiet(format!("encrypting the vault anew: {percent} %"))
 }
 
 /// The singular or the plural form, by a count.
@@ -116,7 +122,7 @@ pub(crate) struct Person {
     pub verified: bool,
 }
 
-/// Why a session ended without being asked to.
+/// Why a session ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     /// The server refuses this client: the account was taken over, is logged in
@@ -126,8 +132,8 @@ pub(crate) enum End {
     Vault(String),
 }
 
-/// Tells the messenger that a message has reached the screen, whole: only then
-/// does the vault count it as read.
+/// Tells the messenger that the whole of a message has reached the screen. Only then does the
+/// vault count it as read.
 #[derive(Debug)]
 pub(crate) struct Written {
     seq: i64,
@@ -149,16 +155,16 @@ impl Written {
     }
 }
 
-/// Where the messenger shows things. Called from its thread.
+/// The display of the messenger, which calls it from its own thread.
 pub(crate) trait Display: Send + Sync {
-    /// Shows one thing.
+    /// Shows an event.
     fn event(&self, event: ViewEvent);
     /// Shows a message that is unread until `written` says otherwise.
     fn show_unread(&self, event: ViewEvent, written: Written);
     /// Waits, for a limited time, until everything that was shown is written.
     fn settle(&self);
-    /// The contacts changed.
+    /// Replaces the people whom the prompt and completion know.
     fn people(&self, people: Vec<Person>);
-    /// The session is over.
+    /// Reports that the session has ended by itself.
     fn ended(&self, end: End);
 }

@@ -1,10 +1,9 @@
 //! The cipher of messages and of the vault: AES-256-CBC, then HMAC-SHA-256.
 //!
-//! This is the authenticated encryption that "Double Ratchet Algorithm" section
-//! 7.2 recommends, made of parts that any library has. The MAC is checked in
-//! constant time before anything is decrypted, and nothing here decrypts
-//! without it. Which secret a message gets is the ratchet's business; what a
-//! vault row is called is its caller's.
+//! "Double Ratchet Algorithm" section 7.2 recommends this authenticated encryption, and every
+//! cryptographic library has its parts. The MAC is checked in constant time before anything is
+//! decrypted. The ratchet chooses the secret of a message; the caller names the place of a sealed
+//! value.
 //!
 //! `MAC = HMAC-SHA-256(MAC key, length of AD (4) || AD || length of header (4)
 //! || header || ciphertext)`, all 32 bytes. Lengths count bytes and are
@@ -24,22 +23,21 @@ use super::kdf;
 use super::kdf::label;
 use super::secret::Secret;
 
-/// Bytes in a MAC: all that HMAC-SHA-256 gives.
+/// Bytes in a MAC, which is the whole output of HMAC-SHA-256.
 pub const MAC_LEN: usize = 32;
 
-/// Bytes in an AES block; a ciphertext is one or more of them.
+/// Bytes in an AES block. A ciphertext has one or more blocks.
 pub const BLOCK_LEN: usize = 16;
 
 /// Bytes in the random salt that stands before each sealed value.
 pub const SALT_LEN: usize = 16;
 
-/// Bytes that sealing adds at most: salt, a whole block of padding, MAC.
+/// The most bytes that sealing adds: the salt, a whole block of padding, and the MAC.
 pub const SEAL_OVERHEAD: usize = SALT_LEN + BLOCK_LEN + MAC_LEN;
 
-/// The sealed bytes were changed, cut, sealed with another key, or belong to
-/// another place.
+/// Sealed bytes were changed or cut, were sealed with another key, or belong to another place.
 ///
-/// The causes are deliberately one: telling them apart would tell a forger, too.
+/// These causes share one error on purpose, since telling them apart would help a forger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAuthentic;
 
@@ -51,10 +49,10 @@ impl fmt::Display for NotAuthentic {
 
 impl std::error::Error for NotAuthentic {}
 
-/// What one message or one sealed value is encrypted with.
+/// The keys that encrypt one message or one sealed value.
 ///
-/// The IV is derived, not sent, so one set may encrypt one plaintext only:
-/// [`encrypt`](Self::encrypt) and [`decrypt`](Self::decrypt) use it up.
+/// The IV is derived, not sent, so each set may encrypt one plaintext only:
+/// [`encrypt`](Self::encrypt) and [`decrypt`](Self::decrypt) consume it.
 pub(crate) struct MessageKeys {
     aes: Secret<32>,
     mac: Secret<32>,
@@ -79,7 +77,7 @@ impl MessageKeys {
         }
     }
 
-    /// `ciphertext || MAC`.
+    /// Encrypts to `ciphertext || MAC`.
     pub(crate) fn encrypt(self, ad: &[u8], header: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let mut out =
             cbc::Encryptor::<Aes256>::new(self.aes.expose().into(), self.iv.expose().into())
@@ -89,7 +87,7 @@ impl MessageKeys {
         out
     }
 
-    /// The plaintext, if `mac` is that of `ad`, `header` and `ciphertext`.
+    /// Decrypts, if `mac` is the MAC of `ad`, `header` and `ciphertext`.
     pub(crate) fn decrypt(
         self,
         ad: &[u8],
@@ -121,20 +119,18 @@ impl MessageKeys {
     }
 }
 
-/// The length of a MAC input as four bytes. Headers have 163 bytes at most and
-/// associated data holds a few names and keys, so 4 GiB are never reached; if
-/// they were, every such length would read alike, as 2^32 - 1.
+/// The length of a MAC input as four bytes. Headers have at most 163 bytes and associated data holds
+/// a few names and keys, so no input reaches 4 GiB. A longer one would get the length 2^32 - 1.
 fn length_of(part: &[u8]) -> [u8; 4] {
     u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
 /// A long-lived 32-byte key that seals values at rest, such as the vault's.
 ///
-/// A sealed value is `salt (16) || ciphertext || MAC (32)`. The salt is fresh
-/// for each value and goes through HKDF with the key, so no two values share an
-/// AES key or an IV; it is also the header under the MAC. The associated data
-/// says where the value belongs (table, column, row), so that one can't be put
-/// in another's place.
+/// A sealed value is `salt (16) || ciphertext || MAC (32)`. Each value has a random salt, which
+/// goes through HKDF with the key, so no two values share an AES key or an IV. The salt is also the
+/// header under the MAC. The associated data names the place of the value (table, column, row), so
+/// that none can be moved to another place.
 #[derive(Clone, Debug)]
 pub struct SealKey(Secret<32>);
 
@@ -144,7 +140,7 @@ impl SealKey {
         Self(Secret::random(rng))
     }
 
-    /// The key that [`to_bytes`](Self::to_bytes) gave.
+    /// The key with these bytes, which [`to_bytes`](Self::to_bytes) gave.
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         Self(Secret::from_bytes(bytes))
     }
@@ -154,7 +150,7 @@ impl SealKey {
         self.0.to_bytes()
     }
 
-    /// Seals `plaintext`, of any length, to at most [`SEAL_OVERHEAD`] bytes more.
+    /// Seals a plaintext of any length. The result is at most [`SEAL_OVERHEAD`] bytes longer.
     pub fn seal<R: CryptoRng + ?Sized>(&self, rng: &mut R, ad: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let mut salt = [0; SALT_LEN];
         rng.fill_bytes(&mut salt);
@@ -167,8 +163,8 @@ impl SealKey {
     }
 }
 
-/// A 32-byte key that only encrypts other keys: it comes from the password or
-/// from the recovery code, and the vault key is stored under it.
+/// A 32-byte key that only encrypts another key. It is derived from the password or from the
+/// recovery code, and the vault key is stored under it.
 #[derive(Clone, Debug)]
 pub struct WrappingKey(Secret<32>);
 
@@ -180,15 +176,15 @@ impl WrappingKey {
         Self(secret)
     }
 
-    /// Encrypts `key` to [`WRAPPED_LEN`] bytes, laid out as a sealed value.
+    /// Encrypts `key` to [`WRAPPED_LEN`] bytes, in the layout of a sealed value.
     pub fn wrap<R: CryptoRng + ?Sized>(&self, rng: &mut R, ad: &[u8], key: &SealKey) -> Vec<u8> {
         let mut salt = [0; SALT_LEN];
         rng.fill_bytes(&mut salt);
         seal_with(&self.0, label::WRAP, &salt, ad, key.0.expose())
     }
 
-    /// The key that [`wrap`](Self::wrap) encrypted under the same associated
-    /// data. A wrong password or recovery code shows here, as [`NotAuthentic`].
+    /// Decrypts a key that [`wrap`](Self::wrap) encrypted under the same associated data. With a
+    /// wrong password or recovery code it fails with [`NotAuthentic`].
     pub fn unwrap(&self, ad: &[u8], wrapped: &[u8]) -> Result<SealKey, NotAuthentic> {
         let plaintext = open_with(&self.0, label::WRAP, ad, wrapped)?;
         let key = plaintext.as_slice().try_into().map_err(|_| NotAuthentic)?;

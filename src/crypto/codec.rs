@@ -1,15 +1,15 @@
-//! Reading and writing the binary layouts of this module: fixed-size fields,
-//! big-endian numbers, and byte strings behind their length.
+//! Reads and writes the binary layouts of `crypto`: fields of fixed size, big-endian numbers, and
+//! byte strings after their length.
 //!
-//! Reading never panics and never allocates more than it was given. What the
-//! fields mean is not known here.
+//! Reading never panics, and never allocates more than it was given. The meaning of the fields is
+//! known to the callers.
 
 use zeroize::Zeroizing;
 
 use super::secret::Secret;
 
-/// The input ended before the field did, went on after the last field, or held
-/// a value that no writer produces.
+/// The input ended within a field, continued after the last field, or held a value that no writer
+/// produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.rest)
     }
 
-    /// Refuses what follows the last field.
+    /// Fails if bytes follow the last field.
     pub(crate) fn finish(self) -> Result<(), Malformed> {
         if self.rest.is_empty() {
             Ok(())
@@ -68,21 +68,20 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends a byte string behind its length as u16.
+/// Appends a byte string after its length as u16.
 ///
-/// Every caller's strings are names, keys and hashes, far below 64 KiB; a
-/// longer one is cut to its first 65,535 bytes with the length saying so, which
-/// both ends would compute alike.
+/// Callers pass names, keys and hashes, which are far shorter than 64 KiB. A longer string would be
+/// cut to its first 65,535 bytes, with that length, at both ends alike.
 pub(crate) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(&bytes[..usize::from(length)]);
 }
 
-/// Puts secrets into a buffer that never grows.
+/// Writes secrets into a buffer that never grows.
 ///
-/// Growing would move the bytes and leave the old ones behind unwiped, so the
-/// size is counted first, by the same code that writes.
+/// A buffer that grows moves its bytes and leaves the old ones unwiped. `write` therefore runs twice:
+/// first to count the bytes, then to write them.
 pub(crate) fn encode_secret(write: impl Fn(&mut dyn FnMut(&[u8]))) -> Zeroizing<Vec<u8>> {
     let mut length = 0;
     write(&mut |bytes| length += bytes.len());

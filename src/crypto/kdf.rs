@@ -1,10 +1,9 @@
 //! HKDF and HMAC over SHA-256, and every label that separates their uses.
 //!
-//! A key derived for one purpose must be useless for every other, so each
-//! purpose has a label of its own. They stand here in one list, where two equal
-//! ones would be seen (a test looks). Everything big-endian, `||` joins bytes,
-//! and HKDF(salt, ikm, info, n) is RFC 5869's extract and expand with SHA-256.
-//! This module doesn't decide who derives what: the modules named below do.
+//! A key derived for one purpose must be useless for every other, so each purpose has its own label.
+//! The labels stand in one list, and a test checks that no two are equal. Numbers are big-endian,
+//! `||` joins bytes, and HKDF(salt, ikm, info, n) is RFC 5869's extract and expand with SHA-256.
+//! Other modules decide what is derived from what.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,8 +11,8 @@ use sha2::Sha256;
 
 use super::secret::Secret;
 
-/// The labels, one a purpose. All are ASCII and begin with the protocol's name
-/// and version, so a later version can't meet this one's keys.
+/// The labels, one for each purpose. All are ASCII and begin with the protocol's name and version, so
+/// a later version derives other keys.
 pub mod label {
     /// `SK = HKDF(32 zero bytes, 32 bytes FF || DH1 || DH2 || DH3 [|| DH4], X3DH, 32)`.
     pub const X3DH: &[u8] = b"secure-chat/1 x3dh";
@@ -36,22 +35,24 @@ pub mod label {
     pub const SIGNED_PREKEY: &[u8] = b"secure-chat/1 signed-prekey";
     /// `fingerprint = SHA-256(IDENTITY || identity)`.
     pub const IDENTITY: &[u8] = b"secure-chat/1 identity";
-    /// First input of the iterated SHA-512 behind a safety number.
+    /// The first input of the iterated SHA-512 that makes a safety number.
     pub const SAFETY_NUMBER: &[u8] = b"secure-chat/1 safety-number";
-    /// First field of what a registration signs.
+    /// The first field that a registration signs.
     pub const REGISTER: &[u8] = b"secure-chat/1 register";
-    /// First field of what a login signs.
+    /// The first field that a login signs.
     pub const LOGIN: &[u8] = b"secure-chat/1 login";
-    /// First field of what a change of password signs.
+    /// The first field that a change of the password signs.
     pub const PASSWD: &[u8] = b"secure-chat/1 passwd";
-    /// First field of what the deletion of an account signs.
+    /// The first field that the deletion of an account signs.
     pub const DELETE: &[u8] = b"secure-chat/1 delete";
     /// `salt = HMAC-SHA-256(server's secret, FAKE_SALT || name)[..16]`.
     pub const FAKE_SALT: &[u8] = b"secure-chat/1 fake-salt";
+    /// `pair key || place key = HKDF(32 zero bytes, server's secret, HANDLE, 64)`.
+    pub const HANDLE: &[u8] = b"secure-chat/1 handle";
 
-    /// Every label above, for the test that no two are alike.
+    /// All labels, for the test that no two are equal.
     #[cfg(test)]
-    pub(crate) const ALL: [&[u8]; 16] = [
+    pub(crate) const ALL: [&[u8]; 17] = [
         X3DH,
         SESSION,
         ROOT,
@@ -68,10 +69,11 @@ pub mod label {
         PASSWD,
         DELETE,
         FAKE_SALT,
+        HANDLE,
     ];
 }
 
-/// The salt of an HKDF that has none (RFC 5869 section 2.2).
+/// The salt for an HKDF without a salt (RFC 5869 section 2.2).
 pub(crate) const NO_SALT: [u8; 32] = [0; 32];
 
 /// HKDF-SHA-256, extract then expand (RFC 5869), to `N` bytes.
@@ -85,7 +87,7 @@ pub(crate) fn hkdf<const N: usize>(salt: &[u8], ikm: &[u8], info: &[u8]) -> Secr
     Secret::filled_by(|place| expander.expand(info, place).expect("length is in range"))
 }
 
-/// An HMAC-SHA-256 (RFC 2104) waiting for its message.
+/// An HMAC-SHA-256 (RFC 2104) that has its key and no message yet.
 #[allow(
     clippy::expect_used,
     reason = "HMAC takes keys of every length; only the trait it shares with others can refuse"

@@ -10,6 +10,7 @@
 //! | [`message`] | the bytes of one message, from the outside in |
 //! | [`keys`] | identities and prekeys |
 //! | [`account`] | what opens an account and its vault: password, login proof, recovery code |
+//! | [`handle`] | how a server names a message's place to its sender |
 //! | [`safety_number`] | what two people compare |
 //! | [`cipher`], [`kdf`] | AES-CBC then HMAC; HKDF and the list of its labels |
 //! | [`secret`], `codec` | how secrets are held and wiped; how bytes are read and written |
@@ -17,6 +18,7 @@
 pub mod account;
 pub mod cipher;
 mod codec;
+pub mod handle;
 pub mod kdf;
 pub mod keys;
 pub mod message;

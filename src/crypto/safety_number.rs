@@ -1,10 +1,9 @@
-//! Safety numbers: sixty digits that two people compare by voice to know that
-//! nobody sits between them.
+//! Safety numbers: sixty digits that two people compare by voice, to be sure that nobody sits
+//! between them.
 //!
-//! After the numeric fingerprint that Signal describes: for each side, a hash
-//! is iterated 5,200 times over its identity and its name, which makes looking
-//! for a look-alike that much dearer, and gives 30 digits. The smaller 30 come
-//! first, so that both screens show the same.
+//! They follow Signal's numeric fingerprint. For each side, a hash is iterated 5,200 times over its
+//! identity and its name and gives 30 digits; the iterations make the search for a similar number
+//! that much more expensive. The smaller 30 digits come first, so that both screens show the same.
 //!
 //! ```text
 //! h(0)   = SHA-512("secure-chat/1 safety-number" || length of name (2) || name || identity (64))
@@ -21,20 +20,19 @@ use super::codec::put_short;
 use super::kdf::label;
 use super::keys::PublicIdentity;
 
-/// How often SHA-512 is applied for each side: Signal's number, some
-/// milliseconds on a small machine.
+/// How often SHA-512 is applied for each side. It is Signal's number, and takes some milliseconds on
+/// a small machine.
 const ITERATIONS: usize = 5_200;
 
 /// Groups of five digits that each side adds.
 const GROUPS_EACH: usize = 6;
 
-/// Sixty digits in twelve groups of five. Displayed on three lines of four
-/// groups.
+/// Sixty digits in twelve groups of five. They are displayed on three lines of four groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SafetyNumber([[u32; GROUPS_EACH]; 2]);
 
-/// The safety number of two people, by canonical name and identity. The two
-/// sides may stand in either order.
+/// The safety number of two people, by their canonical names and identities. It is the same in
+/// either order of the two.
 pub fn safety_number(
     my_name: &str,
     mine: &PublicIdentity,

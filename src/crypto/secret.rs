@@ -1,7 +1,7 @@
-//! Bytes that nobody else may see: boxed, wiped on drop, silent in `Debug`.
+//! Secret bytes: boxed, wiped on drop, and hidden in `Debug`.
 //!
-//! Every secret of the crate is made of these, so one type decides how secrets
-//! are held. It knows nothing about what a secret is used for.
+//! All keys of the crate are held in this type, so it alone decides how secrets are kept in memory.
+//! What a secret is used for is decided elsewhere.
 
 use std::fmt;
 
@@ -10,10 +10,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// `N` secret bytes.
 ///
-/// They live on the heap, because moving a value copies it and leaves the old
-/// place as it was; moving a box leaves the secret where it can be wiped.
-/// There is no `PartialEq`: comparing secrets belongs to the primitives, which
-/// do it in constant time.
+/// They live on the heap: moving a value leaves its old copy in memory, but moving a box leaves the
+/// secret in the one place that is wiped. There is no `PartialEq`, because only the primitives
+/// compare secrets in constant time.
 pub struct Secret<const N: usize>(Box<[u8; N]>);
 
 impl<const N: usize> Secret<N> {
@@ -22,7 +21,7 @@ impl<const N: usize> Secret<N> {
         Self::filled_by(|bytes| rng.fill_bytes(bytes))
     }
 
-    /// A copy of `bytes`. The caller's own copy is the caller's to wipe.
+    /// A copy of `bytes`. The caller has to wipe their own copy.
     pub fn from_bytes(bytes: &[u8; N]) -> Self {
         Self::filled_by(|place| place.copy_from_slice(bytes))
     }
@@ -32,12 +31,12 @@ impl<const N: usize> Secret<N> {
         Zeroizing::new(*self.0)
     }
 
-    /// The bytes where they are.
+    /// The bytes, without a copy.
     pub(crate) fn expose(&self) -> &[u8; N] {
         &self.0
     }
 
-    /// Lets `fill` write the secret straight to the place where it will live.
+    /// A secret that `fill` writes directly to its place.
     pub(crate) fn filled_by(fill: impl FnOnce(&mut [u8; N])) -> Self {
         let mut place = Box::new([0; N]);
         fill(&mut place);

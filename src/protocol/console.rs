@@ -1,9 +1,8 @@
-//! The console spelling: what a person types into telnet or `openssl s_client`.
+//! The console format: what a person types into telnet or `openssl s_client`.
 //!
-//! Answers begin with `+OK` or `-ERR code`, news with `*`. The console carries
-//! unencrypted mail only, and says so on every message it shows. Everything it
-//! prints has passed [`sanitize`] or [`rows`], so nobody's text can drive the
-//! reader's terminal, or stand where a line of the server begins.
+//! An answer begins with `+OK` or `-ERR code`, an event with `*`. The console carries unencrypted
+//! mail only, and says so with each message. Everything that it prints has passed [`sanitize`] or
+//! [`rows`], so no user's text can control the reader's terminal or pass for a line of the server.
 
 use super::ids::MessageId;
 use super::limits;
@@ -21,9 +20,9 @@ use super::sanitize::sanitize;
 /// What a console line asks for.
 #[derive(Debug)]
 pub enum ConsoleLine {
-    /// Something for the server's logic.
+    /// A request for the server's logic.
     Request(Request),
-    /// An empty line: who is there?
+    /// An empty line, which the greeting answers.
     Greeting,
     /// `help`.
     Help,
@@ -31,16 +30,16 @@ pub enum ConsoleLine {
     Quit,
 }
 
-/// The columns that a terminal at the other end is taken to have.
+/// The width, in columns, that the terminal at the other end is assumed to have.
 const COLUMNS: usize = 80;
 
-/// How the rows of news begin, but for the first.
+/// The beginning of each row of an event after the first.
 const GUTTER: &str = "*     | ";
 
-/// Printed for an empty line.
+/// The answer to an empty line.
 pub const GREETING: &str = "* Secure Chat console. Type help and press Enter; quit ends.\r\n";
 
-/// Printed for `help`.
+/// The answer to `help`.
 pub const HELP: &str = "\
 * register NAME PASSWORD     make an account and log in\r\n\
 * login NAME PASSWORD        log in\r\n\
@@ -59,7 +58,7 @@ pub const HELP: &str = "\
 * Your password crosses the network to the server here; a client never sends it.\r\n\
 +OK\r\n";
 
-/// Operations that exist, but only as JSON.
+/// The operations that exist in JSON only.
 const JSON_ONLY: [&str; 6] = [
     "hello",
     "kdf",
@@ -69,8 +68,8 @@ const JSON_ONLY: [&str; 6] = [
     "delete_account",
 ];
 
-/// Whether a connection's first line is an HTTP request: a web page can make a
-/// browser send one to any port, and its body must never be run as commands.
+/// Whether a connection's first line is an HTTP request. A web page can make a browser send one
+/// to any port, and the lines of its body must never run as commands.
 pub fn is_http(line: &[u8]) -> bool {
     const METHODS: [&[u8]; 10] = [
         b"GET ",
@@ -90,7 +89,7 @@ pub fn is_http(line: &[u8]) -> bool {
             .any(|six| six == b"HTTP/1" || six == b"HTTP/2")
 }
 
-/// Parses a line. `new_id` draws the id for a message, since a person types none.
+/// Parses a line. `new_id` draws the id of a message, since a person types none.
 ///
 /// # Errors
 /// A refusal that tells the person what to type instead.
@@ -144,8 +143,8 @@ pub fn parse(line: &[u8], new_id: impl FnOnce() -> MessageId) -> Result<ConsoleL
     Ok(ConsoleLine::Request(request))
 }
 
-/// The line without telnet's own bytes: IAC sequences (RFC 854) and the NUL that
-/// follows a bare carriage return.
+/// The line without telnet's own bytes: IAC sequences (RFC 854), and the NUL after a bare
+/// carriage return.
 fn without_telnet(line: &[u8]) -> Vec<u8> {
     const IAC: u8 = 255;
     const SB: u8 = 250;
@@ -157,7 +156,7 @@ fn without_telnet(line: &[u8]) -> Vec<u8> {
         match byte {
             IAC => match bytes.next() {
                 Some(SB) => {
-                    // A subnegotiation runs to IAC SE, or swallows the line.
+                    // A subnegotiation extends to IAC SE, or to the end of the line.
                     let mut last = 0;
                     for inner in bytes.by_ref() {
                         if last == IAC && inner == SE {
@@ -245,6 +244,7 @@ fn send(rest: &str, new_id: impl FnOnce() -> MessageId) -> Result<Send, Refusal>
         body: Body::Plain(text.into()),
         identity: None,
         again: false,
+        after: None,
     })
 }
 
@@ -312,7 +312,7 @@ fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
             out,
             &format!("+OK {} shown, {} more wait", fetched.sent, fetched.waiting),
         ),
-        // The others answer operations that the console does not have.
+        // The others belong to operations that the console does not have or answers briefly.
         Reply::Done(_)
         | Reply::Greeting(_)
         | Reply::Kdf(_)
@@ -374,7 +374,7 @@ fn user_line(user: &UserStatus) -> String {
     }
 }
 
-/// Appends news.
+/// Appends an event.
 pub fn write_event(out: &mut Vec<u8>, event: &Event) {
     match event {
         Event::Message(message) => {
@@ -511,8 +511,7 @@ mod tests {
         ] {
             assert!(is_http(line));
         }
-        assert!(!is_http(b"send bob GET / it"));
-        assert!(!is_http(b"get"));
+        assert!(!is_http(b"send bob GET / it") && !is_http(b"get"));
     }
 
     #[test]

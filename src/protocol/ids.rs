@@ -1,8 +1,8 @@
-//! Bytes inside JSON: fixed-size values and blobs as base64 (RFC 4648 section 4,
-//! with padding), message ids as 32 hexadecimal digits.
+//! Bytes in JSON: values of fixed size and blobs in base64 (RFC 4648 section 4, with padding),
+//! and message ids as 32 hexadecimal digits.
 //!
-//! Decoding is strict: a wrong length, a foreign character or non-zero trailing
-//! bits are errors, so one value has exactly one spelling.
+//! Base64 is decoded strictly: a wrong length, a foreign character or non-zero trailing bits are
+//! errors, so a value has exactly one form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,18 +11,22 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Exactly `N` bytes: a key, a signature, a nonce, a fingerprint.
+/// Exactly `N` bytes, such as a key, a signature, a nonce or a fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ByteArray<const N: usize>(pub [u8; N]);
 
-/// Bytes of any length; whoever takes them bounds it.
+/// Bytes of any length. The code that accepts them bounds it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Blob(pub Box<[u8]>);
 
-/// A message's 128-bit id, chosen by the sender's client at random and scoped to
-/// the sender: two senders may use the same one.
+/// A message's 128-bit id. The sender's client draws it at random, and it is scoped to the sender:
+/// two senders may use the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub [u8; 16]);
+
+/// Names a message's place in its recipient's mailbox, to its sender and the server only. Opaque
+/// to the sender.
+pub type Handle = ByteArray<16>;
 
 impl<const N: usize> fmt::Debug for ByteArray<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,27 +53,56 @@ impl fmt::Debug for MessageId {
 }
 
 impl MessageId {
-    /// Hands the 32 digits to `take` without allocating.
-    fn with_digits<T>(&self, take: impl FnOnce(&str) -> T) -> T {
+    /// Passes the 32 digits to `consumer` without allocating.
+    fn with_digits<T>(&self, consumer: impl FnOnce(&str) -> T) -> T {
         let mut digits = [0; 32];
         data_encoding::HEXLOWER.encode_mut(&self.0, &mut digits);
         // Hexadecimal digits are ASCII, so the fallback is never taken.
-        take(std::str::from_utf8(&digits).unwrap_or_default())
+        consumer(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 
-impl FromStr for MessageId {
-    type Err = &'static str;
+/// Why a text is not one of this file's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdError {
+    /// A message id is not 32 hexadecimal digits.
+    MessageId,
+    /// It is not base64 with padding.
+    Base64,
+    /// It decodes to another number of bytes than the value has.
+    Length {
+        /// How many bytes the value has.
+        expected: usize,
+        /// How many came.
+        found: usize,
+    },
+}
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "a message id is 32 hexadecimal digits";
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IdError::MessageId => f.write_str("a message id is 32 hexadecimal digits"),
+            IdError::Base64 => f.write_str("not base64 with padding"),
+            IdError::Length { expected, found } => {
+                write!(f, "{expected} bytes belong here, not {found}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for IdError {}
+
+impl FromStr for MessageId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
         let mut id = [0; 16];
         if text.len() != 32 {
-            return Err(WRONG);
+            return Err(IdError::MessageId);
         }
         match HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut id) {
             Ok(16) => Ok(MessageId(id)),
-            _ => Err(WRONG),
+            _ => Err(IdError::MessageId),
         }
     }
 }
@@ -92,8 +125,8 @@ impl Serialize for Blob {
     }
 }
 
-/// Turns a parser of text into a serde visitor.
-struct TextVisitor<T, E>(&'static str, fn(&str) -> Result<T, E>);
+/// A serde visitor that parses a text: what it expects, and the parser.
+pub(super) struct TextVisitor<T, E>(pub &'static str, pub fn(&str) -> Result<T, E>);
 
 impl<T, E: fmt::Display> Visitor<'_> for TextVisitor<T, E> {
     type Value = T;
@@ -116,11 +149,11 @@ impl<'de> Deserialize<'de> for MessageId {
 impl<'de, const N: usize> Deserialize<'de> for ByteArray<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(TextVisitor("base64", |text| {
-            let bytes = decode(text)?;
-            match <[u8; N]>::try_from(bytes) {
-                Ok(bytes) => Ok(ByteArray(bytes)),
-                Err(bytes) => Err(format!("{N} bytes belong here, not {}", bytes.len())),
-            }
+            let bytes = <[u8; N]>::try_from(decode(text)?);
+            bytes.map(ByteArray).map_err(|bytes| IdError::Length {
+                expected: N,
+                found: bytes.len(),
+            })
         }))
     }
 }
@@ -133,10 +166,9 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, String> {
-    BASE64
-        .decode(text.as_bytes())
-        .map_err(|_| "not base64 with padding".to_owned())
+fn decode(text: &str) -> Result<Vec<u8>, IdError> {
+    let decoded = BASE64.decode(text.as_bytes());
+    decoded.map_err(|_| IdError::Base64)
 }
 
 #[cfg(test)]

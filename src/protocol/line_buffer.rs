@@ -1,14 +1,14 @@
-//! Bytes into lines, whatever pieces they arrive in. Knows no socket: the caller
-//! reads into [`LineBuffer::space`] and asks for lines until there is none.
+//! Cuts bytes into lines, whatever pieces they arrive in. It knows no socket: the caller reads
+//! into [`LineBuffer::space`] and takes lines until there is none.
 //!
-//! Memory is bounded by the line limit, and an idle connection gives most of it back.
+//! Its memory is bounded by the line limit, and an idle connection releases most of it.
 
-/// What an idle connection keeps, in bytes: enough for most lines. What fills it
-/// makes it grow.
+/// The capacity, in bytes, that an idle connection keeps: enough for most lines. A read that
+/// fills it makes it grow.
 const IDLE_SPACE: usize = 256;
 
-/// The line grew past the limit. There is no way to find the next line's start
-/// without reading on for as long as the peer likes, so the connection ends.
+/// A line is longer than the limit. Finding the next line could take as much reading as the peer
+/// likes, so the connection has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
@@ -16,19 +16,19 @@ pub struct TooLong;
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
-    /// Where unread content begins.
+    /// The beginning of the unread bytes.
     start: usize,
-    /// Where it ends; behind it is space to read into.
+    /// The end of the unread bytes; the space to read into follows.
     end: usize,
-    /// Up to here there is no newline: a dribbled line is scanned once.
+    /// There is no newline before this place, so each byte of a slow line is scanned once.
     scanned: usize,
-    /// The last read took all the space there was: a burst, so make more.
+    /// The last read filled the space, so the next one gets more.
     was_filled: bool,
     max_line: usize,
 }
 
 impl LineBuffer {
-    /// A buffer for lines of at most `max_line` bytes, newline included.
+    /// A buffer for lines of at most `max_line` bytes, including the newline.
     pub fn new(max_line: usize) -> Self {
         LineBuffer {
             bytes: Vec::new(),
@@ -40,7 +40,7 @@ impl LineBuffer {
         }
     }
 
-    /// Where to read into; never empty. Call [`filled`](Self::filled) afterwards.
+    /// The space to read into, which is never empty. Call [`filled`](Self::filled) afterwards.
     pub fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -59,13 +59,13 @@ impl LineBuffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Says that `count` bytes were read into [`space`](Self::space).
+    /// Notes that `count` bytes were read into [`space`](Self::space).
     pub fn filled(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
         self.was_filled = self.end == self.bytes.len();
     }
 
-    /// The next whole line, without its newline and a carriage return before it.
+    /// The next whole line, without its newline and the carriage return before that.
     pub fn next_line(&mut self) -> Option<Result<&[u8], TooLong>> {
         let found = memchr::memchr(b'\n', &self.bytes[self.scanned..self.end]);
         let Some(newline) = found.map(|at| self.scanned + at) else {
@@ -82,12 +82,12 @@ impl LineBuffer {
         Some(Ok(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
-    /// The unread bytes, a half line included.
+    /// The unread bytes, including an incomplete line.
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
-    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    /// Releases the memory of a burst. Call it when nothing has come for a while.
     pub fn shrink(&mut self) {
         if self.start == self.end && self.bytes.len() > IDLE_SPACE {
             *self = LineBuffer::new(self.max_line);

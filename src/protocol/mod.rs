@@ -1,15 +1,15 @@
-//! Requests, replies and events of the wire, and how they are written.
+//! The requests, replies and events of the wire, and how they are written.
 //!
-//! Pure values and pure functions: nothing here knows a socket, a session or a
-//! key. `docs/PROTOCOL.md` describes the same for people who write clients.
+//! There are only values and pure functions here; they know no socket, session or key.
+//! `docs/PROTOCOL.md` describes the same for people who write clients.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `request`, `reply`, `refusal` | what can be asked, answered, refused |
-//! | `name`, `ids`, `limits` | the values inside; each exists only if it is valid |
+//! | `request`, `reply`, `refusal` | what a client asks, and how the server answers or refuses |
+//! | `name`, `ids`, `limits` | the values inside them; each that exists is valid |
 //! | `json`, `console` | the two wire formats |
 //! | `line_buffer` | cuts bytes into lines |
-//! | `sanitize`, `rows` | makes untrusted text harmless for a terminal, and cuts it into rows |
+//! | `sanitize`, `rows` | make untrusted text harmless for a terminal, and cut it into rows |
 
 pub mod console;
 pub mod ids;
@@ -32,5 +32,5 @@ pub use self::request::{Body, Request, Sender};
 /// The newest version of the protocol, and the only one so far.
 pub const VERSION: u32 = 1;
 
-/// The oldest version a server of this build still takes.
+/// The oldest version that this server accepts.
 pub const OLDEST_VERSION: u32 = 1;

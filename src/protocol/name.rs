@@ -1,38 +1,38 @@
-//! User names: who a message is from and who it is for.
+//! User names, which identify the sender and the recipient of a message.
 //!
-//! A name is 1 to 32 characters of `a-z 0-9 . _ -`, begins with a letter or a
-//! digit, and is compared without regard to case: upper-case letters are folded
-//! to lower case while parsing, so every [`UserName`] in memory, on disk and in
-//! a signature is the canonical one. Anything outside that set, look-alike and
-//! bidirectional characters included, is refused; nothing is normalised away.
+//! A name has 1 to 32 characters of `a-z 0-9 . _ -` and begins with a letter or a digit. Parsing
+//! folds upper-case letters to lower case, so each [`UserName`] in memory, on disk and in a
+//! signature is in canonical form. Any other character, such as a look-alike or a bidirectional
+//! control, is refused; none is normalised away.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ids::TextVisitor;
 
 /// The longest name, in characters (each is one byte).
 pub const MAX_NAME: usize = 32;
 
-/// A canonical user name. Small enough to copy, so no message allocates for it.
+/// A canonical user name. It is small enough to be copied, so no message allocates for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName {
-    // Ordering by bytes first makes the derived order alphabetical: the unused
-    // tail is zero, which sorts before every permitted character.
+    // The derived order compares the bytes first and is alphabetical, because the unused tail is
+    // zero, which sorts before each permitted character.
     bytes: [u8; MAX_NAME],
     length: u8,
 }
 
 impl UserName {
-    /// The canonical spelling.
+    /// The canonical form.
     pub fn as_str(&self) -> &str {
         // Only ASCII ever enters `bytes`, so the fallback is never taken.
         std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
     }
 }
 
-/// Why a text is not a name.
+/// Why a text is not a user name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameError {
     /// The text is empty.
@@ -69,7 +69,7 @@ impl FromStr for UserName {
             return Err(NameError::Empty);
         }
         if raw.len() > MAX_NAME {
-            // A long name of foreign letters is better told about the letters.
+            // For a long name with foreign letters, the letters are the more helpful reason.
             return Err(if text.is_ascii() {
                 NameError::TooLong
             } else {
@@ -113,17 +113,7 @@ impl Serialize for UserName {
 
 impl<'de> Deserialize<'de> for UserName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl Visitor<'_> for NameVisitor {
-            type Value = UserName;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a user name")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<UserName, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(NameVisitor)
+        deserializer.deserialize_str(TextVisitor("a user name", UserName::from_str))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Why a request was refused: a closed set of codes, each with whether trying
-//! again can help, and a sentence for a person.
+//! Why a request was refused: one of a closed set of codes, which tells a program whether to try
+//! again, and a sentence for a person.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -40,27 +40,27 @@ macro_rules! codes {
 codes! {
     /// The line is not a request: not JSON, a field missing, of the wrong type or out of range.
     BadRequest = "bad_request", retry: false;
-    /// No such operation.
+    /// There is no such operation.
     UnknownOp = "unknown_op", retry: false;
-    /// The line is longer than the server takes; the connection ends.
+    /// The line is longer than the server accepts; the connection ends.
     LineTooLong = "line_too_long", retry: false;
-    /// The console has no such operation; JSON has.
+    /// The operation exists in JSON, but not on the console.
     UseJson = "use_json", retry: false;
-    /// An HTTP request; the connection ends.
+    /// The line is an HTTP request; the connection ends.
     NotHttp = "not_http", retry: false;
-    /// Too many bad lines in a row; the connection ends.
+    /// Too many lines in a row were no requests; the connection ends.
     TooManyErrors = "too_many_errors", retry: false;
-    /// The client's protocol version is older than the server takes.
+    /// The client's protocol version is older than the server accepts.
     Version = "version", retry: false;
     /// The operation needs a login first.
     NotLoggedIn = "not_logged_in", retry: false;
     /// The connection is logged in already; log out first.
     AlreadyLoggedIn = "already_logged_in", retry: false;
-    /// No unused nonce: say `hello` again and sign the new one.
+    /// The connection has no unused nonce: send `hello` again and sign the new one.
     NoNonce = "no_nonce", retry: false;
-    /// The name or the password is wrong; which of them is not said.
+    /// The name or the password is wrong; the server does not say which.
     WrongLogin = "wrong_login", retry: false;
-    /// The account is logged in elsewhere; ask to take over.
+    /// The account is logged in elsewhere; log in with `take_over` to end that session.
     AlreadyOnline = "already_online", retry: true;
     /// The name belongs, or once belonged, to an account.
     NameTaken = "name_taken", retry: false;
@@ -80,7 +80,7 @@ codes! {
     IdConflict = "id_conflict", retry: false;
     /// The recipient's mailbox, or this sender's share of it, is full.
     MailboxFull = "mailbox_full", retry: true;
-    /// The server or the recipient takes encrypted messages only.
+    /// The server or the recipient accepts encrypted messages only.
     UnencryptedRefused = "unencrypted_refused", retry: false;
     /// A list, a text or an envelope is longer than allowed.
     TooLarge = "too_large", retry: false;
@@ -90,30 +90,29 @@ codes! {
     ServerFull = "server_full", retry: true;
     /// The disk refused to store; nothing was accepted.
     Storage = "storage", retry: true;
-    /// What the server keeps of this mailbox or account is damaged; its operator has to mend it.
+    /// The server's data of this mailbox or account is damaged; its operator has to mend it.
     Damaged = "damaged", retry: false;
-    /// Plain TCP is taken from this machine only; the connection ends.
+    /// Plain TCP is accepted from this machine only; the connection ends.
     TlsRequired = "tls_required", retry: false;
-    /// Nothing was heard for too long, or the login took too long; the connection ends.
+    /// The client was silent for too long, or did not log in in time; the connection ends.
     TimedOut = "timed_out", retry: true;
     /// The server is shutting down; the connection ends.
     ShuttingDown = "shutting_down", retry: true;
-    /// A fault of the server's own; its log says more.
+    /// The server itself failed; its log says more.
     Internal = "internal", retry: true;
 }
 
-/// A refusal: the code for programs, the sentence for people. The sentence says
-/// what happened and what to do next, and is never to be parsed.
+/// A refusal. Its sentence says what happened and what to do next; programs must not parse it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Which of the closed set.
+    /// The code, for programs.
     pub code: Code,
-    /// One sentence.
+    /// The sentence, for people.
     pub message: Cow<'static, str>,
 }
 
 impl Refusal {
-    /// A refusal with its sentence.
+    /// A refusal with this code and this sentence.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Refusal {
             code,
@@ -121,7 +120,7 @@ impl Refusal {
         }
     }
 
-    /// A malformed request, with what is wrong with it.
+    /// The refusal of a malformed request; `message` says what is wrong with it.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Code::BadRequest, message)
     }

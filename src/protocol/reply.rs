@@ -1,8 +1,8 @@
-//! What a server says: the answers to requests, and news of its own.
+//! What a server sends: the answers to requests, and events.
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ByteArray, MessageId};
+use super::ids::{ByteArray, Handle, MessageId};
 use super::name::UserName;
 use super::refusal::Refusal;
 use super::request::{Body, Identity, KdfParams, OneTimePrekey, Sender, SignedPrekey};
@@ -10,8 +10,8 @@ use super::request::{Body, Identity, KdfParams, OneTimePrekey, Sender, SignedPre
 /// The answer to one request.
 pub type Answer = Result<Reply, Refusal>;
 
-/// A request's success. On the wire it is the object under `ok`; which of these
-/// it is follows from the request.
+/// The success of a request. On the wire it is the object under `ok`, and its type follows from
+/// the request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
@@ -39,7 +39,7 @@ pub enum Reply {
     Acked(Acked),
     /// To `fetch`.
     Fetched(Fetched),
-    /// To `logout`, `passwd`, `delete_account` and `ping`: nothing more to say.
+    /// To `logout`, `passwd`, `delete_account` and `ping`, which return nothing.
     Done(Done),
 }
 
@@ -47,21 +47,21 @@ pub enum Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {}
 
-/// Who the server is and what it takes.
+/// Which server this is, and what it accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
-    /// The program.
+    /// The name of the server's program.
     pub server: String,
     /// The newest protocol version the server speaks.
     pub version: u32,
     /// The oldest protocol version the server accepts.
     pub oldest: u32,
-    /// For one proof on this connection.
+    /// The nonce that one proof on this connection signs.
     pub nonce: ByteArray<32>,
-    /// SHA-256 of the TLS certificate, bound into proofs; absent over plain TCP.
+    /// SHA-256 of the TLS certificate, which proofs sign, too; absent over plain TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<ByteArray<32>>,
-    /// The longest line the server takes, in bytes.
+    /// The longest line that the server accepts, in bytes.
     pub max_line: usize,
 }
 
@@ -70,22 +70,22 @@ pub struct Greeting {
 pub struct Welcome {
     /// The canonical name.
     pub name: UserName,
-    /// The session's secret: names it when a broken connection is resumed.
+    /// The session's secret, by which a client whose connection broke resumes it.
     pub session: ByteArray<16>,
-    /// Pending envelopes.
+    /// How many envelopes are pending.
     pub envelopes: u64,
-    /// Pending unencrypted messages.
+    /// How many unencrypted messages are pending.
     pub plain: u64,
-    /// Pending notices of the server.
+    /// How many notices of the server are pending.
     pub notices: u64,
     /// The published identity, if there is one.
     pub identity: Option<Identity>,
     /// The id of the published signed prekey.
     pub signed_prekey: Option<u32>,
-    /// One-time prekeys left.
+    /// How many one-time prekeys are left.
     pub one_time: u32,
-    /// Logins of this account so far, this one included. A vault compares it
-    /// with its own count to notice that a copy of it is in use elsewhere.
+    /// The logins of this account so far, including this one. A vault compares it with its own
+    /// count to notice that a copy of it is in use elsewhere.
     pub logins: u64,
     /// The settings in force.
     pub settings: AccountSettings,
@@ -94,20 +94,20 @@ pub struct Welcome {
 /// An account's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountSettings {
-    /// Found by `search`.
+    /// Whether `search` finds the account.
     pub listed: bool,
-    /// Online and last seen are visible to others.
+    /// Whether others see when the account is online or was last seen.
     pub presence: bool,
-    /// Unencrypted messages are refused.
+    /// Whether unencrypted messages to the account are refused.
     pub refuse_unencrypted: bool,
-    /// Users whose messages to this account are dropped.
+    /// The users whose messages to this account are dropped.
     pub blocked: Vec<UserName>,
 }
 
 /// A page of users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchPage {
-    /// In alphabetical order.
+    /// The users, in alphabetical order.
     pub users: Vec<UserStatus>,
     /// Whether a further page exists.
     pub more: bool,
@@ -118,32 +118,32 @@ pub struct SearchPage {
 pub struct UserStatus {
     /// The user that this describes.
     pub name: UserName,
-    /// Logged in now. `false` too where the user hides it.
+    /// Whether the user is logged in. It is `false` as well if the user hides it.
     pub online: bool,
-    /// The end of the last session, in milliseconds since 1970 (UTC); `null`
-    /// while online, if never, and where the user hides it.
+    /// The end of the last session, in milliseconds since 1970 (UTC). It is `null` while the user
+    /// is online, if there was no session, and if the user hides it.
     pub last_seen: Option<u64>,
 }
 
-/// What opens a session with a user (X3DH's prekey bundle).
+/// The prekey bundle of X3DH, with which a client opens a session with a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundle {
     /// The user's identity.
     pub identity: Identity,
     /// Their signed prekey.
     pub signed_prekey: SignedPrekey,
-    /// One of their one-time prekeys, handed out to nobody else; `null` when used up.
+    /// One of their one-time prekeys, which nobody else gets; `null` when all are used up.
     pub one_time: Option<OneTimePrekey>,
 }
 
-/// The keys the server now holds.
+/// The answer to `publish`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// One-time prekeys in stock.
+    /// How many one-time prekeys the server holds for the account.
     pub one_time: u32,
 }
 
-/// How safe a message is.
+/// Where an accepted message is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageState {
@@ -153,38 +153,41 @@ pub enum MessageState {
     Delivered,
 }
 
-/// A message was accepted: from here on it reaches its recipient.
+/// A message was accepted, so it will reach its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     /// Whether it is stored or already delivered.
     pub state: MessageState,
-    /// When the server took it, in milliseconds since 1970 (UTC).
+    /// When the server accepted it, in milliseconds since 1970 (UTC).
     pub at: u64,
+    /// For `outcome` and for later messages' `after`; absent from an older server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<Handle>,
 }
 
-/// Which of the ids asked for are still pending.
+/// Which of the messages that were asked for are still pending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// The others are gone: delivered, or never accepted.
+    /// The ids of those that are pending. The others were delivered, or never accepted.
     pub waiting: Vec<MessageId>,
 }
 
-/// How many of the ids were pending.
+/// How many of the ids were acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acked {
-    /// Now gone.
+    /// How many messages were pending and are deleted.
     pub acked: usize,
-    /// Not known to this session: acknowledged before, or not its own.
+    /// How many ids this session does not know: acknowledged before, or never pushed to it.
     pub unknown: usize,
 }
 
-/// What a fetch did.
+/// The answer to `fetch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
-    /// Messages pushed ahead of this answer.
+    /// How many messages were pushed before this answer.
     pub sent: usize,
-    /// Pending messages not pushed yet. Those a session can receive follow as
-    /// it acknowledges; the console counts envelopes here too.
+    /// How many pending messages are not pushed yet. They follow as the session acknowledges; on
+    /// the console, envelopes count here, too.
     pub waiting: u64,
 }
 
@@ -194,9 +197,9 @@ pub struct Fetched {
 pub enum Event {
     /// A message, pending until its id is acknowledged.
     Message(Incoming),
-    /// The server's own message, pending until acknowledged with `from: "*"`.
+    /// The server's own message, pending until it is acknowledged with `from: "*"`.
     Notice(Notice),
-    /// Messages this account sent have been acknowledged by the recipient.
+    /// The recipient has acknowledged messages that this account sent.
     Delivered {
         /// The recipient.
         to: UserName,
@@ -208,13 +211,13 @@ pub enum Event {
         /// How many are left.
         one_time: u32,
     },
-    /// Another login took this session over; do not reconnect by yourself.
+    /// Another login took this session over. The client must not reconnect by itself.
     Replaced {},
-    /// Are you there? Any line is an answer.
+    /// The server asks whether the client is there. Any line is an answer.
     Ping {},
-    /// The server is shutting down and ends the connection; accepted messages are safe.
+    /// The server is shutting down and ends the connection. Accepted messages are safe.
     ShuttingDown {},
-    /// Console only: envelopes wait that a JSON client can read.
+    /// On the console only: envelopes are pending that a JSON client can read.
     EnvelopesWait {
         /// How many.
         count: u64,
@@ -228,13 +231,13 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "IncomingFields", into = "IncomingFields")]
 pub struct Incoming {
-    /// Who sent it, as the server says.
+    /// The sender, by the server's word.
     pub from: UserName,
     /// Its id, scoped to the sender.
     pub mid: MessageId,
-    /// When the server took it, in milliseconds since 1970 (UTC).
+    /// When the server accepted it, in milliseconds since 1970 (UTC).
     pub at: u64,
-    /// `envelope` or `text` on the wire.
+    /// The body: `envelope` or `text` on the wire.
     pub body: Body,
 }
 
@@ -250,14 +253,10 @@ struct IncomingFields {
 }
 
 impl TryFrom<IncomingFields> for Incoming {
-    type Error = &'static str;
+    type Error = Refusal;
 
     fn try_from(fields: IncomingFields) -> Result<Self, Self::Error> {
-        let body = match (fields.envelope, fields.text) {
-            (Some(envelope), None) => Body::Envelope(envelope),
-            (None, Some(text)) => Body::Plain(text),
-            _ => return Err("a message has either an 'envelope' or a 'text'"),
-        };
+        let body = Body::from_fields(fields.envelope, fields.text)?;
         Ok(Incoming {
             from: fields.from,
             mid: fields.mid,
@@ -269,10 +268,7 @@ impl TryFrom<IncomingFields> for Incoming {
 
 impl From<Incoming> for IncomingFields {
     fn from(message: Incoming) -> Self {
-        let (envelope, text) = match message.body {
-            Body::Envelope(blob) => (Some(blob), None),
-            Body::Plain(text) => (None, Some(text)),
-        };
+        let (envelope, text) = message.body.into_fields();
         IncomingFields {
             from: message.from,
             mid: message.mid,
@@ -283,10 +279,10 @@ impl From<Incoming> for IncomingFields {
     }
 }
 
-/// The server's own durable news.
+/// A message of the server itself, as durable as a user's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Its id, to be acknowledged with `from: "*"`.
+    /// Its id, which is acknowledged with `from: "*"`.
     pub mid: MessageId,
     /// When it was written, in milliseconds since 1970 (UTC).
     pub at: u64,
@@ -295,15 +291,15 @@ pub struct Notice {
     pub news: News,
 }
 
-/// What a notice can say.
+/// The content of a notice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]
 pub enum News {
-    /// Messages were turned away because the mailbox, or a sender's share, was full.
+    /// Messages were refused because the mailbox, or a sender's share of it, was full.
     TurnedAway {
         /// The senders of those messages, at most 100 names.
         names: Vec<UserName>,
-        /// How many messages in all.
+        /// How many messages were refused.
         count: u64,
     },
     /// A notice of a newer server.
@@ -318,7 +314,7 @@ impl From<Incoming> for Event {
 }
 
 impl Incoming {
-    /// The sender as an `ack` names them.
+    /// The sender, as an `ack` names them.
     pub fn sender(&self) -> Sender {
         Sender::User(self.from)
     }

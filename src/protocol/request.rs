@@ -1,60 +1,60 @@
-//! What a client can ask. one type for both wire formats: the server's logic does
-//! not know whether a person typed it or a program sent it.
+//! What a client can ask. Both wire formats share one type, so the server's logic does not know
+//! whether a person typed a request or a program sent it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::ids::{Blob, ByteArray, MessageId};
+use super::ids::{Blob, ByteArray, Handle, MessageId, TextVisitor};
 use super::limits;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 
-/// One request. Each JSON operation carries the struct of its fields; the last
-/// three exist on the console only, where the server derives the login key,
-/// because a person at telnet can't.
+/// One request. Each JSON operation carries a struct of its fields. `AckShown` and the
+/// `Password` requests exist on the console only, where the server derives the login key because
+/// a person at telnet can't.
 #[derive(Debug)]
 pub enum Request {
     /// `hello`: versions, limits, and the nonce that the next proof signs.
     Hello(Hello),
-    /// `kdf`: how a user's password becomes their login key.
+    /// `kdf`: how a user's password is turned into their login key.
     Kdf(UserRef),
     /// `register`: make an account and log in.
     Register(Register),
-    /// `login`.
+    /// `login`: begin a session with an account that exists.
     Login(Login),
     /// `logout`: end the session, keep the connection.
     Logout,
-    /// `search`: users whose names begin with a text.
+    /// `search`: find users whose names begin with a text.
     Search(Search),
-    /// `status`: is somebody online, when were they last seen.
+    /// `status`: whether a user is online, and when they were last seen.
     Status(UserRef),
-    /// `settings`: read them, and change those that are named.
+    /// `settings`: read the settings, and change those that are named.
     Settings(ChangeSettings),
-    /// `block`: drop what a user sends from now on, without telling them.
+    /// `block`: drop what a user sends from here on, without telling them.
     Block(UserRef),
-    /// `unblock`.
+    /// `unblock`: accept messages from a user again.
     Unblock(UserRef),
-    /// `keys`: a user's prekey bundle, to open a session with them.
+    /// `keys`: get a user's prekey bundle, to open a session with them.
     Keys(UserRef),
-    /// `publish`: this device's identity and prekeys.
+    /// `publish`: publish this device's identity and prekeys.
     Publish(Publish),
-    /// `send`: one message.
+    /// `send`: send one message.
     Send(Send),
-    /// `outcome`: which of the ids sent to a user still wait.
+    /// `outcome`: ask which of the messages sent to a user still wait.
     Outcome(Outcome),
-    /// `ack`: messages that are safe in the client's vault.
+    /// `ack`: acknowledge messages that are safe in the client's vault.
     Ack(Ack),
-    /// `fetch`: push what is pending again, from the oldest.
+    /// `fetch`: push the pending messages again, beginning with the oldest.
     Fetch(Fetch),
-    /// `passwd`: a new password's salt, cost and login key.
+    /// `passwd`: set a new password's salt, cost and login key.
     Passwd(Passwd),
-    /// `delete_account`: for good; the name stays reserved.
+    /// `delete_account`: delete the account for good; its name stays reserved.
     DeleteAccount(DeleteAccount),
-    /// `ping`: answered at once.
+    /// `ping`: get an answer at once.
     Ping,
-    /// The console's `ack`: all that was shown.
+    /// The console's `ack`: acknowledge all that was shown.
     AckShown,
     /// The console's `register NAME PASSWORD`.
     PasswordRegister(PasswordLogin),
@@ -62,14 +62,27 @@ pub enum Request {
     PasswordLogin(PasswordLogin),
     /// The console's `passwd OLD NEW`.
     PasswordChange {
-        /// The password that is valid now.
+        /// The present password.
         old: Password,
-        /// The one to be valid from now on.
+        /// The password that replaces it.
         new: Password,
     },
 }
 
-/// A password on its way to the key derivation: wiped on drop, never shown.
+impl Request {
+    /// The other user whom the request is about, if it may find out whether there is one.
+    pub fn names_somebody(&self) -> Option<UserName> {
+        match self {
+            Request::Status(user) | Request::Keys(user) => Some(user.name),
+            Request::Block(user) | Request::Unblock(user) => Some(user.name),
+            Request::Send(send) => Some(send.to),
+            Request::Outcome(outcome) => Some(outcome.to),
+            _ => None,
+        }
+    }
+}
+
+/// A password on its way to the key derivation. It is wiped on drop and never shown.
 pub struct Password(pub Zeroizing<String>);
 
 impl fmt::Debug for Password {
@@ -96,25 +109,25 @@ pub struct UserRef {
     pub name: UserName,
 }
 
-/// How a password becomes keys: public, chosen by the client.
+/// The parameters that turn a password into keys. They are public, and the client chooses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KdfParams {
     /// Argon2id's salt.
     pub salt: ByteArray<16>,
-    /// Argon2id's memory, in KiB.
+    /// The memory that Argon2id uses, in KiB.
     pub memory_kib: u32,
-    /// Argon2id's passes.
+    /// How many passes Argon2id makes.
     pub passes: u32,
-    /// Argon2id's lanes.
+    /// How many lanes Argon2id has.
     pub lanes: u32,
 }
 
 /// Fields of `register`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Register {
-    /// The name to take.
+    /// The new account's name.
     pub name: UserName,
-    /// The derivation of the login key.
+    /// How the login key is derived.
     pub kdf: KdfParams,
     /// The login key's public half (Ed25519).
     pub login_key: ByteArray<32>,
@@ -140,17 +153,17 @@ pub struct Login {
 /// What kind of session a login begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SessionOptions {
-    /// End the account's other session, wherever it is.
+    /// Ends the account's other session, wherever it is.
     #[serde(default)]
     pub take_over: bool,
-    /// The secret of the session this one continues: a client whose own
-    /// connection died needs no permission to replace it.
+    /// The secret of the session that this one replaces. A client whose connection died proves
+    /// by it that the session is its own, and needs no `take_over`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<ByteArray<16>>,
-    /// Push messages as they come. `false` for scripts that only send or `fetch`.
+    /// Whether messages are pushed as they come. Scripts that only send or `fetch` say `false`.
     #[serde(default = "yes")]
     pub receive: bool,
-    /// Show the account as online. `false` for scripts.
+    /// Whether the account is shown as online. Scripts say `false`.
     #[serde(default = "yes")]
     pub presence: bool,
 }
@@ -173,48 +186,48 @@ pub struct PasswordLogin {
     pub name: UserName,
     /// The password as it was typed.
     pub password: Password,
-    /// End the account's other session.
+    /// Ends the account's other session.
     pub take_over: bool,
 }
 
 /// Fields of `search`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Search {
-    /// What the names begin with, at least [`limits::MIN_SEARCH`] characters.
+    /// The beginning of the names, at least [`limits::MIN_SEARCH`] characters.
     pub text: String,
-    /// Continue behind this name (the last of the page before).
+    /// The last name of the previous page; this page begins after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<UserName>,
-    /// How many at most, up to [`limits::MAX_FOUND`].
+    /// The most users in the answer, up to [`limits::MAX_FOUND`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
 
-/// Fields of `settings`: only what is named changes.
+/// Fields of `settings`. A setting that is `None` stays as it is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ChangeSettings {
-    /// Be found by `search`.
+    /// Whether `search` finds the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed: Option<bool>,
-    /// Let others see online and last seen.
+    /// Whether others see when the account is online or was last seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<bool>,
-    /// Take encrypted messages only.
+    /// Whether unencrypted messages to the account are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse_unencrypted: Option<bool>,
 }
 
-/// A device's public identity: both keys are pinned by contacts.
+/// A device's public identity. Contacts pin both keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Ed25519, signs prekeys.
+    /// The Ed25519 key that signs prekeys.
     pub signing: ByteArray<32>,
-    /// X25519, takes part in X3DH.
+    /// The X25519 key that takes part in X3DH.
     pub dh: ByteArray<32>,
 }
 
 impl Identity {
-    /// `Ed25519 (32) || X25519 (32)`, as the cryptography takes it.
+    /// The form that `crypto` takes: `Ed25519 (32) || X25519 (32)`.
     pub fn to_bytes(&self) -> [u8; 64] {
         let mut bytes = [0; 64];
         bytes[..32].copy_from_slice(&self.signing.0);
@@ -222,8 +235,8 @@ impl Identity {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) gives; whether the keys are usable
-    /// is for the cryptography to say.
+    /// The identity whose [`to_bytes`](Self::to_bytes) are these. Whether the keys are usable is
+    /// checked in `crypto`.
     pub fn from_bytes(bytes: &[u8; 64]) -> Self {
         Identity {
             signing: ByteArray(std::array::from_fn(|i| bytes[i])),
@@ -235,20 +248,20 @@ impl Identity {
 /// A signed prekey's public half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedPrekey {
-    /// Chosen by the owner.
+    /// The id that its owner has chosen.
     pub id: u32,
-    /// X25519.
+    /// The X25519 key.
     pub key: ByteArray<32>,
-    /// By the identity's signing key.
+    /// The signature by the identity's signing key.
     pub signature: ByteArray<64>,
 }
 
 /// A one-time prekey's public half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OneTimePrekey {
-    /// Chosen by the owner.
+    /// The id that its owner has chosen.
     pub id: u32,
-    /// X25519.
+    /// The X25519 key.
     pub key: ByteArray<32>,
 }
 
@@ -257,30 +270,30 @@ pub struct OneTimePrekey {
 pub struct Publish {
     /// This device's identity.
     pub identity: Identity,
-    /// The signed prekey others are to use from now on.
+    /// The signed prekey that others are to use from here on.
     pub signed_prekey: SignedPrekey,
-    /// One-time prekeys to add, or to begin anew with.
+    /// The one-time prekeys to add.
     pub one_time: Vec<OneTimePrekey>,
-    /// Forget the one-time prekeys published before.
+    /// Removes the one-time prekeys published before.
     #[serde(default)]
     pub replace: bool,
-    /// Replace another identity published for this account. Without it a
-    /// device that lost track is refused (`identity_changed`).
+    /// Replaces another identity that is published for this account. Without it, the request of
+    /// another device is refused (`identity_changed`).
     #[serde(default)]
     pub new_identity: bool,
 }
 
-/// What a message consists of. The server sees which of the two it is, and no more.
+/// The body of a message. The server sees which of the two it is; it can read only the second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// Encrypted end to end; opaque here. 1 to [`limits::MAX_ENVELOPE`] bytes.
+    /// A text encrypted end to end, which is opaque here: 1 to [`limits::MAX_ENVELOPE`] bytes.
     Envelope(Blob),
-    /// Readable by the server and the network. 1 to [`limits::MAX_TEXT`] bytes.
+    /// A text that the server and the network can read: 1 to [`limits::MAX_TEXT`] bytes.
     Plain(Box<str>),
 }
 
 impl Body {
-    /// The content's size in bytes, as quotas count it.
+    /// The size in bytes, as quotas count it.
     pub fn len(&self) -> usize {
         match self {
             Body::Envelope(blob) => blob.0.len(),
@@ -288,20 +301,35 @@ impl Body {
         }
     }
 
-    /// The body of a `send`: exactly one of the two fields, within its bounds.
-    pub(super) fn from_wire(
+    /// The body that the two fields of the wire hold.
+    ///
+    /// # Errors
+    /// Both of them are there, or none.
+    pub(super) fn from_fields(
         envelope: Option<Blob>,
         text: Option<Box<str>>,
     ) -> Result<Self, Refusal> {
-        let body = match (envelope, text) {
-            (Some(envelope), None) => Body::Envelope(envelope),
-            (None, Some(text)) => Body::Plain(text),
-            _ => {
-                return Err(Refusal::bad_request(
-                    "a message has either an 'envelope' or a 'text'",
-                ));
-            }
-        };
+        match (envelope, text) {
+            (Some(envelope), None) => Ok(Body::Envelope(envelope)),
+            (None, Some(text)) => Ok(Body::Plain(text)),
+            _ => Err(Refusal::bad_request(
+                "a message has either an 'envelope' or a 'text'",
+            )),
+        }
+    }
+
+    /// The two fields of the wire, one of them empty.
+    pub(super) fn into_fields(self) -> (Option<Blob>, Option<Box<str>>) {
+        match self {
+            Body::Envelope(blob) => (Some(blob), None),
+            Body::Plain(text) => (None, Some(text)),
+        }
+    }
+
+    /// The body of a `send`, as [`from_fields`](Self::from_fields) reads it, within the bounds
+    /// that a server accepts.
+    pub(super) fn of_send(envelope: Option<Blob>, text: Option<Box<str>>) -> Result<Self, Refusal> {
+        let body = Self::from_fields(envelope, text)?;
         match &body {
             body if body.is_empty() => Err(Refusal::bad_request("the message is empty")),
             Body::Envelope(blob) if blob.0.len() > limits::MAX_ENVELOPE => Err(Refusal::new(
@@ -316,7 +344,7 @@ impl Body {
         }
     }
 
-    /// Whether there is nothing in it; such a body is never accepted.
+    /// Whether it has no bytes. Such a body is never accepted.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -330,16 +358,19 @@ pub struct Send {
     pub to: UserName,
     /// The message's id.
     pub mid: MessageId,
-    /// The content: `envelope` or `text` on the wire.
+    /// The body: `envelope` or `text` on the wire.
     pub body: Body,
-    /// The fingerprint of the recipient identity that an envelope was made for.
+    /// The fingerprint of the recipient identity that the envelope was made for.
     pub identity: Option<ByteArray<32>>,
-    /// This may have been sent before, on a connection that was lost: look for
-    /// it in the store too.
+    /// Whether the message may have been sent before, on a connection that was lost. The server
+    /// then looks for it in the store, too.
     pub again: bool,
+    /// With `again`: the handle of a message to the same recipient that was accepted before this
+    /// one was sent for the first time. Only what came later is searched.
+    pub after: Option<Handle>,
 }
 
-/// `send` as it stands on the wire.
+/// The fields of `send` on the wire.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SendFields {
     to: UserName,
@@ -352,29 +383,29 @@ pub(super) struct SendFields {
     identity: Option<ByteArray<32>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     again: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Handle>,
 }
 
 impl TryFrom<SendFields> for Send {
     type Error = Refusal;
 
     fn try_from(fields: SendFields) -> Result<Self, Self::Error> {
-        let body = Body::from_wire(fields.envelope, fields.text)?;
+        let body = Body::of_send(fields.envelope, fields.text)?;
         Ok(Send {
             to: fields.to,
             mid: fields.mid,
             body,
             identity: fields.identity,
             again: fields.again,
+            after: fields.after,
         })
     }
 }
 
 impl From<Send> for SendFields {
     fn from(send: Send) -> Self {
-        let (envelope, text) = match send.body {
-            Body::Envelope(blob) => (Some(blob), None),
-            Body::Plain(text) => (None, Some(text)),
-        };
+        let (envelope, text) = send.body.into_fields();
         SendFields {
             to: send.to,
             mid: send.mid,
@@ -382,6 +413,7 @@ impl From<Send> for SendFields {
             text,
             identity: send.identity,
             again: send.again,
+            after: send.after,
         }
     }
 }
@@ -389,27 +421,31 @@ impl From<Send> for SendFields {
 /// Fields of `outcome`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
-    /// To whom the messages went.
+    /// The recipient of the messages.
     pub to: UserName,
-    /// Ids this account sent, at most [`limits::MAX_IDS`].
+    /// The ids of messages that this account has sent, at most [`limits::MAX_IDS`].
     pub ids: Vec<MessageId>,
+    /// The handles of those messages, in the order of `ids`; `null`, or none at the end, for a
+    /// message whose handle is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handles: Vec<Option<Handle>>,
 }
 
 /// Fields of `ack`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ack {
-    /// Who sent the messages; `*` for the server's notices.
+    /// The sender of the messages; `*` for the server's notices.
     pub from: Sender,
-    /// At most [`limits::MAX_IDS`].
+    /// The ids of the messages, at most [`limits::MAX_IDS`].
     pub ids: Vec<MessageId>,
 }
 
-/// Who a message is from: a user, or the server itself (`*`, which no user can be called).
+/// The sender of a message: a user, or the server itself, called `*`, which is no user's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sender {
     /// A user.
     User(UserName),
-    /// The server: its notices.
+    /// The server, whose messages are its notices.
     Server,
 }
 
@@ -433,28 +469,18 @@ impl Serialize for Sender {
 
 impl<'de> Deserialize<'de> for Sender {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SenderVisitor;
-        impl serde::de::Visitor<'_> for SenderVisitor {
-            type Value = Sender;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a user name or *")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sender, E> {
-                match text {
-                    "*" => Ok(Sender::Server),
-                    name => name.parse().map(Sender::User).map_err(E::custom),
-                }
-            }
-        }
-        deserializer.deserialize_str(SenderVisitor)
+        deserializer.deserialize_str(TextVisitor("a user name or *", |text| match text {
+            "*" => Ok(Sender::Server),
+            name => name.parse::<UserName>().map(Sender::User),
+        }))
     }
 }
 
 /// Fields of `fetch`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Fetch {
-    /// How many messages at most, for a session with `receive: false`; the
-    /// server bounds it further. Other sessions get all, as window space allows.
+    /// The most messages for a session with `receive: false`; the server may send fewer. Other
+    /// sessions get all of them, as fast as they acknowledge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -462,7 +488,7 @@ pub struct Fetch {
 /// Fields of `passwd`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Passwd {
-    /// The new derivation.
+    /// How the new login key is derived.
     pub kdf: KdfParams,
     /// The new login key's public half.
     pub login_key: ByteArray<32>,

@@ -1,39 +1,39 @@
-//! Lays text out as the rows of a terminal, so that no row which begins at the
-//! left edge is made of somebody else's text: a line that is too long is cut
-//! here, not by the terminal, and every row but the first begins with a gutter.
+//! Lays text out in the rows of a terminal, so that no text of another person can begin a row at
+//! the left edge: a long line is cut here, not by the terminal, and each row after the first
+//! begins with a gutter.
 //!
-//! It knows neither colours nor who wrote what: it takes pieces with a style of
-//! the caller's, makes them [harmless](super::sanitize), and gives them back as rows.
+//! It knows neither colours nor authors. It takes pieces, each with a style of the caller's,
+//! makes them [harmless](super::sanitize), and returns them as rows.
 
 use unicode_width::UnicodeWidthChar;
 
 use super::sanitize::{is_blank, visible_lines};
 
-/// How far apart tab stops are, from the beginning of a line of the text.
+/// The distance between tab stops, counted from the beginning of a line of the text.
 const TAB: usize = 8;
 
-/// A run of more blanks than this inside a line is shown as a mark with their
-/// number. Columns of tables have fewer.
+/// The most blanks in a row inside a line. More are replaced by a mark with their number; tables
+/// have fewer.
 const BLANKS: usize = 32;
 
-/// The same at the beginning of a line, unless three quarters of a row are less:
-/// code is seldom indented further.
+/// The most blanks at the beginning of a line, or three quarters of a row if that is less. Code
+/// is seldom indented further.
 const INDENT: usize = 48;
 
-/// The fewest columns for text in a row, whatever the terminal says.
+/// The fewest columns that a row has for text, however narrow the terminal is.
 const LEAST: usize = 4;
 
-/// Where the rows are to be shown.
+/// The place where rows are shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a, S> {
-    /// What stands at the beginning of every row but the first, and its style.
+    /// The beginning of each row after the first, and its style.
     pub gutter: (S, &'a str),
-    /// How many columns the terminal has. `None` if it is none: then a line of the
-    /// text is one row, however long, and its blanks and tabs stay as they are.
+    /// The terminal's columns. With `None` the output is not a terminal: a line of the text is one
+    /// row, however long, and its blanks and tabs stay as they are.
     pub width: Option<usize>,
 }
 
-/// A row: pieces of one style each.
+/// The pieces of a row, each with its style.
 pub type Row<S> = Vec<(S, String)>;
 
 struct Cell<S> {
@@ -48,10 +48,10 @@ impl<S> Cell<S> {
     }
 }
 
-/// The rows of a text that consists of `pieces`, at least one.
+/// The rows of a text that consists of `pieces`; at least one.
 ///
-/// On a terminal the last column stays free, since terminals differ in what they
-/// do there, and in how wide some characters are.
+/// On a terminal the last column stays empty, since terminals differ in when they wrap there,
+/// and in how wide some characters are.
 pub fn rows<S: Copy + PartialEq>(pieces: &[(S, &str)], frame: Frame<'_, S>) -> Vec<Row<S>> {
     let gutter = width_of(frame.gutter.1);
     let limit = frame
@@ -114,13 +114,13 @@ fn append<S: Copy + PartialEq>(pieces: &mut Row<S>, cells: &[Cell<S>]) {
     }
 }
 
-/// How many columns a character takes at most: an emoji that a terminal draws as
-/// one picture may be drawn as its parts by another.
+/// The most columns that a character takes. An emoji sequence that one terminal draws as one
+/// picture may be drawn in its parts by another.
 fn columns(character: char) -> usize {
     match character {
-        // Two of them make a flag; one alone is drawn as wide.
+        // Two of these letters make a flag, and one alone is as wide as a flag.
         '\u{1f1e6}'..='\u{1f1ff}' => 2,
-        // Makes a sign one column wide a picture of two.
+        // It turns a character of one column into an emoji of two.
         '\u{fe0f}' => 1,
         _ => character.width().unwrap_or(0),
     }
@@ -130,8 +130,8 @@ fn width_of(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
-/// A line with its tabs as blanks, and with its long runs of blanks as marks. `room`
-/// is what a row has for text.
+/// A line with its tabs as blanks and its long runs of blanks as marks. `room` is the columns
+/// that a row has for text.
 fn spread(line: &str, room: usize) -> String {
     let mut spread = String::with_capacity(line.len());
     let mut column = 0;
@@ -171,8 +171,8 @@ fn spread(line: &str, room: usize) -> String {
     spread
 }
 
-/// Cuts a row of at most `room` columns off a line, at a word if that is possible,
-/// without the blanks at the cut. `next` is the room of the row behind.
+/// Cuts a row of at most `room` columns off a line, between words if possible, and drops the
+/// blanks at the cut. `next` is the room of the following row.
 fn cut<S>(cells: &[Cell<S>], room: usize, next: usize) -> (&[Cell<S>], &[Cell<S>]) {
     let mut width = 0;
     let fits = cells.iter().position(|cell| {
@@ -187,7 +187,7 @@ fn cut<S>(cells: &[Cell<S>], room: usize, next: usize) -> (&[Cell<S>], &[Cell<S>
     }
     let indent = cells.iter().take_while(|cell| cell.is_blank()).count();
     let at_word = (indent + 1..=fits).rev().find(|at| is_between(cells, *at));
-    // A word that fits no row is cut wherever this one ends.
+    // A word that is longer than a row is cut where this row ends.
     let at = match at_word {
         Some(at) if word_fits(cells, at, next) => at,
         _ => at_hyphen(cells, fits, indent).unwrap_or(fits),
@@ -203,8 +203,7 @@ fn without_blanks<S>(cells: &[Cell<S>]) -> &[Cell<S>] {
     &cells[..end.map_or(0, |last| last + 1)]
 }
 
-/// Whether a row must not begin with the character at `at`, which belongs to the
-/// one before.
+/// Whether the character at `at` belongs to the one before, so that no row may begin with it.
 fn sticks<S>(cells: &[Cell<S>], at: usize) -> bool {
     let joiner = |cell: &Cell<S>| matches!(cell.character, '\u{200d}' | '\u{fe0f}');
     let joined = cells
@@ -216,8 +215,8 @@ fn sticks<S>(cells: &[Cell<S>], at: usize) -> bool {
             .is_some_and(|cell| cell.character == '\u{200d}')
 }
 
-/// Whether a line can be cut before `at`: at a blank, or beside a character of two
-/// columns, since scripts that have them put no blanks between words.
+/// Whether a line can be cut before `at`: at a blank, or beside a character of two columns, since
+/// scripts with such characters put no blanks between words.
 fn is_between<S>(cells: &[Cell<S>], at: usize) -> bool {
     let Some(cell) = cells.get(at) else {
         return true;
@@ -228,7 +227,7 @@ fn is_between<S>(cells: &[Cell<S>], at: usize) -> bool {
         || ((cell.width == 2 || before.width == 2) && !sticks(cells, at))
 }
 
-/// Whether the word behind a cut at `at` fits into a row of `room` columns.
+/// Whether the word after a cut at `at` fits into a row of `room` columns.
 fn word_fits<S>(cells: &[Cell<S>], at: usize, room: usize) -> bool {
     let blanks = cells[at..]
         .iter()
@@ -248,7 +247,7 @@ fn word_fits<S>(cells: &[Cell<S>], at: usize, room: usize) -> bool {
     true
 }
 
-/// Behind the last hyphen of a long word, if that leaves a row half full.
+/// The place after the last hyphen of a long word, if the row is then at least half full.
 fn at_hyphen<S>(cells: &[Cell<S>], fits: usize, indent: usize) -> Option<usize> {
     (indent + 1..=fits)
         .rev()

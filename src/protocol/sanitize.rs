@@ -1,9 +1,8 @@
-//! Makes the characters of untrusted text harmless on a terminal, and visible.
+//! Makes the characters of untrusted text harmless and visible on a terminal.
 //!
-//! Whatever comes from the wire (messages, names, error texts) passes through
-//! here once, at the edge of a screen: afterwards it cannot move the cursor, set a
-//! title, change colours, turn the direction of writing, or hide a second text
-//! inside the first. Where a row ends is not known here; see [`super::rows`].
+//! All text that comes from the wire (messages, names, error texts) passes through here once,
+//! before it is shown. Afterwards it cannot move the cursor, set a title, change colours, reverse
+//! the writing direction, or hide another text in itself. [`super::rows`] cuts it into rows.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
@@ -11,12 +10,12 @@ use std::str::Chars;
 
 use unicode_width::UnicodeWidthChar;
 
-/// How many marks without a width of their own may sit on one letter. Hebrew and
-/// Arabic with all their signs, and letters of old Korean, need no more.
+/// The most combining marks on one letter. Fully pointed Hebrew and Arabic, and the letters of
+/// Old Korean, need no more.
 const MARKS: usize = 4;
 
-/// `text` as one line: what is invisible or steers a terminal is spelled out as
-/// `\u{…}`, line ends included, and a tab becomes a blank. Clean text is not copied.
+/// `text` as one line. Characters that are invisible or control a terminal, line ends included,
+/// are written as `\u{…}`, and a tab becomes a blank. Clean text is not copied.
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     match is_plain(text) {
         true => Cow::Borrowed(text),
@@ -24,10 +23,10 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The lines of `text`, which end with LF or CR LF, at least one. Each is as
-/// [`sanitize`] makes it, but for tabs, which are kept.
+/// The lines of `text`, which end with LF or CR LF; at least one. Each is as [`sanitize`] makes
+/// it, but keeps its tabs.
 pub fn visible_lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    // An empty text has one line, and a line end at the end begins none.
+    // An empty text is one empty line, and a final line end begins no further line.
     let empty = text.is_empty().then_some("");
     text.lines().chain(empty).map(|line| match is_plain(line) {
         true => Cow::Borrowed(line),
@@ -35,7 +34,7 @@ pub fn visible_lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     })
 }
 
-/// Whether a character is one of Unicode's spaces, which show nothing and take room.
+/// Whether a character is one of Unicode's spaces, which are invisible and have a width.
 pub fn is_blank(character: char) -> bool {
     matches!(
         character,
@@ -51,7 +50,7 @@ fn is_plain(text: &str) -> bool {
 fn cleaned(line: &str, tab: char) -> String {
     let mut clean = String::with_capacity(line.len() + 16);
     let mut characters = line.chars().peekable();
-    // The letter before, if it was shown as itself, and the marks on it.
+    // The previous character, if it was kept as it is, and how many marks it has.
     let mut before = None;
     let mut marks = 0;
     while let Some(character) = characters.next() {
@@ -68,7 +67,7 @@ fn cleaned(line: &str, tab: char) -> String {
             clean.extend(character.escape_unicode());
             before = None;
         } else if character.width() == Some(0) {
-            // A mark without a letter would change one of ours.
+            // A mark without a letter of its own would combine with our text before it.
             match before {
                 Some(_) if marks < MARKS => {
                     clean.push(character);
@@ -86,23 +85,23 @@ fn cleaned(line: &str, tab: char) -> String {
     clean
 }
 
-/// Whether an invisible character is needed by its neighbours, and so can't stand
-/// for anything else: at most one between two of them.
+/// Whether an invisible character is needed to join or separate its neighbours, and so cannot
+/// carry a hidden text: there is at most one between two of them.
 fn joins(before: Option<char>, character: char, behind: &mut Peekable<Chars<'_>>) -> bool {
     let Some(before) = before else { return false };
     let next = behind.peek().copied();
     match character {
-        // A picture instead of a sign; a key cap.
+        // Selects the emoji form of a character, or belongs to a key cap.
         '\u{fe0f}' => {
             is_picture(before)
                 || (matches!(before, '0'..='9' | '#' | '*') && next == Some('\u{20e3}'))
         }
-        // Joins pictures to one, or forms letters of the scripts of India.
+        // Joins emoji into one, or forms ligatures in the scripts of India.
         '\u{200d}' => {
             let picture = is_picture(before) || before == '\u{fe0f}';
             (picture && next.is_some_and(is_picture)) || both(before, next, is_indic)
         }
-        // Separates letters within a word.
+        // Separates letters within a word of these scripts.
         '\u{200c}' => both(before, next, is_arabic) || both(before, next, is_indic),
         _ => false,
     }
@@ -112,7 +111,7 @@ fn both(before: char, next: Option<char>, script: fn(char) -> bool) -> bool {
     script(before) && next.is_some_and(script)
 }
 
-/// Characters that emoji sequences are made of, and others of their blocks.
+/// Whether a character can be part of an emoji sequence, or is of the same block as one.
 fn is_picture(character: char) -> bool {
     matches!(character,
         '©' | '®' | '‼' | '⁉' | '™' | 'ℹ' | '\u{2190}'..='\u{21ff}' | '\u{2300}'..='\u{23ff}'

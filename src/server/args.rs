@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
-use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::config::Config;
 use super::delivery::mailbox::Quota;
@@ -18,8 +17,8 @@ const LIMITS: &str = "Limits";
 
 /// A private chat server: one program, one file, no set-up.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-pub struct Options {
+#[command(name = "server", version, max_term_width = 100)]
+pub(super) struct Options {
     /// Address and port to listen on
     #[arg(
         long,
@@ -145,27 +144,27 @@ struct LimitFlags {
     )]
     max_clients_per_address: usize,
 
-    /// Messages and other requests a second of one connection; past it, it is slowed down
+    /// Messages and other requests per second of one connection, which is slowed down beyond that
     #[arg(long, env = "SECURE_CHAT_MESSAGE_RATE", default_value_t = 5000,
           value_name = "PER_SECOND", value_parser = rate())]
     message_rate: u32,
 
-    /// Searches a minute of one account
+    /// Searches per minute of one account
     #[arg(long, env = "SECURE_CHAT_SEARCH_RATE", default_value_t = 60,
           value_name = "PER_MINUTE", value_parser = rate())]
     search_rate: u32,
 
-    /// Times a minute that one account may ask for somebody's keys
+    /// Requests for somebody's keys per minute of one account
     #[arg(long, env = "SECURE_CHAT_KEY_RATE", default_value_t = 60,
           value_name = "PER_MINUTE", value_parser = rate())]
     key_rate: u32,
 
-    /// New accounts an hour from one address
+    /// New accounts per hour from one address
     #[arg(long, env = "SECURE_CHAT_REGISTRATION_RATE", default_value_t = 20,
           value_name = "PER_HOUR", value_parser = rate())]
     registration_rate: u32,
 
-    /// Console logins a minute from one address: the server works for each
+    /// Console logins per minute from one address; each costs the server work
     #[arg(long, env = "SECURE_CHAT_CONSOLE_LOGIN_RATE", default_value_t = 30,
           value_name = "PER_MINUTE", value_parser = rate())]
     console_login_rate: u32,
@@ -176,21 +175,15 @@ struct LimitFlags {
 }
 
 impl Options {
-    /// The command line of this process. A wrong one, `--help` and `--version` end the process
-    /// with what there is to say about it.
-    pub fn from_command_line() -> Self {
-        let options = Options::parse();
-        if options.idle_limit <= options.ping_after {
-            let text = "--idle-limit must be above --ping-after, best twice as long: a client that \
-                        is silent is asked first, and then has time to answer";
-            Options::command()
-                .error(ErrorKind::ValueValidation, text)
-                .exit();
-        }
-        options
+    /// What is wrong with options that are each well-formed.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        (self.idle_limit <= self.ping_after).then_some(
+            "--idle-limit must be above --ping-after, best twice as long: a client that is silent \
+             is asked first, and then has time to answer",
+        )
     }
 
-    /// What the server is to do.
+    /// The settings for the server.
     pub(super) fn config(self) -> Config {
         Config {
             listen: self.listen,

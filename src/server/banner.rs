@@ -16,17 +16,17 @@ use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
 
 /// The address that clients connect to. A server that listens on all addresses of its machine
-/// is given the machine's name.
+/// is given the machine's name, if a client can look such a name up.
 pub(super) fn public_address(listening: SocketAddr, fingerprint: Option<Fingerprint>) -> Address {
-    let place = match listening.ip().is_unspecified() {
-        true => {
-            let machine = rustix::system::uname();
-            let name = machine.nodename().to_string_lossy().into_owned();
-            format!("{name}:{}", listening.port())
-        }
-        false => listening.to_string(),
+    let machine = rustix::system::uname();
+    let name = machine.nodename().to_string_lossy();
+    let named = format!("{name}:{}", listening.port()).parse();
+    let mut address = match named {
+        Ok(named) if listening.ip().is_unspecified() => named,
+        _ => Address::from(listening),
     };
-    Address { place, fingerprint }
+    address.fingerprint = fingerprint;
+    address
 }
 
 /// The command that starts the client of this build: by its path, from the current folder if

@@ -1,4 +1,4 @@
-//! What an operator can set, apart from how it is written. `args` fills it from the command line and the environment.
+//! The operator's settings. `args` reads them from the command line and the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ use crate::store::sqlite;
 use crate::store::sqlite::{Found, OpenError};
 use crate::transport::tls::Acceptor;
 
-/// Why a folder can't be used. Each error says what to do about it.
+/// Why a folder can't be used. Each error's sentence says what to do about it.
 #[derive(Debug)]
 pub(super) enum FolderError {
     /// Another server runs on it.

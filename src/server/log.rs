@@ -80,8 +80,8 @@ impl LogQueue {
         None
     }
 
-    /// Waits for lines and takes them, with the number of lines that were dropped after them.
-    fn take(&self) -> (Vec<u8>, u64) {
+    /// Waits for lines and removes them, with the number of lines that were dropped after them.
+    fn next_lines(&self) -> (Vec<u8>, u64) {
         let mut state = self.state.lock();
         state.writing = false;
         self.changed.notify_all();
@@ -113,7 +113,7 @@ impl LogQueue {
 pub(crate) fn start() -> io::Result<()> {
     sync::spawn("log", None, || {
         loop {
-            let (mut lines, dropped) = QUEUE.take();
+            let (mut lines, dropped) = QUEUE.next_lines();
             if dropped > 0 {
                 lines.extend(about_dropped(dropped));
             }
@@ -236,10 +236,10 @@ mod tests {
         for _ in 0..MAX_WAITING / line.len() + 7 {
             assert_eq!(queue.append(&line), None);
         }
-        let (lines, dropped) = queue.take();
+        let (lines, dropped) = queue.next_lines();
         assert_eq!((lines.len(), dropped), (MAX_WAITING, 7));
         queue.append(b"next\n");
-        assert_eq!(queue.take(), (b"next\n".to_vec(), 0));
+        assert_eq!(queue.next_lines(), (b"next\n".to_vec(), 0));
         let text = String::from_utf8(about_dropped(7)).unwrap();
         assert!(text.contains("7 lines were dropped here"), "{text}");
     }

@@ -24,6 +24,7 @@ use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::shared::Shared;
 use crate::clock;
+use crate::command_line;
 use crate::store::sqlite::{NameIndex, Sqlite};
 use crate::sync;
 use crate::transport::socket;
@@ -32,18 +33,25 @@ use crate::transport::tls::Acceptor;
 /// How long clients have to read what is left for them.
 const CLIENTS_LEAVE: Duration = Duration::from_secs(3);
 
-/// How long the whole shutdown takes at most: what stops a service gives it some seconds before
-/// it kills it.
+/// The longest time for the whole shutdown. A service manager waits some seconds before it kills a
+/// process.
 const SHUTDOWN: Duration = Duration::from_millis(4500);
 
-/// How long the reader of standard error has for the last lines.
+/// How long the end waits for the reader of standard error to take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Descriptors besides those of clients: database, log, listener, spare.
 const OWN_DESCRIPTORS: u64 = 64;
 
-/// Runs the server's program as the command line says.
-pub fn main(mut options: Options) -> ExitCode {
+/// The exit code of a server that fails.
+const FAILED: u8 = 1;
+
+/// Runs the server's program as its command line says.
+pub fn main() -> ExitCode {
+    let mut options = match command_line::parse(Options::contradiction, FAILED) {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
     let action = options.action.take();
     let config = options.config();
     let done = match action {
@@ -60,7 +68,7 @@ pub fn main(mut options: Options) -> ExitCode {
     log::flush(LAST_LINES);
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(_) => ExitCode::from(FAILED),
     }
 }
 
@@ -129,7 +137,7 @@ fn run(config: Config) -> Result<(), RunError> {
 /// no running server, only one that has run once: it makes nothing.
 ///
 /// # Errors
-/// There is no certificate, its files can't be used, or nobody takes the output.
+/// There is no certificate, its files can't be used, or standard output can't be written.
 fn print_fingerprint(config: &Config) -> Result<(), RunError> {
     let tls = Acceptor::read(&config.data, own_certificate(config))
         .map_err(RunError::NoFingerprint)?
@@ -206,9 +214,9 @@ fn watch_signals(
     .map(|_| ())
 }
 
-/// Reads the certificate again on a thread of its own: its file may lie on a disk that does
-/// not answer, and SIGTERM must work all the same. A SIGHUP that comes meanwhile is said to be
-/// too early.
+/// Reads the certificate again on a thread of its own, because its file may lie on a disk that does
+/// not answer, and SIGTERM must work nevertheless. A SIGHUP that comes meanwhile only logs that it
+/// came too early.
 fn start_reload(shared: &Arc<Shared>) {
     static RELOADING: AtomicBool = AtomicBool::new(false);
     if RELOADING.swap(true, Ordering::AcqRel) {

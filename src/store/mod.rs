@@ -94,6 +94,17 @@ pub(crate) struct Message {
     pub body: Body,
 }
 
+/// A message's place in a mailbox, without the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The message's number.
+    pub number: u64,
+    /// The sender's number.
+    pub sender: UserId,
+    /// The message's id.
+    pub mid: MessageId,
+}
+
 /// Pending messages, counted by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
@@ -132,6 +143,8 @@ pub(crate) struct PageBounds {
     pub before: u64,
     /// At most this many messages.
     pub messages: usize,
+    /// Look at no more than this many, those that are left out among them.
+    pub rows: usize,
     /// Stop once the bodies have this many bytes.
     pub bytes: usize,
     /// Read envelopes too; otherwise they are left out.
@@ -143,6 +156,8 @@ pub(crate) struct PageBounds {
 pub(crate) struct Page {
     /// The messages.
     pub messages: Vec<Message>,
+    /// The number of the last message that was looked at; 0 if there was none.
+    pub end: u64,
     /// Whether these are all messages within the bounds.
     pub complete: bool,
 }
@@ -278,16 +293,20 @@ pub(crate) trait Store: Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
 
+    /// Whether one account blocks another.
+    fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError>;
+
     /// Listed accounts whose names begin with `prefix` and come after `after`,
-    /// in order.
+    /// in order. Who blocks `asker` is not shown as present.
     fn search(
         &self,
+        asker: UserId,
         prefix: &str,
         after: Option<&UserName>,
         limit: usize,
     ) -> Result<Vec<SearchHit>, StoreError>;
 
-    /// The users that an account blocks, in order of names.
+    /// The users that an account blocks, in order of names, without deleted ones.
     fn blocked(&self, user: UserId) -> Result<Vec<UserName>, StoreError>;
 
     /// What is pending in a mailbox. Takes time in proportion to that.
@@ -296,14 +315,23 @@ pub(crate) trait Store: Send + Sync {
     /// A part of a mailbox. No transaction outlives the call.
     fn page(&self, recipient: UserId, bounds: PageBounds) -> Result<Page, StoreError>;
 
-    /// The pending messages in a mailbox that have one of a sender's ids. Looks at all of
-    /// that sender's messages there.
-    fn find(
+    /// The message that has a number in a mailbox.
+    fn message(&self, recipient: UserId, number: u64) -> Result<Option<Message>, StoreError>;
+
+    /// The places in use among some numbers of a mailbox.
+    fn places(&self, recipient: UserId, numbers: &[u64]) -> Result<Vec<Place>, StoreError>;
+
+    /// At most `limit` places of a mailbox behind a number, in order.
+    fn places_after(
         &self,
         recipient: UserId,
-        sender: UserId,
-        mids: &[MessageId],
-    ) -> Result<Vec<Message>, StoreError>;
+        number: u64,
+        limit: usize,
+    ) -> Result<Vec<Place>, StoreError>;
+
+    /// Above every number that was given before the store was opened, in any mailbox. Mailboxes
+    /// begin here, so that a number never comes again after its message was deleted.
+    fn first_number(&self) -> u64;
 
     /// 32 random bytes that were made with the database. The answers about users that do
     /// not exist are derived from them, so that they stay the same.
@@ -316,6 +344,13 @@ pub(crate) trait Store: Send + Sync {
     /// Nothing was done, and the same batch may be tried again; after
     /// [`StoreError::Damaged`] best in parts, to find what it is that is damaged.
     fn commit(&self, batch: &Batch) -> Result<Vec<Changed>, StoreError>;
+
+    /// Does a small part of what nobody waits for: removes mail of deleted accounts, and gives
+    /// free space back to the disk. Returns whether there is more of it.
+    ///
+    /// # Errors
+    /// It is left undone, and nothing else is lost.
+    fn reclaim(&self) -> Result<bool, StoreError>;
 
     /// Closes the store. Afterwards a copy of the one file is a copy of everything, and
     /// reads fail. It does not wait long for reads that are under way.

@@ -10,12 +10,12 @@ pub(crate) use std::sync::atomic;
 pub(crate) use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 pub(crate) use std::thread::JoinHandle;
 
-/// A mutual exclusion lock that a panic of its holder does not close.
+/// A mutual exclusion lock that stays usable after its holder has panicked.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
-    /// An unlocked one.
+    /// A lock that nobody holds.
     pub(crate) const fn new(value: T) -> Self {
         Mutex(std::sync::Mutex::new(value))
     }
@@ -31,7 +31,7 @@ impl<T> Mutex<T> {
 pub(crate) struct Condvar(std::sync::Condvar);
 
 impl Condvar {
-    /// One that nobody waits for.
+    /// A condition that nobody waits for.
     pub(crate) const fn new() -> Self {
         Condvar(std::sync::Condvar::new())
     }
@@ -41,7 +41,7 @@ impl Condvar {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, for at most `limit`.
+    /// Waits like [`wait`](Self::wait), for at most `limit`.
     pub(crate) fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -78,7 +78,7 @@ pub(crate) fn spawn<T: Send + 'static>(
     }
 }
 
-/// Sleeps. Hold no lock.
+/// Sleeps. The caller must hold no lock.
 pub(crate) fn sleep(time: Duration) {
     thread::sleep(time);
 }

@@ -1,37 +1,37 @@
-//! Bytes between a socket and TLS: what was read and is not decrypted yet.
+//! The buffer between a socket and TLS: bytes that were read and are not decrypted yet.
 //!
-//! It lies below both the channel, which fills it, and the TLS session, which empties
-//! it, so that neither needs to know the other.
+//! The channel fills it and the TLS session empties it. It has a file of its own so that
+//! neither of them has to import the other.
 
-/// Raw bytes an idle connection keeps room for. What fills it makes it grow.
+/// The capacity, in bytes, that an idle connection keeps. A read that fills it makes it grow.
 const IDLE_SPACE: usize = 256;
 
-/// Raw bytes read at once at most: a few TLS records (RFC 8446, section 5.2).
+/// The most bytes of one read: a few TLS records (RFC 8446, section 5.2).
 const MOST_SPACE: usize = 64 * 1024;
 
-/// What a read came to.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// So many bytes, at least one.
+    /// This many bytes, at least one.
     Bytes(usize),
-    /// None yet: what came was TLS's own, and may want an answer.
+    /// No bytes for the reader: what came was TLS's own, and may need an answer.
     Nothing,
     /// The peer has closed its side.
     End,
 }
 
-/// What a reader has read and TLS has not decrypted yet. Always empty without TLS.
+/// Bytes that were read and that TLS has not decrypted yet. Without TLS it stays empty.
 #[derive(Debug, Default)]
 pub struct ReadBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// The session has opened more than the last reader could take.
+    /// The session has decrypted more than the last read had room for.
     pub(super) more_inside: bool,
 }
 
 impl ReadBuffer {
-    /// Begins with bytes that were read before it was known that they are TLS's.
+    /// A buffer that begins with bytes read before the connection's language was known.
     pub fn with(bytes: &[u8]) -> Self {
         ReadBuffer {
             bytes: bytes.to_vec(),
@@ -45,19 +45,20 @@ impl ReadBuffer {
         self.start == self.end
     }
 
-    /// What is still to be opened.
+    /// The bytes that are still to be decrypted.
     #[cfg(feature = "tls")]
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
-    /// So much of it was taken.
+    /// Drops the first `count` of [`rest`](Self::rest), which TLS has read.
     #[cfg(feature = "tls")]
-    pub(super) fn taken(&mut self, count: usize) {
+    pub(super) fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
     }
 
-    /// Room to read into, when all is taken. A read that filled it makes more.
+    /// Room to read into once the buffer is empty. There is more of it after a read that
+    /// filled it.
     pub(super) fn space(&mut self) -> &mut [u8] {
         let wanted = match self.end == self.bytes.len() {
             true => (self.bytes.len() * 4).clamp(IDLE_SPACE, MOST_SPACE),
@@ -71,7 +72,7 @@ impl ReadBuffer {
         (self.start, self.end) = (0, count);
     }
 
-    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    /// Releases the memory of a burst. Call it when nothing has come for a while.
     pub fn shrink(&mut self) {
         let large = self.bytes.capacity() > IDLE_SPACE;
         if large && self.is_empty() && !self.more_inside {

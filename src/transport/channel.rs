@@ -1,12 +1,11 @@
-//! A connection's bytes, in the open or under TLS, for one reader and any writers.
+//! A connection's bytes, in the open or under TLS, for one reader and several writers.
 //!
-//! Reading and writing go on at the same time. Under TLS both need the session's
-//! keys, which are behind a lock; but that lock is held only to turn bytes into
-//! other bytes, never while a socket is read or written. So a peer that doesn't
-//! read can't keep us from reading, and the other way round.
+//! One thread reads while another writes. Under TLS both need the session's keys, which are
+//! behind a lock. That lock is held only to encrypt or decrypt, never while a socket is read or
+//! written, so a peer that doesn't read can't keep us from reading, nor the reverse.
 //!
-//! Who writes: one thread at a time, because sealed bytes have to leave in the
-//! order in which they were sealed. Seeing to that is the caller's part.
+//! Only one thread may write at a time, because encrypted bytes have to leave in the order in
+//! which they were encrypted. The caller sees to that.
 
 use std::io;
 use std::sync::OnceLock;
@@ -23,7 +22,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// In the open.
+    /// A channel in the open.
     pub fn new(socket: Socket) -> Self {
         Channel {
             socket,
@@ -31,9 +30,9 @@ impl Channel {
         }
     }
 
-    /// From here on under TLS. The reader calls it, before anything is written.
+    /// Puts the channel under TLS. The reader calls it before anything is written.
     pub fn begin_tls(&self, session: TlsSession) {
-        // A second handshake is not expected; the first one's session stays.
+        // Callers do this once; a second session would be ignored.
         let _second = self.session.set(Box::new(session));
     }
 
@@ -47,11 +46,11 @@ impl Channel {
         self.session.get().map(Box::as_ref)
     }
 
-    /// Reads what is there, waiting for it as long as the socket's timeout allows.
-    /// `raw` is the reader's own, and always the same.
+    /// Reads the bytes that are there, or waits for some until the socket's timeout. The reader
+    /// passes the same `raw` each time.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when the time is over; anything else is the end.
+    /// [`io::ErrorKind::WouldBlock`] after the timeout; any other ends the connection.
     pub fn read(&self, raw: &mut ReadBuffer, into: &mut [u8]) -> io::Result<ReadOutcome> {
         let Some(session) = self.session() else {
             return Ok(match self.socket.read(into)? {
@@ -68,11 +67,10 @@ impl Channel {
         session.open(raw, into)
     }
 
-    /// Turns what is to be written into what crosses the wire, together with
-    /// what TLS has to say for itself.
+    /// Encrypts bytes, if there is TLS, together with what TLS itself has to send.
     ///
     /// # Errors
-    /// The session is at its end.
+    /// The session has ended.
     pub fn seal(&self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         match self.session() {
             Some(session) => session.seal(&bytes),
@@ -80,24 +78,24 @@ impl Channel {
         }
     }
 
-    /// Whether TLS has something to say for itself: [`seal`](Self::seal) nothing,
-    /// and write what comes out.
+    /// Whether TLS itself has something to send. To send it, [`seal`](Self::seal) no bytes and
+    /// write the result.
     pub fn has_pending(&self) -> bool {
         self.session().is_some_and(TlsSession::has_pending)
     }
 
-    /// Says, with the next bytes that are sealed, that nothing follows.
+    /// Tells the peer, with the next bytes that are sealed, that nothing follows them.
     pub fn close_notify(&self) {
         if let Some(session) = self.session() {
             session.close_notify();
         }
     }
 
-    /// Seals and writes all, waiting for room: for an end that has one writer and
+    /// Encrypts and writes all bytes, waiting for room. It suits an end that has one writer with
     /// nothing else to do meanwhile.
     ///
     /// # Errors
-    /// The peer took nothing for `limit`, or the connection is at its end.
+    /// The peer took nothing for `limit`, or the connection has ended.
     pub fn write_all(&self, bytes: &[u8], limit: Duration) -> io::Result<()> {
         let sealed = self.session().map(|session| session.seal(bytes));
         let sealed = sealed.transpose()?;

@@ -1,7 +1,7 @@
-//! Connecting to a server under TLS: the handshake over a real socket.
+//! The client's TLS handshake with a server, over a real socket.
 //!
 //! A finished handshake yields an [`UnverifiedPeer`], which nothing can be sent to. The caller
-//! compares its fingerprint and only then takes the channel.
+//! checks its fingerprint and only then takes the channel.
 
 use std::fmt;
 use std::io;
@@ -15,32 +15,31 @@ use super::socket::Socket;
 use super::tls::{ClientTls, TlsError, TlsSession};
 use crate::clock;
 
-/// The longest refusal in the open that is read, in bytes.
+/// The most bytes that are read of a refusal in plain text.
 const MAX_TEXT: usize = 4096;
 
-/// How long its parts may take to arrive.
+/// How long each part of it may take to arrive.
 const TEXT_TIME: Duration = Duration::from_secs(1);
 
-/// What a server has answered to a TLS handshake, if it was text and no TLS: the
-/// beginning of it, with no promise that it is whole.
+/// A server answered the TLS handshake with text: the beginning of it, which need not be whole.
 #[derive(Debug)]
 pub struct NotTls(pub Vec<u8>);
 
 impl fmt::Display for NotTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer is no TLS")
+        f.write_str("the answer is not TLS")
     }
 }
 
 impl std::error::Error for NotTls {}
 
-/// Connects to servers. Use the same one to connect again, so that sessions are resumed.
+/// Connects to servers. One that is used again resumes its sessions.
 #[derive(Debug, Clone)]
 pub struct Connector {
     tls: ClientTls,
 }
 
-/// A server whose handshake is done, and whose fingerprint nobody has checked yet.
+/// A server that has completed the handshake and whose fingerprint nobody has checked yet.
 pub struct UnverifiedPeer {
     channel: Channel,
     raw: ReadBuffer,
@@ -48,7 +47,7 @@ pub struct UnverifiedPeer {
 }
 
 impl Connector {
-    /// Takes any certificate, for a caller that compares fingerprints.
+    /// Accepts any certificate, for a caller that compares fingerprints.
     ///
     /// # Errors
     /// This program was built without TLS.
@@ -56,7 +55,7 @@ impl Connector {
         ClientTls::pinning().map(|tls| Connector { tls })
     }
 
-    /// Takes certificates that the system's roots vouch for, for the server's name.
+    /// Accepts a certificate that the system's roots vouch for and that has the server's name.
     ///
     /// # Errors
     /// The system has no roots, or this program was built without TLS.
@@ -64,7 +63,7 @@ impl Connector {
         ClientTls::system_roots().map(|tls| Connector { tls })
     }
 
-    /// Shakes hands with `host` on a connected stream, within `limit` in all.
+    /// Shakes hands with `host` on a connected stream. `limit` bounds the whole handshake.
     ///
     /// # Errors
     /// The peer speaks no TLS, its certificate is refused, or it takes too long.
@@ -109,20 +108,19 @@ fn shake_hands(channel: &Channel, raw: &mut ReadBuffer, limit: Duration) -> io::
             return Err(io::ErrorKind::TimedOut.into());
         }
         channel.socket().set_read_timeout(Some(left))?;
-        // Looked at and left there, for whoever wants to know what it says instead.
+        // The byte stays unread, so that `text_in` finds the whole line.
         let mut byte = [0];
         if !begun {
             match channel.socket().stream().peek(&mut byte) {
                 Ok(1..) if is_text(byte[0]) => return Err(io::ErrorKind::InvalidData.into()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // Whatever it is, reading tells.
+                // The read below reports anything else.
                 Ok(_) | Err(_) => {}
             }
         }
         begun = true;
-        // No byte of the server's own can come before the handshake is done, so
-        // none is asked for.
+        // The server sends no data before the handshake is done, so this reads into no room.
         match channel.read(raw, &mut []) {
             Ok(ReadOutcome::End) => {
                 return Err(io::Error::new(
@@ -133,7 +131,7 @@ fn shake_hands(channel: &Channel, raw: &mut ReadBuffer, limit: Duration) -> io::
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                // Tell the server why, as TLS wants it; we are leaving anyway.
+                // TLS asks for an alert that tells the server why. We leave in any case.
                 let _told = channel.write_all(&[], Duration::from_secs(1));
                 return Err(error);
             }
@@ -141,8 +139,8 @@ fn shake_hands(channel: &Channel, raw: &mut ReadBuffer, limit: Duration) -> io::
     }
 }
 
-/// The line that waits to be read from a server that did not begin with TLS: one
-/// that turns a connection away does so before it knows what its client speaks.
+/// Reads the line of a server that did not answer with TLS. A server that refuses a connection
+/// at once does so in text, because it does not know yet what its client speaks.
 fn text_in(channel: &Channel) -> Option<Vec<u8>> {
     let socket = channel.socket();
     socket.set_read_timeout(Some(TEXT_TIME)).ok()?;
@@ -158,7 +156,7 @@ fn text_in(channel: &Channel) -> Option<Vec<u8>> {
     is_text(*text.first()?).then_some(text)
 }
 
-/// Whether a line of the console's or of JSON begins like this; no TLS record does.
+/// Whether a console or JSON line can begin with this byte. No TLS record does.
 fn is_text(first: u8) -> bool {
     matches!(first, b'-' | b'{')
 }
@@ -169,7 +167,8 @@ impl UnverifiedPeer {
         self.fingerprint
     }
 
-    /// It is who it should be: the connection, and what was read of it already.
+    /// The connection, and what was read of it already. Call it once the fingerprint is known to
+    /// be right.
     pub fn trust(self) -> (Channel, ReadBuffer) {
         (self.channel, self.raw)
     }

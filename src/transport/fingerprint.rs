@@ -1,15 +1,15 @@
-//! The fingerprint of a certificate: what people compare, and what a client pins.
+//! The fingerprint of a certificate, which people compare and clients pin.
 
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 
-/// SHA-256 of a certificate as it crosses the wire (DER).
+/// SHA-256 of a certificate in DER, the form that crosses the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
-/// The text is no fingerprint.
+/// A text is not a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAFingerprint;
 
@@ -22,7 +22,7 @@ impl fmt::Display for NotAFingerprint {
 impl std::error::Error for NotAFingerprint {}
 
 impl Fingerprint {
-    /// For eyes: eight groups of eight digits.
+    /// Eight groups of eight digits, for people to compare.
     pub fn groups(&self) -> String {
         let digits = HEXLOWER.encode(&self.0);
         let groups: Vec<&str> = (0..8).map(|at| &digits[at * 8..at * 8 + 8]).collect();
@@ -30,15 +30,15 @@ impl Fingerprint {
     }
 }
 
-/// 64 digits in one word, as in addresses and files.
+/// Writes 64 digits as one word, as in addresses and files.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
-/// Takes what people have at hand: one word, groups, or the colons and capitals
-/// of `openssl x509 -fingerprint`.
+/// Reads the forms that people have at hand: one word, groups, or the colons and capitals of
+/// `openssl x509 -fingerprint`.
 impl FromStr for Fingerprint {
     type Err = NotAFingerprint;
 
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_usual_spelling_is_read() {
+    fn every_usual_form_is_read() {
         let one = Fingerprint(std::array::from_fn(|at| at as u8 * 7));
         let word = one.to_string();
         let openssl: Vec<String> = one.0.iter().map(|byte| format!("{byte:02X}")).collect();

@@ -1,12 +1,12 @@
-//! Bytes between two machines: sockets, TLS, and recognising the language of a
-//! connection. It knows no request; what the bytes mean is decided in `protocol`.
+//! Bytes between two machines: sockets, TLS, and which language a connection speaks. What the
+//! bytes mean is decided in `protocol`.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `address`, `fingerprint` | what a person types to name a server, and its certificate |
-//! | `sniff` | the language, by a connection's first byte |
+//! | `address`, `host`, `fingerprint` | what a person types to name a server, and its certificate |
+//! | `sniff` | a connection's language, by its first byte |
 //! | `socket` | a TCP socket: timeouts, non-blocking writes, closing |
-//! | `buffer` | what was read and is not decrypted yet |
+//! | `buffer` | bytes that were read and are not decrypted yet |
 //! | `tls` | TLS sessions, without sockets |
 //! | `channel` | a socket with or without TLS, for one reader and any writers |
 //! | `connector` | the client's handshake with a server |
@@ -16,6 +16,7 @@ pub mod buffer;
 pub mod channel;
 pub mod connector;
 pub mod fingerprint;
+mod host;
 pub mod sniff;
 pub mod socket;
 #[cfg(feature = "tls")]

@@ -1,21 +1,21 @@
-//! Which language a connection speaks, by its first byte. One port serves all.
+//! Recognises by its first byte which language a connection speaks, since one port serves all.
 
 /// The first byte of a TLS handshake (RFC 8446, section 5.1: content type 22).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// What follows a first byte.
+/// The language of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
-    /// TLS, and within it one of the others.
+    /// TLS, which carries one of the others.
     Tls,
     /// JSON lines.
     Json,
-    /// The console, or what only looks like lines: an HTTP request, noise.
+    /// The console. HTTP requests and noise are taken for it at first, too.
     Console,
 }
 
 impl Language {
-    /// What begins with this byte.
+    /// The language that begins with this byte.
     pub fn of(first: u8) -> Self {
         match first {
             TLS_HANDSHAKE => Language::Tls,

@@ -1,5 +1,5 @@
-//! TCP sockets: listening, accepting under pressure, reading with a deadline,
-//! writing without blocking, closing from another thread.
+//! TCP sockets: listening, reading with a timeout, writing without blocking, closing from
+//! another thread, and what a failed accept means. Who reads and writes is decided above.
 
 #[cfg(test)]
 pub(crate) mod memory;
@@ -13,21 +13,21 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send, sockopt};
 
-/// After so much silence the kernel asks whether the peer's machine still lives.
+/// The silence after which the kernel probes whether the peer's machine is alive.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
-/// How often it asks.
+/// The time between two of these probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// How many questions may stay unanswered.
+/// How many probes may stay unanswered before the connection ends.
 const KEEPALIVE_PROBES: u32 = 4;
 
-/// Connections that may wait to be accepted: after a restart all clients come at
-/// once. The system may allow fewer (`net.core.somaxconn`).
+/// How many connections may wait to be accepted: after a restart, all clients come at once. The
+/// system may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// A connected stream that several threads use: one reads, any writes without
-/// blocking, any closes.
+/// A connected stream that several threads use. One of them reads; each may write without
+/// blocking, and close.
 #[derive(Debug)]
 pub struct Socket {
     end: End,
@@ -42,7 +42,7 @@ enum End {
     Memory(memory::ServerEnd),
 }
 
-/// What can be seen of a peer without reading what it has sent.
+/// What is known of a peer without reading what it has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerState {
     /// It may send more.
@@ -53,19 +53,19 @@ pub enum PeerState {
     Gone,
 }
 
-/// Reported when the peer has closed its sending side. Elsewhere than on Linux,
-/// only a read tells.
+/// The event that reports that the peer has closed its sending side. Only Linux has one;
+/// elsewhere, a read finds out.
 #[cfg(target_os = "linux")]
 const SENDS_NO_MORE: PollFlags = PollFlags::RDHUP;
 #[cfg(not(target_os = "linux"))]
 const SENDS_NO_MORE: PollFlags = PollFlags::empty();
 
-/// What an attempt to write came to.
+/// The result of an attempt to write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// So many bytes, at least one.
+    /// This many bytes, at least one, were written.
     Some(usize),
-    /// None: the kernel's buffer is full.
+    /// Nothing was written: the kernel's buffer is full.
     Full,
 }
 
@@ -73,7 +73,7 @@ impl Socket {
     /// Prepares a connected stream: no delay for small writes, keep-alive.
     ///
     /// # Errors
-    /// The peer is gone already.
+    /// The peer has left already.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         sockopt::set_socket_keepalive(&stream, true)?;
@@ -94,10 +94,10 @@ impl Socket {
         }
     }
 
-    /// Reads what is there, waiting for it as long as the timeout set allows.
+    /// Reads the bytes that are there, or waits for some until the timeout.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when the time is over; anything else is the end.
+    /// [`io::ErrorKind::WouldBlock`] after the timeout; any other ends the connection.
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
@@ -114,7 +114,7 @@ impl Socket {
         }
     }
 
-    /// How long a read waits; for ever with `None`.
+    /// Sets how long a read waits. With `None` it waits for ever.
     ///
     /// # Errors
     /// The socket is broken.
@@ -123,7 +123,7 @@ impl Socket {
         if let End::Memory(memory) = &self.end {
             return memory.set_read_timeout(timeout);
         }
-        // The system takes zero for "for ever".
+        // The system understands zero as "for ever".
         let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
         self.stream().set_read_timeout(timeout)
     }
@@ -131,7 +131,7 @@ impl Socket {
     /// Writes as much as the kernel takes at once.
     ///
     /// # Errors
-    /// The connection is at its end.
+    /// The connection has ended.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<WriteOutcome> {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
@@ -151,8 +151,8 @@ impl Socket {
         }
     }
 
-    /// Waits until there is something to read, the end included; `false` when the
-    /// time is over.
+    /// Waits until there is something to read, which the end of the stream is, too. Returns
+    /// `false` after `limit`.
     ///
     /// # Errors
     /// The wait itself failed.
@@ -164,7 +164,7 @@ impl Socket {
         wait(self.stream(), PollFlags::IN, limit)
     }
 
-    /// Waits until writing makes sense again; `false` when the time is over.
+    /// Waits until a write can succeed or fail at once. Returns `false` after `limit`.
     ///
     /// # Errors
     /// The wait itself failed.
@@ -176,8 +176,8 @@ impl Socket {
         wait(self.stream(), PollFlags::OUT, limit)
     }
 
-    /// Waits until the peer's state is another than `known`, at most `limit`, and
-    /// returns the state. Reads nothing, and what waits to be read wakes nobody.
+    /// Waits until the peer's state differs from `known`, for at most `limit`, and returns the
+    /// state. It reads nothing, and unread bytes do not end the wait.
     pub fn watch_peer(&self, known: PeerState, limit: Duration) -> PeerState {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
@@ -208,18 +208,18 @@ impl Socket {
         }
     }
 
-    /// Ends the connection in both directions, and with it every read and write
-    /// that waits, on whatever thread.
+    /// Ends the connection in both directions, and with it each read and write that waits on any
+    /// thread.
     pub fn close(&self) {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
             return memory.close(Shutdown::Both);
         }
-        // It fails only when the connection has ended already.
+        // It fails only if the connection has ended already.
         let _ = self.stream().shutdown(Shutdown::Both);
     }
 
-    /// Ends the reading side only: the reader sees the end, writes go on.
+    /// Ends the reading side only: the reader sees the end, and writes continue.
     pub fn close_reading(&self) {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
@@ -228,7 +228,7 @@ impl Socket {
         let _ = self.stream().shutdown(Shutdown::Read);
     }
 
-    /// Says that nothing more will be written.
+    /// Tells the peer that nothing more will be written.
     pub fn close_writing(&self) {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
@@ -254,13 +254,13 @@ fn wait(fd: &impl std::os::fd::AsFd, flags: PollFlags, limit: Duration) -> io::R
 /// The address is taken, not ours, or not permitted.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
-    // The standard library has chosen a queue of 128; a second call only resizes it.
+    // The standard library has chosen a queue of 128. A second call only resizes it.
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Waits until a listener has a connection, or `limit` is over.
+/// Waits until a listener has a connection. Returns `false` after `limit`.
 ///
 /// # Errors
 /// The wait itself failed.
@@ -271,14 +271,14 @@ pub fn wait_for_connection(listener: &TcpListener, limit: Duration) -> io::Resul
 /// What a failed accept means for the loop around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcceptError {
-    /// That one connection failed, or there is none: go on.
+    /// One connection failed, or there is none; accept the next.
     Harmless,
-    /// Descriptors or memory have run out, or the cause is unknown: pause, then go on.
+    /// Descriptors or memory have run out, or the cause is unknown; pause before the next.
     NoResource,
 }
 
-/// Judges a failed accept by its raw number, because the standard library's
-/// kinds do not tell these apart (accept(2), "Error handling").
+/// Classifies a failed accept by its error number, because the standard library's kinds do not
+/// tell these apart (accept(2), "Error handling").
 pub fn judge_accept_error(error: &io::Error) -> AcceptError {
     let Some(errno) = Errno::from_io_error(error) else {
         return AcceptError::NoResource;
@@ -300,8 +300,8 @@ pub fn judge_accept_error(error: &io::Error) -> AcceptError {
     }
 }
 
-/// Raises the limit of open descriptors to `wanted` where that is allowed, and
-/// returns the limit now in force.
+/// Raises the limit of open descriptors to `wanted`, or as far as is allowed, and returns the
+/// limit in force.
 pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -315,7 +315,7 @@ pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     if setrlimit(Resource::Nofile, higher).is_ok() {
         return wanted;
     }
-    // Without the right to raise the ceiling, go up to it.
+    // Without the right to raise the hard limit, go up to it.
     limit.current = limit.maximum;
     match setrlimit(Resource::Nofile, limit) {
         Ok(()) => limit.maximum.unwrap_or(u64::MAX),

@@ -30,7 +30,7 @@ pub struct Message {
     pub body: String,
 }
 
-/// A JSON client. It panics on whatever a test did not ask for.
+/// A JSON client. It panics on anything that a test did not ask for.
 pub struct Client {
     wire: Wire,
     last: u64,
@@ -49,7 +49,7 @@ impl Client {
         }
     }
 
-    /// The connection below, for what no client would do.
+    /// The connection, for bytes that no client would send.
     pub fn wire(&mut self) -> &mut Wire {
         &mut self.wire
     }
@@ -116,8 +116,8 @@ impl Client {
         }
     }
 
-    /// Asserts that the server had nothing to tell until now. What it pushed
-    /// before it read the ping would have come before the answer.
+    /// Asserts that the server has pushed nothing. An event that it pushed before it read the ping
+    /// would come before the answer.
     pub fn no_event(&mut self) {
         self.ok("ping", json!({}));
         assert!(self.events.is_empty(), "{:?}", self.events);

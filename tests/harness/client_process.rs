@@ -13,7 +13,7 @@ use super::{PATIENCE, process};
 /// What the client is told as every account's password.
 pub const CLIENT_PASSWORD: &str = "correct horse battery";
 
-/// A client that speaks plain TCP. Dropping it kills it.
+/// A client that speaks plain TCP unless its flags say otherwise. Dropping it kills it.
 pub struct ClientProcess {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -27,9 +27,12 @@ impl ClientProcess {
     pub fn start(server: SocketAddr, data: &Path, flags: &[&str]) -> Self {
         let mut command = process::command(env!("CARGO_BIN_EXE_client"));
         command
-            .args(["--tls", "off", "--server", &server.to_string(), "--data"])
+            .arg("--data")
             .arg(data)
             .args(flags)
+            // Flags may say otherwise.
+            .env("SECURE_CHAT_SERVER", server.to_string())
+            .env("SECURE_CHAT_TLS", "off")
             .env("SECURE_CHAT_PASSWORD", CLIENT_PASSWORD)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -45,7 +48,7 @@ impl ClientProcess {
             thread::spawn(move || {
                 for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                     let line = String::from_utf8_lossy(&line).into_owned();
-                    // Whoever reads may be done.
+                    // The reader may have ended.
                     let _gone = sender.send(line);
                 }
             });
@@ -68,7 +71,7 @@ impl ClientProcess {
         writeln!(self.stdin.as_ref().unwrap(), "{line}").unwrap();
     }
 
-    /// Waits for a line that contains one of `parts`, from now on.
+    /// Waits for a new line that contains one of `parts`.
     pub fn sees_one_of(&mut self, parts: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -83,9 +86,14 @@ impl ClientProcess {
         }
     }
 
-    /// Ends the input, and waits until the client has ended by itself; its exit code.
+    /// Ends the input, and waits until the client has ended by itself. Returns its exit code.
     pub fn ends(&mut self) -> Option<i32> {
         self.stdin = None;
+        self.has_ended()
+    }
+
+    /// Waits until the client has ended by itself. Returns its exit code.
+    pub fn has_ended(&mut self) -> Option<i32> {
         self.shown.extend(self.lines.iter());
         self.child.wait().unwrap().code()
     }

@@ -16,7 +16,7 @@ impl Console {
         Console { wire }
     }
 
-    /// The connection below, for what no keyboard would send.
+    /// The connection, for bytes that no keyboard would send.
     pub fn wire(&mut self) -> &mut Wire {
         &mut self.wire
     }
@@ -36,7 +36,7 @@ impl Console {
         }
     }
 
-    /// Types a line and returns its answer; whatever comes before is dropped.
+    /// Types a line and returns its answer; lines before it are dropped.
     pub fn type_line(&mut self, line: &str) -> String {
         self.exchange(line).1
     }

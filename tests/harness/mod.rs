@@ -13,7 +13,7 @@
 //! | `traffic` | load under which a server is killed, and the account of each message |
 //! | `disk` | a disk that can lose its power, be full, or fail |
 //!
-//! Nothing here sleeps for luck: whoever waits for something asks for it again
+//! Nothing here sleeps for luck: code that waits for something asks for it again
 //! until [`PATIENCE`] is over, which is generous because test machines are slow.
 
 #![allow(

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// Kills the processes that it was told. A process is known by its id and, where
-/// there is a `/proc`, by its start time (field 22, the 20th behind the name): an
-/// id alone may be another process's by then.
+/// Kills the processes that it was told of. It knows a process by its id and, where there is a
+/// `/proc`, by its start time (field 22, the 20th after the name), because another process may have
+/// the id by then.
 const REAPER_SCRIPT: &str = r#"
 trap '' HUP INT TERM
 start_of() {
@@ -31,7 +31,7 @@ for each in $all; do
 done
 "#;
 
-/// The shell. It ends with its input, of which nothing else holds this end.
+/// The shell. It ends with its input, whose other end only this process holds.
 static REAPER: LazyLock<Mutex<Child>> = LazyLock::new(|| {
     let reaper = Command::new("sh")
         .args(["-c", REAPER_SCRIPT])
@@ -42,7 +42,7 @@ static REAPER: LazyLock<Mutex<Child>> = LazyLock::new(|| {
     Mutex::new(reaper.expect("there is a shell"))
 });
 
-/// A command that runs `program` without the settings of whoever runs the tests.
+/// A command that runs `program` without the settings of the person who runs the tests.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -71,11 +71,11 @@ pub fn end_with_this_process(child: &Child) {
         .unwrap();
 }
 
-/// A process that has said where it listens.
+/// A process that has printed where it listens.
 pub struct Listener {
     pub child: Child,
     pub address: SocketAddr,
-    /// The rest of what it says. A server that finds this closed is another test.
+    /// The rest of its output, which stays open: a server with a closed output is another test.
     pub stdout: BufReader<ChildStdout>,
 }
 
@@ -97,7 +97,7 @@ impl Listener {
     }
 }
 
-/// Where a process says that it listens; `None` if it closes its output before that.
+/// The address that a process prints; `None` if it closes its output before that.
 fn announced(stdout: &mut impl BufRead) -> Option<SocketAddr> {
     loop {
         let mut line = String::new();

@@ -1,6 +1,5 @@
-//! A connection under TLS, read and written like any stream of std's: by one thread,
-//! which waits. It is the library's own channel, so what is tested, and what the
-//! benches' load costs, is what a real client does. Any certificate is taken.
+//! A connection under TLS that one thread reads and writes like a stream of std. It is the library's
+//! own channel, so tests and benches do what a real client does. It accepts any certificate.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -15,7 +14,7 @@ use secure_chat::transport::fingerprint::Fingerprint;
 pub(crate) struct Secured {
     channel: Channel,
     raw: ReadBuffer,
-    /// Of the server's certificate.
+    /// The fingerprint of the server's certificate.
     pub(crate) fingerprint: Fingerprint,
     patience: Duration,
 }

@@ -23,9 +23,9 @@ pub struct Server {
 struct Setup {
     folder: TempDir,
     flags: Vec<String>,
-    /// Typed into a shell before the server takes its place.
+    /// Commands for a shell that then becomes the server.
     prelude: Option<&'static str>,
-    /// Holds its data, if they are to meet more than a file system that works.
+    /// The disk that holds its data, if that can lose power or fail.
     disk: Option<Disk>,
 }
 
@@ -50,7 +50,7 @@ impl Server {
         Server::launch(Some(prelude), flags, None)
     }
 
-    /// A server on data that are there already, and stay when it goes.
+    /// A server on data that exist already, and stay after its end.
     pub fn on(data: &Path, flags: &[&str]) -> Self {
         let data = data.to_str().expect("the path is text");
         Server::with(&[&["--data", data], flags].concat())
@@ -88,7 +88,7 @@ impl Server {
         self.start_again();
     }
 
-    /// The same, when it has been starting for this long.
+    /// Takes the power away after it has been starting for this long.
     pub fn lose_power_while_starting(&mut self, after: Duration) {
         self.kill();
         self.running.child = process::spawn(&mut self.setup.command()).expect("it starts");
@@ -215,7 +215,7 @@ impl Server {
         Console::new(self.wire())
     }
 
-    /// What one of its descriptors is.
+    /// The target of one of its descriptors.
     pub fn descriptor(&self, number: u32) -> String {
         let link = fs::read_link(format!("/proc/{}/fd/{number}", self.running.child.id()));
         link.unwrap().to_string_lossy().into_owned()

@@ -1,11 +1,11 @@
 //! Traffic under which a server is killed, and the account of every message.
 //!
-//! Senders write to recipients as fast as the server takes it, each message with
-//! its place in its conversation. When the server dies they connect again and resend
-//! what was not answered, in order and with `again`. Recipients keep a vault, as a
-//! client does: what they have taken they acknowledge and don't show again. Some are
-//! online, one comes and goes, some log in only at the end; some crash between
-//! taking and acknowledging, some are taken over while their old connection lives.
+//! Senders write to recipients as fast as the server accepts it, each message with its place in its
+//! conversation. When the server dies, they connect again and resend what was not answered, in order
+//! and with `again`. Recipients keep a vault, as a client does: they acknowledge a message that they
+//! know and don't show it again. Some are online, one comes and goes, and some log in only at the
+//! end. Some crash between accepting and acknowledging a message, and some are taken over while
+//! their old connection lives.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -20,23 +20,23 @@ use super::{Nonce, Server, Wire, credentials, eventually, plain};
 
 const SENDERS: [&str; 4] = ["sender0", "sender1", "sender2", "sender3"];
 
-/// Messages that a sender has under way.
+/// The most unanswered messages of a sender.
 const WINDOW: usize = 32;
 
 /// Bytes of a long message.
 const LONG: usize = 12_000;
 
-/// Accepted after a restart before the next kill may come: each life counts.
+/// The messages that must be accepted after a restart before the next kill may come.
 const PROGRESS: u64 = 200;
 
 /// How a recipient behaves while the server lives and dies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Habit {
-    /// There whenever the server is.
+    /// Is online whenever the server is.
     Online,
-    /// Logs in once in each of the server's lives, takes some, leaves.
+    /// Logs in once in each of the server's lives, accepts some messages, and leaves.
     Visiting,
-    /// Logs in when all is over.
+    /// Logs in at the end.
     Offline,
 }
 
@@ -298,7 +298,7 @@ impl Outgoing {
     }
 }
 
-/// Reads a line and takes what it answers out of the outbox; `false` when the
+/// Reads a line, and removes the message that it answers from the outbox. Returns `false` when the
 /// server died.
 fn answered(stage: &Stage, wire: &mut Wire, outbox: &mut VecDeque<Outgoing>) -> bool {
     let Some(line) = next(wire) else {
@@ -313,13 +313,13 @@ fn answered(stage: &Stage, wire: &mut Wire, outbox: &mut VecDeque<Outgoing>) -> 
     true
 }
 
-/// Receives as is this one's habit, until the play ends.
+/// Receives as this recipient's habit is, until the play ends.
 fn receive(stage: &Stage, name: &str, habit: Habit) -> Vault {
     let mut vault = Vault::default();
     let mut dice = Dice::new();
     let mut last_visit = None;
-    // A connection that nobody reads any more and that does not end: whoever logs
-    // in next takes its session over.
+    // A connection that is open and that nobody reads any more. The next login takes its session
+    // over.
     let mut left_open: Option<Wire> = None;
     if habit == Habit::Offline {
         return vault;
@@ -333,6 +333,11 @@ fn receive(stage: &Stage, name: &str, habit: Habit) -> Vault {
             continue;
         }
         let (life, mut wire) = stage.enter(name);
+        // The last crash may be over by this time, and only another one would end a wait for
+        // mail that no sender sends any more.
+        if stage.is_closing() {
+            return vault;
+        }
         last_visit = Some(life);
         drop(left_open.take());
         let mut taken = 0;

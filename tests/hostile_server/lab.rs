@@ -336,12 +336,12 @@ impl Client {
         self.process.types(line);
     }
 
-    /// Waits for a line that contains `part`, from now on.
+    /// Waits for a new line that contains `part`.
     pub(crate) fn sees(&mut self, part: &str) -> String {
         self.process.sees_one_of(&[part])
     }
 
-    /// Waits for a line that contains one of `parts`, from now on.
+    /// Waits for a new line that contains one of `parts`.
     pub(crate) fn sees_one_of(&mut self, parts: &[&str]) -> String {
         self.process.sees_one_of(parts)
     }

@@ -58,7 +58,7 @@ pub struct Damage {
     pub names: u64,
 }
 
-/// See the module.
+/// A disk whose power can be cut.
 pub struct Disk {
     root: PathBuf,
     shadow: PathBuf,
@@ -132,7 +132,7 @@ impl Disk {
         self.damage
     }
 
-    /// The power goes. Whoever worked on the disk was killed before. What is left
+    /// Cuts the power. The processes that worked on the disk were killed before. What is left
     /// is on the disk for good.
     pub fn cut(&mut self) {
         // From nothing unsynced survives to all of it does.

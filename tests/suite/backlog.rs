@@ -51,7 +51,7 @@ fn a_long_backlog_is_delivered_in_order_while_others_work() {
     assert_eq!(bob.message().mid, mid(2048));
     bob.no_event();
 
-    // What comes meanwhile goes behind.
+    // Messages that come meanwhile follow those.
     alice.send("bob", MANY, "text").unwrap();
     let mids: Vec<String> = (1..1001).map(mid).collect();
     assert_eq!(bob.ack("alice", &mids), (1000, 0));

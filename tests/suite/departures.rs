@@ -1,5 +1,5 @@
-//! Peers that leave, and guests whose time is up: what they held is free soon,
-//! whatever they were doing, and whoever only stops sending is still answered.
+//! Peers that leave, and connections whose time is up: what they held is free soon, whatever they
+//! were doing, and a peer that only stops sending is still answered.
 
 use std::net::Shutdown;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, eventually, mid};
 
-/// Requests that take a guest, at ten a second, far longer than any test.
+/// So many requests that a connection without a login, at ten per second, takes far longer for
+/// them than any test.
 fn far_too_much() -> Vec<u8> {
     b"ping\n".repeat(5_000)
 }
@@ -48,7 +49,7 @@ fn a_guests_time_is_up_also_while_it_is_slowed_down() {
 fn a_guests_time_is_up_also_if_it_reads_nothing() {
     let server = Server::with(&["--login-time", "2"]);
     let mut guest = server.wire();
-    // Far more than the kernel's buffers and an outbox take.
+    // Far more than the kernel's buffers and a send queue hold.
     let _ended = guest.try_write(&b"?\n".repeat(30_000));
     eventually("it is gone", || server.connections() == 0);
 }

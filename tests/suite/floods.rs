@@ -28,7 +28,7 @@ fn a_hundred_megabytes_without_a_newline_are_not_kept() {
         let end = wire.rest();
         assert!(end.is_empty() || end.contains("line_too_long"), "{end}");
     }
-    // With nothing behind it the answer is read for certain.
+    // Nothing follows it, so the answer is certainly read.
     for first in ["{", "x"] {
         let mut wire = server.wire();
         wire.write(first.repeat(64 * 1024).as_bytes());
@@ -49,7 +49,7 @@ fn a_line_may_come_a_byte_at_a_time() {
         dribbler.write(&[*byte]);
     }
     assert_eq!(dribbler.line().unwrap(), "{\"id\":1,\"ok\":{}}");
-    // Half a line is no reason to keep anybody waiting.
+    // Half a line must not keep anybody waiting.
     dribbler.write(b"{\"op\":\"pi");
     server.register("alice");
     dribbler.write(b"ng\",\"id\":2}\n");

@@ -1,4 +1,4 @@
-//! Lines that are no requests, and bytes that are no lines. Each gets a clear
+//! Lines that are not requests, and bytes that are not lines. Each gets a clear
 //! error or a clean close, and nobody else notices.
 
 use serde_json::{Value, json};

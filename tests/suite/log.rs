@@ -1,4 +1,4 @@
-//! Whoever reads the server's log may stop reading, or leave: nobody waits for it.
+//! The reader of the server's log may stop reading or leave, and nobody waits for it.
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};

@@ -1,14 +1,13 @@
 //! What the client does when it connects again and the server refuses the connection.
 //! How it is refused at its first connection is in `terminal/pinning`.
 
-use std::io::{BufRead, BufReader, Read, Write, copy, sink};
+use std::io::{Write, copy, sink};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::harness::{PATIENCE, Server, temporary_folder};
+use crate::harness::{ClientProcess, Server, temporary_folder};
 
 /// Stands between a client and a server: it relays connections, or answers each with a
 /// line instead. Its accepting thread ends with the test's process.
@@ -72,96 +71,39 @@ fn serve(mut client: TcpStream, server: SocketAddr, state: &Mutex<State>) {
     state.relayed.extend([client, server]);
 }
 
-/// A client on pipes, logged in through a gateway.
-struct Script {
-    child: Child,
-    stdin: ChildStdin,
-    lines: Receiver<String>,
-    _home: tempfile::TempDir,
-}
-
-impl Script {
-    fn registered(gateway: &Gateway) -> Self {
-        let home = temporary_folder();
-        let password = home.path().join("password");
-        std::fs::write(&password, "correct horse battery").unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_client"))
-            .args(["--tls", "off", "--server", &gateway.address.to_string()])
-            .arg("--data")
-            .arg(home.path().join("data"))
-            .arg("--password-file")
-            .arg(&password)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let outputs: [Box<dyn Read + Send>; 2] = [
-            Box::new(child.stdout.take().unwrap()),
-            Box::new(child.stderr.take().unwrap()),
-        ];
-        for output in outputs {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    let _test_ended = sender.send(line);
-                }
-            });
-        }
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(b"/register alice\n").unwrap();
-        let mut script = Script {
-            child,
-            stdin,
-            lines,
-            _home: home,
-        };
-        script.sees("account alice created");
-        script
-    }
-
-    /// Waits for a line with this part.
-    fn sees(&mut self, part: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE).expect(part);
-            if line.contains(part) {
-                return line;
-            }
-        }
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
-    }
+/// A client that has registered through a gateway and keeps its files in `home`.
+fn registered(gateway: &Gateway, home: &Path) -> ClientProcess {
+    let mut alice = ClientProcess::start(gateway.address, home, &[]);
+    alice.types("/register alice");
+    alice.sees_one_of(&["account alice created"]);
+    alice
 }
 
 #[test]
 fn a_full_server_is_tried_again_at_growing_intervals() {
     let server = Server::start();
     let gateway = Gateway::to(server.address());
-    let mut alice = Script::registered(&gateway);
+    let home = temporary_folder();
+    let mut alice = registered(&gateway, home.path());
     gateway.refuse("-ERR server_full as many as it takes\r\n");
-    alice.sees("trying again in 1 s");
+    alice.sees_one_of(&["trying again in 1 s"]);
     for wait in ["2 s", "4 s"] {
-        let line = alice.sees("the server says \"as many as it takes\"");
+        let line = alice.sees_one_of(&["the server says \"as many as it takes\""]);
         assert!(line.contains(&format!("trying again in {wait}")), "{line}");
     }
     gateway.relay();
-    alice.sees("connected again");
-    alice.stdin.write_all(b"/quit\n").unwrap();
-    assert_eq!(alice.child.wait().unwrap().code(), Some(0));
+    alice.sees_one_of(&["connected again"]);
+    alice.types("/quit");
+    assert_eq!(alice.ends(), Some(0));
 }
 
 #[test]
 fn a_refusal_for_good_ends_the_session_of_a_script() {
     let server = Server::start();
     let gateway = Gateway::to(server.address());
-    let mut alice = Script::registered(&gateway);
+    let home = temporary_folder();
+    let mut alice = registered(&gateway, home.path());
     gateway.refuse("-ERR tls_required TLS only\r\n");
-    alice.sees("let in no more: the server says \"TLS only\"");
-    assert_eq!(alice.child.wait().unwrap().code(), Some(3), "login refused");
+    alice.sees_one_of(&["let in no more: the server says \"TLS only\""]);
+    assert_eq!(alice.has_ended(), Some(3), "login refused");
 }

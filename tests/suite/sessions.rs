@@ -115,7 +115,7 @@ fn a_silent_peer_is_asked_then_dropped() {
     let mut again = server.client();
     eventually("the session is free", || again.login("alice").is_ok());
 
-    // Whoever answers stays, however long it lasts.
+    // A client that answers stays connected, however long it lasts.
     for _ in 0..4 {
         assert_eq!(again.event(), json!({"event": "ping"}));
         again.ok("ping", json!({}));

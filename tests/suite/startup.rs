@@ -1,10 +1,11 @@
 //! Why a server refuses to start: one sentence that says what to do, and a
 //! status that scripts see. And what a start leaves on the disk.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
 #[cfg(feature = "tls")]
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -126,6 +127,26 @@ fn wrong_flags_are_explained() {
         let (status, text) = run_to_the_end(&arguments);
         assert_eq!(status.code(), Some(2), "{text}");
         assert!(text.contains(arguments[0]), "{text}");
+        assert!(
+            text.contains("Usage: server") || text.contains("'--help'"),
+            "{text}"
+        );
+        assert!(!text.contains("secure-chat "), "the program's name: {text}");
+    }
+}
+
+#[test]
+fn help_that_could_not_be_written_is_no_success() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    for flag in ["--help", "--version"] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command.arg(flag).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.starts_with("server: the output can't be written"),
+            "{said}"
+        );
     }
 }
 

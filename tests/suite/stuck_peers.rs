@@ -1,5 +1,5 @@
 //! Peers that stop reading, for the others' sake: everybody else goes on, memory
-//! stays bounded, and whoever reads again gets everything in order.
+//! stays bounded, and a peer that reads again gets everything in order.
 
 use std::fs;
 use std::io::Read;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Server, eventually, mid, plain, process};
 
 /// Messages for a stuck one: with this text far more than the kernel's buffers,
-/// a window and an outbox hold together.
+/// a window and a send queue hold together.
 const MANY: u64 = 1200;
 
 /// The same, and twice what the server may grow by.

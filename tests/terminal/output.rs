@@ -106,8 +106,13 @@ fn a_full_output_reads_nothing() {
 fn help_that_could_not_be_written_is_no_success() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    let status = command.arg("--help").stdout(full).status().unwrap();
-    assert_eq!(status.code(), UNWRITTEN);
+    let output = command.arg("--help").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), UNWRITTEN);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("client: the output can't be written"),
+        "{said}"
+    );
     let output = command.stdout(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(

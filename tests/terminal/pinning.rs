@@ -45,6 +45,14 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
+/// Makes the client know a certificate of the server, which nobody has the key of.
+fn pin(home: &TempDir, place: &str) {
+    let data = home.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let line = format!("{place} {}\n", Fingerprint([0x5a; 32]));
+    std::fs::write(data.join("known_servers"), line).unwrap();
+}
+
 fn fingerprint(server: &Server) -> Fingerprint {
     let rest = server.for_clients.strip_prefix("chat://").unwrap();
     rest.split_once('@').unwrap().0.parse().unwrap()
@@ -144,8 +152,9 @@ fn the_first_contact_is_a_question_and_the_answer_is_remembered() {
     again.prompt("alice> ");
 }
 
-/// What a client says and how it ends that meets somebody who answers with a line.
-fn answered_with(line: &'static str, more: &[&str]) -> (Option<i32>, String) {
+/// What a client says and how it ends that meets somebody who answers with a line. `pinned`
+/// says that the client knows a certificate of that server.
+fn answered_with(line: &'static str, pinned: bool, more: &[&str]) -> (Option<i32>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = listener.local_addr().unwrap().to_string();
     let answering = thread::spawn(move || {
@@ -156,6 +165,9 @@ fn answered_with(line: &'static str, more: &[&str]) -> (Option<i32>, String) {
         let _all = std::io::copy(&mut stream, &mut std::io::sink());
     });
     let home = temporary_folder();
+    if pinned {
+        pin(&home, &place);
+    }
     let output = script(&home, &place, more);
     answering.join().unwrap();
     (output.status.code(), said(&output))
@@ -184,14 +196,122 @@ fn a_server_that_turns_a_connection_away_is_understood() {
             "Leave out --tls off",
         ),
     ] {
-        let (code, said) = answered_with(line, more);
+        let (code, said) = answered_with(line, false, more);
         assert_eq!(code, NO_CONNECTION, "{line}: {said}");
         assert!(said.contains(expected), "{line}: {said}");
     }
     // What has no code is nobody's refusal, and ends within bounds.
-    let (code, said) = answered_with("-ERR something else\r\n", &[]);
+    let (code, said) = answered_with("-ERR something else\r\n", false, &[]);
     assert_eq!(code, NO_CONNECTION, "{said}");
     assert!(said.contains("not with TLS as it should"), "{said}");
+}
+
+#[test]
+fn a_known_server_that_stops_speaking_tls_is_suspicious() {
+    for line in [
+        "-ERR something else\r\n",
+        "* Secure Chat console.\r\n",
+        "-ERR bad_request TLS is off today, use --tls off\r\n",
+        "\x15\x03\x03\x00\x02\x02\x28",
+    ] {
+        let (code, said) = answered_with(line, true, &[]);
+        assert_eq!(code, UNTRUSTED, "{line:?}: {said}");
+        assert!(
+            said.contains("Somebody may be between you"),
+            "{line:?}: {said}"
+        );
+        assert!(!said.contains("--tls off"), "{line:?}: {said}");
+    }
+    // Silence may be a fault, too; both are said.
+    let (code, said) = answered_with("", true, &[]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("somebody may be between you"), "{said}");
+    // A full server says so before TLS begins, and proves nothing by it.
+    let (code, said) = answered_with("-ERR server_full come back later\r\n", true, &[]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("nothing proves who says it"), "{said}");
+}
+
+#[test]
+fn a_pin_is_not_talked_away() {
+    let server = Server::start();
+    let port = server.address.parse::<SocketAddr>().unwrap().port();
+    let home = temporary_folder();
+    let digits = fingerprint(&server).to_string();
+    let output = script(&home, &server.address, &["--fingerprint", &digits]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "LocalHost.",
+        "127.1",
+        "0x7f.1",
+        "[::1]",
+    ] {
+        for place in [format!("{host}:{port}"), format!("chat://{host}:+0{port}")] {
+            let output = script(&home, &place, &["--tls", "off"]);
+            let said = said(&output);
+            assert_eq!(output.status.code(), UNTRUSTED, "{place}: {said}");
+            assert!(said.contains("nothing was sent"), "{place}: {said}");
+            assert!(
+                said.contains("was reached with TLS before"),
+                "{place}: {said}"
+            );
+        }
+    }
+    // The environment's word counts no more than the option's.
+    let output = Command::new(env!("CARGO_BIN_EXE_client"))
+        .args(["--server", &server.address, "--user", "alice", "--data"])
+        .arg(home.path().join("data"))
+        .env("SECURE_CHAT_TLS", "off")
+        .env("SECURE_CHAT_PASSWORD", PASSWORD)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), UNTRUSTED, "{}", said(&output));
+    // In each spelling the server is known, and nobody is asked for its fingerprint.
+    for host in ["localhost", "LOCALHOST", "127.1"] {
+        let output = script(&home, &format!("{host}:0{port}"), &[]);
+        assert_eq!(output.status.code(), Some(3), "{host}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_server_that_the_systems_roots_vouched_for_is_not_spoken_to_without_tls() {
+    let home = temporary_folder();
+    // `script` takes the certificate that is there as the system's only root.
+    let roots = home.path().join("roots");
+    std::fs::create_dir(&roots).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (roots.join("tls-cert.pem"), roots.join("tls-key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let files = [&cert, &key].map(|file| file.display().to_string());
+    let server = Server::start_with(&["--tls-cert", &files[0], "--tls-key", &files[1]]);
+    let port = server.address.parse::<SocketAddr>().unwrap().port();
+    let place = format!("localhost:{port}");
+    let output = script(&home, &place, &["--tls", "system-roots"]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    for place in [&place, &server.address] {
+        let output = script(&home, place, &["--tls", "off"]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), UNTRUSTED, "{said}");
+        assert!(said.contains("was reached with TLS before"), "{said}");
+    }
+    // That the roots know it is no pin.
+    let output = script(&home, &place, &[]);
+    assert_eq!(output.status.code(), UNTRUSTED, "{}", said(&output));
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_with_a_sentence() {
+    let home = temporary_folder();
+    for place in ["[ho]st:8080", "host:", "a b:80", "::1:8080"] {
+        let output = script(&home, place, &["--tls", "off"]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{place}: {said}");
+        assert!(said.contains("write it as HOST:PORT"), "{place}: {said}");
+    }
 }
 
 #[test]
@@ -222,8 +342,7 @@ fn a_man_in_the_middle_hears_nothing() {
     let home = temporary_folder();
     let data = home.path().join("data");
     let right = Fingerprint([0x5a; 32]);
-    std::fs::create_dir(&data).unwrap();
-    std::fs::write(data.join("known_servers"), format!("{place} {right}\n")).unwrap();
+    pin(&home, &place);
     // Known before, named, or in the address: each time it must be that one.
     let address = format!("chat://{right}@{place}");
     let digits = right.to_string();
@@ -283,7 +402,8 @@ fn a_server_without_tls_is_not_spoken_to_unless_told_so() {
     let output = script(&home, &place, &[]);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("--tls off"), "{said}");
+    assert!(said.contains("not with TLS as it should"), "{said}");
+    assert!(!said.contains("--tls off"), "{said}");
     assert_eq!(
         server.join().unwrap(),
         0x16,

@@ -119,7 +119,7 @@ impl Shown {
     }
 }
 
-/// A client, its terminal, and whoever looks at it.
+/// A client, its terminal, and the person who looks at it.
 pub(crate) struct Seat {
     pub(crate) child: Child,
     pub(crate) pty: Arc<Pty>,

@@ -223,7 +223,7 @@ fn what_was_not_done_is_no_success() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     // A signal ends the program before its work is done.
     let mut client = start_script(&server, "alice", Stdio::piped());
-    // Held open: the end of the input is no reason to end with 0.
+    // The input is held open, so that its end is not why the client ends.
     let input = client.stdin.take();
     let seat = server.seat("nobody");
     seat.prompt("> ");

@@ -2,7 +2,7 @@
 //!
 //! An import counts for the file that defines the name: a `pub use` on the way hides
 //! nothing. A file below another may import from it, since a module's parts share
-//! what the module itself defines; that is no edge.
+//! what the module itself defines; such an import is not an edge.
 
 use std::collections::{BTreeMap, BTreeSet};
 

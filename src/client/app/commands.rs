@@ -1,6 +1,5 @@
-//! The one table of what can be typed, and what runs each command. Parsing, help, the menu,
-//! completion and the tests all read it; running a command is the business of `dispatch`
-//! and the messenger.
+//! The table of commands. Parsing, help, the menu, completion and the tests all read it. A command
+//! is run by `dispatch` and the messenger.
 
 use super::settings;
 use crate::client::messenger::command::Command;
@@ -26,16 +25,18 @@ pub(crate) enum Operation {
     Login,
     /// Ends the session.
     Logout,
-    /// Chooses to whom plain lines go.
+    /// Chooses the person to whom lines without a command go.
     Talk,
     /// Asks for the passwords, then changes the account's.
     ChangePassword,
+    /// Asks for the password, then makes a new recovery code.
+    RenewRecoveryCode,
     /// Lists the commands.
     Help,
     /// Ends the program.
     Quit,
-    /// The session runs what this function makes of the arguments. It fails with a
-    /// sentence about an argument that is wrong.
+    /// Has the session run the command that this function makes of the arguments. The function
+    /// fails with a sentence about a wrong argument.
     Session(fn(&[String]) -> Result<Command, String>),
 }
 
@@ -44,10 +45,10 @@ pub(crate) enum Operation {
 pub(crate) struct Spec {
     /// What runs it.
     pub operation: Operation,
-    /// How it is typed; the first name is shown.
+    /// Its names; help shows the first one.
     pub names: &'static [&'static str],
-    /// Its arguments: a word each, the last one takes the rest of the line if it
-    /// is `TEXT`; brackets make one optional.
+    /// Its arguments. Each is a word, except that `TEXT` takes the rest of the line. One in
+    /// brackets is optional.
     pub arguments: &'static [&'static str],
     /// One line of help.
     pub help: &'static str,
@@ -119,7 +120,10 @@ pub(crate) const TABLE: &[Spec] = &[
         help: "take messages from somebody again" },
     Spec { operation: Operation::ChangePassword,
         names: &["/passwd"], arguments: &[], when: LoggedIn, menu: None,
-        help: "change the password" },
+        help: "change the password, and encrypt the vault anew under another key" },
+    Spec { operation: Operation::RenewRecoveryCode,
+        names: &["/recovery"], arguments: &[], when: LoggedIn, menu: None,
+        help: "make a new recovery code, which opens the vault if the password is lost; the one before ends" },
     Spec { operation: Operation::Help,
         names: &["/help"], arguments: &[], when: Always, menu: None,
         help: "this list" },
@@ -142,7 +146,7 @@ pub(super) fn optional_name(given: &[String]) -> Result<Option<UserName>, String
     }
 }
 
-/// The text that a command ends with.
+/// The last argument of a command, a text.
 fn text(given: &[String]) -> String {
     given.last().cloned().unwrap_or_default()
 }
@@ -167,10 +171,10 @@ pub(crate) enum TypedLine {
         spec: &'static Spec,
         /// Its arguments, at most as many as it takes.
         given: Vec<String>,
-        /// It was picked from the menu, so that missing arguments are asked for.
+        /// Whether it was picked from the menu, so that missing arguments are asked for.
         by_number: bool,
     },
-    /// A text for the person to whom plain lines go.
+    /// A text for the person who is talked to.
     Text(String),
 }
 
@@ -183,7 +187,7 @@ impl Spec {
             .filter(|argument| !argument.starts_with('['))
     }
 
-    /// How it is typed, as help and errors show it.
+    /// Its first name and its arguments, as help and errors show them.
     pub(crate) fn usage(&self) -> String {
         let mut usage = self.names[0].to_owned();
         for argument in self.arguments {
@@ -208,8 +212,8 @@ pub(crate) fn usable(logged_in: bool) -> impl Iterator<Item = &'static Spec> {
     TABLE.iter().filter(move |spec| spec.fits(logged_in))
 }
 
-/// Parses a line. While one `talks` to somebody, a line without a slash is a text for
-/// them and keeps its leading blanks; otherwise a number picks from the menu.
+/// Parses a line. If somebody is talked to (`talks`), a line without a slash is a text for them
+/// and keeps its leading blanks. Otherwise a number picks from the menu.
 ///
 /// # Errors
 /// A sentence that says what is wrong and what to type instead.
@@ -269,8 +273,8 @@ fn parse_command(line: &str, logged_in: bool) -> Result<TypedLine, String> {
     })
 }
 
-/// Cuts the rest of a line into the command's arguments. A text of several lines keeps
-/// the blanks that it begins with.
+/// Cuts the rest of a line into the command's arguments. A text of several lines keeps its leading
+/// blanks.
 fn split(spec: &Spec, mut rest: &str) -> Vec<String> {
     let mut given = Vec::new();
     for argument in spec.arguments {
@@ -296,8 +300,8 @@ fn cut_word(line: &str) -> (&str, &str) {
     line.split_once(char::is_whitespace).unwrap_or((line, ""))
 }
 
-/// What the word at the cursor may become: a command's name, or a person's where a
-/// command takes one. Returns where the word starts, and the candidates.
+/// Completes the word at the cursor to a command's name, or to a person's where a command takes
+/// one. Returns where the word starts, and the candidates.
 pub(crate) fn complete(line: &str, logged_in: bool, people: &[String]) -> (usize, Vec<String>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let word = &line[start..];

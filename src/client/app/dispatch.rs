@@ -1,5 +1,5 @@
-//! From a typed line to what runs it: the table's operations, the questions for missing
-//! arguments, and help. What the session does with a command is the messenger's business.
+//! Runs a typed line: finds its command, asks for missing arguments, and runs the operation or has
+//! the session run it. What the session does with a command is decided in the messenger.
 
 use super::commands;
 use super::commands::{Operation, Spec, TypedLine};
@@ -14,8 +14,8 @@ use crate::protocol::UserName;
 impl App {
     /// Does what a typed line says.
     pub(super) fn line(&mut self, line: &str) -> Next {
-        // `InputEvent::Ended` reports a session that ended by itself; a line that was
-        // typed before that event is read must not reach the dead session.
+        // `InputEvent::Ended` reports a session that ended by itself. A line that is read before
+        // that event must not reach the dead session.
         if self
             .session
             .as_ref()
@@ -97,6 +97,7 @@ impl App {
             Operation::Help => self.help(),
             Operation::Logout => self.log_out(),
             Operation::ChangePassword => self.change_password(),
+            Operation::RenewRecoveryCode => self.renew_recovery_code(),
             Operation::Talk => match commands::optional_name(given) {
                 Ok(name) => self.talk_to(name),
                 Err(why) => self.fail(&why, FAILED),

@@ -1,5 +1,5 @@
-//! The client's exit codes, and which failure of a login leads to which. The help of the
-//! command line lists them.
+//! The client's exit codes, and which failure of a login leads to which. The command line's help
+//! lists them.
 
 use crate::client::login::LoginError;
 use crate::client::net::error::{CallError, EndpointError};
@@ -7,9 +7,9 @@ use crate::protocol::Code;
 
 /// Something failed.
 pub(super) const FAILED: u8 = 1;
-/// The command line can't be followed. Clap uses the same number.
-pub const WRONG_USAGE: u8 = 2;
-/// The server or the person refused the login.
+/// The command line is wrong. Clap uses the same number.
+pub(super) const WRONG_USAGE: u8 = 2;
+/// The server or the person refused the login, or the password is wrong.
 pub(super) const REFUSED: u8 = 3;
 /// The server could not be reached, or takes no connections at present.
 pub(super) const UNREACHABLE: u8 = 4;
@@ -18,7 +18,7 @@ pub(super) const VAULT: u8 = 5;
 /// The server's certificate is not trusted.
 pub(super) const UNTRUSTED: u8 = 6;
 /// The output could not be written.
-pub const UNWRITTEN: u8 = 7;
+pub(super) const UNWRITTEN: u8 = 7;
 
 /// The exit code after a login that failed.
 pub(super) fn of_login(error: &LoginError) -> u8 {
@@ -29,7 +29,10 @@ pub(super) fn of_login(error: &LoginError) -> u8 {
             }
             _ => REFUSED,
         },
-        LoginError::Refused(_) | LoginError::Derive(_) | LoginError::Thread(_) => REFUSED,
+        LoginError::Refused(_)
+        | LoginError::Derive(_)
+        | LoginError::Thread(_)
+        | LoginError::WrongPassword => REFUSED,
         LoginError::Endpoint(EndpointError::Untrusted { .. }) => UNTRUSTED,
         LoginError::Endpoint(_)
         | LoginError::Call(CallError::Lost(_))
@@ -52,5 +55,6 @@ mod tests {
         assert_eq!(code(Code::WrongLogin), REFUSED);
         assert_eq!(code(Code::ServerFull), UNREACHABLE);
         assert_eq!(code(Code::TlsRequired), UNREACHABLE);
+        assert_eq!(of_login(&LoginError::WrongPassword), REFUSED);
     }
 }

@@ -1,5 +1,5 @@
-//! The conversation with the person or script that types. What a command means is decided
-//! here; the messenger runs it, and the terminal shows what comes of it.
+//! The conversation with the person or the script. What a command means is decided here; the
+//! messenger runs it, and the terminal shows the result.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -8,8 +8,8 @@
 //! | `dispatch` | from a typed line to what runs it |
 //! | `settings` | the arguments of `/settings` |
 //! | `talk` | `/to`: plain lines go to one person |
-//! | `password` | passwords from the options, and `/passwd` |
-//! | `transfer` | `client vault export` and `client vault import` |
+//! | `password` | secrets from the options, `/passwd` and `/recovery` |
+//! | `transfer` | `client vault export`, `import` and `read` |
 //! | `exit_code` | the exit codes |
 
 pub(crate) mod commands;
@@ -21,19 +21,20 @@ mod talk;
 mod transfer;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::Operation;
-use self::exit_code::{FAILED, REFUSED, VAULT};
-pub use self::exit_code::{UNWRITTEN, WRONG_USAGE};
-use super::args::{Action, Options, VaultTask};
-use super::login::prompt::TerminalPrompt;
+use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
+use super::args::{Action, Options, OptionsError, VaultTask};
+use super::hardening;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
 use super::messenger::command::Command;
 use super::terminal::{InputEvent, NotWritten, Screen, Terminal};
 use super::view::{Display, End, ViewEvent};
+use crate::command_line;
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the server's last answers.
@@ -55,14 +56,24 @@ struct App {
     login_flow: LoginFlow,
     /// The running session and its account.
     session: Option<(UserName, SessionHandle)>,
-    /// To whom plain lines go.
+    /// The person to whom lines without a command go.
     talks_to: Option<UserName>,
-    /// The exit code so far: a script's first failure.
+    /// The exit code so far, which a script's first failure sets.
     code: u8,
 }
 
+/// Runs the client's program as its command line says.
+pub fn main() -> ExitCode {
+    match command_line::parse(|_: &Options| None, UNWRITTEN) {
+        Ok(options) => ExitCode::from(run(options)),
+        Err(code) => code,
+    }
+}
+
 /// Runs the client to its end, and returns the process's exit code.
-pub fn run(options: Options) -> u8 {
+fn run(options: Options) -> u8 {
+    // Before anything secret is read.
+    let private = hardening::keep_memory_private();
     let terminal = match Terminal::open(options.color, options.plain) {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -71,17 +82,20 @@ pub fn run(options: Options) -> u8 {
             return FAILED;
         }
     };
+    if let Err(why) = private {
+        terminal.say(&ViewEvent::warning(why));
+    }
     let data = match options.data() {
         Ok(data) => data,
-        Err(why) => {
-            terminal.say(&ViewEvent::bad(why));
+        Err(error) => {
+            terminal.say(&ViewEvent::bad(error.to_string()));
             return end(&terminal, FAILED);
         }
     };
     let endpoint = match options.endpoint(&data) {
         Ok(endpoint) => endpoint,
-        Err(why) => {
-            terminal.say(&ViewEvent::bad(why));
+        Err(error) => {
+            terminal.say(&ViewEvent::bad(error.to_string()));
             return end(&terminal, WRONG_USAGE);
         }
     };
@@ -115,6 +129,11 @@ fn end(terminal: &Terminal, code: u8) -> u8 {
         (Some(signal), _) if code == 0 => 128 + signal,
         _ => code,
     }
+}
+
+/// A login that the options prevent.
+fn by_options(error: OptionsError) -> LoginError {
+    LoginError::Refused(error.to_string())
 }
 
 impl App {
@@ -230,7 +249,7 @@ impl App {
             session.end();
         }
         self.talks_to = None;
-        self.terminal.screen().log(false);
+        self.terminal.screen().set_logged_in(false);
     }
 
     /// Registers or logs in, and starts the session. A script ends if that fails.
@@ -249,11 +268,8 @@ impl App {
     }
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
-        let password = self.given_password().map_err(LoginError::Refused)?;
-        let mut prompt = TerminalPrompt {
-            terminal: &mut self.terminal,
-            password,
-        };
+        let prompt = password::prompt(&mut self.terminal, &self.options);
+        let mut prompt = prompt.map_err(by_options)?;
         let (account, done) = match operation {
             Operation::Register => (
                 self.login_flow.register(name, &mut prompt)?,
@@ -265,7 +281,7 @@ impl App {
             ),
         };
         let screen = self.screen();
-        screen.log(true);
+        screen.set_logged_in(true);
         self.terminal.say(&ViewEvent::good(done));
         let display: Arc<dyn Display> = screen;
         let session = SessionHandle::start(account, self.options.trust, display)

@@ -1,59 +1,118 @@
-//! Passwords that the options give or the person types: for a login, and for `/passwd`.
-//! Changing it in the vault and on the server is the messenger's business.
+//! Secrets that the options give or the person types: for a login, for `/passwd` and for
+//! `/recovery`. The messenger changes them in the vault and on the server.
 
 use zeroize::Zeroizing;
 
 use super::App;
 use super::exit_code::FAILED;
+use crate::client::args::{Options, OptionsError};
 use crate::client::login::credentials;
-use crate::client::messenger::command::Command;
-use crate::client::terminal::InputEvent;
+use crate::client::login::prompt::TerminalPrompt;
+use crate::client::messenger::command::{Command, NextCode};
+use crate::client::terminal::{InputEvent, Terminal};
+use crate::crypto::account::recovery::RecoveryCode;
+
+/// Where the answers come from when there is no terminal.
+const MISSING: &str =
+    "a password is missing, so nothing was changed; type it on a terminal, or use --password-file";
+
+/// What asks the person, with the answers that the options give.
+///
+/// # Errors
+/// A secret that the options name can't be read.
+pub(super) fn prompt<'a>(
+    terminal: &'a mut Terminal,
+    options: &Options,
+) -> Result<TerminalPrompt<'a>, OptionsError> {
+    Ok(TerminalPrompt {
+        password: given_password(terminal, options)?,
+        new_password: options.new_password()?,
+        recovery_file: options.recovery_file.clone(),
+        terminal,
+    })
+}
+
+/// The password that the options give. A command that they name gets the terminal,
+/// since it may ask for something there.
+fn given_password(
+    terminal: &Terminal,
+    options: &Options,
+) -> Result<Option<Zeroizing<String>>, OptionsError> {
+    match options.password_command {
+        Some(_) => terminal.lend(|| options.password()),
+        None => options.password(),
+    }
+}
 
 impl App {
-    /// The password that the options give. A command that they name gets the terminal,
-    /// since it may ask for something there.
-    pub(super) fn given_password(&self) -> Result<Option<Zeroizing<String>>, String> {
-        match self.options.password_command {
-            Some(_) => self.terminal.lend(|| self.options.password()),
-            None => self.options.password(),
-        }
-    }
-
     /// Changes the password to one that the options give, or that is typed twice.
     pub(super) fn change_password(&mut self) {
-        match (self.given_password(), self.options.new_password()) {
-            (Ok(Some(old)), Ok(Some(new))) => return self.send_passwords(old, new),
-            (Err(why), _) | (_, Err(why)) => return self.fail(&why, FAILED),
-            _ => {}
-        }
-        let mut ask = |prompt: &str| match self.terminal.secret(prompt) {
-            InputEvent::Line(line) => Some(line),
-            _ => None,
-        };
-        let typed = ask("Old password: ").and_then(|old| {
-            let new = ask("New password: ")?;
-            let again = ask("The new password again: ")?;
-            Some((old, new, again))
-        });
-        match typed {
-            None => self.fail(
-                "a password is missing, so nothing was changed; type it on a terminal, or use --password-file and --new-password-file",
-                FAILED,
-            ),
-            Some((_, new, again)) if *new != *again => {
-                self.fail(
-                    "the two passwords are not the same; nothing was changed",
-                    FAILED,
-                );
+        let given = given_password(&self.terminal, &self.options);
+        match (given, self.options.new_password()) {
+            (Ok(Some(old)), Ok(Some(new))) => {
+                let code = NextCode::New(self.options.recovery_file.clone());
+                self.send_passwords(old, new, code);
             }
-            Some((old, new, _)) => self.send_passwords(old, new),
+            (Err(error), _) | (_, Err(error)) => self.fail(&error.to_string(), FAILED),
+            _ => match self.type_passwords() {
+                Ok((old, new, code)) => self.send_passwords(old, new, code),
+                Err(why) => self.fail(&why, FAILED),
+            },
         }
     }
 
-    fn send_passwords(&mut self, old: Zeroizing<String>, new: Zeroizing<String>) {
+    /// Has the old password, the new one and the recovery code typed.
+    fn type_passwords(
+        &mut self,
+    ) -> Result<(Zeroizing<String>, Zeroizing<String>, NextCode), String> {
+        let missing = || format!("{MISSING} and --new-password-file");
+        let old = self.secret("Old password: ").ok_or_else(missing)?;
+        let new = self.secret("New password: ").ok_or_else(missing)?;
+        let again = self
+            .secret("The new password again: ")
+            .ok_or_else(missing)?;
+        if *new != *again {
+            return Err("the two passwords are not the same; nothing was changed".to_owned());
+        }
+        let code = self
+            .secret("Recovery code, to keep it (Enter makes a new one): ")
+            .ok_or("nothing was changed")?;
+        let code = match code.trim() {
+            "" => NextCode::New(self.options.recovery_file.clone()),
+            typed => RecoveryCode::parse(typed)
+                .map(NextCode::Kept)
+                .map_err(|error| format!("{error}; nothing was changed"))?,
+        };
+        Ok((old, new, code))
+    }
+
+    fn send_passwords(&mut self, old: Zeroizing<String>, new: Zeroizing<String>, code: NextCode) {
         match credentials::check_new(&new) {
-            Ok(()) => self.run(Command::Passwd(old, new)),
+            Ok(()) => self.run(Command::Passwd { old, new, code }),
             Err(why) => self.fail(&why, FAILED),
+        }
+    }
+
+    /// Makes a new recovery code, for whoever knows the password.
+    pub(super) fn renew_recovery_code(&mut self) {
+        let password = match given_password(&self.terminal, &self.options) {
+            Ok(Some(password)) => Some(password),
+            Ok(None) => self.secret("Password: "),
+            Err(why) => return self.fail(&why.to_string(), FAILED),
+        };
+        match password {
+            Some(password) => {
+                let file = self.options.recovery_file.clone();
+                self.run(Command::NewRecoveryCode { password, file });
+            }
+            None => self.fail(MISSING, FAILED),
+        }
+    }
+
+    fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
+        match self.terminal.secret(prompt) {
+            InputEvent::Line(line) => Some(line),
+            _ => None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The arguments of `/settings` as a change of the account's settings. Sending it is the
-//! messenger's business.
+//! Parses the arguments of `/settings` into a change of the account's settings, which the messenger
+//! sends.
 
 use crate::protocol::request::ChangeSettings;
 

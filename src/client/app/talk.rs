@@ -1,5 +1,5 @@
-//! Talking to somebody: plain lines go to them until `/to` ends it. Parsing the lines is
-//! the business of `commands`.
+//! Talking to somebody: lines without a command go to them until `/to` ends it. `commands` parses
+//! the lines.
 
 use super::App;
 use super::exit_code::FAILED;
@@ -9,8 +9,8 @@ use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
 
 impl App {
-    /// Whether somebody has an account. It is asked before a text is typed for a name
-    /// that is no contact.
+    /// Whether this name has an account. It is checked before a text is typed for a name that is
+    /// not a contact.
     pub(super) fn exists(&mut self, name: UserName) -> CommandResult {
         match self.terminal.screen().verified(&name) {
             Some(_) => Ok(()),
@@ -18,7 +18,7 @@ impl App {
         }
     }
 
-    /// Sends plain lines to this person from here on; to nobody without a name.
+    /// Sends lines without a command to this person from here on. Without a name, it ends that.
     pub(super) fn talk_to(&mut self, name: Option<UserName>) {
         let Some(name) = name else {
             self.talks_to = None;

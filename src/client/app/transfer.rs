@@ -1,21 +1,23 @@
-//! `client vault export` and `client vault import`: the passphrase, the file, and what the
-//! person is told. The export's contents and format are the vault's business.
+//! `client vault export`, `import` and `read`: the passphrase, the file, and what the person
+//! is told. The vault decides the contents and the format of an export.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::{by_options, password};
 use crate::client::args::{ExportFile, Options, VaultTask};
 use crate::client::login::first_login::{read_export, write_export};
-use crate::client::login::prompt::TerminalPrompt;
 use crate::client::login::{LoginError, LoginFlow};
 use crate::client::messenger::SessionHandle;
 use crate::client::messenger::command::Command;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::{Display, ViewEvent};
+use crate::protocol::UserName;
 
-/// The shortest passphrase, in characters: whoever finds the file can guess without limit.
+/// The shortest passphrase, in characters. It is long because a thief of the file can try
+/// passphrases without limit.
 const MIN_PASSPHRASE: usize = 12;
 
 /// How long the new keys may take to be published.
@@ -34,6 +36,7 @@ pub(crate) fn run(
     match task {
         VaultTask::Export(export_file) => export(export_file, options, login_flow, terminal),
         VaultTask::Import(export_file) => import(export_file, options, login_flow, terminal),
+        VaultTask::Read { with } => read(*with, options, login_flow, terminal),
     }
 }
 
@@ -43,18 +46,14 @@ fn export(
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let Some(name) = options.user else {
-        return Err(LoginError::Refused(
-            "whose? Name the account, as in: client --user NAME vault export FILE".to_owned(),
-        ));
-    };
-    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
+    let name = account(options, "export FILE")?;
+    let passphrase = match export_file.passphrase().map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
     check(&passphrase)?;
-    let password = options.password().map_err(LoginError::Refused)?;
-    let export = login_flow.export(name, &mut TerminalPrompt { terminal, password })?;
+    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
+    let export = login_flow.export(name, &mut prompt)?;
     let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
     write_export(&export_file.file, &sealed).map_err(LoginError::Refused)?;
     terminal.say(&ViewEvent::good(format!(
@@ -68,13 +67,37 @@ fn export(
     Ok(())
 }
 
+/// Whose vault it is.
+fn account(options: &Options, usage: &str) -> Result<UserName, LoginError> {
+    options.user.ok_or_else(|| {
+        LoginError::Refused(format!(
+            "whose? Name the account, as in: client --user NAME vault {usage}"
+        ))
+    })
+}
+
+/// Shows the history, without a server.
+fn read(
+    with: Option<UserName>,
+    options: &Options,
+    login_flow: &LoginFlow,
+    terminal: &mut Terminal,
+) -> Result<(), LoginError> {
+    let name = account(options, "read")?;
+    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
+    for event in login_flow.read(name, with, &mut prompt)? {
+        terminal.say(&event);
+    }
+    Ok(())
+}
+
 fn import(
     export_file: &ExportFile,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let passphrase = match export_file.passphrase().map_err(LoginError::Refused)? {
+    let passphrase = match export_file.passphrase().map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => secret(terminal, "Passphrase of the export: ")?,
     };
@@ -85,8 +108,8 @@ fn import(
             export.name
         )));
     }
-    let password = options.password().map_err(LoginError::Refused)?;
-    let account = login_flow.import(&export, &mut TerminalPrompt { terminal, password })?;
+    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
+    let account = login_flow.import(&export, &mut prompt)?;
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =
         SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
@@ -100,7 +123,7 @@ fn import(
     terminal.say(&ViewEvent::plain(
         "use this machine from now on; the other one's sessions are left behind",
     ));
-    // Whatever was not sent is sent at the next login.
+    // What was not sent is sent at the next login.
     published.map_err(LoginError::Unpublished)
 }
 

@@ -1,26 +1,29 @@
 //! A login or registration while it is under way: the connection, the account's name and
 //! the person to ask. A vault that exists already is opened here; a login without one is
-//! in `first_login`.
+//! in `first_login`, one with a password that the vault does not know in `changed_password`.
 
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::LoginFlow;
 use super::credentials::{Credentials, derive, login_request, new_kdf, register_request};
 use super::error::LoginError;
-use super::prompt::{Prompt, known_password, new_password, show_recovery_code};
+use super::prompt::{Prompt, known_password, new_password};
+use super::recovery_code::{NewCode, check_file};
 use super::unlock::{
-    Unlocked, create_vault, identity, open, open_unfinished, open_with_former, renew_recovery_code,
+    OpenedBy, Unlocked, create_vault, identity, open, open_unfinished, password_key,
 };
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::net::event_queue::EventQueue;
-use crate::client::vault::{Closed, Opened, Vault, VaultError, VaultFile};
-use crate::client::view::ViewEvent;
-use crate::crypto::account::password::Derived;
+use crate::client::vault::{Closed, NewSecrets, Opened, PasswordKey, Vault, VaultError, VaultFile};
+use crate::client::view::{ViewEvent, rotation_progress};
+use crate::crypto::account::recovery::RecoveryCode;
+use crate::crypto::os_rng;
 use crate::protocol::reply::{Done, Welcome};
-use crate::protocol::request::{SessionOptions, UserRef};
+use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
 use crate::protocol::{ByteArray, Code, Request, UserName};
 
 type Result<T> = std::result::Result<T, LoginError>;
@@ -59,31 +62,36 @@ impl<'a> Attempt<'a> {
     /// Makes the account: the vault first, then the server's side of it, so that
     /// a kill in between loses nothing that counts.
     pub(super) fn register(mut self, file: VaultFile) -> Result<Account> {
+        check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
         let password = new_password(self.prompt)?;
         let created = !file.exists();
-        let (mut unlocked, code) = match created {
+        let code = self.new_code()?;
+        let (mut vault, credentials) = match created {
             true => {
                 let kdf = new_kdf();
-                let derived = derive(&password, kdf)?;
-                let (vault, code) = create_vault(file, kdf, &derived, |_| Ok(()))?;
-                let login_key = derived.login_key;
-                let credentials = Credentials { kdf, login_key };
-                (Unlocked { vault, credentials }, code)
+                let login_key = derive(&password, kdf)?.login_key;
+                let vault = create_vault(file, &password, kdf, &code.code, |_| Ok(()))?;
+                (vault, Credentials { kdf, login_key })
             }
             false => {
-                let mut unlocked = open_unfinished(file.read()?, &password)?;
-                let code = renew_recovery_code(&mut unlocked.vault)?;
-                (unlocked, code)
+                let unlocked = open_unfinished(file.read()?, &password)?;
+                let credentials = unlocked.credentials(&password)?;
+                let mut vault = unlocked.vault;
+                let credentials =
+                    credentials.ok_or_else(|| VaultError::Exists(vault.path().to_owned()))?;
+                vault.replace_recovery(&code.code.wrapping_key())?;
+                (vault, credentials)
             }
         };
         // Made before the server hears of the account, so that it survives a kill.
-        identity(&mut unlocked.vault)?;
+        identity(&mut vault)?;
         let challenge = self.connection.challenge();
-        let request = register_request(&self.name, &unlocked.credentials, &challenge);
+        let request = register_request(&self.name, &credentials, &challenge);
         let welcome = match self.call(&request) {
             Ok(welcome) => welcome,
             Err(CallError::Refused(refusal)) if created => {
-                VaultFile::discard(unlocked.vault)?;
+                code.discard();
+                VaultFile::discard(vault)?;
                 return Err(CallError::Refused(refusal).into());
             }
             Err(CallError::Refused(refusal)) if refusal.code == Code::NameTaken => {
@@ -94,67 +102,153 @@ impl<'a> Attempt<'a> {
             }
             Err(error) => return Err(error.into()),
         };
-        show_recovery_code(&code, self.prompt);
-        self.into_account(unlocked, welcome, false)
+        self.show_code(&mut vault, &code)?;
+        self.into_account(vault, credentials, welcome, false)
     }
 
-    /// Logs in with the vault that is on this device.
-    pub(super) fn log_in(self, closed: Closed) -> Result<Account> {
-        let password = known_password(&self.name, self.prompt)?;
-        match open(closed, &password)? {
-            Opened::Open(unlocked) => self.log_in_unlocked(unlocked),
-            Opened::WrongKey(closed) => self.log_in_after_reset(*closed, &password),
-        }
-    }
-
-    fn log_in_unlocked(mut self, mut unlocked: Unlocked) -> Result<Account> {
+    /// Logs in with the vault that is on this device. The server hears nothing of a password
+    /// that does not open the vault: it is probably a slip, and so close to the right one.
+    pub(super) fn log_in(mut self, closed: Closed) -> Result<Account> {
+        let typed = known_password(&self.name, self.prompt)?;
+        let (mut unlocked, password) = self.unlock(closed, typed)?;
         unlocked.vault.note_login_tried()?;
+        let Some(credentials) = unlocked.credentials(&password)? else {
+            return self.log_in_with_code(unlocked.vault);
+        };
         let device = unlocked.vault.device()?;
-        let welcome = self.log_in_over(&unlocked.credentials, device.session)?;
-        if !device.registered {
-            // The account was made, but the answer was lost on its way, so that the
-            // recovery code was never shown.
-            let code = renew_recovery_code(&mut unlocked.vault)?;
-            show_recovery_code(&code, self.prompt);
+        match self.log_in_over(&credentials, device.session) {
+            Ok(welcome) => {
+                self.settle_slots(&mut unlocked, &password, credentials.kdf)?;
+                self.finish_log_in(unlocked.vault, credentials, welcome)
+            }
+            Err(LoginError::Call(CallError::Refused(refusal)))
+                if refusal.code == Code::WrongLogin =>
+            {
+                self.log_in_after_change(unlocked.vault, &refusal)
+            }
+            Err(error) => Err(error),
         }
-        self.choose_identity(unlocked, welcome)
     }
 
-    /// Logs in where the password does not open the vault. It may have been changed
-    /// elsewhere or reset by the operator: then the server knows this one, and the
-    /// vault an earlier one.
-    fn log_in_after_reset(mut self, closed: Closed, password: &str) -> Result<Account> {
-        let (credentials, derived) = self.derive_as_server_says(password)?;
-        let welcome = self.log_in_over(&credentials, None)?;
-        let mut vault = self.open_with_former_secret(closed)?;
-        vault.add_password(credentials.kdf, &derived.wrapping_key)?;
-        self.choose_identity(Unlocked { vault, credentials }, welcome)
-    }
-
-    fn open_with_former_secret(&mut self, mut closed: Closed) -> Result<Vault> {
-        let question = "The password was changed elsewhere. To open this device's vault, \
-                        type the password before, or the recovery code: ";
+    /// Opens the vault with what was typed, or with what is typed instead.
+    fn unlock(
+        &mut self,
+        mut closed: Closed,
+        mut secret: Zeroizing<String>,
+    ) -> Result<(Unlocked, Zeroizing<String>)> {
         loop {
-            let Some(secret) = self.prompt.secret(question) else {
-                self.log_out();
-                return Err(VaultError::WrongKey.into());
-            };
-            closed = match open_with_former(closed, &secret)? {
-                Opened::Open(vault) => return Ok(vault),
+            closed = match open(closed, &secret)? {
+                Opened::Open(unlocked) => return Ok((unlocked, secret)),
                 Opened::WrongKey(closed) => *closed,
             };
-            self.prompt.say(ViewEvent::bad(
-                "that does not open it; try again, or press Ctrl-D to give up",
-            ));
+            let question = "That does not open the vault on this device. Type the password \
+                            again. If it was changed elsewhere or reset, type the one before \
+                            it, or the recovery code: ";
+            let typed = self.prompt.secret(question);
+            secret = typed.ok_or(LoginError::WrongPassword)?;
         }
+    }
+
+    /// Logged in with the vault open: what follows whichever secret opened it.
+    pub(super) fn finish_log_in(
+        mut self,
+        mut vault: Vault,
+        credentials: Credentials,
+        welcome: Welcome,
+    ) -> Result<Account> {
+        // The code was made, but a kill may have come before it was shown.
+        if vault.recovery_unseen()? || !vault.device()?.registered {
+            let code = self.new_code()?;
+            vault.replace_recovery(&code.code.wrapping_key())?;
+            self.show_code(&mut vault, &code)?;
+        }
+        self.choose_identity(vault, credentials, welcome)
+    }
+
+    /// Settles the key slots after a login with the password that opened the vault: no other
+    /// one opens it any more, and its slot has a derivation of its own.
+    fn settle_slots(
+        &mut self,
+        unlocked: &mut Unlocked,
+        password: &str,
+        account: KdfParams,
+    ) -> Result<()> {
+        let vault = &mut unlocked.vault;
+        let OpenedBy::Password(slot, derived) = &unlocked.by else {
+            return Ok(());
+        };
+        let has_own = vault.account_kdf(*slot)?.is_some();
+        let key = match has_own {
+            true => PasswordKey::of(*slot, derived.wrapping_key.clone()),
+            false => password_key(vault, password)?,
+        };
+        if vault.is_change_to(*slot)? {
+            if let Err(why) = self.finish_change(vault, &key, account)? {
+                self.prompt.say(ViewEvent::warning(format!(
+                    "the vault's key was not changed yet: {why}. The old password opens the vault, too, \
+                     until the next login changes the key"
+                )));
+            }
+            return Ok(());
+        }
+        Ok(match has_own {
+            true => vault.keep_only_password(account),
+            false => vault.replace_passwords(&key, account),
+        }?)
+    }
+
+    /// Finishes a change of password that ended after the server had taken it: the vault gets
+    /// another key. The recovery code of then is not known here, so a new one is to be shown.
+    fn finish_change(
+        &mut self,
+        vault: &mut Vault,
+        password: &PasswordKey,
+        account: KdfParams,
+    ) -> Result<std::result::Result<(), VaultError>> {
+        self.prompt.say(ViewEvent::plain(
+            "finishing the change of the password: everything in the vault is encrypted anew",
+        ));
+        let code = RecoveryCode::generate(&mut os_rng());
+        let secrets = NewSecrets {
+            password,
+            account,
+            recovery: &code.wrapping_key(),
+            recovery_unseen: true,
+        };
+        let prompt = &mut self.prompt;
+        let rotated = vault.rotate_key(&secrets, &mut |done, total| {
+            prompt.say(rotation_progress(done, total));
+        });
+        match rotated {
+            // Without space one can still log in.
+            Err(error @ (VaultError::Database(_) | VaultError::Io(..))) => Ok(Err(error)),
+            rotated => Ok(Ok(rotated?)),
+        }
+    }
+
+    /// A new recovery code, for the screen or for the file that the options name.
+    pub(super) fn new_code(&self) -> Result<NewCode> {
+        let file = self.prompt.recovery_file();
+        NewCode::make(file.as_deref()).map_err(LoginError::Refused)
+    }
+
+    /// Hands over a recovery code that opens the vault, and notes that it was.
+    pub(super) fn show_code(&mut self, vault: &mut Vault, code: &NewCode) -> Result<()> {
+        for line in code.lines() {
+            self.prompt.say(line);
+        }
+        Ok(vault.note_recovery_seen()?)
     }
 
     /// Logged in with an open vault: if another identity is published, the person
     /// decides whether this device's replaces it.
-    fn choose_identity(mut self, mut unlocked: Unlocked, welcome: Welcome) -> Result<Account> {
-        let kdf = unlocked.credentials.kdf;
-        unlocked.vault.keep_only_password(kdf)?;
-        let mine = wire_identity(&identity(&mut unlocked.vault)?.public());
+    fn choose_identity(
+        mut self,
+        mut vault: Vault,
+        credentials: Credentials,
+        welcome: Welcome,
+    ) -> Result<Account> {
+        let mine = wire_identity(&identity(&mut vault)?.public());
         let replaces = welcome.identity.is_some_and(|published| published != mine);
         let question = format!(
             "{} has used another device since, and that one's identity is published now. \
@@ -168,18 +262,12 @@ impl<'a> Attempt<'a> {
                     .to_owned(),
             ));
         }
-        self.into_account(unlocked, welcome, replaces)
+        self.into_account(vault, credentials, welcome, replaces)
     }
 
-    /// Derives the password's keys with the parameters that the server keeps.
-    pub(super) fn derive_as_server_says(
-        &mut self,
-        password: &str,
-    ) -> Result<(Credentials, Derived)> {
-        let kdf = self.call(&Request::Kdf(UserRef { name: self.name }))?;
-        let derived = derive(password, kdf)?;
-        let login_key = derived.login_key.clone();
-        Ok((Credentials { kdf, login_key }, derived))
+    /// The derivation that the server keeps for the account.
+    pub(super) fn ask_kdf(&mut self) -> Result<KdfParams> {
+        Ok(self.call(&Request::Kdf(UserRef { name: self.name }))?)
     }
 
     /// Sends the login, and asks whether to end another session if there is one.
@@ -209,6 +297,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Gets a nonce for another login: the server takes each only once.
+    pub(super) fn renew_nonce(&mut self) -> Result<()> {
+        Ok(self.connection.hello(&mut self.events)?)
+    }
+
     /// Sends the login; `None` if another session prevents it.
     pub(super) fn try_log_in(
         &mut self,
@@ -220,8 +313,7 @@ impl<'a> Attempt<'a> {
         match self.call(&request) {
             Ok(welcome) => Ok(Some(welcome)),
             Err(CallError::Refused(refusal)) if refusal.code == Code::AlreadyOnline => {
-                // The next proof needs a nonce of its own.
-                self.connection.hello(&mut self.events)?;
+                self.renew_nonce()?;
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -244,14 +336,11 @@ impl<'a> Attempt<'a> {
     /// Hands everything over to the session.
     pub(super) fn into_account(
         self,
-        unlocked: Unlocked,
+        mut vault: Vault,
+        credentials: Credentials,
         welcome: Welcome,
         new_identity: bool,
     ) -> Result<Account> {
-        let Unlocked {
-            mut vault,
-            credentials,
-        } = unlocked;
         Ok(Account {
             name: self.name,
             endpoint: self.flow.endpoint.clone(),

@@ -18,7 +18,7 @@ use crate::protocol::{ByteArray, Request, UserName, limits};
 
 /// A login key and how it comes from the password.
 #[derive(Clone)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The derivation's salt and cost.
     pub kdf: KdfParams,
     /// What the derivation leads to.
@@ -27,9 +27,16 @@ pub struct Credentials {
 
 /// Why a password's keys are not derived.
 #[derive(Debug)]
-pub enum DeriveError {
+pub(crate) enum DeriveError {
     /// The cost would weaken the password, or exhaust this machine.
     Cost(Argon2ParamsError),
+    /// The cost is lower than the one with which this device logged in before.
+    Lowered {
+        /// What the server asks for.
+        asked: Argon2Params,
+        /// What it was.
+        before: Argon2Params,
+    },
     /// Argon2 can't run with the cost.
     Impossible(ImpossibleCost),
 }
@@ -38,6 +45,11 @@ impl fmt::Display for DeriveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeriveError::Cost(error) => error.fmt(f),
+            DeriveError::Lowered { asked, before } => write!(
+                f,
+                "the server asks to protect the password with {asked}, less than {before} before; \
+                 nothing was sent to it, so ask its operator"
+            ),
             DeriveError::Impossible(error) => error.fmt(f),
         }
     }
@@ -47,13 +59,14 @@ impl Error for DeriveError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             DeriveError::Cost(error) => Some(error),
+            DeriveError::Lowered { .. } => None,
             DeriveError::Impossible(error) => Some(error),
         }
     }
 }
 
 /// A new random salt with the default cost.
-pub fn new_kdf() -> KdfParams {
+pub(crate) fn new_kdf() -> KdfParams {
     let mut salt = [0; 16];
     os_rng().fill_bytes(&mut salt);
     let cost = Argon2Params::NEW;
@@ -69,9 +82,24 @@ pub fn new_kdf() -> KdfParams {
 ///
 /// # Errors
 /// The cost, which the server may have named, is too low, too high or impossible.
-pub fn derive(password: &str, kdf: KdfParams) -> Result<Derived, DeriveError> {
+pub(crate) fn derive(password: &str, kdf: KdfParams) -> Result<Derived, DeriveError> {
     let cost = cost_of(kdf).check().map_err(DeriveError::Cost)?;
     password::derive(password, &kdf.salt.0, cost).map_err(DeriveError::Impossible)
+}
+
+/// Refuses a derivation that costs less than those with which this device logged in before:
+/// it would make the password cheaper to guess for whoever asks for it.
+///
+/// # Errors
+/// That it costs less in some respect.
+pub(super) fn check_not_lowered(asked: KdfParams, before: &[KdfParams]) -> Result<(), DeriveError> {
+    let asked = cost_of(asked);
+    let costs = before.iter().map(|kdf| cost_of(*kdf));
+    let before = costs.fold(Argon2Params::FLOOR, Argon2Params::at_least);
+    match asked.at_least(before) == asked {
+        true => Ok(()),
+        false => Err(DeriveError::Lowered { asked, before }),
+    }
 }
 
 fn cost_of(kdf: KdfParams) -> Argon2Params {
@@ -108,7 +136,7 @@ fn signed(credentials: &Credentials) -> LoginVerifier {
 }
 
 /// The request that makes an account and logs in; proves that the key is known.
-pub fn register_request(
+pub(crate) fn register_request(
     name: &UserName,
     credentials: &Credentials,
     challenge: &Challenge,
@@ -124,7 +152,7 @@ pub fn register_request(
 }
 
 /// The request that logs in, with a proof for one connection.
-pub fn login_request(
+pub(crate) fn login_request(
     name: &UserName,
     credentials: &Credentials,
     challenge: &Challenge,
@@ -138,7 +166,7 @@ pub fn login_request(
 }
 
 /// The proof that allows a change of password.
-pub fn passwd_proof(
+pub(crate) fn passwd_proof(
     name: &UserName,
     old: &Credentials,
     new: &Credentials,
@@ -156,7 +184,7 @@ pub fn passwd_proof(
 ///
 /// # Errors
 /// A sentence that says how long it must be.
-pub fn check_new(password: &str) -> Result<(), String> {
+pub(crate) fn check_new(password: &str) -> Result<(), String> {
     match password.chars().count() >= limits::MIN_PASSWORD {
         true => Ok(()),
         false => Err(format!(

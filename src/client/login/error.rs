@@ -21,6 +21,8 @@ pub(crate) enum LoginError {
     Endpoint(EndpointError),
     /// The server demands a derivation of the password that is not acceptable.
     Derive(DeriveError),
+    /// Neither a password nor a recovery code opens the vault.
+    WrongPassword,
     /// The vault can't be opened, made or used.
     Vault(VaultError),
     /// The session has no thread to run on.
@@ -48,6 +50,11 @@ impl fmt::Display for LoginError {
             ) => write!(f, "{error}; {ADVICE}"),
             LoginError::Endpoint(error) => error.fmt(f),
             LoginError::Derive(error) => error.fmt(f),
+            LoginError::WrongPassword => f.write_str(
+                "the password does not open the vault on this machine; try again. If it was changed \
+                 elsewhere or reset, the password before or the recovery code opens the vault \
+                 (in a script: that one in --password-file, the new one in --new-password-file)",
+            ),
             LoginError::Vault(error) => error.fmt(f),
             LoginError::Thread(error) => write!(f, "no thread for the session: {error}"),
             LoginError::Unpublished(why) => write!(f, "{why}; {ADVICE}"),
@@ -58,7 +65,7 @@ impl fmt::Display for LoginError {
 impl Error for LoginError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            LoginError::Refused(_) | LoginError::Unpublished(_) => None,
+            LoginError::Refused(_) | LoginError::WrongPassword | LoginError::Unpublished(_) => None,
             LoginError::Call(error) => Some(error),
             LoginError::Endpoint(error) => Some(error),
             LoginError::Derive(error) => Some(error),

@@ -1,20 +1,20 @@
 //! Logging in on a device that has no vault of the account: with a new identity, or with
-//! the one from an export of another device. Also making that export; its format is the
-//! vault's business.
+//! the one from an export of another device. Also what needs no server: making that export,
+//! and reading the history. The export's format is the vault's business.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::LoginFlow;
 use super::attempt::Attempt;
+use super::credentials::{Credentials, derive};
 use super::error::LoginError;
-use super::prompt::{Prompt, known_password, show_recovery_code};
-use super::unlock::{Unlocked, create_vault, open};
+use super::prompt::{Prompt, known_password};
+use super::unlock::{create_vault, open};
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
-use crate::client::vault::{Export, Opened, VaultError, VaultFile};
+use crate::client::vault::{Export, Opened, Vault, VaultError, VaultFile};
+use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::protocol::UserName;
 use crate::protocol::request::SessionOptions;
@@ -43,23 +43,54 @@ impl LoginFlow {
     /// What another device needs from the vault that is on this one.
     ///
     /// # Errors
-    /// There is no vault, or the password does not open it.
+    /// There is no vault, or neither password nor recovery code opens it.
     pub(crate) fn export(
         &self,
         name: UserName,
         prompt: &mut dyn Prompt,
     ) -> Result<Export, LoginError> {
+        Ok(self.open_offline(name, prompt)?.export(name)?)
+    }
+
+    /// The messages in the vault that is on this device, the oldest first, all or those with
+    /// one person.
+    ///
+    /// # Errors
+    /// There is no vault, neither password nor recovery code opens it, or there is no such
+    /// person in it.
+    pub(crate) fn read(
+        &self,
+        name: UserName,
+        with: Option<UserName>,
+        prompt: &mut dyn Prompt,
+    ) -> Result<Vec<ViewEvent>, LoginError> {
+        let vault = self.open_offline(name, prompt)?;
+        if let Some(with) = with.filter(|with| vault.contact(with).is_none()) {
+            return Err(LoginError::Refused(format!(
+                "there are no messages with {with}"
+            )));
+        }
+        let events = vault.whole_history()?.into_iter().filter_map(|message| {
+            let contact = vault.contact_by_id(message.contact)?;
+            let wanted = with.is_none_or(|with| with == contact.name);
+            wanted.then(|| message.event(contact))
+        });
+        Ok(events.collect())
+    }
+
+    /// Opens the vault that is on this device, without asking the server anything.
+    fn open_offline(&self, name: UserName, prompt: &mut dyn Prompt) -> Result<Vault, LoginError> {
         let file = self.vault_file(&name)?;
         if !file.exists() {
             return Err(LoginError::Refused(format!(
-                "there is no vault of {name} at {} here; nothing was exported",
-                self.endpoint.place()
+                "there is no vault of {name} at {} here",
+                self.endpoint.place().as_str()
             )));
         }
-        let password = known_password(&name, prompt)?;
-        match open(file.read()?, &password)? {
-            Opened::Open(unlocked) => Ok(unlocked.vault.export(name)?),
-            Opened::WrongKey(_) => Err(VaultError::WrongKey.into()),
+        let secret = known_password(&name, prompt)?;
+        match open(file.read()?, &secret)? {
+            Opened::Open(unlocked) => Ok(unlocked.vault),
+            Opened::WrongKey(_) => Err(LoginError::WrongPassword),
         }
     }
 }
@@ -72,7 +103,9 @@ impl Attempt<'_> {
         export: Option<&Export>,
     ) -> Result<Account, LoginError> {
         let password = known_password(&self.name, self.prompt)?;
-        let (credentials, derived) = self.derive_as_server_says(&password)?;
+        let kdf = self.ask_kdf()?;
+        let login_key = derive(&password, kdf)?.login_key;
+        let credentials = Credentials { kdf, login_key };
         let mut confirmed = false;
         let welcome = match self.try_log_in(&credentials, SessionOptions::default())? {
             Some(welcome) => welcome,
@@ -102,12 +135,13 @@ impl Attempt<'_> {
             self.log_out();
             return Err(refused);
         }
-        let (vault, code) = create_vault(file, credentials.kdf, &derived, |vault| match export {
+        let code = self.new_code()?;
+        let mut vault = create_vault(file, &password, kdf, &code.code, |vault| match export {
             Some(export) => vault.import(export, clock::unix_ms()),
             None => vault.make_identity().map(drop),
         })?;
-        show_recovery_code(&code, self.prompt);
-        self.into_account(Unlocked { vault, credentials }, welcome, replaces)
+        self.show_code(&mut vault, &code)?;
+        self.into_account(vault, credentials, welcome, replaces)
     }
 
     /// Asks whether this device's identity may replace the published one.
@@ -136,21 +170,12 @@ impl Attempt<'_> {
     }
 }
 
-/// Writes a new file that only its owner can read.
+/// Writes an export to a new file that only its owner can read.
 ///
 /// # Errors
 /// A sentence that names the file: it exists already, or can't be written.
 pub(crate) fn write_export(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-    written.map_err(|error| {
+    crate::fs::write_new(path, bytes).map_err(|error| {
         format!(
             "{}: {error}; name a file that does not exist, in a folder that you can write to",
             path.display()

@@ -6,16 +6,20 @@
 //! | --- | --- |
 //! | `attempt` | a registration, or a login with the vault that is on this device |
 //! | `first_login` | a login without a vault: with a new identity or an export's; making an export |
+//! | `changed_password` | a login with a password that the vault does not know yet |
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
 //! | `prompt` | what the person is asked |
+//! | `recovery_code` | handing over a recovery code |
 //! | `error` | why there is no session |
 
 mod attempt;
-pub mod credentials;
+mod changed_password;
+pub(crate) mod credentials;
 mod error;
 pub(crate) mod first_login;
 pub(crate) mod prompt;
+pub(crate) mod recovery_code;
 mod unlock;
 
 use std::path::PathBuf;
@@ -23,7 +27,7 @@ use std::path::PathBuf;
 pub(crate) use self::error::LoginError;
 pub(crate) use self::prompt::Prompt;
 #[cfg(test)]
-pub(crate) use self::unlock::open;
+pub(crate) use self::unlock::{Unlocked, open};
 
 use self::attempt::Attempt;
 use super::messenger::account::Account;
@@ -77,7 +81,7 @@ impl LoginFlow {
 
     /// The account's vault on this device, which may not exist yet, locked for this process.
     fn vault_file(&self, name: &UserName) -> Result<VaultFile, LoginError> {
-        let place = self.endpoint.place();
+        let place = self.endpoint.place().as_str();
         Ok(VaultFile::take(&self.data, place, name)?)
     }
 }

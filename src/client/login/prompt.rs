@@ -1,23 +1,31 @@
 //! What a login asks the person, and how the terminal asks it. What follows from the
 //! answers is decided by the callers.
 
+use std::path::PathBuf;
+
 use zeroize::Zeroizing;
 
 use super::credentials::check_new;
 use super::error::LoginError;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::ViewEvent;
-use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::{UserName, limits};
 
 /// A person, or the options in a person's place.
 pub(crate) trait Prompt {
     /// A password; `None` if neither the options nor a person gives one.
     fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
+    /// The password that the account has been given; `None` if neither the options nor a
+    /// person gives one.
+    fn new_password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// A secret that only a person can type; `None` without a person.
     fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// Yes or no; no without a person.
     fn yes(&mut self, question: &str) -> bool;
+    /// The file for a new recovery code; `None` for the screen.
+    fn recovery_file(&self) -> Option<PathBuf> {
+        None
+    }
     /// Shows something.
     fn say(&mut self, event: ViewEvent);
 }
@@ -28,11 +36,22 @@ pub(crate) struct TerminalPrompt<'a> {
     pub terminal: &'a mut Terminal,
     /// The password that the options give, which is not asked for.
     pub password: Option<Zeroizing<String>>,
+    /// The password of the account after a change, if the options give it.
+    pub new_password: Option<Zeroizing<String>>,
+    /// The file for a new recovery code, if the options name one.
+    pub recovery_file: Option<PathBuf>,
 }
 
 impl Prompt for TerminalPrompt<'_> {
     fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
         match &self.password {
+            Some(password) => Some(password.clone()),
+            None => self.secret(prompt),
+        }
+    }
+
+    fn new_password(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
+        match &self.new_password {
             Some(password) => Some(password.clone()),
             None => self.secret(prompt),
         }
@@ -54,6 +73,10 @@ impl Prompt for TerminalPrompt<'_> {
             InputEvent::Line(line) => matches!(line.trim(), "y" | "Y" | "yes"),
             _ => false,
         }
+    }
+
+    fn recovery_file(&self) -> Option<PathBuf> {
+        self.recovery_file.clone()
     }
 
     fn say(&mut self, event: ViewEvent) {
@@ -78,13 +101,30 @@ pub(super) fn new_password(prompt: &mut dyn Prompt) -> Result<Zeroizing<String>,
     );
     let password = prompt.password(&question).ok_or_else(no_password)?;
     check_new(&password).map_err(LoginError::Refused)?;
-    let again = prompt
-        .password("The same password again: ")
-        .ok_or_else(no_password)?;
+    let again = prompt.password("The same password again: ");
+    same(password, &again.ok_or_else(no_password)?)
+}
+
+/// Asks, twice, for the password that the account has now, where the vault was opened with
+/// another secret. `None` if there is none.
+pub(super) fn changed_password(
+    prompt: &mut dyn Prompt,
+) -> Result<Option<Zeroizing<String>>, LoginError> {
+    let Some(password) = prompt.new_password("The account's new password: ") else {
+        return Ok(None);
+    };
+    check_new(&password).map_err(LoginError::Refused)?;
+    match prompt.new_password("The same password again: ") {
+        Some(again) => same(password, &again).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn same(password: Zeroizing<String>, again: &str) -> Result<Zeroizing<String>, LoginError> {
     match *again == *password {
         true => Ok(password),
         false => Err(LoginError::Refused(
-            "the two passwords are not the same; try again".to_owned(),
+            "the two passwords are not the same; nothing was changed, so try again".to_owned(),
         )),
     }
 }
@@ -94,13 +134,4 @@ fn no_password() -> LoginError {
         "no password was given, so nothing was done; type it on a terminal, or use --password-file or --password-command"
             .to_owned(),
     )
-}
-
-/// Shows a recovery code. Called once the account exists: before that it opens nothing.
-pub(super) fn show_recovery_code(code: &RecoveryCode, prompt: &mut dyn Prompt) {
-    prompt.say(ViewEvent::warning(
-        "Write down this recovery code. It opens your messages and keys on this device if the \
-         password is lost, it is shown only now, and whoever has it and this device needs no password:",
-    ));
-    prompt.say(ViewEvent::plain(format!("    {}", *code.to_text())));
 }

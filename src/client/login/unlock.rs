@@ -1,35 +1,51 @@
 //! Opening a vault with a password or the recovery code, and making a new one. Which
 //! vault, and whether the server accepts the password, is the callers' business.
 
-use super::credentials::{Credentials, derive};
+use super::credentials::{Credentials, DeriveError, derive};
 use super::error::LoginError;
 use crate::client::vault;
-use crate::client::vault::{Closed, Opened, Vault, VaultError, VaultFile};
-use crate::crypto::account::password::Derived;
+use crate::client::vault::{Closed, Opened, PasswordKey, SlotKdf, Vault, VaultError, VaultFile};
+use crate::crypto::account::password::{Argon2Params, Derived};
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::keys::IdentityKeys;
-use crate::crypto::os_rng;
 use crate::protocol::request::KdfParams;
 
-/// An open vault, and what logs in to its account.
+/// An open vault, and what opened it.
 pub(crate) struct Unlocked {
     /// The account's vault on this device.
     pub vault: Vault,
-    /// From the password that opened it.
-    pub credentials: Credentials,
+    /// Which kind of secret it was.
+    pub by: OpenedBy,
 }
 
-/// Opens a vault with a password. While a change of password is unfinished, either of
-/// the two opens it.
-pub(crate) fn open(mut closed: Closed, password: &str) -> Result<Opened<Unlocked>, LoginError> {
-    let kdfs: Vec<KdfParams> = closed.passwords().collect();
-    for kdf in kdfs {
-        let derived = derive(password, kdf)?;
+/// The secret that opened a vault.
+pub(crate) enum OpenedBy {
+    /// A password, by the derivation of its slot.
+    Password(SlotKdf, Derived),
+    /// The recovery code.
+    RecoveryCode,
+}
+
+/// Opens a vault with a password or the recovery code. While a change of password is
+/// unfinished, either of the two passwords opens it.
+pub(crate) fn open(mut closed: Closed, secret: &str) -> Result<Opened<Unlocked>, LoginError> {
+    // Nobody mistypes a password into a code with the right checksum.
+    if let Ok(code) = RecoveryCode::parse(secret) {
+        closed = match closed.open(&code.wrapping_key())? {
+            Opened::Open(vault) => {
+                let by = OpenedBy::RecoveryCode;
+                return Ok(Opened::Open(Unlocked { vault, by }));
+            }
+            Opened::WrongKey(closed) => *closed,
+        };
+    }
+    let slots: Vec<SlotKdf> = closed.passwords().collect();
+    for slot in slots {
+        let derived = closed.derive(slot, secret)?;
         closed = match closed.open(&derived.wrapping_key)? {
             Opened::Open(vault) => {
-                let login_key = derived.login_key;
-                let credentials = Credentials { kdf, login_key };
-                return Ok(Opened::Open(Unlocked { vault, credentials }));
+                let by = OpenedBy::Password(slot, derived);
+                return Ok(Opened::Open(Unlocked { vault, by }));
             }
             Opened::WrongKey(closed) => *closed,
         };
@@ -37,15 +53,31 @@ pub(crate) fn open(mut closed: Closed, password: &str) -> Result<Opened<Unlocked
     Ok(Opened::WrongKey(Box::new(closed)))
 }
 
-/// Opens a vault with an earlier password or the recovery code.
-pub(super) fn open_with_former(closed: Closed, secret: &str) -> Result<Opened<Vault>, LoginError> {
-    if let Ok(code) = RecoveryCode::parse(secret) {
-        return Ok(closed.open(&code.wrapping_key())?);
+impl Unlocked {
+    /// What logs in with the password that opened the vault; `None` for the recovery code.
+    /// Costs a second derivation, since slot and account have a salt each; none in a vault
+    /// whose slot has no derivation of its own yet.
+    pub(super) fn credentials(&self, password: &str) -> Result<Option<Credentials>, LoginError> {
+        let OpenedBy::Password(slot, derived) = &self.by else {
+            return Ok(None);
+        };
+        Ok(Some(match self.vault.account_kdf(*slot)? {
+            Some(kdf) => Credentials {
+                kdf,
+                login_key: derive(password, kdf)?.login_key,
+            },
+            None => Credentials {
+                kdf: slot.as_account(),
+                login_key: derived.login_key.clone(),
+            },
+        }))
     }
-    Ok(match open(closed, secret)? {
-        Opened::Open(unlocked) => Opened::Open(unlocked.vault),
-        Opened::WrongKey(closed) => Opened::WrongKey(closed),
-    })
+}
+
+/// A password's key to a slot of the vault, at no lower cost than the slots so far.
+pub(super) fn password_key(vault: &Vault, password: &str) -> Result<PasswordKey, LoginError> {
+    let key = PasswordKey::derive(password, vault.password_cost()?);
+    Ok(key.map_err(DeriveError::Impossible)?)
 }
 
 /// Opens the vault of a registration that was cut off before the server answered.
@@ -57,23 +89,18 @@ pub(super) fn open_unfinished(closed: Closed, password: &str) -> Result<Unlocked
     }
 }
 
-/// Makes a vault with the contents that `fill` writes.
+/// Makes a vault with the contents that `fill` writes. `account` says how the login key is
+/// derived from the same password.
 pub(super) fn create_vault(
     file: VaultFile,
-    kdf: KdfParams,
-    derived: &Derived,
+    password: &str,
+    account: KdfParams,
+    code: &RecoveryCode,
     fill: impl FnOnce(&mut Vault) -> vault::Result<()>,
-) -> Result<(Vault, RecoveryCode), LoginError> {
-    let code = RecoveryCode::generate(&mut os_rng());
-    let vault = file.create(kdf, &derived.wrapping_key, &code.wrapping_key(), fill)?;
-    Ok((vault, code))
-}
-
-/// Replaces a recovery code that was never shown.
-pub(super) fn renew_recovery_code(vault: &mut Vault) -> Result<RecoveryCode, LoginError> {
-    let code = RecoveryCode::generate(&mut os_rng());
-    vault.replace_recovery(&code.wrapping_key())?;
-    Ok(code)
+) -> Result<Vault, LoginError> {
+    let key = PasswordKey::derive(password, Argon2Params::NEW);
+    let key = key.map_err(DeriveError::Impossible)?;
+    Ok(file.create(&key, account, &code.wrapping_key(), fill)?)
 }
 
 /// The vault's identity, which is made if there is none.

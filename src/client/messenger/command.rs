@@ -1,15 +1,25 @@
 //! What the person can ask of a session, and how it answers. Whoever carries
 //! commands to the messenger needs this file only.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
 
 /// How a command ended: an error is a sentence for the person.
 pub(crate) type CommandResult = Result<(), String>;
+
+/// The recovery code after a change of the vault's key.
+pub(crate) enum NextCode {
+    /// The one so far, which the person typed.
+    Kept(RecoveryCode),
+    /// A new one, in this new file, or on the screen.
+    New(Option<PathBuf>),
+}
 
 /// What the person can ask of a session.
 pub(crate) enum Command {
@@ -41,8 +51,22 @@ pub(crate) enum Command {
     Block(UserName),
     /// Receive from somebody again.
     Unblock(UserName),
-    /// Change the password, from the first to the second.
-    Passwd(Zeroizing<String>, Zeroizing<String>),
+    /// Change the password, and the vault's key with it.
+    Passwd {
+        /// The password so far.
+        old: Zeroizing<String>,
+        /// The one to come.
+        new: Zeroizing<String>,
+        /// The recovery code to come.
+        code: NextCode,
+    },
+    /// Make a new recovery code, which ends the one so far.
+    NewRecoveryCode {
+        /// The password.
+        password: Zeroizing<String>,
+        /// The new file for the code; `None` for the screen.
+        file: Option<PathBuf>,
+    },
     /// Wait until the server has answered for everything sent, no longer than this.
     Settle(Duration),
     /// End the session and the thread.

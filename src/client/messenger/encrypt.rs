@@ -184,6 +184,7 @@ fn encrypt(
         body: Body::Envelope(Blob(envelope.into())),
         identity: Some(ByteArray(sessions.identity().fingerprint())),
         again: false,
+        after: None,
     })
 }
 

@@ -15,6 +15,8 @@
 //! | `command` | what the person can ask for |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `identity` | converts identities between wire and cryptography |
+//! | `log_upkeep` | empties the vault's log in time |
+//! | `passwd` | changes of the password and of the recovery code |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
@@ -32,6 +34,8 @@ mod claims;
 pub(crate) mod command;
 mod encrypt;
 pub(crate) mod identity;
+mod log_upkeep;
+mod passwd;
 mod postponed;
 mod queries;
 mod receipts;
@@ -54,6 +58,8 @@ use self::account::Account;
 use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Command, CommandResult};
+use self::log_upkeep::LogUpkeep;
+use self::passwd::PasswordChange;
 use self::send::Awaited;
 use super::login::credentials::Credentials;
 use super::net::connection::Connection;
@@ -125,6 +131,7 @@ pub(super) struct Messenger {
     outbox: OutboxProgress,
     screen: ScreenProgress,
     prekeys: PrekeyUpkeep,
+    log: LogUpkeep,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
@@ -139,10 +146,8 @@ pub(super) struct Messenger {
 struct LoginState {
     endpoint: Endpoint,
     credentials: Credentials,
-    /// The server's answer to a change of the password was lost.
-    change_unknown: bool,
-    /// The credentials to try if the server refuses the others after such a change.
-    alternative: Option<Credentials>,
+    /// A change of the password that no login has proven or refuted yet.
+    change: Option<PasswordChange>,
     /// The secret of this session, by which the next login replaces it.
     session: ByteArray<16>,
     /// The server's answer to the first login, until the thread has begun.
@@ -262,8 +267,7 @@ impl Messenger {
             login: LoginState {
                 endpoint: account.endpoint,
                 credentials: account.credentials,
-                change_unknown: false,
-                alternative: None,
+                change: None,
                 session: account.welcome.session,
                 welcome: Some(account.welcome),
                 new_identity: account.new_identity,
@@ -283,6 +287,7 @@ impl Messenger {
                 is_writing: false,
             },
             prekeys: PrekeyUpkeep::default(),
+            log: LogUpkeep::new(now),
             look_again: Vec::new(),
             number_shown: None,
             settling: None,

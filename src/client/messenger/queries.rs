@@ -2,19 +2,14 @@
 
 use std::sync::mpsc::SyncSender;
 
-use zeroize::Zeroizing;
-
 use super::Messenger;
 use super::command::{Command, CommandResult};
 use crate::client::local_time;
-use crate::client::login::credentials;
-use crate::client::login::credentials::Credentials;
-use crate::client::net::error::{CallError, said};
 use crate::client::vault::{DeliveryState, EncryptionStatus, HistoryEntry, Result};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::{AccountSettings, Done, Fetched, SearchPage, UserStatus};
-use crate::protocol::request::{ChangeSettings, Fetch, Passwd, Search, UserRef};
+use crate::protocol::request::{ChangeSettings, Fetch, Search, UserRef};
 use crate::protocol::{ByteArray, Request, UserName};
 
 /// How many messages `/history` shows.
@@ -68,7 +63,10 @@ impl Messenger {
                 let said = format!("{name} is not blocked any more");
                 self.blocked(&Request::Unblock(UserRef { name }), said)
             }
-            Command::Passwd(old, new) => self.passwd(&old, &new)?,
+            Command::Passwd { old, new, code } => self.passwd(&old, &new, code)?,
+            Command::NewRecoveryCode { password, file } => {
+                self.new_recovery_code(&password, file.as_deref())?
+            }
             Command::Logout => self.log_out()?,
             // Taken care of by the caller, who keeps its sender.
             Command::Settle(_) => Ok(()),
@@ -190,73 +188,6 @@ impl Messenger {
         let _settings: AccountSettings = self.ask(request)?;
         self.say(ViewEvent::good(said));
         Ok(())
-    }
-
-    /// Adds the new key slot first, then asks the server, then removes the old slot:
-    /// killed at any instant, the vault opens with whichever password the server accepts.
-    fn passwd(
-        &mut self,
-        old: &Zeroizing<String>,
-        new: &Zeroizing<String>,
-    ) -> Result<CommandResult> {
-        let same = credentials::derive(old, self.login.credentials.kdf).is_ok_and(|derived| {
-            derived.login_key.public() == self.login.credentials.login_key.public()
-        });
-        if !same {
-            return Ok(Err(
-                "the old password is wrong; nothing was changed".to_owned()
-            ));
-        }
-        let Some(connection) = &mut self.server.connection else {
-            return Ok(Err(
-                "there is no connection now; nothing was changed".to_owned()
-            ));
-        };
-        if let Err(error) = connection.hello(&mut self.events) {
-            return Ok(Err(format!("{error}; nothing was changed")));
-        }
-        let kdf = credentials::new_kdf();
-        let derived = match credentials::derive(new, kdf) {
-            Ok(derived) => derived,
-            Err(why) => return Ok(Err(why.to_string())),
-        };
-        self.vault.add_password(kdf, &derived.wrapping_key)?;
-        let changed = Credentials {
-            kdf,
-            login_key: derived.login_key,
-        };
-        let request = Request::Passwd(Passwd {
-            kdf,
-            login_key: ByteArray(changed.login_key.public()),
-            proof: credentials::passwd_proof(
-                &self.me.name,
-                &self.login.credentials,
-                &changed,
-                &connection.challenge(),
-            ),
-        });
-        match connection.call::<Done>(&mut self.events, &request) {
-            Ok(Done {}) => {
-                self.login.credentials = changed;
-                self.keep_password()?;
-                self.say(ViewEvent::good("the password is changed"));
-                Ok(Ok(()))
-            }
-            Err(CallError::Refused(refusal)) => {
-                self.keep_password()?;
-                Ok(Err(format!(
-                    "the password stays as it was: {}",
-                    said(&refusal)
-                )))
-            }
-            Err(CallError::Lost(why)) => {
-                self.login.alternative = Some(changed);
-                self.login.change_unknown = true;
-                Ok(Err(format!(
-                    "{why}; it is not known yet whether the password was changed, and until the next login both open the vault"
-                )))
-            }
-        }
     }
 
     fn log_out(&mut self) -> Result<CommandResult> {

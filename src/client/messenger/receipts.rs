@@ -68,6 +68,7 @@ impl Messenger {
             let ask = Request::Outcome(Outcome {
                 to,
                 ids: ids.clone(),
+                handles: Vec::new(),
             });
             // Not worth a word if it fails: the next login asks again.
             if let Ok(Waiting { waiting }) = self.call(&ask) {
@@ -81,7 +82,7 @@ impl Messenger {
 
 impl HistoryEntry {
     /// The message as a line of the conversation with a contact.
-    pub(super) fn event(&self, contact: &Contact) -> ViewEvent {
+    pub(crate) fn event(&self, contact: &Contact) -> ViewEvent {
         let record = &self.record;
         ViewEvent::Message {
             name: contact.name,

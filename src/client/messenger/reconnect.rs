@@ -14,7 +14,7 @@ use super::send::Awaited;
 use crate::client::login::credentials;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, Lost, said};
-use crate::client::vault::{Result, VaultError};
+use crate::client::vault::Result;
 use crate::client::view::{End, ViewEvent, plural};
 use crate::clock;
 use crate::crypto::keys::SignedPrekeySecret;
@@ -257,6 +257,7 @@ impl Messenger {
         &mut self,
         request: &Request,
     ) -> std::result::Result<T, CallError> {
+        self.empty_log_in_time();
         match &mut self.server.connection {
             Some(connection) => connection.call(&mut self.events, request),
             None => Err(CallError::Lost(Lost::NotConnected)),
@@ -284,6 +285,7 @@ impl Messenger {
 
     /// Does what is due by the clock.
     pub(super) fn tick(&mut self) -> Result<()> {
+        self.empty_log_in_time();
         let now = clock::now();
         if self.server.connection.is_none() && !self.over && now >= self.server.retry_at {
             self.reconnect()?;
@@ -373,18 +375,12 @@ impl Messenger {
 
     fn reconnect(&mut self) -> Result<()> {
         self.vault.note_login_tried()?;
+        // It may take longer than the log may keep anything.
+        self.empty_log();
         match self.log_in_again() {
             Ok((connection, welcome)) => {
-                self.server.connection = Some(connection);
-                self.server.heard_at = clock::now();
-                self.server.pinged = false;
-                self.outbox.resend_at = None;
                 self.say(ViewEvent::good("connected again"));
-                if std::mem::take(&mut self.login.change_unknown) {
-                    self.login.alternative = None;
-                    self.keep_password()?;
-                }
-                self.greet(&welcome)
+                self.go_on_over(connection, &welcome)
             }
             Err(CallError::Lost(why)) => {
                 self.later(&why.to_string());
@@ -405,10 +401,22 @@ impl Messenger {
         }
     }
 
+    /// Goes on over a new connection, which is logged in.
+    pub(super) fn go_on_over(&mut self, connection: Connection, welcome: &Welcome) -> Result<()> {
+        self.server.connection = Some(connection);
+        self.server.awaited.clear();
+        self.server.heard_at = clock::now();
+        self.server.pinged = false;
+        self.outbox.resend_at = None;
+        self.settle_change()?;
+        self.greet(welcome)
+    }
+
     /// A login that worked before is refused: perhaps a change of password that
     /// was under way did, or did not, reach the server.
     fn refused_again(&mut self, refusal: &Refusal) -> Result<()> {
-        match self.login.alternative.take() {
+        let change = self.login.change.as_mut();
+        match change.and_then(|change| change.other.take()) {
             Some(other) if refusal.code == Code::WrongLogin => {
                 self.login.credentials = other;
                 Ok(())
@@ -432,7 +440,7 @@ impl Messenger {
         Connection::over(opened, &mut self.events)
     }
 
-    fn log_in_again(&mut self) -> std::result::Result<(Connection, Welcome), CallError> {
+    pub(super) fn log_in_again(&mut self) -> std::result::Result<(Connection, Welcome), CallError> {
         let mut connection = self.connect_again()?;
         let wish = SessionOptions {
             replaces: Some(self.login.session),
@@ -446,13 +454,5 @@ impl Messenger {
         );
         let welcome = connection.call(&mut self.events, &login)?;
         Ok((connection, welcome))
-    }
-
-    /// After a login with one of two passwords, only that one is to open the vault.
-    pub(super) fn keep_password(&mut self) -> Result<()> {
-        match self.vault.keep_only_password(self.login.credentials.kdf) {
-            Err(VaultError::WrongKey) | Ok(()) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 }

@@ -110,6 +110,7 @@ impl Messenger {
             body: Body::Plain(text.clone().into()),
             identity: None,
             again: false,
+            after: None,
         };
         let record = outgoing(text, EncryptionStatus::Unencrypted);
         let now = clock::unix_ms();

@@ -5,7 +5,7 @@ use crate::protocol::ByteArray;
 use crate::transport::fingerprint::Fingerprint;
 
 /// The challenge of one connection.
-pub struct Challenge {
+pub(crate) struct Challenge {
     /// The server's random number, good for one proof.
     pub nonce: ByteArray<32>,
     /// The certificate that the connection's server has shown; none without TLS. It is

@@ -266,7 +266,8 @@ fn queue_lines(
         if let Some(refusal) = json::console_refusal(line) {
             return Err(CallError::Refused(refusal));
         }
-        let line = json::parse_server_line(line).map_err(Lost::NotUnderstood)?;
+        let line =
+            json::parse_server_line(line).map_err(|error| Lost::NotUnderstood(Arc::new(error)))?;
         events
             .send(QueuedEvent::Server(number, Ok(line)))
             .map_err(|_| Lost::ClientEnded)?;

@@ -4,25 +4,28 @@
 //! With TLS, the default, nothing is sent before the certificate is checked: against what
 //! the person named, what was seen before, the person's answer, or the system's roots. A
 //! certificate that differs is refused, and no question is asked that a hasty key could answer.
+//! A server that was reached with TLS once is never spoken to without it.
 
+use std::fmt;
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::error::{EndpointError, Untrusted};
-use super::known_servers::KnownServers;
+use super::known_servers::{KnownBy, KnownServers};
 use crate::protocol::json;
 use crate::protocol::json::ServerLine;
 use crate::protocol::{Code, Refusal};
-use crate::transport::address::Address;
+use crate::transport::address::{Address, Place};
 use crate::transport::buffer::ReadBuffer;
 use crate::transport::channel::Channel;
 use crate::transport::connector::{Connector, NotTls};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
+use crate::transport::tls::TlsError;
 
 /// How long one address may take to answer.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -32,13 +35,14 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// What protects the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Protection {
+pub(crate) enum Protection {
     /// TLS; the server's certificate is remembered at first contact, as SSH does
     #[cfg_attr(feature = "tls", default)]
     Pinned,
     /// TLS; the system's root certificates vouch for the server's name
     SystemRoots,
-    /// None: the network sees who you are and whom you write to
+    /// None: the network sees who you are and whom you write to. Refused for a server
+    /// that was reached with TLS before
     #[cfg_attr(not(feature = "tls"), default)]
     Off,
 }
@@ -47,6 +51,8 @@ pub enum Protection {
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     address: Address,
+    place: Place,
+    known: KnownServers,
     policy: TrustPolicy,
 }
 
@@ -56,9 +62,40 @@ enum TrustPolicy {
     /// Without TLS there is no certificate to check.
     NoTls,
     /// Certificates seen before, and the person at first contact.
-    Pins(Connector, KnownServers),
+    Pins(Connector),
     /// The system's root certificates.
     Roots(Connector),
+}
+
+/// Why an endpoint can't be made.
+#[derive(Debug)]
+pub(crate) enum SetupError {
+    /// A fingerprint was given for a connection that shows no certificate.
+    FingerprintWithoutTls,
+    /// TLS can't be used.
+    Tls(TlsError),
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SetupError::FingerprintWithoutTls => f.write_str(
+                "without TLS there is no certificate to compare a fingerprint with; leave out one \
+                 of the two",
+            ),
+            SetupError::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SetupError::FingerprintWithoutTls => None,
+            // It is shown as it is, so what is below it is below this.
+            SetupError::Tls(error) => error.source(),
+        }
+    }
 }
 
 /// A channel to a server whose certificate is trusted, before the first request.
@@ -75,62 +112,66 @@ impl Endpoint {
     /// To this address, with pins in the folder `data`.
     ///
     /// # Errors
-    /// A sentence: the program or the system lacks what the protection needs.
+    /// The program or the system lacks what the protection needs.
     pub(crate) fn new(
         address: Address,
         protection: Protection,
         data: &Path,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, SetupError> {
         let policy = match protection {
             Protection::Off if address.fingerprint.is_some() => {
-                return Err(
-                    "without TLS there is no certificate to compare a fingerprint \
-                            with; leave out one of the two"
-                        .to_owned(),
-                );
+                return Err(SetupError::FingerprintWithoutTls);
             }
             Protection::Off => TrustPolicy::NoTls,
-            Protection::Pinned => TrustPolicy::Pins(
-                Connector::pinning().map_err(|error| error.to_string())?,
-                KnownServers::in_folder(data),
-            ),
+            Protection::Pinned => TrustPolicy::Pins(Connector::pinning().map_err(SetupError::Tls)?),
             Protection::SystemRoots => {
-                TrustPolicy::Roots(Connector::system_roots().map_err(|error| error.to_string())?)
+                TrustPolicy::Roots(Connector::system_roots().map_err(SetupError::Tls)?)
             }
         };
-        Ok(Endpoint { address, policy })
+        Ok(Endpoint {
+            place: address.place(),
+            known: KnownServers::in_folder(data),
+            address,
+            policy,
+        })
     }
 
-    /// `HOST:PORT`.
-    pub(crate) fn place(&self) -> &str {
-        &self.address.place
+    /// The server, for what is remembered of it.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Connects. `first_contact` is asked whether an unknown certificate is the
     /// right one.
     ///
     /// # Errors
-    /// The server can't be reached, or its certificate is not trusted.
+    /// The server can't be reached, its certificate is not trusted, or it is known to speak
+    /// TLS and is to be spoken to without.
     pub(crate) fn open(
         &self,
         first_contact: &mut dyn FnMut(&str) -> bool,
     ) -> Result<OpenedChannel, EndpointError> {
-        let stream = self.connect()?;
+        let known_by = self.known_by()?;
         let connector = match &self.policy {
+            TrustPolicy::NoTls if known_by.is_some() => {
+                let path = self.known.path().to_owned();
+                return Err(self.untrusted(Untrusted::TlsOff { path }));
+            }
             TrustPolicy::NoTls => {
-                let socket = Socket::new(stream).map_err(|error| self.unreachable(error))?;
+                let socket =
+                    Socket::new(self.connect()?).map_err(|error| self.unreachable(error))?;
                 return Ok(OpenedChannel {
                     channel: Channel::new(socket),
                     raw: ReadBuffer::default(),
                     certificate: None,
                 });
             }
-            TrustPolicy::Pins(connector, _) | TrustPolicy::Roots(connector) => connector,
+            TrustPolicy::Pins(connector) | TrustPolicy::Roots(connector) => connector,
         };
         let peer = connector
-            .connect(stream, self.address.host(), HANDSHAKE_TIME)
-            .map_err(|error| self.no_handshake(error))?;
-        self.check(peer.fingerprint(), first_contact)?;
+            .connect(self.connect()?, &self.address.host(), HANDSHAKE_TIME)
+            .map_err(|error| self.no_handshake(error, known_by.is_some()))?;
+        self.check(peer.fingerprint(), known_by, first_contact)?;
         let certificate = Some(peer.fingerprint());
         let (channel, raw) = peer.trust();
         Ok(OpenedChannel {
@@ -141,10 +182,10 @@ impl Endpoint {
     }
 
     fn connect(&self) -> Result<TcpStream, EndpointError> {
-        let place = self.place();
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in place
-            .to_socket_addrs()
+        for address in self
+            .address
+            .resolve()
             .map_err(|error| self.unreachable(error))?
         {
             match TcpStream::connect_timeout(&address, CONNECT_TIME) {
@@ -157,32 +198,47 @@ impl Endpoint {
 
     fn unreachable(&self, source: io::Error) -> EndpointError {
         EndpointError::Unreachable {
-            place: self.place().to_owned(),
+            place: self.address.host_and_port(),
             source,
         }
     }
 
     fn untrusted(&self, why: Untrusted) -> EndpointError {
         EndpointError::Untrusted {
-            place: self.place().to_owned(),
+            place: self.address.host_and_port(),
             why,
         }
     }
 
-    fn no_handshake(&self, error: io::Error) -> EndpointError {
+    /// Judges a failed handshake. `known` says that there was one with this server before.
+    fn no_handshake(&self, error: io::Error, known: bool) -> EndpointError {
         if let Some(refusal) = plain_refusal(&error) {
             return EndpointError::TurnedAway(refusal);
         }
+        // Of this kind is what the other side has said, not that the connection broke.
+        let spoke = error.kind() == io::ErrorKind::InvalidData;
+        let is_tls = error.get_ref().is_some_and(|inner| !inner.is::<NotTls>());
         match &self.policy {
             // TLS itself has judged: the server's own fault, or its certificate's.
-            TrustPolicy::Roots(_) if error.kind() == io::ErrorKind::InvalidData => {
-                self.untrusted(Untrusted::Roots(error))
-            }
+            TrustPolicy::Roots(_) if spoke && is_tls => self.untrusted(Untrusted::Roots(error)),
+            _ if spoke && known => self.untrusted(Untrusted::TlsGone(error)),
             _ => EndpointError::NoTls {
-                place: self.place().to_owned(),
+                place: self.address.host_and_port(),
                 source: error,
+                known,
             },
         }
+    }
+
+    fn known_by(&self) -> Result<Option<KnownBy>, EndpointError> {
+        self.known
+            .find(&self.place)
+            .map_err(|source| self.no_pins(source))
+    }
+
+    fn no_pins(&self, source: io::Error) -> EndpointError {
+        let path = self.known.path().to_owned();
+        self.untrusted(Untrusted::Pins { path, source })
     }
 
     /// Checks a certificate against what the person named and what was seen before, and
@@ -190,30 +246,42 @@ impl Endpoint {
     fn check(
         &self,
         shown: Fingerprint,
+        known_by: Option<KnownBy>,
         first_contact: &mut dyn FnMut(&str) -> bool,
     ) -> Result<(), EndpointError> {
         let named = self.address.fingerprint;
         if let Some(named) = named.filter(|named| *named != shown) {
             return Err(self.untrusted(Untrusted::NotTheNamed { named, shown }));
         }
-        let TrustPolicy::Pins(_, known) = &self.policy else {
-            return Ok(());
-        };
-        let pins = |source: io::Error| {
-            let path = known.path().to_owned();
-            self.untrusted(Untrusted::Pins { path, source })
-        };
-        match known.find(self.place()).map_err(pins)? {
-            Some(before) if before == shown => return Ok(()),
-            Some(before) if named.is_none() => {
+        let new = match (&self.policy, known_by) {
+            (TrustPolicy::Roots(_), None) => KnownBy::SystemRoots,
+            (TrustPolicy::NoTls | TrustPolicy::Roots(_), _) => return Ok(()),
+            (TrustPolicy::Pins(_), Some(KnownBy::Pin(before))) if before == shown => {
+                return Ok(());
+            }
+            (TrustPolicy::Pins(_), Some(KnownBy::Pin(before))) if named.is_none() => {
                 return Err(self.untrusted(Untrusted::Changed { before, shown }));
             }
-            None if named.is_none() && !first_contact(&question(self.place(), shown)) => {
-                return Err(self.untrusted(Untrusted::Unconfirmed(shown)));
+            (TrustPolicy::Pins(_), None | Some(KnownBy::SystemRoots)) if named.is_none() => {
+                if !first_contact(&self.question(shown)) {
+                    return Err(self.untrusted(Untrusted::Unconfirmed(shown)));
+                }
+                KnownBy::Pin(shown)
             }
-            Some(_) | None => {}
-        }
-        known.note(self.place(), shown).map_err(pins)
+            (TrustPolicy::Pins(_), _) => KnownBy::Pin(shown),
+        };
+        self.known
+            .note(&self.place, new)
+            .map_err(|source| self.no_pins(source))
+    }
+
+    fn question(&self, shown: Fingerprint) -> String {
+        format!(
+            "This is the first time here for the server {}. Its certificate's fingerprint: {}. \
+             Its operator can tell you whether that is right ('server fingerprint' prints it). Is it?",
+            self.address.host_and_port(),
+            shown.groups()
+        )
     }
 }
 
@@ -222,15 +290,57 @@ fn plain_refusal(error: &io::Error) -> Option<Refusal> {
     let answer = error.get_ref()?.downcast_ref::<NotTls>()?;
     let line = answer.0.split(|byte| *byte == b'\n').next()?;
     match json::parse_server_line(line) {
-        Ok(ServerLine::Answer(_, Err(refusal))) if refusal.code != Code::Unknown => Some(refusal),
+        Ok(ServerLine::Answer(_, Err(refusal))) if refusal.code == Code::ServerFull => {
+            Some(refusal)
+        }
         _ => None,
     }
 }
 
-fn question(place: &str, shown: Fingerprint) -> String {
-    format!(
-        "This is the first time here for the server {place}. Its certificate's fingerprint: {}. \
-         Its operator can tell you whether that is right ('server fingerprint' prints it). Is it?",
-        shown.groups()
-    )
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const PIN: KnownBy = KnownBy::Pin(Fingerprint([1; 32]));
+
+    /// What comes of opening `spelling` without TLS, once `known` at `place` was noted.
+    fn without_tls(place: &str, known: KnownBy, spelling: &str) -> Result<(), EndpointError> {
+        let home = tempfile::tempdir().unwrap();
+        let place = place.parse::<Address>().unwrap().place();
+        KnownServers::in_folder(home.path())
+            .note(&place, known)
+            .unwrap();
+        let address = spelling.parse().unwrap();
+        let endpoint = Endpoint::new(address, Protection::Off, home.path()).unwrap();
+        endpoint.open(&mut |_| panic!("a question")).map(drop)
+    }
+
+    #[test]
+    fn a_server_that_was_reached_with_tls_is_not_spoken_to_without() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for known in [PIN, KnownBy::SystemRoots] {
+            for host in ["127.0.0.1", "localhost", "LOCALHOST.", "127.1", "0"] {
+                for spelling in [format!("{host}:{port}"), format!("chat://{host}:0{port}")] {
+                    let opened = without_tls(&format!("127.0.0.1:{port}"), known, &spelling);
+                    let refused = matches!(
+                        opened,
+                        Err(EndpointError::Untrusted {
+                            why: Untrusted::TlsOff { .. },
+                            ..
+                        })
+                    );
+                    assert!(refused, "{spelling}: {opened:?}");
+                }
+            }
+        }
+        let error = listener.accept().expect_err("nobody connected");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        // Another server is nobody's that was pinned.
+        let opened = without_tls("127.0.0.1:9", PIN, &format!("127.0.0.1:{port}"));
+        assert!(opened.is_ok(), "{opened:?}");
+    }
 }

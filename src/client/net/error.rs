@@ -8,7 +8,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::protocol::Refusal;
+use crate::protocol::json::NotAServerLine;
 use crate::transport::fingerprint::Fingerprint;
+
+/// How to get TLS back.
+#[cfg(feature = "tls")]
+const WITH_TLS: &str = "leave out --tls off, also in SECURE_CHAT_TLS";
+#[cfg(not(feature = "tls"))]
+const WITH_TLS: &str = "use a client that was built with TLS";
 
 /// Why a request has no success to show, or why a connection ended.
 #[derive(Debug, Clone)]
@@ -36,8 +43,8 @@ pub(crate) enum Lost {
     TooMuch,
     /// A line was longer than the protocol allows.
     LineTooLong,
-    /// A line is not one of the protocol's; the sentence says why.
-    NotUnderstood(String),
+    /// A line is not one of the protocol's.
+    NotUnderstood(Arc<NotAServerLine>),
     /// An answer does not have its request's type.
     WrongAnswer(Arc<serde_json::Error>),
     /// The server no longer speaks this client's version of the protocol.
@@ -64,19 +71,28 @@ pub(crate) enum EndpointError {
         place: String,
         /// What the handshake failed with.
         source: io::Error,
+        /// Whether an earlier one succeeded.
+        known: bool,
     },
-    /// The certificate is not known to be the right one. Nothing was sent.
+    /// The server is not known to be the right one. Nothing was sent.
     Untrusted {
         /// `HOST:PORT`.
         place: String,
-        /// What is wrong with the certificate.
+        /// What is wrong with it.
         why: Untrusted,
     },
 }
 
-/// Why a server's certificate is not trusted.
+/// Why a server is not trusted.
 #[derive(Debug)]
 pub(crate) enum Untrusted {
+    /// It was reached with TLS before, and this client was told to do without.
+    TlsOff {
+        /// The file of known servers.
+        path: PathBuf,
+    },
+    /// It was reached with TLS before, and answers with something else.
+    TlsGone(io::Error),
     /// The system's roots do not vouch for it.
     Roots(io::Error),
     /// The person named another certificate.
@@ -95,7 +111,7 @@ pub(crate) enum Untrusted {
     },
     /// This is the first contact, and nobody confirmed the certificate.
     Unconfirmed(Fingerprint),
-    /// The file of known certificates can't be read or written.
+    /// The file of known servers can't be read or written.
     Pins {
         /// The file.
         path: PathBuf,
@@ -161,7 +177,7 @@ impl fmt::Display for Lost {
             Lost::NoAnswer => "the server does not answer",
             Lost::TooMuch => "the server sent too much instead of an answer",
             Lost::LineTooLong => "the server sent a line that is too long",
-            Lost::NotUnderstood(why) => why,
+            Lost::NotUnderstood(error) => return error.fmt(f),
             Lost::WrongAnswer(error) => {
                 return write!(f, "the server's answer is not understood: {error}");
             }
@@ -179,6 +195,7 @@ impl Error for Lost {
             Lost::NotOpened(error) => Some(&**error),
             Lost::Io(error) => Some(&**error),
             Lost::WrongAnswer(error) => Some(&**error),
+            Lost::NotUnderstood(error) => error.source(),
             _ => None,
         }
     }
@@ -187,16 +204,32 @@ impl Error for Lost {
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EndpointError::TurnedAway(refusal) => write!(f, "{}, without TLS", said(refusal)),
+            EndpointError::TurnedAway(refusal) => write!(
+                f,
+                "{}, without TLS, so nothing proves who says it",
+                said(refusal)
+            ),
             EndpointError::Unreachable { place, source } => {
                 write!(f, "no connection to {place} ({})", reason(source))
             }
-            EndpointError::NoTls { place, source } => write!(
-                f,
-                "{place} answers, but not with TLS as it should ({}). Only if you know it as a \
-                 server without TLS, on this machine for instance, use --tls off",
-                reason(source)
-            ),
+            EndpointError::NoTls {
+                place,
+                source,
+                known,
+            } => {
+                let before = match known {
+                    true => {
+                        ", and it has before: somebody may be between you and the server, or it \
+                         has a fault; nothing was sent"
+                    }
+                    false => "",
+                };
+                let reason = reason(source);
+                write!(
+                    f,
+                    "{place} answers, but not with TLS as it should ({reason}){before}"
+                )
+            }
             EndpointError::Untrusted { place, why } => {
                 write!(f, "nothing was sent to {place}: {why}")
             }
@@ -219,6 +252,19 @@ impl Error for EndpointError {
 impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Untrusted::TlsOff { path } => write!(
+                f,
+                "it was reached with TLS before, and is not spoken to without it: {WITH_TLS}. Only \
+                 if its operator says, on another way than this one, that it has given up TLS, \
+                 delete its line in {}",
+                path.display()
+            ),
+            Untrusted::TlsGone(error) => write!(
+                f,
+                "it was reached with TLS before, and REFUSES it or speaks without ({error}). \
+                 Somebody may be between you and the server. Ask its operator, on another way than \
+                 this one, what happened to it"
+            ),
             Untrusted::Roots(error) => write!(
                 f,
                 "the system's roots do not vouch for it ({error}); if its certificate is one \
@@ -259,7 +305,9 @@ impl fmt::Display for Untrusted {
 impl Error for Untrusted {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Untrusted::Roots(source) | Untrusted::Pins { source, .. } => Some(source),
+            Untrusted::Roots(source)
+            | Untrusted::TlsGone(source)
+            | Untrusted::Pins { source, .. } => Some(source),
             _ => None,
         }
     }

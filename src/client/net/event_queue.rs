@@ -154,6 +154,8 @@ fn weight_of_value(value: &Value) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::client::net::error::Lost;
     use crate::protocol::json::parse_server_line;
@@ -162,7 +164,7 @@ mod tests {
         QueuedEvent::Server(
             1,
             parse_server_line(text.as_bytes())
-                .map_err(|why| CallError::Lost(Lost::NotUnderstood(why))),
+                .map_err(|error| CallError::Lost(Lost::NotUnderstood(Arc::new(error)))),
         )
     }
 

@@ -1,9 +1,9 @@
 /*
- * A descriptor from 0 to 2 that is closed when the client begins (`client >&-`)
- * is opened on /dev/null, an output for reading only and the input for writing only:
- * using it fails, as it should, and no socket or database gets its number. Rust's standard library opens such a
- * descriptor for writing, too, before main; then nothing tells it from an output
- * that is thrown away on purpose, and mail that nobody saw would count as read.
+ * Opens /dev/null for each of the descriptors 0 to 2 that is closed when the client begins
+ * (`client >&-`): an output for reading only, the input for writing only. Using it then fails, as
+ * it should, and no socket or database gets its number. Otherwise Rust's standard library would
+ * open it for reading and writing before main. Such an output could not be told from one that is
+ * discarded on purpose, and mail that nobody saw would count as read.
  */
 #include <fcntl.h>
 

@@ -1,12 +1,12 @@
-//! What completion and the prompt know of the session: whether somebody is logged in,
-//! and whom they talk to. It completes nothing itself; `app::commands` does.
+//! What completion and the prompt know of the session: whether somebody is logged in, and the
+//! people they know. Completion itself is in `app::commands`.
 
 use crate::client::view::Person;
 use crate::protocol::UserName;
 use crate::sync::Mutex;
 
-/// The session's state and people, shared by the messenger, the main thread and `input`.
-/// The lock guards these fields alone, and nothing is locked under it.
+/// The session's state and people, which the messenger, the main thread and `input` share. The
+/// lock guards these fields alone, and no other is taken under it.
 #[derive(Default)]
 pub(super) struct Completion(Mutex<Known>);
 
@@ -17,7 +17,7 @@ struct Known {
 }
 
 impl Completion {
-    /// Notes a login or a logout, which forgets the people.
+    /// Notes a login or a logout. A logout forgets the people.
     pub(super) fn set_logged_in(&self, logged_in: bool) {
         let mut known = self.0.lock();
         known.logged_in = logged_in;

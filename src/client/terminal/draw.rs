@@ -1,13 +1,12 @@
-//! How a prompt and the line behind it stand on a terminal: in which rows, and where
-//! the cursor is. Writes nothing; what it makes is text for a terminal that
-//! understands a few ANSI sequences.
+//! Lays out a prompt and the line after it in the rows of a terminal, with the cursor. It writes
+//! nothing; it returns text for a terminal that understands a few ANSI sequences.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use crate::protocol::sanitize::sanitize;
 
-/// How a tab looks in the line that is typed.
+/// How a tab in the line is shown.
 const TAB: &str = "    ";
 
 /// The size of a terminal, in columns and rows.
@@ -17,7 +16,7 @@ pub(super) struct Size {
     pub(super) rows: usize,
 }
 
-/// Rows, and the cursor's row and column.
+/// The rows of a prompt and a line, and the cursor's row and column.
 struct Layout {
     rows: Vec<String>,
     /// The width of the last row so far.
@@ -28,7 +27,7 @@ struct Layout {
 /// A prompt and a line as text for the terminal.
 pub(super) struct Drawn {
     pub(super) text: String,
-    /// How many rows the cursor is below the first one.
+    /// How many rows there are above the cursor.
     pub(super) above: usize,
 }
 
@@ -40,12 +39,14 @@ pub(super) fn erase(above: usize) -> String {
     }
 }
 
-/// A prompt and a line; of one that is higher than the terminal, the part around the cursor.
+/// Draws a prompt and a line. If they have more rows than the terminal, only those around the
+/// cursor are drawn.
 pub(super) fn draw(prompt: &str, text: &str, cursor: usize, size: Size) -> Drawn {
     let layout = lay_out(prompt, text, cursor, size.columns);
     let (first, last) = window(&layout, size);
     let mut out = String::new();
-    // A terminal that is made wider must not join rows that are cleared one by one.
+    // Each row ends with a line break of its own, so that a terminal that is made wider does not
+    // join rows that are cleared one by one.
     for row in &layout.rows[first..last] {
         out.push_str(row);
         out.push_str("\r\n");
@@ -65,7 +66,7 @@ pub(super) fn draw(prompt: &str, text: &str, cursor: usize, size: Size) -> Drawn
     }
 }
 
-/// The first and the last row that are shown.
+/// The first and the last row that are drawn.
 fn window(layout: &Layout, size: Size) -> (usize, usize) {
     let height = size.rows.saturating_sub(1).max(1);
     let first = (layout.cursor.0 + 1).saturating_sub(height);
@@ -91,7 +92,7 @@ fn lay_out(prompt: &str, text: &str, cursor: usize, columns: usize) -> Layout {
             },
             columns,
         );
-        // A cursor between a wide character's parts stands before all of it.
+        // A cursor inside a grapheme cluster stands before it.
         if at <= cursor {
             layout.mark();
         }
@@ -117,14 +118,14 @@ impl Layout {
         self.width = 0;
     }
 
-    /// Goes to the next row if what comes is too wide for this one.
+    /// Begins a row if this one has no room for `width` more columns.
     fn make_room(&mut self, width: usize, columns: usize) {
         if self.width + width > columns && self.width > 0 {
             self.new_row();
         }
     }
 
-    /// Puts what one character looks like, which may be longer than a row.
+    /// Appends the shown form of one character, which may be wider than a row.
     fn put(&mut self, piece: &str, columns: usize) {
         for part in piece.graphemes(true) {
             let width = part.width();
@@ -137,7 +138,7 @@ impl Layout {
     }
 }
 
-/// What a character that was typed or pasted looks like.
+/// The shown form of a character that was typed or pasted.
 fn shown(piece: &str) -> std::borrow::Cow<'_, str> {
     match piece.as_bytes() {
         b"\t" => TAB.into(),

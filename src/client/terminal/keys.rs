@@ -1,31 +1,30 @@
-//! From the bytes of a terminal to keys. Bytes are kept here until somebody asks for
-//! the next key, so that what is typed ahead waits in its order. Reads nothing and
-//! looks at no clock.
+//! Turns the bytes of a terminal into keys. Bytes are kept here until the next key is asked for,
+//! so that what is typed ahead waits in its order. It reads nothing and knows no clock.
 //!
-//! A bracketed paste is one key, whatever is in it and however it is cut into reads.
+//! A bracketed paste is one key, whatever it contains and however many reads it takes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-/// The longest paste that is taken, in bytes: several times the longest text.
+/// The longest paste that is accepted, in bytes: several times the longest text.
 pub(super) const MAX_PASTE: usize = 64 * 1024;
 
 const PASTE_BEGINS: &[u8] = b"\x1b[200~";
 const PASTE_ENDS: &[u8] = b"\x1b[201~";
 
-/// How long a terminal takes at most between the bytes of one key.
+/// The longest pause that a terminal makes between the bytes of one key.
 const ESCAPE_PAUSE: Duration = Duration::from_millis(500);
 
-/// A terminal sends a paste without a stop. If its end does not come for so long it is lost,
-/// and the keys must work again.
+/// The longest pause within a paste, which a terminal sends without stopping. After it, the end of
+/// the paste counts as lost, and the keys work again.
 const PASTE_PAUSE: Duration = Duration::from_secs(3);
 
 /// The longest escape sequence that a key sends.
 const MAX_SEQUENCE: usize = 32;
 
-/// A key, or what was pasted.
+/// A key, or a paste.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Key {
     /// A character to insert.
@@ -49,17 +48,17 @@ pub(super) enum Key {
     WordRight,
     /// A bracketed paste, with `\n` between its lines.
     Paste(Zeroizing<String>),
-    /// A paste of more than [`MAX_PASTE`] bytes, which was left out.
+    /// A paste of more than [`MAX_PASTE`] bytes, which was dropped.
     PasteTooLong,
-    /// A key that means nothing here.
+    /// A key that has no meaning here.
     Unknown,
 }
 
-/// The bytes that were typed and not used yet.
+/// The bytes that were typed and are not used yet.
 #[derive(Default)]
 pub(super) struct Keys {
     bytes: VecDeque<u8>,
-    /// The last key was a carriage return: a line feed behind it belongs to it.
+    /// The last key was a carriage return, so a line feed after it belongs to it.
     after_return: bool,
     paste: Option<Paste>,
 }
@@ -90,7 +89,7 @@ impl Paste {
 }
 
 impl Keys {
-    /// Adds what was read.
+    /// Adds bytes that were read.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
     }
@@ -100,8 +99,8 @@ impl Keys {
         self.bytes.len()
     }
 
-    /// How long a pause has to be that decides what has begun: an Escape that may be the
-    /// beginning of another key, or a paste whose end has not come.
+    /// The pause that decides what the last bytes are: an Escape that may be the beginning of
+    /// another key, or a paste whose end has not come. `None` if nothing is undecided.
     pub(super) fn undecided(&self) -> Option<Duration> {
         match &self.paste {
             Some(_) => Some(PASTE_PAUSE),
@@ -112,8 +111,8 @@ impl Keys {
         }
     }
 
-    /// The next key; `None` if it is not all there yet. After that pause (`paused`), an Escape
-    /// that is still alone is the key of that name, and a paste is what has come of it.
+    /// The next key; `None` if it is incomplete. With `paused`, the pause of
+    /// [`undecided`](Self::undecided) is over: a lone Escape is a key, and a paste ends where it is.
     pub(super) fn next(&mut self, paused: bool) -> Option<Key> {
         loop {
             if self.paste.is_some() {
@@ -131,7 +130,7 @@ impl Keys {
         }
     }
 
-    /// The next character as it was typed, whatever key it is; a paste stays a paste.
+    /// The next byte sequence as a character, whatever key it stands for. A paste stays a paste.
     pub(super) fn literal(&mut self) -> Option<Key> {
         let bytes = self.bytes.make_contiguous();
         if self.paste.is_some() || bytes.starts_with(PASTE_BEGINS) {
@@ -143,8 +142,7 @@ impl Keys {
         Some(Key::Char(character))
     }
 
-    /// The next whole line, or what is left at the `end`, for a terminal that edits
-    /// lines by itself.
+    /// The next whole line, or the rest at the `end`, from a terminal that edits lines by itself.
     pub(super) fn line(&mut self, end: bool) -> Option<Zeroizing<String>> {
         let bytes = self.bytes.make_contiguous();
         let length = match memchr::memchr(b'\n', bytes) {
@@ -159,18 +157,18 @@ impl Keys {
         ))
     }
 
-    /// Drops the line that is not whole yet.
+    /// Drops the last line if it is incomplete.
     pub(super) fn drop_draft(&mut self) {
         let whole = self.bytes.iter().rposition(|byte| *byte == b'\n');
         self.bytes.truncate(whole.map_or(0, |at| at + 1));
     }
 
-    /// Goes on with a paste, or ends it after a pause.
+    /// Continues a paste, or ends it after a pause.
     fn pasted(&mut self, paused: bool) -> Option<Key> {
         let mut paste = self.paste.take()?;
         let bytes = self.bytes.make_contiguous();
         let end = memchr::memmem::find(bytes, PASTE_ENDS);
-        // The beginning of its end may have come already.
+        // The marker of its end may have come in part.
         let begun = |count: &usize| bytes.ends_with(&PASTE_ENDS[..*count]);
         let partial = (1..PASTE_ENDS.len()).rev().find(begun).unwrap_or(0);
         let inside = end.unwrap_or(bytes.len() - partial);
@@ -187,7 +185,7 @@ impl Keys {
         Some(paste.finish())
     }
 
-    /// Takes bytes off the front; they may be a password's.
+    /// Removes bytes from the front and wipes them, since they may belong to a password.
     fn forget(&mut self, count: usize) {
         self.bytes.iter_mut().take(count).for_each(|byte| *byte = 0);
         self.bytes.drain(..count);
@@ -199,7 +197,7 @@ enum Parsed {
     PasteBegins,
 }
 
-/// The first key in `bytes`, and how many of them it takes.
+/// The first key in `bytes`, and how many bytes it takes.
 fn parse(bytes: &[u8], paused: bool) -> Option<(Parsed, usize)> {
     let (key, used) = match *bytes.first()? {
         0x1b => return escape(bytes, paused),
@@ -212,7 +210,7 @@ fn parse(bytes: &[u8], paused: bool) -> Option<(Parsed, usize)> {
     Some((Parsed::Key(key), used))
 }
 
-/// The first character; what is not UTF-8 counts as one that can't be shown.
+/// The first character, and how many bytes it takes. Invalid UTF-8 becomes U+FFFD.
 fn character(bytes: &[u8]) -> Option<(char, usize)> {
     let chunk = &bytes[..bytes.len().min(4)];
     let valid = match std::str::from_utf8(chunk) {
@@ -221,7 +219,7 @@ fn character(bytes: &[u8]) -> Option<(char, usize)> {
             std::str::from_utf8(&chunk[..error.valid_up_to()]).unwrap_or_default()
         }
         Err(error) => {
-            // Without a length, there are bytes to come.
+            // An error without a length means that more bytes are needed.
             return Some((char::REPLACEMENT_CHARACTER, error.error_len()?));
         }
     };
@@ -251,12 +249,12 @@ fn escape(bytes: &[u8], paused: bool) -> Option<(Parsed, usize)> {
     }
 }
 
-/// `ESC [`, parameters, a final byte. What does not go on like that ends it.
+/// Parses `ESC [`, parameters and a final byte. Any other byte ends the sequence.
 fn sequence(bytes: &[u8]) -> Option<(Parsed, usize)> {
     if bytes.starts_with(PASTE_BEGINS) {
         return Some((Parsed::PasteBegins, PASTE_BEGINS.len()));
     }
-    // The Linux console's function keys have a bracket more.
+    // The Linux console's function keys have a second bracket.
     if bytes.get(2) == Some(&b'[') {
         return bytes.get(3).map(|_| (Parsed::Key(Key::Unknown), 4));
     }
@@ -277,9 +275,9 @@ fn sequence(bytes: &[u8]) -> Option<(Parsed, usize)> {
     Some((Parsed::Key(key), used))
 }
 
-/// The key that a sequence's final byte and parameters name.
+/// The key that a sequence's final byte and parameters stand for.
 fn named(last: u8, parameters: &str) -> Key {
-    // Behind a semicolon stands what was held down meanwhile: 5 is Ctrl, 3 is Alt.
+    // The number after a semicolon is a modifier: 5 is Ctrl, 3 is Alt.
     let words = parameters.ends_with(";5") || parameters.ends_with(";3");
     match (last, parameters) {
         (b'A', _) => Key::Up,

@@ -1,16 +1,16 @@
-//! A line that is being typed: its text, the cursor, and what was cut out of it or
-//! can be undone. Knows nothing of keys and of the screen.
+//! A line that is being typed: its text, its cursor, and the changes that can be undone. It knows
+//! neither keys nor the screen.
 
 use unicode_segmentation::UnicodeSegmentation;
 use zeroize::{Zeroize, Zeroizing};
 
-/// The longest line, in bytes: the longest paste.
+/// The longest line, in bytes. The longest paste fits into it.
 pub(super) const MAX_LINE: usize = super::keys::MAX_PASTE;
 
 /// How many changes can be undone.
 const UNDOS: usize = 50;
 
-/// A text with a cursor, which stands between two characters as people count them.
+/// A text with a cursor, which stands between two grapheme clusters.
 #[derive(Default)]
 pub(super) struct EditLine {
     text: Zeroizing<String>,
@@ -19,7 +19,7 @@ pub(super) struct EditLine {
     before: Vec<(String, usize)>,
 }
 
-/// Where the cursor goes.
+/// A movement of the cursor.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Motion {
     Left,
@@ -28,8 +28,9 @@ pub(super) enum Motion {
     WordRight,
     /// The beginning of the whole line.
     Start,
-    /// The beginning and the end of the row between two newlines.
+    /// The beginning of the row between two newlines.
     Home,
+    /// The end of that row.
     End,
 }
 
@@ -42,14 +43,14 @@ impl EditLine {
         self.cursor
     }
 
-    /// Takes the text out.
-    pub(super) fn take(&mut self) -> Zeroizing<String> {
+    /// Empties the line, and returns its text.
+    pub(super) fn clear(&mut self) -> Zeroizing<String> {
         self.forget();
         self.cursor = 0;
         std::mem::take(&mut self.text)
     }
 
-    /// Puts another text in its place, the cursor behind it.
+    /// Replaces the text, and puts the cursor at its end.
     pub(super) fn set(&mut self, text: &str) {
         self.remember();
         self.text.zeroize();
@@ -57,13 +58,13 @@ impl EditLine {
         self.cursor = text.len();
     }
 
-    /// Inserts at the cursor; `false`, and nothing is inserted, if the line gets too long.
+    /// Inserts at the cursor. Returns `false` and inserts nothing if the line would get too long.
     pub(super) fn insert(&mut self, text: &str, secret: bool) -> bool {
         if self.text.len() + text.len() > MAX_LINE {
             return false;
         }
         if secret {
-            // A string that grows leaves copies of a secret behind.
+            // A string that grows by itself leaves copies of a secret in memory.
             let mut larger = Zeroizing::new(String::with_capacity(self.text.len() + text.len()));
             larger.push_str(&self.text);
             larger.insert_str(self.cursor, text);
@@ -80,7 +81,7 @@ impl EditLine {
         self.cursor = self.target(motion);
     }
 
-    /// Cuts out what is between the cursor and where it would go.
+    /// Cuts out the text between the cursor and the target of `motion`.
     pub(super) fn cut(&mut self, motion: Motion) -> Zeroizing<String> {
         let target = self.target(motion);
         let (from, to) = (self.cursor.min(target), self.cursor.max(target));
@@ -91,7 +92,7 @@ impl EditLine {
         Zeroizing::new(self.text.drain(from..to).collect())
     }
 
-    /// Swaps the two characters around the cursor, and goes on by one.
+    /// Swaps the two characters around the cursor, and moves it forward by one.
     pub(super) fn transpose(&mut self) {
         if self.cursor == self.text.len() {
             self.go(Motion::Left);
@@ -106,7 +107,7 @@ impl EditLine {
         }
     }
 
-    /// Goes a row up or down; `false` if there is none.
+    /// Moves the cursor a row up or down. Returns `false` if there is none.
     pub(super) fn row(&mut self, up: bool) -> bool {
         let start = self.target(Motion::Home);
         let column = self.text[start..self.cursor].graphemes(true).count();
@@ -124,7 +125,7 @@ impl EditLine {
         true
     }
 
-    /// Takes the last change back.
+    /// Undoes the last change.
     pub(super) fn undo(&mut self) {
         if let Some((text, cursor)) = self.before.pop() {
             self.text = Zeroizing::new(text);
@@ -139,7 +140,7 @@ impl EditLine {
         self.before.push((self.text.to_string(), self.cursor));
     }
 
-    /// Forgets what could be undone.
+    /// Wipes the texts that could be restored.
     pub(super) fn forget(&mut self) {
         self.before.iter_mut().for_each(|(text, _)| text.zeroize());
         self.before.clear();

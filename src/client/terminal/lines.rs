@@ -1,4 +1,4 @@
-//! The thread that reads lines from what is not a terminal: a pipe or a file.
+//! The body of the thread that reads lines from a pipe or a file, when there is no terminal.
 
 use std::io::{self, BufRead};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 use super::InputEvent;
 use super::editor::Kind;
 
-/// The longest line read from a pipe: the longest text and a command before it.
+/// The longest line that is read, in bytes: the longest text and a command before it.
 const MAX_LINE: u64 = 32 * 1024;
 
-/// Reads lines until nobody asks any more. There are no secrets to be had from it.
+/// Reads a line for each request, until there are no more requests. It reads no secrets.
 pub(super) fn read(asks: &Receiver<Kind>, tell: &SyncSender<InputEvent>) {
     let mut lines = io::stdin().lock();
     while let Ok(ask) = asks.recv() {
@@ -30,8 +30,8 @@ pub(super) fn read(asks: &Receiver<Kind>, tell: &SyncSender<InputEvent>) {
     }
 }
 
-/// Whether the input is open for reading. The standard library takes one that is not for an
-/// empty one, and a script would end as if it had done what it was told.
+/// Whether the input is open for reading. The standard library treats one that is not as empty,
+/// and a script would then end as if it had done what it was told.
 fn readable() -> bool {
     let flags = rustix::fs::fcntl_getfl(io::stdin());
     flags.is_ok_and(|flags| flags & OFlags::ACCMODE != OFlags::WRONLY)

@@ -1,21 +1,21 @@
-//! The only part of the client that prints and that reads keys.
+//! The only part of the client that prints and reads keys.
 //!
-//! On a terminal, lines are typed with editing and completion, and messages that arrive
-//! meanwhile are printed above the line. Without one, lines are read when they are asked
-//! for, there are no prompts, banners or colours, and warnings and errors go to stderr.
+//! On a terminal, lines are typed with editing and completion, and messages that arrive meanwhile
+//! are printed above the line. Without one, lines are read when they are asked for, there are no
+//! prompts, banners or colours, and warnings and errors go to standard error.
 //!
-//! Three threads: `screen` prints what is put into its queue; `input` owns every byte that
-//! is typed, and draws; both end with [`Terminal::finish`]. Without a terminal `input` ends
-//! with the process. `signals` always does.
+//! It has three threads. `screen` prints what is put into its queue. `input` reads every byte that
+//! is typed, and draws the line. Both end with [`Terminal::finish`]; without a terminal, `input`
+//! ends with the process. `signals` receives signals and ends with the process.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `screen`, `printing` | what is shown: from any thread into the queue; the thread that prints |
+//! | `screen`, `printing` | the queue of what is to be shown, and the thread that prints it |
 //! | `output` | writes to stdout and stderr; `closed.c` makes closed ones fail |
 //! | `format` | how events look, in rows and colours |
 //! | `input` | the thread that reads a terminal and draws the line |
 //! | `lines` | the thread that reads a pipe or a file |
-//! | `keys`, `editor`, `line`, `draw` | bytes to keys, keys to a line, a line to rows: no I/O |
+//! | `keys`, `editor`, `line`, `draw` | from bytes to keys, to a line, to rows, without I/O |
 //! | `completion` | what completion and the prompt know of the session |
 //! | `modes` | the terminal's modes, and which terminals show plain text only |
 
@@ -53,13 +53,13 @@ use crate::sync;
 /// What the main thread waits for: a line, a signal, or the end of the session.
 #[derive(Debug)]
 pub(crate) enum InputEvent {
-    /// A line was typed.
+    /// A line was typed or read.
     Line(Zeroizing<String>),
     /// There will be no more lines.
     Eof,
-    /// Ctrl-C, instead of an answer to a question.
+    /// Ctrl-C was pressed instead of an answer to a question.
     Cancelled,
-    /// The system wants the program to end.
+    /// A signal asks the program to end.
     Stop,
     /// The session ended by itself.
     Ended(End),
@@ -68,19 +68,19 @@ pub(crate) enum InputEvent {
 }
 
 /// How many events may wait for the main thread before their sender waits.
-const HEARD: usize = 16;
+const MAX_EVENTS: usize = 16;
 
-/// How long the end of the program waits for a terminal that takes no more output.
-const LEAVES_WITHIN: Duration = Duration::from_secs(1);
+/// How long the end of the program waits for a terminal that accepts no more output.
+const END_WAITS: Duration = Duration::from_secs(1);
 
-/// The person, or the script, at the other end.
+/// The person or the script that uses the program.
 pub(crate) struct Terminal {
     screen: Arc<Screen>,
     source: Source,
     heard: Receiver<InputEvent>,
     /// A line was asked for and has not come yet.
     asked: bool,
-    /// The program is to end.
+    /// [`InputEvent::Stop`] was received.
     stopped: bool,
     /// The signal that ends the program; 0 if there was none.
     signal: Arc<AtomicU8>,
@@ -95,13 +95,13 @@ enum Source {
 }
 
 impl Terminal {
-    /// Takes over stdin, stdout and the signals.
+    /// Takes over standard input, standard output and the signals.
     ///
     /// # Errors
-    /// That there are no threads or signals to be had, or that the terminal is gone.
+    /// The system has no thread to give, the signals can't be received, or the terminal is gone.
     pub(crate) fn open(colours: Colours, plain: bool) -> io::Result<Self> {
         let modes = Modes::of_stdin().filter(|_| io::stdout().is_terminal());
-        let (tell, heard) = sync_channel(HEARD);
+        let (tell, heard) = sync_channel(MAX_EVENTS);
         let screen = Screen::start(colours, plain, modes.is_some(), tell.clone())?;
         let screen = Arc::new(screen);
         let source = match modes {
@@ -125,23 +125,23 @@ impl Terminal {
         })
     }
 
-    /// Where to show things.
+    /// The screen, on which everything is shown.
     pub(crate) fn screen(&self) -> &Arc<Screen> {
         &self.screen
     }
 
-    /// Shows one thing.
+    /// Shows an event.
     pub(crate) fn say(&self, event: &ViewEvent) {
         self.screen.print(event);
     }
 
-    /// Whether there is a person to ask.
+    /// Whether a person can be asked.
     pub(crate) fn interactive(&self) -> bool {
         matches!(self.source, Source::Keys(..))
     }
 
-    /// Waits for a line, or for something else that happens first. Then the next
-    /// call goes on waiting for the same line, with its own prompt.
+    /// Waits for a line, or for another event that comes first. After such an event, the next
+    /// call waits for the same line, with its own prompt.
     pub(crate) fn line(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Line, prompt)
     }
@@ -151,7 +151,7 @@ impl Terminal {
         self.ask(Kind::Question, prompt)
     }
 
-    /// Waits for an answer that isn't shown while it is typed.
+    /// Waits for an answer that is not shown while it is typed.
     pub(crate) fn secret(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Secret, prompt)
     }
@@ -178,7 +178,7 @@ impl Terminal {
         heard
     }
 
-    /// Runs what may itself read from the terminal, such as a command for the password.
+    /// Gives the terminal to `borrower`, such as a password command, while it runs.
     pub(crate) fn lend<T>(&self, borrower: impl FnOnce() -> T) -> T {
         let Source::Keys(input, _) = &self.source else {
             return borrower();
@@ -186,11 +186,11 @@ impl Terminal {
         self.screen.ready();
         input.lend();
         let result = borrower();
-        input.take_back();
+        input.reclaim();
         result
     }
 
-    /// Whether [`InputEvent::Stop`] was heard, whatever was being asked just then.
+    /// Whether [`InputEvent::Stop`] was received in answer to any question.
     pub(crate) fn stopped(&self) -> bool {
         self.stopped
     }
@@ -203,15 +203,14 @@ impl Terminal {
         }
     }
 
-    /// Waits until everything was written, for a limited time, and leaves the
-    /// terminal as it was found.
+    /// Waits for a limited time until everything was written, and restores the terminal's modes.
     ///
     /// # Errors
-    /// That something was not written, of which the person has been told.
+    /// Something was not written; the person has been told so.
     pub(crate) fn finish(&self) -> Result<(), NotWritten> {
         let written = self.screen.close();
         if let Source::Keys(input, modes) = &self.source {
-            input.end(LEAVES_WITHIN);
+            input.end(END_WAITS);
             modes.restore();
         }
         written
@@ -224,7 +223,7 @@ fn read_lines(tell: SyncSender<InputEvent>) -> io::Result<SyncSender<Kind>> {
     Ok(asks)
 }
 
-/// Starts the thread that hears signals.
+/// Starts the thread that receives signals.
 fn watch(
     source: &Source,
     tell: SyncSender<InputEvent>,
@@ -247,7 +246,7 @@ fn watch(
                     screen.hurry();
                     let number = u8::try_from(signal).unwrap_or(1);
                     let first = told.swap(number, Ordering::SeqCst) == 0;
-                    // The person sends a second one if the orderly end takes too long.
+                    // A person sends a second one if the orderly end takes too long.
                     if !first || tell.try_send(InputEvent::Stop).is_err() {
                         if let Some((_, modes)) = &terminal {
                             modes.restore();

@@ -1,5 +1,5 @@
-//! The terminal's modes for typing, how to restore those it had, and which terminals only
-//! show plain text. Nothing here reads keys.
+//! Sets the terminal's modes for typing, restores those it had, and knows which terminals show
+//! plain text only. It reads no keys.
 
 use std::io;
 
@@ -10,16 +10,16 @@ use rustix::termios::{
 
 use super::output::Stream;
 
-/// Makes the terminal mark where a paste begins and ends ("bracketed paste").
+/// Makes the terminal mark the beginning and the end of a paste ("bracketed paste").
 const MARK_PASTES: &str = "\x1b[?2004h";
-/// Ends that.
+/// Makes the terminal stop marking pastes.
 const UNMARK_PASTES: &str = "\x1b[?2004l";
 
-/// The modes that the terminal had.
+/// The modes that the terminal had at the start.
 #[derive(Clone)]
 pub(super) struct Modes {
     before: Termios,
-    /// What [`obeys_controls`] says.
+    /// The answer of [`obeys_controls`].
     obeys_controls: bool,
 }
 
@@ -42,7 +42,7 @@ impl Modes {
     /// terminal that only shows plain text keeps editing lines by itself.
     ///
     /// # Errors
-    /// That the terminal is gone.
+    /// The terminal is gone.
     pub(super) fn type_in(&self) -> io::Result<()> {
         let mut modes = self.before.clone();
         if self.obeys_controls {
@@ -72,8 +72,8 @@ impl Modes {
         Ok(tcsetattr(io::stdin(), OptionalActions::Now, &modes)?)
     }
 
-    /// Restores the modes that the terminal had, without waiting for one that takes no
-    /// more output.
+    /// Restores the modes that the terminal had. It does not wait for a terminal that accepts no
+    /// output.
     pub(super) fn restore(&self) {
         let stdout = io::stdout();
         let mut ready = [PollFd::new(&stdout, PollFlags::OUT)];

@@ -1,8 +1,8 @@
-//! The descriptors that text goes out through: standard output and standard error.
+//! Standard output and standard error, as descriptors.
 //!
-//! Text that was written here is out of this process: nothing is buffered. Unlike
-//! the standard library's streams these report a descriptor that was closed when
-//! the program began, which `closed.c` makes one that can't be written to.
+//! Nothing is buffered: text that was written here has left the process. Unlike the standard
+//! library's streams, these report an error for a descriptor that was closed when the program
+//! began, because `closed.c` has opened something in its place that can't be written to.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,13 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
 
-/// How many columns a terminal is taken to have if it does not say.
-const USUAL: usize = 80;
+/// The columns that a terminal is assumed to have if it does not say.
+const DEFAULT_COLUMNS: usize = 80;
 
-/// How long the last sentence to standard error may wait for room there.
+/// How long the last sentence waits for room in standard error.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Where a text goes.
+/// One of the two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Out,
@@ -41,20 +41,20 @@ impl Stream {
         }
     }
 
-    /// How many columns the terminal at its other end has; `None` if it is not a terminal.
+    /// The columns of its terminal; `None` if it is not a terminal.
     pub(super) fn columns(self) -> Option<usize> {
         self.with(|fd| {
             fd.is_terminal().then(|| match tcgetwinsize(fd) {
                 Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
-                _ => USUAL,
+                _ => DEFAULT_COLUMNS,
             })
         })
     }
 
-    /// Writes all of a text, waiting as long as that takes.
+    /// Writes all of a text, and waits for as long as that takes.
     ///
     /// # Errors
-    /// That part of it was not written.
+    /// Some of it was not written.
     pub(super) fn write(self, text: &str) -> io::Result<()> {
         self.with(|fd| {
             let mut rest = text.as_bytes();
@@ -63,7 +63,7 @@ impl Stream {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(count) => rest = &rest[count..],
                     Err(Errno::INTR) => {}
-                    // Another program that shares the terminal or the pipe has made it non-blocking.
+                    // Another program that shares the terminal or pipe has made it non-blocking.
                     Err(Errno::AGAIN) => wait_for_room(fd, None)?,
                     Err(error) => return Err(error.into()),
                 }
@@ -73,11 +73,11 @@ impl Stream {
     }
 }
 
-/// Says a last sentence on standard error, unless nobody takes it.
+/// Writes a last sentence to standard error, unless that has no room in time.
 pub(super) fn last_words(sentence: &str) {
     let room = Stream::Err.with(|fd| wait_for_room(fd, Some(LAST_WORDS)));
     if room.is_ok() {
-        // There is nowhere else to say it.
+        // If this fails, there is nowhere else to say it.
         let _written = Stream::Err.write(&format!("{sentence}\n"));
     }
 }

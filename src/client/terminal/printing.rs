@@ -1,12 +1,15 @@
 //! The thread that prints, and the bounded queue in front of it.
 //!
-//! Whoever has something to show puts it into the queue, and holds no lock
-//! meanwhile. The thread alone formats and writes, holds no lock while it writes,
-//! and says what was written. After the first text that could not be written it
-//! writes nothing more: what stands in the queue then counts as not shown.
+//! A thread that has something to show puts it into the queue, holding no lock. Only the printing
+//! thread formats and writes, without a lock, and it reports what was written. After the first
+//! text that could not be written it writes nothing more, and what the queue holds counts as not
+//! shown.
 
 use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::format;
@@ -16,45 +19,74 @@ use crate::client::view::{ViewEvent, Written};
 use crate::clock;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// How many things may wait to be printed before whoever shows something waits.
+/// How many items may wait to be printed before a thread that adds one has to wait.
 const QUEUE: usize = 256;
 
 /// Something to be printed.
 pub(super) enum Print {
-    /// One thing, and whom to tell that it was written.
+    /// An event, and the receipt to fill in once it was written.
     ViewEvent(ViewEvent, Option<Written>),
-    /// Keys and what they do.
+    /// Rows of what to type and what it does.
     Table(Vec<(String, String)>),
     /// The program's name in large letters.
     Banner,
-    /// From here on a line is typed below: this prints above it.
+    /// From here on a line is typed at the bottom; this prints above it.
     Above(Box<dyn PrintAbove + Send>),
 }
 
 /// Something that prints above the line that is being typed.
 pub(super) trait PrintAbove {
-    /// Returns when the text, whole lines, was written; directly if nothing is typed.
+    /// Prints a text of whole lines, and returns once it was written.
     ///
     /// # Errors
-    /// That the terminal is gone.
+    /// The terminal is gone.
     fn print(&mut self, text: String) -> io::Result<()>;
+}
+
+/// Why nothing is printed any more.
+#[derive(Debug, Clone)]
+pub(super) enum OutputError {
+    /// Nobody has read the output for as long as it was waited for.
+    NotRead,
+    /// Writing failed.
+    Unwritable(Stream, Arc<io::Error>),
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutputError::NotRead => write!(f, "{} is not read", Stream::Out.name()),
+            OutputError::Unwritable(stream, error) => {
+                write!(f, "{} can't be written: {error}", stream.name())
+            }
+        }
+    }
+}
+
+impl Error for OutputError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            OutputError::NotRead => None,
+            OutputError::Unwritable(_, error) => Some(&**error),
+        }
+    }
 }
 
 /// What waits to be printed.
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Something was put in, taken out, written, or ended.
+    /// Notified when an item was put in, taken out or written, and at the end.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Print>,
-    /// Something was taken out and is being written.
+    /// An item was taken out and is being written.
     busy: bool,
     /// Why nothing is written any more.
-    failed: Option<String>,
-    /// Until when the reader of the output is waited for, once the end is near.
+    failed: Option<OutputError>,
+    /// When to stop waiting for the output's reader, once the program was asked to end.
     deadline: Option<Instant>,
     closed: bool,
 }
@@ -73,7 +105,7 @@ impl Queue {
         }
     }
 
-    /// Puts something in, and waits for room as long as there is hope.
+    /// Puts an item in. Waits for room, unless printing has failed.
     pub(super) fn put(&self, print: Print) {
         let room = |state: &State| state.waiting.len() < QUEUE || state.failed.is_some();
         let mut state = self.wait(None, room);
@@ -83,39 +115,39 @@ impl Queue {
         }
     }
 
-    /// Waits until everything put in was written, or can't be; `limit` at most.
-    pub(super) fn settle(&self, limit: Option<Duration>) {
+    /// Waits until all items were written or printing has failed, for at most `limit`.
+    pub(super) fn drain(&self, limit: Option<Duration>) {
         drop(self.wait(limit, State::idle));
     }
 
-    /// Nobody is waited for longer than this.
+    /// Bounds, from this moment on, how long the output's reader is waited for.
     pub(super) fn hurry(&self, limit: Duration) {
         let mut state = self.state();
         state.deadline = Some(clock::now() + limit);
         self.changed.notify_all();
     }
 
-    /// Why nothing is written any more.
-    pub(super) fn failed(&self) -> Option<String> {
+    /// Why nothing is printed any more, if so.
+    pub(super) fn failed(&self) -> Option<OutputError> {
         self.state().failed.clone()
     }
 
-    /// Ends the thread once everything was written; waits `limit` at most.
+    /// Ends the thread once everything was written, and waits for that for at most `limit`.
     ///
     /// # Errors
-    /// Why something was not written.
-    pub(super) fn close(&self, limit: Duration) -> Result<(), String> {
+    /// Something was not written.
+    pub(super) fn close(&self, limit: Duration) -> Result<(), OutputError> {
         let mut state = self.wait(Some(limit), State::idle);
         if !state.idle() {
-            state.failed = Some(format!("{} is not read", Stream::Out.name()));
+            state.failed = Some(OutputError::NotRead);
         }
         state.closed = true;
         self.changed.notify_all();
         state.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Waits until something holds, or the time is up. Past the deadline of
-    /// [`hurry`](Self::hurry) what was not written counts as failed.
+    /// Waits until `holds` is true, for at most `limit`. After the deadline of
+    /// [`hurry`](Self::hurry), printing counts as failed.
     fn wait(
         &self,
         limit: Option<Duration>,
@@ -126,7 +158,7 @@ impl Queue {
         while !holds(&state) {
             let now = clock::now();
             if state.deadline.is_some_and(|deadline| now >= deadline) {
-                state.failed = Some(format!("{} is not read", Stream::Out.name()));
+                state.failed = Some(OutputError::NotRead);
                 self.changed.notify_all();
                 break;
             }
@@ -140,7 +172,7 @@ impl Queue {
         state
     }
 
-    /// What is to be printed next; `None` at the end.
+    /// Waits for the next item; `None` at the end.
     fn next(&self) -> Option<Print> {
         let mut state = self.wait_for_work();
         let print = state.waiting.pop_front();
@@ -157,7 +189,7 @@ impl Queue {
         state
     }
 
-    fn done(&self, failed: Option<String>) {
+    fn done(&self, failed: Option<OutputError>) {
         let mut state = self.state();
         state.busy = false;
         if state.failed.is_none() {
@@ -169,13 +201,13 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// What is behind the lock is whole between any two statements.
+    /// Takes the lock. The state is consistent after each statement.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 }
 
-/// The thread's own side: how things are written.
+/// The printing thread's own state.
 pub(super) struct Printer {
     pub(super) look: Look,
     /// Whether warnings and errors go to standard error.
@@ -184,8 +216,8 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// Prints what comes until the queue is closed. `failed` is called once, if
-    /// something could not be written.
+    /// Prints items until the queue is closed. It calls `failed` once, if one could not be
+    /// written.
     pub(super) fn run(mut self, queue: &Queue, failed: impl Fn()) {
         while let Some(print) = queue.next() {
             match self.print(print) {
@@ -205,7 +237,7 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, print: Print) -> Result<Option<Written>, String> {
+    fn print(&mut self, print: Print) -> Result<Option<Written>, OutputError> {
         match print {
             Print::ViewEvent(event, written) => {
                 let stream = match self.aside && event.is_warning() {
@@ -233,12 +265,12 @@ impl Printer {
         }
     }
 
-    fn write(&mut self, stream: Stream, text: &str) -> Result<(), String> {
+    fn write(&mut self, stream: Stream, text: &str) -> Result<(), OutputError> {
         let written = match &mut self.above {
             Some(above) => above.print(text.to_owned()),
             None => stream.write(text),
         };
-        written.map_err(|error| format!("{} can't be written: {error}", stream.name()))
+        written.map_err(|error| OutputError::Unwritable(stream, Arc::new(error)))
     }
 }
 
@@ -273,8 +305,8 @@ mod tests {
             queue.done(None);
         }
         shows.join().unwrap();
-        queue.settle(None);
-        assert_eq!(queue.close(SOON), Ok(()));
+        queue.drain(None);
+        queue.close(SOON).unwrap();
         assert_eq!(number(queue.next()), None);
     }
 
@@ -284,14 +316,17 @@ mod tests {
         queue.put(line(0));
         queue.put(line(1));
         assert_eq!(number(queue.next()), Some(0));
-        queue.done(Some("it is full".to_owned()));
+        let full = Arc::new(io::ErrorKind::StorageFull.into());
+        queue.done(Some(OutputError::Unwritable(Stream::Out, full)));
         (0..3 * QUEUE).for_each(|at| queue.put(line(at)));
-        queue.settle(None);
+        queue.drain(None);
         assert!(
             queue.state().waiting.is_empty(),
             "nothing of it is written later"
         );
-        assert_eq!(queue.close(SOON), Err("it is full".to_owned()));
+        let error = queue.close(SOON).unwrap_err();
+        let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]
@@ -305,10 +340,10 @@ mod tests {
                 queue.hurry(SOON);
                 // There is no room for it.
                 queue.put(line(QUEUE + 1));
-                queue.settle(None);
+                queue.drain(None);
             }
             let closed = queue.close(SOON);
-            assert!(closed.unwrap_err().contains("is not read"));
+            assert!(matches!(closed, Err(OutputError::NotRead)), "{closed:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Printing, from whichever thread: what is shown goes into one queue, and the
-//! thread `screen` writes it, so that nobody else waits for a terminal or a pipe
-//! while holding anything. It also passes on what completion and the prompt know.
+//! Printing from any thread. Everything goes into one queue, and the thread `screen` writes it,
+//! so that no other thread waits for a terminal or a pipe while it holds something. It also keeps
+//! what completion and the prompt know of the session.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::sync;
 /// How long the end of a script waits for the reader of its output.
 const SCRIPT_WRITES: Duration = Duration::from_secs(30);
 
-/// How long a person's terminal is waited for, which may be stopped by Ctrl-S.
+/// How long the end waits for a person's terminal, which Ctrl-S may have stopped.
 const PERSON_WRITES: Duration = Duration::from_secs(3);
 
-/// How long a question waits for what is to stand above it on a terminal.
+/// How long a question on a terminal waits for the text that belongs above it.
 const BEFORE_A_QUESTION: Duration = Duration::from_secs(1);
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Colours {
+pub(crate) enum Colours {
     /// On a terminal that obeys control sequences, unless NO_COLOR is set; elsewhere if
     /// CLICOLOR_FORCE is.
     #[default]
@@ -52,7 +52,7 @@ impl Colours {
     }
 }
 
-/// Where everything is shown.
+/// The place where everything is shown.
 pub(crate) struct Screen {
     queue: Arc<Queue>,
     completion: Arc<Completion>,
@@ -65,7 +65,7 @@ impl Screen {
     /// Starts the thread `screen`, which ends with [`close`](Self::close).
     ///
     /// # Errors
-    /// That there is no thread to be had.
+    /// The system has no thread to give.
     pub(super) fn start(
         colours: Colours,
         plain: bool,
@@ -85,7 +85,7 @@ impl Screen {
         let (shared, stop) = (Arc::clone(&queue), tell.clone());
         sync::spawn("screen", None, move || {
             printer.run(&shared, || {
-                // Whoever asks for the next line hears of it in any case.
+                // If this queue is full, the next question finds out through `ready`.
                 let _full = stop.try_send(InputEvent::Stop);
             });
         })?;
@@ -102,43 +102,42 @@ impl Screen {
         self.queue.put(Print::Above(printer));
     }
 
-    /// Shows one thing.
+    /// Shows an event.
     pub(crate) fn print(&self, event: &ViewEvent) {
         self.queue.put(Print::ViewEvent(event.clone(), None));
     }
 
-    /// The banner, for a person.
+    /// Shows the banner, if a person sees it.
     pub(crate) fn banner(&self) {
         if self.interactive && !self.plain {
             self.queue.put(Print::Banner);
         }
     }
 
-    /// A list of commands or of the menu, each a key and what it does.
+    /// Shows the rows of a help text or menu: what to type, and what it does.
     pub(crate) fn table(&self, rows: &[(String, &str)]) {
         let owned = |(key, what): &(String, &str)| (key.clone(), (*what).to_owned());
         self.queue
             .put(Print::Table(rows.iter().map(owned).collect()));
     }
 
-    /// Before something is asked: waits for what is to stand above the question.
-    /// Whether it is of any use to ask, since what was shown could be written.
+    /// Waits until the text that belongs above a question is written. Returns whether asking makes
+    /// sense, because everything could be written so far.
     pub(super) fn ready(&self) -> bool {
         self.queue
-            .settle(self.interactive.then_some(BEFORE_A_QUESTION));
+            .drain(self.interactive.then_some(BEFORE_A_QUESTION));
         self.queue.failed().is_none()
     }
 
-    /// The program is told to end: the reader of the output is not waited for much longer.
+    /// Notes that the program was asked to end, and bounds all waiting for the output's reader.
     pub(super) fn hurry(&self) {
         self.queue.hurry(PERSON_WRITES);
     }
 
-    /// Ends the thread once everything was written. If that fails, says so on
-    /// standard error.
+    /// Ends the thread once everything was written. A failure is also reported on standard error.
     ///
     /// # Errors
-    /// That something was not written.
+    /// Something was not written.
     pub(super) fn close(&self) -> Result<(), NotWritten> {
         self.queue.close(self.patience()).map_err(|why| {
             output::last_words(&format!(
@@ -155,13 +154,13 @@ impl Screen {
         }
     }
 
-    /// Whether somebody known was verified; `None` if they aren't known.
+    /// Whether this person's identity was verified; `None` if they are not known.
     pub(crate) fn verified(&self, name: &UserName) -> Option<bool> {
         self.completion.verified(name)
     }
 
-    /// Which commands and names are to be completed.
-    pub(crate) fn log(&self, logged_in: bool) {
+    /// Notes a login or a logout, on which completion depends.
+    pub(crate) fn set_logged_in(&self, logged_in: bool) {
         self.completion.set_logged_in(logged_in);
     }
 
@@ -184,7 +183,7 @@ impl Display for Screen {
     }
 
     fn settle(&self) {
-        self.queue.settle(Some(self.patience()));
+        self.queue.drain(Some(self.patience()));
     }
 
     fn people(&self, people: Vec<Person>) {

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::key_slots::{KeySlot, SlotSecret};
+use super::key_slots::{KeySlot, PasswordKey, SlotKdf, SlotSecret};
 use super::seal::Sealer;
-use super::{Result, Vault, VaultError, key_slots, migration, schema, sqlite_file};
+use super::{Result, Vault, VaultError, folder, key_slots, migration, schema, sqlite_file};
+use crate::crypto::account::password::Derived;
 use crate::crypto::cipher::{SealKey, WrappingKey};
 use crate::crypto::os_rng;
 use crate::protocol::UserName;
@@ -49,9 +50,10 @@ impl VaultFile {
     /// (readable by their owner only).
     ///
     /// # Errors
-    /// [`VaultError::InUse`] if another process has it.
+    /// [`VaultError::InUse`] if another process has it, [`VaultError::Several`] if there is
+    /// more than one.
     pub fn take(data: &Path, server: &str, name: &UserName) -> Result<Self> {
-        let folder = data.join(folder_of(server));
+        let folder = folder::find(data, server, name)?;
         crate::fs::make_folder(&folder).map_err(|error| VaultError::Io(folder.clone(), error))?;
         let path = folder.join(format!("{name}.vault"));
         let lock = lock(&folder.join(format!("{name}.lock")), &path)?;
@@ -69,14 +71,15 @@ impl VaultFile {
     }
 
     /// Makes a vault that `password` and the recovery code open, with what `fill`
-    /// puts into it: all of it is there, or no vault.
+    /// puts into it: all of it is there, or no vault. `account` says how the account's
+    /// login key is derived from the same password.
     ///
     /// # Errors
     /// [`VaultError::Exists`] if there is one: it is never replaced.
     pub fn create(
         self,
-        kdf: KdfParams,
-        password: &WrappingKey,
+        password: &PasswordKey,
+        account: KdfParams,
         recovery: &WrappingKey,
         fill: impl FnOnce(&mut Vault) -> Result<()>,
     ) -> Result<Vault> {
@@ -88,11 +91,12 @@ impl VaultFile {
         sqlite_file::remove_if_exists(&draft)?;
         let key = SealKey::generate(&mut os_rng());
         let slots = [
-            SlotSecret::Password(kdf, password),
+            SlotSecret::Password(password),
             SlotSecret::Recovery(recovery),
         ];
         let db = create_database(&draft, &key, &slots)?;
         let mut vault = Vault::over(db, key, draft, self.lock);
+        vault.transact(|vault| vault.note_new_slots(password, account))?;
         fill(&mut vault)?;
         vault.move_to(self.path)
     }
@@ -135,8 +139,17 @@ impl VaultFile {
 
 impl Closed {
     /// The derivations of its passwords: one, or two after an interrupted change.
-    pub fn passwords(&self) -> impl Iterator<Item = KdfParams> {
+    pub fn passwords(&self) -> impl Iterator<Item = SlotKdf> {
         self.key_slots.iter().filter_map(|slot| slot.kdf)
+    }
+
+    /// Derives a password's keys as one of its slots says.
+    ///
+    /// # Errors
+    /// That the slot names a cost that no client has written.
+    pub fn derive(&self, slot: SlotKdf, password: &str) -> Result<Derived> {
+        let damaged = |why| VaultError::Damaged(self.path().to_owned(), why);
+        slot.derive(password).map_err(damaged)
     }
 
     /// The file, for messages to the person.
@@ -243,18 +256,6 @@ fn check_contents(db: &Connection, path: &Path) -> Result<()> {
         "ok" => Ok(()),
         _ => damaged(found),
     }
-}
-
-/// `HOST:PORT` as a folder's name: what is neither letter, digit, dot nor dash
-/// becomes an underscore.
-fn folder_of(server: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-    let name: String = server
-        .chars()
-        .map(|c| if safe(c) { c.to_ascii_lowercase() } else { '_' })
-        .collect();
-    // No server's name leads out of the folder.
-    name.trim_start_matches('.').to_owned()
 }
 
 /// Locks the vault at `vault` through the file at `path`, and writes our process id

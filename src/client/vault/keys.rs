@@ -238,7 +238,7 @@ impl Vault {
             .optional()?)
     }
 
-    fn state(&self, id: i64) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(super) fn state(&self, id: i64) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let sealed: Option<Vec<u8>> = self
             .db
             .prepare_cached("SELECT sealed FROM state WHERE id = ?")?
@@ -249,7 +249,7 @@ impl Vault {
             .transpose()
     }
 
-    fn set_state(&mut self, id: i64, plain: &[u8]) -> Result<()> {
+    pub(super) fn set_state(&mut self, id: i64, plain: &[u8]) -> Result<()> {
         let sealed = self.sealer.seal(&Row::new(Place::State, id), plain);
         self.db
             .prepare_cached("INSERT OR REPLACE INTO state (id, sealed) VALUES (?, ?)")?

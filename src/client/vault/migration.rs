@@ -31,7 +31,11 @@ pub(super) fn from_version_1(vault: &mut Vault) -> Result<()> {
     sqlite_file::remove_if_exists(&copy)?;
     keep_copy(&vault.path, &copy).map_err(|error| VaultError::Io(copy, error))?;
     // Not `transact`: the contacts of version 1 can't be loaded again if this fails.
-    vault.transact_rows(reseal_all)?;
+    vault.transact_rows(|vault| {
+        reseal_all(vault, &mut open_version_1)?;
+        let version = schema::VERSION;
+        Ok(vault.db.pragma_update(None, "user_version", version)?)
+    })?;
     sqlite_file::checkpoint(&vault.db)?;
     remove_copy(&vault.path)
 }
@@ -49,38 +53,81 @@ fn keep_copy(path: &Path, copy: &Path) -> std::io::Result<()> {
     crate::fs::sync_name(copy)
 }
 
-fn reseal_all(vault: &mut Vault) -> Result<()> {
+/// Opens the sealed value of a row as it was so far; `None` for one that does not open.
+pub(super) type OpenOld<'a> =
+    dyn FnMut(&Vault, &Row, &str, i64, &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> + 'a;
+
+fn open_version_1(
+    vault: &Vault,
+    row: &Row,
+    table: &str,
+    number: i64,
+    sealed: &[u8],
+) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    let Ok(plain) = vault.sealer.open_version_1(row, sealed) else {
+        return Ok(None);
+    };
+    Ok(Some(match table {
+        "errands" => control_message_from_version_1(vault, number, plain)?,
+        _ => plain,
+    }))
+}
+
+/// How many sealed values there are.
+pub(super) fn count_values(vault: &Vault) -> Result<u64> {
+    let mut count = 0;
+    for table in [
+        "state",
+        "contacts",
+        "one_time_prekeys",
+        "signed_prekeys",
+        "outbox",
+        "conversations",
+        "held",
+        "messages",
+        "errands",
+    ] {
+        let sql = format!("SELECT count(*) FROM {table}");
+        count += vault.db.query_row(&sql, [], |row| row.get::<_, i64>(0))? as u64;
+    }
+    Ok(count)
+}
+
+/// Seals every value again with the vault's key.
+pub(super) fn reseal_all(vault: &mut Vault, open: &mut OpenOld<'_>) -> Result<()> {
     let by_number =
         |place| move |_: &Vault, number: i64, _: &Columns<'_>| Ok(Row::new(place, number));
-    reseal(vault, "state", "id", by_number(Place::State))?;
-    reseal(vault, "contacts", "id", by_number(Place::Contact))?;
+    reseal(vault, open, "state", "id", by_number(Place::State))?;
+    reseal(vault, open, "contacts", "id", by_number(Place::Contact))?;
     reseal(
         vault,
+        open,
         "one_time_prekeys",
         "id",
         by_number(Place::OneTimePrekey),
     )?;
-    reseal(vault, "signed_prekeys", "id", |_, id, columns| {
+    reseal(vault, open, "signed_prekeys", "id", |_, id, columns| {
         Ok(signed_row(id, columns.get("created")?))
     })?;
-    reseal(vault, "outbox", "seq", by_number(Place::Outbox))?;
+    reseal(vault, open, "outbox", "seq", by_number(Place::Outbox))?;
     // The rows that follow are bound to the names of contacts.
     vault.contacts = vault.load_contacts()?;
-    reseal(vault, "conversations", "contact", |vault, contact, _| {
-        vault.row_of(Place::SessionSet, contact, contact)
-    })?;
-    reseal(vault, "held", "seq", |vault, seq, columns| {
+    reseal(
+        vault,
+        open,
+        "conversations",
+        "contact",
+        |vault, contact, _| vault.row_of(Place::SessionSet, contact, contact),
+    )?;
+    reseal(vault, open, "held", "seq", |vault, seq, columns| {
         vault.row_of(Place::Held, seq, columns.get("contact")?)
     })?;
-    reseal(vault, "messages", "seq", |vault, seq, columns| {
+    reseal(vault, open, "messages", "seq", |vault, seq, columns| {
         timed_row(vault, Place::Message, seq, columns)
     })?;
-    reseal(vault, "errands", "seq", |vault, seq, columns| {
+    reseal(vault, open, "errands", "seq", |vault, seq, columns| {
         timed_row(vault, Place::ControlMessage, seq, columns)
     })?;
-    vault
-        .db
-        .pragma_update(None, "user_version", schema::VERSION)?;
     Ok(())
 }
 
@@ -99,6 +146,7 @@ fn timed_row(vault: &Vault, place: Place, seq: i64, columns: &Columns<'_>) -> Re
 /// columns. A value that does not open stays as it is.
 fn reseal(
     vault: &Vault,
+    open: &mut OpenOld<'_>,
     table: &str,
     key: &str,
     row_of: impl Fn(&Vault, i64, &Columns<'_>) -> Result<Row>,
@@ -120,13 +168,10 @@ fn reseal(
             continue;
         };
         let sealed: Vec<u8> = columns.get("sealed")?;
-        let Ok(mut plain) = vault.sealer.open_version_1(&row, &sealed) else {
+        drop(rows);
+        let Some(plain) = open(vault, &row, table, number, &sealed)? else {
             continue;
         };
-        drop(rows);
-        if table == "errands" {
-            plain = control_message_from_version_1(vault, number, plain)?;
-        }
         write.execute((vault.sealer.seal(&row, &plain), number))?;
     }
     Ok(())

@@ -9,11 +9,14 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `folder` | the folder of a server's vaults |
 //! | `file` | an account's place: lock, create, check and open the vault |
 //! | `sqlite_file` | how SQLite makes, connects and writes the file |
 //! | `schema` | the tables, and whether a file has exactly these |
 //! | `migration` | from version 1 to version 2 |
 //! | `key_slots` | the vault key under the password and the recovery code |
+//! | `log` | emptying the write-ahead log, which keeps what was replaced |
+//! | `rotation` | a new vault key |
 //! | `seal` | seals a value for its row |
 //! | `keys` | this device's identity and prekeys |
 //! | `contacts` | contacts and the sessions with them |
@@ -26,11 +29,14 @@ mod contacts;
 mod control_messages;
 mod export;
 mod file;
+mod folder;
 mod history;
 mod key_slots;
 mod keys;
+mod log;
 mod migration;
 mod outbox;
+mod rotation;
 mod schema;
 mod seal;
 mod sqlite_file;
@@ -42,6 +48,7 @@ pub(crate) use self::file::Closed;
 pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
+pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::PrekeyReader;
 
 use std::fmt;
@@ -82,7 +89,9 @@ pub enum VaultError {
     Damaged(PathBuf, String),
     /// There is one already.
     Exists(PathBuf),
-    /// Neither the password nor the code opens it.
+    /// There is one under each of several spellings of the server's address.
+    Several(Vec<PathBuf>),
+    /// No key slot has this password.
     WrongKey,
     /// The file system refused.
     Io(PathBuf, io::Error),
@@ -94,7 +103,11 @@ impl fmt::Display for VaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             VaultError::InUse { path, pid } => {
-                write!(f, "the vault {} is in use by another client", path.display())?;
+                write!(
+                    f,
+                    "the vault {} is in use by another client",
+                    path.display()
+                )?;
                 match pid {
                     Some(pid) => write!(f, " (process {pid}); end that one first"),
                     None => f.write_str("; end that one first"),
@@ -122,16 +135,30 @@ impl fmt::Display for VaultError {
                 "{} exists already; log in instead, or move it away",
                 path.display()
             ),
-            VaultError::WrongKey => f.write_str(
-                "the vault on this machine does not open with this password; try again, or with the one before",
-            ),
+            VaultError::Several(paths) => {
+                let paths: Vec<_> = paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
+                write!(
+                    f,
+                    "there is more than one vault of this account, under different spellings of the \
+                     server's address: {}; all are left as they are: move away those that you \
+                     don't use",
+                    paths.join(", ")
+                )
+            }
+            VaultError::WrongKey => f.write_str("no key slot of the vault has this password"),
             VaultError::Io(path, error) => write!(
                 f,
                 "{}: {error}; check the folder's permissions and the free space",
                 path.display()
             ),
             VaultError::Database(error) => {
-                write!(f, "the vault could not be read or written: {error}; check the free space")
+                write!(
+                    f,
+                    "the vault could not be read or written: {error}; check the free space"
+                )
             }
         }
     }
@@ -147,6 +174,7 @@ impl std::error::Error for VaultError {
             | VaultError::Newer(_)
             | VaultError::Damaged(..)
             | VaultError::Exists(_)
+            | VaultError::Several(_)
             | VaultError::WrongKey => None,
         }
     }

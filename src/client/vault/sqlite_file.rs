@@ -86,9 +86,12 @@ pub(super) fn prepare_to_write(path: &Path, db: &Connection) -> Result<()> {
     prepare().map_err(|error| classify(path, error))
 }
 
-/// Writes the log into the file and waits until both are on the disk.
-pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
-    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Writes the log into the file, waits until both are on the disk, and cuts the log to nothing;
+/// `false` if a reader of the file keeps it from that.
+pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        row.get(0).map(|busy: bool| !busy)
+    })
 }
 
 /// Tells damage from other failures of SQLite, since the person has to act differently.

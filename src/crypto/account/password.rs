@@ -104,6 +104,15 @@ impl Argon2Params {
         Ok(self)
     }
 
+    /// Field by field the higher of the two.
+    pub(crate) fn at_least(self, least: Self) -> Self {
+        Self {
+            memory_kib: self.memory_kib.max(least.memory_kib),
+            passes: self.passes.max(least.passes),
+            lanes: self.lanes.max(least.lanes),
+        }
+    }
+
     /// `memory in KiB (4) || passes (4) || lanes (4)`, big-endian.
     pub fn to_bytes(self) -> [u8; 12] {
         let fields = [self.memory_kib, self.passes, self.lanes].map(u32::to_be_bytes);

@@ -1,10 +1,9 @@
-//! Long-lived keys: a device's identity and the prekeys it publishes, with
-//! X25519 (RFC 7748) and Ed25519 (RFC 8032).
+//! Long-lived keys: a device's identity and the prekeys that it publishes, with X25519 (RFC 7748)
+//! and Ed25519 (RFC 8032).
 //!
-//! Everything that comes from the server is parsed into a type here, and a
-//! bundle of prekeys turns into a [`VerifiedBundle`] only by having its
-//! signature checked; X3DH takes nothing less. Who an identity belongs to, and
-//! whether it is the pinned one, is not known here.
+//! All keys that come from the server are parsed into types here. A bundle of prekeys becomes a
+//! [`VerifiedBundle`], which X3DH demands, only by the check of its signature. The caller decides
+//! whom an identity belongs to, and whether it is the pinned one.
 
 #[cfg(test)]
 mod tests;
@@ -25,9 +24,8 @@ use super::secret::Secret;
 /// Bytes in a public identity.
 pub const IDENTITY_LEN: usize = 64;
 
-/// An X25519 exchange gave all zeros: the other side's key is one of the few
-/// low-order points, with which anybody could compute the result
-/// (RFC 7748 section 6.1).
+/// An X25519 exchange gave all zeros. The other side's key is then one of the few points of low
+/// order, with which anybody could compute the result (RFC 7748 section 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeakKey;
 
@@ -39,14 +37,14 @@ impl fmt::Display for WeakKey {
 
 impl std::error::Error for WeakKey {}
 
-/// Why bytes are not the key they should be.
+/// Why bytes are not a valid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
-    /// The number of bytes, or a field within, is wrong.
+    /// The number of bytes or a field is wrong.
     Malformed,
-    /// The Ed25519 half is no point of the curve, or one of low order.
+    /// The Ed25519 half is not a point of the curve, or has low order.
     BadSigningKey,
-    /// The signed prekey was not signed by the identity it is published with.
+    /// The signed prekey was not signed by the identity that it is published with.
     BadSignature,
 }
 
@@ -100,18 +98,16 @@ impl AgreementKey {
     }
 }
 
-/// Who somebody is: an Ed25519 public key and an X25519 public key.
+/// A person's public identity: an Ed25519 key and an X25519 key.
 ///
-/// As bytes it is 64: `Ed25519 (32) || X25519 (32)`. A value of this type holds
-/// a usable Ed25519 key; that anybody owns it is proven only by a signature or
-/// by a message that decrypts.
+/// Its 64 bytes are `Ed25519 (32) || X25519 (32)`. A value of this type has a usable Ed25519 key.
+/// Only a signature, or a message that decrypts, proves that somebody owns it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicIdentity([u8; IDENTITY_LEN]);
 
 impl PublicIdentity {
-    /// Reads the 64 bytes. Fails with [`KeyError::BadSigningKey`] if the first
-    /// half is no point of the curve or has low order, because then signatures
-    /// under it prove nothing.
+    /// Reads the 64 bytes. Fails with [`KeyError::BadSigningKey`] if the first half is not a point
+    /// of the curve or has low order, because signatures under it would prove nothing.
     pub fn from_bytes(bytes: &[u8; IDENTITY_LEN]) -> Result<Self, KeyError> {
         let identity = Self(*bytes);
         match identity.verifying_key() {
@@ -191,7 +187,7 @@ impl IdentityKeys {
         out
     }
 
-    /// What others know it by.
+    /// The public identity, by which others know it.
     pub fn public(&self) -> PublicIdentity {
         self.public
     }
@@ -226,11 +222,11 @@ impl IdentityKeys {
 /// The published half of a signed prekey ("X3DH" section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicSignedPrekey {
-    /// Its owner's number for it.
+    /// The number that its owner has given it.
     pub id: u32,
-    /// X25519 public key.
+    /// The X25519 public key.
     pub key: [u8; 32],
-    /// Ed25519 signature by the owner's identity over `"secure-chat/1
+    /// The Ed25519 signature by the owner's identity over `"secure-chat/1
     /// signed-prekey" || X25519 identity key (32) || id (4, big-endian) || key (32)`.
     pub signature: [u8; 64],
 }
@@ -243,7 +239,7 @@ pub struct SignedPrekeySecret {
 }
 
 impl SignedPrekeySecret {
-    /// Bytes that [`to_bytes`](Self::to_bytes) gives.
+    /// The number of bytes that [`to_bytes`](Self::to_bytes) gives.
     pub const LEN: usize = 100;
 
     /// A new prekey, numbered by the caller and signed by `owner`.
@@ -257,7 +253,7 @@ impl SignedPrekeySecret {
         }
     }
 
-    /// What to publish.
+    /// The half to publish.
     pub fn public(&self) -> PublicSignedPrekey {
         self.public
     }
@@ -292,14 +288,14 @@ impl SignedPrekeySecret {
 /// The published half of a one-time prekey ("X3DH" section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicOneTimePrekey {
-    /// Its owner's number for it.
+    /// The number that its owner has given it.
     pub id: u32,
-    /// X25519 public key.
+    /// The X25519 public key.
     pub key: [u8; 32],
 }
 
-/// The private half of a one-time prekey: deleted as soon as a message that
-/// used it has been decrypted and saved.
+/// The private half of a one-time prekey. It is deleted as soon as a message that used it was
+/// decrypted and saved.
 #[derive(Clone, Debug)]
 pub struct OneTimePrekeySecret {
     secret: AgreementKey,
@@ -307,7 +303,7 @@ pub struct OneTimePrekeySecret {
 }
 
 impl OneTimePrekeySecret {
-    /// Bytes that [`to_bytes`](Self::to_bytes) gives.
+    /// The number of bytes that [`to_bytes`](Self::to_bytes) gives.
     pub const LEN: usize = 36;
 
     /// A new prekey, numbered by the caller.
@@ -315,7 +311,7 @@ impl OneTimePrekeySecret {
         Self::of(id, AgreementKey::generate(rng))
     }
 
-    /// What to publish.
+    /// The half to publish.
     pub fn public(&self) -> PublicOneTimePrekey {
         self.public
     }
@@ -351,7 +347,7 @@ impl OneTimePrekeySecret {
     }
 }
 
-/// What the server hands out about somebody who is to be written to, unchecked.
+/// The keys of a person to write to, as the server hands them out and nobody has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrekeyBundle {
     /// The identity that the server claims is theirs.
@@ -363,10 +359,9 @@ pub struct PrekeyBundle {
 }
 
 impl PrekeyBundle {
-    /// Checks that the identity signed the prekey ("X3DH" section 3.3), strictly
-    /// (no low-order points, no malleable signatures); else
-    /// [`KeyError::BadSignature`]. That the identity is the right one remains
-    /// to be checked against the pinned one.
+    /// Checks strictly (no low-order points, no malleable signatures) that the identity has signed
+    /// the prekey ("X3DH" section 3.3). Fails with [`KeyError::BadSignature`]. The caller has to
+    /// compare the identity with the pinned one.
     pub fn verify(self) -> Result<VerifiedBundle, KeyError> {
         let prekey = &self.signed_prekey;
         let statement = prekey_statement(&self.identity, prekey.id, &prekey.key);
@@ -384,7 +379,7 @@ impl PrekeyBundle {
 pub struct VerifiedBundle(PrekeyBundle);
 
 impl VerifiedBundle {
-    /// Whose bundle it is.
+    /// The identity that has signed the bundle.
     pub fn identity(&self) -> &PublicIdentity {
         &self.0.identity
     }

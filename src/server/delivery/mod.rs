@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | this one | which mailboxes are in memory |
 //! | `send` | submitting a message |
+//! | `resend` | finding the first copy of one that is sent again, and what became of others |
 //! | `receive` | attaching a session, pushing to it, acknowledging |
 //! | [`mailbox`] | the pure machine that decides all of it |
 //! | [`shared_mailbox`] | the machine under its lock, with the effects it asks for |
@@ -20,12 +21,13 @@ pub(crate) mod mailbox;
 mod receive;
 pub(crate) mod recipient;
 pub(crate) mod refusals;
-mod send;
+pub(crate) mod resend;
+pub(crate) mod send;
 pub(crate) mod sessions;
 pub(crate) mod shared_mailbox;
 pub(crate) mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,10 +40,11 @@ use self::writer::Writer;
 use super::net::send_queue::flush_set::FlushSet;
 use super::stats::Stats;
 use crate::clock;
+use crate::crypto::handle::HandleKey;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::store::{Store, StoreError, Summary, Tally};
-use crate::sync::Mutex;
+use crate::sync::{Condvar, Mutex};
 
 /// Once this many mailboxes are in memory, those that nobody uses are dropped.
 const MAX_IDLE: usize = 10_000;
@@ -65,6 +68,11 @@ impl Now {
     }
 }
 
+/// Pays for rows that are read on a user's behalf, out of what the user may have read.
+///
+/// It refuses once that is used up, and takes a last one that is too large.
+pub(crate) type Budget<'a> = &'a dyn Fn(usize) -> Result<(), Refusal>;
+
 /// The mailboxes, and what moves messages through them.
 pub(crate) struct Delivery {
     store: Arc<dyn Store>,
@@ -76,7 +84,52 @@ pub(crate) struct Delivery {
     /// The mailboxes in memory. Held for single operations that leave the map whole, and
     /// for a look into each mailbox when there are too many. The store is never asked
     /// under it.
-    mailboxes: Mutex<HashMap<UserName, Arc<SharedMailbox>>>,
+    mailboxes: Mutex<Mailboxes>,
+    /// Notified when a mailbox has been opened, or could not be.
+    opened: Condvar,
+    handles: Arc<HandleKey>,
+}
+
+#[derive(Default)]
+struct Mailboxes {
+    by_name: HashMap<UserName, Arc<SharedMailbox>>,
+    /// Those that a thread is opening. One at a time does, or the later one would miss what
+    /// happened through the earlier one's.
+    opening: HashSet<UserName>,
+    /// Above every number that a mailbox had when it was dropped.
+    first_number: u64,
+}
+
+/// A mailbox that is being opened: whoever wants it waits until this is dropped.
+struct Opening<'a> {
+    delivery: &'a Delivery,
+    name: UserName,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.delivery.mailboxes.lock().opening.remove(&self.name);
+        self.delivery.opened.notify_all();
+    }
+}
+
+impl Mailboxes {
+    /// Drops those that nobody uses, if there are many.
+    fn drop_idle(&mut self) {
+        if self.by_name.len() < MAX_IDLE {
+            return;
+        }
+        let first_number = &mut self.first_number;
+        // Nobody can begin to use one meanwhile, since that takes the table's lock.
+        self.by_name.retain(|_, mailbox| {
+            if Arc::strong_count(mailbox) > 1 {
+                return true;
+            }
+            let state = mailbox.lock();
+            *first_number = (*first_number).max(state.machine.next_number());
+            !state.machine.is_idle() || state.recipient.damaged
+        });
+    }
 }
 
 impl Delivery {
@@ -89,14 +142,20 @@ impl Delivery {
         quota: Quota,
         accepts_unencrypted: bool,
     ) -> Self {
+        let mailboxes = Mailboxes {
+            first_number: store.first_number(),
+            ..Mailboxes::default()
+        };
         Delivery {
+            handles: Arc::new(HandleKey::new(&store.secret())),
             store,
             writer,
             sessions,
             stats,
             quota,
             accepts_unencrypted,
-            mailboxes: Mutex::default(),
+            mailboxes: Mutex::new(mailboxes),
+            opened: Condvar::new(),
         }
     }
 
@@ -105,10 +164,9 @@ impl Delivery {
     /// # Errors
     /// There is no such user, the mailbox is damaged, or the store failed.
     pub(crate) fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
-        let loaded = self.mailboxes.lock().get(name).map(Arc::clone);
-        let mailbox = match loaded {
-            Some(mailbox) => mailbox,
-            None => self.load(name)?,
+        let mailbox = match self.find_or_begin(name) {
+            Ok(mailbox) => mailbox,
+            Err(opening) => self.load(&opening)?,
         };
         let is_damaged = mailbox.lock().recipient.damaged;
         match is_damaged {
@@ -117,7 +175,25 @@ impl Delivery {
         }
     }
 
-    fn load(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
+    /// The mailbox if it is in memory, or the task to open it. Waits for whoever opens it already.
+    fn find_or_begin(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Opening<'_>> {
+        let mut mailboxes = self.mailboxes.lock();
+        loop {
+            if let Some(mailbox) = mailboxes.by_name.get(name) {
+                return Ok(Arc::clone(mailbox));
+            }
+            if mailboxes.opening.insert(*name) {
+                return Err(Opening {
+                    delivery: self,
+                    name: *name,
+                });
+            }
+            mailboxes = self.opened.wait(mailboxes);
+        }
+    }
+
+    fn load(&self, opening: &Opening<'_>) -> Result<Arc<SharedMailbox>, Refusal> {
+        let name = &opening.name;
         let account = self.store.account(name).map_err(read_failed)?;
         let account = account.ok_or_else(|| unknown_user(name))?;
         let read = || {
@@ -130,24 +206,19 @@ impl Delivery {
             Err(StoreError::Damaged(why)) => (Vec::new(), Summary::default(), Some(why)),
             Err(error) => return Err(read_failed(error)),
         };
-        let machine = Mailbox::new(&summary, self.quota);
         let recipient = Recipient::new(&account, blocked);
-        let loaded = Arc::new(SharedMailbox::new(account.id, *name, machine, recipient));
+        let first_number = self.mailboxes.lock().first_number;
+        let machine = Mailbox::new(&summary, first_number, self.quota);
+        let handles = Arc::clone(&self.handles);
+        let loaded = SharedMailbox::new(account.id, *name, handles, machine, recipient);
         if let Some(why) = damage {
             loaded.set_aside(&why);
         }
+        let loaded = Arc::new(loaded);
         let mut mailboxes = self.mailboxes.lock();
-        if mailboxes.len() >= MAX_IDLE {
-            // Nobody can begin to use one meanwhile, since that takes this lock.
-            mailboxes.retain(|_, mailbox| {
-                Arc::strong_count(mailbox) > 1 || {
-                    let state = mailbox.lock();
-                    !state.machine.is_idle() || state.recipient.damaged
-                }
-            });
-        }
-        // If two threads loaded it at once, both use the first one's.
-        Ok(Arc::clone(mailboxes.entry(*name).or_insert(loaded)))
+        mailboxes.drop_idle();
+        mailboxes.by_name.insert(*name, Arc::clone(&loaded));
+        Ok(loaded)
     }
 
     /// Gives a mailbox an event, carries out its effects, and follows up on them.

@@ -12,7 +12,7 @@ use crate::protocol::ids::MessageId;
 use crate::protocol::limits;
 use crate::protocol::name::UserName;
 use crate::protocol::reply::{Acked, Event, Fetched};
-use crate::protocol::request::Ack;
+use crate::protocol::request::{Ack, Sender};
 use crate::server::log;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::store::StoreError;
@@ -115,10 +115,10 @@ impl Delivery {
         to_flush: &mut FlushSet,
     ) -> Acked {
         let acked = self.update(mailbox, to_flush, |state, effects| {
+            let hidden = state.recipient.hides_from(&ack.from, &mailbox.name);
             let machine = &mut state.machine;
-            ack.ids
-                .iter()
-                .filter(|mid| machine.acknowledge(session.id, ack.from, **mid, effects))
+            let mids = ack.ids.iter();
+            mids.filter(|mid| machine.acknowledge(session.id, ack.from, **mid, hidden, effects))
                 .count()
         });
         self.after_ack(session, mailbox, acked, to_flush);
@@ -136,7 +136,9 @@ impl Delivery {
         to_flush: &mut FlushSet,
     ) -> Acked {
         let acked = self.update(mailbox, to_flush, |state, effects| {
-            state.machine.acknowledge_shown(session.id, effects)
+            let recipient = &state.recipient;
+            let hidden = |from: &Sender| recipient.hides_from(from, &mailbox.name);
+            state.machine.acknowledge_shown(session.id, hidden, effects)
         });
         self.after_ack(session, mailbox, acked, to_flush);
         Acked { acked, unknown: 0 }

@@ -3,12 +3,13 @@
 
 use std::collections::HashSet;
 
+use super::mailbox::Discretion;
 use super::refusals::damaged;
 use crate::crypto::keys::PublicIdentity;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::request::{Body, Identity};
+use crate::protocol::request::{Body, Identity, Sender};
 use crate::store::Account;
 
 /// What a sender has to respect.
@@ -18,6 +19,9 @@ pub(crate) struct Recipient {
     pub refuse_unencrypted: bool,
     /// The published identity's fingerprint.
     pub identity: Option<[u8; 32]>,
+    /// Others see when the user is online. Without it they must not learn it from their
+    /// messages either.
+    pub presence: bool,
     /// The users whose messages are dropped.
     pub blocked: HashSet<UserName>,
     /// The account was deleted.
@@ -34,9 +38,28 @@ impl Recipient {
         Recipient {
             refuse_unencrypted: account.flags.refuse_unencrypted,
             identity: identity.map(|identity| identity.fingerprint()),
+            presence: account.flags.presence,
             blocked: blocked.into_iter().collect(),
             deleted: false,
             damaged: false,
+        }
+    }
+
+    /// What a sender may learn of the owner, whose name is `owner`.
+    pub(super) fn discretion(&self, sender: &UserName, owner: &UserName) -> Discretion {
+        match (self.blocked.contains(sender), self.presence) {
+            _ if sender == owner => Discretion::Open,
+            (true, _) => Discretion::Blocked,
+            (false, false) => Discretion::Hidden,
+            (false, true) => Discretion::Open,
+        }
+    }
+
+    /// Whether it is kept from a sender that the owner has acknowledged.
+    pub(super) fn hides_from(&self, sender: &Sender, owner: &UserName) -> bool {
+        match sender {
+            Sender::User(name) => self.discretion(name, owner) != Discretion::Open,
+            Sender::Server => false,
         }
     }
 

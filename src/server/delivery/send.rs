@@ -1,28 +1,47 @@
-//! The sender's way into a mailbox, and the question what became of a message.
+//! The sender's way into a mailbox.
 
 use std::sync::Arc;
 
-use super::mailbox::{Decision, Disposition, Earlier, Submission};
+use super::mailbox::{Decision, Discretion, Disposition, Earlier, Submission};
+use super::resend::Resends;
 use super::sessions::Session;
 use super::shared_mailbox::{ReplyTo, SharedMailbox};
-use super::{Delivery, Now};
-use crate::protocol::refusal::Refusal;
-use crate::protocol::reply::{Accepted, MessageState, Waiting};
-use crate::protocol::request::{Outcome, Send};
+use super::{Budget, Delivery, Now};
+use crate::protocol::reply::{Answer, Reply};
+use crate::protocol::request::Send;
 use crate::server::net::send_queue::flush_set::FlushSet;
 
+/// What a `send` brings with it beside the message.
+pub(crate) struct Sending<'a> {
+    /// The sender's session.
+    pub session: &'a Session,
+    /// The request's id, if it has one.
+    pub request_id: Option<u64>,
+    /// When it came.
+    pub now: Now,
+    /// What the session knows of the messages that it sends again.
+    pub resends: &'a mut Resends,
+    /// What looking for them may cost.
+    pub budget: Budget<'a>,
+}
+
 impl Delivery {
-    /// Submits a message to its recipient's mailbox. If the disposition is pending, the
-    /// answer comes through the session's send queue.
+    /// Submits a message to its recipient's mailbox. Returns the answer, or `None` if it comes
+    /// later, through the session's send queue.
     pub(crate) fn send(
         &self,
-        session: &Session,
         mailbox: &Arc<SharedMailbox>,
         send: Send,
-        request_id: Option<u64>,
-        now: Now,
+        sending: Sending<'_>,
         to_flush: &mut FlushSet,
-    ) -> Disposition {
+    ) -> Option<Answer> {
+        let Sending {
+            session,
+            request_id,
+            now,
+            resends,
+            budget,
+        } = sending;
         let mut earlier = match send.again {
             true => Earlier::Unknown,
             false => Earlier::None,
@@ -33,7 +52,9 @@ impl Delivery {
             mid: send.mid,
             body: send.body,
             at: now.millis,
+            discretion: Discretion::Open, // Decided under the lock.
             reply_to: ReplyTo {
+                sender: session.user,
                 send_queue: Arc::clone(&session.send_queue),
                 request_id,
             },
@@ -48,13 +69,7 @@ impl Delivery {
                 {
                     return Decision::Made(Disposition::Refused(refusal));
                 }
-                if recipient.blocked.contains(&submission.from) {
-                    // The sender must not learn of the block: the message is dropped.
-                    return Decision::Made(Disposition::Accepted(Accepted {
-                        state: MessageState::Stored,
-                        at: now.millis,
-                    }));
-                }
+                submission.discretion = recipient.discretion(&session.name, &mailbox.name);
                 let attached = state.send_queue.as_ref();
                 let room = attached.is_none_or(|send_queue| send_queue.has_room());
                 let machine = &mut state.machine;
@@ -66,50 +81,22 @@ impl Delivery {
                 decision
             });
             submission = match decision {
-                Decision::Made(disposition) => {
-                    if disposition == Disposition::Pending {
-                        self.stats.taken.add(1);
-                    }
-                    return disposition;
+                Decision::Made(Disposition::Pending) => {
+                    self.stats.taken.add(1);
+                    return None;
                 }
+                Decision::Made(Disposition::Accepted(taken)) => {
+                    return Some(Ok(Reply::Accepted(mailbox.accepted(session.user, taken))));
+                }
+                Decision::Made(Disposition::Refused(refusal)) => return Some(Err(refusal)),
                 Decision::SearchFirst(submission) => submission,
             };
-            let (sender, mid) = (submission.sender, submission.mid);
-            earlier = match self.store.find(mailbox.user, sender, &[mid]) {
-                Ok(mut found) => Earlier::Searched(found.pop()),
-                Err(error) => return Disposition::Refused(mailbox.read_failed(error)),
+            let after = send.after;
+            let copy = self.first_copy(session, mailbox, submission.mid, after, resends, budget);
+            earlier = match copy {
+                Ok(copy) => Earlier::Searched(copy),
+                Err(refusal) => return Some(Err(refusal)),
             };
         }
-    }
-
-    /// Tells which of the ids that this session's user sent are still pending.
-    ///
-    /// # Errors
-    /// There is no such recipient, or the store failed.
-    pub(crate) fn outcome(&self, session: &Session, outcome: &Outcome) -> Result<Waiting, Refusal> {
-        let mailbox = self.mailbox(&outcome.to)?;
-        let mut waiting = Vec::new();
-        let mut unknown = Vec::new();
-        let state = mailbox.lock();
-        for mid in &outcome.ids {
-            match state.machine.is_pending(session.user, *mid) {
-                Some(true) => waiting.push(*mid),
-                Some(false) => {}
-                None => unknown.push(*mid),
-            }
-        }
-        drop(state);
-        if !unknown.is_empty() {
-            let found = self
-                .store
-                .find(mailbox.user, session.user, &unknown)
-                .map_err(|error| mailbox.read_failed(error))?;
-            let state = mailbox.lock();
-            let pending = found
-                .iter()
-                .filter(|message| !state.machine.is_acknowledged(message.number));
-            waiting.extend(pending.map(|message| message.mid));
-        }
-        Ok(Waiting { waiting })
     }
 }

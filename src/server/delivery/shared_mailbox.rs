@@ -9,12 +9,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::mailbox::{Effect, Mailbox, Receipt, Wake, Work};
+use super::mailbox::{Effect, Mailbox, Receipt, Room, Taken, Wake, Work};
 use super::recipient::Recipient;
 use super::refusals::{self, damaged};
+use crate::crypto::handle::HandleKey;
+use crate::protocol::ids::{ByteArray, Handle};
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::reply::{Event, Reply};
+use crate::protocol::reply::{Accepted, Event, Reply};
 use crate::server::log;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
@@ -24,6 +26,8 @@ use crate::sync::{Mutex, MutexGuard};
 /// Where the answer to a `send` goes.
 #[derive(Clone)]
 pub(crate) struct ReplyTo {
+    /// The sender's number.
+    pub sender: UserId,
     /// The sender's connection.
     pub send_queue: Arc<SendQueue>,
     /// The request's id, if it has one.
@@ -54,6 +58,8 @@ pub(crate) struct SharedMailbox {
     pub user: UserId,
     /// The owner's name.
     pub name: UserName,
+    /// Seals the places that senders are told.
+    handles: Arc<HandleKey>,
     /// Guards the machine and all that is decided together with it. Only send queues'
     /// locks are taken under it, and no call under it blocks.
     state: Mutex<MailboxState>,
@@ -74,12 +80,14 @@ impl SharedMailbox {
     pub(super) fn new(
         user: UserId,
         name: UserName,
+        handles: Arc<HandleKey>,
         machine: Mailbox<ReplyTo>,
         recipient: Recipient,
     ) -> Self {
         SharedMailbox {
             user,
             name,
+            handles,
             state: Mutex::new(MailboxState {
                 machine,
                 send_queue: None,
@@ -103,7 +111,7 @@ impl SharedMailbox {
         let mut effects = Vec::new();
         let mut state = self.lock();
         let value = event(&mut state, &mut effects);
-        let receipts = state.carry_out(effects, to_flush);
+        let receipts = self.carry_out(&state, effects, to_flush);
         let wake = state.machine.wake();
         (value, FollowUp { wake, receipts })
     }
@@ -113,11 +121,11 @@ impl SharedMailbox {
     pub(super) fn take_work(
         &self,
         now: Instant,
-        limit: usize,
+        room: Room,
         to_flush: &mut FlushSet,
     ) -> (Work, FollowUp) {
         self.update(to_flush, |state, effects| match state.recipient.closed() {
-            None => state.machine.take_work(now, limit),
+            None => state.machine.take_work(now, room),
             Some(refusal) => Work {
                 abandoned: state.machine.abandon(&refusal, effects),
                 ..Work::default()
@@ -134,6 +142,21 @@ impl SharedMailbox {
             }
             error => refusals::read_failed(error),
         }
+    }
+
+    /// The answer to `sender` that a message was accepted.
+    pub(super) fn accepted(&self, sender: UserId, taken: Taken) -> Accepted {
+        let handle = self.handles.seal(sender.0, self.user.0, taken.number);
+        Accepted {
+            state: taken.state,
+            at: taken.at,
+            handle: Some(ByteArray(handle)),
+        }
+    }
+
+    /// The number in a handle that this server gave `sender` for a message in this mailbox.
+    pub(super) fn number_in(&self, sender: UserId, handle: Handle) -> Option<u64> {
+        self.handles.open(sender.0, self.user.0, &handle.0)
     }
 
     /// Closes the mailbox because what the store holds of it is damaged. An attached
@@ -161,13 +184,12 @@ impl SharedMailbox {
             send_queue.socket().close_reading();
         }
     }
-}
 
-impl MailboxState {
     /// Carries out effects, and returns the receipts among them: their senders' sessions
     /// are found in another table, whose lock is never taken under this one.
     fn carry_out(
-        &mut self,
+        &self,
+        state: &MailboxState,
         effects: Vec<Effect<ReplyTo>>,
         to_flush: &mut FlushSet,
     ) -> Vec<Receipt> {
@@ -175,18 +197,19 @@ impl MailboxState {
         for effect in effects {
             match effect {
                 Effect::Push(message) => {
-                    if let Some(send_queue) = &self.send_queue {
+                    if let Some(send_queue) = &state.send_queue {
                         send_queue.message(&message);
                         to_flush.add(send_queue);
                     }
                 }
                 Effect::EnvelopesWait(count) => {
-                    if let Some(send_queue) = &self.send_queue {
+                    if let Some(send_queue) = &state.send_queue {
                         send_queue.event(&Event::EnvelopesWait { count });
                         to_flush.add(send_queue);
                     }
                 }
-                Effect::Answer(reply_to, accepted) => {
+                Effect::Answer(reply_to, taken) => {
+                    let accepted = self.accepted(reply_to.sender, taken);
                     reply_to.answer(&Ok(Reply::Accepted(accepted)), to_flush);
                 }
                 Effect::Refuse(reply_to, refusal) => reply_to.answer(&Err(refusal), to_flush),
@@ -209,11 +232,12 @@ pub(super) mod testing {
             bytes: 100_000,
             share: 100,
         };
-        let machine = Mailbox::new(&Summary::default(), quota);
+        let machine = Mailbox::new(&Summary::default(), 1, quota);
         let name = name.parse().unwrap();
         Arc::new(SharedMailbox::new(
             UserId(1),
             name,
+            Arc::new(HandleKey::new(&[0; 32])),
             machine,
             Recipient::default(),
         ))

@@ -42,13 +42,29 @@ impl<K: Copy + Eq + Hash> KeyedBuckets<K> {
         now: Instant,
         max_wait: Duration,
     ) -> Result<Duration, Duration> {
+        self.bucket(key, now).take(rate, now, max_wait)
+    }
+
+    /// Takes several tokens from a key's bucket, as [`TokenBucket::spend`] does.
+    ///
+    /// # Errors
+    /// Nothing was taken; after the time returned, it can be.
+    pub(crate) fn spend(
+        &mut self,
+        key: K,
+        rate: Rate,
+        now: Instant,
+        count: u32,
+    ) -> Result<(), Duration> {
+        self.bucket(key, now).spend(rate, now, count)
+    }
+
+    fn bucket(&mut self, key: K, now: Instant) -> &mut TokenBucket {
         if !self.buckets.contains_key(&key) && self.buckets.len() >= self.most {
             self.forget(now);
         }
         let bucket = self.buckets.entry(key);
-        bucket
-            .or_insert_with(|| TokenBucket::full(now))
-            .take(rate, now, max_wait)
+        bucket.or_insert_with(|| TokenBucket::full(now))
     }
 
     /// How many tokens are missing from a key's bucket.

@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | here | the operator's settings, the locks, and what a refused client is told |
+//! | this one | the operator's settings, the locks, and what a refused client is told |
 //! | [`connections`] | how many connections each address has open |
 //! | [`request_rate`] | how fast one connection's requests are taken |
 //! | [`login_backoff`] | how long the answer to a wrong login is held back |
@@ -48,6 +48,11 @@ const PREKEYS_PER_ASKER: (u32, Duration) = (5, Duration::from_secs(600));
 /// one more is permitted. The burst is half of what a client publishes.
 const PREKEYS_PER_OWNER: (u32, Duration) = (50, Duration::from_secs(60));
 
+/// Rows of mail that an account may have read for it in search of its own messages: at once, twice
+/// the largest mailbox that is usual, and then so many each second. Naming handles makes a
+/// search cost next to nothing.
+const LOOK_UPS: (u32, u32) = (200_000, 2000);
+
 /// What the operator can set. Zero is no limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -75,6 +80,9 @@ pub(crate) struct Limits {
     registrations: Mutex<KeyedBuckets<IpPrefix>>,
     searches: Mutex<KeyedBuckets<UserId>>,
     bundles: Mutex<Bundles>,
+    look_ups: Mutex<KeyedBuckets<UserId>>,
+    /// Names asked for that a search would not have found.
+    unlisted: Mutex<KeyedBuckets<UserId>>,
 }
 
 /// Who has taken keys.
@@ -97,6 +105,8 @@ impl Limits {
             registrations: Mutex::default(),
             searches: Mutex::default(),
             bundles: Mutex::default(),
+            look_ups: Mutex::default(),
+            unlisted: Mutex::default(),
         }
     }
 
@@ -165,6 +175,53 @@ impl Limits {
         })
     }
 
+    /// Counts rows that are read in search of an account's own messages.
+    ///
+    /// # Errors
+    /// Too many were read for it lately.
+    pub(crate) fn look_up(&self, user: UserId, rows: usize, now: Instant) -> Result<(), Refusal> {
+        let (burst, each_second) = LOOK_UPS;
+        let (Some(rate), Ok(rows)) = (Rate::new(each_second, SECOND, burst), u32::try_from(rows))
+        else {
+            return Ok(());
+        };
+        let spent = self.look_ups.lock().spend(user, rate, now, rows);
+        spent.map_err(|wait| {
+            slow_down(format!(
+                "the server has searched much mail for your messages; try again in {}",
+                in_words(wait)
+            ))
+        })
+    }
+
+    /// Whether an account may ask for a name. Whether that exists makes no difference, or a refusal
+    /// would tell.
+    ///
+    /// # Errors
+    /// It has asked for too many names lately that a search would not have found.
+    pub(crate) fn ask_for_name(&self, user: UserId, now: Instant) -> Result<(), Refusal> {
+        let count = self.settings.searches_per_minute;
+        let Some(rate) = Rate::new(count, MINUTE, count) else {
+            return Ok(());
+        };
+        match self.unlisted.lock().missing(&user, rate, now) < count {
+            true => Ok(()),
+            false => Err(slow_down(format!(
+                "you have asked for too many names that a search does not find; try again in {}",
+                in_words(MINUTE / count)
+            ))),
+        }
+    }
+
+    /// Counts that an account has asked for a name that a search would not have found.
+    pub(crate) fn count_unlisted(&self, user: UserId, now: Instant) {
+        let count = self.settings.searches_per_minute;
+        if let Some(rate) = Rate::new(count, MINUTE, count) {
+            // Whoever may not ask is refused before it comes to that.
+            let _ = self.unlisted.lock().take(user, rate, now, Duration::ZERO);
+        }
+    }
+
     /// Counts a request for keys.
     ///
     /// # Errors
@@ -187,20 +244,22 @@ impl Limits {
         })
     }
 
-    /// Whether the bundle of `owner` may include a one-time prekey; counts it if it may. A session
-    /// can begin without one, so this refuses nobody, and nobody can use up all of them.
-    pub(crate) fn take_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
+    /// Grants `asker` a one-time prekey of `owner`, and counts it, unless too many were granted
+    /// lately. A session can begin without one, so this refuses nobody, and nobody can use up all
+    /// of them.
+    pub(crate) fn grant_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
         if self.settings.bundles_per_minute == 0 {
             return true;
         }
         let mut bundles = self.bundles.lock();
         let Bundles { pairs, owners, .. } = &mut *bundles;
-        take(pairs, (asker, owner), PREKEYS_PER_ASKER, now)
-            && take(owners, owner, PREKEYS_PER_OWNER, now)
+        has_taken(pairs, (asker, owner), PREKEYS_PER_ASKER, now)
+            && has_taken(owners, owner, PREKEYS_PER_OWNER, now)
     }
 }
 
-fn take<K: Copy + Eq + Hash>(
+/// Takes one token from a key's bucket, if there is one.
+fn has_taken<K: Copy + Eq + Hash>(
     buckets: &mut KeyedBuckets<K>,
     key: K,
     (burst, interval): (u32, Duration),
@@ -291,10 +350,38 @@ mod tests {
     }
 
     #[test]
+    fn names_that_cannot_be_found_are_asked_for_at_a_pace() {
+        let limits = limits();
+        let start = Instant::now();
+        for _ in 0..30 {
+            limits.ask_for_name(UserId(1), start).unwrap();
+            limits.count_unlisted(UserId(1), start);
+        }
+        let (code, sentence) = code(limits.ask_for_name(UserId(1), start).unwrap_err());
+        assert_eq!(code, Code::SlowDown);
+        assert!(sentence.ends_with("in 2 seconds"), "{sentence}");
+        limits.ask_for_name(UserId(2), start).unwrap();
+        limits.ask_for_name(UserId(1), start + SECOND * 2).unwrap();
+    }
+
+    #[test]
+    fn rows_are_counted_and_the_last_read_may_be_too_long() {
+        let limits = limits();
+        let start = Instant::now();
+        limits.look_up(UserId(1), 199_999, start).unwrap();
+        limits.look_up(UserId(1), 2001, start).unwrap();
+        let (code, sentence) = code(limits.look_up(UserId(1), 1, start).unwrap_err());
+        assert_eq!(code, Code::SlowDown);
+        assert!(sentence.ends_with("in 1 second"), "{sentence}");
+        limits.look_up(UserId(2), 1, start).unwrap();
+        limits.look_up(UserId(1), 1, start + SECOND * 2).unwrap();
+    }
+
+    #[test]
     fn nobody_can_use_up_the_prekeys_of_another() {
         let limits = limits();
         let start = Instant::now();
-        let of = |asker, owner, now| limits.take_prekey(UserId(asker), UserId(owner), now);
+        let of = |asker, owner, now| limits.grant_prekey(UserId(asker), UserId(owner), now);
         let taken = (0..100).filter(|_| of(1, 9, start)).count();
         assert_eq!(taken, 5, "one has a few");
         assert!(of(2, 9, start), "others still get some");

@@ -39,7 +39,7 @@ impl RequestRate {
     }
 
     /// Counts a request, and returns how long the connection is not to be read after it.
-    pub(crate) fn take(&mut self, logged_in: bool, now: Instant) -> Duration {
+    pub(crate) fn count(&mut self, logged_in: bool, now: Instant) -> Duration {
         let (bucket, rate) = match logged_in {
             true => (&mut self.after_login, self.rate_after_login),
             false => {
@@ -68,7 +68,7 @@ mod tests {
         let start = Instant::now();
         let mut now = start;
         for _ in 0..count {
-            now += request_rate.take(logged_in, now);
+            now += request_rate.count(logged_in, now);
         }
         now - start
     }
@@ -78,7 +78,7 @@ mod tests {
         let mut request_rate = RequestRate::new(1000, Instant::now());
         assert_eq!(time_for(&mut request_rate, true, 4000), Duration::ZERO);
         let now = Instant::now();
-        assert!(request_rate.take(true, now) <= Duration::from_millis(1));
+        assert!(request_rate.count(true, now) <= Duration::from_millis(1));
         let mut request_rate = RequestRate::new(1000, now);
         let time = time_for(&mut request_rate, true, 9000);
         assert_eq!(time.as_millis(), 5000);

@@ -59,6 +59,17 @@ impl TokenBucket {
         Ok(wait)
     }
 
+    /// Takes `count` tokens if there is at least one. It may take more than there are: then no
+    /// more can be taken until they have come back.
+    ///
+    /// # Errors
+    /// There is none; after the time returned, there will be.
+    pub(crate) fn spend(&mut self, rate: Rate, now: Instant, count: u32) -> Result<(), Duration> {
+        self.take(rate, now, Duration::ZERO)?;
+        self.full_at += rate.interval.saturating_mul(count.saturating_sub(1));
+        Ok(())
+    }
+
     /// How many tokens are missing from a full bucket.
     pub(crate) fn missing(&self, rate: Rate, now: Instant) -> u32 {
         let missing = self.full_at.saturating_duration_since(now);

@@ -21,7 +21,7 @@ impl Handler {
         let limits = &self.shared.limits;
         limits.ask_for_keys(user, now.instant)?;
         let account = self.account(&name)?;
-        let one_time = limits.take_prekey(user, account.id, now.instant);
+        let one_time = limits.grant_prekey(user, account.id, now.instant);
         let claim = |one_time| {
             let of = account.id;
             let writer = &self.shared.writer;

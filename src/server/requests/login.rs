@@ -13,6 +13,7 @@ use crate::protocol::request::{Hello, Login, PasswordLogin, SessionOptions};
 use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
+use crate::server::delivery::resend::Resends;
 use crate::server::delivery::sessions::{Candidate, OnlineElsewhere, Precedence, Session};
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::net::send_queue::flush_set::FlushSet;
@@ -232,6 +233,7 @@ impl Handler {
             session,
             mailbox,
             recipient: None,
+            resends: Resends::default(),
         });
     }
 

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use self::login::NewSession;
 use super::delivery::Now;
 use super::delivery::refusals::{read_failed, unknown_user};
+use super::delivery::resend::Resends;
 use super::delivery::sessions::Session;
 use super::delivery::shared_mailbox::SharedMailbox;
 use super::limits::ip_prefix::IpPrefix;
@@ -51,6 +52,8 @@ struct LoggedIn {
     mailbox: Arc<SharedMailbox>,
     /// The mailbox of the last `send`, since the next one often goes there too.
     recipient: Option<Arc<SharedMailbox>>,
+    /// What was found of the messages that the session sends again.
+    resends: Resends,
 }
 
 /// How a request is answered.
@@ -146,10 +149,20 @@ impl Handler {
             Request::Ack(_) | Request::AckShown => Duration::ZERO,
             _ => {
                 let logged_in = self.logged_in.is_some();
-                self.request_rate.take(logged_in, now.instant)
+                self.request_rate.count(logged_in, now.instant)
             }
         };
-        match self.dispatch(request_id, request, now, to_flush) {
+        let named = request.names_somebody();
+        let response = match self.may_ask_for_name(named, now) {
+            Ok(()) => self.dispatch(request_id, request, now, to_flush),
+            Err(refusal) => Response::Now(Err(refusal)),
+        };
+        if let Response::Now(Err(refusal)) = &response
+            && refusal.code == Code::UnknownUser
+        {
+            self.count_unlisted(now);
+        }
+        match response {
             Response::Now(answer) => self.send_queue.answer(request_id, &answer),
             Response::Later => {}
             Response::Welcome(new) => self.welcome(request_id, *new, to_flush),
@@ -167,7 +180,7 @@ impl Handler {
     ) -> Response {
         Response::Now(match request {
             Request::Send(send) => return self.send(request_id, send, now, to_flush),
-            Request::Outcome(outcome) => self.outcome(&outcome),
+            Request::Outcome(outcome) => self.outcome(&outcome, now),
             Request::Ack(ack) => self.ack(&ack, to_flush),
             Request::AckShown => self.ack_shown(to_flush),
             Request::Fetch(fetch) => self.fetch(&fetch, to_flush),
@@ -183,7 +196,7 @@ impl Handler {
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),
 
             Request::Search(search) => self.search(&search, now),
-            Request::Status(user) => self.status(user.name),
+            Request::Status(user) => self.status(user.name, now),
             Request::Keys(user) => self.keys(user.name, now),
             Request::Publish(publish) => self.publish(publish),
 
@@ -200,6 +213,29 @@ impl Handler {
         match &self.logged_in {
             Some(logged_in) => logged_in.check().map(|()| logged_in),
             None => Err(not_logged_in()),
+        }
+    }
+
+    /// Whether the session may ask for this name. The recipient of its last message is known to it.
+    fn may_ask_for_name(&self, name: Option<UserName>, now: Now) -> Result<(), Refusal> {
+        let (Some(logged_in), Some(name)) = (&self.logged_in, name) else {
+            return Ok(());
+        };
+        match &logged_in.recipient {
+            Some(known) if known.name == name => Ok(()),
+            _ => {
+                let user = logged_in.session.user;
+                self.shared.limits.ask_for_name(user, now.instant)
+            }
+        }
+    }
+
+    /// Counts that the session asked for a name that a search would not have found, so that names
+    /// can't be tried in numbers.
+    fn count_unlisted(&self, now: Now) {
+        if let Some(logged_in) = &self.logged_in {
+            let user = logged_in.session.user;
+            self.shared.limits.count_unlisted(user, now.instant);
         }
     }
 

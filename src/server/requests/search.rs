@@ -33,7 +33,7 @@ impl Handler {
             }));
         }
         let store = &self.shared.store;
-        let found = store.search(&text, search.after.as_ref(), limit + 1);
+        let found = store.search(session.user, &text, search.after.as_ref(), limit + 1);
         let found = found.map_err(read_failed)?;
         let users = found
             .iter()
@@ -45,11 +45,18 @@ impl Handler {
         }))
     }
 
-    pub(super) fn status(&self, name: UserName) -> Answer {
+    pub(super) fn status(&self, name: UserName, now: Now) -> Answer {
         let session = &self.logged_in()?.session;
         let account = self.account(&name)?;
-        let presence = account.flags.presence;
+        let store = &self.shared.store;
+        let blocked = store
+            .blocks(account.id, session.user)
+            .map_err(read_failed)?;
+        let presence = account.flags.presence && !blocked;
         let status = self.visible_status(session, name, presence, account.last_seen);
+        if !account.flags.listed && name != session.name {
+            self.count_unlisted(now);
+        }
         Ok(Reply::Status(status))
     }
 

@@ -6,7 +6,7 @@ use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Answer, Reply};
 use crate::protocol::request::{Outcome, Send};
 use crate::server::delivery::Now;
-use crate::server::delivery::mailbox::Disposition;
+use crate::server::delivery::send::Sending;
 use crate::server::net::send_queue::flush_set::FlushSet;
 
 impl Handler {
@@ -18,9 +18,9 @@ impl Handler {
         to_flush: &mut FlushSet,
     ) -> Response {
         match self.deliver(request_id, send, now, to_flush) {
-            Ok(Disposition::Pending) => Response::Later,
-            Ok(Disposition::Accepted(accepted)) => Response::Now(Ok(Reply::Accepted(accepted))),
-            Ok(Disposition::Refused(refusal)) | Err(refusal) => Response::Now(Err(refusal)),
+            Ok(None) => Response::Later,
+            Ok(Some(answer)) => Response::Now(answer),
+            Err(refusal) => Response::Now(Err(refusal)),
         }
     }
 
@@ -30,7 +30,7 @@ impl Handler {
         send: Send,
         now: Now,
         to_flush: &mut FlushSet,
-    ) -> Result<Disposition, Refusal> {
+    ) -> Result<Option<Answer>, Refusal> {
         let logged_in = self.logged_in.as_mut().ok_or_else(not_logged_in)?;
         logged_in.check()?;
         let delivery = &self.shared.delivery;
@@ -38,13 +38,25 @@ impl Handler {
             Some(mailbox) if mailbox.name == send.to => mailbox,
             _ => logged_in.recipient.insert(delivery.mailbox(&send.to)?),
         };
-        Ok(delivery.send(&logged_in.session, mailbox, send, request_id, now, to_flush))
+        let user = logged_in.session.user;
+        let sending = Sending {
+            session: &logged_in.session,
+            request_id,
+            now,
+            resends: &mut logged_in.resends,
+            budget: &|rows| self.shared.limits.look_up(user, rows, now.instant),
+        };
+        Ok(delivery.send(mailbox, send, sending, to_flush))
     }
 
-    pub(super) fn outcome(&self, outcome: &Outcome) -> Answer {
+    pub(super) fn outcome(&self, outcome: &Outcome, now: Now) -> Answer {
         let session = &self.logged_in()?.session;
         check_length(outcome.ids.len(), limits::MAX_IDS)?;
+        let limits = &self.shared.limits;
+        let budget = |rows| limits.look_up(session.user, rows, now.instant);
         let delivery = &self.shared.delivery;
-        delivery.outcome(session, outcome).map(Reply::Waiting)
+        delivery
+            .outcome(session, outcome, &budget)
+            .map(Reply::Waiting)
     }
 }

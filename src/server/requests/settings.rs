@@ -53,6 +53,7 @@ impl Handler {
             self.shared.writer.change(change)?;
             let mut state = mailbox.lock();
             state.recipient.refuse_unencrypted = account.flags.refuse_unencrypted;
+            state.recipient.presence = account.flags.presence;
         }
         self.settings_of(&account).map(Reply::Settings)
     }

@@ -26,19 +26,29 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 pub(crate) use self::open::{Found, NameIndex, OpenError, inspect, wal_path};
+use self::write::Reclaimed;
 
 use super::Message;
 use super::{
-    Account, Batch, Changed, Page, PageBounds, SearchHit, Store, StoreError, Summary, UserId,
+    Account, Batch, Change, Changed, Page, PageBounds, Place, SearchHit, Store, StoreError,
+    Summary, UserId,
 };
 use crate::clock;
-use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// At most this many connections read. Reads are short, and a thread per client must not
 /// mean a file handle and a page cache per client.
 const MAX_READERS: usize = 4;
+
+/// How many of them may search mail at once, and how many open mailboxes at once: who asks for much
+/// must leave connections for those who ask for little.
+const MAX_SEARCHING: usize = 1;
+const MAX_OPENING: usize = 2;
+
+/// Once the log has this many bytes, reads are stopped for the moment that it takes to fold all of
+/// it: while one read begins before the other ends, it can be folded but not begun anew.
+const MAX_LOG: u64 = 80 * 1024 * 1024;
 
 /// How long closing waits for reads that are under way.
 const LAST_READS: Duration = Duration::from_millis(500);
@@ -48,6 +58,10 @@ pub(crate) struct Sqlite {
     name_index: NameIndex,
     path: PathBuf,
     secret: [u8; 32],
+    first_number: u64,
+    /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
+    /// never together with another lock.
+    deleted: Mutex<Vec<UserId>>,
     /// The writing connection; `None` after a failure, until it is reopened. Held during
     /// a commit, but only the writer thread takes it.
     writer: Mutex<Option<Connection>>,
@@ -62,8 +76,39 @@ struct Readers {
     idle: Vec<Connection>,
     /// How many connections there are, idle or not.
     open: usize,
-    /// No read may begin.
+    /// How many of them search.
+    searching: usize,
+    /// How many of them open a mailbox.
+    opening: usize,
+    /// No read may begin for the moment.
+    paused: bool,
+    /// No read may begin any more.
     closed: bool,
+}
+
+impl Readers {
+    fn count(&mut self, lane: Lane) -> Option<(&mut usize, usize)> {
+        match lane {
+            Lane::Short => None,
+            Lane::Search => Some((&mut self.searching, MAX_SEARCHING)),
+            Lane::Opening => Some((&mut self.opening, MAX_OPENING)),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.open > self.idle.len()
+    }
+}
+
+/// What a read is for.
+#[derive(Debug, Clone, Copy)]
+enum Lane {
+    /// It is over at once.
+    Short,
+    /// It looks at many places.
+    Search,
+    /// It counts a mailbox.
+    Opening,
 }
 
 /// Why the store can't be used although SQLite did not fail, or said it too briefly.
@@ -99,11 +144,14 @@ impl Sqlite {
     /// # Errors
     /// The file is another program's or a newer version's, damaged, or can't be written.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let (connection, secret, name_index) = open::open(path)?;
+        let opened = open::open(path)?;
+        let connection = opened.connection;
         Ok(Sqlite {
-            name_index,
+            name_index: opened.name_index,
             path: path.to_owned(),
-            secret,
+            secret: opened.secret,
+            first_number: opened.first_number,
+            deleted: Mutex::new(opened.deleted),
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
             reader_freed: Condvar::new(),
@@ -130,14 +178,18 @@ impl Sqlite {
     /// Runs a read on one of the reading connections.
     fn read<T>(
         &self,
+        lane: Lane,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let connection = self.borrow_reader()?;
+        let connection = self.borrow_reader(lane)?;
         let result = run(&connection).map_err(|error| {
             let whole = is_damage(&error) && read::probe(&connection).is_err();
             store_error(error, whole)
         });
         let mut readers = self.readers.lock();
+        if let Some((count, _)) = readers.count(lane) {
+            *count -= 1;
+        }
         match &result {
             Ok(_) if !readers.closed => readers.idle.push(connection),
             // A connection that failed may have cached a broken page.
@@ -151,38 +203,62 @@ impl Sqlite {
         result
     }
 
-    fn borrow_reader(&self) -> Result<Connection, StoreError> {
+    fn borrow_reader(&self, lane: Lane) -> Result<Connection, StoreError> {
         let mut readers = self.readers.lock();
-        loop {
+        let idle = loop {
             if readers.closed {
                 return Err(StoreError::Failed(Arc::new(Unusable::Closed)));
             }
-            if let Some(connection) = readers.idle.pop() {
-                return Ok(connection);
-            }
-            if readers.open < MAX_READERS {
-                readers.open += 1;
-                break;
+            let waits = readers
+                .count(lane)
+                .is_some_and(|(count, most)| *count == most);
+            let full = readers.idle.is_empty() && readers.open == MAX_READERS;
+            if !waits && !full && !readers.paused {
+                break readers.idle.pop();
             }
             readers = self.reader_freed.wait(readers);
+        };
+        if let Some((count, _)) = readers.count(lane) {
+            *count += 1;
         }
+        if let Some(connection) = idle {
+            return Ok(connection);
+        }
+        readers.open += 1;
         drop(readers);
         open::reader(&self.path).map_err(|error| {
-            self.readers.lock().open -= 1;
+            let mut readers = self.readers.lock();
+            readers.open -= 1;
+            if let Some((count, _)) = readers.count(lane) {
+                *count -= 1;
+            }
+            drop(readers);
             self.reader_freed.notify_all();
             store_error(error, true)
         })
     }
 
-    /// Lets no read begin and waits for those under way. Returns `false` if one goes on.
-    fn close_readers(&self) -> bool {
+    /// Folds the log into the database while nobody reads, if it has become long. If a read does
+    /// not end in time, the next commit tries again.
+    fn bound_log(&self, connection: &Connection) {
+        let log = std::fs::metadata(wal_path(&self.path));
+        if log.is_ok_and(|log| log.len() > MAX_LOG) {
+            let mut readers = self.readers.lock();
+            readers.paused = true;
+            let free = self.wait_for_reads(readers);
+            if free {
+                // A failure is found by the next commit, or is none: the log is read as it is.
+                let _ = open::checkpoint(connection);
+            }
+            self.readers.lock().paused = false;
+            self.reader_freed.notify_all();
+        }
+    }
+
+    /// Waits for the reads under way. Returns `false` if one goes on.
+    fn wait_for_reads(&self, mut readers: MutexGuard<'_, Readers>) -> bool {
         let deadline = clock::now() + LAST_READS;
-        let mut readers = self.readers.lock();
-        readers.closed = true;
-        readers.open -= readers.idle.len();
-        readers.idle.clear();
-        self.reader_freed.notify_all();
-        while readers.open > 0 {
+        while readers.is_busy() {
             let left = deadline.saturating_duration_since(clock::now());
             if left.is_zero() {
                 return false;
@@ -191,41 +267,91 @@ impl Sqlite {
         }
         true
     }
+
+    /// Remembers whose mail has to be deleted.
+    fn note_deleted(&self, batch: &Batch) {
+        let deleted = batch.changes.iter().filter_map(|change| match change {
+            Change::Delete(user) => Some(*user),
+            _ => None,
+        });
+        self.deleted.lock().extend(deleted);
+    }
+
+    /// Lets no read begin and waits for those under way. Returns `false` if one goes on.
+    fn close_readers(&self) -> bool {
+        let mut readers = self.readers.lock();
+        readers.closed = true;
+        readers.open -= readers.idle.len();
+        readers.idle.clear();
+        self.reader_freed.notify_all();
+        self.wait_for_reads(readers)
+    }
 }
 
 impl Store for Sqlite {
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
-        self.read(|connection| read::account(connection, name))
+        self.read(Lane::Short, |connection| read::account(connection, name))
     }
 
     fn search(
         &self,
+        asker: UserId,
         prefix: &str,
         after: Option<&UserName>,
         limit: usize,
     ) -> Result<Vec<SearchHit>, StoreError> {
-        self.read(|connection| read::search(connection, prefix, after, limit))
+        self.read(Lane::Short, |connection| {
+            read::search(connection, asker, prefix, after, limit)
+        })
+    }
+
+    fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError> {
+        self.read(Lane::Short, |connection| {
+            read::blocks(connection, user, whom)
+        })
     }
 
     fn blocked(&self, user: UserId) -> Result<Vec<UserName>, StoreError> {
-        self.read(|connection| read::blocked(connection, user))
+        self.read(Lane::Short, |connection| read::blocked(connection, user))
     }
 
     fn summary(&self, recipient: UserId) -> Result<Summary, StoreError> {
-        self.read(|connection| read::summary(connection, recipient))
+        self.read(Lane::Opening, |connection| {
+            read::summary(connection, recipient)
+        })
     }
 
     fn page(&self, recipient: UserId, bounds: PageBounds) -> Result<Page, StoreError> {
-        self.read(|connection| read::page(connection, recipient, bounds))
+        self.read(Lane::Short, |connection| {
+            read::page(connection, recipient, bounds)
+        })
     }
 
-    fn find(
+    fn message(&self, recipient: UserId, number: u64) -> Result<Option<Message>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            read::stored(connection, recipient, number)
+        })
+    }
+
+    fn places(&self, recipient: UserId, numbers: &[u64]) -> Result<Vec<Place>, StoreError> {
+        self.read(Lane::Search, |connection| {
+            read::places(connection, recipient, numbers)
+        })
+    }
+
+    fn places_after(
         &self,
         recipient: UserId,
-        sender: UserId,
-        mids: &[MessageId],
-    ) -> Result<Vec<Message>, StoreError> {
-        self.read(|connection| read::find(connection, recipient, sender, mids))
+        number: u64,
+        limit: usize,
+    ) -> Result<Vec<Place>, StoreError> {
+        self.read(Lane::Search, |connection| {
+            read::places_after(connection, recipient, number, limit)
+        })
+    }
+
+    fn first_number(&self) -> u64 {
+        self.first_number
     }
 
     fn secret(&self) -> [u8; 32] {
@@ -240,7 +366,10 @@ impl Store for Sqlite {
         };
         let error = match write::commit(&mut connection, batch) {
             Ok(changed) => {
+                self.bound_log(&connection);
                 *writer = Some(connection);
+                drop(writer);
+                self.note_deleted(batch);
                 return Ok(changed);
             }
             Err(error) => error,
@@ -256,6 +385,23 @@ impl Store for Sqlite {
             *writer = Some(connection);
         }
         Err(store_error(error, whole))
+    }
+
+    fn reclaim(&self) -> Result<bool, StoreError> {
+        let account = self.deleted.lock().last().copied();
+        let mut writer = self.writer.lock();
+        let mut connection = match writer.take() {
+            Some(connection) => connection,
+            None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
+        };
+        let reclaimed = write::reclaim(&mut connection, account);
+        let reclaimed = reclaimed.map_err(|error| store_error(error, true))?;
+        *writer = Some(connection);
+        drop(writer);
+        if account.is_some() && reclaimed != Reclaimed::Mail {
+            self.deleted.lock().pop();
+        }
+        Ok(account.is_some() || reclaimed != Reclaimed::Nothing)
     }
 
     fn close(&self) -> Result<(), StoreError> {
@@ -307,5 +453,7 @@ fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
     }
 }
 
+#[cfg(test)]
+mod steps;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
 use super::{is_damage, read, statements};
+use crate::store::UserId;
 
 /// The schema, version 1.
 const SCHEMA: &str = include_str!("../../../schema.sql");
@@ -31,6 +32,19 @@ const BUSY: Duration = Duration::from_secs(1);
 
 /// The key in table `server` of the bytes behind stable fake answers.
 const SECRET: &str = "secret";
+
+/// The key in table `server` of how many runs of the server there were.
+const RUNS: &str = "runs";
+
+/// A run can give so many numbers: 2 to the power of this, in each mailbox.
+const RUN_BITS: u32 = 40;
+
+/// More runs than any server has, and few enough that numbers stay below 2⁶².
+const MAX_RUNS: u64 = (1 << 21) - 1;
+
+/// The index that `search` reads, as `schema.sql` has it.
+const LISTED_NAMES: &str = "
+    CREATE INDEX IF NOT EXISTS listed_names ON users (name) WHERE listed = 1 AND deleted = 0";
 
 /// The key in table `server` that says that a server has served.
 const BEGUN: &str = "begun";
@@ -139,12 +153,27 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, OpenError> {
     }
 }
 
-/// Opens the database, and makes it where there is none. Returns it with the
-/// bytes behind stable fake answers.
-pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32], NameIndex), OpenError> {
+/// An open database, and what had to be read of it.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    /// The bytes behind stable fake answers.
+    pub(super) secret: [u8; 32],
+    /// See [`Store::first_number`](crate::store::Store::first_number).
+    pub(super) first_number: u64,
+    /// Deleted accounts that have mail.
+    pub(super) deleted: Vec<UserId>,
+    pub(super) name_index: NameIndex,
+}
+
+/// Opens the database, and makes it where there is none.
+pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     inspect(path)?;
     let open = || {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        if identify(&connection)? == Identity::Empty {
+            // It can be chosen only while there is no table.
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
         prepare(&connection)?;
         if identify(&connection)? == Identity::Empty {
             let transaction = connection.transaction()?;
@@ -163,10 +192,58 @@ pub(super) fn open(path: &Path) -> Result<(Connection, [u8; 32], NameIndex), Ope
             }
             folded => folded?,
         }
-        let names = check_names(&connection);
-        Ok((connection, secret, names))
+        add_index(&connection)?;
+        let name_index = check_names(&connection);
+        let first_number = first_number(&connection)?;
+        let deleted = deleted_with_mail(&connection);
+        Ok(Opened {
+            connection,
+            secret,
+            first_number,
+            deleted,
+            name_index,
+        })
     };
     open().map_err(|error| open_error(path, error))
+}
+
+/// What a full disk does not allow is done at a later start.
+fn unless_full(done: rusqlite::Result<()>) -> rusqlite::Result<()> {
+    match done {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
+        done => done,
+    }
+}
+
+/// Adds the index of listed names to a database of before it existed. Without it a search is
+/// right, and slow where many are not listed.
+fn add_index(connection: &Connection) -> rusqlite::Result<()> {
+    match connection.execute_batch(LISTED_NAMES) {
+        Err(error) if is_damage(&error) => Ok(()), // `check_names` says so.
+        done => unless_full(done),
+    }
+}
+
+/// Each run of the server has numbers of its own: how many runs there were is in their upper
+/// bits. On a full disk the last run's go on, and at worst the first copy of a message that is
+/// sent again is not found; then the recipient's vault recognises it.
+fn first_number(connection: &Connection) -> rusqlite::Result<u64> {
+    let runs = read::value(connection, RUNS)?;
+    let runs = runs.and_then(|runs| runs.try_into().ok());
+    let runs = runs.map_or(0, u64::from_be_bytes).min(MAX_RUNS) + 1;
+    unless_full(set_value(connection, RUNS, &runs.to_be_bytes()))?;
+    Ok(runs << RUN_BITS)
+}
+
+/// Deleted accounts whose mail was not yet deleted when the server ended. Where that cannot be
+/// read, the mail stays, and nobody can get it.
+fn deleted_with_mail(connection: &Connection) -> Vec<UserId> {
+    let read = || {
+        let mut statement = connection.prepare(statements::DELETED_WITH_MAIL)?;
+        let rows = statement.query_map([], |row| row.get(0).map(UserId))?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    read().unwrap_or_default()
 }
 
 /// What the opening found about the index on accounts' names.

@@ -1,7 +1,7 @@
 //! The reads, one function for each. Each runs on a reading connection and ends its
 //! implicit transaction before it returns.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -10,7 +10,9 @@ use super::{is_damage, statements};
 use crate::protocol::ids::{Blob, ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::request::{Body, Identity, KdfParams, Sender};
-use crate::store::{Account, Flags, Message, Page, PageBounds, SearchHit, Summary, Tally, UserId};
+use crate::store::{
+    Account, Flags, Message, Page, PageBounds, Place, SearchHit, Summary, Tally, UserId,
+};
 
 /// `mail.kind` of an envelope.
 pub(super) const ENVELOPE: i64 = 0;
@@ -87,20 +89,36 @@ fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
     })
 }
 
+pub(super) fn blocks(
+    connection: &Connection,
+    user: UserId,
+    whom: UserId,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(statements::BLOCKS)?
+        .exists(params![user.0, whom.0])
+}
+
 pub(super) fn search(
     connection: &Connection,
+    asker: UserId,
     prefix: &str,
     after: Option<&UserName>,
     limit: usize,
 ) -> rusqlite::Result<Vec<SearchHit>> {
     let mut statement = connection.prepare_cached(statements::SEARCH)?;
     let rows = statement.query_map(
-        params![prefix, after.map_or("", UserName::as_str), limit as i64],
+        params![
+            prefix,
+            after.map_or("", UserName::as_str),
+            limit as i64,
+            asker.0
+        ],
         |row| {
             Ok(SearchHit {
                 name: name(row, 0)?,
-                presence: row.get(1)?,
-                last_seen: time(row, 2)?,
+                last_seen: time(row, 1)?,
+                presence: row.get(2)?,
             })
         },
     )?;
@@ -109,8 +127,12 @@ pub(super) fn search(
 
 pub(super) fn blocked(connection: &Connection, user: UserId) -> rusqlite::Result<Vec<UserName>> {
     let mut statement = connection.prepare_cached(statements::BLOCKED)?;
-    let rows = statement.query_map([user.0], |row| name(row, 0))?;
-    let mut names = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let rows = statement.query_map([user.0], |row| match row.get_ref(0)? {
+        ValueRef::Null => Ok(None), // The account was deleted.
+        _ => name(row, 0).map(Some),
+    })?;
+    let names = rows.filter_map(Result::transpose);
+    let mut names = names.collect::<rusqlite::Result<Vec<_>>>()?;
     names.sort_unstable();
     Ok(names)
 }
@@ -159,15 +181,22 @@ pub(super) fn page(
         bounds.after as i64,
         // Numbers are SQLite integers: below 2^63.
         i64::try_from(bounds.before).unwrap_or(i64::MAX),
-        least_kind
+        least_kind,
+        bounds.rows as i64
     ])?;
     let mut page = Page::default();
     let mut bytes = 0;
+    let mut looked_at = 0;
     while page.messages.len() < bounds.messages && bytes < bounds.bytes {
         let Some(row) = rows.next()? else {
-            page.complete = true;
+            page.complete = looked_at < bounds.rows;
             return Ok(page);
         };
+        looked_at += 1;
+        page.end = row.get::<_, i64>(0)? as u64;
+        if row.get::<_, i64>(4)? < least_kind {
+            continue;
+        }
         let message = message(row)?;
         bytes += message.body.len();
         page.messages.push(message);
@@ -175,30 +204,48 @@ pub(super) fn page(
     Ok(page)
 }
 
-pub(super) fn find(
+pub(super) fn stored(
     connection: &Connection,
     recipient: UserId,
-    sender: UserId,
-    mids: &[MessageId],
-) -> rusqlite::Result<Vec<Message>> {
-    let wanted: HashSet<&[u8]> = mids.iter().map(|mid| &mid.0[..]).collect();
-    let mut statement = connection.prepare_cached(statements::IDS)?;
-    let mut rows = statement.query(params![recipient.0, sender.0])?;
-    let mut numbers = Vec::new();
-    while let Some(row) = rows.next()? {
-        if wanted.contains(row.get_ref(0)?.as_blob()?) {
-            numbers.push(row.get::<_, i64>(1)?);
-        }
-    }
-    drop(rows);
-    let mut statement = connection.prepare_cached(statements::MESSAGE)?;
+    number: u64,
+) -> rusqlite::Result<Option<Message>> {
+    connection
+        .prepare_cached(statements::MESSAGE)?
+        .query_row(params![recipient.0, number as i64], message)
+        .optional()
+}
+
+pub(super) fn places(
+    connection: &Connection,
+    recipient: UserId,
+    numbers: &[u64],
+) -> rusqlite::Result<Vec<Place>> {
+    let mut statement = connection.prepare_cached(statements::PLACE)?;
     let mut found = Vec::new();
     for number in numbers {
-        let one = statement.query_row(params![recipient.0, number], message);
-        // It may have been acknowledged in between.
+        let one = statement.query_row(params![recipient.0, *number as i64], place);
         found.extend(one.optional()?);
     }
     Ok(found)
+}
+
+pub(super) fn places_after(
+    connection: &Connection,
+    recipient: UserId,
+    number: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Place>> {
+    let mut statement = connection.prepare_cached(statements::PLACES_AFTER)?;
+    let rows = statement.query_map(params![recipient.0, number as i64, limit as i64], place)?;
+    rows.collect()
+}
+
+fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    Ok(Place {
+        number: row.get::<_, i64>(0)? as u64,
+        sender: UserId(row.get(1)?),
+        mid: MessageId(row.get(2)?),
+    })
 }
 
 fn message(row: &Row<'_>) -> rusqlite::Result<Message> {

@@ -20,26 +20,34 @@ statements! {
         SELECT id, salt, memory_kib, passes, lanes, login_key, logins, last_seen,
                listed, presence, refuse_unencrypted, identity_signing, identity_dh, prekey_id
         FROM users WHERE name = ?1 AND deleted = 0";
-    /// This is a range on the unique index: '{' follows 'z', the highest character of a name.
+    /// This is a range on the index of listed names: '{' follows 'z', the highest character of
+    /// a name.
     SEARCH = "
-        SELECT name, presence, last_seen FROM users
+        SELECT name, last_seen, presence AND NOT EXISTS
+               (SELECT 1 FROM blocks WHERE blocks.user = users.id AND blocked = ?4)
+        FROM users
         WHERE name >= ?1 AND name < ?1 || '{' AND name > ?2 AND listed = 1 AND deleted = 0
         ORDER BY name LIMIT ?3";
     BLOCKED = "
-        SELECT (SELECT name FROM users WHERE users.id = blocks.blocked)
+        SELECT (SELECT name FROM users WHERE users.id = blocks.blocked AND deleted = 0)
         FROM blocks WHERE blocks.user = ?1";
+    BLOCKS = "SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2";
     /// The length of a body is in the row's header, so bodies are not read.
     SIZES = "SELECT sender, kind, octet_length(body), number FROM mail WHERE recipient = ?1";
+    /// Bodies of a kind that is left out are not read.
     PAGE = "
-        SELECT number, sender, id, at, kind, body,
+        SELECT number, sender, id, at, kind, iif(kind >= ?4, body, NULL),
                (SELECT name FROM users WHERE users.id = mail.sender)
-        FROM mail WHERE recipient = ?1 AND number > ?2 AND number < ?3 AND kind >= ?4
-        ORDER BY number";
+        FROM mail WHERE recipient = ?1 AND number > ?2 AND number < ?3
+        ORDER BY number LIMIT ?5";
     MESSAGE = "
         SELECT number, sender, id, at, kind, body,
                (SELECT name FROM users WHERE users.id = mail.sender)
         FROM mail WHERE recipient = ?1 AND number = ?2";
-    IDS = "SELECT id, number FROM mail WHERE recipient = ?1 AND sender = ?2";
+    PLACE = "SELECT number, sender, id FROM mail WHERE recipient = ?1 AND number = ?2";
+    PLACES_AFTER = "
+        SELECT number, sender, id FROM mail WHERE recipient = ?1 AND number > ?2
+        ORDER BY number LIMIT ?3";
 
     FIRST_MAIL = "SELECT 1 FROM mail ORDER BY recipient, number LIMIT 1";
     LAST_MAIL = "SELECT 1 FROM mail ORDER BY recipient DESC, number DESC LIMIT 1";
@@ -88,8 +96,19 @@ statements! {
                prekey_id = NULL, prekey = NULL, prekey_signature = NULL
         WHERE id = ?1";
     DROP_PREKEYS = "DELETE FROM one_time_prekeys WHERE user = ?1";
-    DROP_BLOCKS = "DELETE FROM blocks WHERE user = ?1 OR blocked = ?1";
-    DROP_MAIL = "DELETE FROM mail WHERE recipient = ?1";
+    /// Who blocked this account keeps a row that names nobody any more.
+    DROP_BLOCKS = "DELETE FROM blocks WHERE user = ?1";
+    /// The mail of a deleted account goes in slices.
+    DROP_MAIL = "
+        DELETE FROM mail WHERE recipient = ?1 AND number <= coalesce(
+            (SELECT number FROM mail WHERE recipient = ?1 ORDER BY number LIMIT 1 OFFSET ?2),
+            9223372036854775807)";
+    DELETED_WITH_MAIL = "
+        SELECT id FROM users WHERE deleted = 1
+           AND EXISTS (SELECT 1 FROM mail WHERE recipient = users.id)";
+
+    /// 256 pages are 1 MiB.
+    VACUUM = "PRAGMA incremental_vacuum(256)";
 
     FIND_VALUE = "SELECT value FROM server WHERE key = ?1";
     SET_VALUE = "INSERT OR REPLACE INTO server (key, value) VALUES (?1, ?2)";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::protocol::ids::{Blob, ByteArray};
+use crate::protocol::ids::{Blob, ByteArray, MessageId};
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::request::{
     Body, Identity, KdfParams, OneTimePrekey, Publish, Sender, SignedPrekey,
@@ -69,6 +69,7 @@ fn bounds(after: u64, before: u64) -> PageBounds {
         after,
         before,
         messages: 100,
+        rows: 100,
         bytes: 1 << 20,
         envelopes: true,
     }
@@ -191,11 +192,18 @@ fn mail_is_paged_in_order_and_deleted_by_range() {
         (sender, tally.envelopes, tally.plain, tally.bytes),
         (alice, 3, 3, 45)
     );
-    let found = fixture
-        .store
-        .find(bob, alice, &[MessageId([5; 16]), MessageId([4; 16])])
-        .unwrap();
-    assert_eq!(found.len(), 1);
+    let place = |number| Place {
+        number,
+        sender: alice,
+        mid: MessageId([number as u8; 16]),
+    };
+    let store = &fixture.store;
+    let places = store.places(bob, &[5, 4, 11]).unwrap();
+    assert_eq!(places, [place(5)]);
+    assert_eq!(store.places_after(bob, 5, 2).unwrap(), [place(6), place(8)]);
+    assert_eq!(store.places_after(bob, 9, 2).unwrap(), [place(10)]);
+    assert_eq!(store.message(bob, 5).unwrap().unwrap().mid, place(5).mid);
+    assert_eq!(store.message(bob, 4).unwrap(), None);
 }
 
 #[test]
@@ -310,12 +318,21 @@ fn search_is_a_prefix_in_pages() {
     fixture.change(Change::SetFlags(hidden, flags));
     let names = |after: Option<&str>, limit| -> Vec<String> {
         let after = after.map(|name| name.parse().unwrap());
-        let found = fixture.store.search("al", after.as_ref(), limit).unwrap();
+        let found = fixture
+            .store
+            .search(hidden, "al", after.as_ref(), limit)
+            .unwrap();
         found.iter().map(|found| found.name.to_string()).collect()
     };
     assert_eq!(names(None, 10), ["al", "al-z", "al_z", "alf", "alice"]);
     assert_eq!(names(Some("al_z"), 1), ["alf"]);
-    assert!(fixture.store.search("%", None, 10).unwrap().is_empty());
+    assert!(
+        fixture
+            .store
+            .search(hidden, "%", None, 10)
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -387,7 +404,7 @@ fn temporary_space_is_memory_on_every_connection() {
     let temp_store = |connection: &Connection| -> rusqlite::Result<i64> {
         connection.pragma_query_value(None, "temp_store", |row| row.get(0))
     };
-    assert_eq!(fixture.store.read(temp_store).unwrap(), 2);
+    assert_eq!(fixture.store.read(Lane::Short, temp_store).unwrap(), 2);
     let writer = fixture.store.writer.lock();
     assert_eq!(temp_store(writer.as_ref().unwrap()).unwrap(), 2);
 }

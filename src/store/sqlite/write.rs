@@ -13,6 +13,15 @@ use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};
 use crate::store::{Batch, Change, Changed, Message, NewAccount, UserId};
 
+/// So many messages of a deleted account go at once.
+const SLICE: i64 = 500;
+
+/// So many free pages are kept, 16 MiB: what is freed today is needed tomorrow.
+const FREE_PAGES: i64 = 4096;
+
+/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
+const INCREMENTAL: i64 = 2;
+
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut changed = Vec::with_capacity(batch.changes.len());
@@ -246,11 +255,49 @@ fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Resu
         statements::EMPTY_ACCOUNT,
         statements::DROP_PREKEYS,
         statements::DROP_BLOCKS,
-        statements::DROP_MAIL,
     ] {
         transaction.execute(statement, [user.0])?;
     }
     Ok(Changed::Done)
+}
+
+/// What [`reclaim`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reclaimed {
+    /// Nothing: there was nothing to do.
+    Nothing,
+    /// A slice of a deleted account's mail is gone.
+    Mail,
+    /// Some free pages went back to the disk.
+    Pages,
+}
+
+/// Deletes a slice of a deleted account's mail or, if there is none, gives free pages back to the
+/// disk, some at a time. Some stay for the mail to come.
+pub(super) fn reclaim(
+    connection: &mut Connection,
+    deleted: Option<UserId>,
+) -> rusqlite::Result<Reclaimed> {
+    if let Some(account) = deleted {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let dropped = transaction
+            .prepare_cached(statements::DROP_MAIL)?
+            .execute(params![account.0, SLICE])?;
+        transaction.commit()?;
+        if dropped > 0 {
+            return Ok(Reclaimed::Mail);
+        }
+    }
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let free = pragma("freelist_count")?;
+    if free <= FREE_PAGES.max(pragma("page_count")? / 4) || pragma("auto_vacuum")? != INCREMENTAL {
+        return Ok(Reclaimed::Nothing);
+    }
+    // Each step of the statement frees one page.
+    let mut statement = connection.prepare_cached(statements::VACUUM)?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(Reclaimed::Pages)
 }
 
 /// Writes a message of the size of a full page before all mailboxes or, if that fails,

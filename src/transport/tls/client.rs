@@ -1,7 +1,7 @@
-//! The client's side: sessions, and how a server's certificate is checked.
+//! The client's side: sessions, and how they check a server's certificate.
 //!
-//! With pins, TLS itself proves only that the server has its certificate's key.
-//! Whether it is the right certificate is decided above, by its fingerprint.
+//! With pins, TLS itself proves only that the server has its certificate's key. The caller
+//! decides by the fingerprint whether it is the right certificate.
 
 use std::io;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use rustls::{
 use super::{TlsError, TlsSession, certificate, provider};
 use crate::transport::fingerprint::Fingerprint;
 
-/// What sessions with servers are made from. It keeps the tickets that resume a session, so use
-/// the same one to connect again.
+/// Makes sessions with servers. It keeps the tickets that resume a session, so a client that
+/// connects again should use the same one.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
 }
 
 impl ClientTls {
-    /// Takes any certificate, for a caller that compares fingerprints.
+    /// Accepts any certificate, for a caller that compares fingerprints.
     ///
     /// # Errors
     /// Never in practice: the cipher suites are built in.
@@ -33,7 +33,7 @@ impl ClientTls {
         let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| TlsError(error.to_string()))?
+            .map_err(TlsError::Provider)?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
@@ -42,7 +42,7 @@ impl ClientTls {
         })
     }
 
-    /// Takes certificates that the system's roots vouch for, for the server's name.
+    /// Accepts a certificate that the system's roots vouch for and that has the server's name.
     ///
     /// # Errors
     /// The system has no roots.
@@ -51,15 +51,11 @@ impl ClientTls {
         let (added, _) =
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if added == 0 {
-            return Err(TlsError(
-                "this system has no root certificates; install ca-certificates, or pin the \
-                 server with --fingerprint"
-                    .to_owned(),
-            ));
+            return Err(TlsError::NoRoots);
         }
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| TlsError(error.to_string()))?
+            .map_err(TlsError::Provider)?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(ClientTls {
@@ -70,7 +66,7 @@ impl ClientTls {
     /// A session with `host`, whose handshake has not begun.
     ///
     /// # Errors
-    /// `host` is no host's name.
+    /// `host` is neither a host name nor an IP address.
     pub(in crate::transport) fn session(&self, host: &str) -> io::Result<TlsSession> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "this is no host's name"))?;
@@ -89,7 +85,7 @@ impl TlsSession {
     }
 }
 
-/// Takes any certificate whose key has signed the handshake.
+/// Accepts any certificate whose key has signed the handshake.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

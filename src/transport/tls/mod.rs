@@ -1,18 +1,22 @@
-//! TLS 1.3, by rustls: a session turns bytes into other bytes, and knows no socket.
+//! TLS 1.3, by rustls. A session encrypts and decrypts bytes, and knows no socket.
 //!
-//! Older versions are not offered: whoever can build this program's client or
-//! has an `openssl` of the last years speaks 1.3, and it alone hides the
-//! certificate and has no weak cipher to choose.
+//! Older versions are not offered. This program's client and every `openssl` of recent years
+//! speak 1.3, and only 1.3 hides the certificate and has no weak cipher to choose.
 //!
-//! `server` has the certificate and the keys to tickets, `client` how a server's
-//! certificate is checked, `certificate` the files, `stub` the same names for a build
-//! without TLS.
+//! | file | what |
+//! | --- | --- |
+//! | here | a session, of either side |
+//! | `server` | the server's certificate and ticket keys, and its sessions |
+//! | `client` | the client's sessions, and how they check a certificate |
+//! | `certificate` | the files of a certificate and its key |
+//! | `error` | why TLS can't be used |
+//! | `stub` | the same names for a build without TLS |
 
 mod certificate;
 mod client;
+mod error;
 mod server;
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,22 +24,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustls::crypto::CryptoProvider;
 
 pub use self::client::ClientTls;
+pub use self::error::TlsError;
 pub use self::server::Acceptor;
 
 use super::buffer::{ReadBuffer, ReadOutcome};
 use crate::sync::{Mutex, MutexGuard};
-
-/// What is in the way of TLS. Says what to do about it.
-#[derive(Debug)]
-pub struct TlsError(String);
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -43,17 +36,17 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// One end of a TLS connection.
 pub struct TlsSession {
-    /// Guards keys and buffers. Innermost: while it is held nothing else is
-    /// locked, and bytes are only turned into other bytes.
+    /// Guards keys and buffers. Innermost: while it is held, no other lock is taken and no
+    /// I/O is done.
     connection: Mutex<rustls::Connection>,
-    /// There is something to write, for a look without the lock.
+    /// Whether TLS has bytes of its own to write; read without the lock.
     pending: AtomicBool,
 }
 
 impl TlsSession {
     fn new(connection: impl Into<rustls::Connection>) -> Self {
         let mut connection = connection.into();
-        // What is sealed leaves at once, so the outbox's bounds are the bounds.
+        // Sealed bytes leave at once, so the send queue's bound suffices.
         connection.set_buffer_limit(None);
         TlsSession {
             pending: AtomicBool::new(connection.wants_write()),
@@ -62,11 +55,11 @@ impl TlsSession {
     }
 
     fn lock(&self) -> MutexGuard<'_, rustls::Connection> {
-        // A panic within rustls leaves a session that fails the next record.
+        // After a panic within rustls, the next record fails.
         self.connection.lock()
     }
 
-    /// Opens what was read, as far as `into` has room for it.
+    /// Decrypts what was read, as far as `into` has room for it.
     pub(super) fn open(&self, raw: &mut ReadBuffer, into: &mut [u8]) -> io::Result<ReadOutcome> {
         let mut connection = self.lock();
         let mut count = 0;
@@ -74,7 +67,7 @@ impl TlsSession {
         loop {
             if count < into.len() {
                 match connection.reader().read(&mut into[count..]) {
-                    // The peer said that nothing follows.
+                    // The peer has sent close_notify.
                     Ok(0) if count == 0 => return Ok(ReadOutcome::End),
                     Ok(0) => break,
                     Ok(some) => {
@@ -92,8 +85,8 @@ impl TlsSession {
             if rest.is_empty() {
                 break;
             }
-            let taken = connection.read_tls(&mut rest)?;
-            raw.taken(taken);
+            let read = connection.read_tls(&mut rest)?;
+            raw.consume(read);
             let processed = connection.process_new_packets();
             self.note_pending(&connection);
             processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -104,7 +97,7 @@ impl TlsSession {
         })
     }
 
-    /// Seals bytes, behind what TLS has to say for itself.
+    /// Encrypts bytes. What TLS itself has to send comes before them.
     pub(super) fn seal(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut connection = self.lock();
         connection.writer().write_all(bytes)?;
@@ -132,7 +125,7 @@ impl TlsSession {
         self.note_pending(&connection);
     }
 
-    /// Whether the handshake still goes on.
+    /// Whether the handshake is still under way.
     pub fn is_handshaking(&self) -> bool {
         self.lock().is_handshaking()
     }

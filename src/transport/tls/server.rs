@@ -10,22 +10,23 @@ use rustls::{ServerConfig, ServerConnection};
 use super::{TlsError, TlsSession, certificate, provider};
 use crate::transport::fingerprint::Fingerprint;
 
-/// The certificate made at the first start, in the data folder.
+/// The file, in the data folder, of the certificate that the first start makes.
 const OWN_CERTIFICATE: &str = "tls-cert.pem";
 
-/// Its key.
+/// The file of that certificate's key.
 const OWN_KEY: &str = "tls-key.pem";
 
-/// Tickets for resumption that a client gets after a handshake: one is enough
-/// for a client that connects again after a lost connection.
+/// The resumption tickets that a client gets after a handshake. One is enough to connect again
+/// after a lost connection.
 const TICKETS: usize = 1;
 
-/// Makes sessions with the certificate that counts now.
+/// Makes sessions with the certificate that is in use.
 #[derive(Debug)]
 pub struct Acceptor {
     certificate: PathBuf,
     key: PathBuf,
-    /// Replaced as a whole by [`reload`](Self::reload). Held only to copy it.
+    /// Replaced as a whole by [`reload`](Self::reload). The lock is held only to copy or
+    /// replace it.
     current: RwLock<Current>,
 }
 
@@ -36,14 +37,13 @@ struct Current {
 }
 
 impl Acceptor {
-    /// The files of the certificate that is made at the first start: certificate
-    /// and key.
+    /// The files of the certificate and of its key that the first start makes.
     pub fn own_files(data: &Path) -> Option<[PathBuf; 2]> {
         Some([data.join(OWN_CERTIFICATE), data.join(OWN_KEY)])
     }
 
-    /// With the operator's own certificate and key, or those in the data folder,
-    /// which are made at the first start.
+    /// Reads the operator's own certificate and key, or those in the data folder, which it
+    /// makes if they are missing.
     ///
     /// # Errors
     /// The files can't be made or read, or don't belong together.
@@ -71,15 +71,15 @@ impl Acceptor {
         }))
     }
 
-    /// Reads the files again, for connections from now on; open ones go on. If
-    /// that fails, the certificate so far stays.
+    /// Reads the files again, for new connections; open ones continue as they are. If that
+    /// fails, the old certificate stays in use.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn reload(&self) -> Result<Fingerprint, TlsError> {
-        let fresh = load(&self.certificate, &self.key)?;
-        let fingerprint = fresh.fingerprint;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let loaded = load(&self.certificate, &self.key)?;
+        let fingerprint = loaded.fingerprint;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         Ok(fingerprint)
     }
 
@@ -111,12 +111,10 @@ impl Acceptor {
 fn load(certificate: &Path, key: &Path) -> Result<Current, TlsError> {
     let files = certificate::read(certificate, key)?;
     let fingerprint = certificate::fingerprint(&files.chain[0]);
-    let unusable = |error: rustls::Error| {
-        TlsError(format!(
-            "{} and {} can't be used: {error}; check that they belong together",
-            certificate.display(),
-            key.display()
-        ))
+    let unusable = |source| TlsError::Unusable {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        source,
     };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -124,8 +122,8 @@ fn load(certificate: &Path, key: &Path) -> Result<Current, TlsError> {
         .with_no_client_auth()
         .with_single_cert(files.chain, files.key)
         .map_err(unusable)?;
-    // Tickets are sealed under keys of this configuration: no memory a client, and
-    // a new certificate ends them, so that a resumed session never names the old.
+    // Tickets are sealed under keys of this configuration, so they cost the server no memory,
+    // and a new certificate invalidates them: no session is resumed under the old one.
     config.ticketer = Ticketer::new().map_err(unusable)?;
     config.send_tls13_tickets = TICKETS;
     Ok(Current {

@@ -1,5 +1,5 @@
-//! The names of [`tls`](self) for a build without it. No value of them exists, so that
-//! nothing else needs to know which build it is.
+//! The types of `tls` for a build without it. None of them has a value, so no other file
+//! needs to know which build it is in.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,7 +21,7 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// No session exists.
+/// A TLS session, of which this build has none.
 pub struct TlsSession(Infallible);
 
 impl TlsSession {
@@ -45,23 +45,23 @@ impl TlsSession {
         match self.0 {}
     }
 
-    /// Whether the handshake still goes on.
+    /// Whether the handshake is still under way.
     pub fn is_handshaking(&self) -> bool {
         match self.0 {}
     }
 }
 
-/// No acceptor exists.
+/// The server's side of TLS, which this build does not have.
 #[derive(Debug)]
 pub struct Acceptor(Infallible);
 
 impl Acceptor {
-    /// No certificate is made.
+    /// This build makes no certificate.
     pub fn own_files(_data: &Path) -> Option<[PathBuf; 2]> {
         None
     }
 
-    /// Nothing, unless a certificate is given.
+    /// Returns nothing, since a server without TLS needs no certificate.
     ///
     /// # Errors
     /// A certificate was given.
@@ -72,7 +72,7 @@ impl Acceptor {
         }
     }
 
-    /// The same as [`open`](Self::open).
+    /// Returns nothing, like [`open`](Self::open).
     ///
     /// # Errors
     /// A certificate was given.
@@ -102,12 +102,12 @@ impl Acceptor {
     }
 }
 
-/// No client side exists.
+/// The client's side of TLS, which this build does not have.
 #[derive(Debug, Clone)]
 pub struct ClientTls(Infallible);
 
 impl ClientTls {
-    /// Refused.
+    /// Fails.
     ///
     /// # Errors
     /// Always.
@@ -115,7 +115,7 @@ impl ClientTls {
         Err(TlsError)
     }
 
-    /// Refused.
+    /// Fails.
     ///
     /// # Errors
     /// Always.

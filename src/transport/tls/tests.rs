@@ -1,6 +1,7 @@
 //! Two real ends over a real socket: what TLS must not change about a connection,
 //! and what it must add.
 
+use std::error::Error as _;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -187,13 +188,23 @@ fn files_that_do_not_belong_together_are_refused_and_change_nothing() {
     let before = acceptor.fingerprint();
     let key = |home: &tempfile::TempDir| home.path().join("tls-key.pem");
     std::fs::copy(key(&other), key(&home)).unwrap();
-    let error = acceptor.reload().unwrap_err().to_string();
-    assert!(error.contains("belong together"), "{error}");
+    let error = acceptor.reload().unwrap_err();
+    assert!(error.to_string().contains("belong together"), "{error}");
+    assert!(error.source().unwrap().is::<rustls::Error>(), "{error:?}");
     assert_eq!(acceptor.fingerprint(), before);
     for junk in ["", "no PEM at all"] {
         std::fs::write(key(&home), junk).unwrap();
         assert!(acceptor.reload().is_err());
     }
+    std::fs::remove_file(key(&home)).unwrap();
+    let error = acceptor.reload().unwrap_err();
+    let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+    assert_eq!(source.kind(), io::ErrorKind::NotFound);
+    // Nobody can make a certificate in what is a file.
+    let file = home.path().join("tls-cert.pem").join("below");
+    let error = Acceptor::open(&file, None).unwrap_err();
+    assert!(matches!(error, TlsError::NotMade(..)), "{error}");
+    assert!(error.source().unwrap().is::<io::Error>(), "{error:?}");
 }
 
 #[test]

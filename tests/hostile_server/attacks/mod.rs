@@ -2,6 +2,8 @@
 
 mod keys;
 mod messages;
+#[cfg(feature = "tls")]
+mod pins;
 mod trust;
 mod wire;
 
@@ -26,7 +28,7 @@ pub(crate) struct Row {
 }
 
 /// Each with a server of its own, so they can run side by side.
-pub(crate) const ATTACKS: [fn() -> Vec<Row>; 12] = [
+pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     messages::changed_messages,
     messages::unencrypted_and_lies,
     wire::garbage,
@@ -39,6 +41,8 @@ pub(crate) const ATTACKS: [fn() -> Vec<Row>; 12] = [
     trust::claims,
     trust::accepted,
     wire::logins,
+    #[cfg(feature = "tls")]
+    pins::without_tls,
 ];
 
 fn row(
@@ -50,21 +54,25 @@ fn row(
 ) -> Row {
     let words = secrets.iter().chain([&PASSWORD]);
     let left = |client: &&Client| words.clone().any(|words| client.proxy.has_seen(words));
-    let shows: String = shows.into();
+    Row {
+        attack,
+        shows: as_in_the_table(&shows.into()),
+        left: clients.iter().any(left),
+        lies,
+        gap: None,
+    }
+}
+
+/// What is left of a line in the table.
+fn as_in_the_table(shows: &str) -> String {
     // A message's time says nothing here.
     let shows = match shows.split_once(' ') {
         Some((time, rest)) if time.len() == 5 && time.contains(':') => rest,
         _ => shows.trim(),
     };
-    Row {
-        attack,
-        shows: match shows.char_indices().nth(150) {
-            Some((end, _)) => format!("{}…", &shows[..end]),
-            None => shows.to_owned(),
-        },
-        left: clients.iter().any(left),
-        lies,
-        gap: None,
+    match shows.char_indices().nth(150) {
+        Some((end, _)) => format!("{}…", &shows[..end]),
+        None => shows.to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Row, acquainted, row};
 use crate::lab::{Client, Seen, Server};
 use crate::mallory::bytes;
 
-/// Lines that are no protocol at all.
+/// Lines that do not follow the protocol at all.
 pub(super) fn garbage() -> Vec<Row> {
     let server = Server::start();
     let (mut alice, mut bob) = acquainted(&server);

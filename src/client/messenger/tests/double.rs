@@ -34,17 +34,26 @@ pub(super) struct World {
     pub(super) drop_answers: bool,
     /// Where the next change of password is cut off.
     pub(super) cut_passwd: Option<Cut>,
+    /// Is told of each request's operation before and after it is done.
+    pub(super) watch: Option<Watch>,
     /// What the next question for a status is refused with.
     pub(super) lie: Option<&'static str>,
+    /// The operations that were asked for before a login.
+    pub(super) asked: Vec<&'static str>,
     /// Every `send` that came, accepted or not.
     pub(super) sends: Vec<(MessageId, Vec<u8>, bool)>,
     connections: Vec<TcpStream>,
 }
 
+/// With the account that asks, if it is logged in, as the server knows it then.
+pub(super) type Watch = Box<dyn FnMut(&'static str, Option<&Account>) + Send>;
+
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Cut {
     Before,
     After,
+    /// The server says that it was changed, and leaves it.
+    Lie,
 }
 
 pub(super) struct Account {
@@ -58,6 +67,11 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// How the login key is derived, and its public half.
+    pub(super) fn login(&self) -> (KdfParams, [u8; 32]) {
+        (self.kdf, self.login_key)
+    }
+
     /// What an operator's reset does.
     pub(super) fn set_login(&mut self, kdf: KdfParams, login_key: [u8; 32]) {
         self.kdf = kdf;
@@ -174,7 +188,17 @@ impl Connection {
             if cut == Some(Cut::Before) {
                 break;
             }
-            let answer = request.and_then(|request| self.answer(request));
+            let (before, after) = match &request {
+                Ok(Request::Passwd(_)) => ("passwd", "passwd done"),
+                Ok(Request::Login(_)) => ("login", "login done"),
+                _ => ("", ""),
+            };
+            self.watch(before);
+            let answer = match cut {
+                Some(Cut::Lie) => Ok(Reply::Done(Done {})),
+                _ => request.and_then(|request| self.answer(request)),
+            };
+            self.watch(after);
             if cut == Some(Cut::After) {
                 break;
             }
@@ -191,6 +215,14 @@ impl Connection {
             }
         }
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn watch(&self, what: &'static str) {
+        let world = &mut *self.world.lock().unwrap();
+        let account = self.me.and_then(|me| world.accounts.get(&me));
+        if let Some(watch) = &mut world.watch {
+            watch(what, account);
+        }
     }
 
     fn push_pending(&self, name: UserName) {
@@ -224,6 +256,7 @@ impl Connection {
         let world = &mut *world;
         match request {
             Request::Hello(_) => {
+                world.asked.push("hello");
                 self.nonce = [self.nonce[0] + 1; 32];
                 Ok(Reply::Greeting(Greeting {
                     server: "double".to_owned(),
@@ -234,9 +267,11 @@ impl Connection {
                     max_line: 65536,
                 }))
             }
-            Request::Kdf(named) => Ok(Reply::Kdf(
-                world.accounts.get(&named.name).ok_or_else(unknown)?.kdf,
-            )),
+            Request::Kdf(named) => {
+                world.asked.push("kdf");
+                let account = world.accounts.get(&named.name).ok_or_else(unknown)?;
+                Ok(Reply::Kdf(account.kdf))
+            }
             Request::Register(register) => {
                 if world.accounts.contains_key(&register.name) {
                     return Err(Refusal::new(Code::NameTaken, "the name is taken"));
@@ -263,6 +298,7 @@ impl Connection {
                 self.enter(world, register.name, &register.session)
             }
             Request::Login(login) => {
+                world.asked.push("login");
                 let key = world
                     .accounts
                     .get(&login.name)
@@ -362,6 +398,7 @@ impl Connection {
                 Ok(Reply::Accepted(Accepted {
                     state: MessageState::Stored,
                     at: 1_700_000_000_000,
+                    handle: None,
                 }))
             }
             Request::Ack(ack) => {

@@ -6,11 +6,12 @@ mod disclosure;
 mod double;
 mod evil;
 mod hostile;
+mod key_slots;
 mod passwd;
 mod planted;
 mod retries;
 
-use crate::client::view::{Mark, Tone};
+use crate::client::view::Mark;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -51,6 +52,8 @@ impl Display for Recorder {
 /// Answers every question alike.
 struct Answers {
     password: &'static str,
+    /// What the account's password was changed to.
+    new_password: Option<&'static str>,
     secret: Option<String>,
     yes: bool,
     said: Vec<ViewEvent>,
@@ -59,6 +62,11 @@ struct Answers {
 impl Prompt for Answers {
     fn password(&mut self, _: &str) -> Option<Zeroizing<String>> {
         Some(Zeroizing::new(self.password.to_owned()))
+    }
+
+    fn new_password(&mut self, _: &str) -> Option<Zeroizing<String>> {
+        let password = self.new_password?;
+        Some(Zeroizing::new(password.to_owned()))
     }
 
     fn secret(&mut self, _: &str) -> Option<Zeroizing<String>> {
@@ -77,6 +85,7 @@ impl Prompt for Answers {
 fn answers(password: &'static str) -> Answers {
     Answers {
         password,
+        new_password: None,
         secret: None,
         yes: false,
         said: Vec::new(),
@@ -488,51 +497,4 @@ fn a_second_login_needs_leave_and_ends_the_first() {
     elsewhere.start(account);
     alice.sees_line("took over");
     assert!(alice.run(Command::Fetch).is_err());
-}
-
-#[test]
-fn after_a_reset_the_old_password_or_the_code_opens_the_vault() {
-    let server = Double::start();
-    let mut alice = Somebody::new(&server, "alice");
-    let asked = &mut answers(PASSWORD);
-    let account = alice.login_flow().register(alice.name, asked).unwrap();
-    let code = asked.said.iter().find_map(|event| match event {
-        ViewEvent::Line(Tone::Plain, code) => Some(code.trim().to_owned()),
-        _ => None,
-    });
-    alice.start(account);
-    alice.log_out();
-    let reset = |password: &str| {
-        let kdf = credentials::new_kdf();
-        let derived = credentials::derive(password, kdf).unwrap();
-        let mut world = server.world.lock().unwrap();
-        let account = world.accounts.get_mut(&alice.name).unwrap();
-        account.set_login(kdf, derived.login_key.public());
-    };
-    for (password, secret) in [
-        ("reset once", code.unwrap()),
-        ("reset twice", "reset once".to_owned()),
-    ] {
-        reset(password);
-        let refused = alice
-            .login_flow()
-            .log_in(alice.name, &mut answers(password));
-        assert!(matches!(refused, Err(LoginError::Vault(_))));
-        drop(refused);
-        server.cut();
-        let asked = &mut Answers {
-            secret: Some(secret),
-            ..answers(password)
-        };
-        drop(alice.login_flow().log_in(alice.name, asked).unwrap());
-        server.cut();
-        // From now on the new password is enough.
-        drop(
-            alice
-                .login_flow()
-                .log_in(alice.name, &mut answers(password))
-                .unwrap(),
-        );
-        server.cut();
-    }
 }

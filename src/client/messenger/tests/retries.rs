@@ -6,9 +6,13 @@ use crate::client::login;
 use crate::client::messenger::batch::Batch;
 use crate::client::messenger::identity::wire_identity;
 use crate::client::messenger::retry;
-use crate::client::vault::{DeliveryState, EncryptionStatus, MessageRecord, VaultFile};
+use crate::client::vault::{
+    DeliveryState, EncryptionStatus, MessageRecord, PasswordKey, VaultFile,
+};
 use crate::client::view::{Mark, ViewEvent};
 use crate::clock;
+use crate::crypto::account::password::Argon2Params;
+use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::keys::IdentityKeys;
 
 const DAY: u64 = 24 * 3600 * 1000;
@@ -243,10 +247,11 @@ fn an_answer_that_went_elsewhere_is_asked_for_once_more() {
 fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
     let name = "alice".parse().unwrap();
     let file = VaultFile::take(home.path(), "test", &name).unwrap();
-    let kdf = credentials::new_kdf();
-    let derived = credentials::derive(PASSWORD, kdf).unwrap();
-    let key = &derived.wrapping_key;
-    let mut vault = file.create(kdf, key, key, |_| Ok(())).unwrap();
+    let password = PasswordKey::derive(PASSWORD, Argon2Params::FLOOR).unwrap();
+    let code = RecoveryCode::generate(&mut os_rng()).wrapping_key();
+    let mut vault = file
+        .create(&password, credentials::new_kdf(), &code, |_| Ok(()))
+        .unwrap();
     let keys = vault.make_identity().unwrap();
     let theirs = IdentityKeys::generate(&mut os_rng()).public();
     let mid = random_id();

@@ -14,7 +14,7 @@ const LOOK: Look = Look {
     controls: true,
 };
 
-/// What a terminal of so many columns shows, and whether it wrapped a row itself.
+/// The rows that a terminal with this many columns shows, and whether it wrapped each itself.
 fn drawn(text: &str, columns: u16) -> Vec<(String, bool)> {
     let size = |number| NonZeroU16::new(number).unwrap();
     // So high that nothing scrolls away.

@@ -1,5 +1,5 @@
-//! How things look, as text with or without colours. Everything that comes from
-//! elsewhere is made visible and cut into rows here, once.
+//! How events look, as text with or without colours. Text from other people is made visible and
+//! cut into rows here, once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -14,35 +14,35 @@ use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
 use crate::protocol::rows::{Frame, Row, rows};
 
-/// The colours that people get: none that a kind of line has.
+/// The colours of people's names. No tone of a line uses them.
 const PEOPLE: [Color; 3] = [Color::Cyan, Color::Magenta, Color::Blue];
 
-/// What stands at the beginning of every row of a text but the first. It is as
-/// wide as a tab stop and today's times.
+/// The beginning of each row of a text after the first. It is as wide as a tab stop, so tabs in
+/// the text keep their columns.
 const GUTTER: &str = "      │ ";
 
-/// Tells a terminal not to wrap lines, and to do so again: where it takes a
-/// character for wider than we do, the row's end suffers, and no new row begins.
+/// Tells a terminal to stop wrapping lines, and to wrap them again. If it draws a character wider
+/// than we count, the end of the row is lost, but no new row begins.
 const NO_WRAP: (&str, &str) = ("\x1b[?7l", "\x1b[?7h");
 
-/// How to make things look.
+/// What the output can show.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
     /// Whether to use colours.
     pub(super) colours: bool,
-    /// For screen readers: words instead of signs.
+    /// Whether to use words instead of signs, for screen readers.
     pub(super) plain: bool,
-    /// Whether a terminal would obey control sequences.
+    /// Whether the terminal obeys control sequences.
     pub(super) controls: bool,
 }
 
-/// Text in pieces that look alike.
+/// A text in pieces, each with its style.
 struct Text {
     pieces: Vec<(Style, String)>,
     plain: bool,
 }
 
-/// What a piece is, which decides how it looks.
+/// What a piece of text is, which decides how it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Tone(Tone),
@@ -78,7 +78,7 @@ impl Text {
         self.put(Style::Tone(tone), text);
     }
 
-    /// Its rows, painted, for a terminal of so many columns or for none.
+    /// Its rows with their colours, for a terminal with this many columns, or for a pipe.
     fn finish(self, look: Look, columns: Option<usize>) -> String {
         let frame = Frame {
             gutter: (Style::Tone(Tone::Quiet), GUTTER),
@@ -90,7 +90,7 @@ impl Text {
             .map(|(style, text)| (*style, text.as_str()))
             .collect();
         let painted = paint(&rows(&pieces, frame), look.colours);
-        // Of these every terminal knows the width.
+        // All terminals agree on the width of these characters.
         let simple = painted.chars().all(|c| c.is_ascii() || c == '│');
         match columns {
             Some(_) if look.controls && !simple => {
@@ -131,7 +131,7 @@ fn of(tone: Tone) -> ColorSpec {
     spec
 }
 
-/// The same colour for the same person, in every run.
+/// The style of a person's name, which is the same in each run.
 fn of_person(name: &UserName) -> ColorSpec {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
@@ -143,8 +143,8 @@ fn of_person(name: &UserName) -> ColorSpec {
     spec
 }
 
-/// One thing as lines, the last newline included, for a terminal of so many
-/// columns or for none.
+/// An event as lines, including the last newline, for a terminal with this many columns, or for a
+/// pipe.
 pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> String {
     let mut text = Text::new(look.plain);
     match event {
@@ -166,8 +166,8 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
     text.finish(look, columns)
 }
 
-/// What we say of a message stands before the colon, where no words of the sender
-/// can pass for it; but how far one of our own got stands behind it.
+/// Appends a message. What we say about it stands before the colon, so that no words of the
+/// sender can pass for it. Only the state of an outgoing message stands after the text.
 fn message(text: &mut Text, event: &ViewEvent) {
     let ViewEvent::Message {
         name,
@@ -232,10 +232,10 @@ fn user(text: &mut Text, status: &UserStatus) {
     }
 }
 
-/// Keys and what they do, in two columns.
+/// Rows of what to type and what it does, in two columns.
 pub(super) fn table(rows: &[(String, String)], look: Look, columns: Option<usize>) -> String {
     let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-    // What is wider than this stands on a line of its own.
+    // A wider first column gets a line of its own.
     let column = width.min(32);
     let mut table = String::new();
     for (key, what) in rows {

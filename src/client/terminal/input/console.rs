@@ -1,13 +1,13 @@
-//! The one thread that reads a terminal, and that draws on it. It owns every byte
-//! that is typed from the first to the last, whether or not something is asked for just
-//! then, so that nothing typed ahead is lost between two prompts.
+//! The body of the thread `input`, the only one that reads a terminal and draws on it. It reads
+//! every byte that is typed, whether or not a line is asked for at that moment, so nothing typed
+//! ahead is lost between two prompts.
 //!
-//! It waits for nobody but the terminal: it is woken by keys and by [`Request`]s, and
-//! takes either whatever the person is in the middle of. What is asked for is answered
-//! once; what is to be printed appears above the line that is being typed.
+//! It waits for nothing but the terminal and [`Request`]s, and handles either of them in any state
+//! of the editor. Each request is answered once. Printed text appears above the line that is being
+//! typed.
 //!
-//! A terminal that only shows plain text edits lines by itself; then whole lines are
-//! read, and the prompt is printed again below what arrives.
+//! A terminal that shows plain text only edits lines by itself. Then whole lines are read, and the
+//! prompt is printed again below each text that arrives.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -33,21 +33,21 @@ use crate::client::terminal::modes::Modes;
 use crate::client::terminal::output::Stream;
 use crate::clock;
 
-/// How many typed bytes are kept before the terminal is not read any more. They stay
-/// in the system, which makes whoever types wait.
+/// The most typed bytes that are kept. Beyond that the terminal is not read, and the system makes
+/// the typist wait.
 const MAX_AHEAD: usize = 1024 * 1024;
 
-/// How long a command takes before Ctrl-C says how to end the program.
+/// After this time of a command, Ctrl-C explains how to end the program.
 const LONG_WORK: Duration = Duration::from_secs(1);
 
-/// How long a shell is waited for that is to stop the program.
+/// How long to wait for the shell to stop the program.
 const STOPS_WITHIN: Duration = Duration::from_millis(100);
 
-/// Ctrl-\, which ends the program while it is at work.
+/// Ctrl-\, which ends the program while a command runs.
 const QUIT: u8 = 0x1c;
 const INTERRUPT: u8 = 0x03;
 
-/// The thread's own.
+/// The thread's state.
 pub(super) struct Console {
     requests: Receiver<Request>,
     woken: UnixStream,
@@ -58,14 +58,15 @@ pub(super) struct Console {
     /// `None` on a terminal that edits lines by itself.
     editor: Option<Editor>,
     keys: Keys,
-    /// What is asked for, and its prompt.
+    /// The kind of line that is asked for, and its prompt.
     asked: Option<(Kind, String)>,
-    /// A line is drawn, this many rows above the cursor; a plain prompt counts as one.
+    /// How many rows the drawn line has above the cursor; `None` if no line is drawn. A prompt on a
+    /// terminal that edits lines by itself counts as a line.
     drawn: Option<usize>,
-    /// The terminal said that this is the end (Ctrl-D where it edits lines by itself).
+    /// The terminal has reported the end of its input.
     ended: bool,
     lent: bool,
-    /// Why there is nothing more to be read.
+    /// Why nothing more can be read.
     failed: Option<String>,
     busy_since: Instant,
 }
@@ -95,7 +96,7 @@ impl Console {
         }
     }
 
-    /// Reads and draws until the end is asked for.
+    /// Reads and draws until it is asked to end.
     pub(super) fn run(mut self) {
         let mut paused = false;
         loop {
@@ -112,7 +113,7 @@ impl Console {
         }
     }
 
-    /// Waits for a request or for keys.
+    /// Waits for a request or for keys, and returns which of the two came.
     fn wait(&self, limit: Option<Duration>) -> (bool, bool) {
         let reads =
             !self.lent && !self.ended && self.failed.is_none() && self.keys.waiting() < MAX_AHEAD;
@@ -129,7 +130,7 @@ impl Console {
         (ready(0), ready(1))
     }
 
-    /// Does what was asked for meanwhile; `false` at the end.
+    /// Handles the requests that wait. Returns `false` at the end.
     fn serve(&mut self) -> bool {
         let mut rung = [0; 64];
         while matches!((&self.woken).read(&mut rung), Ok(64)) {}
@@ -164,7 +165,7 @@ impl Console {
         match request {
             Request::Ask(kind, prompt) => self.ask(kind, prompt),
             Request::AskAgain(kind, prompt) if self.asked.is_some() => self.ask(kind, prompt),
-            // Its answer is on the way.
+            // The line is on its way already.
             Request::AskAgain(..) => {}
             Request::Print(text, done) => {
                 let printed = self.print(&text);
@@ -176,14 +177,14 @@ impl Console {
                 self.bell.signals.store(true, Ordering::SeqCst);
                 let _heard = done.send(());
             }
-            Request::TakeBack => {
+            Request::Reclaim => {
                 self.lent = false;
                 self.bell
                     .signals
                     .store(self.editor.is_none(), Ordering::SeqCst);
                 let _set = self.modes.type_in();
             }
-            // `serve` ends before this.
+            // `serve` handles it.
             Request::End(_) => {}
         }
     }
@@ -225,7 +226,7 @@ impl Console {
         }
     }
 
-    /// Keys that come while nothing is asked for wait; two are for whoever is tired of that.
+    /// Handles the two keys that work while nothing is asked for; all others wait.
     fn typed_at_work(&mut self, typed: &[u8]) {
         if self.busy_since.elapsed() < LONG_WORK {
             return;
@@ -239,7 +240,7 @@ impl Console {
         }
     }
 
-    /// Uses what was typed for what is asked, as far as it goes.
+    /// Answers what is asked for with what was typed, as far as that suffices.
     fn answer(&mut self, mut paused: bool) {
         let mut changed = false;
         while self.asked.is_some() {
@@ -267,13 +268,13 @@ impl Console {
     }
 
     fn next_key(&mut self, paused: bool) -> Option<Key> {
-        match self.editor.as_ref()?.takes_literally() {
+        match self.editor.as_ref()?.quotes_next_key() {
             true => self.keys.literal(),
             false => self.keys.next(paused),
         }
     }
 
-    /// What a key leads to; `None` if only the line has to be drawn again.
+    /// What the next keys lead to; `None` if only the line has to be drawn again.
     fn step(&mut self, key: Key) -> Option<Step> {
         let completion = Arc::clone(&self.completion);
         let complete = move |typed: &str| {
@@ -313,7 +314,7 @@ impl Console {
         }
     }
 
-    /// The line that was typed stays, and the cursor goes below it.
+    /// Leaves the line that was typed on the terminal, and puts the cursor below it.
     fn finish_line(&mut self, text: &str) {
         if let Some((kind, prompt)) = &self.asked {
             let shown = match kind {
@@ -334,7 +335,7 @@ impl Console {
         let _written = Stream::Out.write(&line);
     }
 
-    /// The text that draws the line in place of the one that is drawn.
+    /// The text that erases the drawn line and draws the present one.
     fn line_drawn(&mut self) -> String {
         let Some((_, prompt)) = &self.asked else {
             return String::new();
@@ -366,18 +367,18 @@ impl Console {
 
     fn tell(&mut self, heard: InputEvent) {
         if self.editor.is_none() && matches!(self.asked, Some((Kind::Secret, _))) {
-            // The Enter behind a secret was not shown either.
+            // The Enter after a secret was not shown either.
             let _written = Stream::Out.write("\n");
             let _set = self.modes.type_in();
         }
         self.asked = None;
         self.drawn = None;
         self.busy_since = clock::now();
-        // Only if nobody listens any more; then there will be no more asking.
+        // It fails only if the main thread has ended, which then asks for nothing more.
         let _gone = self.tell.send(heard);
     }
 
-    /// A line that the terminal edited by itself.
+    /// Answers with a line that the terminal has edited by itself.
     fn answer_plain(&mut self) {
         match self.keys.line(self.ended) {
             Some(line) => self.tell(InputEvent::Line(line)),
@@ -390,7 +391,7 @@ impl Console {
         }
     }
 
-    /// Ctrl-C on a terminal that edits lines by itself, which has dropped the draft.
+    /// Handles Ctrl-C on a terminal that edits lines by itself and has dropped the draft.
     fn interrupt_plain(&mut self) {
         self.keys.drop_draft();
         match &self.asked {
@@ -405,7 +406,7 @@ impl Console {
         }
     }
 
-    /// Ends the line that is drawn, and leaves the terminal as it was found.
+    /// Ends the drawn line, and restores the terminal's modes.
     fn leave(&mut self) {
         if self.drawn.take().is_some() {
             let _written = Stream::Out.write("\r\n");
@@ -422,7 +423,7 @@ impl Console {
     fn suspend(&mut self) {
         self.leave();
         let _stopped = kill_process(getpid(), Signal::TSTP);
-        // The end of the stop is a signal, which rings; without a shell there is no stop.
+        // A signal ends the stop and wakes this thread. Without a shell, nothing stops it.
         let limit = Timespec::try_from(STOPS_WITHIN).ok();
         let _rung = poll(
             &mut [PollFd::new(&self.woken, PollFlags::IN)],
@@ -432,7 +433,7 @@ impl Console {
     }
 }
 
-/// The terminal's size; one that doesn't know it is taken for the usual one.
+/// The terminal's size, or 80 by 24 if the terminal does not know it.
 fn size() -> Size {
     match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Size {

@@ -1,5 +1,5 @@
-//! Requests to [`console`], the one thread that reads a terminal and draws on it: other
-//! threads ask it for a line or to print, or tell it of a signal, and wake it.
+//! Requests to the thread `input`, the only one that reads a terminal and draws on it (its body
+//! is in [`console`]). Other threads ask it for a line, ask it to print, or tell it of a signal.
 
 mod console;
 
@@ -19,26 +19,26 @@ use super::output::Stream;
 use super::printing::PrintAbove;
 use crate::sync;
 
-/// How many requests may wait before their sender waits, too.
+/// How many requests may wait before their sender has to wait.
 const REQUESTS: usize = 16;
 
-/// What the thread is asked for. Each is answered at once, but for a line.
+/// What the thread is asked to do. It answers each request at once, except for a line.
 enum Request {
-    /// A line of this kind, with this prompt; it is told as [`InputEvent`].
+    /// Ask for a line of this kind with this prompt. The line comes as an [`InputEvent`].
     Ask(Kind, String),
-    /// Another prompt for the line that was asked for, if it has not come yet.
+    /// Change the prompt of the line that was asked for, unless it has come already.
     AskAgain(Kind, String),
-    /// Text to show, whole lines.
+    /// Show a text of whole lines.
     Print(String, SyncSender<io::Result<()>>),
-    /// Let another program have the terminal.
+    /// Leave the terminal to another program.
     Lend(SyncSender<()>),
-    /// The other program is done.
-    TakeBack,
-    /// Leave the terminal as it was found.
+    /// Take the terminal back from that program.
+    Reclaim,
+    /// Restore the terminal's modes, and end.
     End(SyncSender<()>),
 }
 
-/// What wakes the thread, besides keys.
+/// What wakes the thread besides keys.
 struct Bell {
     wake: UnixStream,
     /// The terminal has another size, or the program goes on after a stop.
@@ -46,11 +46,11 @@ struct Bell {
     resumed: AtomicBool,
     /// Ctrl-C, on a terminal that edits lines by itself.
     interrupted: AtomicBool,
-    /// Whether Ctrl-C comes as a signal, and is not meant to end the program.
+    /// Whether Ctrl-C comes as a signal and only drops what is being typed.
     signals: AtomicBool,
 }
 
-/// The way to the thread.
+/// A handle to the thread.
 #[derive(Clone)]
 pub(super) struct Input {
     requests: SyncSender<Request>,
@@ -58,10 +58,10 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Starts the thread. It ends with [`Input::end`], or when nobody can ask any more.
+    /// Starts the thread. It ends with [`Input::end`], or when the last handle is dropped.
     ///
     /// # Errors
-    /// That there is no thread or no terminal to be had.
+    /// The system has no thread to give, or the terminal is gone.
     pub(super) fn start(
         modes: Modes,
         tell: SyncSender<InputEvent>,
@@ -85,15 +85,15 @@ impl Input {
         Ok(Input { requests, bell })
     }
 
-    /// `false` if the thread has ended.
+    /// Sends a request. Returns `false` if the thread has ended.
     fn request(&self, request: Request) -> bool {
         let sent = self.requests.send(request).is_ok();
         self.bell.ring();
         sent
     }
 
-    /// Asks for a line, which is told as [`InputEvent`]; `again` if it was asked for already,
-    /// and only the prompt is to change. `false` if the thread has ended.
+    /// Asks for a line, which comes as an [`InputEvent`]. With `again`, it was asked for already,
+    /// and only its prompt changes. Returns `false` if the thread has ended.
     pub(super) fn ask(&self, kind: Kind, prompt: &str, again: bool) -> bool {
         self.request(match again {
             true => Request::AskAgain(kind, prompt.to_owned()),
@@ -101,21 +101,22 @@ impl Input {
         })
     }
 
-    /// Leaves the terminal to another program as it was found, until [`Input::take_back`].
+    /// Leaves the terminal, with its original modes, to another program until
+    /// [`Input::reclaim`].
     pub(super) fn lend(&self) {
         let (done, lent) = sync_channel(1);
-        // If the thread has ended, the terminal is as it was found.
+        // A thread that has ended has restored the terminal already.
         if self.request(Request::Lend(done)) {
             let _lent = lent.recv();
         }
     }
 
-    /// Ends what [`Input::lend`] began.
-    pub(super) fn take_back(&self) {
-        self.request(Request::TakeBack);
+    /// Takes the terminal back after [`Input::lend`].
+    pub(super) fn reclaim(&self) {
+        self.request(Request::Reclaim);
     }
 
-    /// Ends the thread, and waits for that as long as `patience`.
+    /// Ends the thread, and waits for its end for at most `patience`.
     pub(super) fn end(&self, patience: Duration) {
         let (done, ended) = sync_channel(1);
         if self.requests.try_send(Request::End(done)).is_ok() {
@@ -124,19 +125,19 @@ impl Input {
         }
     }
 
-    /// The terminal has another size.
+    /// Reports that the terminal has another size.
     pub(super) fn resized(&self) {
         self.bell.redraw.store(true, Ordering::SeqCst);
         self.bell.ring();
     }
 
-    /// The program goes on after it was stopped.
+    /// Reports that the program continues after a stop.
     pub(super) fn resumed(&self) {
         self.bell.resumed.store(true, Ordering::SeqCst);
         self.bell.ring();
     }
 
-    /// SIGINT: whether that is a key here, which drops what is being typed.
+    /// Reports SIGINT. Returns whether it stands for a key here, which drops what is being typed.
     pub(super) fn interrupted(&self) -> bool {
         let key = self.bell.signals.load(Ordering::SeqCst);
         if key {
@@ -149,7 +150,7 @@ impl Input {
 
 impl Bell {
     fn ring(&self) {
-        // A pipe that is full wakes as well.
+        // A socket that is full wakes the thread as well.
         let _rung = (&self.wake).write(&[0]);
     }
 }
@@ -162,7 +163,7 @@ impl PrintAbove for Input {
         {
             return printed;
         }
-        // The thread has ended, perhaps just now: there is no line to be torn.
+        // The thread has ended, so no line is being typed that this could break.
         Stream::Out.write(&text)
     }
 }

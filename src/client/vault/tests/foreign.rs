@@ -146,6 +146,7 @@ fn one_of_each(vault: &mut Vault) -> i64 {
                 body: Body::Envelope(Blob(vec![1, 2, 3].into())),
                 identity: None,
                 again: false,
+                after: None,
             };
             vault.add_to_outbox(1, &send)
         })

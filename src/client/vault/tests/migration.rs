@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use rusqlite::Connection;
 
 use super::*;
-use crate::client::login::credentials;
+use crate::crypto::cipher::WrappingKey;
 
 /// Made by the client before version 2: alice, who has verified bob; "hello" and
 /// "hello back" were exchanged.
@@ -18,8 +18,8 @@ fn key_of(password: &str) -> WrappingKey {
     let dir = TempDir::new().unwrap();
     put(&dir);
     let closed = take(&dir).unwrap().read().unwrap();
-    let kdf = closed.passwords().next().unwrap();
-    credentials::derive(password, kdf).unwrap().wrapping_key
+    let slot = closed.passwords().next().unwrap();
+    closed.derive(slot, password).unwrap().wrapping_key
 }
 
 fn put(dir: &TempDir) {

@@ -2,6 +2,7 @@
 
 mod foreign;
 mod migration;
+mod rotation;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,10 +12,8 @@ use tempfile::TempDir;
 
 use super::export::ExportError;
 use super::*;
-use crate::crypto::account::password;
 use crate::crypto::account::password::Argon2Params;
 use crate::crypto::account::recovery::RecoveryCode;
-use crate::crypto::cipher::WrappingKey;
 use crate::crypto::os_rng;
 use crate::protocol::request::KdfParams;
 use crate::protocol::{ByteArray, MessageId, UserName};
@@ -30,7 +29,8 @@ fn alice() -> UserName {
     "alice".parse().unwrap()
 }
 
-fn kdf(salt: u8) -> KdfParams {
+/// How an account's login key is derived.
+fn account(salt: u8) -> KdfParams {
     KdfParams {
         salt: ByteArray([salt; 16]),
         memory_kib: CHEAP.memory_kib,
@@ -39,21 +39,19 @@ fn kdf(salt: u8) -> KdfParams {
     }
 }
 
-fn key(password: &str, kdf: KdfParams) -> WrappingKey {
-    password::derive(password, &kdf.salt.0, CHEAP)
-        .unwrap()
-        .wrapping_key
+fn key(password: &str, salt: u8) -> PasswordKey {
+    PasswordKey::like([salt; 16], CHEAP, password)
 }
 
 fn take(dir: &TempDir) -> Result<VaultFile> {
     VaultFile::take(dir.path(), "localhost:8080", &alice())
 }
 
-fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
+pub(super) fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
     let code = RecoveryCode::generate(&mut os_rng());
     let vault = take(dir)
         .unwrap()
-        .create(kdf(1), &key("right", kdf(1)), &code.wrapping_key(), |_| {
+        .create(&key("right", 101), account(1), &code.wrapping_key(), |_| {
             Ok(())
         })
         .unwrap();
@@ -62,9 +60,10 @@ fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
 
 fn open(dir: &TempDir, password: &str) -> Option<Vault> {
     let mut closed = take(dir).unwrap().read().unwrap();
-    let kdfs: Vec<KdfParams> = closed.passwords().collect();
-    for kdf in kdfs {
-        closed = match closed.open(&key(password, kdf)).unwrap() {
+    let slots: Vec<SlotKdf> = closed.passwords().collect();
+    for slot in slots {
+        let derived = closed.derive(slot, password).unwrap();
+        closed = match closed.open(&derived.wrapping_key).unwrap() {
             Opened::Open(vault) => return Some(vault),
             Opened::WrongKey(closed) => *closed,
         };
@@ -72,7 +71,7 @@ fn open(dir: &TempDir, password: &str) -> Option<Vault> {
     None
 }
 
-fn file(dir: &TempDir) -> std::path::PathBuf {
+pub(super) fn file(dir: &TempDir) -> std::path::PathBuf {
     dir.path().join("localhost_8080/alice.vault")
 }
 
@@ -221,8 +220,8 @@ fn what_is_no_whole_vault_is_said_and_left_alone() {
         );
         drop(read);
         let exists = take(&dir).unwrap().create(
-            kdf(1),
-            &key("right", kdf(1)),
+            &key("right", 101),
+            account(1),
             &RecoveryCode::generate(&mut os_rng()).wrapping_key(),
             |_| Ok(()),
         );
@@ -270,18 +269,18 @@ fn a_change_of_password_never_locks_out() {
     let dir = TempDir::new().unwrap();
     let (mut vault, code) = create(&dir);
     // Killed after the first step, both open it.
-    vault.add_password(kdf(2), &key("new", kdf(2))).unwrap();
+    vault.add_password(&key("new", 102), account(2)).unwrap();
     drop(vault);
     assert!(open(&dir, "right").is_some());
     let mut vault = open(&dir, "new").unwrap();
     // The server refused the new one.
-    vault.keep_only_password(kdf(1)).unwrap();
+    vault.keep_only_password(account(1)).unwrap();
     drop(vault);
     assert!(open(&dir, "new").is_none());
     let mut vault = open(&dir, "right").unwrap();
     // The server took another one.
-    vault.add_password(kdf(3), &key("third", kdf(3))).unwrap();
-    vault.keep_only_password(kdf(3)).unwrap();
+    vault.add_password(&key("third", 103), account(3)).unwrap();
+    vault.keep_only_password(account(3)).unwrap();
     drop(vault);
     assert!(open(&dir, "right").is_none());
     let vault = open(&dir, "third").unwrap();

@@ -47,12 +47,12 @@ use self::seen::{IdState, Seen};
 use self::unwritten::{Progress, Queue, Unwritten};
 use self::window::InFlight;
 use self::writing::MAX_DEFERRED_BYTES;
-pub(crate) use self::writing::{WRITE_DELAY, Wake, Work};
+pub(crate) use self::writing::{Room, WRITE_DELAY, Wake, Work};
 
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::reply::{Accepted, MessageState};
+use crate::protocol::reply::MessageState;
 use crate::protocol::request::{Body, Sender};
 use crate::store::{Message, Summary, Tally, UserId};
 
@@ -69,7 +69,7 @@ pub(crate) enum Effect<R> {
     /// Tell the attached console that this many envelopes wait.
     EnvelopesWait(u64),
     /// Tell the sender that the message was accepted.
-    Answer(R, Accepted),
+    Answer(R, Taken),
     /// Tell the sender that the message was not accepted.
     Refuse(R, Refusal),
     /// Tell a sender whose answer was `stored` that the message is delivered.
@@ -85,6 +85,28 @@ pub(crate) struct Receipt {
     pub mid: MessageId,
 }
 
+/// How a message was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Its place in the mailbox. The sender is told it sealed only.
+    pub number: u64,
+    /// Whether it is on disk or acknowledged.
+    pub state: MessageState,
+    /// When it was accepted, in ms since 1970.
+    pub at: u64,
+}
+
+/// What a sender may learn of the recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Discretion {
+    /// When the recipient acknowledges.
+    Open,
+    /// Nothing: every message looks like one that is stored and stays.
+    Hidden,
+    /// The same, and the recipient must not get it: the message is dropped.
+    Blocked,
+}
+
 /// How a `send` is answered.
 #[derive(Debug, PartialEq)]
 #[must_use]
@@ -92,7 +114,7 @@ pub(crate) enum Disposition {
     /// Later, as an [`Effect`]: once the message is on disk or acknowledged.
     Pending,
     /// At once: the message was accepted before.
-    Accepted(Accepted),
+    Accepted(Taken),
     /// At once: the message is not accepted.
     Refused(Refusal),
 }
@@ -121,6 +143,8 @@ pub(crate) struct Submission<R> {
     pub body: Body,
     /// The time of the request, in ms since 1970.
     pub at: u64,
+    /// What the sender may learn of the recipient.
+    pub discretion: Discretion,
     /// Where the answer goes.
     pub reply_to: R,
 }
@@ -159,10 +183,11 @@ pub(crate) struct Mailbox<R> {
 }
 
 impl<R> Mailbox<R> {
-    /// A mailbox as the store holds it.
-    pub(crate) fn new(summary: &Summary, quota: Quota) -> Self {
+    /// A mailbox as the store holds it. Its next number is at least `first`: a number must not
+    /// name two messages, also not after one of them left the store.
+    pub(crate) fn new(summary: &Summary, first: u64, quota: Quota) -> Self {
         Mailbox {
-            next: summary.last + 1,
+            next: first.max(summary.last + 1),
             unwritten: Queue::new(),
             deferred_bytes: 0,
             due: 0,
@@ -190,7 +215,7 @@ impl<R> Mailbox<R> {
         if let Some(known) = self.seen.get(submission.sender, submission.mid) {
             return Decision::Made(match known.state {
                 _ if known.digest != digest => Disposition::Refused(id_conflict()),
-                IdState::Decided(accepted) => Disposition::Accepted(accepted),
+                IdState::Decided(taken) => Disposition::Accepted(taken),
                 IdState::Undecided(number) => {
                     if let Some(unwritten) = self.unwritten.get_mut(number) {
                         unwritten.repeats.push(submission.reply_to);
@@ -199,16 +224,23 @@ impl<R> Mailbox<R> {
                 }
             });
         }
+        let mut first_copy = None;
         match earlier {
             Earlier::Unknown => return Decision::SearchFirst(submission),
-            Earlier::Searched(Some(stored)) => {
-                return Decision::Made(repeated(&submission, &stored));
+            Earlier::Searched(Some(stored)) if submission.discretion == Discretion::Open => {
+                return Decision::Made(self.repeated(&submission, digest, &stored));
             }
-            Earlier::Searched(None) | Earlier::None => {}
+            // That it is still there must not show.
+            Earlier::Searched(Some(stored)) if stored.body == submission.body => {
+                first_copy = Some(stored.number);
+            }
+            Earlier::Searched(_) | Earlier::None => {}
         }
         if let Err(refusal) = self.counts.check(submission.sender, &submission.body) {
-            self.counts.note_turned_away(submission.from);
-            self.deliver_notice(submission.at, room, now, effects);
+            if submission.discretion != Discretion::Blocked {
+                self.counts.note_turned_away(submission.from);
+                self.deliver_notice(submission.at, room, now, effects);
+            }
             return Decision::Made(Disposition::Refused(refusal));
         }
         let number = self.next;
@@ -222,8 +254,28 @@ impl<R> Mailbox<R> {
             at: submission.at,
             body: submission.body,
         };
-        self.add(message, Some(submission.reply_to), room, now, effects);
+        let reply_to = Some(submission.reply_to);
+        match submission.discretion {
+            _ if first_copy.is_some() => self.add_dropped(message, first_copy, reply_to),
+            Discretion::Blocked => self.add_dropped(message, None, reply_to),
+            discretion => self.add(message, reply_to, discretion, room, now, effects),
+        }
         Decision::Made(Disposition::Pending)
+    }
+
+    /// Adds a message that nobody gets, or whose first copy has a place already. It takes the way
+    /// of one that is stored, so that its sender's answer comes no earlier and says no more.
+    fn add_dropped(&mut self, message: Message, first_copy: Option<u64>, reply_to: Option<R>) {
+        self.next = message.number + 1;
+        self.make_deferred_due();
+        self.due += 1;
+        self.unwritten.push(Unwritten {
+            message: Arc::new(message),
+            first_copy,
+            reply_to,
+            repeats: Vec::new(),
+            progress: Progress::DueUnneeded,
+        });
     }
 
     /// Adds a message that has the next number: pushes it if the session is live, and
@@ -232,6 +284,7 @@ impl<R> Mailbox<R> {
         &mut self,
         message: Message,
         reply_to: Option<R>,
+        discretion: Discretion,
         room: bool,
         now: Instant,
         effects: &mut Vec<Effect<R>>,
@@ -241,7 +294,8 @@ impl<R> Mailbox<R> {
         self.counts.add(message.sender, Kind::of(&message), size);
         let message = Arc::new(message);
         let pushed = self.push_live(&message, room, effects);
-        let progress = if pushed && self.deferred_bytes + size <= MAX_DEFERRED_BYTES {
+        let early_ack = pushed && discretion == Discretion::Open;
+        let progress = if early_ack && self.deferred_bytes + size <= MAX_DEFERRED_BYTES {
             self.deferred_bytes += size;
             Progress::Deferred(now)
         } else {
@@ -253,6 +307,7 @@ impl<R> Mailbox<R> {
         };
         let unwritten = Unwritten {
             message,
+            first_copy: None,
             reply_to,
             repeats: Vec::new(),
             progress,
@@ -261,12 +316,13 @@ impl<R> Mailbox<R> {
     }
 
     /// Acknowledges one message. Returns `false` if the session was not pushed it or has
-    /// acknowledged it before.
+    /// acknowledged it before. With `hidden`, its sender must not learn of that.
     pub(crate) fn acknowledge(
         &mut self,
         session: SessionId,
         from: Sender,
         mid: MessageId,
+        hidden: bool,
         effects: &mut Vec<Effect<R>>,
     ) -> bool {
         let acknowledged = self
@@ -274,58 +330,75 @@ impl<R> Mailbox<R> {
             .and_then(|attached| attached.window.remove(from, mid));
         match acknowledged {
             Some(message) => {
-                self.conclude(message, effects);
+                self.conclude(message, hidden, effects);
                 true
             }
             None => false,
         }
     }
 
-    /// Acknowledges all messages that the session was pushed. Returns how many.
+    /// Acknowledges all messages that the session was pushed. Returns how many. `hidden` says
+    /// from which senders it is kept.
     pub(crate) fn acknowledge_shown(
         &mut self,
         session: SessionId,
+        hidden: impl Fn(&Sender) -> bool,
         effects: &mut Vec<Effect<R>>,
     ) -> usize {
         let mut count = 0;
         while let Some(message) = self.attached(session).and_then(|a| a.window.pop_first()) {
-            self.conclude(message, effects);
+            self.conclude(message, hidden(&message.from), effects);
             count += 1;
         }
         count
     }
 
-    /// Ends a message's way: its recipient has it, so neither disk nor memory need it.
-    fn conclude(&mut self, message: InFlight, effects: &mut Vec<Effect<R>>) {
+    /// Ends a message's way: its recipient has it, so neither disk nor memory need it. With
+    /// `hidden`, all that its sender can see goes on as if it were stored and stayed.
+    fn conclude(&mut self, message: InFlight, hidden: bool, effects: &mut Vec<Effect<R>>) {
         self.counts
             .remove(message.sender, message.kind, message.size);
-        let accepted = Accepted {
+        let taken = Taken {
+            number: message.number,
             state: MessageState::Delivered,
             at: message.at,
         };
-        self.seen.decide(message.sender, message.mid, accepted);
-        match self.unwritten.get_mut(message.number) {
-            Some(unwritten) if unwritten.progress == Progress::Writing => {
-                unwritten.progress = Progress::WritingAcknowledged;
-                for reply_to in unwritten.take_waiters() {
-                    effects.push(Effect::Answer(reply_to, accepted));
-                }
-            }
-            Some(_) => {
-                if let Some(mut unwritten) = self.unwritten.remove(message.number) {
-                    self.forget_progress(&unwritten);
-                    for reply_to in unwritten.take_waiters() {
-                        effects.push(Effect::Answer(reply_to, accepted));
-                    }
-                }
-            }
+        if !hidden {
+            self.seen.decide(message.sender, message.mid, taken);
+        }
+        let progress = self.unwritten.get_mut(message.number).map(|u| u.progress);
+        match progress {
             None => {
                 self.acknowledged.insert(message.number);
-                if let Sender::User(sender) = message.from {
+                if let Sender::User(sender) = message.from
+                    && !hidden
+                {
                     let mid = message.mid;
                     effects.push(Effect::Receipt(Receipt { sender, mid }));
                 }
             }
+            Some(Progress::Writing) => {
+                self.set_progress(message.number, Progress::WritingAcknowledged);
+            }
+            Some(_) if hidden => {
+                self.make_deferred_due();
+                self.set_progress(message.number, Progress::DueUnneeded);
+            }
+            Some(_) => {
+                if let Some(mut unwritten) = self.unwritten.remove(message.number) {
+                    self.forget_progress(&unwritten);
+                    answer(unwritten.take_waiters(), taken, effects);
+                }
+            }
+        }
+        if !hidden && let Some(unwritten) = self.unwritten.get_mut(message.number) {
+            answer(unwritten.take_waiters(), taken, effects);
+        }
+    }
+
+    fn set_progress(&mut self, number: u64, progress: Progress) {
+        if let Some(unwritten) = self.unwritten.get_mut(number) {
+            unwritten.progress = progress;
         }
     }
 
@@ -354,20 +427,55 @@ impl<R> Mailbox<R> {
             at,
             body: Body::Plain(text.into()),
         };
-        self.add(message, None, room, now, effects);
+        self.add(message, None, Discretion::Open, room, now, effects);
     }
 
     /// Whether a sender's message is pending; `None` if only the store can tell.
     pub(crate) fn is_pending(&self, sender: UserId, mid: MessageId) -> Option<bool> {
         match self.seen.get(sender, mid)?.state {
             IdState::Undecided(_) => Some(true),
-            IdState::Decided(accepted) => Some(accepted.state == MessageState::Stored),
+            IdState::Decided(taken) => Some(taken.state == MessageState::Stored),
         }
     }
 
     /// Whether the message of this number was acknowledged but is not deleted yet.
     pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
         self.acknowledged.contains(&number) || self.deleting.contains(&number)
+    }
+
+    /// Decides about a message that may be a repetition of one in the store, and remembers it.
+    fn repeated(
+        &mut self,
+        submission: &Submission<R>,
+        digest: u64,
+        stored: &Message,
+    ) -> Disposition {
+        if stored.body != submission.body {
+            return Disposition::Refused(id_conflict());
+        }
+        let gone = self.is_acknowledged(stored.number);
+        let taken = Taken {
+            number: stored.number,
+            state: match gone {
+                true => MessageState::Delivered,
+                false => MessageState::Stored,
+            },
+            at: stored.at,
+        };
+        let (sender, mid) = (submission.sender, submission.mid);
+        self.seen.insert(sender, mid, digest, stored.number);
+        self.seen.decide(sender, mid, taken);
+        Disposition::Accepted(taken)
+    }
+
+    /// Whether anything of a sender's is pending.
+    pub(crate) fn holds_any_of(&self, sender: UserId) -> bool {
+        self.counts.holds_any_of(sender)
+    }
+
+    /// The number that the next message gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
     }
 
     /// Counts of the pending messages.
@@ -390,15 +498,8 @@ impl<R> Mailbox<R> {
     }
 }
 
-/// Decides about a message that may be a repetition of one in the store.
-fn repeated<R>(submission: &Submission<R>, stored: &Message) -> Disposition {
-    if stored.body != submission.body {
-        return Disposition::Refused(id_conflict());
-    }
-    Disposition::Accepted(Accepted {
-        state: MessageState::Stored,
-        at: stored.at,
-    })
+fn answer<R>(waiters: impl Iterator<Item = R>, taken: Taken, effects: &mut Vec<Effect<R>>) {
+    effects.extend(waiters.map(|reply_to| Effect::Answer(reply_to, taken)));
 }
 
 fn id_conflict() -> Refusal {

@@ -116,6 +116,11 @@ impl Counts {
         }
     }
 
+    /// Whether anything of a sender's is pending.
+    pub(super) fn holds_any_of(&self, sender: UserId) -> bool {
+        self.by_sender.contains_key(&sender)
+    }
+
     /// Remembers a sender for the next notice.
     pub(super) fn note_turned_away(&mut self, name: UserName) {
         self.turned_away_count += 1;

@@ -27,7 +27,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::unwritten::Progress;
 use super::window::Window;
 use super::{Effect, Mailbox, SessionId};
 use crate::protocol::request::Body;
@@ -177,7 +176,7 @@ impl<R> Mailbox<R> {
                         cursor,
                         store_clear_below,
                     };
-                    let waiting = unwritten.progress != Progress::WritingAcknowledged;
+                    let waiting = unwritten.progress.is_needed();
                     if waiting && attached.accepts(&unwritten.message) {
                         attached.push(&unwritten.message, effects);
                     }
@@ -222,8 +221,8 @@ impl<R> Mailbox<R> {
         if page.complete {
             store_clear_below = store_clear_below.max(reading.bounds.before);
         }
+        cursor = cursor.max(page.end);
         for message in page.messages {
-            cursor = message.number;
             if !attached.stale.remove(&message.number) {
                 attached.push(&Arc::new(message), effects);
             }
@@ -281,6 +280,7 @@ impl Attached {
             after,
             before,
             messages: PAGE_MESSAGES.min(self.window.space()).min(budget),
+            rows: PAGE_MESSAGES,
             bytes: PAGE_BYTES,
             envelopes: self.attachment.envelopes,
         };

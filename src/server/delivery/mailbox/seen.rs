@@ -6,8 +6,8 @@ use std::hash::BuildHasher;
 
 use foldhash::quality::RandomState;
 
+use super::Taken;
 use crate::protocol::ids::MessageId;
-use crate::protocol::reply::Accepted;
 use crate::protocol::request::Body;
 use crate::store::UserId;
 
@@ -29,7 +29,7 @@ pub(super) enum IdState {
     /// The message has this number and is not yet answered.
     Undecided(u64),
     /// The message was answered like this.
-    Decided(Accepted),
+    Decided(Taken),
 }
 
 /// The remembered ids, by sender.
@@ -59,12 +59,12 @@ impl Seen {
     }
 
     /// Records an answer, in place of an earlier one if there is one.
-    pub(super) fn decide(&mut self, sender: UserId, mid: MessageId, accepted: Accepted) {
+    pub(super) fn decide(&mut self, sender: UserId, mid: MessageId, taken: Taken) {
         let Some(known) = self.ids.get_mut(&(sender, mid)) else {
             return;
         };
         let first = matches!(known.state, IdState::Undecided(_));
-        known.state = IdState::Decided(accepted);
+        known.state = IdState::Decided(taken);
         if first {
             self.decided.push_back((sender, mid));
             if self.decided.len() > MAX_DECIDED

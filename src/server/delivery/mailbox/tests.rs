@@ -6,6 +6,12 @@ use super::*;
 use crate::protocol::ids::Blob;
 use crate::store::Page;
 
+const ROOM: Room = Room {
+    messages: 99,
+    bytes: 1 << 20,
+    deletions: 99,
+};
+
 fn submission(sequence: usize, body: &str) -> Submission<u32> {
     Submission {
         sender: UserId(1),
@@ -13,6 +19,7 @@ fn submission(sequence: usize, body: &str) -> Submission<u32> {
         mid: id(sequence),
         body: Body::Plain(body.into()),
         at: 7,
+        discretion: Discretion::Open,
         reply_to: sequence as u32,
     }
 }
@@ -42,8 +49,8 @@ fn attach(mailbox: &mut Mailbox<u32>, envelopes: bool, budget: Option<usize>) ->
             session,
             reading,
             Page {
-                messages: Vec::new(),
                 complete: true,
+                ..Page::default()
             },
             &mut effects,
         );
@@ -53,32 +60,32 @@ fn attach(mailbox: &mut Mailbox<u32>, envelopes: bool, budget: Option<usize>) ->
 
 #[test]
 fn an_acknowledgement_in_time_spares_the_write() {
-    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, QUOTA);
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
     assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
     assert!(matches!(effects[..], [Effect::Push(_)]));
     assert_eq!(mailbox.wake(), Some(Wake::Later));
     effects.clear();
-    assert!(mailbox.acknowledge(session, Sender::User(name(0)), id(1), &mut effects));
+    assert!(mailbox.acknowledge(session, Sender::User(name(0)), id(1), false, &mut effects));
     let [Effect::Answer(1, accepted)] = effects[..] else {
         panic!("{effects:?}")
     };
     assert_eq!(accepted.state, MessageState::Delivered);
-    let work = mailbox.take_work(Instant::now() + WRITE_DELAY, 10);
+    let work = mailbox.take_work(Instant::now() + WRITE_DELAY, ROOM);
     assert!(work.messages.is_empty() && work.acknowledged.is_empty());
 }
 
 #[test]
 fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
-    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, QUOTA);
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
     // One on disk and acknowledged, one deferred, one due.
     let _ = send(&mut mailbox, 1, &mut effects);
-    let work = mailbox.take_work(Instant::now() + WRITE_DELAY, 10);
+    let work = mailbox.take_work(Instant::now() + WRITE_DELAY, ROOM);
     mailbox.committed(&work, &mut effects);
-    mailbox.acknowledge(session, Sender::User(name(0)), id(1), &mut effects);
+    mailbox.acknowledge(session, Sender::User(name(0)), id(1), false, &mut effects);
     let _ = send(&mut mailbox, 2, &mut effects);
     mailbox.detach(session);
     let _ = send(&mut mailbox, 3, &mut effects);
@@ -104,7 +111,7 @@ fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
 
 #[test]
 fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
-    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, QUOTA);
     let mut effects = Vec::new();
     let resent = submission(1, "hello");
     assert!(matches!(
@@ -118,7 +125,7 @@ fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
     assert!(
         matches!(refused, Decision::Made(Disposition::Refused(r)) if r.code == Code::IdConflict)
     );
-    let work = mailbox.take_work(Instant::now(), 10);
+    let work = mailbox.take_work(Instant::now(), ROOM);
     assert_eq!(work.messages.len(), 1);
     mailbox.committed(&work, &mut effects);
     let answers = effects
@@ -139,7 +146,7 @@ fn quotas_hold_and_the_recipient_is_told_once() {
         bytes: 1000,
         share: 50,
     };
-    let mut mailbox = Mailbox::new(&Summary::default(), quota);
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, quota);
     let mut effects = Vec::new();
     for sequence in 1..=2 {
         assert_eq!(
@@ -165,8 +172,8 @@ fn quotas_hold_and_the_recipient_is_told_once() {
             session,
             reading,
             Page {
-                messages: Vec::new(),
                 complete: true,
+                ..Page::default()
             },
             &mut effects,
         );
@@ -179,7 +186,7 @@ fn quotas_hold_and_the_recipient_is_told_once() {
 
 #[test]
 fn a_console_is_told_of_envelopes_and_not_sent_them() {
-    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, QUOTA);
     attach(&mut mailbox, false, None);
     let envelope = Submission {
         sender: UserId(1),
@@ -187,6 +194,7 @@ fn a_console_is_told_of_envelopes_and_not_sent_them() {
         mid: id(1),
         body: Body::Envelope(Blob(vec![1].into())),
         at: 7,
+        discretion: Discretion::Open,
         reply_to: 1,
     };
     let mut effects = Vec::new();
@@ -203,6 +211,7 @@ fn a_console_is_told_of_envelopes_and_not_sent_them() {
 fn a_full_window_makes_a_session_fall_behind() {
     let mut mailbox = Mailbox::new(
         &Summary::default(),
+        1,
         Quota {
             messages: 1 << 40,
             ..QUOTA
@@ -218,7 +227,10 @@ fn a_full_window_makes_a_session_fall_behind() {
         .filter(|e| matches!(e, Effect::Push(_)))
         .count();
     assert_eq!(pushed, 2048);
-    assert_eq!(mailbox.acknowledge_shown(session, &mut effects), 2048);
+    assert_eq!(
+        mailbox.acknowledge_shown(session, |_| false, &mut effects),
+        2048
+    );
     effects.clear();
     assert!(matches!(
         mailbox.step(session, true, &mut effects),
@@ -233,7 +245,7 @@ fn a_full_window_makes_a_session_fall_behind() {
 
 #[test]
 fn a_late_session_does_not_replace_its_successor() {
-    let mut mailbox: Mailbox<u32> = Mailbox::new(&Summary::default(), QUOTA);
+    let mut mailbox: Mailbox<u32> = Mailbox::new(&Summary::default(), 1, QUOTA);
     let attachment = |id| Attachment {
         session: SessionId(id),
         envelopes: true,
@@ -247,7 +259,7 @@ fn a_late_session_does_not_replace_its_successor() {
 
 #[test]
 fn a_fetching_session_gets_its_budget() {
-    let mut mailbox = Mailbox::new(&Summary::default(), QUOTA);
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, QUOTA);
     let session = attach(&mut mailbox, true, Some(0));
     let mut effects = Vec::new();
     for sequence in 1..=5 {
@@ -260,8 +272,8 @@ fn a_fetching_session_gets_its_budget() {
             session,
             reading,
             Page {
-                messages: Vec::new(),
                 complete: true,
+                ..Page::default()
             },
             &mut effects,
         );

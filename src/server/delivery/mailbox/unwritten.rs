@@ -19,16 +19,34 @@ pub(super) enum Progress {
     Deferred(Instant),
     /// It has to be written as soon as possible.
     Due,
+    /// The same, but nobody needs it: the recipient has it or must not get it, and the sender
+    /// must not notice. It is written and deleted in one transaction, so that the answer
+    /// takes as long as any other's.
+    DueUnneeded,
     /// The writer has it.
     Writing,
-    /// The writer has it, and the recipient has acknowledged it since.
+    /// The writer has it, and nobody needs it.
     WritingAcknowledged,
+}
+
+impl Progress {
+    /// Whether the recipient is still to get it.
+    pub(super) fn is_needed(self) -> bool {
+        !matches!(self, Progress::DueUnneeded | Progress::WritingAcknowledged)
+    }
+
+    /// Whether the writer has it.
+    pub(super) fn is_writing(self) -> bool {
+        matches!(self, Progress::Writing | Progress::WritingAcknowledged)
+    }
 }
 
 /// A message that is not on disk yet.
 #[derive(Debug)]
 pub(super) struct Unwritten<R> {
     pub(super) message: Arc<Message>,
+    /// The place of the first copy, if this one is not needed because of that.
+    pub(super) first_copy: Option<u64>,
     /// Where the sender's answer goes; `None` for a notice.
     pub(super) reply_to: Option<R>,
     /// Where the answers to repeated sends of the same message go.
@@ -37,6 +55,11 @@ pub(super) struct Unwritten<R> {
 }
 
 impl<R> Unwritten<R> {
+    /// Whether anybody is to be answered.
+    pub(super) fn has_waiters(&self) -> bool {
+        self.reply_to.is_some() || !self.repeats.is_empty()
+    }
+
     /// Removes and returns everybody to be answered.
     pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = R> + use<R> {
         let repeats = std::mem::take(&mut self.repeats);
@@ -134,6 +157,7 @@ mod tests {
         };
         Unwritten {
             message: Arc::new(message),
+            first_copy: None,
             reply_to: None,
             repeats: Vec::new(),
             progress: Progress::Due,

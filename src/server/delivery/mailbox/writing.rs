@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::unwritten::{Progress, Unwritten};
-use super::{Effect, Kind, Mailbox};
+use super::{Effect, Kind, Mailbox, Taken, answer};
 use crate::protocol::refusal::Refusal;
-use crate::protocol::reply::{Accepted, MessageState};
+use crate::protocol::reply::MessageState;
 use crate::store::Message;
 
 /// How long the write of a pushed message is deferred, so that an acknowledgement
@@ -30,6 +30,33 @@ pub(crate) enum Wake {
     Later,
 }
 
+/// How much more goes into a transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Messages to store.
+    pub messages: usize,
+    /// Bytes of their bodies. The last message may exceed them.
+    pub bytes: usize,
+    /// Messages to delete.
+    pub deletions: usize,
+}
+
+impl Room {
+    /// Whether nothing more goes in.
+    pub(crate) fn is_full(self) -> bool {
+        self.messages == 0 || self.bytes == 0 || self.deletions == 0
+    }
+
+    /// Makes room for a mailbox's work.
+    pub(crate) fn take(&mut self, work: &Work) {
+        let bytes = work.messages.iter().map(|message| message.body.len());
+        self.messages = self.messages.saturating_sub(work.messages.len());
+        self.bytes = self.bytes.saturating_sub(bytes.sum());
+        let deletions = work.acknowledged.len() + work.unneeded.len();
+        self.deletions = self.deletions.saturating_sub(deletions);
+    }
+}
+
 /// What the writer does for one mailbox in one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
@@ -37,6 +64,8 @@ pub(crate) struct Work {
     pub messages: Vec<Arc<Message>>,
     /// Numbers of messages to delete.
     pub acknowledged: BTreeSet<u64>,
+    /// Numbers among `messages` that are deleted in the transaction that stores them.
+    pub unneeded: BTreeSet<u64>,
     /// How many acknowledged messages will never be deleted: see [`Mailbox::abandon`].
     pub abandoned: usize,
 }
@@ -57,30 +86,38 @@ impl<R> Mailbox<R> {
         None
     }
 
-    /// Hands over to the writer at most `limit` messages that are due or were deferred
-    /// long enough, and all deletions. It reports back with [`committed`](Self::committed)
+    /// Hands over to the writer the messages that are due or were deferred long enough, and
+    /// the deletions, as far as there is room. It reports back with [`committed`](Self::committed)
     /// or [`failed`](Self::failed).
-    pub(crate) fn take_work(&mut self, now: Instant, limit: usize) -> Work {
+    pub(crate) fn take_work(&mut self, now: Instant, room: Room) -> Work {
         self.woken_now = false;
         self.woken_later = false;
         let mut work = Work {
             messages: Vec::new(),
-            acknowledged: std::mem::take(&mut self.acknowledged),
-            abandoned: 0,
+            acknowledged: take_first(&mut self.acknowledged, room.deletions),
+            ..Work::default()
         };
         self.deleting.extend(&work.acknowledged);
+        let mut bytes = 0;
         for unwritten in self.unwritten.iter_mut() {
-            if work.messages.len() == limit {
+            if work.messages.len() == room.messages || bytes >= room.bytes {
                 break;
             }
             match unwritten.progress {
                 Progress::Deferred(since) if now.duration_since(since) >= WRITE_DELAY => {
                     self.deferred_bytes -= unwritten.message.body.len();
                 }
-                Progress::Due => self.due -= 1,
+                Progress::Due | Progress::DueUnneeded => self.due -= 1,
                 _ => continue,
             }
-            unwritten.progress = Progress::Writing;
+            unwritten.progress = match unwritten.progress {
+                Progress::DueUnneeded => {
+                    work.unneeded.insert(unwritten.message.number);
+                    Progress::WritingAcknowledged
+                }
+                _ => Progress::Writing,
+            };
+            bytes += unwritten.message.body.len();
             work.messages.push(Arc::clone(&unwritten.message));
         }
         work
@@ -92,18 +129,20 @@ impl<R> Mailbox<R> {
             let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
             };
-            if unwritten.progress == Progress::WritingAcknowledged {
+            let needed = unwritten.progress.is_needed();
+            if !needed && !work.unneeded.contains(&message.number) {
                 self.acknowledged.insert(message.number);
-                continue;
             }
-            let accepted = Accepted {
+            let taken = Taken {
+                number: unwritten.first_copy.unwrap_or(message.number),
                 state: MessageState::Stored,
                 at: message.at,
             };
-            self.seen.decide(message.sender, message.mid, accepted);
-            for reply_to in unwritten.take_waiters() {
-                effects.push(Effect::Answer(reply_to, accepted));
+            // One that was acknowledged openly is decided already.
+            if needed || unwritten.has_waiters() {
+                self.seen.decide(message.sender, message.mid, taken);
             }
+            answer(unwritten.take_waiters(), taken, effects);
         }
         for number in &work.acknowledged {
             self.deleting.remove(number);
@@ -116,16 +155,18 @@ impl<R> Mailbox<R> {
             let Some(mut unwritten) = self.unwritten.remove(message.number) else {
                 continue;
             };
-            if unwritten.progress == Progress::WritingAcknowledged {
-                continue;
-            }
             // It was not accepted, so it is not pending. If the recipient has stored it
             // all the same, its vault recognises the copy that the sender sends next.
-            self.counts
-                .remove(message.sender, Kind::of(message), message.body.len());
-            self.seen.forget(message.sender, message.mid);
-            if let Some(attached) = &mut self.attached {
-                attached.window.remove(message.from, message.mid);
+            let needed = unwritten.progress.is_needed();
+            if needed {
+                self.counts
+                    .remove(message.sender, Kind::of(message), message.body.len());
+                if let Some(attached) = &mut self.attached {
+                    attached.window.remove(message.from, message.mid);
+                }
+            }
+            if needed || unwritten.has_waiters() {
+                self.seen.forget(message.sender, message.mid);
             }
             for reply_to in unwritten.take_waiters() {
                 effects.push(Effect::Refuse(reply_to, refusal.clone()));
@@ -145,7 +186,7 @@ impl<R> Mailbox<R> {
         self.woken_later = false;
         let waiting = self.unwritten.iter();
         let messages = waiting
-            .filter(|unwritten| matches!(unwritten.progress, Progress::Deferred(_) | Progress::Due))
+            .filter(|unwritten| !unwritten.progress.is_writing())
             .map(|unwritten| Arc::clone(&unwritten.message))
             .collect();
         self.deferred_bytes = 0;
@@ -185,8 +226,19 @@ impl<R> Mailbox<R> {
     pub(super) fn forget_progress(&mut self, unwritten: &Unwritten<R>) {
         match unwritten.progress {
             Progress::Deferred(_) => self.deferred_bytes -= unwritten.message.body.len(),
-            Progress::Due => self.due -= 1,
+            Progress::Due | Progress::DueUnneeded => self.due -= 1,
             Progress::Writing | Progress::WritingAcknowledged => {}
+        }
+    }
+}
+
+/// Removes and returns at most `count` of the lowest numbers.
+fn take_first(numbers: &mut BTreeSet<u64>, count: usize) -> BTreeSet<u64> {
+    match numbers.iter().nth(count).copied() {
+        None => std::mem::take(numbers),
+        Some(rest) => {
+            let rest = numbers.split_off(&rest);
+            std::mem::replace(numbers, rest)
         }
     }
 }

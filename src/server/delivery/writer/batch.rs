@@ -1,6 +1,7 @@
 //! A batch: the changes and the work of mailboxes that make one transaction, and how it is
 //! divided when something in it is damaged.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ChangeReply;
@@ -66,7 +67,8 @@ fn add_work(batch: &mut Batch, mailbox: &SharedMailbox, work: &Work) {
     batch
         .messages
         .extend(work.messages.iter().map(|m| (recipient, Arc::clone(m))));
-    let mut numbers = work.acknowledged.iter().copied();
+    let deleted: BTreeSet<u64> = work.acknowledged.union(&work.unneeded).copied().collect();
+    let mut numbers = deleted.into_iter();
     let Some(first) = numbers.next() else {
         return;
     };
@@ -92,7 +94,8 @@ mod tests {
         let mailbox = mailbox("bob");
         let work = Work {
             messages: Vec::new(),
-            acknowledged: [1, 2, 3, 5, 8, 9].into(),
+            acknowledged: [1, 3, 5, 8, 9].into(),
+            unneeded: [2].into(),
             abandoned: 0,
         };
         let mut batch = Batch::default();

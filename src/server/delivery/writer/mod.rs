@@ -2,8 +2,11 @@
 //!
 //! A mailbox that has something to write is put in the queue, and the writer takes its
 //! work when the mailbox's turn comes. A change of an account brings a channel for the
-//! answer. All that waits is committed as one transaction, and nobody is answered before
-//! it is on disk. `batch` makes the transaction and copes with damage.
+//! answer. All mail that waits is committed as one transaction, and nobody is answered before
+//! it is on disk. Changes go ahead of it, in a transaction of their own, so that a login does
+//! not wait for more than the batch under way. When nothing waits, and now and then when
+//! something always does, the store gets a moment to clear up. `batch` makes a transaction and
+//! copes with damage.
 
 mod batch;
 
@@ -13,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::batch::Part;
-use super::mailbox::{WRITE_DELAY, Wake};
+use super::mailbox::{Room, WRITE_DELAY, Wake};
 use super::refusals::write_failed;
 use super::shared_mailbox::{FollowUp, SharedMailbox};
 use crate::clock;
@@ -24,12 +27,16 @@ use crate::server::stats::Stats;
 use crate::store::{Change, Changed, Store, StoreError};
 use crate::sync::{self, Condvar, Mutex, Receiver, SyncSender, sync_channel};
 
-/// At most this many messages make a batch: enough that the sync costs little for each,
-/// and few enough that the first sender does not wait long.
-const BATCH_MESSAGES: usize = 4096;
+/// What makes a batch: enough that the sync costs little for each message, and little enough
+/// that the first sender, and a login, do not wait long.
+const BATCH: Room = Room {
+    messages: 4096,
+    bytes: 16 * 1024 * 1024,
+    deletions: 4096,
+};
 
-/// Once a batch has this many bytes, no further mailbox is added.
-const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// After this many batches in a row the store may clear up, though more waits.
+const BATCHES_PER_RECLAIM: u32 = 64;
 
 /// The pause after a batch that failed. Deletions are tried again with the next batch,
 /// and a disk that is full or broken need not be asked more often.
@@ -77,6 +84,12 @@ pub(crate) struct Ended {
 struct Taken {
     mailboxes: VecDeque<Arc<SharedMailbox>>,
     changes: Vec<(Change, ChangeReply)>,
+}
+
+impl Taken {
+    fn is_empty(&self) -> bool {
+        self.mailboxes.is_empty() && self.changes.is_empty()
+    }
 }
 
 /// What came of a batch that did not fail.
@@ -171,7 +184,17 @@ impl Writer {
         let mut refused: u64 = 0;
         let mut unrecorded = 0;
         let mut last_tries = LAST_TRIES;
-        while let Some(taken) = self.wait() {
+        // A crash may have left something to clear up.
+        let (mut reclaims, mut batches) = (true, 0);
+        while let Some(taken) = self.wait(reclaims) {
+            batches += 1;
+            if taken.is_empty() || batches >= BATCHES_PER_RECLAIM {
+                reclaims = reclaim(store);
+                batches = 0;
+            }
+            if taken.is_empty() {
+                continue;
+            }
             match self.write(store, stats, taken, &mut unrecorded) {
                 Ok(Committed::Something) if refused > 0 => {
                     log::info(
@@ -180,7 +203,8 @@ impl Writer {
                     );
                     refused = 0;
                 }
-                Ok(_) => {}
+                Ok(Committed::Something) => reclaims = true,
+                Ok(Committed::Nothing) => {}
                 Err(error) => {
                     if refused == 0 {
                         log::error(
@@ -239,8 +263,9 @@ impl Writer {
         }
     }
 
-    /// Waits for work. Returns `None` when it is time to end.
-    fn wait(&self) -> Option<Taken> {
+    /// Waits for work. With `reclaims` it does not wait, and what it returns may be empty.
+    /// Returns `None` when it is time to end.
+    fn wait(&self, reclaims: bool) -> Option<Taken> {
         let mut queue = self.queue.lock();
         loop {
             let now = clock::now();
@@ -250,7 +275,8 @@ impl Writer {
                 let (_, mailbox) = queue.later.pop_front()?;
                 queue.ready.push_back(mailbox);
             }
-            if !queue.ready.is_empty() || !queue.changes.is_empty() {
+            let something = !queue.ready.is_empty() || !queue.changes.is_empty();
+            if something || reclaims && !queue.stopping {
                 return Some(Taken {
                     mailboxes: std::mem::take(&mut queue.ready),
                     changes: std::mem::take(&mut queue.changes),
@@ -281,31 +307,45 @@ impl Writer {
         taken: Taken,
         unrecorded: &mut u64,
     ) -> Result<Committed, StoreError> {
+        let changes = taken.changes.into_iter();
+        let changes: Vec<Part> = changes.map(|(what, to)| Part::Change(what, to)).collect();
+        let changed = self.commit(store, stats, &changes);
         let mut to_flush = FlushSet::default();
         let mut parts = Vec::new();
-        for (change, reply) in taken.changes {
-            parts.push(Part::Change(change, reply));
-        }
-        let (mut messages, mut bytes) = (0, 0);
+        let mut room = BATCH;
         let now = clock::now();
         let mut mailboxes = taken.mailboxes;
-        while messages < BATCH_MESSAGES && bytes < BATCH_BYTES {
+        while !room.is_full() {
             let Some(mailbox) = mailboxes.pop_front() else {
                 break;
             };
-            let limit = BATCH_MESSAGES - messages;
-            let (work, follow_up) = mailbox.take_work(now, limit, &mut to_flush);
+            let (work, follow_up) = mailbox.take_work(now, room, &mut to_flush);
             self.follow_up(&mailbox, follow_up);
             *unrecorded += work.abandoned as u64;
-            messages += work.messages.len();
-            bytes += work.messages.iter().map(|m| m.body.len()).sum::<usize>();
+            room.take(&work);
             if !work.messages.is_empty() || !work.acknowledged.is_empty() {
                 parts.push(Part::Mailbox(mailbox, work));
             }
         }
         self.put_back(mailboxes);
+        to_flush.flush();
+        match (changed, self.commit(store, stats, &parts)) {
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(Committed::Nothing), Ok(Committed::Nothing)) => Ok(Committed::Nothing),
+            _ => Ok(Committed::Something),
+        }
+    }
+
+    /// Commits parts as one transaction, and answers everybody who waits for them.
+    fn commit(
+        &self,
+        store: &dyn Store,
+        stats: &Stats,
+        parts: &[Part],
+    ) -> Result<Committed, StoreError> {
+        let mut to_flush = FlushSet::default();
         let mut results = Vec::with_capacity(parts.len());
-        batch::commit_by_halves(store, stats, &parts, &mut results);
+        batch::commit_by_halves(store, stats, parts, &mut results);
         let mut outcome = Ok(Committed::Nothing);
         for (part, result) in parts.iter().zip(results) {
             match (&result, &outcome) {
@@ -361,6 +401,12 @@ impl Writer {
             queue.ready = mailboxes;
         }
     }
+}
+
+/// Lets the store clear up. Returns whether there is more to do. What fails is tried again after
+/// the next batch, which meets the same fault and reports it.
+fn reclaim(store: &dyn Store) -> bool {
+    store.reclaim().unwrap_or(false)
 }
 
 fn report_damaged_account(change: &Change, why: &dyn fmt::Display) {

@@ -18,14 +18,14 @@ use crate::server::net::send_queue::WireFormat;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::requests::auth;
 
-/// Lines in a row that are no request, after which a connection ends.
+/// A connection ends after this many lines in a row that are not a request.
 const MAX_BAD_LINES: u32 = 10;
 
-/// Failed logins after which a connection ends.
+/// A connection ends after this many failed logins.
 const MAX_FAILED_LOGINS: u32 = 5;
 
-/// Shorter pauses are not kept, because sleeping would cost more; the debt stays in the bucket
-/// and makes a later pause longer.
+/// The shortest pause that is made, because sleeping for less costs more than it saves. What was not
+/// paused stays missing from the bucket, and makes a later pause longer.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The lines that arrived together.
@@ -57,7 +57,7 @@ impl Connection {
     pub(super) fn handle_lines(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
         loop {
             if self.send_queue.is_saturated() {
-                // Others can't answer before they have what was appended for them.
+                // Other clients can't answer before they get what was appended for them.
                 batch.to_flush.flush();
                 self.send_queue.flush();
                 self.wait_for_room()?;
@@ -122,7 +122,7 @@ impl Connection {
                     format_args!("{} asks faster than it may, and is slowed down", self.peer),
                 );
             }
-            // The pause holds back the client's own answer, but nothing that is for others.
+            // The pause holds back this client's answer, but nothing for other clients.
             batch.to_flush.flush();
             self.pause(pause)?;
             batch.now = Now::read();
@@ -191,7 +191,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Refuses a line that is no valid request, and ends the connection after too many in a row.
+    /// Refuses a line that is not a valid request, and ends the connection after too many in a row.
     fn bad_line(&mut self, id: Option<u64>, refusal: Refusal) -> Result<(), Disconnect> {
         // A request that is only too large does not count.
         self.bad_lines += u32::from(refusal.code != Code::TooLarge);

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | here | the connection's life: running, pausing, ending |
 //! | `read` | reads, detects language and TLS, pings and gives up a silent peer |
-//! | `lines` | has the lines handled, and answers those that are no request |
+//! | `lines` | has the lines handled, and answers those that are not a request |
 //!
 //! What a request does is decided in `requests`; which thread this runs on, in
 //! [`worker`](super::worker).

@@ -11,7 +11,7 @@
 //! | `state` | the states of the queue and how they follow each other, without any of these |
 //! | [`flush_set`] | the queues that one turn has appended to |
 //!
-//! Rules, for whoever changes this:
+//! Rules for changes here:
 //! 1. Appending never blocks and never fails; after the end it does nothing.
 //! 2. One thread at a time is the flusher; bytes leave in the order appended.
 //! 3. No lock is held while a system call runs. Under TLS, bytes are sealed by

@@ -169,7 +169,7 @@ impl QueueState {
         batch
     }
 
-    /// The hook, if it is due: a push has found no room, and all is written. Whoever gets it
+    /// The hook, if it is due: a push has found no room, and all is written. A thread that gets it
     /// runs it without the lock, then calls [`end_resume`](Self::end_resume).
     pub(super) fn begin_resume(&mut self) -> Option<Hook> {
         let drained = self.writing == Writing::Idle && self.queue.is_empty();

@@ -1,6 +1,8 @@
 //! The promise, against a model: random interleavings of senders, sessions, the
 //! writer, page reads, disconnects and crashes.
 
+mod checks;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use proptest::prelude::*;
@@ -45,6 +47,19 @@ struct World {
     sent: [usize; 2],
     unanswered: [Vec<usize>; 2],
     accepted: HashSet<(usize, usize)>,
+    /// The place of the last message that each sender had an answer for when it sent another one
+    /// for the first time.
+    handles: [u64; 2],
+    held: HashMap<(usize, usize), u64>,
+    /// Whether the recipient hides its presence, and blocks the second sender.
+    hides: bool,
+    blocks: bool,
+    /// What was dropped because its sender was blocked, and all that ever came so.
+    dropped: HashSet<(Sender, MessageId)>,
+    blocked: HashSet<(Sender, MessageId)>,
+    /// Numbers are given once, whatever leaves memory.
+    first_number: u64,
+    used: HashMap<u64, (UserId, MessageId)>,
     /// Answered with an error. May have been shown all the same.
     refused: HashSet<(usize, usize)>,
     now: Instant,
@@ -81,6 +96,10 @@ enum Op {
     /// The session's send queue fills up, or drains.
     Room(bool),
     Wait,
+    /// The recipient hides its presence, or shows it.
+    Hide(bool),
+    /// The recipient blocks the second sender, or no longer.
+    Block(bool),
     /// A mailbox that nobody uses leaves the memory.
     Evict,
     Crash,
@@ -98,7 +117,7 @@ enum Taker {
 impl World {
     fn new() -> Self {
         World {
-            mailbox: Mailbox::new(&Summary::default(), QUOTA),
+            mailbox: Mailbox::new(&Summary::default(), 1, QUOTA),
             disk: BTreeMap::new(),
             writing: None,
             reading: None,
@@ -112,6 +131,14 @@ impl World {
             sent: [0; 2],
             unanswered: [Vec::new(), Vec::new()],
             accepted: HashSet::new(),
+            handles: [0; 2],
+            held: HashMap::new(),
+            hides: false,
+            blocks: false,
+            dropped: HashSet::new(),
+            blocked: HashSet::new(),
+            first_number: 1,
+            used: HashMap::new(),
             refused: HashSet::new(),
             now: Instant::now(),
             clock: 0,
@@ -123,6 +150,8 @@ impl World {
             Op::Send(sender) => {
                 self.sent[sender] += 1;
                 self.unanswered[sender].push(self.sent[sender]);
+                self.held
+                    .insert((sender, self.sent[sender]), self.handles[sender]);
                 self.send(sender, self.sent[sender], Earlier::None);
             }
             Op::Repeat(sender, again) => self.repeat(sender, again),
@@ -130,7 +159,9 @@ impl World {
             Op::Acknowledge(place) => {
                 if let Some((session, from, id)) = self.acks.remove(place) {
                     let mut effects = Vec::new();
-                    self.mailbox.acknowledge(session, from, id, &mut effects);
+                    let hidden = self.discretion_by(&from) != Discretion::Open;
+                    self.mailbox
+                        .acknowledge(session, from, id, hidden, &mut effects);
                     self.apply(effects);
                 }
             }
@@ -139,13 +170,22 @@ impl World {
                     && self.pushed.is_empty()
                 {
                     let mut effects = Vec::new();
-                    self.mailbox.acknowledge_shown(what.session, &mut effects);
+                    let (hides, blocks) = (self.hides, self.blocks);
+                    let hidden =
+                        |from: &Sender| discretion(hides, blocks, from) != Discretion::Open;
+                    self.mailbox
+                        .acknowledge_shown(what.session, hidden, &mut effects);
                     self.apply(effects);
                 }
             }
             Op::WriterTakes(limit) => {
                 if self.writing.is_none() {
-                    self.writing = Some(self.mailbox.take_work(self.now, limit));
+                    let room = Room {
+                        messages: limit,
+                        bytes: 8,
+                        deletions: limit,
+                    };
+                    self.writing = Some(self.mailbox.take_work(self.now, room));
                 }
             }
             Op::WriterCommits => self.commit(),
@@ -177,44 +217,17 @@ impl World {
             }
             Op::Room(room) => self.room = room,
             Op::Wait => self.now += WRITE_DELAY,
+            Op::Hide(hides) => self.hides = hides,
+            Op::Block(blocks) => self.blocks = blocks,
             Op::Evict => {
                 if self.mailbox.is_idle() && self.writing.is_none() {
+                    self.first_number = self.mailbox.next_number();
                     self.load();
                 }
             }
             Op::Crash => self.crash(),
         }
         self.check_state();
-    }
-
-    /// What the mailbox counts as pending is what is pending, it knows whose answer
-    /// is still open, and nothing gets to the disk ahead of what came before it.
-    fn check_state(&self) {
-        let in_memory = self.mailbox.unwritten.iter();
-        let in_memory = in_memory
-            .filter(|u| u.progress != Progress::WritingAcknowledged)
-            .count();
-        let on_disk = self
-            .disk
-            .keys()
-            .filter(|n| !self.mailbox.is_acknowledged(**n))
-            .count();
-        let deferred = |u: &&Unwritten<_>| matches!(u.progress, Progress::Deferred(_));
-        let mut unwritten = self.mailbox.unwritten.iter();
-        assert!(
-            unwritten
-                .by_ref()
-                .skip_while(|u| !deferred(u))
-                .all(|u| deferred(&u))
-        );
-        let pending = self.mailbox.pending().messages();
-        assert_eq!(pending, (in_memory + on_disk) as u64);
-        for (sender, unanswered) in self.unanswered.iter().enumerate() {
-            for sequence in unanswered {
-                let waits = self.mailbox.is_pending(user(sender), id(*sequence));
-                assert_eq!(waits, Some(true));
-            }
-        }
     }
 
     fn send(&mut self, sender: usize, sequence: usize, earlier: Earlier) {
@@ -229,8 +242,12 @@ impl World {
                 _ => Body::Plain(format!("{sequence:3}").into()),
             },
             at: self.clock,
+            discretion: self.discretion_by(&Sender::User(name(sender))),
             reply_to: (sender, sequence),
         };
+        let blocked = submission.discretion == Discretion::Blocked;
+        let has_first_copy = matches!(earlier, Earlier::Searched(Some(_)));
+        let before = self.mailbox.next_number();
         let mut effects = Vec::new();
         let decision = self
             .mailbox
@@ -238,18 +255,33 @@ impl World {
         let pushes = effects.iter().any(|e| matches!(e, Effect::Push(_)));
         assert!(self.room || !pushes, "pushed into a full send queue");
         self.apply(effects);
+        if let Decision::Made(Disposition::Pending) = &decision
+            && self.mailbox.next_number() > before
+        {
+            let message = (Sender::User(name(sender)), id(sequence));
+            if blocked {
+                self.blocked.insert(message);
+            }
+            match blocked && !has_first_copy {
+                true => drop(self.dropped.insert(message)),
+                false => drop(self.dropped.remove(&message)),
+            }
+        }
         match decision {
             Decision::Made(Disposition::Pending) => {}
-            Decision::Made(Disposition::Accepted(_)) => self.answered(sender, sequence),
+            Decision::Made(Disposition::Accepted(taken)) => self.answered(sender, sequence, taken),
             Decision::Made(Disposition::Refused(refusal)) => {
                 assert_eq!(refusal.code, Code::MailboxFull);
                 self.refused(sender, sequence);
             }
             Decision::SearchFirst(_) => {
-                let found = self
-                    .disk
-                    .values()
-                    .find(|message| message.sender == user(sender) && message.mid == id(sequence));
+                let copy = |message: &&Message| {
+                    message.sender == user(sender) && message.mid == id(sequence)
+                };
+                let after = self.held[&(sender, sequence)];
+                let found = self.disk.range(after + 1..).map(|(_, m)| m).find(copy);
+                let anywhere = self.disk.values().find(copy);
+                assert_eq!(found, anywhere, "the handle hides the first copy");
                 self.send(sender, sequence, Earlier::Searched(found.cloned()));
             }
         }
@@ -271,7 +303,8 @@ impl World {
         self.unanswered[sender].retain(|unanswered| *unanswered != sequence);
     }
 
-    fn answered(&mut self, sender: usize, sequence: usize) {
+    fn answered(&mut self, sender: usize, sequence: usize, taken: Taken) {
+        self.handles[sender] = taken.number;
         self.accepted.insert((sender, sequence));
         self.unanswered[sender].retain(|unanswered| *unanswered != sequence);
     }
@@ -280,9 +313,19 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Push(message) => self.pushed.push_back((message.from, message.mid)),
-                Effect::Answer((sender, sequence), _) => self.answered(sender, sequence),
+                Effect::Answer((sender, sequence), taken) => {
+                    let from = Sender::User(name(sender));
+                    if self.discretion_by(&from) != Discretion::Open {
+                        assert_eq!(taken.state, MessageState::Stored, "it tells");
+                    }
+                    self.answered(sender, sequence, taken);
+                }
                 Effect::Refuse((sender, sequence), _) => self.refused(sender, sequence),
-                Effect::EnvelopesWait(_) | Effect::Receipt(..) => {}
+                Effect::Receipt(receipt) => {
+                    let from = Sender::User(receipt.sender);
+                    assert_eq!(self.discretion_by(&from), Discretion::Open, "it tells");
+                }
+                Effect::EnvelopesWait(_) => {}
             }
         }
     }
@@ -293,6 +336,7 @@ impl World {
             return;
         };
         if self.vault.insert((from, id)) {
+            assert!(!self.dropped.contains(&(from, id)), "it was blocked");
             self.shown.push((from, u128::from_be_bytes(id.0) as usize));
         }
         if let Some(what) = self.session {
@@ -307,8 +351,14 @@ impl World {
         for message in &work.messages {
             let before = self.disk.insert(message.number, (**message).clone());
             assert!(before.is_none(), "a number was used twice");
+            let what = (message.sender, message.mid);
+            let before = self.used.insert(message.number, what);
+            assert!(
+                before.is_none_or(|before| before == what),
+                "a number came again"
+            );
         }
-        for number in &work.acknowledged {
+        for number in work.acknowledged.iter().chain(&work.unneeded) {
             self.disk.remove(number);
         }
         let mut effects = Vec::new();
@@ -334,15 +384,16 @@ impl World {
         if let Step::Read(reading) = self.mailbox.step(session, self.room, &mut effects) {
             let bounds = reading.bounds;
             let rows = self.disk.range(bounds.after + 1..bounds.before);
-            let readable = |m: &&Message| bounds.envelopes || matches!(m.body, Body::Plain(_));
-            let mut rows = rows.map(|(_, message)| message).filter(readable);
+            let mut rows = rows.map(|(_, message)| message);
+            let readable = |m: &Message| bounds.envelopes || matches!(m.body, Body::Plain(_));
             // Small pages, to meet their ends often.
-            let most = bounds.messages.min(3);
-            let messages: Vec<Message> = rows.by_ref().take(most).cloned().collect();
-            let page = Page {
-                messages,
-                complete: rows.next().is_none(),
-            };
+            let mut page = Page::default();
+            for message in rows.by_ref().take(bounds.messages.min(3)) {
+                page.end = message.number;
+                page.messages
+                    .extend(readable(message).then(|| message.clone()));
+            }
+            page.complete = rows.next().is_none();
             self.reading = Some((session, reading, page));
         }
         assert!(
@@ -397,11 +448,12 @@ impl World {
             tally.bytes += message.body.len() as u64;
         }
         summary.tallies.extend(tallies);
-        self.mailbox = Mailbox::new(&summary, QUOTA);
+        self.mailbox = Mailbox::new(&summary, self.first_number, QUOTA);
     }
 
     /// kill -9: the disk and the clients remain.
     fn crash(&mut self) {
+        self.first_number += 10_000;
         self.load();
         self.writing = None;
         self.reading = None;
@@ -409,6 +461,10 @@ impl World {
         self.pushed.clear();
         self.acks.clear();
         (0..2).for_each(|sender| self.repeat(sender, true));
+    }
+
+    fn discretion_by(&self, sender: &Sender) -> Discretion {
+        discretion(self.hides, self.blocks, sender)
     }
 
     /// Lets everything come to rest with the recipient online.
@@ -443,34 +499,13 @@ impl World {
         }
         panic!("it never comes to rest: {:?}", self.mailbox);
     }
+}
 
-    fn check(&self) {
-        assert!(
-            self.unanswered.iter().all(Vec::is_empty),
-            "every sender has its answers"
-        );
-        assert!(self.disk.is_empty(), "all was acknowledged");
-        assert_eq!(self.mailbox.pending(), Tally::default());
-        assert_eq!((self.mailbox.deferred_bytes, self.mailbox.due), (0, 0));
-        let mut last = HashMap::new();
-        let shown: HashSet<_> = self.shown.iter().collect();
-        assert_eq!(shown.len(), self.shown.len(), "nothing is shown twice");
-        for sender in 0..2 {
-            let from = Sender::User(name(sender));
-            for sequence in 1..=self.sent[sender] {
-                let accepted = self.accepted.contains(&(sender, sequence));
-                assert!(
-                    !accepted || shown.contains(&(from, sequence)),
-                    "{sequence} was lost"
-                );
-            }
-            for (_, sequence) in self.shown.iter().filter(|(by, _)| *by == from) {
-                if !self.refused.contains(&(sender, *sequence)) {
-                    let before = last.insert(from, *sequence);
-                    assert!(before < Some(*sequence), "order: {:?}", self.shown);
-                }
-            }
-        }
+fn discretion(hides: bool, blocks: bool, sender: &Sender) -> Discretion {
+    match (blocks && *sender == Sender::User(name(1)), hides) {
+        (true, _) => Discretion::Blocked,
+        (false, true) => Discretion::Hidden,
+        (false, false) => Discretion::Open,
     }
 }
 
@@ -501,6 +536,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..9usize).prop_map(Op::Rewind),
         6 => any::<bool>().prop_map(Op::Room),
         8 => Just(Op::Wait),
+        1 => any::<bool>().prop_map(Op::Hide),
+        1 => any::<bool>().prop_map(Op::Block),
         1 => Just(Op::Evict),
         3 => Just(Op::Crash),
     ]

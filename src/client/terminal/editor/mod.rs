@@ -1,19 +1,19 @@
-//! What keys do to the line that is being typed: editing, history, search and
-//! completion. A state that keys change; it reads nothing, draws nothing, waits for
-//! nobody.
+//! What keys do to the line that is being typed: editing, history, search and completion.
+//!
+//! It is a state that keys change. It reads nothing, draws nothing and waits for nobody.
+
+mod history;
 
 use zeroize::Zeroizing;
 
+use self::history::History;
 use super::keys::Key;
 use super::line::{EditLine, MAX_LINE, Motion};
 
-/// How many lines are remembered.
-const HISTORY: usize = 200;
-
 /// How many candidates of a completion are listed.
-const LISTED: usize = 60;
+const MAX_LISTED: usize = 60;
 
-/// What is asked for.
+/// What the person is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A command or a message, which Ctrl-C only drops.
@@ -37,7 +37,7 @@ pub(super) enum Step {
     Cancel,
     /// This draft was dropped, the line is empty.
     Drop(Zeroizing<String>),
-    /// Say this above the line.
+    /// Show this above the line.
     Say(String),
     /// Clear the terminal.
     Clear,
@@ -45,7 +45,7 @@ pub(super) enum Step {
     Suspend,
 }
 
-/// Finds what a word could be: where it begins, and the candidates.
+/// Completes the last word of a text: returns where the word begins, and the candidates for it.
 pub(super) type Complete<'a> = &'a dyn Fn(&str) -> (usize, Vec<String>);
 
 #[derive(Default)]
@@ -56,28 +56,26 @@ enum Mode {
     Quote,
     /// The next key belongs to a Ctrl-X.
     Prefix,
-    /// Looking for a line in the history.
+    /// Keys are added to a text that is searched for in the history.
     Search(Search),
 }
 
 #[derive(Default)]
 struct Search {
     what: String,
-    /// Where in the history the line was found.
+    /// The place in the history of the line that was found.
     found: Option<usize>,
-    /// The text that was there before.
+    /// The text that was being typed when the search began.
     before: Zeroizing<String>,
 }
 
-/// The line that is being typed, and those before it.
+/// The line that is being typed, and the lines entered before it.
 pub(super) struct Editor {
     kind: Kind,
     line: EditLine,
     mode: Mode,
-    history: Vec<String>,
-    /// Which line of the history is shown, and what was being typed instead.
-    recalled: Option<(usize, Zeroizing<String>)>,
-    /// What was cut out last, or dropped.
+    history: History,
+    /// The text that was cut out or dropped last.
     cut: Zeroizing<String>,
 }
 
@@ -87,8 +85,7 @@ impl Editor {
             kind: Kind::Line,
             line: EditLine::default(),
             mode: Mode::Edit,
-            history: Vec::new(),
-            recalled: None,
+            history: History::default(),
             cut: Zeroizing::default(),
         }
     }
@@ -96,17 +93,17 @@ impl Editor {
     /// Asks for something of this kind. What was typed for another kind is dropped.
     pub(super) fn ask(&mut self, kind: Kind) {
         if self.kind != kind {
-            self.start();
+            self.clear();
         }
         self.kind = kind;
     }
 
-    /// Whether the next key is to be taken as it was typed.
-    pub(super) fn takes_literally(&self) -> bool {
+    /// Whether the next key is to be inserted as a character, whatever it is.
+    pub(super) fn quotes_next_key(&self) -> bool {
         matches!(self.mode, Mode::Quote)
     }
 
-    /// The prompt, the text behind it, and the cursor in that.
+    /// The prompt, the text after it, and the cursor's place in that text.
     pub(super) fn shown(&self, prompt: &str) -> (String, &str, usize) {
         match &self.mode {
             _ if self.kind == Kind::Secret => (prompt.to_owned(), "", 0),
@@ -122,14 +119,14 @@ impl Editor {
         }
     }
 
-    /// Does what a key says.
+    /// Does what a key stands for.
     pub(super) fn key(&mut self, key: Key, complete: Complete<'_>) -> Step {
         match std::mem::take(&mut self.mode) {
             Mode::Edit => self.edit(key, complete),
             Mode::Quote => self.put_key(&key),
             Mode::Prefix => match key {
                 Key::Ctrl('u') => self.undo(),
-                // Only a key that means nothing behind Ctrl-X is swallowed with it.
+                // A key that means nothing after Ctrl-X is dropped with it.
                 Key::Ctrl(letter) if letter != 'c' => Step::Draw,
                 key => self.edit(key, complete),
             },
@@ -218,7 +215,7 @@ impl Editor {
     fn put_key(&mut self, key: &Key) -> Step {
         match key {
             Key::Char(character) => self.put(character.encode_utf8(&mut [0; 4])),
-            // The newline behind a copied password is no part of it.
+            // A newline after a copied password does not belong to it.
             Key::Paste(text) if self.kind != Kind::Line => self.put(text.trim_end_matches('\n')),
             Key::Paste(text) => self.put(text),
             Key::PasteTooLong => too_long(),
@@ -256,27 +253,23 @@ impl Editor {
         Step::Draw
     }
 
-    /// An empty line: what belongs to the one before it is forgotten.
-    fn start(&mut self) -> Zeroizing<String> {
+    /// Begins an empty line, and returns the text of the one before it.
+    fn clear(&mut self) -> Zeroizing<String> {
         self.mode = Mode::Edit;
-        self.recalled = None;
-        self.line.take()
+        self.history.leave();
+        self.line.clear()
     }
 
     fn finish(&mut self) -> Step {
-        let text = self.start();
-        let known = self.history.last().is_some_and(|last| *last == *text);
-        if self.kind == Kind::Line && !known && !text.trim().is_empty() {
-            if self.history.len() == HISTORY {
-                self.history.remove(0);
-            }
-            self.history.push(text.to_string());
+        let text = self.clear();
+        if self.kind == Kind::Line {
+            self.history.remember(&text);
         }
         Step::Line(text)
     }
 
     fn interrupt(&mut self) -> Step {
-        let draft = self.start();
+        let draft = self.clear();
         match self.kind {
             Kind::Question | Kind::Secret => Step::Cancel,
             Kind::Line if draft.is_empty() => {
@@ -296,34 +289,12 @@ impl Editor {
         }
     }
 
-    /// Goes through the history.
+    /// Steps through the history.
     fn recall(&mut self, earlier: bool) -> Step {
-        if self.kind != Kind::Line {
-            return Step::Draw;
-        }
-        let now = match &self.recalled {
-            Some((at, _)) => *at,
-            None => self.history.len(),
-        };
-        let next = match earlier {
-            true => now.checked_sub(1),
-            false => Some(now + 1),
-        };
-        match next {
-            Some(next) if next < self.history.len() => {
-                let draft = match self.recalled.take() {
-                    Some((_, draft)) => draft,
-                    None => Zeroizing::new(self.line.text().to_owned()),
-                };
-                self.line.set(&self.history[next]);
-                self.recalled = Some((next, draft));
-            }
-            Some(_) => {
-                if let Some((_, draft)) = self.recalled.take() {
-                    self.line.set(&draft);
-                }
-            }
-            None => {}
+        if self.kind == Kind::Line
+            && let Some(line) = self.history.step(earlier, self.line.text())
+        {
+            self.line.set(&line);
         }
         Step::Draw
     }
@@ -340,26 +311,18 @@ impl Editor {
             }
             Key::Ctrl('r') => search.found.unwrap_or(self.history.len()),
             Key::Ctrl('s') => {
-                let later = |at: &usize| self.history[*at].contains(&search.what);
                 let next = search.found.map_or(0, |at| at + 1);
-                match (next..self.history.len()).find(later) {
-                    Some(at) => at + 1,
-                    None => search.found.map_or(0, |at| at + 1),
-                }
+                let later = self.history.find_from(next, &search.what);
+                later.map_or(next, |at| at + 1)
             }
             Key::Ctrl('g') | Key::Escape => {
                 self.line.set(&search.before);
                 return Step::Draw;
             }
-            // Any other key does what it does, with the line that was found.
+            // Any other key ends the search and acts on the line that was found.
             key => return self.edit(key, complete),
         };
-        let earlier = self.history[..from].iter();
-        let found = earlier
-            .enumerate()
-            .rev()
-            .find(|(_, line)| line.contains(&search.what));
-        if let Some((at, line)) = found
+        if let Some((at, line)) = self.history.find_before(from, &search.what)
             && !search.what.is_empty()
         {
             self.line.set(line);
@@ -388,10 +351,10 @@ impl Editor {
             }
             _ if found.len() > 1 => {
                 let mut names: Vec<_> = found.iter().map(|name| name.trim_end()).collect();
-                names.truncate(LISTED);
+                names.truncate(MAX_LISTED);
                 let mut list = names.join("  ");
-                if found.len() > LISTED {
-                    list.push_str(&format!("  and {} more", found.len() - LISTED));
+                if found.len() > MAX_LISTED {
+                    list.push_str(&format!("  and {} more", found.len() - MAX_LISTED));
                 }
                 Step::Say(list)
             }
@@ -431,121 +394,4 @@ fn common_beginning(words: &[String]) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::terminal::keys::Keys;
-
-    fn complete(typed: &str) -> (usize, Vec<String>) {
-        crate::client::app::commands::complete(typed, true, &["bob".to_owned(), "bea".to_owned()])
-    }
-
-    /// Types bytes, and gives the steps that are more than drawing.
-    fn type_into(editor: &mut Editor, bytes: &str) -> Vec<Step> {
-        let mut keys = Keys::default();
-        keys.add(bytes.as_bytes());
-        let mut steps = Vec::new();
-        loop {
-            let key = match editor.takes_literally() {
-                true => keys.literal(),
-                false => keys.next(true),
-            };
-            let Some(key) = key else { return steps };
-            match editor.key(key, &complete) {
-                Step::Draw => {}
-                step => steps.push(step),
-            }
-        }
-    }
-
-    fn lines(bytes: &str) -> Vec<String> {
-        let typed = type_into(&mut Editor::new(), bytes);
-        let line = |step| match step {
-            Step::Line(text) => Some(text.to_string()),
-            _ => None,
-        };
-        typed.into_iter().filter_map(line).collect()
-    }
-
-    #[test]
-    fn lines_are_edited() {
-        assert_eq!(lines("helo\x1b[Dl\r"), ["hello"]);
-        assert_eq!(lines("two words\x17\x15all\x19\r"), ["alltwo "]);
-        assert_eq!(lines("abc\x01\x04\x0b\x19\x19\r"), ["bcbc"]);
-        assert_eq!(lines("a\x16\x03b\x1b\rc\r"), ["a\u{3}b\nc"]);
-        assert_eq!(lines("abc\x7f\x1f\r"), ["abc"]);
-        // An Escape pressed by mistake swallows no letter.
-        assert_eq!(lines("\x1bhello\r"), ["hello"]);
-    }
-
-    #[test]
-    fn earlier_lines_come_back() {
-        assert_eq!(
-            lines("one\rtwo\rdraft\x1b[A\x1b[A\r").last().unwrap(),
-            "one"
-        );
-        let kept = lines("one\rdraft\x1b[A\x1b[B\r");
-        assert_eq!(kept, ["one", "draft"]);
-        assert_eq!(lines("one\rtwo\ronly\r\x12o\x12\r").last().unwrap(), "two");
-        assert_eq!(lines("one\rtwo\r\x12o\x12\x13\r").last().unwrap(), "two");
-        assert_eq!(lines("one\rdraft\x12on\x07!\r").last().unwrap(), "draft!");
-        assert_eq!(lines("one\r\x12on!\x7f\r").last().unwrap(), "one");
-    }
-
-    #[test]
-    fn tab_completes_and_is_a_tab_in_a_text() {
-        assert_eq!(lines("/con\t\r"), ["/contacts "]);
-        assert_eq!(lines("/msg bo\thi\tyou\r"), ["/msg bob hi\tyou"]);
-        assert_eq!(lines("\tindented\r"), ["\tindented"]);
-        let listed = type_into(&mut Editor::new(), "/msg b\t");
-        assert_eq!(listed, [Step::Say("bob  bea".to_owned())]);
-    }
-
-    #[test]
-    fn an_interrupt_drops_the_draft_or_the_question() {
-        let mut editor = Editor::new();
-        for draft in ["draft", "x\x12dr"] {
-            let steps = type_into(&mut editor, &format!("{draft}\x03"));
-            assert!(matches!(steps[..], [Step::Drop(_)]), "{steps:?}");
-        }
-        assert!(matches!(type_into(&mut editor, "\x03")[..], [Step::Say(_)]));
-        assert_eq!(type_into(&mut editor, "\x04"), [Step::End]);
-        for kind in [Kind::Question, Kind::Secret] {
-            editor.ask(kind);
-            assert_eq!(type_into(&mut editor, "y\x03"), [Step::Cancel]);
-            assert_eq!(editor.shown("> ").1, "");
-        }
-    }
-
-    #[test]
-    fn a_secret_is_neither_shown_nor_remembered() {
-        let mut editor = Editor::new();
-        editor.ask(Kind::Secret);
-        assert!(
-            type_into(
-                &mut editor,
-                "open\x17sesame\x15\x1b[200~open sesame\n\x1b[201~"
-            )
-            .is_empty()
-        );
-        assert_eq!(editor.shown("> ").1, "");
-        let typed = type_into(&mut editor, "\r");
-        assert_eq!(
-            typed,
-            [Step::Line(Zeroizing::new("open sesame".to_owned()))]
-        );
-        editor.ask(Kind::Line);
-        assert!(type_into(&mut editor, "\x19\x1b[A\x1f").is_empty());
-        assert_eq!(editor.shown("> ").1, "");
-    }
-
-    #[test]
-    fn a_line_that_is_too_long_is_said() {
-        let mut editor = Editor::new();
-        let long = "x".repeat(MAX_LINE);
-        assert!(matches!(
-            type_into(&mut editor, &format!("\x1b[200~{long}\x1b[201~y"))[..],
-            [Step::Say(_)]
-        ));
-        assert_eq!(lines(&format!("\x1b[200~{long}\x1b[201~\r")), [long]);
-    }
-}
+mod tests;

@@ -1,22 +1,23 @@
-//! The JSON spelling: one object a line.
+//! The JSON format: one object on each line.
 //!
-//! Requests are `{"id":7,"op":"send",…}`; answers `{"id":7,"ok":{…}}` or
-//! `{"id":7,"error":{…}}`; news `{"event":…}`. A request without an `id` is
-//! answered only when it fails. Unknown fields are ignored.
+//! A request is `{"id":7,"op":"send",…}`, its answer `{"id":7,"ok":{…}}` or
+//! `{"id":7,"error":{…}}`, and an event `{"event":…}`. A request without an `id` is answered only
+//! if it fails. Unknown fields are ignored.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Blob, ByteArray, MessageId};
+use super::ids::{Blob, ByteArray, Handle, MessageId};
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Accepted, Answer, Event, MessageState, Reply};
 use super::request::{Ack, Body, Request, Send, SendFields, Sender};
 
-/// A parsed line: the request's id, if it has one, and the request or why it is none.
+/// A parsed line: the request's id, if it has one, and the request, or why it is refused.
 pub type ParsedLine = (Option<u64>, Result<Request, Refusal>);
 
 #[derive(Deserialize)]
@@ -27,15 +28,15 @@ struct Head<'a> {
     op: Cow<'a, str>,
 }
 
-/// Only the id: for lines whose operation can't be read.
+/// Only the id, for lines whose operation can't be read.
 #[derive(Deserialize)]
 struct Id {
     #[serde(default)]
     id: Option<u64>,
 }
 
-/// The fields of the two operations that make up nearly all traffic, for
-/// reading them in one pass instead of two.
+/// The fields of `send` and `ack`, which make up nearly all traffic, so that these are read in
+/// one pass instead of two.
 #[derive(Deserialize)]
 struct Frequent<'a> {
     #[serde(default)]
@@ -55,23 +56,26 @@ struct Frequent<'a> {
     #[serde(default)]
     again: bool,
     #[serde(default)]
+    after: Option<Handle>,
+    #[serde(default)]
     from: Option<Sender>,
     #[serde(default)]
     ids: Option<Vec<MessageId>>,
 }
 
 impl Frequent<'_> {
-    /// The request, if it is one of the two and nothing is wrong with it.
+    /// The request, if it is a correct `send` or `ack`.
     fn into_request(self) -> Option<Request> {
         match &*self.op {
             "send" => {
-                let body = Body::from_wire(self.envelope, self.text).ok()?;
+                let body = Body::of_send(self.envelope, self.text).ok()?;
                 Some(Request::Send(Send {
                     to: self.to?,
                     mid: self.mid?,
                     body,
                     identity: self.identity,
                     again: self.again,
+                    after: self.after,
                 }))
             }
             "ack" => Some(Request::Ack(Ack {
@@ -91,7 +95,7 @@ pub fn parse_request(line: &[u8]) -> ParsedLine {
             return (id, Ok(request));
         }
     }
-    // Anything else, faults included: slower, and exact about what is wrong.
+    // Other requests and faulty ones take two passes; the second says exactly what is wrong.
     match serde_json::from_slice::<Head<'_>>(line) {
         Ok(head) => (head.id, parse_op(&head.op, line)),
         Err(error) => {
@@ -139,7 +143,7 @@ fn malformed(error: &serde_json::Error) -> Refusal {
     Refusal::bad_request(format!("the line is not a valid request: {error}"))
 }
 
-/// Appends the answer to the request `id`. A success without an id stays unsaid.
+/// Appends the answer to the request `id`. The success of a request without an id is not sent.
 pub fn write_answer(out: &mut Vec<u8>, id: Option<u64>, answer: &Answer) {
     match (answer, id) {
         (Ok(_), None) => {}
@@ -164,8 +168,7 @@ pub fn write_answer(out: &mut Vec<u8>, id: Option<u64>, answer: &Answer) {
     }
 }
 
-/// The most frequent answer, spelled without serde: it costs the server as much
-/// as the message itself.
+/// Appends the most frequent answer. With serde, it would cost as much as the message itself.
 fn write_accepted(out: &mut Vec<u8>, id: u64, accepted: Accepted) {
     out.extend_from_slice(b"{\"id\":");
     write_number(out, id);
@@ -174,6 +177,13 @@ fn write_accepted(out: &mut Vec<u8>, id: u64, accepted: Accepted) {
         MessageState::Delivered => b",\"ok\":{\"state\":\"delivered\",\"at\":",
     });
     write_number(out, accepted.at);
+    if let Some(handle) = accepted.handle {
+        out.extend_from_slice(b",\"handle\":\"");
+        let text = out.len();
+        out.resize(text + BASE64.encode_len(handle.0.len()), 0);
+        BASE64.encode_mut(&handle.0, &mut out[text..]);
+        out.push(b'"');
+    }
     out.extend_from_slice(b"}}\n");
 }
 
@@ -183,8 +193,8 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event) {
     out.push(b'\n');
 }
 
-/// Appends the event of an arriving message, the same line as
-/// [`write_event`] makes, without copying the body first.
+/// Appends the event of an arriving message: the line that [`write_event`] makes, without a copy
+/// of the body.
 pub fn write_message(out: &mut Vec<u8>, from: &UserName, mid: &MessageId, at: u64, body: &Body) {
     out.extend_from_slice(b"{\"event\":\"message\",\"from\":\"");
     out.extend_from_slice(from.as_str().as_bytes());
@@ -224,8 +234,7 @@ fn write_number(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[first..]);
 }
 
-/// Appends a request, for clients. `None` where the request exists on the
-/// console only.
+/// Appends a request, as clients write it. Returns `None` if it exists on the console only.
 pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> Option<()> {
     #[derive(Serialize)]
     struct RequestLine<'a, T> {
@@ -271,18 +280,49 @@ pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> O
 /// A line from the server, as a client reads it.
 #[derive(Debug)]
 pub enum ServerLine {
-    /// The answer to the request `id`; `None` where the server could not tell
-    /// which request it is about. The success is typed by the request.
+    /// The answer to the request `id`, which is `None` if the server could not tell the request.
+    /// The type of a success follows from the request.
     Answer(Option<u64>, Result<serde_json::Value, Refusal>),
-    /// News.
+    /// An event.
     Event(Box<Event>),
+}
+
+/// Why a line is not one of a server's: the peer does not speak this protocol.
+#[derive(Debug)]
+pub enum NotAServerLine {
+    /// It is not JSON, or a field has the wrong type.
+    Json(serde_json::Error),
+    /// It is JSON, but neither an answer nor an event.
+    OtherJson,
+}
+
+impl fmt::Display for NotAServerLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAServerLine::Json(error) => {
+                write!(f, "the server's line is not understood: {error}")
+            }
+            NotAServerLine::OtherJson => {
+                f.write_str("the server's line is neither an answer nor an event")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotAServerLine {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            NotAServerLine::Json(error) => Some(error),
+            NotAServerLine::OtherJson => None,
+        }
+    }
 }
 
 /// Parses a line from the server.
 ///
 /// # Errors
-/// A sentence about what is wrong with it: the peer does not speak this protocol.
-pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
+/// The peer does not speak this protocol.
+pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, NotAServerLine> {
     #[derive(Deserialize)]
     struct Fields {
         #[serde(default)]
@@ -297,11 +337,10 @@ pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
     if let Some(refusal) = console_refusal(line) {
         return Ok(ServerLine::Answer(None, Err(refusal)));
     }
-    let wrong = |error: serde_json::Error| format!("the server's line is not understood: {error}");
-    let head: Fields = serde_json::from_slice(line).map_err(wrong)?;
+    let head: Fields = serde_json::from_slice(line).map_err(NotAServerLine::Json)?;
     match head {
         Fields { event: Some(_), .. } => {
-            let event = serde_json::from_slice(line).map_err(wrong)?;
+            let event = serde_json::from_slice(line).map_err(NotAServerLine::Json)?;
             Ok(ServerLine::Event(Box::new(event)))
         }
         Fields {
@@ -314,12 +353,12 @@ pub fn parse_server_line(line: &[u8]) -> Result<ServerLine, String> {
             id,
             ..
         } => Ok(ServerLine::Answer(id, Ok(value))),
-        _ => Err("the server's line is neither an answer nor an event".to_owned()),
+        _ => Err(NotAServerLine::OtherJson),
     }
 }
 
-/// A connection refused before its first byte is told so in the console's
-/// spelling, since nobody knows yet which one it speaks.
+/// The refusal of a connection that had not sent a byte yet. The server writes it in the console's
+/// format, because it does not know yet which one the client speaks.
 pub(crate) fn console_refusal(line: &[u8]) -> Option<Refusal> {
     let text = std::str::from_utf8(line.strip_prefix(b"-ERR ")?).ok()?;
     let (code, message) = text.trim_end().split_once(' ')?;
@@ -340,181 +379,4 @@ fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::reply::Incoming;
-
-    const MID: &str = "000102030405060708090a0b0c0d0e0f";
-
-    #[test]
-    fn a_send_round_trips() {
-        let line = format!(
-            r#"{{"id":7,"op":"send","to":"Bob","mid":"{MID}","envelope":"AQID","new_field":[{{}}]}}"#
-        );
-        let (id, request) = parse_request(line.as_bytes());
-        let Ok(Request::Send(send)) = request else {
-            panic!("{request:?}")
-        };
-        assert_eq!((id, send.to.as_str()), (Some(7), "bob"));
-        let mut out = Vec::new();
-        write_request(&mut out, id, &Request::Send(send)).unwrap();
-        let again = format!(
-            "{{\"id\":7,\"op\":\"send\",\"to\":\"bob\",\"mid\":\"{MID}\",\"envelope\":\"AQID\"}}\n"
-        );
-        assert_eq!(String::from_utf8(out).unwrap(), again);
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_the_id() {
-        let cases: [(&str, Code); 9] = [
-            (r#"{"id":3,"op":"dance"}"#, Code::UnknownOp),
-            (r#"{"id":3,"op":"status"}"#, Code::BadRequest),
-            (r#"{"id":3,"op":"status","name":17}"#, Code::BadRequest),
-            (
-                r#"{"id":3,"op":"status","name":"no spaces"}"#,
-                Code::BadRequest,
-            ),
-            (r#"{"id":3,"op":5}"#, Code::BadRequest),
-            (r#"{"id":3}"#, Code::BadRequest),
-            (
-                r#"{"id":3,"op":"send","to":"bob","mid":"00","text":"x"}"#,
-                Code::BadRequest,
-            ),
-            (
-                r#"{"id":3,"op":"search","text":"al","limit":-1}"#,
-                Code::BadRequest,
-            ),
-            (
-                r#"{"id":3,"op":"ack","from":"*x","ids":[]}"#,
-                Code::BadRequest,
-            ),
-        ];
-        for (line, code) in cases {
-            let (id, request) = parse_request(line.as_bytes());
-            assert_eq!((id, request.unwrap_err().code), (Some(3), code), "{line}");
-        }
-    }
-
-    #[test]
-    fn garbage_has_no_id() {
-        let deep = "[".repeat(50_000);
-        for line in [
-            "{",
-            "{\"id\":-1,\"op\":\"ping\"}",
-            "\u{0}",
-            &deep,
-            "{\"op\":",
-        ] {
-            let (id, request) = parse_request(line.as_bytes());
-            assert_eq!((id, request.unwrap_err().code), (None, Code::BadRequest));
-        }
-    }
-
-    #[test]
-    fn a_message_has_exactly_one_body() {
-        for body in [
-            r#""text":"x","envelope":"AQ==""#,
-            r#""at":1"#,
-            r#""text":"""#,
-            r#""envelope":"""#,
-        ] {
-            let line = format!(r#"{{"id":1,"op":"send","to":"bob","mid":"{MID}",{body}}}"#);
-            assert_eq!(
-                parse_request(line.as_bytes()).1.unwrap_err().code,
-                Code::BadRequest,
-                "{body}"
-            );
-        }
-        let long = "x".repeat(16385);
-        let line = format!(r#"{{"id":1,"op":"send","to":"bob","mid":"{MID}","text":"{long}"}}"#);
-        assert!(parse_request(line.as_bytes()).1.is_err());
-    }
-
-    #[test]
-    fn the_short_way_writes_what_serde_would() {
-        let message = |body| Incoming {
-            from: "alice".parse().unwrap(),
-            mid: MID.parse().unwrap(),
-            at: 1_700_000_000_123,
-            body,
-        };
-        for body in [
-            Body::Envelope(Blob(vec![1, 2, 250, 251].into())),
-            Body::Plain("quote \" and \u{1} and é".into()),
-        ] {
-            let message = message(body);
-            let (mut short, mut long) = (Vec::new(), Vec::new());
-            write_message(
-                &mut short,
-                &message.from,
-                &message.mid,
-                message.at,
-                &message.body,
-            );
-            write_event(&mut long, &Event::Message(message.clone()));
-            assert_eq!(short, long);
-            let Ok(ServerLine::Event(event)) = parse_server_line(&short) else {
-                panic!()
-            };
-            assert_eq!(*event, Event::Message(message));
-        }
-    }
-
-    #[test]
-    fn answers_are_told_from_events() {
-        let mut out = Vec::new();
-        let accepted = Accepted {
-            state: MessageState::Delivered,
-            at: 0,
-        };
-        write_answer(&mut out, Some(u64::MAX), &Ok(Reply::Accepted(accepted)));
-        let Ok(ServerLine::Answer(id, Ok(value))) = parse_server_line(&out) else {
-            panic!()
-        };
-        assert_eq!(id, Some(u64::MAX));
-        assert_eq!(serde_json::from_value::<Accepted>(value).unwrap(), accepted);
-
-        out.clear();
-        write_answer(&mut out, None, &Ok(Reply::Accepted(accepted)));
-        assert!(out.is_empty(), "a success without an id stays unsaid");
-        write_answer(&mut out, None, &Err(Refusal::bad_request("no")));
-        assert!(matches!(
-            parse_server_line(&out),
-            Ok(ServerLine::Answer(None, Err(_)))
-        ));
-        assert!(matches!(
-            parse_server_line(b"{\"event\":\"of the future\",\"x\":1}"),
-            Ok(ServerLine::Event(event)) if *event == Event::Unknown
-        ));
-        assert!(parse_server_line(b"SSH-2.0-OpenSSH").is_err());
-        assert!(matches!(
-            parse_server_line(b"-ERR server_full try again later\r"),
-            Ok(ServerLine::Answer(None, Err(refusal)))
-                if refusal == Refusal::new(Code::ServerFull, "try again later")
-        ));
-        let newer = console_refusal(b"-ERR brand_new some sentence").unwrap();
-        assert_eq!(newer.code, Code::Unknown);
-        for other in [&b"-ERR"[..], b"+OK fine", b"-ERR \xff x", b"{}", b""] {
-            assert_eq!(console_refusal(other), None);
-        }
-    }
-
-    #[test]
-    fn every_request_survives_the_wire() {
-        let send = Send {
-            to: "bob".parse().unwrap(),
-            mid: MID.parse().unwrap(),
-            body: Body::Plain("hi".into()),
-            identity: None,
-            again: true,
-        };
-        let mut out = Vec::new();
-        write_request(&mut out, None, &Request::Send(send.clone())).unwrap();
-        let (id, Ok(Request::Send(back))) = parse_request(&out) else {
-            panic!()
-        };
-        assert_eq!(id, None);
-        assert!(back.again && back.body == send.body);
-        assert!(write_request(&mut out, None, &Request::AckShown).is_none());
-    }
-}
+mod tests;
