@@ -109,9 +109,11 @@ fn broken() -> io::Error {
 
 fn take(queue: &mut VecDeque<u8>, into: &mut [u8]) -> usize {
     let count = queue.len().min(into.len());
-    for (to, byte) in into.iter_mut().zip(queue.drain(..count)) {
-        *to = byte;
-    }
+    let (first, second) = queue.as_slices();
+    let (from_first, from_second) = (count.min(first.len()), count.saturating_sub(first.len()));
+    into[..from_first].copy_from_slice(&first[..from_first]);
+    into[from_first..count].copy_from_slice(&second[..from_second]);
+    drop(queue.drain(..count));
     count
 }
 
@@ -213,7 +215,7 @@ impl ClientEnd {
     /// Reads at most `most` bytes, waiting for some. Nothing is the end.
     pub(crate) fn read(&self, most: usize) -> Vec<u8> {
         let read = self.0.wait(None, |state| {
-            let mut bytes = vec![0; most];
+            let mut bytes = vec![0; most.min(state.to_client.len())];
             let count = match state.reset {
                 true => 0,
                 false => take(&mut state.to_client, &mut bytes),
