@@ -24,6 +24,9 @@ use std::time::Duration;
 use self::explorer::explore;
 use self::robots::{Sending, receiver, rival, sender, start};
 use self::stage::{Stage, stored};
+use crate::clock;
+use crate::server::limits::ip_prefix::IpPrefix;
+use crate::server::limits::kdf_queue::KdfQueue;
 use crate::sync;
 
 const ALICE: usize = 0;
@@ -199,5 +202,56 @@ fn departures() {
         };
         let senders = vec![sender(&stage, breaking), sender(&stage, closing)];
         conclude(&stage, senders);
+    });
+}
+
+/// A recipient stops reading, and is given up; the mail is there for its next connection.
+#[test]
+fn stalled() {
+    explore("stalled", || {
+        let stage = Stage::new();
+        for sequence in 1..=6 {
+            stage.disk.add_message(BOB, stored(DAVE, sequence, 2000));
+        }
+        let mut frozen = stage.connect(BOB, 3000).unwrap();
+        assert!(frozen.log_in());
+        // Longer than any peer may stall.
+        sync::sleep(Duration::from_secs(60));
+        while let Some(line) = frozen.line() {
+            frozen.take(&line, false);
+        }
+        receiver(&stage, BOB, 4096, usize::MAX);
+        conclude(
+            &stage,
+            vec![sender(&stage, Sending::small(ALICE, &[BOB], 2))],
+        );
+    });
+}
+
+/// Console logins wait for a slot; some give up, and some hold it for longer than others wait.
+#[test]
+fn kdf_queue() {
+    explore("kdf_queue", || {
+        let queue = Arc::new(KdfQueue::new(0));
+        let threads: Vec<_> = (0..5)
+            .map(|last: u8| {
+                let queue = Arc::clone(&queue);
+                let (hold, gives_up) = (sync::choose(3), sync::choose(4) == 0);
+                start("console", move || {
+                    let from = Some(IpPrefix::of([192, 0, 2, last].into()));
+                    let slot = queue.acquire(from, clock::now(), &|_| gives_up);
+                    if slot.is_ok() {
+                        sync::sleep(Duration::from_millis([1, 300, 11_000][hold]));
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(
+            queue.acquire(None, clock::now(), &|_| true).is_ok(),
+            "a slot was not given back"
+        );
     });
 }
