@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export SCHEDULES=${1:-100000} RUST_BACKTRACE=${RUST_BACKTRACE:-0}
 shift || true
 [ $# -gt 0 ] || set -- live backlog starved take_over eviction failing_disk crash shutdown departures \
-    stalled kdf_queue
+    stalled kdf_queue unacknowledged
 for scenario; do
     cargo test --quiet --lib "schedules::$scenario" -- --exact "server::schedules::$scenario" \
         --nocapture

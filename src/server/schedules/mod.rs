@@ -255,3 +255,30 @@ fn kdf_queue() {
         );
     });
 }
+
+/// A recipient takes its mail and acknowledges nothing, but asks for all of it again and again:
+/// its senders are answered once their messages are on the disk.
+#[test]
+fn unacknowledged() {
+    explore("unacknowledged", || {
+        let stage = Stage::new();
+        for sequence in 1..=7 {
+            stage.disk.add_message(BOB, stored(DAVE, sequence, 3));
+        }
+        let mut silent = stage.connect(BOB, 4096).unwrap();
+        let reader = start("silent", move || {
+            if silent.log_in() {
+                silent.fetch();
+                while let Some(line) = silent.line() {
+                    silent.take(&line, false);
+                    if sync::choose(16) == 0 {
+                        silent.fetch();
+                    }
+                }
+            }
+        });
+        let senders = vec![sender(&stage, Sending::small(ALICE, &[BOB], 3))];
+        conclude(&stage, senders);
+        drop(reader);
+    });
+}

@@ -432,6 +432,11 @@ impl Client {
         }
     }
 
+    /// Asks for all that is pending once more.
+    pub(super) fn fetch(&self) {
+        self.request(&json!({"op": "fetch"}));
+    }
+
     /// Goes without a word.
     pub(super) fn reset(&self) {
         self.end.reset();
