@@ -16,17 +16,18 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shuttle::future::batch_semaphore::{BatchSemaphore, Fairness};
 use shuttle::rand::Rng;
+
+use crate::clock;
 
 /// Where a timeout stands in the source.
 pub(crate) type Place = (&'static str, u32);
 
 /// What one schedule has besides its threads.
 struct World {
-    start: Instant,
     now: Duration,
     timers: Vec<Timer>,
     /// The clock's thread, while there is nothing for it to do.
@@ -77,8 +78,6 @@ pub(crate) fn choose(bound: usize) -> usize {
 /// Begins a schedule on this thread.
 pub(crate) fn begin(patience: Duration) {
     let world = World {
-        // Far enough from the system's own start that one may subtract.
-        start: Instant::now(),
         now: Duration::ZERO,
         timers: Vec::new(),
         resting_clock: None,
@@ -88,23 +87,15 @@ pub(crate) fn begin(patience: Duration) {
         thread_ended: Arc::new(Signal::default()),
         fired: BTreeMap::new(),
     };
+    clock::set_virtual(Some(Duration::ZERO));
     WORLD.with(|slot| *slot.borrow_mut() = Some(world));
 }
 
 /// Ends the schedule, and returns how often each timeout has fired.
 pub(crate) fn end() -> BTreeMap<Place, u64> {
+    clock::set_virtual(None);
     let world = WORLD.with(|slot| slot.borrow_mut().take());
     world.map(|world| world.fired).unwrap_or_default()
-}
-
-/// The present on the virtual clock; `None` outside of an exploration.
-pub(crate) fn virtual_now() -> Option<Instant> {
-    with_world(|world| world.start + world.now)
-}
-
-/// The virtual time since the schedule began.
-pub(crate) fn virtual_elapsed() -> Option<Duration> {
-    with_world(|world| world.now)
 }
 
 /// Whether the clock may run only when nothing else can.
@@ -134,6 +125,7 @@ pub(crate) fn run_clock() {
             };
             let timer = world.timers.remove(place);
             world.now = world.now.max(timer.due);
+            clock::set_virtual(Some(world.now));
             if timer.due > timer.begun {
                 *world.fired.entry(timer.place).or_default() += 1;
             }
@@ -509,54 +501,7 @@ pub(crate) fn sleep(time: Duration) {
     }
 }
 
-/// Atomic values. The scheduler may choose another thread before each step.
-pub(crate) mod atomic {
-    pub(crate) use std::sync::atomic::Ordering;
-
-    macro_rules! atomic {
-        ($name:ident, $value:ty) => {
-            /// One value.
-            #[derive(Debug, Default)]
-            pub(crate) struct $name(std::sync::atomic::$name);
-
-            impl $name {
-                /// One with this value.
-                pub(crate) const fn new(value: $value) -> Self {
-                    $name(std::sync::atomic::$name::new(value))
-                }
-
-                /// Reads it.
-                pub(crate) fn load(&self, order: Ordering) -> $value {
-                    super::switch();
-                    self.0.load(order)
-                }
-
-                /// Replaces it.
-                pub(crate) fn store(&self, value: $value, order: Ordering) {
-                    super::switch();
-                    self.0.store(value, order);
-                }
-            }
-        };
-    }
-
-    atomic!(AtomicBool, bool);
-    atomic!(AtomicUsize, usize);
-
-    impl AtomicUsize {
-        /// Adds, and returns the value before.
-        pub(crate) fn fetch_add(&self, value: usize, order: Ordering) -> usize {
-            super::switch();
-            self.0.fetch_add(value, order)
-        }
-
-        /// Subtracts, and returns the value before.
-        pub(crate) fn fetch_sub(&self, value: usize, order: Ordering) -> usize {
-            super::switch();
-            self.0.fetch_sub(value, order)
-        }
-    }
-}
-
+/// Atomic values.
+pub(crate) mod atomic;
 mod channel;
 pub(crate) use self::channel::{Receiver, SyncSender, sync_channel};
