@@ -39,6 +39,13 @@ CREATE TABLE users (
     prekey_signature    BLOB                     -- 64 bytes
 );
 
+-- The greatest generation of an account's vault that a login named. A server adds the table
+-- to a database that was made without it.
+CREATE TABLE vault_generations (
+    user                INTEGER PRIMARY KEY REFERENCES users (id),
+    generation          INTEGER NOT NULL
+);
+
 -- What a search reads, so that names which it must not find cost it nothing. A server adds it to a
 -- database that was made without it.
 CREATE INDEX listed_names ON users (name) WHERE listed = 1 AND deleted = 0;
@@ -78,6 +85,8 @@ CREATE TABLE server (
     key                 TEXT    PRIMARY KEY,     -- 'secret': 32 random bytes behind the stable
                                                  -- fake answers about users that don't exist;
                                                  -- 'begun': a server has served with this file;
+                                                 -- 'generation': which start of a server this is,
+                                                 -- and which write-ahead log of it;
                                                  -- 'runs': how many servers have, 8 bytes, big-endian
     value               BLOB    NOT NULL
 ) WITHOUT ROWID;

@@ -170,7 +170,7 @@ client() {
         --password-file "$folder/password" --color "$colour" "$@"
 }
 
-printf 'correct horse battery staple\n' >"$folder/password"
+(umask 077 && printf 'correct horse battery staple\n' >"$folder/password")
 
 printf '\n%sSecure Chat%s: Alice and Bob talk, and Carol joins by telnet.\n' "$bold" "$off"
 printf '%sLines with > are typed, lines with | are seen.%s\n' "$quiet" "$off"
@@ -251,7 +251,7 @@ sees bob 'while you were away: 3 messages'
 sees bob 'alice: Lunch at noon, at the harbour.'
 sees bob 'alice: Bring Carol.'
 sees bob 'carol [UNENCRYPTED]: Is there room for one more?'
-sees alice 'delivered to bob'
+sees alice 'received by bob'
 sees carol 'bob received'
 says bob '/fetch'
 sees bob 'no missed messages'

@@ -49,6 +49,7 @@ PREFIX = b"secure-chat/1 "
 ZEROS = bytes(32)
 SIZES = (160, 320, 640, 1280, 2560, 5120, 10240, 20480)
 TEXT, RECEIPT, RETRY, AGAIN = 1, 2, 3, 4
+LINKED, FIRST, PERSON = 0, 1, 4
 PASSWORD = "interop, a long password"
 
 
@@ -183,25 +184,28 @@ class Header:
     ratchet: bytes
     previous: int
     number: int
-    initial: bytes = b""  # identity, ephemeral, prekey id, flag, one-time id
+    initial: bytes = b""  # identity, ephemeral, prekey id, flag, one-time id, origin
 
     def encode(self):
-        return (bytes([1, self.kind]) + self.session + self.ratchet + number(self.previous, 4)
+        return (bytes([2, self.kind]) + self.session + self.ratchet + number(self.previous, 4)
                 + number(self.number, 4) + self.initial)
 
     @classmethod
     def split(cls, envelope):
         """An envelope's header, ciphertext and MAC."""
-        if len(envelope) < 58 or envelope[0] != 1 or envelope[1] not in (1, 2):
+        if len(envelope) < 58 or envelope[0] != 2 or envelope[1] not in (1, 2):
             raise Failed("an envelope of an unknown form")
-        size = 58 if envelope[1] == 1 else 163
+        size = 58 if envelope[1] == 1 else 252
         cut = [int.from_bytes(envelope[at:at + 4], "big") for at in (50, 54)]
         header = cls(envelope[1], envelope[2:18], envelope[18:50], *cut, envelope[58:size])
         ciphertext, mac = envelope[size:-32], envelope[-32:]
         if len(envelope) > 24576 or len(envelope) < size + 48 or len(ciphertext) % 16:
             raise Failed("an envelope of an impossible length")
-        if header.kind == 2 and (header.initial[100] > 1 or not header.initial[100] and any(header.initial[101:])):
-            raise Failed("an envelope with a wrong flag")
+        if header.kind == 2:
+            flag, once, cause, link = (header.initial[100], header.initial[101:105],
+                                       header.initial[113], header.initial[114:130])
+            if flag > 1 or not flag and any(once) or cause > 6 or (cause == LINKED) != any(link):
+                raise Failed("an envelope with a wrong flag, cause or link")
         return header, ciphertext, mac
 
     def __str__(self):
@@ -214,6 +218,7 @@ class Session:
     id: bytes
     root: bytes
     own: bytes                # private ratchet key
+    generation: int
     theirs: bytes = b""
     sending: list = None      # chain key, next number
     receiving: list = None
@@ -222,6 +227,16 @@ class Session:
     initial: bytes = b""      # what an initial envelope carries, while unanswered
     skipped: dict = dataclasses.field(default_factory=dict)
     retired: set = dataclasses.field(default_factory=set)
+    only_reads: bool = False  # superseded by one that ranks above it
+
+    def rank(self):
+        """The session that ranks highest is sent in."""
+        return self.generation, bytes(255 - b for b in self.id)
+
+    def link(self):
+        """What a later session may go on from: of the step that made this root key."""
+        both = hkdf(ZEROS, self.root, b"link", 48)
+        return both[:16], both[16:]
 
     def dh(self, private, public):
         both = hkdf(self.root, x25519(private, public), b"root", 64)
@@ -387,6 +402,11 @@ class User:
         self.one_time = {i: secrets.token_bytes(32) for i in range(1, 101)}
         self.pinned, self.sessions, self.taken, self.seen = {}, collections.defaultdict(list), set(), set()
         self.states, self.outbox, self.handles = {}, {}, {}
+        # Of each contact: what is counted here, what was counted there, links of own steps
+        # (by id), and the link of the last step heard.
+        self.instance, self.next, self.voids = {}, collections.Counter(), collections.defaultdict(list)
+        self.counted = collections.defaultdict(dict)
+        self.said, self.heard = collections.defaultdict(dict), {}
 
     # Chapter 11
 
@@ -432,8 +452,8 @@ class User:
         if self.pinned.setdefault(name, identity) != identity:
             raise Failed(f"{name} has another identity")
 
-    def start(self, name, bundle):
-        """A session with a prekey bundle's owner."""
+    def start(self, name, bundle, cause=FIRST):
+        """A session with a prekey bundle's owner; a linked one goes on from the last step heard."""
         theirs = unb64(bundle["identity"]["signing"], 32) + unb64(bundle["identity"]["dh"], 32)
         signed, once = bundle["signed_prekey"], bundle["one_time"]
         key = unb64(signed["key"], 32)
@@ -446,17 +466,31 @@ class User:
         if once:
             dhs.append(x25519(private, unb64(once["key"], 32)))
         sk, session_id = x3dh(self.identity, theirs, dhs, True, ephemeral)
+        link, secret = self.heard[name] if cause == LINKED else (bytes(16), ZEROS)
+        newest = max((s.generation for s in self.sessions[name]), default=0)
+        generation = max(newest + 1, time.time_ns() // 1_000_000)
+        said = number(generation, 8) + bytes([cause]) + link
         initial = (self.identity + ephemeral + number(signed["id"], 4) + bytes([bool(once)])
-                   + number(once["id"] if once else 0, 4))
-        session = Session(session_id, sk, b"", key, initial=initial)
+                   + number(once["id"] if once else 0, 4)
+                   + said + sign(self.signing, PREFIX + b"new-session" + session_id + said))
+        root = hkdf(secret, sk, b"linked-root", 32)
+        session = Session(session_id, root, b"", generation, key, initial=initial)
         session.step_to_send()
+        self.said[name].update([session.link()])
+        for other in self.sessions[name]:
+            other.only_reads = True
         self.sessions[name].append(session)
         return session
+
+    def current(self, name):
+        """The session to send in."""
+        return max((s for s in self.sessions[name] if not s.only_reads), key=Session.rank)
 
     def answer_session(self, name, header):
         """The session that an initial envelope opens; and its one-time prekey's id."""
         theirs, ephemeral = header.initial[:64], header.initial[64:96]
-        prekey, once = int.from_bytes(header.initial[96:100], "big"), int.from_bytes(header.initial[101:], "big")
+        prekey, once = int.from_bytes(header.initial[96:100], "big"), int.from_bytes(header.initial[101:105], "big")
+        said, signature = header.initial[105:130], header.initial[130:]
         if self.pinned.get(name, theirs) != theirs:
             raise Failed(f"{name} has another identity")
         signed = self.signed[prekey]
@@ -466,18 +500,34 @@ class User:
         sk, session_id = x3dh(self.identity, theirs, dhs, False, ephemeral)
         if session_id != header.session:
             raise Failed("the session id is wrong")
-        return Session(session_id, sk, signed), theirs, once if header.initial[100] else None
+        if not verify(theirs[:32], PREFIX + b"new-session" + session_id + said, signature):
+            raise Failed("what the session says of itself is not signed")
+        secret = self.said[name][said[9:]] if said[8] == LINKED else ZEROS
+        root = hkdf(secret, sk, b"linked-root", 32)
+        session = Session(session_id, root, signed, int.from_bytes(said[:8], "big"))
+        return session, theirs, once if header.initial[100] else None
 
     def ad(self, mid, sender, recipient):
         names = short(sender.encode()) + short(recipient.encode())
         pair = [self.identity if who == self.name else self.pinned[who] for who in (sender, recipient)]
-        return b"\x01" + mid + names + b"".join(pair)
+        return b"\x02" + mid + names + b"".join(pair)
+
+    def position(self, to, kind):
+        """What stands before the content. A receipt uses up no number."""
+        instance, counted = self.instance.setdefault(to, secrets.token_bytes(16)), kind != RECEIPT
+        voids = b"".join(number(at, 4) * 2 for at in self.voids[to])
+        position = instance + number(self.next[to], 4) + bytes([counted, len(self.voids[to])]) + voids
+        self.next[to] += counted
+        return position
 
     def encrypt(self, to, body, kind=TEXT):
-        mid, session = secrets.token_bytes(16), self.sessions[to][-1]
+        mid, session = secrets.token_bytes(16), self.current(to)
         how = "DH step" if session.turn else "same chain"
         key, header = session.header_to_send()
-        envelope = seal(key, self.ad(mid, self.name, to), header.encode(), content_of(kind, body))
+        if how == "DH step":
+            self.said[to].update([session.link()])
+        content = self.position(to, kind) + content_of(kind, body)
+        envelope = seal(key, self.ad(mid, self.name, to), header.encode(), content)
         self.outbox[mid.hex()] = to, envelope
         shown = brief(body.decode()) if kind == TEXT else f"<kind {kind}>"
         show(self.name, f"> {to}: {shown}    [{header}, {how}]")
@@ -509,11 +559,18 @@ class User:
         else:
             raise Failed("an unknown session")
         key, how = session.key_to_open(header)
-        ad = b"\x01" + mid + short(sender.encode()) + short(self.name.encode()) + theirs + self.identity
+        ad = b"\x02" + mid + short(sender.encode()) + short(self.name.encode()) + theirs + self.identity
         content = unseal(key, ad, header.encode(), ciphertext, mac)
         session.initial = b""
         self.pin(sender, theirs)
         self.sessions[sender] = [s for s in self.sessions[sender] if s is not old] + [session]
+        if not session.only_reads:
+            if not old or how.startswith("DH step"):
+                self.heard[sender] = session.link()
+            for other in self.sessions[sender]:
+                other.only_reads |= other.rank() < session.rank()
+        content, missing = self.count(sender, content)
+        how += f", {missing} missing" if missing else ""
         if once is not None:
             del self.one_time[once]
             how += f", one-time prekey {once}"
@@ -521,6 +578,22 @@ class User:
         shown = brief(body.decode()) if kind == TEXT else f"<kind {kind}>"
         show(self.name, f"< {sender}: {shown}    [{header}, {how}]")
         return kind, body
+
+    def count(self, sender, content):
+        """Compares a message's position with what was counted; gives the content behind it,
+        and how many messages it shows to be missing."""
+        instance, at, counted, voids = content[:16], int.from_bytes(content[16:20], "big"), content[20], content[21]
+        if counted > 1 or voids > 8:
+            raise Failed("a position of an impossible form")
+        ranges = [content[22 + 8 * i:30 + 8 * i] for i in range(voids)]
+        void = {n for r in ranges for n in range(int.from_bytes(r[:4], "big"), int.from_bytes(r[4:], "big") + 1)}
+        seen = self.counted[sender].setdefault(instance, {"next": 0, "missing": set()})
+        gap = set(range(seen["next"], at)) - void
+        if at < seen["next"] and counted and at not in seen["missing"]:
+            raise Failed("a number that came twice")
+        seen["missing"] = (seen["missing"] | gap) - void - {at}
+        seen["next"] = max(seen["next"], at + counted)
+        return content[22 + 8 * voids:], len(gap)
 
     def take(self, event, ack=True):
         """What chapter 15 says about a message; None if it is a repeated one."""
@@ -550,6 +623,12 @@ class User:
             if result and result[0] != RECEIPT:
                 check(event["from"] == sender and result == (TEXT, text.encode()), f"{self.name} decrypted {sender}'s text")
                 return event
+
+    def until_received(self, *mids):
+        """Receipts come until all of these are in one: what comes next is no receipt for them."""
+        while not set(mids) <= self.seen:
+            if self.take(self.next_mail())[0] != RECEIPT:
+                raise Failed("a receipt was due")
 
     def until_delivered(self, mid):
         to = self.outbox[mid][0]
@@ -661,6 +740,7 @@ def initiator(pyra, alice):
     alice.shows("the second", never="the first")
     pyra.post(early)
     alice.shows("the first")
+    pyra.until_received(early, late)
     alice.type("one of two")
     alice.type("two of two")
     pair = [pyra.next_mail(), pyra.next_mail()]
@@ -732,6 +812,7 @@ def repeats(pyra, alice, first):
     pyra.until_delivered(first)
     mid = pyra.send("alice", "after the repetition")
     alice.shows("after the repetition", never="Hello from Python|cannot|could not")
+    pyra.until_received(mid)
     check(True, "alice acknowledged the repeated id and showed nothing")
 
 
@@ -785,7 +866,7 @@ def retry(pyra, alice):
     pyra.until_delivered(mid)
     while (result := pyra.take(pyra.next_mail()))[0] == RECEIPT:
         pass
-    check(result == (RETRY, bytes.fromhex(mid)), "a retry request for its id, in a new session")
+    check(result == (RETRY, bytes.fromhex(mid)), "a retry request for its id")
     again = pyra.encrypt("alice", b"\x01" + bytes.fromhex(mid) + b"damaged on the way", AGAIN)
     pyra.post(again)
     alice.expect("damaged on the way")
@@ -796,7 +877,38 @@ def retry(pyra, alice):
     pyra.expect("alice", "and on it goes")
 
 
+def renewals(pyra, alice):
+    step("alice starts a new session by hand, and pyra one that goes on from it")
+    old = pyra.current("alice")
+    alice.type("/renew pyra")
+    alice.expect("a new session with pyra")
+    alice.type("/msg pyra In a new session")
+    header = Header.split(unb64(pyra.expect("alice", "In a new session")["envelope"]))[0]
+    check(header.kind == 2 and header.initial[113] == PERSON, "initial, and signed: alice's user said so")
+    check(pyra.current("alice").id == header.session and old.only_reads, "pyra sends in it, too, and the old one only reads")
+    pyra.send("alice", "I follow")
+    alice.shows("I follow")
+    alice.type("/msg pyra And I hear you")
+    pyra.expect("alice", "And I hear you")
+    linked = pyra.start("alice", bundle_of(pyra, "alice"), LINKED)
+    pyra.send("alice", "Linked to the last")
+    alice.shows("Linked to the last", never="new session")
+    alice.type("/msg pyra In the linked one")
+    event = pyra.expect("alice", "In the linked one")
+    check(Header.split(unb64(event["envelope"]))[0].session == linked.id, "alice has followed")
+
+    step("messages that are lost, and that never went out")
+    pyra.encrypt("alice", b"lost")
+    pyra.send("alice", "after the lost one")
+    alice.expect("1 message from pyra has not arrived")
+    pyra.encrypt("alice", b"refused, say")
+    pyra.voids["alice"].append(pyra.next["alice"] - 1)
+    pyra.send("alice", "after the void one")
+    alice.shows("after the void one", never="not arrived")
+
+
 def play(programs, folder, running):
+    (folder / "password").touch(mode=0o600)
     (folder / "password").write_text(PASSWORD + "\n")
     step("the server and its users start")
     server = Program("server", running, str(programs / "server"), "--listen", "127.0.0.1:0", "--data", str(folder / "server"))
@@ -820,11 +932,13 @@ def play(programs, folder, running):
     repeats(pyra, alice, first)
     alice = offline(pyra, alice, bob, run)
     retry(pyra, alice)
+    renewals(pyra, alice)
 
     step("the end")
     both = {mid for _, mid in pyra.wire.receipts if pyra.states[mid] == "delivered"} - {first}
     check(not both, "no message got both the state and the event delivered")
-    check(not pyra.wire.mail, "no mail is left over")
+    left = [pyra.take(event)[0] for event in list(pyra.wire.mail)]
+    check(all(kind == RECEIPT for kind in left), "no mail but receipts is left over")
     alice.end()
     bob.end()
 

@@ -216,6 +216,8 @@ def x3dh_cases():
 
 # Double Ratchet and envelope
 
+NOW, FIRST = 1_700_000_000_000, 1
+
 
 def root_step(root, private, public):
     joined = hkdf(root, agree(private, public), b"root", 64)
@@ -229,12 +231,19 @@ def padded(content):
     return (content + b"\x80").ljust(size, b"\0")
 
 
+def origin(initiator, session, generation, cause):
+    """What an initial envelope says of its session, signed; without a link."""
+    said = u64(generation) + bytes([cause]) + bytes(16)
+    return said + sign(initiator.seed, PREFIX + b"new-session" + session + said)
+
+
 class Side:
     """One end of a session that only sends: enough for known answers, because
     what one end derives to send is what the other must derive to receive."""
 
     def __init__(self, me, them, root):
         self.me, self.them, self.root = me, them, root
+        self.instance, self.counted = secret("instance of " + me.name, 16), 0
         self.private = self.remote = self.chain = None
         self.number = self.previous = 0
 
@@ -251,12 +260,14 @@ class Side:
 
     def send(self, session, initial, message_id, sent_at_ms, text):
         message_key, self.chain = mac_of(self.chain, b"\1"), mac_of(self.chain, b"\2")
-        header = bytes([1, 2 if initial else 1]) + session + x25519_public(self.private)
+        header = bytes([2, 2 if initial else 1]) + session + x25519_public(self.private)
         header += u32(self.previous) + u32(self.number) + initial
         self.number += 1
-        ad = b"\1" + message_id + short(self.me.name.encode()) + short(self.them.name.encode())
+        ad = b"\2" + message_id + short(self.me.name.encode()) + short(self.them.name.encode())
         ad += self.me.identity + self.them.identity
-        content = b"\1" + u64(sent_at_ms) + text.encode()
+        position = self.instance + u32(self.counted) + b"\1\0"
+        self.counted += 1
+        content = position + b"\1" + u64(sent_at_ms) + text.encode()
         keys = message_keys(ZEROS, message_key, b"message")
         return header + encrypt(keys, ad, header, padded(content))
 
@@ -269,7 +280,9 @@ def conversation_cases():
         session = session_id(alice, bob, x25519_public(ephemeral))
         initial = alice.identity + x25519_public(ephemeral) + u32(bob.prekey_id)
         initial += b"\1" + u32(bob.one_time_id) if with_one_time else bytes(5)
-        sides = {"alice": Side(alice, bob, shared), "bob": Side(bob, alice, shared)}
+        initial += origin(alice, session, NOW, FIRST)
+        root = hkdf(ZEROS, shared, b"linked-root", 32)
+        sides = {"alice": Side(alice, bob, root), "bob": Side(bob, alice, root)}
         sides["alice"].remote = x25519_public(bob.prekey)
         sides["bob"].private = bob.prekey
         steps = []
@@ -281,13 +294,14 @@ def conversation_cases():
             for at in range(count):
                 text = "x" * 16384 if (turn, at) == (4, 1) else f"{name} {turn}.{at} \u00e9"
                 message_id = secret(f"id {turn} {at}", 16)
-                sent_at_ms = 1_700_000_000_000 + 1000 * turn + at
+                sent_at_ms = NOW + 1000 * turn + at
                 envelope = side.send(
                     session, initial if turn == 0 else b"", message_id, sent_at_ms, text
                 )
                 steps.append(
                     {
                         "from": name,
+                        "instance": side.instance.hex() if side.counted == 1 else "",
                         "ratchet_private": ratchet_private.hex() if at == 0 else "",
                         "message_id": message_id.hex(),
                         "sent_at_ms": sent_at_ms,
@@ -302,6 +316,7 @@ def conversation_cases():
             "signed_prekey": bob.saved_prekey().hex(),
             "one_time_prekey": bob.saved_one_time().hex() if with_one_time else "",
             "ephemeral": ephemeral.hex(),
+            "now_ms": NOW,
             "steps": steps,
         }
 

@@ -6,7 +6,9 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The present moment, for measuring and waiting.
+/// The present moment, for measuring and waiting. It stands still while the machine is suspended
+/// (Linux and macOS), so nobody is taken for silent because of that; it goes on while the process
+/// is stopped, which waits have to allow for.
 pub(crate) fn now() -> Instant {
     #[cfg(test)]
     if let Some(now) = virtual_time().map(|(start, elapsed)| start + elapsed) {

@@ -98,7 +98,7 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(!painted(&bob.raw()), "{:?}", bob.raw());
 
     let secret = server.folder.path().join("password");
-    std::fs::write(&secret, PASSWORD).unwrap();
+    harness::write_secret(&secret, PASSWORD);
     let mut piped = Command::new(env!("CARGO_BIN_EXE_client"))
         .args(server.arguments("carol"))
         .arg("--password-file")
@@ -170,6 +170,59 @@ fn every_end_leaves_the_terminal_as_it_was() {
     kill_process(pid, Signal::TERM).unwrap();
     assert_eq!(alice.ends().code(), Some(128 + 15));
     assert_usable(&pty, "at a password");
+}
+
+#[test]
+fn a_password_is_asked_for_on_the_terminal_also_in_a_pipe() {
+    let server = Server::start();
+    let alice = server.person("alice");
+    alice.enter("/quit");
+    assert_eq!(alice.ends().code(), Some(0));
+    let client = format!(
+        "{} {}",
+        env!("CARGO_BIN_EXE_client"),
+        server.arguments("alice").join(" ")
+    );
+    for (script, shows) in [
+        ("CLIENT --user alice </dev/null | cat", "logged in as alice"),
+        (
+            "echo /contacts | CLIENT --user alice | cat",
+            "no contacts yet",
+        ),
+        ("CLIENT unread --user alice --json | cat", "\"count\":0"),
+    ] {
+        let script = script.replace("CLIENT", &client);
+        let arguments = ["-c".to_owned(), script.clone()];
+        let seat = Seat::at("sh", &arguments, &[]);
+        // A slip is taken back before the Enter.
+        seat.secret(
+            "Password for alice: ",
+            &format!("wrong\u{15}{PASSWORD}x\u{7f}"),
+        );
+        seat.sees(shows);
+        let raw = seat.raw();
+        let pty = Arc::clone(&seat.pty);
+        assert_eq!(seat.ends().code(), Some(0), "{script}");
+        assert!(!raw.contains(PASSWORD), "the password was shown: {script}");
+        assert_usable(&pty, "of a password in a pipe");
+    }
+}
+
+#[test]
+fn ctrl_c_at_a_password_in_a_pipe_leaves_the_terminal_usable() {
+    let server = Server::start();
+    let alice = server.person("alice");
+    alice.enter("/quit");
+    assert_eq!(alice.ends().code(), Some(0));
+    let arguments = server.arguments("alice").join(" ");
+    let client = env!("CARGO_BIN_EXE_client");
+    let script = format!("{client} {arguments} --user alice </dev/null");
+    let seat = Seat::at("sh", &["-c".to_owned(), script], &[]);
+    seat.hidden("Password for alice: ");
+    seat.keys("\u{3}");
+    let pty = Arc::clone(&seat.pty);
+    assert_eq!(seat.ends().code(), Some(3));
+    assert_usable(&pty, "at Ctrl-C");
 }
 
 /// Whether a shell would find the terminal as one expects it.

@@ -16,6 +16,8 @@ mod suite {
     mod accounts;
     /// More mail than a window holds, quotas, scripts that fetch.
     mod backlog;
+    /// What changes while a login or a request waits.
+    mod changes;
     /// The language that a person types into telnet.
     mod console;
     /// Two people talk, from the first hello to the last logout.
@@ -31,6 +33,9 @@ mod suite {
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;
+    /// The files under the server: moved, replaced, mixed from two copies.
+    #[cfg(target_os = "linux")]
+    mod files;
     /// Too much of everything: lines, bytes, connections, descriptors.
     mod floods;
     /// Lines that are not requests, and bytes that are not lines.
@@ -54,6 +59,8 @@ mod suite {
     mod sessions;
     /// SIGTERM, and what nothing depends on.
     mod shutdown;
+    /// A server that stood still, and reads before it judges.
+    mod standstill;
     /// Why a server refuses to start, in a sentence.
     mod startup;
     /// Peers that stop reading, for the others' sake.

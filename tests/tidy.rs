@@ -95,7 +95,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::config", &["delivery", "limits"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
-    ("server::error", &["data_folder", "delivery"]),
+    ("server::error", &["capacity", "data_folder", "delivery"]),
     ("server::limits", &["log"]),
     (
         "server::net",
@@ -107,6 +107,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &[
             "args",
             "banner",
+            "capacity",
             "config",
             "data_folder",
             "delivery",
@@ -121,7 +122,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "client::app",
         &[
             "args",
-            "hardening",
+            "local_time",
             "login",
             "messenger",
             "net",

@@ -89,7 +89,7 @@ impl World {
         let disk = |&owner| (owner, Disk::new(&home.path().join(owner), seed()));
         let disks: HashMap<_, _> = owners.iter().map(disk).collect();
         for (number, password) in PASSWORDS.iter().enumerate() {
-            std::fs::write(home.path().join(format!("password-{number}")), password).unwrap();
+            harness::write_secret(&home.path().join(format!("password-{number}")), password);
         }
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();

@@ -12,6 +12,7 @@ use secure_chat::crypto::keys::{
 use secure_chat::crypto::message::content::{Content, Payload};
 use secure_chat::crypto::message::envelope::Envelope;
 use secure_chat::crypto::message::padding;
+use secure_chat::crypto::ratchet::origin::Cause;
 use secure_chat::crypto::ratchet::session_set::{SessionSet, claimed_identity};
 use secure_chat::protocol::ByteArray;
 use secure_chat::protocol::json::{ServerLine, parse_server_line};
@@ -186,12 +187,13 @@ pub(crate) fn prekey_bundle(data: &[u8]) {
     }
     let mut conversation = SessionSet::new(his);
     let before = conversation.to_bytes();
-    match conversation.start(&scene.alice.keys, &verified, &mut Numbers(3)) {
+    let keys = &scene.alice.keys;
+    match conversation.start(keys, &verified, Cause::First, NOW, NOW, &mut Numbers(3)) {
         Ok(()) => {
             assert!(identity == his, "a session with somebody else");
             let out = context(&scene.alice, &scene.bob);
-            let sent = conversation.encrypt(&scene.alice.keys, &out, &words(), &mut Numbers(4));
-            assert!(Envelope::parse(&sent.unwrap()).is_ok());
+            let sent = conversation.encrypt(keys, &out, &words(), NOW, &mut Numbers(4));
+            assert!(Envelope::parse(&sent.unwrap().envelope).is_ok());
         }
         Err(_) => assert!(
             *conversation.to_bytes() == *before,
@@ -281,7 +283,7 @@ fn saved_conversation(bytes: &[u8]) {
         *conversation.to_bytes() == *bytes,
         "two spellings of one state"
     );
-    assert!(conversation.missing() <= bytes.len());
+    assert!(conversation.kept_keys() <= bytes.len());
     let scene = &*SCENE;
     for envelope in &scene.genuine {
         let context = context(&scene.alice, &scene.bob);
@@ -296,8 +298,8 @@ fn saved_conversation(bytes: &[u8]) {
     }
     let back = context(&scene.bob, &scene.alice);
     let before = conversation.to_bytes();
-    match conversation.encrypt(&scene.bob.keys, &back, &words(), &mut Numbers(6)) {
-        Ok(envelope) => assert!(Envelope::parse(&envelope).is_ok()),
+    match conversation.encrypt(&scene.bob.keys, &back, &words(), NOW + 1, &mut Numbers(6)) {
+        Ok(sent) => assert!(Envelope::parse(&sent.envelope).is_ok()),
         Err(_) => assert!(
             *conversation.to_bytes() == *before,
             "a failure left a trace"

@@ -10,6 +10,7 @@ use secure_chat::crypto::keys::{
 };
 use secure_chat::crypto::message::associated_data::AssociatedData;
 use secure_chat::crypto::message::content::{Content, Payload};
+use secure_chat::crypto::ratchet::origin::Cause;
 use secure_chat::crypto::ratchet::session_set::{Prekeys, SessionSet};
 
 /// Bytes that repeat themselves from run to run: a multiplicative generator
@@ -123,14 +124,15 @@ pub(super) static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     let mut hers = SessionSet::new(bob.keys.public());
     let mut his = SessionSet::new(alice.keys.public());
     let bundle = bob.bundle().verify().unwrap();
-    hers.start(&alice.keys, &bundle, &mut numbers).unwrap();
+    hers.start(&alice.keys, &bundle, Cause::First, NOW, NOW, &mut numbers)
+        .unwrap();
 
     let mut states = vec![his.clone()];
     let mut genuine = Vec::new();
     let mut say = |hers: &mut SessionSet| {
         let out = context(&alice, &bob);
-        let sent = hers.encrypt(&alice.keys, &out, &words(), &mut numbers);
-        sent.unwrap()
+        let sent = hers.encrypt(&alice.keys, &out, &words(), NOW, &mut numbers);
+        sent.unwrap().envelope
     };
     genuine.push(say(&mut hers));
     his.decrypt(&bob.keys, &bob, &genuine[0], &context(&alice, &bob), NOW)
@@ -138,8 +140,9 @@ pub(super) static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     let mut numbers_of_bob = Numbers(2);
     let back = context(&bob, &alice);
     let reply = his
-        .encrypt(&bob.keys, &back, &words(), &mut numbers_of_bob)
-        .unwrap();
+        .encrypt(&bob.keys, &back, &words(), NOW, &mut numbers_of_bob)
+        .unwrap()
+        .envelope;
     hers.decrypt(&alice.keys, &alice, &reply, &back, NOW)
         .unwrap();
     states.push(his.clone());

@@ -1,17 +1,24 @@
 //! The client's command line and environment, parsed into values, and the secrets that they name.
 //! What an option leads to is decided where its value is used.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | this one | the options, all of which work before and after a command, and `vault` |
+//! | `scripts` | the commands for scripts |
+//! | `secrets` | reads passwords from files and commands |
+
+pub(crate) mod scripts;
+mod secrets;
 
 use std::error::Error;
 use std::fmt;
-use std::fs;
 use std::io;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use clap::{Parser, Subcommand};
 use zeroize::Zeroizing;
 
+use self::scripts::Script;
 use super::messenger::Trust;
 use super::net::endpoint::{Endpoint, Protection, SetupError};
 use super::terminal::Colours;
@@ -19,34 +26,47 @@ use crate::protocol::UserName;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
 
-/// The longest password file or output of a password command that is read.
-const MAX_SECRET: u64 = 4096;
+/// What `--help` shows: it fits a screen of 24 rows.
+const TEMPLATE: &str =
+    "{about}\n{usage-heading} {usage}\nCommands:\n{subcommands}\nOptions:\n{options}{after-help}";
 
 /// The terminal client of Secure Chat.
 #[derive(Debug, Parser)]
 #[command(
     name = "client",
     version,
-    about = "Secure Chat: encrypted messages on a terminal",
-    after_help = "Exit codes: 0 fine, 1 something failed, 2 wrong usage, 3 login refused, 4 no connection, 5 the vault, 6 not the right server, 7 the output could not be written, 128 and a signal's number after that signal.\n\
-                  Without a terminal, commands are read from stdin, one a line; /help lists them."
+    disable_version_flag = true,
+    about = "Secure Chat: encrypted messages on a terminal. Without a command: the chat",
+    help_template = TEMPLATE,
+    after_help = "`client options` lists all options, `client exit-codes` what a code means.",
+    max_term_width = 80
 )]
 pub(crate) struct Options {
-    /// The server: HOST:PORT, or chat://FINGERPRINT@HOST:PORT as its operator gives it out;
-    /// without a port, 8080
+    /// HOST:PORT, or chat://FINGERPRINT@HOST:PORT
     #[arg(
         long,
+        global = true,
         env = "SECURE_CHAT_SERVER",
+        hide_env = true,
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8080",
+        hide_default_value = true
     )]
     pub server: Address,
     /// The certificate that the server must have, by its SHA-256 fingerprint
-    #[arg(long, env = "SECURE_CHAT_FINGERPRINT", value_name = "DIGITS")]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SECURE_CHAT_FINGERPRINT",
+        value_name = "DIGITS"
+    )]
     pub fingerprint: Option<Fingerprint>,
     /// What protects the connection, and how the server is known
     #[arg(
         long,
+        global = true,
+        hide = true,
         env = "SECURE_CHAT_TLS",
         value_name = "HOW",
         value_enum,
@@ -54,32 +74,53 @@ pub(crate) struct Options {
     )]
     pub tls: Protection,
     /// Where keys and messages are kept [default: $XDG_DATA_HOME/secure-chat or ~/.local/share/secure-chat]
-    #[arg(long, env = "SECURE_CHAT_CLIENT_DATA", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SECURE_CHAT_CLIENT_DATA",
+        value_name = "DIR"
+    )]
     pub data: Option<PathBuf>,
-    /// Log in as this user at once
-    #[arg(long, env = "SECURE_CHAT_USER", value_name = "NAME")]
+    /// The account; the chat logs in at once
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_USER",
+        hide_env = true,
+        value_name = "NAME"
+    )]
     pub user: Option<UserName>,
-    /// Read the password, or the recovery code, from the first line of a file
-    #[arg(long, env = "SECURE_CHAT_PASSWORD_FILE", value_name = "FILE")]
+    /// The password, on its first line
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_PASSWORD_FILE",
+        hide_env = true,
+        value_name = "FILE"
+    )]
     pub password_file: Option<PathBuf>,
     /// Read the password from a command's output, such as "pass show chat".
     /// SECURE_CHAT_PASSWORD works too, and is the weakest: other programs can see it
     #[arg(
         long,
+        global = true,
+        hide = true,
         env = "SECURE_CHAT_PASSWORD_COMMAND",
-        value_name = "CMD",
-        conflicts_with = "password_file"
+        value_name = "CMD"
     )]
     pub password_command: Option<String>,
     /// End another session of the account without asking
-    #[arg(long)]
+    #[arg(long, global = true, hide = true)]
     pub take_over: bool,
     /// Replace the account's published identity by this device's without asking
-    #[arg(long)]
+    #[arg(long, global = true, hide = true)]
     pub new_identity: bool,
     /// How to trust identities
     #[arg(
         long,
+        global = true,
+        hide = true,
         env = "SECURE_CHAT_TRUST",
         value_name = "HOW",
         value_enum,
@@ -87,18 +128,50 @@ pub(crate) struct Options {
     )]
     pub trust: Trust,
     /// When to use colours
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t
+    )]
     pub color: Colours,
     /// What /passwd changes the password to where there is no terminal, and what a login takes
     /// if the password opens the vault but was changed elsewhere or reset: the first line of a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
     /// Write a recovery code that is made into a new file, instead of showing it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub recovery_file: Option<PathBuf>,
     /// For screen readers: no banner, no colours, words instead of signs
-    #[arg(long, env = "SECURE_CHAT_PLAIN")]
+    #[arg(long, global = true, hide = true, env = "SECURE_CHAT_PLAIN")]
     pub plain: bool,
+    /// Run a shell command for each message that arrives; it gets the text on its input
+    #[arg(long, global = true, hide = true, value_name = "CMD")]
+    pub on_message: Option<String>,
+    /// How long the command of --on-message may run, in seconds
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "SECONDS",
+        default_value = "30",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    pub on_message_timeout: u32,
+    /// Go on after a command from standard input that failed
+    #[arg(long, global = true, hide = true)]
+    pub keep_going: bool,
+    /// Results of a command as JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Of all but results, only warnings and errors
+    #[arg(long, global = true, hide = true)]
+    pub quiet: bool,
+    /// Print version
+    #[arg(short = 'V', long, action = clap::ArgAction::Version, hide = true)]
+    version: Option<bool>,
     /// Something else than chatting
     #[command(subcommand)]
     pub task: Option<Action>,
@@ -107,9 +180,17 @@ pub(crate) struct Options {
 /// What to do instead of chatting.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Move identity, contacts and history to another machine, or read the history without a server
+    #[command(flatten)]
+    Script(Script),
+    /// Move to another machine, or read the history without a server
     #[command(subcommand)]
     Vault(VaultTask),
+    /// List every option
+    #[command(hide = true)]
+    Options,
+    /// List the exit codes
+    #[command(hide = true)]
+    ExitCodes,
 }
 
 /// What to do with a vault.
@@ -242,19 +323,39 @@ impl Options {
     /// The password, if a file, a command or the environment gives it.
     ///
     /// # Errors
-    /// The file can't be read, the command fails, or the first line is empty.
+    /// The file can't be read or others can read it, the command fails, or the first line is empty.
     pub(crate) fn password(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
         if self.password_file.is_some() {
             return secret_file("--password-file", self.password_file.as_deref());
         }
         if let Some(command) = &self.password_command {
-            return from_command(command)
+            return secrets::from_command(command)
                 .map(Some)
                 .map_err(OptionsError::PasswordCommand);
         }
-        Ok(std::env::var("SECURE_CHAT_PASSWORD")
-            .ok()
-            .map(Zeroizing::new))
+        let given = std::env::var("SECURE_CHAT_PASSWORD").ok();
+        Ok(given.filter(|given| !given.is_empty()).map(Zeroizing::new))
+    }
+
+    /// What is wrong with options that are each well-formed.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        let is_data = matches!(self.task, Some(Action::Script(_)));
+        if self.password_file.is_some() && self.password_command.is_some() {
+            return Some("--password-file and --password-command both give the password; use one");
+        }
+        if self.json && !is_data {
+            return Some("--json is for commands such as send and listen; the chat has no JSON");
+        }
+        if self.quiet && !is_data {
+            return Some("--quiet is for commands such as send and listen");
+        }
+        if self.keep_going && is_data {
+            return Some("--keep-going is for commands that are read from standard input");
+        }
+        match &self.task {
+            Some(Action::Script(script)) => script.contradiction(self),
+            _ => None,
+        }
     }
 }
 
@@ -263,36 +364,8 @@ fn secret_file(
     path: Option<&Path>,
 ) -> Result<Option<Zeroizing<String>>, OptionsError> {
     let read = |path: &Path| {
-        fs::File::open(path)
-            .and_then(|mut file| first_line(&mut file))
+        secrets::from_file(path)
             .map_err(|error| OptionsError::SecretFile(option, path.to_owned(), error))
     };
     path.map(read).transpose()
-}
-
-fn first_line(source: &mut dyn Read) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    source.take(MAX_SECRET).read_to_string(&mut text)?;
-    let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() {
-        return Err(io::Error::other("its first line is empty"));
-    }
-    Ok(Zeroizing::new(line.to_owned()))
-}
-
-fn from_command(command: &str) -> io::Result<Zeroizing<String>> {
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::inherit())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let read = match child.stdout.take() {
-        Some(mut output) => first_line(&mut output),
-        None => Err(io::Error::other("it has no output")),
-    };
-    let status = child.wait()?;
-    match status.success() {
-        true => read,
-        false => Err(io::Error::other(format!("it failed ({status})"))),
-    }
 }

@@ -1,6 +1,8 @@
-//! Formats milliseconds since 1970 as local dates and times. It reads no clock.
+//! Milliseconds since 1970 as dates and times, for people (local) and for programs (UTC), and
+//! back. It reads no clock.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 /// A date and a time to the second, as `/info` shows it.
@@ -16,6 +18,30 @@ pub(crate) fn short(ms: u64, now: u64) -> String {
     } else {
         format(ms, "%Y-%m-%d %H:%M")
     }
+}
+
+/// The time in UTC, to the millisecond, as RFC 3339 writes it. One outside the calendar becomes
+/// its last moment.
+pub(crate) fn utc(ms: u64) -> String {
+    let time = i64::try_from(ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::MAX);
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// The time that a date (its first moment here) or a time as RFC 3339 writes it stands for.
+pub(crate) fn parse(text: &str) -> Option<u64> {
+    let time = match text.parse::<Timestamp>() {
+        Ok(time) => time,
+        Err(_) => text
+            .parse::<Date>()
+            .ok()?
+            .to_zoned(TimeZone::system())
+            .ok()?
+            .timestamp(),
+    };
+    u64::try_from(time.as_millisecond()).ok()
 }
 
 fn format(ms: u64, pattern: &str) -> String {
@@ -43,6 +69,25 @@ mod tests {
             let tokyo = TimeZone::get("Asia/Tokyo").unwrap();
             let time = Timestamp::UNIX_EPOCH.to_zoned(tokyo);
             assert_eq!(time.strftime("%H:%M").to_string(), "09:00");
+        }
+    }
+
+    #[test]
+    fn what_programs_are_told_can_be_given_back() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(utc(1_700_000_000_007), "2023-11-14T22:13:20.007Z");
+        assert_eq!(parse(&utc(1_700_000_000_007)), Some(1_700_000_000_007));
+        assert!(utc(u64::MAX).starts_with("9999-12-3"), "{}", utc(u64::MAX));
+        let day = parse("2023-11-14").unwrap();
+        assert_eq!(date_and_time(day), "2023-11-14 00:00:00");
+        for wrong in [
+            "",
+            "yesterday",
+            "2023-13-01",
+            "20231114x",
+            "1969-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
 

@@ -13,14 +13,12 @@
 //! | [`vault`] | keys, contacts and history, sealed on disk |
 //! | [`view`] | what is shown to the person, as values |
 //! | [`terminal`] | the only folder that reads keys and prints |
-//! | `hardening` | keeps the process's memory from core dumps and debuggers |
 //! | `local_time` | times as people read them |
 //!
 //! docs/ARCHITECTURE.md lists its threads.
 
 pub(crate) mod app;
 pub(crate) mod args;
-pub(crate) mod hardening;
 pub(crate) mod local_time;
 pub(crate) mod login;
 pub(crate) mod messenger;

@@ -1,10 +1,11 @@
 //! What the messenger shows the person, as values. The terminal decides how they look, and makes
 //! the texts in them harmless.
 
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 
-use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
+use crate::protocol::{MessageId, UserName};
 
 /// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,24 +57,71 @@ pub(crate) enum ViewEvent {
         mark: Mark,
         /// How far a sent message got, or how a received one came.
         state: &'static str,
+        /// Its id.
+        id: MessageId,
+        /// Whether the other side's identity had been verified by hand then.
+        verified: bool,
     },
-    /// Sent messages were accepted by the server, or delivered.
+    /// Sent messages were accepted by the server, were delivered as it says, or received as the
+    /// recipient has proven.
     Receipt {
         /// The recipient.
         to: UserName,
-        /// "stored" or "delivered".
+        /// "stored", "delivered" or "received".
         state: &'static str,
         /// How many messages.
         count: usize,
     },
     /// Somebody's status.
     Status(UserStatus),
+    /// Somebody whom this account has written to or heard from.
+    Contact {
+        /// Their name.
+        name: UserName,
+        /// Whether an identity of theirs is known.
+        known: bool,
+        /// Whether it was verified by hand.
+        verified: bool,
+        /// Whether another identity waits to be accepted.
+        changed: bool,
+    },
+    /// The number that shows whether two people know the same identities of each other.
+    SafetyNumber {
+        /// The other side.
+        name: UserName,
+        /// 60 digits, in groups and lines.
+        number: String,
+        /// Whether the person has confirmed it.
+        verified: bool,
+    },
+    /// An account was made.
+    Registered {
+        /// Its name.
+        name: UserName,
+        /// The file that has its recovery code; `None` if that was shown.
+        recovery_file: Option<PathBuf>,
+    },
+    /// How many messages wait on the server.
+    Waiting(u64),
 }
 
 impl ViewEvent {
     /// Whether it warns or reports a failure.
     pub(crate) fn is_warning(&self) -> bool {
         matches!(self, ViewEvent::Line(Tone::Bad | Tone::Warning, _))
+    }
+
+    /// Whether it is what a command was asked for, and not a remark about it.
+    pub(crate) fn is_data(&self) -> bool {
+        match self {
+            ViewEvent::Line(..) | ViewEvent::Receipt { .. } => false,
+            ViewEvent::Message { .. }
+            | ViewEvent::Status(_)
+            | ViewEvent::Contact { .. }
+            | ViewEvent::SafetyNumber { .. }
+            | ViewEvent::Registered { .. }
+            | ViewEvent::Waiting(_) => true,
+        }
     }
 
     /// A line of [`Tone::Good`].
@@ -162,7 +210,7 @@ pub(crate) trait Display: Send + Sync {
     /// Shows a message that is unread until `written` says otherwise.
     fn show_unread(&self, event: ViewEvent, written: Written);
     /// Waits, for a limited time, until everything that was shown is written.
-    fn settle(&self);
+    fn finish_writing(&self);
     /// Replaces the people whom the prompt and completion know.
     fn people(&self, people: Vec<Person>);
     /// Reports that the session has ended by itself.

@@ -18,12 +18,23 @@ pub mod label {
     pub const X3DH: &[u8] = b"secure-chat/1 x3dh";
     /// `session id = SHA-256(SESSION || initiator's identity || responder's identity || ephemeral)[..16]`.
     pub const SESSION: &[u8] = b"secure-chat/1 session";
+    /// `first root key = HKDF(link secret, or 32 zero bytes, SK, LINKED_ROOT, 32)`.
+    pub const LINKED_ROOT: &[u8] = b"secure-chat/1 linked-root";
+    /// `link id || link secret = HKDF(32 zero bytes, root key, LINK, 48)`.
+    pub const LINK: &[u8] = b"secure-chat/1 link";
+    /// Signed with the Ed25519 identity key by whoever starts a session:
+    /// `NEW_SESSION || session id || generation (8) || cause (1) || link id`.
+    pub const NEW_SESSION: &[u8] = b"secure-chat/1 new-session";
     /// `root key || chain key = HKDF(root key, DH output, ROOT, 64)`.
     pub const ROOT: &[u8] = b"secure-chat/1 root";
     /// `AES key || MAC key || IV = HKDF(32 zero bytes, message key, MESSAGE, 80)`.
     pub const MESSAGE: &[u8] = b"secure-chat/1 message";
     /// `AES key || MAC key || IV = HKDF(salt, vault key, VAULT, 80)`.
     pub const VAULT: &[u8] = b"secure-chat/1 vault";
+    /// `MAC key of the vault's rows and root = HKDF(32 zero bytes, vault key, VAULT_MACS, 32)`.
+    pub const VAULT_MACS: &[u8] = b"secure-chat/1 vault-macs";
+    /// `AES key of what the root sums up = HKDF(32 zero bytes, vault key, VAULT_WEIGHTS, 32)`.
+    pub const VAULT_WEIGHTS: &[u8] = b"secure-chat/1 vault-weights";
     /// `AES key || MAC key || IV = HKDF(salt, wrapping key, WRAP, 80)`.
     pub const WRAP: &[u8] = b"secure-chat/1 wrap";
     /// `wrapping key = HKDF(32 zero bytes, 16 bytes of the recovery code, RECOVERY, 32)`.
@@ -52,12 +63,17 @@ pub mod label {
 
     /// All labels, for the test that no two are equal.
     #[cfg(test)]
-    pub(crate) const ALL: [&[u8]; 17] = [
+    pub(crate) const ALL: [&[u8]; 22] = [
         X3DH,
         SESSION,
+        LINKED_ROOT,
+        LINK,
+        NEW_SESSION,
         ROOT,
         MESSAGE,
         VAULT,
+        VAULT_MACS,
+        VAULT_WEIGHTS,
         WRAP,
         RECOVERY,
         RECOVERY_CHECK,

@@ -26,7 +26,7 @@ pub mod ratchet;
 pub mod safety_number;
 pub mod secret;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;

@@ -121,3 +121,105 @@ pub(crate) fn low_order_points() -> Vec<[u8; 32]> {
     .map(|hex| HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap())
     .collect()
 }
+
+/// A random word that is looked for in this process's own memory, freed memory included. It
+/// is kept masked, so that the search does not find itself.
+#[cfg(target_os = "linux")]
+pub(crate) struct Needle(Vec<u8>);
+
+/// What the needle, and what is searched for it, are masked with.
+#[cfg(target_os = "linux")]
+const MASK: u8 = 0x80;
+
+#[cfg(target_os = "linux")]
+impl Needle {
+    /// Sixty letters.
+    pub(crate) fn random() -> Self {
+        use rand::Rng;
+        let letter = |_| MASK | (b'a' + (super::os_rng().next_u32() % 26) as u8);
+        Needle((0..60).map(letter).collect())
+    }
+
+    /// What `write` writes, byte by byte.
+    pub(crate) fn of(write: impl FnOnce(&mut dyn FnMut(u8))) -> Self {
+        let mut masked = Vec::new();
+        write(&mut |byte| masked.push(byte ^ MASK));
+        Needle(masked)
+    }
+
+    /// Gives the needle to `each`, byte by byte.
+    pub(crate) fn spell(&self, each: impl FnMut(u8)) {
+        self.0.iter().map(|byte| byte ^ MASK).for_each(each);
+    }
+
+    /// Gives the needle to `take`, and wipes that copy.
+    pub(crate) fn spell_into<T>(&self, take: impl FnOnce(&str) -> T) -> T {
+        let mut text = zeroize::Zeroizing::new(String::with_capacity(self.0.len()));
+        self.spell(|byte| text.push(char::from(byte)));
+        take(&text)
+    }
+
+    /// How often its middle stands in memory: an allocator writes over the beginning of
+    /// what was freed.
+    pub(crate) fn count_in_memory(&self) -> usize {
+        use std::os::unix::fs::FileExt;
+        use std::sync::{Mutex, PoisonError};
+        /// One search at a time: what one of them reads, the other would find.
+        static SEARCH: Mutex<()> = Mutex::new(());
+        let _alone = SEARCH.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        // What is searched and what is looked for stand in one place, which is left out.
+        let mut place = zeroize::Zeroizing::new(vec![0; 1 << 20]);
+        let start = place.as_ptr() as u64;
+        let own = start..start + place.len() as u64;
+        let (middle, piece) = place.split_at_mut(self.0.len() - 24);
+        for (plain, masked) in middle.iter_mut().zip(&self.0[20..]) {
+            *plain = masked ^ MASK;
+        }
+        let mut count = 0;
+        for (mut at, to) in writable_memory() {
+            while at < to {
+                if own.contains(&at) {
+                    at = own.end;
+                    continue;
+                }
+                let end = if at < own.start {
+                    to.min(own.start)
+                } else {
+                    to
+                };
+                let wanted = piece.len().min((end - at) as usize);
+                // Another thread may have given it back.
+                let Ok(read) = memory.read_at(&mut piece[..wanted], at) else {
+                    break;
+                };
+                count += memchr::memmem::find_iter(&piece[..read], &*middle).count();
+                // A needle may stand on the border of two reads.
+                at += match read {
+                    0 => break,
+                    _ if read > middle.len() && at + (read as u64) < end => read - middle.len() + 1,
+                    _ => read,
+                } as u64;
+            }
+        }
+        count
+    }
+}
+
+/// Where this process keeps what it writes.
+#[cfg(target_os = "linux")]
+fn writable_memory() -> Vec<(u64, u64)> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let range = |map: &str| {
+        let (range, _) = map.split_once(' ').unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        (
+            u64::from_str_radix(from, 16).unwrap(),
+            u64::from_str_radix(to, 16).unwrap(),
+        )
+    };
+    maps.lines()
+        .filter(|map| map.contains(" rw-p "))
+        .map(range)
+        .collect()
+}

@@ -8,6 +8,7 @@
 //! | `request`, `reply`, `refusal` | what a client asks, and how the server answers or refuses |
 //! | `name`, `ids`, `limits` | the values inside them; each that exists is valid |
 //! | `json`, `console` | the two wire formats |
+//! | `object` | reads a struct from a JSON object only |
 //! | `line_buffer` | cuts bytes into lines |
 //! | `sanitize`, `rows` | make untrusted text harmless for a terminal, and cut it into rows |
 
@@ -17,6 +18,7 @@ pub mod json;
 pub mod limits;
 pub mod line_buffer;
 pub mod name;
+mod object;
 pub mod refusal;
 pub mod reply;
 pub mod request;

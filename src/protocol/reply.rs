@@ -87,6 +87,10 @@ pub struct Welcome {
     /// The logins of this account so far, including this one. A vault compares it with its own
     /// count to notice that a copy of it is in use elsewhere.
     pub logins: u64,
+    /// The greatest generation of a vault that a login named before, unless this login
+    /// named a greater one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<u64>,
     /// The settings in force.
     pub settings: AccountSettings,
 }

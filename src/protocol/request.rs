@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::ids::{Blob, ByteArray, Handle, MessageId, TextVisitor};
 use super::limits;
 use super::name::UserName;
+use super::object;
 use super::refusal::{Code, Refusal};
 
 /// One request. Each JSON operation carries a struct of its fields. `AckShown` and the
@@ -128,6 +129,7 @@ pub struct Register {
     /// The new account's name.
     pub name: UserName,
     /// How the login key is derived.
+    #[serde(deserialize_with = "object::one")]
     pub kdf: KdfParams,
     /// The login key's public half (Ed25519).
     pub login_key: ByteArray<32>,
@@ -166,6 +168,10 @@ pub struct SessionOptions {
     /// Whether the account is shown as online. Scripts say `false`.
     #[serde(default = "yes")]
     pub presence: bool,
+    /// The generation of the client's vault. The server keeps the greatest of an account,
+    /// so that a vault which was put back from a copy learns that it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<u64>,
 }
 
 impl Default for SessionOptions {
@@ -175,6 +181,7 @@ impl Default for SessionOptions {
             replaces: None,
             receive: true,
             presence: true,
+            vault: None,
         }
     }
 }
@@ -269,10 +276,13 @@ pub struct OneTimePrekey {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Publish {
     /// This device's identity.
+    #[serde(deserialize_with = "object::one")]
     pub identity: Identity,
     /// The signed prekey that others are to use from here on.
+    #[serde(deserialize_with = "object::one")]
     pub signed_prekey: SignedPrekey,
     /// The one-time prekeys to add.
+    #[serde(deserialize_with = "object::many")]
     pub one_time: Vec<OneTimePrekey>,
     /// Removes the one-time prekeys published before.
     #[serde(default)]
@@ -489,6 +499,7 @@ pub struct Fetch {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Passwd {
     /// How the new login key is derived.
+    #[serde(deserialize_with = "object::one")]
     pub kdf: KdfParams,
     /// The new login key's public half.
     pub login_key: ByteArray<32>,

@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::config::Config;
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
+use super::limits::ip_prefix::IpPrefix;
 use crate::protocol::limits;
 
 /// The heading, in the help text, of what bounds the server as a whole.
@@ -19,7 +20,7 @@ const LIMITS: &str = "Limits";
 #[derive(Debug, Parser)]
 #[command(name = "server", version, max_term_width = 100)]
 pub(super) struct Options {
-    /// Address and port to listen on
+    /// Address and port to listen on; port 0 is any that is free
     #[arg(
         long,
         global = true,
@@ -42,7 +43,8 @@ pub(super) struct Options {
     new: bool,
 
     /// Connections at most
-    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAX_CLIENTS", default_value_t = 10_000)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAX_CLIENTS", default_value_t = 10_000,
+          value_parser = count())]
     max_clients: usize,
 
     /// Longest line taken, in bytes
@@ -71,11 +73,13 @@ pub(super) struct Options {
     idle_limit: u64,
 
     /// Messages that a mailbox holds
-    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAILBOX_MESSAGES", default_value_t = 100_000)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAILBOX_MESSAGES", default_value_t = 100_000,
+          value_parser = clap::value_parser!(u64).range(1..))]
     mailbox_messages: u64,
 
     /// MiB that a mailbox holds
-    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAILBOX_MIB", default_value_t = 256)]
+    #[arg(long, help_heading = LIMITS, env = "SECURE_CHAT_MAILBOX_MIB", default_value_t = 256,
+          value_parser = clap::value_parser!(u64).range(1..))]
     mailbox_mib: u64,
 
     /// Percent of a mailbox that one sender may fill
@@ -96,6 +100,16 @@ pub(super) struct Options {
     /// Take plain TCP from other machines too: anybody between can see who writes to whom
     #[arg(long, env = "SECURE_CHAT_PLAINTEXT")]
     plaintext: bool,
+
+    /// Networks whose people may use the console (telnet, openssl s_client), with commas between
+    /// them, as 10.0.0.0/8,fd00::/8; this machine always may. It hands the server their password
+    #[arg(
+        long,
+        env = "SECURE_CHAT_CONSOLE_FROM",
+        value_name = "NETWORKS",
+        value_delimiter = ','
+    )]
+    console_from: Vec<IpPrefix>,
 
     /// Certificate chain of your own, as PEM, read again on SIGHUP [default: one is made]
     #[arg(
@@ -131,11 +145,11 @@ pub(super) enum Action {
     Fingerprint,
 }
 
-/// What any one address, account or connection may ask for; 0 is no limit.
+/// What any one address or account may ask for; 0 is no limit.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Limits for each client (0: none)")]
+#[command(next_help_heading = "Limits for each client (0: no limit)")]
 struct LimitFlags {
-    /// Connections from one address (IPv6: one /64)
+    /// Connections from one address (IPv6: one /64, and eight times as many from one /48)
     #[arg(
         long,
         env = "SECURE_CHAT_MAX_CLIENTS_PER_ADDRESS",
@@ -144,7 +158,7 @@ struct LimitFlags {
     )]
     max_clients_per_address: usize,
 
-    /// Messages and other requests per second of one connection, which is slowed down beyond that
+    /// Messages and other requests per second of one account, which is slowed down beyond that
     #[arg(long, env = "SECURE_CHAT_MESSAGE_RATE", default_value_t = 5000,
           value_name = "PER_SECOND", value_parser = rate())]
     message_rate: u32,
@@ -204,6 +218,7 @@ impl Options {
             unencrypted: self.unencrypted,
             registration: self.registration,
             plaintext: self.plaintext,
+            console_from: self.console_from,
             certificate: self.tls_cert.zip(self.tls_key),
         }
     }
@@ -223,6 +238,11 @@ impl LimitFlags {
     }
 }
 
+/// A number of things, at least one.
+fn count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=u64::from(u32::MAX))
+}
+
 /// A number of seconds, at least one.
 fn seconds() -> RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=1_000_000)
@@ -231,4 +251,43 @@ fn seconds() -> RangedU64ValueParser {
 /// A count in each second, minute or hour; zero is no limit.
 fn rate() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(..=1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn zero_is_refused_or_means_that_there_is_no_limit() {
+        let zero = |flag: &str| Options::try_parse_from(["server", &format!("--{flag}"), "0"]);
+        let command = Options::command();
+        let numbers = command.get_arguments().filter(|argument| {
+            let default = argument.get_default_values().first();
+            default.is_some_and(|value| value.to_string_lossy().parse::<u64>().is_ok())
+        });
+        let mut seen = 0;
+        for argument in numbers {
+            let flag = argument.get_long().unwrap();
+            let heading = argument.get_help_heading().unwrap_or_default();
+            seen += 1;
+            assert_eq!(
+                zero(flag).is_ok(),
+                heading.ends_with("(0: no limit)"),
+                "--{flag} 0"
+            );
+        }
+        assert!(seen >= 14, "only {seen} flags were found");
+    }
+
+    #[test]
+    fn networks_are_listed_with_commas() {
+        let from = |list| Options::try_parse_from(["server", "--console-from", list]);
+        let options = from("10.0.0.0/8,fd00::/8,192.0.2.7").unwrap();
+        assert_eq!(options.console_from.len(), 3);
+        for wrong in ["", "10.0.0.1/8", "10.0.0.0/33", "everywhere", "10.0.0.0/8,"] {
+            assert!(from(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
+use super::limits::ip_prefix::IpPrefix;
 
 /// The server's settings.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub registration: bool,
     /// Whether to accept plain TCP from other machines as well.
     pub plaintext: bool,
+    /// From where, besides this machine, the console may be used.
+    pub console_from: Vec<IpPrefix>,
     /// The files of the operator's own certificate and its key. With `None`, the server makes one.
     pub certificate: Option<(PathBuf, PathBuf)>,
 }

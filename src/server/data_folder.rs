@@ -11,11 +11,15 @@ use std::error::Error;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
 
 use super::config::Config;
 use crate::store::sqlite;
-use crate::store::sqlite::{Found, OpenError};
+use crate::store::sqlite::{Found, LogOf, OpenError};
 use crate::transport::tls::Acceptor;
 
 /// Why a folder can't be used. Each error's sentence says what to do about it.
@@ -91,24 +95,127 @@ pub(super) fn database(data: &Path) -> PathBuf {
     data.join("chat.db")
 }
 
-/// Makes the data folder, and locks it for as long as the file returned is open: two servers on
-/// one database would both number the messages of the same mailboxes.
-pub(super) fn lock(data: &Path) -> Result<File, FolderError> {
-    let failed = |error: io::Error| FolderError::Unwritable(data.to_owned(), error);
-    // The folder holds other people's mail, even if encrypted, so only its owner may enter.
-    crate::fs::make_folder(data).map_err(failed)?;
-    let lock = File::create(data.join("server.lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(FolderError::InUse(data.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+/// The path of the lock.
+fn lock_path(data: &Path) -> PathBuf {
+    data.join("server.lock")
+}
+
+/// The folder's lock, held for as long as this exists: two servers on one database would both
+/// number the messages of the same mailboxes. Its text is a note about the database.
+pub(super) struct Lock {
+    file: File,
+    note: Option<Note>,
+}
+
+/// What the last server has noted of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Note {
+    generation: [u8; 16],
+    /// It was closed, so that no log belongs to it.
+    closed: bool,
+}
+
+impl Note {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_ascii_whitespace();
+        let ("generation", generation) = (words.next()?, words.next()?) else {
+            return None;
+        };
+        let generation = HEXLOWER.decode(generation.as_bytes()).ok()?;
+        Some(Note {
+            generation: generation.try_into().ok()?,
+            closed: words.next() == Some("closed"),
+        })
+    }
+
+    fn text(self) -> String {
+        let state = if self.closed { "closed" } else { "open" };
+        format!("generation {} {state}\n", HEXLOWER.encode(&self.generation))
+    }
+}
+
+impl Lock {
+    /// Makes the data folder, and locks it.
+    ///
+    /// # Errors
+    /// It can't be made or written, or another server runs on it.
+    pub(super) fn take(data: &Path) -> Result<Self, FolderError> {
+        let failed = |error: io::Error| FolderError::Unwritable(data.to_owned(), error);
+        // The folder holds other people's mail, even if encrypted, so only its owner may enter.
+        crate::fs::make_folder(data).map_err(failed)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(lock_path(data)).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(data.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let mut text = String::new();
+        // A note that can't be read is none.
+        let read = Read::by_ref(&mut file).take(256).read_to_string(&mut text);
+        let note = read.ok().and_then(|_| Note::parse(&text));
+        Ok(Lock { file, note })
+    }
+
+    /// Notes which generation of the database is open from here on.
+    pub(super) fn note_open(&mut self, data: &Path) {
+        let (generation, _) = sqlite::judge_log(&database(data));
+        self.note = generation.map(|generation| Note {
+            generation,
+            closed: false,
+        });
+        self.write_note();
+        // Without it on the disk, the next start knows less; there is nothing to do about that.
+        let _synced = self.file.sync_all();
+    }
+
+    /// Notes that the database is closed and whole.
+    pub(super) fn note_closed(&mut self) {
+        if let Some(note) = &mut self.note {
+            note.closed = true;
+            self.write_note();
+        }
+    }
+
+    fn write_note(&self) {
+        let text = self.note.map_or(String::new(), Note::text);
+        let written = self.file.set_len(0);
+        let _written = written.and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+    }
+}
+
+/// The files besides the database that have to stay where they are while a server runs.
+pub(super) fn lasting(data: &Path) -> [PathBuf; 2] {
+    [data.to_owned(), lock_path(data)]
+}
+
+/// Whether the log in the folder belongs to another copy of the database than the one there.
+fn has_foreign_log(database: &Path, note: Option<Note>) -> bool {
+    let (generation, log) = sqlite::judge_log(database);
+    let noted = note.filter(|note| Some(note.generation) == generation);
+    match log {
+        LogOf::Nothing => false,
+        LogOf::Another => true,
+        LogOf::This => noted.is_some_and(|note| note.closed),
+        LogOf::Unmarked => match (note, generation) {
+            (Some(note), Some(_)) => note.closed || noted.is_none(),
+            _ => false,
+        },
     }
 }
 
 /// Refuses a folder that has lost something, unless `--new` is given. Returns whether the server
 /// will make another certificate than the one its clients know.
-pub(super) fn check(config: &Config) -> Result<bool, FolderError> {
+pub(super) fn check(config: &Config, lock: &Lock) -> Result<bool, FolderError> {
     let database = database(&config.data);
+    // This comes first: whoever opens the database applies the log.
+    if has_foreign_log(&database, lock.note) {
+        match config.new {
+            true => put_log_aside(&database)?,
+            false => return Err(FolderError::Lost(config.data.clone(), Loss::ForeignLog)),
+        }
+    }
     let found = sqlite::inspect(&database).map_err(FolderError::Database)?;
     let own = Acceptor::own_files(&config.data);
     let there = own
@@ -149,6 +256,7 @@ struct Contents {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
     OnlyLog,
+    ForeignLog,
     Database,
     Tables,
     Certificate,
@@ -192,6 +300,13 @@ impl Loss {
                 "the folder {data} has mail in chat.db-wal, but the database chat.db that it \
                  belongs to is missing or empty; put chat.db back beside it, or start once with \
                  --new to have the log moved aside and begin without accounts and mail"
+            ),
+            Loss::ForeignLog => format!(
+                "the folder {data} has a write-ahead log, chat.db-wal, that belongs to another copy \
+                 of chat.db, and would damage this one. If you have put chat.db back from a backup, \
+                 remove chat.db-wal and chat.db-shm, or start once with --new to have the log moved \
+                 aside; if the log was copied from elsewhere, put the chat.db that was copied with it \
+                 beside it, and remove server.lock"
             ),
             Loss::Database => format!(
                 "the folder {data} has a certificate, but its database chat.db is missing or \
@@ -276,6 +391,20 @@ mod tests {
         assert!(!contents(SERVED, true).replaces_certificate());
         assert!(!contents(CUT_OFF, false).replaces_certificate());
         assert!(!contents(NOTHING, false).replaces_certificate());
+    }
+
+    #[test]
+    fn a_note_is_read_as_it_was_written() {
+        for closed in [true, false] {
+            let note = Note {
+                generation: [0xab; 16],
+                closed,
+            };
+            assert_eq!(Note::parse(&note.text()), Some(note));
+        }
+        for torn in ["", "generation", "generation abcd open", "nothing of ours"] {
+            assert_eq!(Note::parse(torn), None, "{torn}");
+        }
     }
 
     #[test]

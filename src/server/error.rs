@@ -5,7 +5,9 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use super::capacity::Shortage;
 use super::data_folder::FolderError;
 use super::delivery::writer::Ended;
 use crate::store::StoreError;
@@ -27,10 +29,16 @@ pub(super) enum RunError {
     Database(OpenError),
     /// The certificate can't be used.
     Tls(TlsError),
+    /// The certificate's files do not answer.
+    CertificateSilent,
     /// There is no certificate whose fingerprint could be printed.
     NoFingerprint(TlsError),
     /// This build has no TLS, and so no certificate.
     WithoutTls,
+    /// The system's limits leave no room for a connection.
+    NoRoom(Shortage),
+    /// This file was moved, removed or replaced while the server ran.
+    FileLost(PathBuf),
     /// The address can't be listened on.
     Listen(SocketAddr, io::Error),
     /// The system has no thread to give.
@@ -76,6 +84,17 @@ impl fmt::Display for RunError {
             RunError::WithoutTls => {
                 f.write_str("this server was built without TLS, so it has no certificate")
             }
+            RunError::CertificateSilent => f.write_str(
+                "the certificate's files can't be read: their disk does not answer; mount it, or give \
+                 --tls-cert and --tls-key on another",
+            ),
+            RunError::NoRoom(shortage) => shortage.fmt(f),
+            RunError::FileLost(path) => write!(
+                f,
+                "ended, because {} was moved, removed or replaced while the server ran; what was \
+                 accepted before is in the files that were there: put them back, then start it again",
+                path.display()
+            ),
             RunError::Listen(address, error) => write_listen(f, *address, error),
             RunError::NoThread(error) => write!(f, "the system has no thread: {error}"),
             RunError::Output(error) => write!(f, "standard output can't be written: {error}"),
@@ -147,6 +166,9 @@ impl Error for RunError {
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),
             RunError::WithoutTls
+            | RunError::CertificateSilent
+            | RunError::NoRoom(_)
+            | RunError::FileLost(_)
             | RunError::Unrecorded(_)
             | RunError::WriterTimeout
             | RunError::WriterPanicked => None,

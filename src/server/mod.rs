@@ -5,6 +5,7 @@
 //! | [`run`] | starts everything, waits for signals, shuts down |
 //! | [`args`], [`config`] | the command line, and the settings that it gives |
 //! | `data_folder` | whether the server may start on a folder |
+//! | `capacity` | how many connections the system leaves room for |
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], `banner`, `error`, [`stats`] | what an operator reads |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
@@ -17,6 +18,7 @@
 
 pub(crate) mod args;
 mod banner;
+mod capacity;
 pub(crate) mod config;
 mod data_folder;
 pub(crate) mod delivery;

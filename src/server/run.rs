@@ -2,11 +2,11 @@
 //! comes, and shuts down. What a client asks for is handled in `net` and below.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use rustix::fs::Mode;
@@ -16,8 +16,10 @@ use signal_hook::iterator::Signals;
 use super::args::{Action, Options};
 use super::banner;
 use super::banner::public_address;
+use super::capacity;
 use super::config::Config;
 use super::data_folder;
+use super::data_folder::{FolderError, Lock};
 use super::error::RunError;
 use super::log;
 use super::net::accept::Listener;
@@ -25,6 +27,7 @@ use super::net::registry::Connections;
 use super::shared::Shared;
 use crate::clock;
 use crate::command_line;
+use crate::store::Store;
 use crate::store::sqlite::{NameIndex, Sqlite};
 use crate::sync;
 use crate::transport::socket;
@@ -40,8 +43,14 @@ const SHUTDOWN: Duration = Duration::from_millis(4500);
 /// How long the end waits for the reader of standard error to take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Descriptors besides those of clients: database, log, listener, spare.
-const OWN_DESCRIPTORS: u64 = 64;
+/// How often the files under the server are looked at, besides with each commit.
+const FILES_CHECK: Duration = Duration::from_millis(500);
+
+/// The stack of the thread that looks at them, in bytes.
+const FILES_STACK: usize = 64 * 1024;
+
+/// How long the disk of the certificate's files has at the start.
+const CERTIFICATE_TIME: Duration = Duration::from_secs(15);
 
 /// The exit code of a server that fails.
 const FAILED: u8 = 1;
@@ -76,31 +85,31 @@ pub fn main() -> ExitCode {
 ///
 /// # Errors
 /// It could not start, or something is missing on the disk after it has ended.
-fn run(config: Config) -> Result<(), RunError> {
+fn run(mut config: Config) -> Result<(), RunError> {
     // A signal during start-up ends the process in the system's way: no message was accepted
     // yet, and the next start goes on from whatever stands on the disk.
     // All files are for the server's user alone, even in a folder that existed before.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let _lock = data_folder::lock(&config.data)?;
-    let replaces_certificate = data_folder::check(&config)?;
+    let shortage = capacity::raise_limits(config.max_clients);
+    if let Some(shortage) = shortage {
+        config.max_clients = shortage.places;
+        if shortage.places == 0 {
+            return Err(RunError::NoRoom(shortage));
+        }
+    }
+    let mut lock = Lock::take(&config.data)?;
+    let replaces_certificate = data_folder::check(&config, &lock)?;
     let store = Sqlite::open(&data_folder::database(&config.data))?;
-    let tls = Acceptor::open(&config.data, own_certificate(&config))?;
+    lock.note_open(&config.data);
+    let tls = open_certificate(&config)?;
     store.mark_used()?;
     let listener =
         socket::listen(config.listen).map_err(|error| RunError::Listen(config.listen, error))?;
     let address = listener.local_addr().unwrap_or(config.listen);
-    let descriptors = (config.max_clients as u64).saturating_add(OWN_DESCRIPTORS);
-    let limit = socket::raise_descriptor_limit(descriptors);
+    watch_lasting(&store, &config)?;
     banner::print(&config, address, tls.as_ref().map(Acceptor::fingerprint));
-    if limit < descriptors {
-        log::warn(
-            None,
-            format_args!(
-                "only {limit} files may be open, fewer than --max-clients {} needs; raise \
-                 'ulimit -n'",
-                config.max_clients
-            ),
-        );
+    if let Some(shortage) = shortage {
+        log::warn(None, format_args!("{shortage}"));
     }
     if replaces_certificate {
         log::warn(
@@ -129,8 +138,37 @@ fn run(config: Config) -> Result<(), RunError> {
             ),
         ),
     }
-    let shared = Arc::new(Shared::new(config, Arc::new(store), tls));
-    serve(shared, listener)
+    let store = Arc::new(store);
+    let shared = Arc::new(Shared::new(
+        config,
+        Arc::clone(&store) as Arc<dyn Store>,
+        tls,
+    ));
+    serve(shared, &store, listener)?;
+    lock.note_closed();
+    Ok(())
+}
+
+/// Opens the certificate on a thread of its own, since its files may lie on a disk that does not
+/// answer.
+fn open_certificate(config: &Config) -> Result<Option<Acceptor>, RunError> {
+    let (opened, receiver) = mpsc::channel();
+    let files = config.clone();
+    sync::spawn("certificate", None, move || {
+        // Nobody receives it if it took too long.
+        let _late = opened.send(Acceptor::open(&files.data, own_certificate(&files)));
+    })
+    .map_err(RunError::NoThread)?;
+    let opened = receiver.recv_timeout(CERTIFICATE_TIME);
+    Ok(opened.map_err(|_| RunError::CertificateSilent)??)
+}
+
+/// Begins to watch the files that have to stay where they are.
+fn watch_lasting(store: &Sqlite, config: &Config) -> Result<(), RunError> {
+    let lasting = data_folder::lasting(&config.data);
+    store
+        .watch(&lasting.each_ref().map(PathBuf::as_path))
+        .map_err(|error| FolderError::Unwritable(config.data.clone(), error).into())
 }
 
 /// Prints the fingerprint of the server's certificate, and the address to hand out. It needs
@@ -157,7 +195,11 @@ fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
     own.map(|(certificate, key)| (certificate.as_path(), key.as_path()))
 }
 
-fn serve(shared: Arc<Shared>, listener: std::net::TcpListener) -> Result<(), RunError> {
+fn serve(
+    shared: Arc<Shared>,
+    store: &Arc<Sqlite>,
+    listener: std::net::TcpListener,
+) -> Result<(), RunError> {
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     let writer = shared
         .writer
@@ -166,6 +208,7 @@ fn serve(shared: Arc<Shared>, listener: std::net::TcpListener) -> Result<(), Run
     let stopping = Arc::new(AtomicBool::new(false));
     watch_signals(signals, Arc::clone(&stopping), Arc::clone(&shared))
         .map_err(RunError::NoThread)?;
+    watch_files(Arc::clone(store), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
     Listener::new(Arc::clone(&shared), Arc::clone(&connections), listener).run(&stopping);
@@ -187,6 +230,9 @@ fn serve(shared: Arc<Shared>, listener: std::net::TcpListener) -> Result<(), Run
             stats.connections.get(),
         ),
     );
+    if let Some(path) = store.already_lost() {
+        return Err(RunError::FileLost(path.to_owned()));
+    }
     match ended {
         Ok(ended) => RunError::of_shutdown(ended),
         Err(RecvTimeoutError::Timeout) => Err(RunError::WriterTimeout),
@@ -209,6 +255,29 @@ fn watch_signals(
             } else if stopping.swap(true, Ordering::AcqRel) {
                 std::process::exit(128 + signal);
             }
+        }
+    })
+    .map(|_| ())
+}
+
+/// Starts the thread that looks whether the files under the server are still there, and asks for
+/// a shutdown if one is not. Nothing is stored from then on in any case; an idle server notices it
+/// here.
+fn watch_files(store: Arc<Sqlite>, stopping: Arc<AtomicBool>) -> io::Result<()> {
+    sync::spawn("files", Some(FILES_STACK), move || {
+        while !stopping.load(Ordering::Acquire) {
+            if let Some(path) = store.lost() {
+                log::error(
+                    None,
+                    format_args!(
+                        "{} was moved, removed or replaced under the server: nothing is accepted \
+                         any more",
+                        path.display()
+                    ),
+                );
+                stopping.store(true, Ordering::Release);
+            }
+            sync::sleep(FILES_CHECK);
         }
     })
     .map(|_| ())

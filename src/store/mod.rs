@@ -180,8 +180,8 @@ pub(crate) struct NewAccount {
 pub(crate) enum Change {
     /// Make an account.
     Register(NewAccount),
-    /// Count a login.
-    CountLogin(UserId),
+    /// Count a login, which may tell the generation of the client's vault.
+    CountLogin(UserId, Option<u64>),
     /// A visible session ended at this time, ms since 1970.
     Seen(UserId, u64),
     /// Replace identity and prekeys, or add to them.
@@ -208,7 +208,7 @@ impl Change {
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Change::Register(_) => None,
-            Change::CountLogin(user)
+            Change::CountLogin(user, _)
             | Change::Seen(user, _)
             | Change::Publish(user, _)
             | Change::ClaimBundle { of: user, .. }
@@ -237,8 +237,14 @@ pub(crate) enum Changed {
     Bundle(Box<Bundle>, u32),
     /// The user has published no keys.
     NoKeys,
-    /// How many logins there were, with this one.
-    Logins(u64),
+    /// The login was counted.
+    Login {
+        /// How many logins there were, with this one.
+        logins: u64,
+        /// The greatest generation of a vault that was told before, unless this login told
+        /// a greater one.
+        vault: Option<u64>,
+    },
 }
 
 /// What one transaction does: changes first, then messages, then acknowledgements, each

@@ -41,6 +41,11 @@ impl ReadBuffer {
         }
     }
 
+    /// Whether a read would find something here, without the socket.
+    pub fn holds_more(&self) -> bool {
+        self.more_inside || !self.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }

@@ -29,6 +29,8 @@ impl ClientProcess {
         command
             .arg("--data")
             .arg(data)
+            // Lines that fail are answered as they are at a keyboard.
+            .arg("--keep-going")
             .args(flags)
             // Flags may say otherwise.
             .env("SECURE_CHAT_SERVER", server.to_string())

@@ -141,6 +141,18 @@ impl Server {
         let _ = kill_process(pid, signal);
     }
 
+    /// Lets it open so many files at most from here on.
+    #[cfg(target_os = "linux")]
+    pub fn limit_descriptors(&self, count: u64) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let limit = Rlimit {
+            current: Some(count),
+            maximum: Some(count),
+        };
+        let pid = Pid::from_child(&self.running.child);
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;

@@ -7,7 +7,7 @@ use std::path::Path;
 use secure_chat::crypto::account::password;
 use secure_chat::crypto::account::password::Argon2Params;
 use secure_chat::crypto::message::{content, envelope, padding};
-use secure_chat::crypto::ratchet::{session_set, skipped, x3dh};
+use secure_chat::crypto::ratchet::{origin, session_set, skipped};
 use secure_chat::crypto::{cipher, keys, ratchet};
 use secure_chat::programs::client::Trust;
 use secure_chat::protocol::limits;
@@ -43,7 +43,7 @@ fn figures() -> Vec<(&'static str, u64)> {
             size(limits::MIN_PASSWORD),
         ),
         ("identity, bytes", size(keys::IDENTITY_LEN)),
-        ("session id, bytes", size(x3dh::SESSION_ID_LEN)),
+        ("session id, bytes", size(origin::SESSION_ID_LEN)),
         ("MAC, bytes", size(cipher::MAC_LEN)),
         ("salt of a sealed value, bytes", size(cipher::SALT_LEN)),
         ("wrapped vault key, bytes", size(cipher::WRAPPED_LEN)),
@@ -67,6 +67,10 @@ fn figures() -> Vec<(&'static str, u64)> {
         (
             "days that such a key is kept",
             skipped::SKIPPED_LIFETIME_MS / 86_400_000,
+        ),
+        (
+            "days that a superseded session reads",
+            session_set::MAX_SUPERSEDED_MS / 86_400_000,
         ),
         ("one-time prekeys published", size(limits::ONE_TIME_PREKEYS)),
         ("longest line, bytes", size(limits::MAX_LINE)),

@@ -2,8 +2,10 @@
 //! anything to a line. It sees what a hostile server sees: every byte.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -338,12 +340,20 @@ impl Client {
 
     /// Waits for a new line that contains `part`.
     pub(crate) fn sees(&mut self, part: &str) -> String {
-        self.process.sees_one_of(&[part])
+        self.sees_one_of(&[part])
     }
 
-    /// Waits for a new line that contains one of `parts`.
+    /// Waits for a new line that contains one of `parts`; without the number of the input's line
+    /// that it answers, which a person does not see.
     pub(crate) fn sees_one_of(&mut self, parts: &[&str]) -> String {
-        self.process.sees_one_of(parts)
+        let line = self.process.sees_one_of(parts);
+        let rest = line.strip_prefix("line ");
+        match rest.and_then(|rest| rest.split_once(": ")) {
+            Some((number, sentence)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                sentence.to_owned()
+            }
+            _ => line,
+        }
     }
 
     /// Every line shown so far, on stdout and stderr.
@@ -365,6 +375,13 @@ impl Client {
         let line = self.shown().iter().find(|line| line.contains(part));
         line.unwrap_or_else(|| panic!("{} has no {part:?} in {:#?}", self.name, self.shown()))
             .clone()
+    }
+
+    /// Waits until a line that contains `part` was shown, at any time.
+    pub(crate) fn has_seen(&mut self, part: &str) {
+        if !self.shown().iter().any(|line| line.contains(part)) {
+            self.sees(part);
+        }
     }
 
     /// How often words were shown as `name`'s, decrypted and without a mark: on a
@@ -391,13 +408,66 @@ impl Client {
 
     /// The account's client again, in the same home, with other flags.
     pub(crate) fn again(&mut self, flags: &[&str]) {
+        self.try_again(flags);
+        self.sees("logged in as");
+        self.done();
+    }
+
+    /// The account's client again, which may not get in.
+    pub(crate) fn try_again(&mut self, flags: &[&str]) {
         self.ends();
+        self.start_again(flags);
+    }
+
+    /// Ends the client, copies what is in its home, and starts it again.
+    pub(crate) fn copied(&mut self) -> TempDir {
+        let copy = temporary_folder();
+        self.ends();
+        copy_folder(self.home.path(), copy.path());
+        self.start_again(&[]);
+        copy
+    }
+
+    /// Ends the client, puts a copy of its home back, and starts it again.
+    pub(crate) fn rolled_back(&mut self, copy: &TempDir) {
+        self.ends();
+        copy_folder(copy.path(), self.home.path());
+        self.start_again(&[]);
+    }
+
+    fn start_again(&mut self, flags: &[&str]) {
         let flags = [&["--user", self.name], flags].concat();
         let shown = std::mem::take(&mut self.process.shown);
         self.process = ClientProcess::start(self.proxy.address, self.home.path(), &flags);
         self.process.shown = shown;
-        self.sees("logged in as");
-        self.done();
+    }
+
+    /// A file of the client's folder with these words in it.
+    pub(crate) fn file(&self, name: &str, words: &str) -> String {
+        let path = self.home.path().join(name);
+        crate::harness::write_secret(&path, words);
+        path.into_os_string().into_string().unwrap()
+    }
+}
+
+/// Copies files over those of the same name; others of a vault's are removed.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(to).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        match path.is_dir() {
+            true => copy_folder(&path, &target),
+            false => {
+                fs::copy(path, target).unwrap();
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use secure_chat::crypto::keys::{
 use secure_chat::crypto::message::associated_data::AssociatedData;
 use secure_chat::crypto::message::content::{Content, Payload};
 use secure_chat::crypto::os_rng;
+use secure_chat::crypto::ratchet::origin::Cause;
 use secure_chat::crypto::ratchet::session_set::{Prekeys, SessionSet};
 use serde_json::{Value, json};
 
@@ -85,16 +86,17 @@ impl Mallory {
         };
         let mut conversation = SessionSet::new(theirs);
         let bundle = bundle.verify().unwrap();
+        let now = now_ms();
         conversation
-            .start(&self.keys, &bundle, &mut os_rng())
+            .start(&self.keys, &bundle, Cause::First, now, now, &mut os_rng())
             .unwrap();
         let content = Content {
             sent_at_ms: now_ms(),
             body,
         };
-        let envelope = conversation.encrypt(&self.keys, context, &content, &mut os_rng());
+        let sent = conversation.encrypt(&self.keys, context, &content, now, &mut os_rng());
         *self.session.borrow_mut() = Some(conversation);
-        BASE64.encode(&envelope.unwrap())
+        BASE64.encode(&sent.unwrap().envelope)
     }
 
     /// What a captured `send` says to the one in between, if anything.

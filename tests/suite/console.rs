@@ -356,3 +356,30 @@ fn send_and_expect(alice: &mut Console, bob: &mut crate::harness::Client) {
     assert_eq!(bob.ack("alice", &[message.mid]), (1, 0));
     assert!(alice.line().starts_with("+OK "));
 }
+
+#[test]
+fn a_fetch_shows_each_message_once() {
+    // More than a session is pushed before it acknowledges.
+    const MESSAGES: u64 = 2_100;
+    let server = Server::start();
+    let mut alice = server.register("alice");
+    server.register("bob").ok("logout", json!({}));
+    alice.send_all(
+        "bob",
+        (0..MESSAGES).map(|number| (number, format!("text {number};"))),
+    );
+    let mut bob = server.console();
+    assert_eq!(bob.login("bob"), "+OK you are bob");
+    let (mut shown, mut answer) = bob.exchange("ping");
+    while answer != "+OK 0 shown, 0 more wait" {
+        let (news, next) = bob.exchange("fetch");
+        shown.extend(news);
+        answer = next;
+    }
+    // What is pushed behind an answer is read with the next one.
+    for number in 0..MESSAGES {
+        let text = format!(": text {number};");
+        let times = shown.iter().filter(|line| line.ends_with(&text)).count();
+        assert_eq!(times, 1, "{text}");
+    }
+}

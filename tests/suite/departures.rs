@@ -146,3 +146,27 @@ fn a_member_that_vanished_while_slowed_down_can_log_in_again() {
         again.login("alice").is_ok()
     });
 }
+
+#[test]
+fn what_a_member_has_piled_up_is_not_worked_off_once_it_has_vanished() {
+    let server = Server::start();
+    let mut alice = server.register("alice");
+    // Each of them waits for the disk.
+    let mut pile: String = (0..20_000)
+        .map(|id| {
+            let presence = id % 2 == 1;
+            format!(
+                "{{\"id\":{},\"op\":\"settings\",\"presence\":{presence}}}\n",
+                id + 100
+            )
+        })
+        .collect();
+    pile += "{\"id\":99,\"op\":\"settings\",\"listed\":false}\n";
+    alice.wire().write(pile.as_bytes());
+    alice.answer(100).unwrap();
+    // With answers unread, that resets the connection.
+    drop(alice);
+    eventually("it is gone", || server.connections() == 0);
+    let settings = server.login("alice").ok("settings", json!({}));
+    assert_eq!(settings["listed"], true, "the last of them was worked off");
+}

@@ -154,3 +154,32 @@ fn a_server_on_a_full_disk_ends_in_time_and_says_what_it_could_not_do() {
     expect_all(&server, "bob", &["for bob".to_owned()]);
     expect_all(&server, "carol", &["for carol".to_owned()]);
 }
+
+#[test]
+fn what_was_sent_behind_a_refused_message_does_not_overtake_it() {
+    let server = Server::on_disk(random(), &[]);
+    server.register("bob").ok("logout", json!({}));
+    let (mut alice, mut carol) = (server.register("alice"), server.register("carol"));
+    alice.send("bob", 0, "text 0").unwrap();
+    let text = |number: u64| format!("text {number}");
+    server.disk().begin(Fault::Full);
+    let first = alice.post("send", &plain("bob", 1, &text(1)));
+    assert_eq!(alice.answer(first).unwrap_err(), "storage");
+    server.disk().end(Fault::Full);
+    // The disk works again, for others at once. These were under way when alice heard of it.
+    eventually("carol can send", || carol.send("bob", 50, "hers").is_ok());
+    for number in 2..5 {
+        let late = alice.send("bob", number, &text(number));
+        assert_eq!(late.unwrap_err(), "storage");
+    }
+    // Elsewhere nothing was refused.
+    alice.send("carol", 60, "elsewhere").unwrap();
+    for number in 1..5 {
+        resend(&mut alice, "bob", number, &text(number)).unwrap();
+    }
+    alice.send("bob", 5, &text(5)).unwrap();
+    let expected = [
+        "text 0", "hers", "text 1", "text 2", "text 3", "text 4", "text 5",
+    ];
+    expect_all(&server, "bob", &expected.map(str::to_owned));
+}

@@ -119,8 +119,8 @@ fn beyond_the_limit_connections_are_refused_in_words() {
 
 #[test]
 fn without_descriptors_the_server_neither_spins_nor_dies() {
-    // So many clients that the limit cannot be raised to it, not even by root.
-    let mut server = Server::after("ulimit -n 64", &["--max-clients", "100000000"]);
+    let mut server = Server::start();
+    server.limit_descriptors(64);
     let (mut alice, mut bob) = (server.register("alice"), server.register("bob"));
     let wires: Vec<Wire> = (0..150).map(|_| server.wire()).collect();
     eventually("the server is out of descriptors", || {
@@ -145,4 +145,41 @@ fn without_descriptors_the_server_neither_spins_nor_dies() {
     });
     assert!(server.is_alive());
     server.register("carol");
+}
+
+#[test]
+fn under_low_limits_it_says_what_it_serves_and_keeps_what_it_needs() {
+    // So many clients that the limit cannot be raised to it, not even by root.
+    let server = Server::after("ulimit -n 64", &["--max-clients", "100000000"]);
+    let said = "only 64 files may be open, which is enough for 24 connections";
+    eventually("it says so", || server.log().contains(said));
+    let (mut alice, mut bob) = (server.register("alice"), server.register("bob"));
+    let guests: Vec<Wire> = (0..22).map(|_| server.wire()).collect();
+    let mut late = server.wire();
+    assert!(late.rest().contains("server_full"));
+    // The database has the descriptors that it needs.
+    let found = alice.ok("search", serde_json::json!({"text": "bob"}));
+    assert_eq!(found["users"].as_array().unwrap().len(), 1);
+    alice.send("bob", 1, "still here").unwrap();
+    assert_eq!(bob.message().body, "still here");
+    assert!(!server.log().contains("can't be accepted"));
+    drop(guests);
+}
+
+#[test]
+fn guests_make_room_when_the_server_is_full() {
+    let server = Server::with(&["--max-clients", "4"]);
+    let mut alice = server.register("alice");
+    let mut guests: Vec<Wire> = (0..3).map(|_| server.wire()).collect();
+    eventually("all are there", || server.connections() == 4);
+    let mut early = server.wire();
+    assert!(early.rest().contains("server_full"), "they have just come");
+    // Who came first goes first, once it had its time; who is logged in stays.
+    eventually("a newcomer gets in", || {
+        let mut newcomer = server.wire();
+        newcomer.try_write(b"ping\r\n").is_ok() && newcomer.line().as_deref() == Some("+OK")
+    });
+    let said = guests[0].rest();
+    assert!(said.contains("others need the place"), "{said}");
+    alice.ok("ping", serde_json::json!({}));
 }

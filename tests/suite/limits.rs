@@ -9,7 +9,7 @@ use secure_chat::crypto::keys::{IdentityKeys, SignedPrekeySecret};
 use secure_chat::crypto::os_rng;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, Wire, eventually};
+use crate::harness::{Client, Server, Wire, eventually, mid, plain};
 
 fn refused(result: Result<Value, String>, code: &str) {
     assert_eq!(result.map(drop), Err(code.to_owned()));
@@ -251,4 +251,76 @@ fn rates_out_of_range_are_explained() {
         assert_eq!(status.code(), Some(2), "{text}");
         assert!(text.contains(flag) && text.contains("1000000"), "{text}");
     }
+}
+
+#[test]
+fn a_new_login_does_not_renew_an_accounts_rate() {
+    let server = Server::with(&["--message-rate", "10"]);
+    let mut alice = server.register("alice");
+    // Four seconds' worth at once.
+    for _ in 0..40 {
+        alice.post("ping", &json!({}));
+    }
+    alice.ok("logout", json!({}));
+    let mut again = server.login("alice");
+    let started = Instant::now();
+    for _ in 0..10 {
+        again.ok("ping", json!({}));
+    }
+    // A second's worth takes nearly a second; with a full bucket, no time.
+    assert!(started.elapsed() > Duration::from_millis(500));
+}
+
+#[test]
+fn every_line_that_is_answered_costs_a_stranger() {
+    let server = Server::start();
+    let lines: [&[u8]; 4] = [b"?\n", b"\n", b"help\n", b"send bob\nping\n"];
+    for line in lines {
+        let mut guest = server.wire();
+        // A burst is free; behind it ten a second.
+        guest.write(&line.repeat(90));
+        guest.write(b"quit\n");
+        let started = Instant::now();
+        let rest = guest.rest();
+        assert!(rest.contains("goodbye"), "{rest}");
+        assert!(started.elapsed() > Duration::from_secs(2), "{line:?}");
+    }
+    // The same in JSON, where a request that is only too large may come as often as any.
+    let mut guest = server.wire();
+    let text = "a".repeat(16_385);
+    let mid = mid(1);
+    let line = format!(
+        "{{\"id\":1,\"op\":\"send\",\"to\":\"b\",\"mid\":\"{mid}\",\"text\":\"{text}\"}}\n"
+    );
+    guest.write(line.repeat(80).as_bytes());
+    let started = Instant::now();
+    for _ in 0..80 {
+        assert!(guest.line().unwrap().contains("too_large"));
+    }
+    assert!(started.elapsed() > Duration::from_secs(2));
+}
+
+#[test]
+fn what_is_ready_does_not_wait_for_the_rest_of_a_slowed_batch() {
+    let server = Server::with(&["--message-rate", "1"]);
+    let mut bob = server.register("bob");
+    let mut alice = server.register("alice");
+    // All in one write: four seconds' worth at once, then one a second.
+    let mut lines = String::new();
+    for id in 1..=12 {
+        let message = plain("bob", id, "x");
+        let mut line = json!({"id": 100 + id, "op": "send"});
+        let object = message.as_object().unwrap().clone();
+        line.as_object_mut().unwrap().extend(object);
+        lines += &format!("{line}\n");
+    }
+    alice.wire().write(lines.as_bytes());
+    bob.message();
+    alice.answer(101).unwrap();
+    let started = Instant::now();
+    alice.answer(112).unwrap();
+    assert!(
+        started.elapsed() > Duration::from_secs(4),
+        "they came together"
+    );
 }

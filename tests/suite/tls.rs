@@ -145,6 +145,42 @@ fn from_other_machines_only_tls_is_taken() {
 }
 
 #[test]
+fn from_other_machines_the_console_needs_permission() {
+    let Some(address) = own_address() else {
+        eprintln!("skipped: this machine has no address but its loopback");
+        return;
+    };
+    let console = |flags: &[&str], tls: bool| {
+        let server = Server::with(&[&["--listen", "0.0.0.0:0"], flags].concat());
+        let elsewhere = SocketAddr::new(address, server.address().port());
+        let mut wire = match tls {
+            true => Wire::connect_tls(elsewhere),
+            false => Wire::connect(elsewhere),
+        };
+        wire.write(b"quit\r\n");
+        // JSON is taken all the same.
+        Client::new(Wire::connect_tls(elsewhere)).ok("ping", json!({}));
+        // This machine's own console always is.
+        assert_eq!(server.console().type_line("ping"), "+OK");
+        wire.line().unwrap()
+    };
+    let from = address.to_string();
+    let (refused, taken) = ("-ERR use_json ", "+OK goodbye");
+    assert!(console(&[], true).starts_with(refused));
+    assert!(console(&["--plaintext"], false).starts_with(refused));
+    assert!(console(&["--console-from", "198.51.100.0/24"], true).starts_with(refused));
+    let other = ["--console-from", "198.51.100.0/24,fd00::/8", "--plaintext"];
+    assert!(console(&other, false).starts_with(refused));
+    assert_eq!(console(&["--console-from", &from], true), taken);
+    assert_eq!(
+        console(&["--console-from", &from, "--plaintext"], false),
+        taken
+    );
+    // Without --plaintext, nothing is taken in the clear.
+    assert!(console(&["--console-from", &from], false).starts_with("-ERR tls_required "));
+}
+
+#[test]
 fn neither_of_two_peers_reads_and_nothing_is_stuck_or_lost() {
     const MESSAGES: u64 = 1500;
     let server = Server::start();

@@ -23,7 +23,7 @@ struct Scripts {
 impl Scripts {
     fn new() -> Self {
         let server = Server::start();
-        std::fs::write(server.folder.path().join("password"), PASSWORD).unwrap();
+        crate::harness::write_secret(&server.folder.path().join("password"), PASSWORD);
         let scripts = Scripts { server };
         for name in ["alice", "bob"] {
             let mut command = scripts.command(name);
@@ -118,7 +118,7 @@ fn help_that_could_not_be_written_is_no_success() {
     assert!(
         String::from_utf8(output.stdout)
             .unwrap()
-            .contains("7 the output")
+            .contains("client exit-codes")
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     let status = command.arg("--nonsense").stderr(Stdio::null()).status();
@@ -324,7 +324,7 @@ fn a_reader_that_does_not_read_holds_up_no_end() {
 fn a_text_of_several_lines_is_told_from_several_messages() {
     let server = Server::start();
     let scripts = {
-        std::fs::write(server.folder.path().join("password"), PASSWORD).unwrap();
+        crate::harness::write_secret(&server.folder.path().join("password"), PASSWORD);
         Scripts { server }
     };
     let made = run(&mut scripts.command("alice"), "/register alice\n");

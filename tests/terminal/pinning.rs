@@ -22,7 +22,7 @@ const UNTRUSTED: Option<i32> = Some(6);
 
 /// A client without a terminal, as a script runs it.
 fn script(home: &TempDir, server: &str, more: &[&str]) -> Output {
-    std::fs::write(home.path().join("password"), PASSWORD).unwrap();
+    crate::harness::write_secret(&home.path().join("password"), PASSWORD);
     // The system's roots, on machines that have none, too: one that nobody knows.
     let roots = home.path().join("roots");
     std::fs::create_dir_all(&roots).unwrap();

@@ -128,10 +128,15 @@ pub(crate) struct Seat {
 
 impl Seat {
     pub(crate) fn take(arguments: &[String], environment: &[(&str, &str)]) -> Self {
+        Seat::at(env!("CARGO_BIN_EXE_client"), arguments, environment)
+    }
+
+    /// Another program that uses the client.
+    pub(crate) fn at(program: &str, arguments: &[String], environment: &[(&str, &str)]) -> Self {
         let (pty, pts) = blocking::open().unwrap();
         pty.resize(pty_process::Size::new(ROWS, COLUMNS)).unwrap();
         let size = |number| NonZeroU16::new(number).unwrap();
-        let child = blocking::Command::new(env!("CARGO_BIN_EXE_client"))
+        let child = blocking::Command::new(program)
             .args(arguments)
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")

@@ -24,7 +24,7 @@ fn script(server: &Server, name: &str, commands: &str) -> Output {
 
 fn start_script(server: &Server, name: &str, stdout: Stdio) -> std::process::Child {
     let secret = server.folder.path().join("password");
-    std::fs::write(&secret, PASSWORD).unwrap();
+    crate::harness::write_secret(&secret, PASSWORD);
     Command::new(env!("CARGO_BIN_EXE_client"))
         .args(server.arguments(name))
         .arg("--password-file")

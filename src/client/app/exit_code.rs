@@ -20,6 +20,32 @@ pub(super) const UNTRUSTED: u8 = 6;
 /// The output could not be written.
 pub(super) const UNWRITTEN: u8 = 7;
 
+/// The server, the recipient's identity or a rule says no to what a command asks for.
+pub(super) const DECLINED: u8 = 8;
+/// The message is kept here and goes out later.
+pub(super) const WAITS: u8 = 9;
+/// The time was over.
+pub(super) const TIMED_OUT: u8 = 10;
+
+/// What each code means, for `client exit-codes`; a test compares the pages with it.
+pub(super) const MEANINGS: &[(&str, &str)] = &[
+    ("0", "everything was done"),
+    ("1", "something failed"),
+    ("2", "wrong usage"),
+    ("3", "the login was refused, or the password is wrong"),
+    ("4", "no connection"),
+    ("5", "the vault is in the way"),
+    ("6", "not the right server"),
+    ("7", "the output could not be written"),
+    (
+        "8",
+        "declined: an unknown name, no keys, an identity, a text that is too long",
+    ),
+    ("9", "the message waits here and goes out at a later login"),
+    ("10", "the time was over"),
+    ("128 + N", "signal N ended it"),
+];
+
 /// The exit code after a login that failed.
 pub(super) fn of_login(error: &LoginError) -> u8 {
     match error {
@@ -29,6 +55,7 @@ pub(super) fn of_login(error: &LoginError) -> u8 {
             }
             _ => REFUSED,
         },
+        LoginError::NotFound(_) => DECLINED,
         LoginError::Refused(_)
         | LoginError::Derive(_)
         | LoginError::Thread(_)

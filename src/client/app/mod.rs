@@ -11,11 +11,17 @@
 //! | `password` | secrets from the options, `/passwd` and `/recovery` |
 //! | `transfer` | `client vault export`, `import` and `read` |
 //! | `exit_code` | the exit codes |
+//! | `hook` | runs the command of `--on-message` |
+//! | `scripts` | `client send`, `listen` and the other commands for scripts |
+//! | `hardening` | keeps the process's memory from core dumps and debuggers |
 
 pub(crate) mod commands;
 mod dispatch;
 mod exit_code;
+mod hardening;
+mod hook;
 mod password;
+mod scripts;
 mod settings;
 mod talk;
 mod transfer;
@@ -28,7 +34,6 @@ use std::time::Duration;
 use self::commands::Operation;
 use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
 use super::args::{Action, Options, OptionsError, VaultTask};
-use super::hardening;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::SessionHandle;
 use super::messenger::command::Command;
@@ -58,13 +63,19 @@ struct App {
     session: Option<(UserName, SessionHandle)>,
     /// The person to whom lines without a command go.
     talks_to: Option<UserName>,
+    /// The number of the line of standard input that is being run; 0 before the first.
+    line_number: u64,
+    /// Whether that line failed.
+    line_failed: bool,
+    /// Runs the command of `--on-message`, in the chat.
+    hook: Option<hook::HookThread>,
     /// The exit code so far, which a script's first failure sets.
     code: u8,
 }
 
 /// Runs the client's program as its command line says.
 pub fn main() -> ExitCode {
-    match command_line::parse(|_: &Options| None, UNWRITTEN) {
+    match command_line::parse(Options::contradiction, UNWRITTEN) {
         Ok(options) => ExitCode::from(run(options)),
         Err(code) => code,
     }
@@ -74,7 +85,7 @@ pub fn main() -> ExitCode {
 fn run(options: Options) -> u8 {
     // Before anything secret is read.
     let private = hardening::keep_memory_private();
-    let terminal = match Terminal::open(options.color, options.plain) {
+    let terminal = match scripts::open_terminal(&options) {
         Ok(terminal) => terminal,
         Err(error) => {
             // Without a terminal, standard error is all there is.
@@ -84,6 +95,10 @@ fn run(options: Options) -> u8 {
     };
     if let Err(why) = private {
         terminal.say(&ViewEvent::warning(why));
+    }
+    if let Some(rows) = scripts::listing(options.task.as_ref()) {
+        terminal.screen().table(&rows);
+        return end(&terminal, 0);
     }
     let data = match options.data() {
         Ok(data) => data,
@@ -104,6 +119,7 @@ fn run(options: Options) -> u8 {
         data,
         take_over: options.take_over,
         new_identity: options.new_identity,
+        kind: scripts::session_kind(options.task.as_ref()),
     };
     let mut app = App {
         terminal,
@@ -111,10 +127,15 @@ fn run(options: Options) -> u8 {
         login_flow,
         session: None,
         talks_to: None,
+        line_number: 0,
+        line_failed: false,
+        hook: None,
         code: 0,
     };
     match app.options.task.take() {
         Some(Action::Vault(task)) => app.move_vault(&task),
+        Some(Action::Script(script)) => app.run_script(&script),
+        Some(Action::Options | Action::ExitCodes) => {}
         None => app.begin(),
     }
     end(&app.terminal, app.code)
@@ -138,6 +159,14 @@ fn by_options(error: OptionsError) -> LoginError {
 
 impl App {
     fn begin(&mut self) {
+        if let Some(hook) = hook::Hook::of(&self.options, &self.terminal) {
+            match hook::HookThread::start(hook, self.screen()) {
+                Ok(thread) => self.hook = Some(thread),
+                Err(error) => {
+                    return self.fail(&format!("no thread for --on-message: {error}"), FAILED);
+                }
+            }
+        }
         self.screen().banner();
         if let Some(name) = self.options.user {
             let next = self.start_session(name, Operation::Login);
@@ -151,9 +180,9 @@ impl App {
         loop {
             let prompt = self.prompt();
             let next = match self.terminal.line(&prompt) {
-                InputEvent::Line(line) => self.line(&line),
+                InputEvent::Line(line) => self.next_line(&line),
                 InputEvent::Ended(end) => self.ended(&end),
-                InputEvent::Cancelled => Next::GoOn,
+                InputEvent::Cancelled | InputEvent::Woken => Next::GoOn,
                 InputEvent::Eof | InputEvent::Stop => Next::Quit,
                 InputEvent::Failed(why) => {
                     self.fail(&why, FAILED);
@@ -166,8 +195,26 @@ impl App {
                 break;
             }
         }
+        self.line_number = 0;
         self.wait_for_answers();
         self.leave();
+        if let Some(hook) = self.hook.take()
+            && !hook.finish()
+        {
+            self.fail("--on-message failed for a message", FAILED);
+        }
+    }
+
+    /// Runs a line. A script ends at the first that fails, unless it is to go on.
+    fn next_line(&mut self, line: &str) -> Next {
+        self.line_number += 1;
+        self.line_failed = false;
+        let next = self.line(line);
+        let stops = self.line_failed && !self.terminal.interactive() && !self.options.keep_going;
+        match stops {
+            true => Next::Quit,
+            false => next,
+        }
     }
 
     fn move_vault(&mut self, task: &VaultTask) {
@@ -210,7 +257,12 @@ impl App {
     }
 
     fn fail(&mut self, why: &str, code: u8) {
-        self.terminal.say(&ViewEvent::bad(why));
+        let sentence = match (self.terminal.interactive(), self.line_number) {
+            (true, _) | (_, 0) => why.to_owned(),
+            (false, number) => format!("line {number}: {why}"),
+        };
+        self.line_failed = true;
+        self.terminal.say(&ViewEvent::bad(sentence));
         if self.code == 0 && !self.terminal.interactive() {
             self.code = code;
         }
@@ -224,7 +276,7 @@ impl App {
         };
         if let Some((_, session)) = &self.session
             && session.goes_on()
-            && let Err(why) = session.run(Command::Settle(limit))
+            && let Err(why) = session.run(Command::AwaitAnswers(limit))
         {
             self.fail(&why, FAILED);
         }
@@ -283,7 +335,10 @@ impl App {
         let screen = self.screen();
         screen.set_logged_in(true);
         self.terminal.say(&ViewEvent::good(done));
-        let display: Arc<dyn Display> = screen;
+        let display: Arc<dyn Display> = match &self.hook {
+            Some(hook) => Arc::new(hook.display(screen)),
+            None => screen,
+        };
         let session = SessionHandle::start(account, self.options.trust, display)
             .map_err(LoginError::Thread)?;
         self.session = Some((name, session));

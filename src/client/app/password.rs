@@ -98,7 +98,7 @@ impl App {
         let password = match given_password(&self.terminal, &self.options) {
             Ok(Some(password)) => Some(password),
             Ok(None) => self.secret("Password: "),
-            Err(why) => return self.fail(&why.to_string(), FAILED),
+            Err(error) => return self.fail(&error.to_string(), FAILED),
         };
         match password {
             Some(password) => {

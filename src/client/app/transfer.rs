@@ -113,7 +113,7 @@ fn import(
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =
         SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
-    let published = session.run(Command::Settle(PUBLISHES_WITHIN));
+    let published = session.run(Command::AwaitAnswers(PUBLISHES_WITHIN));
     session.end();
     terminal.say(&ViewEvent::good(format!(
         "imported {}: {}",

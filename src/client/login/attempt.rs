@@ -86,7 +86,12 @@ impl<'a> Attempt<'a> {
         // Made before the server hears of the account, so that it survives a kill.
         identity(&mut vault)?;
         let challenge = self.connection.challenge();
-        let request = register_request(&self.name, &credentials, &challenge);
+        let request = register_request(
+            &self.name,
+            &credentials,
+            &challenge,
+            self.flow.kind.options(),
+        );
         let welcome = match self.call(&request) {
             Ok(welcome) => welcome,
             Err(CallError::Refused(refusal)) if created => {
@@ -116,7 +121,8 @@ impl<'a> Attempt<'a> {
             return self.log_in_with_code(unlocked.vault);
         };
         let device = unlocked.vault.device()?;
-        match self.log_in_over(&credentials, device.session) {
+        let generation = Some(unlocked.vault.generation());
+        match self.log_in_over(&credentials, device.session, generation) {
             Ok(welcome) => {
                 self.settle_slots(&mut unlocked, &password, credentials.kdf)?;
                 self.finish_log_in(unlocked.vault, credentials, welcome)
@@ -141,9 +147,8 @@ impl<'a> Attempt<'a> {
                 Opened::Open(unlocked) => return Ok((unlocked, secret)),
                 Opened::WrongKey(closed) => *closed,
             };
-            let question = "That does not open the vault on this device. Type the password \
-                            again. If it was changed elsewhere or reset, type the one before \
-                            it, or the recovery code: ";
+            let question =
+                "That does not open the vault. Password, the one before it, or recovery code: ";
             let typed = self.prompt.secret(question);
             secret = typed.ok_or(LoginError::WrongPassword)?;
         }
@@ -271,16 +276,19 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sends the login, and asks whether to end another session if there is one.
-    /// `last` is this device's last session, which ends without a question.
+    /// `last` is this device's last session, which ends without a question; `vault` the
+    /// generation of its vault, if that is open.
     pub(super) fn log_in_over(
         &mut self,
         credentials: &Credentials,
         last: Option<ByteArray<16>>,
+        vault: Option<u64>,
     ) -> Result<Welcome> {
         let mut options = SessionOptions {
             take_over: self.flow.take_over,
             replaces: last,
-            ..SessionOptions::default()
+            vault,
+            ..self.flow.kind.options()
         };
         loop {
             if let Some(welcome) = self.try_log_in(credentials, options.clone())? {
@@ -351,6 +359,7 @@ impl<'a> Attempt<'a> {
             events: self.events,
             welcome: Box::new(welcome),
             new_identity,
+            kind: self.flow.kind,
         })
     }
 }

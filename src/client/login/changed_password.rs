@@ -61,7 +61,8 @@ impl Attempt<'_> {
         let login_key = derive(&password, kdf)?.login_key;
         let credentials = Credentials { kdf, login_key };
         let session = vault.device()?.session;
-        let welcome = self.log_in_over(&credentials, session)?;
+        let generation = Some(vault.generation());
+        let welcome = self.log_in_over(&credentials, session, generation)?;
         let key = password_key(&vault, &password)?;
         vault.replace_passwords(&key, kdf)?;
         self.finish_log_in(vault, credentials, welcome)

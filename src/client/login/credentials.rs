@@ -48,7 +48,7 @@ impl fmt::Display for DeriveError {
             DeriveError::Lowered { asked, before } => write!(
                 f,
                 "the server asks to protect the password with {asked}, less than {before} before; \
-                 nothing was sent to it, so ask its operator"
+                 the new password was not used, so ask its operator"
             ),
             DeriveError::Impossible(error) => error.fmt(f),
         }
@@ -140,6 +140,7 @@ pub(crate) fn register_request(
     name: &UserName,
     credentials: &Credentials,
     challenge: &Challenge,
+    session: SessionOptions,
 ) -> Request {
     let statement = Purpose::Register(signed(credentials));
     Request::Register(Register {
@@ -147,7 +148,7 @@ pub(crate) fn register_request(
         kdf: credentials.kdf,
         login_key: ByteArray(credentials.login_key.public()),
         proof: prove(name, &credentials.login_key, &statement, challenge),
-        session: SessionOptions::default(),
+        session,
     })
 }
 

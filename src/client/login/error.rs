@@ -15,6 +15,8 @@ use crate::protocol::Code;
 pub(crate) enum LoginError {
     /// A rule or the person's own answer prevents it; the sentence says which.
     Refused(String),
+    /// The vault has no such person or message.
+    NotFound(String),
     /// The server refused a request, or the connection was lost.
     Call(CallError),
     /// There is no connection, or none to the right server.
@@ -35,7 +37,7 @@ impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ADVICE: &str = "check the address and that the server runs";
         match self {
-            LoginError::Refused(why) => f.write_str(why),
+            LoginError::Refused(why) | LoginError::NotFound(why) => f.write_str(why),
             LoginError::Call(CallError::Refused(refusal)) if refusal.code == Code::TlsRequired => {
                 let said = crate::client::net::error::said(refusal);
                 write!(
@@ -65,7 +67,10 @@ impl fmt::Display for LoginError {
 impl Error for LoginError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            LoginError::Refused(_) | LoginError::WrongPassword | LoginError::Unpublished(_) => None,
+            LoginError::Refused(_)
+            | LoginError::NotFound(_)
+            | LoginError::WrongPassword
+            | LoginError::Unpublished(_) => None,
             LoginError::Call(error) => Some(error),
             LoginError::Endpoint(error) => Some(error),
             LoginError::Derive(error) => Some(error),

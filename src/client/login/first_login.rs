@@ -17,7 +17,6 @@ use crate::client::vault::{Export, Opened, Vault, VaultError, VaultFile};
 use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::protocol::UserName;
-use crate::protocol::request::SessionOptions;
 
 /// The largest export that is read.
 const MAX_EXPORT: u64 = 1024 * 1024 * 1024;
@@ -79,7 +78,11 @@ impl LoginFlow {
     }
 
     /// Opens the vault that is on this device, without asking the server anything.
-    fn open_offline(&self, name: UserName, prompt: &mut dyn Prompt) -> Result<Vault, LoginError> {
+    pub(super) fn open_offline(
+        &self,
+        name: UserName,
+        prompt: &mut dyn Prompt,
+    ) -> Result<Vault, LoginError> {
         let file = self.vault_file(&name)?;
         if !file.exists() {
             return Err(LoginError::Refused(format!(
@@ -107,7 +110,7 @@ impl Attempt<'_> {
         let login_key = derive(&password, kdf)?.login_key;
         let credentials = Credentials { kdf, login_key };
         let mut confirmed = false;
-        let welcome = match self.try_log_in(&credentials, SessionOptions::default())? {
+        let welcome = match self.try_log_in(&credentials, self.flow.kind.options())? {
             Some(welcome) => welcome,
             None => {
                 // The device that is online has keys that this one lacks: its session is
@@ -116,7 +119,7 @@ impl Attempt<'_> {
                     self.confirm_new_identity(None)?;
                     confirmed = true;
                 }
-                self.log_in_over(&credentials, None)?
+                self.log_in_over(&credentials, None, None)?
             }
         };
         let mine = match export {

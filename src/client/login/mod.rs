@@ -9,6 +9,7 @@
 //! | `changed_password` | a login with a password that the vault does not know yet |
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
+//! | `offline` | reading the vault without a server |
 //! | `prompt` | what the person is asked |
 //! | `recovery_code` | handing over a recovery code |
 //! | `error` | why there is no session |
@@ -18,6 +19,7 @@ mod changed_password;
 pub(crate) mod credentials;
 mod error;
 pub(crate) mod first_login;
+pub(crate) mod offline;
 pub(crate) mod prompt;
 pub(crate) mod recovery_code;
 mod unlock;
@@ -31,6 +33,7 @@ pub(crate) use self::unlock::{Unlocked, open};
 
 use self::attempt::Attempt;
 use super::messenger::account::Account;
+use super::messenger::session_kind::SessionKind;
 use super::net::endpoint::Endpoint;
 use super::vault::VaultFile;
 use crate::protocol::UserName;
@@ -45,6 +48,8 @@ pub(crate) struct LoginFlow {
     pub take_over: bool,
     /// Replace a published identity without asking.
     pub new_identity: bool,
+    /// What the session is for.
+    pub kind: SessionKind,
 }
 
 impl LoginFlow {

@@ -39,7 +39,7 @@ impl NewCode {
     pub(crate) fn lines(&self) -> Vec<ViewEvent> {
         match &self.file {
             Some(file) => vec![ViewEvent::good(format!(
-                "the recovery code is in {}; earlier ones open nothing any more",
+                "the recovery code is in {}; no other one opens the vault",
                 file.display()
             ))],
             None => vec![

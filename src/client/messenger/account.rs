@@ -1,5 +1,6 @@
 //! What a login hands over to the messenger. How one logs in is `client::login`'s.
 
+use super::session_kind::SessionKind;
 use crate::client::login::credentials::Credentials;
 use crate::client::net::connection::Connection;
 use crate::client::net::endpoint::Endpoint;
@@ -29,4 +30,6 @@ pub(crate) struct Account {
     pub welcome: Box<Welcome>,
     /// The identity is to replace the one that is published.
     pub new_identity: bool,
+    /// What the session is for.
+    pub kind: SessionKind,
 }

@@ -2,14 +2,17 @@
 //! Keeping a message and showing it is one step here; what a message means is
 //! `receive`'s, `claims`' and `retry`'s.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Me;
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault,
 };
 use crate::client::view::{Mark, ViewEvent};
+use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::MessageId;
 use crate::protocol::reply::Incoming;
-use crate::protocol::request::Sender;
+use crate::protocol::request::{Send, Sender};
 
 /// A transaction on the vault, while messages are received or a decision of the
 /// person is carried out.
@@ -24,6 +27,13 @@ pub(super) struct Batch<'a> {
     pub(super) ask_again: bool,
     /// The contacts who asked for messages that only the person may release.
     pub(super) requested_by: Vec<i64>,
+    /// The sessions with contacts whose messages were decrypted, by contact: read, and
+    /// written, once for all messages of the transaction.
+    sessions: HashMap<i64, SessionSet>,
+    /// The contacts whose sessions have to be saved.
+    changed: HashSet<i64>,
+    /// What was said of which contact's numbers: each is said once.
+    pub(super) said_of: Vec<(i64, &'static str)>,
     pub(super) effects: Effects,
 }
 
@@ -32,6 +42,10 @@ pub(super) struct Batch<'a> {
 pub(super) struct Effects {
     /// What to acknowledge, by sender.
     pub(super) acks: Vec<(Sender, Vec<MessageId>)>,
+    /// What was decrypted and is not confirmed yet.
+    pub(super) received: Vec<Received>,
+    /// The receipts to send.
+    pub(super) receipts: Vec<Receipt>,
     /// What to show, in order.
     pub(super) shows: Vec<Shown>,
     /// Whether a contact was made or changed.
@@ -40,6 +54,15 @@ pub(super) struct Effects {
     pub(super) postponed: bool,
     /// The contacts whose known identity was seen while the server published another.
     pub(super) seen: Vec<i64>,
+}
+
+/// A message that was decrypted here, by the vault's number for its sender.
+pub(super) type Received = (i64, MessageId);
+
+/// A receipt that was encrypted, to be sent after the commit.
+pub(super) struct Receipt {
+    pub(super) send: Send,
+    pub(super) confirms: Vec<Received>,
 }
 
 /// One thing to show.
@@ -66,8 +89,46 @@ impl<'a> Batch<'a> {
             wanted_of: Vec::new(),
             ask_again: false,
             requested_by: Vec::new(),
+            sessions: HashMap::new(),
+            changed: HashSet::new(),
+            said_of: Vec::new(),
             effects: Effects::default(),
         }
+    }
+
+    /// Takes the sessions with a contact, as they are at this moment of the transaction.
+    /// Whoever takes them gives them back with [`keep_sessions`](Self::keep_sessions).
+    pub(super) fn take_sessions(&mut self, contact: i64) -> Result<Option<SessionSet>> {
+        match self.sessions.remove(&contact) {
+            Some(sessions) => Ok(Some(sessions)),
+            None => self.vault.conversation(contact),
+        }
+    }
+
+    /// Keeps sessions for the next message; if they have changed, they are saved before the
+    /// transaction ends.
+    pub(super) fn keep_sessions(&mut self, contact: i64, sessions: SessionSet, changed: bool) {
+        self.sessions.insert(contact, sessions);
+        if changed {
+            self.changed.insert(contact);
+        }
+    }
+
+    /// Forgets the sessions with a contact whose identity is replaced.
+    pub(super) fn drop_sessions(&mut self, contact: i64) {
+        self.sessions.remove(&contact);
+        self.changed.remove(&contact);
+    }
+
+    /// Saves the sessions that have changed; the last step of the transaction. Gives what
+    /// follows the commit.
+    pub(super) fn finish(self) -> Result<Effects> {
+        for contact in self.changed {
+            if let Some(sessions) = self.sessions.get(&contact) {
+                self.vault.save_conversation(contact, sessions)?;
+            }
+        }
+        Ok(self.effects)
     }
 
     pub(super) fn ack(&mut self, from: Sender, mid: MessageId) {
@@ -117,7 +178,10 @@ impl<'a> Batch<'a> {
                     .add_message(contact.id, &message.mid, at, &record)?
             }
         };
-        self.show_message(seq, shown(contact, message.at, record.text, mark, ""))?;
+        self.show_message(
+            seq,
+            shown(contact, message.mid, message.at, record.text, mark, ""),
+        )?;
         Ok(seq)
     }
 
@@ -142,6 +206,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
         sent_at: None,
         stored_at: Some(message.at),
         delivered_at: None,
+        received_at: None,
         identity: None,
         verified: false,
         resends: Vec::new(),
@@ -151,6 +216,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
 /// A contact's message as the screen shows it.
 pub(super) fn shown(
     contact: &Contact,
+    id: MessageId,
     at: u64,
     text: String,
     mark: Mark,
@@ -163,5 +229,7 @@ pub(super) fn shown(
         at,
         mark,
         state,
+        id,
+        verified: contact.verified,
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn judge(batch: &Batch, arrival: &Arrival, claimed: PublicIdentity) -
     }
     let mut trial = SessionSet::new(claimed);
     let vault = &*batch.vault;
-    let proof = decrypt_on_trial(vault, batch.me, &mut trial, arrival.message, batch.now)?;
+    let proof = decrypt_on_trial(vault, batch.me, &mut trial, arrival.message)?;
     if proof.is_none() {
         return Ok(Claim::Refused(
             "it names an identity that is not known as its sender's, and does not prove it",
@@ -66,14 +66,13 @@ fn decrypt_on_trial(
     me: &Me,
     trial: &mut SessionSet,
     message: &Incoming,
-    now: u64,
 ) -> Result<Option<Decrypted>> {
     let Body::Envelope(envelope) = &message.body else {
         return Ok(None);
     };
     let prekeys = PrekeyReader::new(vault);
     let context = me.context_of(message);
-    let decrypted = trial.decrypt(&me.keys, &prekeys, &envelope.0, &context, now);
+    let decrypted = trial.decrypt(&me.keys, &prekeys, &envelope.0, &context, me.age);
     prekeys.finish()?;
     Ok(decrypted.ok())
 }
@@ -84,7 +83,6 @@ pub(super) fn asked_under(
     me: &Me,
     contact: i64,
     identity: Identity,
-    now: u64,
 ) -> Result<Vec<MessageId>> {
     let Some(keys) = identity_keys(&identity) else {
         return Ok(Vec::new());
@@ -95,7 +93,7 @@ pub(super) fn asked_under(
         if claim_of(&message) != Some(identity) {
             continue;
         }
-        let decrypted = decrypt_on_trial(vault, me, &mut trial, &message, now)?;
+        let decrypted = decrypt_on_trial(vault, me, &mut trial, &message)?;
         if let Some(Ok(Content {
             body: Payload::RetryRequest(ids),
             ..

@@ -2,16 +2,48 @@
 //! commands to the messenger needs this file only.
 
 use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::client::vault::VaultError;
+use crate::client::view::{ViewEvent, Written};
 use crate::crypto::account::recovery::RecoveryCode;
-use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
+use crate::protocol::{MessageId, UserName};
 
 /// How a command ended: an error is a sentence for the person.
 pub(crate) type CommandResult = Result<(), String>;
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+pub(crate) enum CommandError {
+    /// For this reason, a sentence for the person. The session goes on.
+    Refused(String),
+    /// The vault failed, which ends the session.
+    Vault(VaultError),
+}
+
+impl From<String> for CommandError {
+    fn from(why: String) -> Self {
+        CommandError::Refused(why)
+    }
+}
+
+impl From<VaultError> for CommandError {
+    fn from(error: VaultError) -> Self {
+        CommandError::Vault(error)
+    }
+}
+
+/// What `/settings` changes.
+pub(crate) enum SettingsChange {
+    /// Settings of the account, which the server keeps.
+    Account(ChangeSettings),
+    /// Whether this device sends receipts.
+    Receipts(bool),
+}
 
 /// The recovery code after a change of the vault's key.
 pub(crate) enum NextCode {
@@ -19,6 +51,16 @@ pub(crate) enum NextCode {
     Kept(RecoveryCode),
     /// A new one, in this new file, or on the screen.
     New(Option<PathBuf>),
+}
+
+/// Which messages are asked for, and how many at most.
+#[derive(Debug, Clone)]
+pub(crate) struct Backlog {
+    /// Those that were received behind the message whose id begins like this, also read ones;
+    /// `None` for all that are unread.
+    pub behind: Option<String>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// What the person can ask of a session.
@@ -43,10 +85,12 @@ pub(crate) enum Command {
     Accept(UserName),
     /// Reject another identity of a contact, or what the known one asks for.
     Reject(UserName),
+    /// Start a new session with a contact, which goes on from none.
+    Renew(UserName),
     /// Show all about the latest message, or the one whose id begins like this.
     Info(Option<String>),
-    /// Change settings of the account, and show them.
-    Settings(ChangeSettings),
+    /// Change settings of the account or of this device, and show them.
+    Settings(SettingsChange),
     /// Refuse what somebody sends.
     Block(UserName),
     /// Receive from somebody again.
@@ -68,7 +112,15 @@ pub(crate) enum Command {
         file: Option<PathBuf>,
     },
     /// Wait until the server has answered for everything sent, no longer than this.
-    Settle(Duration),
+    AwaitAnswers(Duration),
+    /// Answer with the messages that wait to be shown, oldest first. Each counts as read once
+    /// its [`Written`] is noted.
+    Unread(Backlog, SyncSender<Vec<(ViewEvent, Written)>>),
+    /// Answer with the latest message sent to somebody, or with this one.
+    Sent(UserName, Option<MessageId>, SyncSender<Option<ViewEvent>>),
+    /// Get at most so many of the messages that wait on the server, and answer how many came
+    /// and how many wait still.
+    FetchSome(usize, SyncSender<(usize, u64)>),
     /// End the session and the thread.
     Logout,
 }

@@ -12,6 +12,7 @@ use crate::client::vault::{
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::os_rng;
+use crate::crypto::ratchet::counters::MessageNumber;
 use crate::crypto::ratchet::session_set::{EncryptError, SessionSet};
 use crate::protocol::request::Send;
 use crate::protocol::{Blob, Body, ByteArray, MessageId};
@@ -54,7 +55,7 @@ pub(super) fn waiting_message(vault: &Vault, seq: i64) -> Result<Option<HistoryE
 /// encrypted for a contact. The note is readable and anybody can have written it; who
 /// gets what, in which direction, is sealed.
 pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result<bool> {
-    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq)? {
+    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq) {
         return Ok(false);
     }
     if let Some(message) = waiting_message(vault, seq)? {
@@ -101,7 +102,7 @@ pub(super) fn encrypt_new(
 ) -> Result<Encrypted> {
     let content = content_of(&record, batch.now);
     let encrypted = encrypt(batch.me, &mut sessions, contact, mid, &content);
-    if let Ok(send) = &encrypted {
+    if let Ok((send, _)) = &encrypted {
         record.identity = send.identity;
         record.verified = contact.verified;
     }
@@ -109,7 +110,7 @@ pub(super) fn encrypt_new(
         .vault
         .add_message(contact.id, &mid, batch.now, &record)?;
     match encrypted {
-        Ok(send) => queue(batch.vault, contact, &sessions, seq, send, Origin::Person),
+        Ok(sealed) => queue(batch.vault, &sessions, contact, seq, sealed, Origin::Person),
         Err(error) => {
             // Until the failure is written down, a kill leaves it waiting, not lost.
             batch.vault.postpone(seq, contact.id)?;
@@ -128,7 +129,7 @@ pub(super) fn encrypt_postponed(
     let (origin, encrypted) = if let Some(mut message) = batch.vault.message(seq)? {
         let content = content_of(&message.record, message.at);
         let encrypted = encrypt(batch.me, &mut sessions, contact, message.mid, &content);
-        if let Ok(send) = &encrypted {
+        if let Ok((send, _)) = &encrypted {
             message.record.identity = send.identity;
             message.record.verified = contact.verified;
             batch.vault.update_message(&message)?;
@@ -150,9 +151,9 @@ pub(super) fn encrypt_postponed(
         (Origin::Client, encrypted)
     };
     match encrypted {
-        Ok(send) => {
+        Ok(sealed) => {
             batch.vault.unpostpone(seq)?;
-            queue(batch.vault, contact, &sessions, seq, send, origin)
+            queue(batch.vault, &sessions, contact, seq, sealed, origin)
         }
         Err(error) => Ok(Encrypted::Failed(seq, error.to_string())),
     }
@@ -165,39 +166,56 @@ fn content_of(record: &MessageRecord, at: u64) -> Content {
     }
 }
 
-fn encrypt(
+/// Encrypts a content for a contact, which moves the ratchet.
+pub(super) fn encrypt(
     me: &Me,
     sessions: &mut SessionSet,
     contact: &Contact,
     mid: MessageId,
     content: &Content,
-) -> std::result::Result<Send, EncryptError> {
+) -> std::result::Result<Sealed, EncryptError> {
     let context = AssociatedData {
         message_id: mid.0,
         sender: me.name.as_str(),
         recipient: contact.name.as_str(),
     };
-    let envelope = sessions.encrypt(&me.keys, &context, content, &mut os_rng())?;
-    Ok(Send {
+    let encrypted = sessions.encrypt(&me.keys, &context, content, me.age, &mut os_rng())?;
+    let send = Send {
         to: contact.name,
         mid,
-        body: Body::Envelope(Blob(envelope.into())),
+        body: Body::Envelope(Blob(encrypted.envelope.into())),
         identity: Some(ByteArray(sessions.identity().fingerprint())),
         again: false,
         after: None,
-    })
+    };
+    Ok((send, encrypted.number))
 }
+
+/// What is to be sent, and its number in the conversation.
+pub(super) type Sealed = (Send, Option<MessageNumber>);
 
 /// Saves the moved ratchet before its ciphertext can leave.
 fn queue(
     vault: &mut Vault,
-    contact: &Contact,
     sessions: &SessionSet,
+    contact: &Contact,
     seq: i64,
-    send: Send,
+    (send, number): Sealed,
     origin: Origin,
 ) -> Result<Encrypted> {
     vault.save_conversation(contact.id, sessions)?;
-    vault.add_to_outbox(seq, &send)?;
+    vault.add_to_outbox(seq, &send, number)?;
     Ok(Encrypted::Queued(Outgoing { seq, send, origin }))
+}
+
+/// Removes from the outbox what the server did not accept and is not sent again: its
+/// number in the conversation is void, and the next messages say so.
+pub(super) fn remove_unsent(vault: &mut Vault, seq: i64) -> Result<()> {
+    if let Some((contact, number)) = vault.number_in_outbox(seq)?
+        && let Some(mut sessions) = vault.conversation(contact)?
+    {
+        sessions.void(&number);
+        vault.save_conversation(contact, &sessions)?;
+    }
+    vault.remove_from_outbox(seq)
 }

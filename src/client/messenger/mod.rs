@@ -9,40 +9,54 @@
 //! | File | What it does |
 //! | --- | --- |
 //! | `account` | what a login hands over |
+//! | `aging` | when keys grow older, and signed prekeys are replaced |
 //! | `arrivals` | sorts the server's lines that arrive together |
 //! | `batch` | the context of one vault transaction, and what follows its commit |
 //! | `claims` | messages under another identity than the known one |
 //! | `command` | what the person can ask for |
+//! | `confirmations` | receipts that one client sends the other |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
+//! | `findings` | says what the numbers of a conversation show |
 //! | `identity` | converts identities between wire and cryptography |
 //! | `log_upkeep` | empties the vault's log in time |
 //! | `passwd` | changes of the password and of the recovery code |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
+//! | `prekeys` | publishes the keys that others need |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
 //! | `receive` | an arriving message, from its bytes to the history |
-//! | `reconnect` | logins, lost connections, the clock, prekeys |
+//! | `reconnect` | logins, lost connections, the clock |
+//! | `renewal` | new sessions with somebody who is known, and their causes |
 //! | `retry` | asks for messages again, and answers such requests |
+//! | `script_queries` | what scripts ask for, answered in values |
+//! | `session_kind` | what a session is for |
 //! | `send` | from a typed text to the server's answer |
 //! | `trust` | pins identities and starts sessions |
-//! | `verification` | `/verify`, `/accept`, `/reject` |
+//! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
 
 pub(crate) mod account;
+mod aging;
 mod arrivals;
 mod batch;
 mod claims;
 pub(crate) mod command;
+mod confirmations;
 mod encrypt;
+mod findings;
 pub(crate) mod identity;
 mod log_upkeep;
 mod passwd;
 mod postponed;
+mod prekeys;
 mod queries;
 mod receipts;
 mod receive;
 mod reconnect;
+mod renewal;
 mod retry;
+mod script_queries;
 mod send;
+pub(crate) mod session_kind;
 mod trust;
 mod verification;
 
@@ -55,12 +69,16 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use self::account::Account;
+use self::aging::Aging;
 use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Command, CommandResult};
+use self::confirmations::Confirmations;
 use self::log_upkeep::LogUpkeep;
 use self::passwd::PasswordChange;
+pub(crate) use self::queries::contact_view;
 use self::send::Awaited;
+use self::session_kind::SessionKind;
 use super::login::credentials::Credentials;
 use super::net::connection::Connection;
 use super::net::endpoint::Endpoint;
@@ -74,7 +92,6 @@ use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Accepted, Event, Incoming, Welcome};
-use crate::protocol::request::Identity;
 use crate::protocol::{ByteArray, UserName};
 use crate::sync::{self, JoinHandle};
 use rand::Rng;
@@ -107,6 +124,8 @@ pub(super) struct Me {
     pub(super) name: UserName,
     pub(super) keys: IdentityKeys,
     pub(super) trust: Trust,
+    /// The age of the vault, by which keys expire ([`Vault::age`]), in milliseconds.
+    pub(super) age: u64,
 }
 
 impl Me {
@@ -132,13 +151,13 @@ pub(super) struct Messenger {
     screen: ScreenProgress,
     prekeys: PrekeyUpkeep,
     log: LogUpkeep,
+    aging: Aging,
+    confirmations: Confirmations,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
-    /// The contact and the identity of the last safety number that the person was shown.
-    number_shown: Option<(UserName, Identity)>,
     /// Who waits until everything that was sent is answered, and until when.
-    settling: Option<(SyncSender<CommandResult>, Instant)>,
+    awaiting_answers: Option<(SyncSender<CommandResult>, Instant)>,
     over: bool,
 }
 
@@ -154,6 +173,8 @@ struct LoginState {
     welcome: Option<Box<Welcome>>,
     /// The person wants this identity to replace the published one.
     new_identity: bool,
+    /// What the session is for.
+    kind: SessionKind,
 }
 
 /// The connection, and what is known of the server at its other end.
@@ -260,6 +281,7 @@ impl Messenger {
                 name: account.name,
                 keys: account.keys,
                 trust,
+                age: 0,
             },
             vault: account.vault,
             events: account.events,
@@ -271,6 +293,7 @@ impl Messenger {
                 session: account.welcome.session,
                 welcome: Some(account.welcome),
                 new_identity: account.new_identity,
+                kind: account.kind,
             },
             server: ServerState {
                 connection: Some(account.connection),
@@ -288,9 +311,10 @@ impl Messenger {
             },
             prekeys: PrekeyUpkeep::default(),
             log: LogUpkeep::new(now),
+            aging: Aging::new(now),
+            confirmations: Confirmations::default(),
             look_again: Vec::new(),
-            number_shown: None,
-            settling: None,
+            awaiting_answers: None,
             over: false,
         }
     }
@@ -312,10 +336,10 @@ impl Messenger {
             self.end_on_failure(done);
         }
         // What the screen has yet to write would be shown again otherwise.
-        self.display.settle();
+        self.display.finish_writing();
         let done = self.save_progress();
         self.end_on_failure(done);
-        if let Some((waiting, _)) = self.settling.take() {
+        if let Some((waiting, _)) = self.awaiting_answers.take() {
             let _gone = waiting.send(Err("the session is over".to_owned()));
         }
     }
@@ -387,10 +411,13 @@ impl Messenger {
             self.server.pinged = false;
         }
         if !arrivals.mail.is_empty() {
+            let due = self.take_due();
+            let accepted = std::mem::take(&mut self.outbox.accepted);
             let (me, now) = (&self.me, clock::unix_ms());
             let shown: Vec<i64> = self.screen.written.try_iter().collect();
             let effects = self.vault.transact(|vault| {
                 vault.mark_read(&shown)?;
+                send::save_accepted(vault, &accepted)?;
                 let mut batch = Batch::new(vault, me, now);
                 for mail in &arrivals.mail {
                     match mail {
@@ -399,8 +426,12 @@ impl Messenger {
                     }
                 }
                 retry::ask_for_all(&mut batch)?;
-                Ok(batch.effects)
+                if let Some(due) = due {
+                    confirmations::confirm(&mut batch, due)?;
+                }
+                batch.finish()
             })?;
+            self.aging.arrived(arrivals.mail.len());
             postponed = effects.postponed;
             self.carry_out(effects);
         }
@@ -408,6 +439,7 @@ impl Messenger {
             match line {
                 ServerLine::Answer(Some(id), answer) => match self.server.awaited.remove(&id) {
                     Some(Awaited::Send(sent)) => self.answered(&sent, answer)?,
+                    Some(Awaited::Receipt(confirms)) => self.answered_receipt(confirms, answer),
                     Some(Awaited::Quiet(what)) => {
                         if let Err(refusal) = answer {
                             self.say(ViewEvent::warning(format!(
@@ -439,6 +471,8 @@ impl Messenger {
         for (from, ids) in effects.acks {
             self.acknowledge(from, ids);
         }
+        self.send_receipts(effects.receipts);
+        self.confirmations.add(effects.received);
         if effects.people_changed {
             self.publish_people();
         }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::Messenger;
-use super::command::{CommandResult, NextCode};
+use super::command::{CommandError, NextCode};
 use crate::client::login::credentials;
 use crate::client::login::credentials::Credentials;
 use crate::client::login::recovery_code::{NewCode, check_file};
@@ -33,7 +33,12 @@ impl Messenger {
     /// a login with the new one proves that the server has taken it; the vault gets a new key,
     /// which the old one does not open. Killed anywhere, the vault opens with whichever
     /// password the server takes, and the next login takes the step that is missing.
-    pub(super) fn passwd(&mut self, old: &str, new: &str, code: NextCode) -> Result<CommandResult> {
+    pub(super) fn passwd(
+        &mut self,
+        old: &str,
+        new: &str,
+        code: NextCode,
+    ) -> std::result::Result<(), CommandError> {
         let checked = match &code {
             NextCode::New(file) => check_file(file.as_deref()),
             NextCode::Kept(code) => match self.vault.opens_with_code(&code.wrapping_key())? {
@@ -42,11 +47,11 @@ impl Messenger {
             },
         };
         if let Err(why) = checked {
-            return Ok(Err(format!("{why}; nothing was changed")));
+            return Err(CommandError::Refused(format!("{why}; nothing was changed")));
         }
         if !self.vault.opens_with(old)? {
-            return Ok(Err(
-                "the old password is wrong; nothing was changed".to_owned()
+            return Err(CommandError::Refused(
+                "the old password is wrong; nothing was changed".to_owned(),
             ));
         }
         let account = credentials::new_kdf();
@@ -54,20 +59,22 @@ impl Messenger {
         let key = PasswordKey::derive(new, self.vault.password_cost()?);
         let (login_key, key) = match (derived, key) {
             (Ok(derived), Ok(key)) => (derived.login_key, key),
-            (Err(why), _) => return Ok(Err(why)),
-            (_, Err(error)) => return Ok(Err(error.to_string())),
+            (Err(why), _) => return Err(CommandError::Refused(why)),
+            (_, Err(error)) => return Err(CommandError::Refused(error.to_string())),
         };
         let changed = Credentials {
             kdf: account,
             login_key,
         };
         let Some(connection) = &mut self.server.connection else {
-            return Ok(Err(
-                "there is no connection now; nothing was changed".to_owned()
+            return Err(CommandError::Refused(
+                "there is no connection now; nothing was changed".to_owned(),
             ));
         };
         if let Err(error) = connection.hello(&mut self.events) {
-            return Ok(Err(format!("{error}; nothing was changed")));
+            return Err(CommandError::Refused(format!(
+                "{error}; nothing was changed"
+            )));
         }
         self.vault.add_password(&key, account)?;
         let request = Request::Passwd(Passwd {
@@ -95,7 +102,7 @@ impl Messenger {
             }
             Err(CallError::Refused(refusal)) => {
                 self.keep_password()?;
-                Ok(Err(format!(
+                Err(CommandError::Refused(format!(
                     "the password stays as it was: {}",
                     said(&refusal)
                 )))
@@ -103,7 +110,7 @@ impl Messenger {
             Err(CallError::Lost(why)) => {
                 change.other = Some(changed);
                 self.login.change = Some(change);
-                Ok(Err(format!(
+                Err(CommandError::Refused(format!(
                     "{why}; it is not known yet whether the password was changed, and until the next login both open the vault"
                 )))
             }
@@ -111,18 +118,18 @@ impl Messenger {
     }
 
     /// Logs in with the new password, since a server's word proves nothing.
-    fn prove_change(&mut self) -> Result<CommandResult> {
+    fn prove_change(&mut self) -> std::result::Result<(), CommandError> {
         self.vault.note_login_tried()?;
         match self.log_in_again() {
             Ok((connection, welcome)) => {
                 self.go_on_over(connection, &welcome)?;
-                Ok(Ok(()))
+                Ok(())
             }
             Err(CallError::Refused(refusal)) if refusal.code == Code::WrongLogin => {
                 if let Some(old) = self.login.change.take().and_then(|change| change.other) {
                     self.login.credentials = old;
                 }
-                Ok(Err(format!(
+                Err(CommandError::Refused(format!(
                     "the server said that it changed the password, but does not take the new one ({}); \
                      both open the vault until a login proves which one counts",
                     said(&refusal)
@@ -130,7 +137,7 @@ impl Messenger {
             }
             Err(error) => {
                 self.lost(&error.to_string());
-                Ok(Err(
+                Err(CommandError::Refused(
                     "the server has changed the password, but the login that proves it failed; it is tried \
                      again, and until then both passwords open the vault"
                         .to_owned(),
@@ -151,26 +158,26 @@ impl Messenger {
             return self.keep_password();
         }
         match self.rotate_key(&change) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => {
+            Ok(()) => Ok(()),
+            Err(CommandError::Refused(why)) => {
                 self.say(ViewEvent::warning(format!(
                     "the password is changed, but not the vault's key: {why}. The old password opens \
                      the vault, too, until the next login changes the key"
                 )));
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(CommandError::Vault(error)) => Err(error),
         }
     }
 
     /// Gives the vault a new key, which the new password and the recovery code open. What
     /// can't be done for want of space or of a file is a sentence.
-    fn rotate_key(&mut self, change: &PasswordChange) -> Result<CommandResult> {
+    fn rotate_key(&mut self, change: &PasswordChange) -> std::result::Result<(), CommandError> {
         let (recovery, new) = match &change.code {
             NextCode::Kept(code) => (code.wrapping_key(), None),
             NextCode::New(file) => match NewCode::make(file.as_deref()) {
                 Ok(new) => (new.code.wrapping_key(), Some(new)),
-                Err(why) => return Ok(Err(why)),
+                Err(why) => return Err(CommandError::Refused(why)),
             },
         };
         let secrets = NewSecrets {
@@ -191,15 +198,15 @@ impl Messenger {
             Ok(()) => {}
             Err(error @ (VaultError::Database(_) | VaultError::Io(..))) => {
                 new.into_iter().for_each(NewCode::discard);
-                return Ok(Err(error.to_string()));
+                return Err(CommandError::Refused(error.to_string()));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(CommandError::Vault(error)),
         }
         self.say(ViewEvent::good(
             "the password is changed, and the vault is encrypted under a new key",
         ));
         self.show_code(new.as_ref())?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Replaces the recovery code, for whoever knows the password.
@@ -207,22 +214,26 @@ impl Messenger {
         &mut self,
         password: &str,
         file: Option<&Path>,
-    ) -> Result<CommandResult> {
+    ) -> std::result::Result<(), CommandError> {
         if !self.vault.opens_with(password)? {
-            return Ok(Err(
+            return Err(CommandError::Refused(
                 "the password is wrong; the recovery code stays as it was".to_owned(),
             ));
         }
         let new = match NewCode::make(file) {
             Ok(new) => new,
-            Err(why) => return Ok(Err(format!("{why}; the recovery code stays as it was"))),
+            Err(why) => {
+                return Err(CommandError::Refused(format!(
+                    "{why}; the recovery code stays as it was"
+                )));
+            }
         };
         if let Err(error) = self.vault.replace_recovery(&new.code.wrapping_key()) {
             new.discard();
-            return Err(error);
+            return Err(CommandError::Vault(error));
         }
         self.show_code(Some(&new))?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Shows where a new recovery code is, or the code itself, and notes that it was shown.
@@ -231,7 +242,7 @@ impl Messenger {
         for line in new.lines() {
             self.say(line);
         }
-        self.display.settle();
+        self.display.finish_writing();
         self.vault.note_recovery_seen()
     }
 

@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::encrypt;
 use super::encrypt::{Encrypted, encrypt_postponed};
 use super::retry;
-use super::trust::NoSession;
+use super::trust::{NoSession, SessionStart};
 use crate::client::vault::{Contact, Result};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
@@ -16,7 +16,7 @@ impl Messenger {
     /// Encrypts what waited for a session, an identity or a connection, in order,
     /// and sends what can be sent.
     pub(super) fn send_postponed(&mut self) -> Result<()> {
-        self.look_up_held()?;
+        self.look_up_paused()?;
         // Contacts that can't be written to now keep all their messages in order.
         let mut stuck = Vec::new();
         let postponed = self.vault.postponed()?;
@@ -52,13 +52,13 @@ impl Messenger {
 
     /// Asks the server about those for whom it published another identity when it was
     /// asked last: if it publishes the known one now, nothing is held any more.
-    fn look_up_held(&mut self) -> Result<()> {
+    fn look_up_paused(&mut self) -> Result<()> {
         for contact in std::mem::take(&mut self.look_again) {
             let contact = self.vault.contact_by_id(contact);
             let Some(name) = contact.filter(|c| c.paused).map(|c| c.name) else {
                 continue;
             };
-            if let Err(NoSession::Held(warning)) = self.start_session(&name)? {
+            if let SessionStart::None(NoSession::Paused(warning)) = self.start_session(&name)? {
                 self.say(ViewEvent::warning(warning));
             }
         }
@@ -76,19 +76,19 @@ impl Messenger {
         let mut sessions = self.usable_sessions(&contact)?;
         if sessions.is_none() {
             match self.start_session(&contact.name)? {
-                Ok(()) => {}
-                Err(NoSession::Later(_)) => {
+                SessionStart::Ready => {}
+                SessionStart::None(NoSession::Later(_)) => {
                     // Without a connection the next one brings it up again.
                     if self.server.connection.is_some() {
                         self.resend_later();
                     }
                     return Ok(false);
                 }
-                Err(NoSession::Held(warning)) => {
+                SessionStart::None(NoSession::Paused(warning)) => {
                     self.say(ViewEvent::warning(warning));
                     return Ok(false);
                 }
-                Err(NoSession::Refused(why)) => {
+                SessionStart::None(NoSession::Refused(why)) => {
                     self.fail(seq, &contact.name, &why)?;
                     return Ok(true);
                 }
@@ -177,7 +177,7 @@ impl Messenger {
     /// Removes a note that this client did not write, or not like that. What is under
     /// way at its place stays under way.
     fn drop_foreign_mark(&mut self, seq: i64) -> Result<()> {
-        match self.vault.is_in_outbox(seq)? {
+        match self.vault.is_in_outbox(seq) {
             true => self.vault.transact(|vault| vault.unpostpone(seq)),
             false => self.drop_foreign(seq),
         }

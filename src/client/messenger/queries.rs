@@ -3,13 +3,13 @@
 use std::sync::mpsc::SyncSender;
 
 use super::Messenger;
-use super::command::{Command, CommandResult};
+use super::command::{Command, CommandError, CommandResult, SettingsChange};
 use crate::client::local_time;
-use crate::client::vault::{DeliveryState, EncryptionStatus, HistoryEntry, Result};
+use crate::client::vault::{Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::{AccountSettings, Done, Fetched, SearchPage, UserStatus};
-use crate::protocol::request::{ChangeSettings, Fetch, Search, UserRef};
+use crate::protocol::request::{Fetch, Search, UserRef};
 use crate::protocol::{ByteArray, Request, UserName};
 
 /// How many messages `/history` shows.
@@ -26,34 +26,39 @@ impl Messenger {
             self.save_progress()?;
         }
         let outcome = match command {
-            Command::Settle(limit) => {
-                self.settling = Some((done, clock::now() + limit));
+            Command::AwaitAnswers(limit) => {
+                self.awaiting_answers = Some((done, clock::now() + limit));
                 return Ok(());
             }
-            command => self.outcome(command),
+            command => self.run_command(command),
         };
         let (outcome, result) = match outcome {
-            Ok(outcome) => (outcome, Ok(())),
-            Err(error) => (Err(error.to_string()), Err(error)),
+            Ok(()) => (Ok(()), Ok(())),
+            Err(CommandError::Refused(why)) => (Err(why), Ok(())),
+            Err(CommandError::Vault(error)) => (Err(error.to_string()), Err(error)),
         };
         // Whoever asked may be gone: the program is ending.
         let _gone = done.send(outcome);
         result
     }
 
-    fn outcome(&mut self, command: Command) -> Result<CommandResult> {
-        Ok(match command {
-            Command::Send(to, text) => self.send(&to, text)?,
-            Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text)?,
+    fn run_command(&mut self, command: Command) -> std::result::Result<(), CommandError> {
+        match command {
+            Command::Send(to, text) => self.send(&to, text),
+            Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text),
             Command::Status(name) => self.status(&name),
             Command::Search(text) => self.search(text),
             Command::Fetch => self.fetch(),
-            Command::Contacts => self.contacts(),
-            Command::History(name) => self.history(name)?,
-            Command::Verify(name, confirmed) => self.verify(&name, confirmed)?,
-            Command::Accept(name) => self.accept(&name)?,
-            Command::Reject(name) => self.reject(&name)?,
-            Command::Info(id) => self.info(id.as_deref())?,
+            Command::Contacts => {
+                self.contacts();
+                Ok(())
+            }
+            Command::History(name) => self.history(name),
+            Command::Verify(name, confirmed) => self.verify(&name, confirmed),
+            Command::Accept(name) => self.accept(&name),
+            Command::Reject(name) => self.reject(&name),
+            Command::Renew(name) => self.renew(&name),
+            Command::Info(id) => self.info(id.as_deref()),
             Command::Settings(change) => self.settings(change),
             Command::Block(name) => self.blocked(
                 &Request::Block(UserRef { name }),
@@ -63,23 +68,26 @@ impl Messenger {
                 let said = format!("{name} is not blocked any more");
                 self.blocked(&Request::Unblock(UserRef { name }), said)
             }
-            Command::Passwd { old, new, code } => self.passwd(&old, &new, code)?,
+            Command::Passwd { old, new, code } => self.passwd(&old, &new, code),
             Command::NewRecoveryCode { password, file } => {
-                self.new_recovery_code(&password, file.as_deref())?
+                self.new_recovery_code(&password, file.as_deref())
             }
-            Command::Logout => self.log_out()?,
+            Command::Unread(backlog, found) => self.answer_unread(&backlog, &found),
+            Command::Sent(to, id, found) => self.answer_sent(&to, id, &found),
+            Command::FetchSome(limit, fetched) => self.answer_fetched(limit, &fetched),
+            Command::Logout => self.log_out(),
             // Taken care of by the caller, who keeps its sender.
-            Command::Settle(_) => Ok(()),
-        })
+            Command::AwaitAnswers(_) => Ok(()),
+        }
     }
 
-    fn status(&mut self, name: &UserName) -> CommandResult {
+    fn status(&mut self, name: &UserName) -> std::result::Result<(), CommandError> {
         let status: UserStatus = self.ask(&Request::Status(UserRef { name: *name }))?;
         self.say(ViewEvent::Status(status));
         Ok(())
     }
 
-    fn search(&mut self, text: String) -> CommandResult {
+    fn search(&mut self, text: String) -> std::result::Result<(), CommandError> {
         let found: SearchPage = self.ask(&Request::Search(Search {
             text: text.clone(),
             after: None,
@@ -99,7 +107,7 @@ impl Messenger {
         Ok(())
     }
 
-    fn fetch(&mut self) -> CommandResult {
+    fn fetch(&mut self) -> std::result::Result<(), CommandError> {
         let fetched: Fetched = self.ask(&Request::Fetch(Fetch::default()))?;
         if fetched.sent == 0 && fetched.waiting == 0 {
             self.say(ViewEvent::plain("no missed messages"));
@@ -107,32 +115,27 @@ impl Messenger {
         Ok(())
     }
 
-    fn contacts(&mut self) -> CommandResult {
+    fn contacts(&self) {
         if self.vault.contacts().is_empty() {
             self.say(ViewEvent::plain(
                 "no contacts yet; find people with /search TEXT",
             ));
         }
         for contact in self.vault.contacts() {
-            let trust = match (contact.identity, contact.pending_identity, contact.verified) {
-                (None, Some(_), _) => "identity not accepted",
-                (None, None, _) => "no identity known",
-                (Some(_), None, true) => "verified",
-                (Some(_), None, false) => "not verified",
-                (Some(_), Some(_), true) => "verified; identity changed, not accepted",
-                (Some(_), Some(_), false) => "not verified; identity changed, not accepted",
-            };
-            self.say(ViewEvent::plain(format!("{:<32} {trust}", contact.name)));
+            self.say(contact_view(contact));
         }
-        Ok(())
     }
 
-    fn history(&mut self, name: Option<UserName>) -> Result<CommandResult> {
+    fn history(&mut self, name: Option<UserName>) -> std::result::Result<(), CommandError> {
         let contact = match name {
             None => None,
             Some(name) => match self.vault.contact(&name) {
                 Some(contact) => Some(contact.id),
-                None => return Ok(Err(format!("there are no messages with {name}"))),
+                None => {
+                    return Err(CommandError::Refused(format!(
+                        "there are no messages with {name}"
+                    )));
+                }
             },
         };
         for message in self.vault.history(contact, SHOWN)? {
@@ -140,30 +143,40 @@ impl Messenger {
                 self.say(message.event(contact));
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn info(&mut self, id: Option<&str>) -> Result<CommandResult> {
+    fn info(&mut self, id: Option<&str>) -> std::result::Result<(), CommandError> {
         if id.is_some_and(|id| !id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-            return Ok(Err(
+            return Err(CommandError::Refused(
                 "an id has only the digits 0-9 and a-f; /history shows messages".to_owned(),
             ));
         }
         let Some(message) = self.vault.find_message(id)? else {
-            return Ok(Err("there is no such message".to_owned()));
+            return Err(CommandError::Refused("there is no such message".to_owned()));
         };
         let Some(contact) = self.vault.contact_by_id(message.contact) else {
-            return Ok(Err("there is no such message".to_owned()));
+            return Err(CommandError::Refused("there is no such message".to_owned()));
         };
         self.say(message.event(contact));
         for (what, value) in details(&message) {
             self.say(ViewEvent::plain(format!("    {what:<10} {value}")));
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn settings(&mut self, change: ChangeSettings) -> CommandResult {
+    fn settings(&mut self, change: SettingsChange) -> std::result::Result<(), CommandError> {
+        let change = match change {
+            SettingsChange::Account(change) => change,
+            SettingsChange::Receipts(on) => {
+                self.set_receipts(on)?;
+                return Ok(self.show_receipts()?);
+            }
+        };
+        let wish = change.presence;
         let settings: AccountSettings = self.ask(&Request::Settings(change))?;
+        self.note_blocked(&settings)?;
+        self.note_presence(wish, &settings)?;
         let word = |on| if on { "on" } else { "off" };
         self.say(ViewEvent::plain(format!(
             "listed {:<18} found by /search",
@@ -173,6 +186,7 @@ impl Messenger {
             "presence {:<16} others see online and last seen",
             word(settings.presence)
         )));
+        self.show_receipts()?;
         self.say(ViewEvent::plain(format!(
             "refuse-unencrypted {:<6} take encrypted messages only",
             word(settings.refuse_unencrypted)
@@ -184,13 +198,52 @@ impl Messenger {
         Ok(())
     }
 
-    fn blocked(&mut self, request: &Request, said: String) -> CommandResult {
-        let _settings: AccountSettings = self.ask(request)?;
+    fn show_receipts(&self) -> Result<()> {
+        let device = self.vault.device()?;
+        let word = match (device.no_receipts, device.hidden) {
+            (true, _) => "off",
+            (false, true) => "off, as presence is",
+            (false, false) => "on",
+        };
+        self.say(ViewEvent::plain(format!(
+            "receipts {word:<16} whom you wrote to learns what this device has decrypted"
+        )));
+        Ok(())
+    }
+
+    fn blocked(
+        &mut self,
+        request: &Request,
+        said: String,
+    ) -> std::result::Result<(), CommandError> {
+        let settings: AccountSettings = self.ask(request)?;
+        self.note_blocked(&settings)?;
         self.say(ViewEvent::good(said));
         Ok(())
     }
 
-    fn log_out(&mut self) -> Result<CommandResult> {
+    /// Notes who is blocked: what they send meanwhile does not arrive, and is not missing.
+    fn note_blocked(&mut self, settings: &AccountSettings) -> Result<()> {
+        let contacts = self.vault.contacts();
+        let mut changed: Vec<_> = contacts
+            .iter()
+            .filter(|contact| contact.blocked != settings.blocked.contains(&contact.name))
+            .cloned()
+            .collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.vault.transact(|vault| {
+            for contact in &mut changed {
+                contact.blocked = !contact.blocked;
+                contact.was_blocked = true;
+                vault.save_contact(contact)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn log_out(&mut self) -> std::result::Result<(), CommandError> {
         // Without an answer the server notices by itself; nothing is lost.
         let answer = self.call::<Done>(&Request::Logout);
         if answer.is_ok() {
@@ -200,10 +253,10 @@ impl Messenger {
         }
         self.server.connection = None;
         self.over = true;
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn ask<T: serde::de::DeserializeOwned>(
+    pub(super) fn ask<T: serde::de::DeserializeOwned>(
         &mut self,
         request: &Request,
     ) -> std::result::Result<T, String> {
@@ -211,18 +264,30 @@ impl Messenger {
     }
 }
 
+/// A contact as the list of contacts shows it.
+pub(crate) fn contact_view(contact: &Contact) -> ViewEvent {
+    ViewEvent::Contact {
+        name: contact.name,
+        known: contact.identity.is_some(),
+        verified: contact.identity.is_some() && contact.verified,
+        changed: contact.pending_identity.is_some(),
+    }
+}
+
 /// What is known of a message, as names and values.
 fn details(message: &HistoryEntry) -> Vec<(&'static str, String)> {
     let record = &message.record;
     let mut details = vec![("id", message.mid.to_string())];
-    let mut time = |what, at: Option<u64>| {
+    let mut time = |what, at: Option<u64>, who_says: &str| {
         if let Some(at) = at {
-            details.push((what, local_time::date_and_time(at)));
+            details.push((what, format!("{}{who_says}", local_time::date_and_time(at))));
         }
     };
-    time("written", record.sent_at);
-    time("stored", record.stored_at);
-    time("delivered", record.delivered_at);
+    time("written", record.sent_at, "");
+    time("stored", record.stored_at, "");
+    time("delivered", record.delivered_at, ", as the server says");
+    let proven = ", as the other side's client has proven";
+    time("received", record.received_at, proven);
     let form = match &record.form {
         EncryptionStatus::Encrypted => "encrypted end to end".to_owned(),
         EncryptionStatus::Unencrypted => {

@@ -1,5 +1,5 @@
-//! What became of messages that were sent: the server's `delivered` events, and
-//! the question after an absence.
+//! What the server says became of messages that were sent: its `delivered` events, and
+//! the question after an absence. What the recipient says is in `confirmations`.
 
 use super::Messenger;
 use crate::client::vault::{
@@ -27,7 +27,7 @@ impl Messenger {
                 let Some(mut message) = unchanged(vault.message_by_mid(contact, mid))? else {
                     continue;
                 };
-                if message.record.outgoing && message.record.state != DeliveryState::Delivered {
+                if message.record.outgoing && !message.record.state.has_arrived() {
                     message.record.state = DeliveryState::Delivered;
                     message.record.delivered_at = Some(now);
                     vault.update_message(&message)?;
@@ -103,9 +103,12 @@ impl HistoryEntry {
                 DeliveryState::Waiting => "waiting",
                 DeliveryState::Stored => "stored",
                 DeliveryState::Delivered => "delivered",
+                DeliveryState::Confirmed => "received",
                 DeliveryState::Failed(_) => "not sent",
                 DeliveryState::Received => "",
             },
+            id: self.mid,
+            verified: record.verified,
         }
     }
 }

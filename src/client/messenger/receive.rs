@@ -8,7 +8,7 @@ use super::batch::{Arrival, Batch, received, shown};
 use super::claims::Claim;
 use super::identity::{identity_keys, wire_identity};
 use super::retry::Earlier;
-use super::{Trust, claims, retry, trust};
+use super::{Trust, claims, confirmations, findings, renewal, retry, trust};
 use crate::client::vault::{EncryptionStatus, MessageRecord, PrekeyReader, Result};
 use crate::client::view::{Mark, ViewEvent, plural};
 use crate::crypto::keys::PublicIdentity;
@@ -106,29 +106,34 @@ fn receive_envelope(batch: &mut Batch, mut arrival: Arrival, envelope: &[u8]) ->
         Attempt::NoSession => {
             let why = "it belongs to a session that this device doesn't have";
             batch.keep_undecryptable(&arrival, why)?;
-            retry::want(batch, &mut arrival.contact, &arrival.message.mid, false)
+            retry::want(batch, &arrival.contact, &arrival.message.mid)
         }
         Attempt::Claimed(identity) => receive_claim(batch, arrival, envelope, identity),
-        Attempt::Failed(sessions, error) => {
+        Attempt::Failed(mut sessions, error) => {
             batch.keep_undecryptable(&arrival, &error.to_string())?;
-            if !retry::curable(&error) {
-                return Ok(());
+            let proven = sessions.proves_cause(&batch.me.keys, envelope);
+            renewal::after_failure(batch, &mut arrival.contact, &sessions, &error, proven)?;
+            // A contact of whom no identity is known has no sessions to keep.
+            if arrival.contact.identity.is_some() {
+                batch.keep_sessions(arrival.contact.id, sessions, proven);
             }
-            // A session that we started has yet to reach them: another would not
-            // reach them sooner.
-            let renew = sessions.has_session() && !sessions.awaits_answer();
-            retry::want(batch, &mut arrival.contact, &arrival.message.mid, renew)
+            match retry::curable(&error) {
+                true => retry::want(batch, &arrival.contact, &arrival.message.mid),
+                false => Ok(()),
+            }
         }
         Attempt::Decrypted(sessions, decrypted) => {
-            batch
-                .vault
-                .save_conversation(arrival.contact.id, &sessions)?;
+            let identity = *sessions.identity();
+            batch.keep_sessions(arrival.contact.id, sessions, true);
             if let Some(id) = decrypted.used_one_time {
                 batch.vault.use_up(id)?;
             }
-            heard_from(batch, &mut arrival, sessions.identity())?;
-            warn_of_missing(batch, &arrival, decrypted.missing);
-            let from = ByteArray(sessions.identity().fingerprint());
+            if let Some(started) = &decrypted.started {
+                findings::report_started(batch, &arrival, started);
+            }
+            findings::report(batch, &arrival, &decrypted.findings);
+            heard_from(batch, &mut arrival, &identity)?;
+            let from = ByteArray(identity.fingerprint());
             match decrypted.content {
                 Ok(content) => receive_content(batch, &arrival, from, content),
                 Err(error) => batch.keep_undecryptable(&arrival, &error.to_string()),
@@ -139,7 +144,7 @@ fn receive_envelope(batch: &mut Batch, mut arrival: Arrival, envelope: &[u8]) ->
 
 /// Decrypts an envelope in the sessions with the known identity, or with the one that
 /// it names if none is known.
-fn decrypt(batch: &Batch, arrival: &Arrival, envelope: &[u8]) -> Result<Attempt> {
+fn decrypt(batch: &mut Batch, arrival: &Arrival, envelope: &[u8]) -> Result<Attempt> {
     let contact = &arrival.contact;
     let sender = match contact.identity {
         Some(known) => known,
@@ -151,7 +156,7 @@ fn decrypt(batch: &Batch, arrival: &Arrival, envelope: &[u8]) -> Result<Attempt>
             Ok(None) | Err(_) => return Ok(Attempt::NoSession),
         },
     };
-    let saved = batch.vault.conversation(contact.id)?;
+    let saved = batch.take_sessions(contact.id)?;
     let saved = saved.filter(|sessions| wire_identity(sessions.identity()) == sender);
     let empty = || identity_keys(&sender).map(SessionSet::new);
     let Some(mut sessions) = saved.or_else(empty) else {
@@ -159,11 +164,14 @@ fn decrypt(batch: &Batch, arrival: &Arrival, envelope: &[u8]) -> Result<Attempt>
     };
     let context = batch.me.context_of(arrival.message);
     let prekeys = PrekeyReader::new(batch.vault);
-    let decrypted = sessions.decrypt(&batch.me.keys, &prekeys, envelope, &context, batch.now);
+    let decrypted = sessions.decrypt(&batch.me.keys, &prekeys, envelope, &context, batch.me.age);
     prekeys.finish()?;
     Ok(match decrypted {
         Ok(decrypted) => Attempt::Decrypted(sessions, decrypted),
-        Err(DecryptError::IdentityMismatch { claimed }) => Attempt::Claimed(claimed),
+        Err(DecryptError::IdentityMismatch { claimed }) => {
+            batch.keep_sessions(contact.id, sessions, false);
+            Attempt::Claimed(claimed)
+        }
         Err(error) => Attempt::Failed(sessions, error),
     })
 }
@@ -184,6 +192,7 @@ fn receive_claim(
                 arrival.contact.name
             )));
             trust::replace_identity(batch.vault, &mut arrival.contact, identity)?;
+            batch.drop_sessions(arrival.contact.id);
             batch.effects.people_changed = true;
             receive_envelope(batch, arrival, envelope)
         }
@@ -202,19 +211,12 @@ fn heard_from(batch: &mut Batch, arrival: &mut Arrival, identity: &PublicIdentit
             contact.name
         )));
     }
-    claims::seen(batch, contact)?;
-    retry::understood(batch, contact)
-}
-
-fn warn_of_missing(batch: &mut Batch, arrival: &Arrival, missing: u32) {
-    if missing > 0 {
-        batch.show(ViewEvent::warning(format!(
-            "{missing} {} from {} {} not arrived",
-            plural(u64::from(missing), "message", "messages"),
-            arrival.contact.name,
-            plural(u64::from(missing), "has", "have"),
-        )));
+    if contact.was_blocked && !contact.blocked {
+        contact.was_blocked = false;
+        batch.vault.save_contact(contact)?;
     }
+    claims::seen(batch, contact)?;
+    renewal::understood(batch, contact)
 }
 
 fn receive_content(
@@ -235,14 +237,17 @@ fn receive_content(
     };
     match content.body {
         Payload::Text(text) => {
+            batch.effects.received.push((contact.id, message.mid));
             return batch.keep(arrival, record(text), Mark::None).map(drop);
         }
         Payload::Again { sent_as, text } => {
+            let own = sent_as.first().map_or(message.mid, |id| MessageId(*id));
+            batch.effects.received.push((contact.id, own));
             receive_sent_again(batch, arrival, &sent_as, record(text))?;
         }
         Payload::RetryRequest(ids) => retry::answer(batch, contact, &ids)?,
         Payload::NothingThere(ids) => retry::forget(batch.vault, contact, &ids)?,
-        Payload::Receipt(_) => {}
+        Payload::Receipt(ids) => confirmations::confirmed(batch, contact, from, &ids)?,
         Payload::Unknown(_) => {
             let why = "a newer client sent something that this version can't show";
             return batch.keep_undecryptable(arrival, why);
@@ -265,11 +270,11 @@ fn receive_sent_again(
     let Arrival {
         contact, message, ..
     } = arrival;
-    let (seq, at) = match retry::earlier(batch.vault, contact, sent_as)? {
+    let (seq, mid, at) = match retry::earlier(batch.vault, contact, sent_as)? {
         Earlier::Read => return Ok(()),
         Earlier::Undecryptable(lost) => {
             batch.vault.save_message(lost.seq, &record)?;
-            (lost.seq, lost.at)
+            (lost.seq, lost.mid, lost.at)
         }
         Earlier::Nothing => {
             let own = sent_as.first().map_or(message.mid, |id| MessageId(*id));
@@ -279,10 +284,11 @@ fn receive_sent_again(
             let at = message.at;
             (
                 batch.vault.add_message(contact.id, &own, at, &record)?,
+                own,
                 message.at,
             )
         }
     };
-    let event = shown(contact, at, record.text, Mark::None, "sent again");
+    let event = shown(contact, mid, at, record.text, Mark::None, "sent again");
     batch.show_message(seq, event)
 }

@@ -1,5 +1,5 @@
 //! Staying connected: the first moments after a login, the clock, a lost
-//! connection and the next one, and the prekeys that others need.
+//! connection and the next one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,19 +8,18 @@ use serde::de::DeserializeOwned;
 
 use super::Messenger;
 use super::batch::Batch;
-use super::identity::wire_identity;
 use super::retry;
 use super::send::Awaited;
+use super::session_kind::SessionKind;
 use crate::client::login::credentials;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, Lost, said};
 use crate::client::vault::Result;
 use crate::client::view::{End, ViewEvent, plural};
 use crate::clock;
-use crate::crypto::keys::SignedPrekeySecret;
-use crate::protocol::reply::{Published, Welcome};
-use crate::protocol::request::{Ack, OneTimePrekey, Publish, Sender, SessionOptions, SignedPrekey};
-use crate::protocol::{ByteArray, Code, MessageId, Refusal, Request, limits};
+use crate::protocol::reply::Welcome;
+use crate::protocol::request::{Ack, Sender, SessionOptions};
+use crate::protocol::{Code, MessageId, Refusal, Request, limits};
 
 /// How long to wait before the first attempt to connect again; doubled each time.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -35,23 +34,14 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// How long to leave a server alone that could not take a message.
 const RESEND_DELAY: Duration = Duration::from_secs(5);
 
-/// How long a signed prekey is published: a week.
-const ROTATION_MS: u64 = 7 * 24 * 3600 * 1000;
-
-/// Below this many one-time prekeys on the server, more are published.
-const FEW_PREKEYS: u32 = 50;
-
-/// How long after prekeys were published a server's word that they run out is
-/// not acted on: each time costs a hundred keys that are kept. An honest server
-/// hands out half of them in this time at most.
-const REPLENISH_AFTER: Duration = Duration::from_secs(600);
-
 impl Messenger {
     /// What follows a login, the first one and every later one. The welcome was
     /// taken note of by whoever logged in.
     pub(super) fn begin(&mut self) -> Result<()> {
         self.publish_people();
-        self.show_unread()?;
+        if self.login.kind != SessionKind::OneShot {
+            self.show_unread()?;
+        }
         let welcome = self.login.welcome.take();
         if let Some(welcome) = welcome {
             self.greet(&welcome)?;
@@ -91,40 +81,60 @@ impl Messenger {
         // What is in the outbox now may have been sent on an earlier connection.
         self.save_progress()?;
         self.outbox.sent_through = 0;
-        self.outbox.again_through = self.vault.last_in_outbox()?;
-        let mut device = self.vault.device()?;
+        self.outbox.again_through = self.vault.last_in_outbox();
+        let waiting = welcome.envelopes + welcome.plain;
+        let device = self.vault.device()?;
         let ours = device.logins + device.tried.max(1);
         let elsewhere = match device.logins {
             0 => 0,
             _ => welcome.logins.saturating_sub(ours),
         };
+        self.me.age = self.vault.age(clock::unix_ms())?;
+        self.aging.logged_in(waiting, clock::now());
         let copied = self.foreign_prekeys(welcome)?;
+        let proven = copied && self.copy_is_proven()?;
         if elsewhere > 0 {
             self.warn_of_logins(elsewhere, copied);
         }
+        let mut device = self.vault.device()?;
+        // One that was just made or imported has no session to send in.
+        let is_behind = device.logins > 0 && self.vault.is_behind(welcome.vault);
         device.registered = true;
         device.logins = welcome.logins;
         device.tried = 0;
         device.session = Some(welcome.session);
+        device.hidden |= !welcome.settings.presence;
+        self.confirmations.set(&device);
         let now = clock::unix_ms();
         let me = &self.me;
         let effects = self.vault.transact(|vault| {
             vault.save_device(&device)?;
+            vault.go_behind(welcome.vault.unwrap_or(0));
+            if is_behind || proven {
+                vault.renew_all()?;
+            }
             vault.forget_control_messages(now)?;
             let mut batch = Batch::new(vault, me, now);
-            batch.wanted_of = batch.vault.wanting()?;
+            batch.wanted_of = batch.vault.wanting();
             // The answers may have gone to the copy.
             batch.ask_again = elsewhere > 0;
             retry::ask_for_all(&mut batch)?;
-            Ok(batch.effects)
+            batch.finish()
         })?;
+        if is_behind {
+            self.say(ViewEvent::warning(
+                "this vault is older than the one that logged in last: it was put back from a copy, or \
+                 another copy of it was used; messages go out in new sessions, and what was written in \
+                 between is not in this vault",
+            ));
+        }
         self.keep_published(welcome)?;
         self.carry_out(effects);
-        let waiting = welcome.envelopes + welcome.plain;
         if waiting > 0 {
             self.say(ViewEvent::plain(format!(
+                // The server can't tell receipts from messages, and neither can this client yet.
                 "while you were away: {waiting} {}",
-                plural(waiting, "message", "messages")
+                plural(waiting, "message or receipt", "messages or receipts")
             )));
         }
         self.ask_outcomes()?;
@@ -132,16 +142,6 @@ impl Messenger {
             self.look_again(contact);
         }
         self.send_postponed()
-    }
-
-    /// Whether prekeys are published under this identity that were not made here:
-    /// by a copy of this vault, or before it was imported.
-    fn foreign_prekeys(&self, welcome: &Welcome) -> Result<bool> {
-        let mine = wire_identity(&self.me.keys.public());
-        match welcome.signed_prekey {
-            Some(id) if welcome.identity == Some(mine) => Ok(!self.vault.has_signed(id)?),
-            _ => Ok(false),
-        }
     }
 
     fn warn_of_logins(&self, count: u64, copied: bool) {
@@ -160,96 +160,6 @@ impl Messenger {
                  if that wasn't you, change the password with /passwd"
             ),
         }));
-    }
-
-    /// Publishes what the server lacks of this device's keys.
-    fn keep_published(&mut self, welcome: &Welcome) -> Result<()> {
-        let mine = wire_identity(&self.me.keys.public());
-        let anew = welcome.identity != Some(mine);
-        if anew && welcome.identity.is_some() && !self.login.new_identity {
-            self.end(End::ShutOut(
-                "another device has published a new identity for this account; log in again to decide which one counts"
-                    .to_owned(),
-            ));
-            return Ok(());
-        }
-        let now = clock::unix_ms();
-        let newest = self.vault.newest_signed()?;
-        let signed = match newest {
-            Some((signed, made)) if !anew && now.saturating_sub(made) < ROTATION_MS => signed,
-            _ => self.vault.make_signed(&self.me.keys, now)?,
-        };
-        if welcome.one_time < FEW_PREKEYS {
-            self.prekeys.few = Some(welcome.one_time);
-        }
-        // One-time prekeys of a copy are of no use with a signed prekey of ours.
-        let replace = anew || self.foreign_prekeys(welcome)?;
-        if replace || welcome.signed_prekey != Some(signed.public().id) {
-            let stock = if replace {
-                0
-            } else {
-                welcome.one_time as usize
-            };
-            self.publish(&signed, stock, replace)?;
-        }
-        self.replenish(clock::now())
-    }
-
-    /// Publishes more prekeys, if the server said that they run out, and did not
-    /// say so just before.
-    pub(super) fn replenish(&mut self, now: Instant) -> Result<()> {
-        let published = self.prekeys.published_at;
-        if published.is_some_and(|at| now.saturating_duration_since(at) < REPLENISH_AFTER) {
-            return Ok(());
-        }
-        if let Some(left) = self.prekeys.few
-            && let Some((signed, _)) = self.vault.newest_signed()?
-        {
-            self.publish(&signed, left as usize, false)?;
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, signed: &SignedPrekeySecret, stock: usize, replace: bool) -> Result<()> {
-        let wanted = limits::ONE_TIME_PREKEYS.saturating_sub(stock);
-        let one_time = self.vault.make_one_time(wanted)?;
-        let public = signed.public();
-        let request = Request::Publish(Publish {
-            identity: wire_identity(&self.me.keys.public()),
-            signed_prekey: SignedPrekey {
-                id: public.id,
-                key: ByteArray(public.key),
-                signature: ByteArray(public.signature),
-            },
-            one_time: one_time
-                .iter()
-                .map(|prekey| OneTimePrekey {
-                    id: prekey.public().id,
-                    key: ByteArray(prekey.public().key),
-                })
-                .collect(),
-            replace,
-            new_identity: replace && self.login.new_identity,
-        });
-        match self.call::<Published>(&request) {
-            Ok(_) => {
-                self.login.new_identity = false;
-                self.prekeys.few = None;
-                self.prekeys.published_at = Some(clock::now());
-            }
-            // The next login finishes it; a lost connection says so itself.
-            Err(CallError::Lost(_)) => {}
-            Err(CallError::Refused(refusal)) => {
-                // Asking again at once would fail again; the next login does.
-                self.prekeys.few = None;
-                self.say(ViewEvent::warning(format!(
-                    "your keys could not be published, so others may not be able to write to \
-                     you: {}",
-                    said(&refusal)
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Asks the server and waits.
@@ -296,11 +206,12 @@ impl Messenger {
             self.outbox.sent_through = 0;
             self.send_postponed()?;
         }
+        self.grow_older(now)?;
         if self.prekeys.few.is_some() && self.server.connection.is_some() {
             self.replenish(now)?;
         }
         self.check_silence(now);
-        self.check_settled(now)
+        self.check_answered(now)
     }
 
     fn check_silence(&mut self, now: Instant) {
@@ -320,8 +231,8 @@ impl Messenger {
         }
     }
 
-    fn check_settled(&mut self, now: Instant) -> Result<()> {
-        let Some((_, deadline)) = &self.settling else {
+    fn check_answered(&mut self, now: Instant) -> Result<()> {
+        let Some((_, deadline)) = &self.awaiting_answers else {
             return Ok(());
         };
         // What is held until an identity is accepted can take any time.
@@ -336,7 +247,7 @@ impl Messenger {
             (None, 0) => Ok(()),
             (None, count) => Err(format!("{count} of the messages could not be sent")),
         };
-        if let Some((waiting, _)) = self.settling.take() {
+        if let Some((waiting, _)) = self.awaiting_answers.take() {
             let _gone = waiting.send(outcome);
         }
         Ok(())
@@ -354,7 +265,11 @@ impl Messenger {
         if self.server.connection.take().is_none() || self.over {
             return;
         }
-        self.server.awaited.clear();
+        for (_, awaited) in self.server.awaited.drain() {
+            if let Awaited::Receipt(confirms) = awaited {
+                self.confirmations.add(confirms);
+            }
+        }
         self.server.retry_at = clock::now() + FIRST_DELAY;
         self.server.retry_delay = FIRST_DELAY;
         self.say(ViewEvent::warning(format!(
@@ -444,7 +359,8 @@ impl Messenger {
         let mut connection = self.connect_again()?;
         let wish = SessionOptions {
             replaces: Some(self.login.session),
-            ..SessionOptions::default()
+            vault: Some(self.vault.generation()),
+            ..self.login.kind.options()
         };
         let login = credentials::login_request(
             &self.me.name,

@@ -31,40 +31,21 @@ pub(super) fn curable(error: &DecryptError) -> bool {
         | DecryptError::UnknownSession
         | DecryptError::MissingSignedPrekey(_)
         | DecryptError::MissingOneTimePrekey(_)
+        | DecryptError::UnknownLink
         | DecryptError::Replayed
         | DecryptError::TooFarAhead { .. }
         | DecryptError::NotAuthentic => true,
         DecryptError::Envelope(_)
+        | DecryptError::Outdated
         | DecryptError::IdentityMismatch { .. }
         | DecryptError::WeakKey => false,
     }
 }
 
-/// Notes that a message is to be asked for, and whether the session it came in
-/// is of no use any more.
-pub(super) fn want(
-    batch: &mut Batch,
-    contact: &mut Contact,
-    mid: &MessageId,
-    renew: bool,
-) -> Result<()> {
+/// Notes that a message is to be asked for.
+pub(super) fn want(batch: &mut Batch, contact: &Contact, mid: &MessageId) -> Result<()> {
     batch.vault.want(contact.id, mid)?;
-    if renew && !contact.renew {
-        contact.renew = true;
-        batch.vault.save_contact(contact)?;
-    }
     batch.wants(contact.id);
-    Ok(())
-}
-
-/// Something of theirs was decrypted, so they can be asked again for what is missing.
-pub(super) fn understood(batch: &mut Batch, contact: &mut Contact) -> Result<()> {
-    if contact.renew || contact.asked > 0 {
-        contact.renew = false;
-        contact.asked = 0;
-        batch.vault.save_contact(contact)?;
-        batch.wants(contact.id);
-    }
     Ok(())
 }
 
@@ -109,7 +90,7 @@ pub(super) fn ask_for_all(batch: &mut Batch) -> Result<()> {
         batch.effects.postponed = true;
         if let Some(contact) = batch.vault.contact_by_id(contact) {
             batch.show(ViewEvent::quiet(format!(
-                "{}'s client is asked to send {count} {} again; it answers when it is online",
+                "{0}'s client is asked to send {count} {1} again; it answers when it is online (if it never does: /renew {0})",
                 contact.name,
                 plural(count, "message", "messages"),
             )));
@@ -194,7 +175,9 @@ enum Asked {
 fn asked_message(vault: &Vault, contact: &Contact, mid: &MessageId) -> Result<Asked> {
     let control = unchanged(vault.control_message_by_mid(contact.id, mid))?;
     let message = match control.map(|control| control.kind) {
-        Some(ControlKind::ResendRequest(_) | ControlKind::NothingThere(..)) => {
+        Some(
+            ControlKind::ResendRequest(_) | ControlKind::NothingThere(..) | ControlKind::Receipt,
+        ) => {
             return Ok(Asked::ControlMessage);
         }
         Some(ControlKind::Resend(seq, _)) => vault.message(seq),
@@ -226,14 +209,18 @@ pub(super) fn answer(batch: &mut Batch, contact: &Contact, ids: &[Id]) -> Result
     }
     let identity = fingerprint(&identity);
     let known = requested(batch.vault, contact)?;
-    let (mut undecided, mut without_text, mut count) = (Vec::new(), Vec::new(), 0);
+    let (mut undecided, mut without_text) = (Vec::new(), Vec::new());
+    // An id may stand there twice, and a message under several of its ids: it is sent once.
+    let mut answered = Vec::new();
     for mid in ids.iter().copied().map(MessageId) {
         match asked_message(batch.vault, contact, &mid)? {
+            Asked::ControlMessage if without_text.contains(&mid) => {}
             Asked::ControlMessage => without_text.push(mid),
+            Asked::Message(message) if answered.contains(&message.seq) => {}
             Asked::Message(message) if may_go_again(&message, batch.now) => {
                 if is_for(&message, contact) {
+                    answered.push(message.seq);
                     send_again(batch, *message, identity)?;
-                    count += 1;
                 } else if !known.contains(&mid) && !undecided.contains(&mid) {
                     undecided.push(mid);
                 }
@@ -254,6 +241,7 @@ pub(super) fn answer(batch: &mut Batch, contact: &Contact, ids: &[Id]) -> Result
         add_control(batch, contact.id, MessageId(random_id()), &reply)?;
         batch.effects.postponed = true;
     }
+    let count = answered.len() as u64;
     if count > 0 {
         batch.effects.postponed = true;
         batch.show(ViewEvent::quiet(format!(
@@ -327,9 +315,10 @@ pub(super) fn content(
         ControlKind::NothingThere(ids, identity) if for_them(*identity) => {
             Some(content(control.at, Payload::NothingThere(raw(ids))))
         }
-        ControlKind::Resend(..) | ControlKind::NothingThere(..) | ControlKind::Requested(..) => {
-            None
-        }
+        ControlKind::Resend(..)
+        | ControlKind::NothingThere(..)
+        | ControlKind::Requested(..)
+        | ControlKind::Receipt => None,
     })
 }
 

@@ -1,12 +1,12 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
-use super::batch::Batch;
-use super::command::CommandResult;
+use super::batch::{Batch, Received};
+use super::command::CommandError;
 use super::encrypt;
 use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
 use super::identity::fingerprint;
-use super::trust::NoSession;
+use super::trust::{NoSession, SessionStart};
 use super::{Messenger, random_id};
 use crate::client::net::connection;
 use crate::client::net::error::{CallError, said};
@@ -27,6 +27,8 @@ const WINDOW: usize = 64;
 pub(super) enum Awaited {
     /// `send`, of this message.
     Send(Sent),
+    /// `send`, of a receipt that confirms these messages.
+    Receipt(Vec<Received>),
     /// One whose success says nothing new, and what it was called.
     Quiet(&'static str),
 }
@@ -48,17 +50,25 @@ enum Next {
 
 impl Messenger {
     /// `/msg NAME TEXT`
-    pub(super) fn send(&mut self, to: &UserName, text: String) -> Result<CommandResult> {
+    pub(super) fn send(
+        &mut self,
+        to: &UserName,
+        text: String,
+    ) -> std::result::Result<(), CommandError> {
         if let Err(why) = self.check_text(to, &text) {
-            return Ok(Err(why));
+            return Err(CommandError::Refused(why));
         }
         let mut sessions = self.sessions_to_send_in(to)?;
         if sessions.is_none() {
             match self.start_session(to)? {
-                Ok(()) => sessions = self.sessions_to_send_in(to)?,
-                Err(NoSession::Refused(why)) => return Ok(Err(why)),
-                Err(NoSession::Held(warning)) => self.say(ViewEvent::warning(warning)),
-                Err(NoSession::Later(why)) => self.say(ViewEvent::warning(format!(
+                SessionStart::Ready => sessions = self.sessions_to_send_in(to)?,
+                SessionStart::None(NoSession::Refused(why)) => {
+                    return Err(CommandError::Refused(why));
+                }
+                SessionStart::None(NoSession::Paused(warning)) => {
+                    self.say(ViewEvent::warning(warning))
+                }
+                SessionStart::None(NoSession::Later(why)) => self.say(ViewEvent::warning(format!(
                     "{why}; the message waits here and goes out by itself"
                 ))),
             }
@@ -68,7 +78,11 @@ impl Messenger {
         let accepted = std::mem::take(&mut self.outbox.accepted);
         let encrypted = self.vault.transact(|vault| {
             save_accepted(vault, &accepted)?;
-            let contact = vault.contact_or_new(to)?;
+            let mut contact = vault.contact_or_new(to)?;
+            if !contact.written_to {
+                contact.written_to = true;
+                vault.save_contact(&contact)?;
+            }
             let behind = vault.postponed()?.iter().any(|(_, id)| *id == contact.id);
             if let Some(sessions) = sessions.filter(|_| !behind) {
                 let mut batch = Batch::new(vault, me, now);
@@ -83,7 +97,7 @@ impl Messenger {
             Some(Encrypted::Failed(seq, why)) => self.fail(seq, to, &why)?,
             Some(Encrypted::Dropped) | None => self.send_postponed()?,
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// `/send-unencrypted NAME TEXT`
@@ -91,15 +105,15 @@ impl Messenger {
         &mut self,
         to: &UserName,
         text: String,
-    ) -> Result<CommandResult> {
+    ) -> std::result::Result<(), CommandError> {
         if let Err(why) = self.check_text(to, &text) {
-            return Ok(Err(why));
+            return Err(CommandError::Refused(why));
         }
         let known = self.vault.contact(to);
         if known
             .is_some_and(|contact| contact.identity.is_some() || contact.pending_identity.is_some())
         {
-            return Ok(Err(format!(
+            return Err(CommandError::Refused(format!(
                 "{to} has an identity that you know, so nothing is ever sent to them unencrypted; use /msg {to} TEXT"
             )));
         }
@@ -117,13 +131,13 @@ impl Messenger {
         self.vault.transact(|vault| {
             let contact = vault.contact_or_new(to)?;
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
-            vault.add_to_outbox(seq, &send)
+            vault.add_to_outbox(seq, &send, None)
         })?;
         self.say(ViewEvent::warning(
             "sent unencrypted: the server and the network can read it",
         ));
         self.pump()?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// The sessions with somebody, if one of them is to be sent in and the server
@@ -138,7 +152,7 @@ impl Messenger {
     /// The sessions with a contact, if one of them is to be sent in and the other side
     /// can decrypt it, as far as is known.
     pub(super) fn usable_sessions(&self, contact: &Contact) -> Result<Option<SessionSet>> {
-        if contact.renew {
+        if contact.renewal.is_some() {
             return Ok(None);
         }
         let sessions = self.vault.conversation(contact.id)?;
@@ -178,7 +192,7 @@ impl Messenger {
                 Some(out)
                     if self
                         .vault
-                        .is_next_in_outbox(self.outbox.sent_through, out.seq)? =>
+                        .is_next_in_outbox(self.outbox.sent_through, out.seq) =>
                 {
                     out
                 }
@@ -187,7 +201,7 @@ impl Messenger {
                     Next::Foreign(seq) => {
                         self.drop_foreign(seq)?;
                         self.outbox.again_through =
-                            self.outbox.again_through.min(self.vault.last_in_outbox()?);
+                            self.outbox.again_through.min(self.vault.last_in_outbox());
                         *foreign += 1;
                         continue;
                     }
@@ -206,9 +220,6 @@ impl Messenger {
     fn next_outgoing(&self) -> Result<Next> {
         let Some((seq, send)) = self.vault.next_in_outbox(self.outbox.sent_through)? else {
             return Ok(Next::Nothing);
-        };
-        let Some(send) = send else {
-            return Ok(Next::Foreign(seq));
         };
         Ok(match encrypt::origin_of(&self.vault, seq, &send)? {
             Some(origin) => Next::Outgoing(Outgoing { seq, send, origin }),
@@ -273,7 +284,9 @@ impl Messenger {
                     None => Ok(()),
                 }
             }
-            Err(CallError::Refused(refusal)) => self.fail(*seq, to, &said(&refusal)),
+            Err(CallError::Refused(refusal)) => {
+                self.give_up(*seq, to, &said(&refusal), encrypt::remove_unsent)
+            }
             Err(CallError::Lost(why)) => self.fail(*seq, to, &why.to_string()),
         }
     }
@@ -294,7 +307,11 @@ impl Messenger {
                 self.resend_later();
                 Ok(())
             }
-            Err(_) => self.vault.transact(|vault| vault.remove_from_outbox(seq)),
+            Err(CallError::Refused(_)) => {
+                let remove = |vault: &mut Vault| encrypt::remove_unsent(vault, seq);
+                self.vault.transact(remove)
+            }
+            Err(CallError::Lost(_)) => self.vault.transact(|vault| vault.remove_from_outbox(seq)),
         }
     }
 
@@ -336,13 +353,13 @@ impl Messenger {
     /// person has compared the number of another.
     fn refused_for_identity(&mut self, to: &UserName, message: HistoryEntry) -> Result<()> {
         let (seq, contact) = (message.seq, message.contact);
-        if message.record.state == DeliveryState::Delivered {
+        if message.record.state.has_arrived() {
             // The server contradicts itself, and said before that they have it.
             return self.vault.transact(|vault| vault.remove_from_outbox(seq));
         }
         let made_for = message.record.identity;
         self.vault.transact(|vault| {
-            vault.remove_from_outbox(seq)?;
+            encrypt::remove_unsent(vault, seq)?;
             vault.postpone(seq, contact)
         })?;
         let known = |vault: &Vault| {
@@ -359,29 +376,43 @@ impl Messenger {
             _ => {}
         }
         match self.start_session(to)? {
-            Ok(()) if known(&self.vault).is_some_and(|(identity, _)| identity == made_for) => self
-                .fail(
+            SessionStart::Ready
+                if known(&self.vault).is_some_and(|(identity, _)| identity == made_for) =>
+            {
+                self.fail(
                     seq,
                     to,
                     "the server contradicts itself about the recipient's identity",
-                ),
-            Ok(()) => {
+                )
+            }
+            SessionStart::Ready => {
                 self.send_postponed()?;
                 self.say_waiting(contact)
             }
-            Err(NoSession::Held(warning)) => {
+            SessionStart::None(NoSession::Paused(warning)) => {
                 self.say(ViewEvent::warning(warning));
                 Ok(())
             }
-            Err(NoSession::Later(_)) => Ok(()),
-            Err(NoSession::Refused(why)) => self.fail(seq, to, &why),
+            SessionStart::None(NoSession::Later(_)) => Ok(()),
+            SessionStart::None(NoSession::Refused(why)) => self.fail(seq, to, &why),
         }
     }
 
+    /// Gives up a message of which it is not known that it never went out.
     pub(super) fn fail(&mut self, seq: i64, to: &UserName, why: &str) -> Result<()> {
+        self.give_up(seq, to, why, Vault::remove_from_outbox)
+    }
+
+    fn give_up(
+        &mut self,
+        seq: i64,
+        to: &UserName,
+        why: &str,
+        remove: fn(&mut Vault, i64) -> Result<()>,
+    ) -> Result<()> {
         let is_message = self.vault.transact(|vault| {
             vault.unpostpone(seq)?;
-            vault.remove_from_outbox(seq)?;
+            remove(vault, seq)?;
             let Some(mut message) = vault.message(seq)? else {
                 return Ok(false);
             };
@@ -421,6 +452,7 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
         sent_at: Some(clock::unix_ms()),
         stored_at: None,
         delivered_at: None,
+        received_at: None,
         identity: None,
         verified: false,
         resends: Vec::new(),
@@ -428,7 +460,7 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
 }
 
 /// Removes from the outbox what the server has accepted.
-fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
+pub(super) fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
     for (seq, accepted) in accepted {
         vault.remove_from_outbox(*seq)?;
         let Some(mut message) = vault.message(*seq)? else {
@@ -438,10 +470,16 @@ fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> 
         record.stored_at = Some(accepted.at);
         if accepted.state == MessageState::Delivered {
             record.delivered_at = Some(clock::unix_ms());
-            record.state = DeliveryState::Delivered;
-        } else if record.state != DeliveryState::Delivered {
-            // A `delivered` event may have been faster than the answer.
-            record.state = DeliveryState::Stored;
+        }
+        // A receipt or a `delivered` event may have been faster than the answer.
+        match accepted.state {
+            MessageState::Delivered if record.state != DeliveryState::Confirmed => {
+                record.state = DeliveryState::Delivered;
+            }
+            MessageState::Stored if !record.state.has_arrived() => {
+                record.state = DeliveryState::Stored;
+            }
+            MessageState::Delivered | MessageState::Stored => {}
         }
         vault.update_message(&message)?;
     }

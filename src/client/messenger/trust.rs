@@ -9,20 +9,30 @@
 //! known one again or the person has decided.
 
 use super::identity::{fingerprint, identity_keys, wire_identity};
-use super::{Messenger, Trust};
+use super::{Messenger, Trust, findings, renewal};
 use crate::client::net::error::{CallError, said};
-use crate::client::vault::{Contact, Result, Vault};
+use crate::client::vault::{Contact, Renewal, Result, Vault};
+use crate::clock;
 use crate::crypto::keys::{PrekeyBundle, PublicOneTimePrekey, PublicSignedPrekey, VerifiedBundle};
 use crate::crypto::os_rng;
+use crate::crypto::ratchet::origin::Cause;
 use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Identity, UserRef};
 use crate::protocol::{Code, Request, UserName};
 
+/// Whether there is a session to send in.
+pub(super) enum SessionStart {
+    /// There is one.
+    Ready,
+    /// There is none, for this reason.
+    None(NoSession),
+}
+
 /// Why there is no session to send in.
 pub(super) enum NoSession {
-    /// The contact's identity waits to be accepted; this says how.
-    Held(String),
+    /// Sending waits for the person's word, or for time to pass; this says why.
+    Paused(String),
     /// The server, or the keys it gave, rule it out: sending is given up.
     Refused(String),
     /// The connection is gone, or the server asks for patience: later.
@@ -117,7 +127,7 @@ pub(super) fn replace_identity(
     contact.pending_identity = None;
     contact.paused = false;
     contact.verified = false;
-    contact.renew = false;
+    contact.renewal = None;
     contact.asked = 0;
     let accepted = fingerprint(&identity);
     contact.rejected.retain(|rejected| *rejected != accepted);
@@ -130,13 +140,10 @@ impl Messenger {
     /// Starts a session with somebody from the keys that the server has of them,
     /// pinning their identity if it is the first. If there is a session already and
     /// only their published identity was in doubt, it is kept.
-    pub(super) fn start_session(
-        &mut self,
-        name: &UserName,
-    ) -> Result<std::result::Result<(), NoSession>> {
+    pub(super) fn start_session(&mut self, name: &UserName) -> Result<SessionStart> {
         let bundle = match self.bundle(name) {
             Ok(bundle) => bundle,
-            Err(no_session) => return Ok(Err(no_session)),
+            Err(no_session) => return Ok(SessionStart::None(no_session)),
         };
         let identity = wire_identity(bundle.identity());
         let contact = self.vault.contact(name).cloned();
@@ -146,7 +153,7 @@ impl Messenger {
                 .vault
                 .transact(|vault| published(vault, name, identity))?;
             self.publish_people();
-            return Ok(Err(NoSession::Held(warning)));
+            return Ok(SessionStart::None(NoSession::Paused(warning)));
         }
         let known_here = contact.filter(|_| known == Some(identity));
         let mut conversation = match &known_here {
@@ -154,14 +161,22 @@ impl Messenger {
             None => None,
         }
         .unwrap_or_else(|| SessionSet::new(*bundle.identity()));
-        let renew = known_here.is_some_and(|contact| contact.renew);
-        if renew || !conversation.has_session() {
+        let now = clock::unix_ms();
+        let renewal = known_here.as_ref().and_then(|contact| contact.renewal);
+        let mut cause = None;
+        if renewal.is_some() || !conversation.has_session() {
+            let too_soon = |contact: &Contact| !renewal::may_renew(contact, now);
+            if renewal == Some(Renewal::RolledBack) && known_here.as_ref().is_some_and(too_soon) {
+                let why = renewal::too_soon(name);
+                return Ok(SessionStart::None(NoSession::Paused(why)));
+            }
+            let why = *cause.insert(renewal::cause(known_here.as_ref(), &conversation));
+            let (keys, age) = (&self.me.keys, self.me.age);
             // Before anything is pinned: keys that are refused leave no trace.
-            let started = conversation.start(&self.me.keys, &bundle, &mut os_rng());
+            let started = conversation.start(keys, &bundle, why, now, age, &mut os_rng());
             if let Err(error) = started {
-                return Ok(Err(NoSession::Refused(format!(
-                    "{error}; nothing was sent"
-                ))));
+                let why = format!("{error}; nothing was sent");
+                return Ok(SessionStart::None(NoSession::Refused(why)));
             }
         }
         self.vault.transact(|vault| {
@@ -171,12 +186,15 @@ impl Messenger {
             }
             seen(&mut contact);
             contact.paused = false;
-            contact.renew = false;
+            renewal::started(&mut contact, now);
             vault.save_contact(&contact)?;
             vault.save_conversation(contact.id, &conversation)
         })?;
+        if let Some(cause) = cause.filter(|cause| !matches!(cause, Cause::First | Cause::Linked)) {
+            self.say(findings::started_here(name, cause));
+        }
         self.publish_people();
-        Ok(Ok(()))
+        Ok(SessionStart::Ready)
     }
 
     /// Whether messages may go to this identity without asking the person.
@@ -209,7 +227,7 @@ impl Messenger {
                 NoSession::Refused(if pinned {
                     format!(
                         "the server says that {name} has no keys, though you know their identity: \
-                         nothing was sent. Prompt them in another way what happened"
+                         nothing was sent. Ask them in another way what happened"
                     )
                 } else {
                     format!(

@@ -1,5 +1,5 @@
-//! What the person decides about somebody's identity: `/verify`, `/accept` and
-//! `/reject`, and what follows from it.
+//! What the person decides about somebody's identity and the session with them:
+//! `/verify`, `/accept`, `/reject` and `/renew`, and what follows from it.
 //!
 //! Accepting an identity releases what was never encrypted for anybody. What somebody
 //! else may have already goes to it only once the person has compared its number.
@@ -7,13 +7,13 @@
 use super::Messenger;
 use super::batch::Batch;
 use super::claims::{asked_under, claim_of, claims_of};
-use super::command::CommandResult;
+use super::command::CommandError;
 use super::identity::{fingerprint, identity_keys, wire_identity};
 use super::receive;
 use super::retry;
 use super::trust;
-use super::trust::{NoSession, replace_identity};
-use crate::client::vault::{Contact, Result, Vault};
+use super::trust::{NoSession, SessionStart, replace_identity};
+use crate::client::vault::{Contact, Renewal, Result, Vault};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::crypto::safety_number::safety_number;
@@ -25,9 +25,9 @@ const REJECTED: usize = 64;
 
 impl Messenger {
     /// `/accept NAME`
-    pub(super) fn accept(&mut self, name: &UserName) -> Result<CommandResult> {
+    pub(super) fn accept(&mut self, name: &UserName) -> std::result::Result<(), CommandError> {
         let Some(contact) = self.vault.contact(name).cloned() else {
-            return Ok(Err(format!(
+            return Err(CommandError::Refused(format!(
                 "you have no contact {name}; nothing to accept"
             )));
         };
@@ -38,25 +38,25 @@ impl Messenger {
         self.say(ViewEvent::good(format!(
             "{name}'s new identity is accepted, not verified"
         )));
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Nothing is offered, but an identity may have been dropped or rejected that the
     /// person means: it is offered again, to be looked at before it is accepted.
-    fn offer_again(&mut self, mut contact: Contact) -> Result<CommandResult> {
+    fn offer_again(&mut self, mut contact: Contact) -> std::result::Result<(), CommandError> {
         let name = contact.name;
         let published = match contact.paused {
             true => match self.bundle(&name) {
                 Ok(bundle) => Some(wire_identity(bundle.identity())),
-                Err(NoSession::Refused(why) | NoSession::Later(why) | NoSession::Held(why)) => {
-                    return Ok(Err(why));
+                Err(NoSession::Refused(why) | NoSession::Later(why) | NoSession::Paused(why)) => {
+                    return Err(CommandError::Refused(why));
                 }
             },
             false => claims_of(&self.vault, contact.id)?.into_iter().next(),
         };
         let Some(identity) = published.filter(|identity| contact.identity != Some(*identity))
         else {
-            return Ok(Err(format!(
+            return Err(CommandError::Refused(format!(
                 "{name}'s identity has not changed; nothing to accept"
             )));
         };
@@ -66,7 +66,7 @@ impl Messenger {
             .rejected
             .retain(|fingerprint_of| *fingerprint_of != fingerprint(&identity));
         self.vault.transact(|vault| vault.save_contact(&contact))?;
-        Ok(Err(format!(
+        Err(CommandError::Refused(format!(
             "{name} has another identity, {}; nothing is accepted yet: \
              compare its number with /verify {name}, or take the risk with /accept {name} once more",
             match rejected {
@@ -77,9 +77,9 @@ impl Messenger {
     }
 
     /// `/reject NAME`
-    pub(super) fn reject(&mut self, name: &UserName) -> Result<CommandResult> {
+    pub(super) fn reject(&mut self, name: &UserName) -> std::result::Result<(), CommandError> {
         let Some(contact) = self.vault.contact(name).cloned() else {
-            return Ok(Err(format!(
+            return Err(CommandError::Refused(format!(
                 "you have no contact {name}; nothing to reject"
             )));
         };
@@ -102,16 +102,16 @@ impl Messenger {
         if let Some(warning) = next {
             self.say(ViewEvent::warning(warning));
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// No other identity is there to be rejected: what the known one asked for is.
-    fn decline(&mut self, contact: &Contact) -> Result<CommandResult> {
+    fn decline(&mut self, contact: &Contact) -> std::result::Result<(), CommandError> {
         let name = contact.name;
         let waiting = self.waiting_for_word(contact)?;
         let asked = retry::asked_for(&self.vault, contact, clock::unix_ms())?;
         if waiting.is_empty() && asked == 0 {
-            return Ok(Err(format!(
+            return Err(CommandError::Refused(format!(
                 "there is no other identity of {name} and no request; nothing to reject"
             )));
         }
@@ -127,16 +127,61 @@ impl Messenger {
                 "it was encrypted for an earlier identity, and you decided not to send it to this one",
             )?;
         }
-        Ok(Ok(()))
+        Ok(())
+    }
+
+    /// `/renew NAME`
+    pub(super) fn renew(&mut self, name: &UserName) -> std::result::Result<(), CommandError> {
+        let Some(mut contact) = self.vault.contact(name).cloned() else {
+            return Err(CommandError::Refused(format!(
+                "you have no contact {name}; nothing to renew"
+            )));
+        };
+        if contact.identity.is_none() {
+            return Err(CommandError::Refused(format!(
+                "no identity of {name} is known yet, so there is no session to renew"
+            )));
+        }
+        contact.renewal = Some(Renewal::Person);
+        contact.asked = 0;
+        self.vault.transact(|vault| vault.save_contact(&contact))?;
+        match self.start_session(name)? {
+            SessionStart::Ready => {}
+            SessionStart::None(NoSession::Paused(why) | NoSession::Refused(why)) => {
+                return Err(CommandError::Refused(why));
+            }
+            SessionStart::None(NoSession::Later(why)) => {
+                self.say(ViewEvent::warning(format!(
+                    "{why}; the new session starts when that is over"
+                )));
+            }
+        }
+        let (me, now) = (&self.me, clock::unix_ms());
+        let effects = self.vault.transact(|vault| {
+            let mut batch = Batch::new(vault, me, now);
+            batch.wants(contact.id);
+            batch.ask_again = true;
+            retry::ask_for_all(&mut batch)?;
+            batch.finish()
+        })?;
+        self.carry_out(effects);
+        self.send_postponed()?;
+        Ok(())
     }
 
     /// `/verify NAME` and `/verify NAME yes`
-    pub(super) fn verify(&mut self, name: &UserName, confirmed: bool) -> Result<CommandResult> {
+    pub(super) fn verify(
+        &mut self,
+        name: &UserName,
+        confirmed: bool,
+    ) -> std::result::Result<(), CommandError> {
         let known = |contact: &Contact| contact.pending_identity.or(contact.identity);
         if self.vault.contact(name).and_then(known).is_none() {
             match self.start_session(name)? {
-                Ok(()) | Err(NoSession::Held(_)) => {}
-                Err(NoSession::Refused(why) | NoSession::Later(why)) => return Ok(Err(why)),
+                SessionStart::Ready | SessionStart::None(NoSession::Paused(_)) => {}
+                SessionStart::None(NoSession::Refused(why) | NoSession::Later(why)) => {
+                    return Err(CommandError::Refused(why));
+                }
             }
         }
         let contact = self.vault.contact(name).cloned();
@@ -144,18 +189,20 @@ impl Messenger {
             let identity = known(&contact)?;
             Some((contact, identity))
         }) else {
-            return Ok(Err(format!("no identity of {name} is known yet")));
+            return Err(CommandError::Refused(format!(
+                "no identity of {name} is known yet"
+            )));
         };
         // The yes is about the number that was compared, and about no other.
-        let compared = self.number_shown == Some((*name, identity));
+        let shown = Some(fingerprint(&identity));
+        let compared = contact.number_shown == shown;
         if confirmed && compared {
             self.adopt_identity(contact, identity, true)?;
             self.say(ViewEvent::good(format!("{name} is verified")));
-            return Ok(Ok(()));
+            return Ok(());
         }
-        self.number_shown = Some((*name, identity));
         let Some(theirs) = identity_keys(&identity) else {
-            return Ok(Err(format!(
+            return Err(CommandError::Refused(format!(
                 "{name}'s identity is not a usable key; don't accept it"
             )));
         };
@@ -166,9 +213,15 @@ impl Messenger {
                 "this is the number of {name}'s NEW identity"
             )));
         }
-        self.say(ViewEvent::plain(format!("safety number with {name}:")));
-        for line in number.to_string().lines() {
-            self.say(ViewEvent::plain(format!("    {line}")));
+        self.say(ViewEvent::SafetyNumber {
+            name: *name,
+            number: number.to_string(),
+            verified: contact.verified && contact.pending_identity.is_none(),
+        });
+        if !compared {
+            let mut contact = contact.clone();
+            contact.number_shown = shown;
+            self.vault.transact(|vault| vault.save_contact(&contact))?;
         }
         self.say_what_waits(&contact, identity)?;
         self.say(ViewEvent::quiet(if contact.verified && contact.pending_identity.is_none() {
@@ -179,11 +232,11 @@ impl Messenger {
             )
         }));
         if confirmed {
-            return Ok(Err(format!(
+            return Err(CommandError::Refused(format!(
                 "{name} is NOT verified: this number was not shown before; compare it first"
             )));
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Says how many messages would be released if the person confirms the number.
@@ -196,7 +249,7 @@ impl Messenger {
         let asked = match known {
             true => retry::asked_for(&self.vault, contact, now)?,
             false => {
-                let ids = asked_under(&self.vault, &self.me, contact.id, identity, now)?;
+                let ids = asked_under(&self.vault, &self.me, contact.id, identity)?;
                 retry::count_asked(&self.vault, contact, &ids, now)?
             }
         };
@@ -242,7 +295,7 @@ impl Messenger {
             batch.wants(contact.id);
             batch.ask_again |= new;
             retry::ask_for_all(&mut batch)?;
-            Ok(batch.effects)
+            batch.finish()
         })?;
         self.carry_out(effects);
         self.publish_people();

@@ -3,10 +3,12 @@
 //!
 //! A bracketed paste is one key, whatever it contains and however many reads it takes.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
+
+use super::type_ahead::TypeAhead;
+use crate::crypto::secret::SecretBuffer;
 
 /// The longest paste that is accepted, in bytes: several times the longest text.
 pub(super) const MAX_PASTE: usize = 64 * 1024;
@@ -57,7 +59,7 @@ pub(super) enum Key {
 /// The bytes that were typed and are not used yet.
 #[derive(Default)]
 pub(super) struct Keys {
-    bytes: VecDeque<u8>,
+    bytes: TypeAhead,
     /// The last key was a carriage return, so a line feed after it belongs to it.
     after_return: bool,
     paste: Option<Paste>,
@@ -65,7 +67,7 @@ pub(super) struct Keys {
 
 #[derive(Default)]
 struct Paste {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: SecretBuffer,
     too_long: bool,
 }
 
@@ -73,7 +75,7 @@ impl Paste {
     fn add(&mut self, bytes: &[u8]) {
         self.too_long |= self.bytes.len() + bytes.len() > MAX_PASTE;
         if !self.too_long {
-            self.bytes.extend_from_slice(bytes);
+            self.bytes.add(bytes);
         }
     }
 
@@ -82,21 +84,30 @@ impl Paste {
             return Key::PasteTooLong;
         }
         let text = Zeroizing::new(String::from_utf8_lossy(&self.bytes).into_owned());
-        Key::Paste(Zeroizing::new(
-            text.replace("\r\n", "\n").replace('\r', "\n"),
-        ))
+        // Long enough from the start: a string that grows leaves copies.
+        let mut lines = Zeroizing::new(String::with_capacity(text.len()));
+        let mut after_return = false;
+        for character in text.chars() {
+            match character {
+                '\n' if after_return => {}
+                '\r' => lines.push('\n'),
+                other => lines.push(other),
+            }
+            after_return = character == '\r';
+        }
+        Key::Paste(lines)
     }
 }
 
 impl Keys {
     /// Adds bytes that were read.
     pub(super) fn add(&mut self, bytes: &[u8]) {
-        self.bytes.extend(bytes);
+        self.bytes.add(bytes);
     }
 
     /// How many bytes wait.
     pub(super) fn waiting(&self) -> usize {
-        self.bytes.len()
+        self.bytes.as_slice().len()
     }
 
     /// The pause that decides what the last bytes are: an Escape that may be the beginning of
@@ -104,9 +115,7 @@ impl Keys {
     pub(super) fn undecided(&self) -> Option<Duration> {
         match &self.paste {
             Some(_) => Some(PASTE_PAUSE),
-            None if self.bytes.len() == 1 && self.bytes.front() == Some(&0x1b) => {
-                Some(ESCAPE_PAUSE)
-            }
+            None if self.bytes.as_slice() == [0x1b] => Some(ESCAPE_PAUSE),
             None => None,
         }
     }
@@ -118,9 +127,9 @@ impl Keys {
             if self.paste.is_some() {
                 return self.pasted(paused);
             }
-            let (key, used) = parse(self.bytes.make_contiguous(), paused)?;
-            let first = self.bytes.front().copied();
-            self.forget(used);
+            let (key, used) = parse(self.bytes.as_slice(), paused)?;
+            let first = self.bytes.as_slice().first().copied();
+            self.bytes.forget(used);
             let belongs = std::mem::replace(&mut self.after_return, first == Some(b'\r'));
             match key {
                 Parsed::Key(Key::Enter) if belongs && first == Some(b'\n') => {}
@@ -132,26 +141,26 @@ impl Keys {
 
     /// The next byte sequence as a character, whatever key it stands for. A paste stays a paste.
     pub(super) fn literal(&mut self) -> Option<Key> {
-        let bytes = self.bytes.make_contiguous();
+        let bytes = self.bytes.as_slice();
         if self.paste.is_some() || bytes.starts_with(PASTE_BEGINS) {
             return self.next(false);
         }
         let (character, used) = character(bytes)?;
-        self.forget(used);
+        self.bytes.forget(used);
         self.after_return = false;
         Some(Key::Char(character))
     }
 
     /// The next whole line, or the rest at the `end`, from a terminal that edits lines by itself.
     pub(super) fn line(&mut self, end: bool) -> Option<Zeroizing<String>> {
-        let bytes = self.bytes.make_contiguous();
+        let bytes = self.bytes.as_slice();
         let length = match memchr::memchr(b'\n', bytes) {
             Some(at) => at + 1,
             None if end && !bytes.is_empty() => bytes.len(),
             None => return None,
         };
         let text = Zeroizing::new(String::from_utf8_lossy(&bytes[..length]).into_owned());
-        self.forget(length);
+        self.bytes.forget(length);
         Some(Zeroizing::new(
             text.trim_end_matches(['\r', '\n']).to_owned(),
         ))
@@ -159,14 +168,14 @@ impl Keys {
 
     /// Drops the last line if it is incomplete.
     pub(super) fn drop_draft(&mut self) {
-        let whole = self.bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole = memchr::memrchr(b'\n', self.bytes.as_slice());
         self.bytes.truncate(whole.map_or(0, |at| at + 1));
     }
 
     /// Continues a paste, or ends it after a pause.
     fn pasted(&mut self, paused: bool) -> Option<Key> {
         let mut paste = self.paste.take()?;
-        let bytes = self.bytes.make_contiguous();
+        let bytes = self.bytes.as_slice();
         let end = memchr::memmem::find(bytes, PASTE_ENDS);
         // The marker of its end may have come in part.
         let begun = |count: &usize| bytes.ends_with(&PASTE_ENDS[..*count]);
@@ -174,21 +183,15 @@ impl Keys {
         let inside = end.unwrap_or(bytes.len() - partial);
         paste.add(&bytes[..inside]);
         match end {
-            Some(_) => self.forget(inside + PASTE_ENDS.len()),
-            None if paused => self.forget(inside + partial),
+            Some(_) => self.bytes.forget(inside + PASTE_ENDS.len()),
+            None if paused => self.bytes.forget(inside + partial),
             None => {
-                self.forget(inside);
+                self.bytes.forget(inside);
                 self.paste = Some(paste);
                 return None;
             }
         }
         Some(paste.finish())
-    }
-
-    /// Removes bytes from the front and wipes them, since they may belong to a password.
-    fn forget(&mut self, count: usize) {
-        self.bytes.iter_mut().take(count).for_each(|byte| *byte = 0);
-        self.bytes.drain(..count);
     }
 }
 

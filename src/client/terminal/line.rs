@@ -16,7 +16,7 @@ pub(super) struct EditLine {
     text: Zeroizing<String>,
     cursor: usize,
     /// Earlier texts and cursors, the latest last.
-    before: Vec<(String, usize)>,
+    before: Vec<(Zeroizing<String>, usize)>,
 }
 
 /// A movement of the cursor.
@@ -89,7 +89,9 @@ impl EditLine {
             self.remember();
         }
         self.cursor = from;
-        Zeroizing::new(self.text.drain(from..to).collect())
+        let cut = Zeroizing::new(self.text[from..to].to_owned());
+        self.text.drain(from..to);
+        cut
     }
 
     /// Swaps the two characters around the cursor, and moves it forward by one.
@@ -128,7 +130,7 @@ impl EditLine {
     /// Undoes the last change.
     pub(super) fn undo(&mut self) {
         if let Some((text, cursor)) = self.before.pop() {
-            self.text = Zeroizing::new(text);
+            self.text = text;
             self.cursor = cursor;
         }
     }
@@ -137,12 +139,11 @@ impl EditLine {
         if self.before.len() == UNDOS {
             self.before.remove(0);
         }
-        self.before.push((self.text.to_string(), self.cursor));
+        self.before.push((self.text.clone(), self.cursor));
     }
 
     /// Wipes the texts that could be restored.
     pub(super) fn forget(&mut self) {
-        self.before.iter_mut().for_each(|(text, _)| text.zeroize());
         self.before.clear();
     }
 
@@ -174,12 +175,6 @@ impl EditLine {
                 length(left.chars().count() - gap - word, left)
             }
         }
-    }
-}
-
-impl Drop for EditLine {
-    fn drop(&mut self) {
-        self.forget();
     }
 }
 

@@ -15,7 +15,9 @@
 //! | `format` | how events look, in rows and colours |
 //! | `input` | the thread that reads a terminal and draws the line |
 //! | `lines` | the thread that reads a pipe or a file |
-//! | `keys`, `editor`, `line`, `draw` | from bytes to keys, to a line, to rows, without I/O |
+//! | `type_ahead`, `keys`, `editor`, `line`, `draw` | from bytes to keys, to a line, to rows, without I/O |
+//! | `tty` | asks for a secret where input and output are not a terminal |
+//! | `waker` | what wakes a script that waits |
 //! | `completion` | what completion and the prompt know of the session |
 //! | `modes` | the terminal's modes, and which terminals show plain text only |
 
@@ -31,14 +33,21 @@ mod modes;
 mod output;
 mod printing;
 mod screen;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+mod tty;
+mod type_ahead;
+mod waker;
 
+pub(crate) use self::printing::Routes;
 pub(crate) use self::screen::{Colours, NotWritten, Screen};
+pub(crate) use self::waker::Waker;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
@@ -48,6 +57,7 @@ use self::editor::Kind;
 use self::input::Input;
 use self::modes::Modes;
 use super::view::{End, ViewEvent};
+use crate::clock;
 use crate::sync;
 
 /// What the main thread waits for: a line, a signal, or the end of the session.
@@ -65,6 +75,8 @@ pub(crate) enum InputEvent {
     Ended(End),
     /// Reading failed.
     Failed(String),
+    /// A [`Waker`] woke whoever waits.
+    Woken,
 }
 
 /// How many events may wait for the main thread before their sender waits.
@@ -78,6 +90,7 @@ pub(crate) struct Terminal {
     screen: Arc<Screen>,
     source: Source,
     heard: Receiver<InputEvent>,
+    waker: Arc<Waker>,
     /// A line was asked for and has not come yet.
     asked: bool,
     /// [`InputEvent::Stop`] was received.
@@ -92,6 +105,8 @@ enum Source {
     Keys(Input, Modes),
     /// A pipe or a file.
     Lines(SyncSender<Kind>),
+    /// Nowhere: a command reads standard input itself, if it wants to.
+    Nothing,
 }
 
 impl Terminal {
@@ -101,9 +116,31 @@ impl Terminal {
     /// The system has no thread to give, the signals can't be received, or the terminal is gone.
     pub(crate) fn open(colours: Colours, plain: bool) -> io::Result<Self> {
         let modes = Modes::of_stdin().filter(|_| io::stdout().is_terminal());
+        let routes = match modes {
+            Some(_) => Routes::Together,
+            None => Routes::WarningsAside,
+        };
+        Terminal::with(colours, plain, modes, routes)
+    }
+
+    /// Takes over standard output and the signals for a command that asks nothing but, perhaps,
+    /// a secret.
+    ///
+    /// # Errors
+    /// The system has no thread to give, or the signals can't be received.
+    pub(crate) fn open_for_data(colours: Colours, plain: bool, routes: Routes) -> io::Result<Self> {
+        Terminal::with(colours, plain, None, routes)
+    }
+
+    fn with(
+        colours: Colours,
+        plain: bool,
+        modes: Option<Modes>,
+        routes: Routes,
+    ) -> io::Result<Self> {
         let (tell, heard) = sync_channel(MAX_EVENTS);
-        let screen = Screen::start(colours, plain, modes.is_some(), tell.clone())?;
-        let screen = Arc::new(screen);
+        let screen = Arc::new(Screen::start(colours, plain, routes, tell.clone())?);
+        let waker = Arc::new(Waker::new(tell.clone()));
         let source = match modes {
             Some(modes) => {
                 let input =
@@ -111,6 +148,7 @@ impl Terminal {
                 screen.print_above(Box::new(input.clone()));
                 Source::Keys(input, modes)
             }
+            None if matches!(routes, Routes::Data { .. }) => Source::Nothing,
             None => Source::Lines(read_lines(tell.clone())?),
         };
         let signal = Arc::new(AtomicU8::new(0));
@@ -119,6 +157,7 @@ impl Terminal {
             screen,
             source,
             heard,
+            waker,
             asked: false,
             stopped: false,
             signal,
@@ -151,9 +190,38 @@ impl Terminal {
         self.ask(Kind::Question, prompt)
     }
 
-    /// Waits for an answer that is not shown while it is typed.
+    /// Waits for an answer that is not shown while it is typed. If input and output are not both
+    /// a terminal, the process's own terminal is asked, if it has one.
     pub(crate) fn secret(&mut self, prompt: &str) -> InputEvent {
-        self.ask(Kind::Secret, prompt)
+        match &self.source {
+            Source::Keys(..) => self.ask(Kind::Secret, prompt),
+            Source::Lines(_) | Source::Nothing => {
+                self.screen.ready();
+                let heard = tty::secret(prompt, &self.signal);
+                self.stopped |= matches!(heard, InputEvent::Stop);
+                heard
+            }
+        }
+    }
+
+    /// What wakes [`wait`](Self::wait).
+    pub(crate) fn waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+
+    /// Waits until a [`Waker`] wakes it, a signal comes or the session ends; `None` if none of
+    /// these happens before `deadline`.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<InputEvent> {
+        let heard = match deadline {
+            None => self.heard.recv().ok(),
+            Some(at) => {
+                let left = at.saturating_duration_since(clock::now());
+                self.heard.recv_timeout(left).ok()
+            }
+        };
+        self.waker.rearm();
+        self.stopped |= matches!(heard, Some(InputEvent::Stop));
+        heard
     }
 
     fn ask(&mut self, kind: Kind, prompt: &str) -> InputEvent {
@@ -165,6 +233,7 @@ impl Terminal {
         let goes_on = match &self.source {
             Source::Keys(input, _) => input.ask(kind, prompt, again),
             Source::Lines(asks) => again || asks.send(kind).is_ok(),
+            Source::Nothing => false,
         };
         let gone = || InputEvent::Failed("the input is gone".to_owned());
         let heard = match goes_on {
@@ -203,6 +272,11 @@ impl Terminal {
         }
     }
 
+    /// Says, from any thread, which signal ends the program; 0 if there was none.
+    pub(crate) fn signal_flag(&self) -> &Arc<AtomicU8> {
+        &self.signal
+    }
+
     /// Waits for a limited time until everything was written, and restores the terminal's modes.
     ///
     /// # Errors
@@ -233,7 +307,7 @@ fn watch(
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT])?;
     let terminal = match source {
         Source::Keys(input, modes) => Some((input.clone(), modes.clone())),
-        Source::Lines(_) => None,
+        Source::Lines(_) | Source::Nothing => None,
     };
     let watch = move || {
         for signal in signals.forever() {

@@ -17,6 +17,7 @@ use super::format::Look;
 use super::output::Stream;
 use crate::client::view::{ViewEvent, Written};
 use crate::clock;
+use crate::protocol::UserName;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How many items may wait to be printed before a thread that adds one has to wait.
@@ -207,11 +208,45 @@ impl Queue {
     }
 }
 
+/// What goes to which output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Routes {
+    /// Everything to standard output, for a person.
+    Together,
+    /// Warnings and errors to standard error.
+    WarningsAside,
+    /// To standard output only what a command was asked for; all else to standard error.
+    Data {
+        /// As JSON, if this is given: the account whose data it is.
+        json: Option<UserName>,
+        /// Of all else, only warnings and errors.
+        quiet: bool,
+    },
+}
+
+impl Routes {
+    /// Where an event goes, and its text; `None` if it is left out.
+    fn route(self, event: &ViewEvent, look: Look) -> Option<(Stream, String)> {
+        let stream = match self {
+            Routes::WarningsAside if event.is_warning() => Stream::Err,
+            Routes::Together | Routes::WarningsAside => Stream::Out,
+            Routes::Data { json, .. } if event.is_data() => {
+                if let Some(line) = json.and_then(|me| format::json::line(event, &me)) {
+                    return Some((Stream::Out, line));
+                }
+                Stream::Out
+            }
+            Routes::Data { quiet: true, .. } if !event.is_warning() => return None,
+            Routes::Data { .. } => Stream::Err,
+        };
+        Some((stream, format::lines(event, look, stream.columns())))
+    }
+}
+
 /// The printing thread's own state.
 pub(super) struct Printer {
     pub(super) look: Look,
-    /// Whether warnings and errors go to standard error.
-    pub(super) aside: bool,
+    pub(super) routes: Routes,
     pub(super) above: Option<Box<dyn PrintAbove + Send>>,
 }
 
@@ -240,11 +275,9 @@ impl Printer {
     fn print(&mut self, print: Print) -> Result<Option<Written>, OutputError> {
         match print {
             Print::ViewEvent(event, written) => {
-                let stream = match self.aside && event.is_warning() {
-                    true => Stream::Err,
-                    false => Stream::Out,
-                };
-                self.write(stream, &format::lines(&event, self.look, stream.columns()))?;
+                if let Some((stream, text)) = self.routes.route(&event, self.look) {
+                    self.write(stream, &text)?;
+                }
                 Ok(written)
             }
             Print::Table(rows) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::InputEvent;
 use super::completion::Completion;
 use super::format::Look;
-use super::printing::{Print, PrintAbove, Printer, Queue};
+use super::printing::{Print, PrintAbove, Printer, Queue, Routes};
 use super::{modes, output};
 use crate::appearance;
 use crate::client::view::{Display, End, Person, ViewEvent, Written};
@@ -69,9 +69,10 @@ impl Screen {
     pub(super) fn start(
         colours: Colours,
         plain: bool,
-        interactive: bool,
+        routes: Routes,
         tell: SyncSender<InputEvent>,
     ) -> io::Result<Self> {
+        let interactive = routes == Routes::Together;
         let queue = Arc::new(Queue::new());
         let printer = Printer {
             look: Look {
@@ -79,7 +80,7 @@ impl Screen {
                 plain,
                 controls: modes::obeys_controls(),
             },
-            aside: !interactive,
+            routes,
             above: None,
         };
         let (shared, stop) = (Arc::clone(&queue), tell.clone());
@@ -123,7 +124,7 @@ impl Screen {
 
     /// Waits until the text that belongs above a question is written. Returns whether asking makes
     /// sense, because everything could be written so far.
-    pub(super) fn ready(&self) -> bool {
+    pub(crate) fn ready(&self) -> bool {
         self.queue
             .drain(self.interactive.then_some(BEFORE_A_QUESTION));
         self.queue.failed().is_none()
@@ -182,7 +183,7 @@ impl Display for Screen {
         self.queue.put(Print::ViewEvent(event, Some(written)));
     }
 
-    fn settle(&self) {
+    fn finish_writing(&self) {
         self.queue.drain(Some(self.patience()));
     }
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seal::{Place, Row};
+use super::table::Table;
 use super::{Result, Vault};
 use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::request::Identity;
@@ -34,14 +34,47 @@ pub struct Contact {
     /// The fingerprints of identities that the person rejected, the latest last.
     #[serde(default)]
     pub rejected: Vec<ByteArray<32>>,
-    /// The session they send in does not decrypt here, so the next message to
-    /// them starts another.
+    /// The next message to them starts another session, for this reason.
     #[serde(default)]
-    pub renew: bool,
+    pub renewal: Option<Renewal>,
+    /// When a session was started that the person had not asked for: milliseconds since
+    /// 1970. Another is not until a day later.
+    #[serde(default)]
+    pub renewed_at: u64,
+    /// They are blocked, as far as this client was told.
+    #[serde(default)]
+    pub blocked: bool,
+    /// They were blocked since something of theirs arrived the last time.
+    #[serde(default)]
+    pub was_blocked: bool,
+    /// The person has written to them.
+    #[serde(default)]
+    pub written_to: bool,
     /// How often they were asked to send something again since they were last
     /// understood.
     #[serde(default)]
     pub asked: u8,
+    /// The fingerprint of the identity whose safety number the person was shown last: a yes
+    /// is about that number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_shown: Option<ByteArray<32>>,
+}
+
+/// Why the next message to a contact starts another session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    /// They send in a chain that can't be followed any more; the new session goes on
+    /// from the one before.
+    Stuck,
+    /// The contact was imported without sessions.
+    Imported,
+    /// This vault is an older copy, or a copy of it was used elsewhere.
+    RolledBack,
+    /// The person said so.
+    Person,
+    /// They have started one for a cause of their own, and it could not be opened.
+    Answer,
 }
 
 impl Vault {
@@ -71,7 +104,7 @@ impl Vault {
         if let Some(contact) = self.contact(name) {
             return Ok(contact.clone());
         }
-        let id = self.free_contact()?;
+        let id = 1 + self.numbers(Table::Contacts).next_back().unwrap_or(0);
         let contact = Contact {
             id,
             name: *name,
@@ -80,21 +113,16 @@ impl Vault {
             pending_identity: None,
             paused: false,
             rejected: Vec::new(),
-            renew: false,
+            renewal: None,
+            renewed_at: 0,
+            blocked: false,
+            was_blocked: false,
+            written_to: false,
             asked: 0,
+            number_shown: None,
         };
         self.save_contact(&contact)?;
         Ok(contact)
-    }
-
-    /// A number that no contact has and that no row refers to.
-    fn free_contact(&self) -> Result<i64> {
-        let sql = "SELECT 1 + max(
-            (SELECT coalesce(max(id), 0) FROM contacts),
-            (SELECT coalesce(max(contact), 0) FROM conversations),
-            (SELECT coalesce(max(contact), 0) FROM messages),
-            (SELECT coalesce(max(contact), 0) FROM taken))";
-        Ok(self.db.query_row(sql, [], |row| row.get(0))?)
     }
 
     /// Replaces what is known of a contact.
@@ -102,10 +130,7 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn save_contact(&mut self, contact: &Contact) -> Result<()> {
-        let sealed = self.seal_json(&Row::new(Place::Contact, contact.id), contact)?;
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO contacts (id, sealed) VALUES (?, ?)")?
-            .execute((contact.id, sealed))?;
+        self.put_json(Table::Contacts, contact.id, contact)?;
         match self
             .contacts
             .binary_search_by_key(&contact.name, |known| known.name)
@@ -117,13 +142,11 @@ impl Vault {
     }
 
     pub(super) fn load_contacts(&self) -> Result<Vec<Contact>> {
-        let mut query = self.db.prepare("SELECT id, sealed FROM contacts")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut contacts = Vec::new();
-        for row in rows {
-            let (id, sealed): (i64, Vec<u8>) = row?;
-            let contact: Contact = self.open_json(&Row::new(Place::Contact, id), &sealed)?;
-            contacts.push(Contact { id, ..contact });
+        for id in self.numbers(Table::Contacts) {
+            if let Some(contact) = self.get_json::<Contact>(Table::Contacts, id)? {
+                contacts.push(Contact { id, ..contact });
+            }
         }
         contacts.sort_by_key(|contact| contact.name);
         Ok(contacts)
@@ -134,17 +157,9 @@ impl Vault {
     /// # Errors
     /// That they could not be read.
     pub fn conversation(&self, contact: i64) -> Result<Option<SessionSet>> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT sealed FROM conversations WHERE contact = ?")?;
-        let Some(row) = query
-            .query_map([contact], |row| row.get::<_, Vec<u8>>(0))?
-            .next()
-        else {
+        let Some(plain) = self.get(Table::Sessions, contact)? else {
             return Ok(None);
         };
-        let place = self.row_of(Place::SessionSet, contact, contact)?;
-        let plain = self.open_sealed(&place, &row?)?;
         SessionSet::from_bytes(&plain)
             .map(Some)
             .map_err(|error| self.damaged(format!("session {contact}: {error}")))
@@ -155,12 +170,21 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn save_conversation(&mut self, contact: i64, conversation: &SessionSet) -> Result<()> {
-        let plain = conversation.to_bytes();
-        let row = self.row_of(Place::SessionSet, contact, contact)?;
-        let sealed = self.sealer.seal(&row, &plain);
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO conversations (contact, sealed) VALUES (?, ?)")?
-            .execute((contact, sealed))?;
+        self.put(Table::Sessions, contact, &conversation.to_bytes())
+    }
+
+    /// Nothing is sent any more in a session that there is, with anybody: this vault is
+    /// an older copy, or a copy of it was used elsewhere. Call it within a transaction.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn renew_all(&mut self) -> Result<()> {
+        for mut contact in self.contacts.clone() {
+            if contact.renewal.is_none() && self.has(Table::Sessions, contact.id) {
+                contact.renewal = Some(Renewal::RolledBack);
+                self.save_contact(&contact)?;
+            }
+        }
         Ok(())
     }
 
@@ -169,8 +193,6 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn forget_conversation(&mut self, contact: i64) -> Result<()> {
-        self.db
-            .execute("DELETE FROM conversations WHERE contact = ?", [contact])?;
-        Ok(())
+        self.delete(Table::Sessions, contact)
     }
 }

@@ -1,16 +1,15 @@
 //! Control messages, which the client sends by itself: requests to send messages again,
 //! and the answers to such requests. Each has a place of its own among the messages, so
-//! that everything leaves in one order. The table is called `errands`.
+//! that everything leaves in one order.
 //!
 //! Also here: which messages could not be decrypted and may still arrive. Whether
 //! anything is asked for or sent again is decided in the messenger.
 
-use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
-use super::history::{Raw, raw};
-use super::seal::Place;
-use super::{Result, Vault, VaultError};
+use super::codec::Header;
+use super::table::Table;
+use super::{Result, Vault};
 use crate::protocol::{ByteArray, MessageId};
 
 /// How long a control message is remembered, in milliseconds: as long as messages are sent
@@ -49,11 +48,13 @@ pub enum ControlKind {
     /// Tells nothing yet: this identity asks for these, and the person has to decide
     /// whether it gets them.
     Requested(Vec<MessageId>, ByteArray<32>),
+    /// Confirmed messages. It was sent when it was made, and is not sent again.
+    Receipt,
 }
 
 impl Vault {
     /// Adds a control message, to be encrypted and sent after everything that waits already;
-    /// a [`ControlKind::Requested`] is only stored.
+    /// a [`ControlKind::Requested`] and a [`ControlKind::Receipt`] are only stored.
     ///
     /// # Errors
     /// That nothing was written.
@@ -64,16 +65,18 @@ impl Vault {
         at: u64,
         kind: &ControlKind,
     ) -> Result<()> {
-        let seq = self.next_seq()?;
-        let row = self.timed_row(Place::ControlMessage, seq, contact, &mid.0, at as i64)?;
-        let sealed = self.seal_json(&row, &(kind, false))?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO errands (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
-            )?
-            .execute((seq, contact, mid.0, at as i64, sealed))?;
+        let seq = self.take_number()?;
+        let control = ControlMessage {
+            seq,
+            contact,
+            mid: *mid,
+            at,
+            kind: kind.clone(),
+            sent: *kind == ControlKind::Receipt,
+        };
+        self.insert_control(&control)?;
         match kind {
-            ControlKind::Requested(..) => Ok(()),
+            ControlKind::Requested(..) | ControlKind::Receipt => Ok(()),
             ControlKind::ResendRequest(_)
             | ControlKind::Resend(..)
             | ControlKind::NothingThere(..) => self.postpone(seq, contact),
@@ -85,45 +88,41 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn mark_control_sent(&mut self, control: &ControlMessage) -> Result<()> {
+        let sent = true;
+        self.save_control(&ControlMessage {
+            sent,
+            ..control.clone()
+        })
+    }
+
+    /// Adds a control message at a place that none has.
+    pub(super) fn insert_control(&mut self, control: &ControlMessage) -> Result<()> {
+        self.save_control(control)?;
+        self.file(control.contact, &control.mid, control.seq)
+    }
+
+    fn save_control(&mut self, control: &ControlMessage) -> Result<()> {
         let ControlMessage {
-            seq, contact, mid, ..
-        } = *control;
-        let row = self.timed_row(
-            Place::ControlMessage,
             seq,
             contact,
-            &mid.0,
-            control.at as i64,
-        )?;
-        let sealed = self.seal_json(&row, &(&control.kind, true))?;
-        self.db
-            .prepare_cached("UPDATE errands SET sealed = ? WHERE seq = ?")?
-            .execute((sealed, seq))?;
-        Ok(())
+            mid,
+            at,
+            ..
+        } = *control;
+        let content = (&control.kind, control.sent);
+        let json = self.json(Table::ControlMessages, seq, &content)?;
+        let plain = Header { contact, mid, at }.before(&json);
+        self.put(Table::ControlMessages, seq, &plain)
     }
 
     /// The requests of a contact about which the person has to decide, oldest first: the
-    /// ids, and the identity that asked. Rows that somebody changed are left out.
+    /// ids, and the identity that asked.
     ///
     /// # Errors
     /// That it could not be read.
     pub fn requests(&self, contact: i64) -> Result<Vec<(Vec<MessageId>, ByteArray<32>)>> {
-        let sql =
-            "SELECT seq, contact, mid, at, sealed FROM errands WHERE contact = ? ORDER BY seq";
-        let mut query = self.db.prepare_cached(sql)?;
-        let rows = query.query_map([contact], raw)?;
-        let mut requests = Vec::new();
-        for row in rows {
-            match self.open_control_row(row?) {
-                Ok(ControlMessage {
-                    kind: ControlKind::Requested(ids, identity),
-                    ..
-                }) => requests.push((ids, identity)),
-                Ok(_) | Err(VaultError::Damaged(..)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(requests)
+        let requests = self.undecided(contact)?.into_iter();
+        Ok(requests.map(|(_, ids, identity)| (ids, identity)).collect())
     }
 
     /// Forgets the requests of a contact, because they were decided or the identity that
@@ -132,27 +131,35 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn forget_requests(&mut self, contact: i64) -> Result<()> {
-        let sql = "SELECT seq, contact, mid, at, sealed FROM errands WHERE contact = ?";
-        let rows: Vec<_> = self
-            .db
-            .prepare_cached(sql)?
-            .query_map([contact], raw)?
-            .collect::<rusqlite::Result<_>>()?;
-        for row in rows {
-            let seq = row.0;
-            match self.open_control_row(row) {
-                Ok(ControlMessage {
-                    kind: ControlKind::Requested(..),
-                    ..
-                }) => {
-                    self.db
-                        .execute("DELETE FROM errands WHERE seq = ?", [seq])?;
-                }
-                Ok(_) | Err(VaultError::Damaged(..)) => {}
-                Err(error) => return Err(error),
-            }
+        for (control, ..) in self.undecided(contact)? {
+            self.forget_control(&control)?;
         }
         Ok(())
+    }
+
+    /// The requests of a contact about which the person has to decide: each control
+    /// message, with the ids and the identity that asked.
+    fn undecided(
+        &self,
+        contact: i64,
+    ) -> Result<Vec<(ControlMessage, Vec<MessageId>, ByteArray<32>)>> {
+        let mut undecided = Vec::new();
+        for seq in self.numbers(Table::ControlMessages) {
+            let control = self.control(seq)?;
+            let Some(control) = control.filter(|control| control.contact == contact) else {
+                continue;
+            };
+            if let ControlKind::Requested(ids, identity) = &control.kind {
+                let (ids, identity) = (ids.clone(), *identity);
+                undecided.push((control, ids, identity));
+            }
+        }
+        Ok(undecided)
+    }
+
+    fn forget_control(&mut self, control: &ControlMessage) -> Result<()> {
+        self.unfile(control.contact, &control.mid, control.seq)?;
+        self.delete(Table::ControlMessages, control.seq)
     }
 
     /// Forgets control messages older than [`REMEMBERED_MS`] that were sent.
@@ -160,11 +167,15 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn forget_control_messages(&mut self, now: u64) -> Result<()> {
-        self.db.execute(
-            "DELETE FROM errands WHERE at < ?
-             AND seq NOT IN (SELECT seq FROM outbox UNION ALL SELECT seq FROM unsent)",
-            [now.saturating_sub(REMEMBERED_MS) as i64],
-        )?;
+        let oldest = now.saturating_sub(REMEMBERED_MS);
+        let sent = |seq: &i64| !self.has(Table::Outbox, *seq) && !self.has(Table::Unsent, *seq);
+        let sent: Vec<i64> = self.numbers(Table::ControlMessages).filter(sent).collect();
+        for seq in sent {
+            let control = self.control(seq)?;
+            if let Some(control) = control.filter(|control| control.at < oldest) {
+                self.forget_control(&control)?;
+            }
+        }
         Ok(())
     }
 
@@ -173,7 +184,20 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn control(&self, seq: i64) -> Result<Option<ControlMessage>> {
-        self.one_control("seq = ?", [seq])
+        let table = Table::ControlMessages;
+        let Some(plain) = self.get(table, seq)? else {
+            return Ok(None);
+        };
+        let (header, json) = Header::split(&plain).ok_or_else(|| self.damaged_row(table, seq))?;
+        let (kind, sent) = self.parse_json(table, seq, json)?;
+        Ok(Some(ControlMessage {
+            seq,
+            contact: header.contact,
+            mid: header.mid,
+            at: header.at,
+            kind,
+            sent,
+        }))
     }
 
     /// The control message to a contact under an id.
@@ -185,34 +209,12 @@ impl Vault {
         contact: i64,
         mid: &MessageId,
     ) -> Result<Option<ControlMessage>> {
-        self.one_control("contact = ? AND mid = ?", (contact, mid.0))
-    }
-
-    fn one_control(
-        &self,
-        which: &str,
-        values: impl rusqlite::Params,
-    ) -> Result<Option<ControlMessage>> {
-        let sql = format!("SELECT seq, contact, mid, at, sealed FROM errands WHERE {which}");
-        let row = self
-            .db
-            .prepare_cached(&sql)?
-            .query_row(values, raw)
-            .optional()?;
-        row.map(|row| self.open_control_row(row)).transpose()
-    }
-
-    fn open_control_row(&self, (seq, contact, mid, at, sealed): Raw) -> Result<ControlMessage> {
-        let row = self.timed_row(Place::ControlMessage, seq, contact, &mid, at)?;
-        let (kind, sent) = self.open_json(&row, &sealed)?;
-        Ok(ControlMessage {
-            seq,
-            contact,
-            mid: MessageId(mid),
-            at: at as u64,
-            kind,
-            sent,
-        })
+        for seq in self.numbers_of(contact, mid)? {
+            if let Some(control) = self.control(seq)? {
+                return Ok(Some(control));
+            }
+        }
+        Ok(None)
     }
 
     /// Notes that a message could not be decrypted and is to be asked for.
@@ -220,10 +222,12 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn want(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
-        self.db
-            .prepare_cached("INSERT OR IGNORE INTO wanted (contact, mid, asked) VALUES (?, ?, 0)")?
-            .execute((contact, mid.0))?;
-        Ok(())
+        let mut wanted = self.all_wanted(contact)?;
+        if wanted.iter().any(|(known, _)| known == mid) {
+            return Ok(());
+        }
+        wanted.push((*mid, 0));
+        self.save_wanted(contact, &wanted)
     }
 
     /// Notes that a wanted message arrived, or never will.
@@ -231,10 +235,13 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn want_no_more(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
-        self.db
-            .prepare_cached("DELETE FROM wanted WHERE contact = ? AND mid = ?")?
-            .execute((contact, mid.0))?;
-        Ok(())
+        let mut wanted = self.all_wanted(contact)?;
+        let before = wanted.len();
+        wanted.retain(|(known, _)| known != mid);
+        match wanted.len() == before {
+            true => Ok(()),
+            false => self.save_wanted(contact, &wanted),
+        }
     }
 
     /// At most `most` wanted messages of a contact that were asked for fewer than `times`
@@ -243,13 +250,9 @@ impl Vault {
     /// # Errors
     /// That the vault could not be read.
     pub fn wanted(&self, contact: i64, times: u8, most: usize) -> Result<Vec<MessageId>> {
-        let mut query = self.db.prepare_cached(
-            "SELECT mid FROM wanted WHERE contact = ? AND asked < ? ORDER BY id LIMIT ?",
-        )?;
-        let rows = query.query_map((contact, times, most as i64), |row| row.get(0))?;
-        Ok(rows
-            .map(|row| row.map(MessageId))
-            .collect::<rusqlite::Result<_>>()?)
+        let wanted = self.all_wanted(contact)?.into_iter();
+        let fewer = wanted.filter(|(_, asked)| *asked < u64::from(times));
+        Ok(fewer.map(|(mid, _)| mid).take(most).collect())
     }
 
     /// Whether a message is still wanted.
@@ -257,10 +260,8 @@ impl Vault {
     /// # Errors
     /// That the vault could not be read.
     pub fn is_wanted(&self, contact: i64, mid: &MessageId) -> Result<bool> {
-        Ok(self
-            .db
-            .prepare_cached("SELECT 1 FROM wanted WHERE contact = ? AND mid = ?")?
-            .exists((contact, mid.0))?)
+        let wanted = self.all_wanted(contact)?;
+        Ok(wanted.iter().any(|(known, _)| known == mid))
     }
 
     /// Counts one more time that a message is asked for.
@@ -268,21 +269,29 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn asked(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
-        self.db
-            .prepare_cached("UPDATE wanted SET asked = asked + 1 WHERE contact = ? AND mid = ?")?
-            .execute((contact, mid.0))?;
-        Ok(())
+        let mut wanted = self.all_wanted(contact)?;
+        for (_, asked) in wanted.iter_mut().filter(|(known, _)| known == mid) {
+            *asked += 1;
+        }
+        self.save_wanted(contact, &wanted)
     }
 
     /// The contacts from whom messages are wanted.
-    ///
-    /// # Errors
-    /// That the vault could not be read.
-    pub fn wanting(&self) -> Result<Vec<i64>> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT DISTINCT contact FROM wanted")?;
-        let rows = query.query_map([], |row| row.get(0))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    pub fn wanting(&self) -> Vec<i64> {
+        self.numbers(Table::Wanted).collect()
+    }
+
+    /// The wanted messages of a contact in the order of their arrival, each with how often
+    /// it was asked for.
+    fn all_wanted(&self, contact: i64) -> Result<Vec<(MessageId, u64)>> {
+        let wanted = self.get_json(Table::Wanted, contact)?;
+        Ok(wanted.unwrap_or_default())
+    }
+
+    pub(super) fn save_wanted(&mut self, contact: i64, wanted: &[(MessageId, u64)]) -> Result<()> {
+        match wanted.is_empty() {
+            true => self.delete(Table::Wanted, contact),
+            false => self.put_json(Table::Wanted, contact, &wanted),
+        }
     }
 }

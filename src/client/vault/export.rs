@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::control_messages::REMEMBERED_MS;
-use super::{Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault, VaultError};
+use super::{
+    Contact, DeliveryState, EncryptionStatus, MessageRecord, Renewal, Result, Vault, VaultError,
+    secret_json,
+};
 use crate::crypto::account::password;
 use crate::crypto::account::password::Argon2Params;
 use crate::crypto::cipher::{NotAuthentic, SealKey, WRAPPED_LEN};
@@ -28,6 +31,9 @@ const MAGIC: &[u8] = b"secure-chat export ";
 
 /// The first line, its version included.
 const FIRST_LINE: &[u8] = b"secure-chat export 1\n";
+
+/// The length of the identity's private halves, in bytes.
+const IDENTITY_LEN: usize = 64;
 
 const SALT_AT: usize = FIRST_LINE.len();
 const COST_AT: usize = SALT_AT + 16;
@@ -42,11 +48,55 @@ pub struct Export {
     identity: ExportSecret,
     contacts: Vec<Contact>,
     messages: Vec<Exported>,
+    /// The person wants no receipts to be sent.
+    #[serde(default)]
+    no_receipts: bool,
+    /// The person hides when they are online.
+    #[serde(default)]
+    hidden: bool,
 }
 
 /// The identity's private halves.
-#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[derive(Serialize, Zeroize, ZeroizeOnDrop)]
 struct ExportSecret(Vec<u8>);
+
+/// Puts the bytes where they stay: a vector that grows while it is read leaves copies.
+impl<'de> Deserialize<'de> for ExportSecret {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        struct Bytes;
+        impl<'de> serde::de::Visitor<'de> for Bytes {
+            type Value = ExportSecret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{IDENTITY_LEN} bytes")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> std::result::Result<ExportSecret, A::Error> {
+                let mut bytes = Zeroizing::new(Vec::with_capacity(IDENTITY_LEN));
+                while let Some(byte) = seq.next_element()? {
+                    if bytes.len() == IDENTITY_LEN {
+                        return Err(serde::de::Error::invalid_length(bytes.len() + 1, &self));
+                    }
+                    bytes.push(byte);
+                }
+                Ok(ExportSecret(std::mem::take(&mut *bytes)))
+            }
+        }
+        from.deserialize_seq(Bytes)
+    }
+}
+
+/// The words of messages are secrets, too.
+impl Drop for Export {
+    fn drop(&mut self) {
+        for message in &mut self.messages {
+            message.record.text.zeroize();
+        }
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct Exported {
@@ -100,7 +150,7 @@ impl Export {
         let cost = Argon2Params::NEW;
         let derived =
             password::derive(passphrase, &salt, cost).map_err(|error| error.to_string())?;
-        let json = Zeroizing::new(serde_json::to_vec(self).map_err(|error| error.to_string())?);
+        let json = secret_json(self).map_err(|error| error.to_string())?;
         let mut file = [FIRST_LINE, &salt, &cost.to_bytes()].concat();
         let key = SealKey::generate(&mut os_rng());
         let wrapped = derived.wrapping_key.wrap(&mut os_rng(), &file, &key);
@@ -153,7 +203,7 @@ impl Export {
     /// # Errors
     /// That it has the wrong length.
     pub fn identity(&self) -> std::result::Result<IdentityKeys, ExportError> {
-        let bytes: &[u8; 64] = self
+        let bytes: &[u8; IDENTITY_LEN] = self
             .identity
             .0
             .as_slice()
@@ -183,6 +233,7 @@ impl Vault {
         let identity = self
             .identity()?
             .ok_or_else(|| self.damaged("it has no identity"))?;
+        let device = self.device()?;
         let mut messages = Vec::new();
         for message in self.whole_history()? {
             if let Some(contact) = self.contact_by_id(message.contact) {
@@ -199,6 +250,8 @@ impl Vault {
             identity: ExportSecret(identity.to_bytes().to_vec()),
             contacts: self.contacts().to_vec(),
             messages,
+            no_receipts: device.no_receipts,
+            hidden: device.hidden,
         })
     }
 
@@ -214,13 +267,18 @@ impl Vault {
             .map_err(|error| VaultError::Damaged(self.path.clone(), error.to_string()))?;
         self.transact(|vault| {
             vault.set_identity(&identity)?;
+            let mut device = vault.device()?;
+            device.no_receipts = export.no_receipts;
+            device.hidden = export.hidden;
+            vault.save_device(&device)?;
             for contact in &export.contacts {
                 let id = vault.contact_or_new(&contact.name)?.id;
                 vault.save_contact(&Contact {
                     id,
-                    renew: false,
+                    renewal: contact.identity.map(|_| Renewal::Imported),
                     paused: false,
                     asked: 0,
+                    number_shown: None,
                     ..contact.clone()
                 })?;
             }
@@ -255,5 +313,81 @@ impl Vault {
             true => Ok(()),
             false => self.mark_seen(contact, &message.mid),
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::client::vault::tests::{alice, create, record};
+    use crate::crypto::testing::Needle;
+
+    /// A part of the identity as JSON spells it.
+    fn spelled(secret: &[u8]) -> Needle {
+        Needle::of(|each| {
+            for byte in secret {
+                let digits = [byte / 100, byte / 10 % 10, byte % 10];
+                let leading = digits[..2].iter().take_while(|digit| **digit == 0).count();
+                digits[leading..]
+                    .iter()
+                    .for_each(|digit| each(b'0' + digit));
+                each(b',');
+            }
+        })
+    }
+
+    #[test]
+    fn an_export_leaves_no_secret_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut vault, _) = create(&dir);
+        let keys = vault.make_identity().unwrap();
+        let needle = spelled(&keys.to_bytes()[24..40]);
+        drop(keys);
+        // Behind the identity, so that what is written outgrows its place several times.
+        vault
+            .transact(|vault| {
+                let contact = vault.contact_or_new(&"bob".parse().unwrap())?.id;
+                for number in 0..50 {
+                    let mid = MessageId([number; 16]);
+                    vault.add_message(contact, &mid, 9, &record("many words"))?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        let export = vault.export(alice()).unwrap();
+        let file = export.seal("a long passphrase").unwrap();
+        drop(export);
+        assert_eq!(needle.count_in_memory(), 0);
+        let export = Export::open(&file, "a long passphrase").unwrap();
+        assert!(export.identity().is_ok());
+        assert_eq!(needle.count_in_memory(), 0);
+    }
+
+    /// Writes a needle, and takes memory meanwhile, so that what is written can't grow where
+    /// it stands.
+    struct Spread<'a>(&'a Needle);
+
+    impl Serialize for Spread<'_> {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+            use serde::ser::SerializeSeq;
+            let mut seq = to.serialize_seq(None)?;
+            let mut taken = Vec::new();
+            let mut done = self.0.spell_into(|text| seq.serialize_element(text));
+            for number in 0..2000 {
+                taken.push(vec![1_u8; 200]);
+                done = done.and_then(|()| seq.serialize_element(&number));
+            }
+            done?;
+            seq.end()
+        }
+    }
+
+    #[test]
+    fn json_that_grows_leaves_no_copy() {
+        let needle = Needle::random();
+        let json = secret_json(&Spread(&needle)).unwrap();
+        assert_eq!(needle.count_in_memory(), 1);
+        drop(json);
+        assert_eq!(needle.count_in_memory(), 0);
     }
 }

@@ -6,14 +6,19 @@
 //! built under another name and renamed when it is complete. How SQLite handles the file
 //! is in `sqlite_file`.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use aes::Aes256;
+use aes::cipher::KeyInit;
 use rusqlite::Connection;
 
 use super::key_slots::{KeySlot, PasswordKey, SlotKdf, SlotSecret};
+use super::migration_source::Source;
+use super::root::Rows;
 use super::seal::Sealer;
 use super::{Result, Vault, VaultError, folder, key_slots, migration, schema, sqlite_file};
 use crate::crypto::account::password::Derived;
@@ -25,6 +30,7 @@ use crate::protocol::request::KdfParams;
 /// An account's place for a vault, locked by this process, with or without a vault in it.
 pub struct VaultFile {
     path: PathBuf,
+    name: UserName,
     lock: File,
 }
 
@@ -57,7 +63,8 @@ impl VaultFile {
         crate::fs::make_folder(&folder).map_err(|error| VaultError::Io(folder.clone(), error))?;
         let path = folder.join(format!("{name}.vault"));
         let lock = lock(&folder.join(format!("{name}.lock")), &path)?;
-        Ok(VaultFile { path, lock })
+        let name = *name;
+        Ok(VaultFile { path, name, lock })
     }
 
     /// The vault's place.
@@ -94,9 +101,15 @@ impl VaultFile {
             SlotSecret::Password(password),
             SlotSecret::Recovery(recovery),
         ];
-        let db = create_database(&draft, &key, &slots)?;
-        let mut vault = Vault::over(db, key, draft, self.lock);
-        vault.transact(|vault| vault.note_new_slots(password, account))?;
+        let mut vault = create_empty(draft, key, self.lock)?;
+        vault.transact(|vault| {
+            for slot in &slots {
+                key_slots::insert(&vault.db, vault.sealer.key(), slot)?;
+            }
+            vault.note_new_slots(password, account)?;
+            vault.make_filing_key()?;
+            vault.set_owner(&self.name)
+        })?;
         fill(&mut vault)?;
         vault.move_to(self.path)
     }
@@ -110,13 +123,11 @@ impl VaultFile {
         sqlite_file::check_header(&self.path)?;
         let db = sqlite_file::connect(&self.path)?;
         let version = check_version(&db, &self.path)?;
-        check_contents(&db, &self.path)?;
-        sqlite_file::prepare_to_write(&self.path, &db)?;
         let classify = |error| sqlite_file::classify(&self.path, error);
-        // A client that was killed before its sync may have written what is in the log,
-        // and a power cut would take it: it is put on the disk before it is relied on.
-        sqlite_file::checkpoint(&db).map_err(classify)?;
-        let key_slots = key_slots::load(&db).map_err(classify)?;
+        if let Some(difference) = schema::difference(&db, version).map_err(classify)? {
+            return Err(VaultError::Damaged(self.path, difference));
+        }
+        let key_slots = key_slots::load(&db, version).map_err(classify)?;
         Ok(Closed {
             file: self,
             db,
@@ -157,8 +168,8 @@ impl Closed {
         self.file.path()
     }
 
-    /// Opens the vault if `key` opens one of its slots. One of version 1 is brought up to
-    /// this version.
+    /// Opens the vault if `key` opens one of its slots. One of an earlier version is brought
+    /// up to this version. Nothing is written before all has been found to be whole.
     ///
     /// # Errors
     /// That the key fits and the vault can't be read or migrated.
@@ -167,15 +178,37 @@ impl Closed {
         let Some(vault_key) = opened else {
             return Ok(Opened::WrongKey(Box::new(self)));
         };
-        let VaultFile { path, lock } = self.file;
-        let mut vault = Vault::over(self.db, vault_key, path, lock);
-        match self.version {
-            schema::VERSION => migration::remove_copy(&vault.path)?,
-            _ => migration::from_version_1(&mut vault)?,
+        let VaultFile { path, name, lock } = self.file;
+        if self.version != schema::VERSION {
+            let source = Source::read(self.db, vault_key.clone(), self.version, path.clone())?;
+            return migrate(source, vault_key, name, lock).map(Opened::Open);
         }
+        let mut vault = Vault::over(self.db, vault_key, path, lock);
+        vault.load_rows()?;
+        vault.opened_at = vault.generation();
+        vault.load_filing_key()?;
         vault.contacts = vault.load_contacts()?;
+        vault.check_owner(&name)?;
+        sqlite_file::prepare_to_write(&vault.path, &vault.db)?;
+        // A client that was killed before its sync may have written what is in the log,
+        // and a power cut would take it: it is put on the disk before it is relied on.
+        sqlite_file::checkpoint(&vault.db)
+            .map_err(|error| sqlite_file::classify(&vault.path, error))?;
         Ok(Opened::Open(vault))
     }
+}
+
+/// Makes a vault of this version from one of an earlier version, in a draft that takes its
+/// place when it is complete: a kill leaves one or the other, and each is whole.
+fn migrate(source: Source, key: SealKey, name: UserName, lock: File) -> Result<Vault> {
+    let path = source.path().to_owned();
+    let draft = path.with_extension("draft");
+    // A process that was killed here may have left one; we hold the lock.
+    sqlite_file::remove_if_exists(&draft)?;
+    let mut vault = create_empty(draft, key, lock)?;
+    vault.transact(|vault| migration::fill(vault, &source, &name))?;
+    source.close()?;
+    vault.move_to(path)
 }
 
 impl<T> Opened<T> {
@@ -194,9 +227,22 @@ impl Vault {
         Vault {
             db,
             sealer: Sealer::new(key),
+            rows: Rows::default(),
+            opened_at: 0,
+            filing: Aes256::new(&[0; 32].into()),
+            last_filed: Cell::new(None),
             contacts: Vec::new(),
             path,
             _lock: lock,
+        }
+    }
+
+    /// That the vault is this account's: somebody may have renamed another one.
+    fn check_owner(&self, name: &UserName) -> Result<()> {
+        match self.owner()? {
+            Some(owner) if owner == *name => Ok(()),
+            Some(owner) => Err(VaultError::OtherAccount(self.path.clone(), owner)),
+            None => Err(self.damaged("it does not say whose it is")),
         }
     }
 
@@ -211,20 +257,17 @@ impl Vault {
     }
 }
 
-/// Makes a database with the tables and key slots of a new vault.
-fn create_database(path: &Path, key: &SealKey, slots: &[SlotSecret<'_>]) -> Result<Connection> {
-    sqlite_file::create_empty(path)?;
-    let mut db = sqlite_file::connect(path)?;
-    sqlite_file::prepare_to_write(path, &db)?;
+/// Makes a vault without a row in it.
+fn create_empty(path: PathBuf, key: SealKey, lock: File) -> Result<Vault> {
+    sqlite_file::create_empty(&path)?;
+    let mut db = sqlite_file::connect(&path)?;
+    sqlite_file::prepare_to_write(&path, &db)?;
     let transaction = db.transaction()?;
     transaction.execute_batch(schema::SCHEMA)?;
     transaction.pragma_update(None, "application_id", sqlite_file::APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
-    for slot in slots {
-        key_slots::insert(&transaction, key, slot)?;
-    }
     transaction.commit()?;
-    Ok(db)
+    Ok(Vault::over(db, key, path, lock))
 }
 
 /// The vault's version, if this client knows it.
@@ -239,22 +282,6 @@ fn check_version(db: &Connection, path: &Path) -> Result<i32> {
         }
         1..=schema::VERSION => Ok(version),
         _ => Err(VaultError::Newer(path.to_owned())),
-    }
-}
-
-/// Checks that the schema is ours and that SQLite finds the file whole.
-fn check_contents(db: &Connection, path: &Path) -> Result<()> {
-    let classify = |error| sqlite_file::classify(path, error);
-    let damaged = |what| Err(VaultError::Damaged(path.to_owned(), what));
-    if let Some(difference) = schema::difference(db).map_err(classify)? {
-        return damaged(difference);
-    }
-    let found: String = db
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(classify)?;
-    match found.as_str() {
-        "ok" => Ok(()),
-        _ => damaged(found),
     }
 }
 

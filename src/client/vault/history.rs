@@ -1,12 +1,68 @@
 //! The history: sent and received messages that a person can look at again. How a message
 //! is sent or trusted is not decided here.
+//!
+//! The table `messages` is too large to be checked at opening. Its rows are listed in
+//! chunks of 32 (`message_chunks`), which are: a message exists if its chunk lists it, and
+//! its row has the tag that the chunk says. The list also has each message's contact and
+//! the beginning of its id, so that a search opens only what it finds.
 
-use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
-use super::seal::{Place, Row};
+use super::codec::{Header, Reader};
+use super::seal::Sealer;
+use super::table::Table;
 use super::{Result, Vault, VaultError};
 use crate::protocol::{ByteArray, MessageId};
+
+/// How many messages a chunk lists.
+const CHUNK: i64 = 32;
+
+/// Bytes of a listing: the end of the row's tag (12), the contact (4), the beginning of
+/// the id (4). All zeros stand for no message.
+const LISTING_LEN: usize = 20;
+
+/// Bytes of the tag that a listing has. A row can only be replaced by what it was before,
+/// so 96 bits are plenty.
+const TAG_IN_LISTING: usize = 12;
+
+/// What a chunk says of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Listing {
+    tag: [u8; TAG_IN_LISTING],
+    /// The vault's number for the contact, which is never 0.
+    contact: u32,
+    mid: [u8; 4],
+}
+
+impl Listing {
+    fn to_bytes(self) -> [u8; LISTING_LEN] {
+        let mut bytes = [0; LISTING_LEN];
+        bytes[..12].copy_from_slice(&self.tag);
+        bytes[12..16].copy_from_slice(&self.contact.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.mid);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let listing = Listing {
+            tag: reader.array()?,
+            contact: u32::from_be_bytes(reader.array()?),
+            mid: reader.array()?,
+        };
+        (listing.contact != 0).then_some(listing)
+    }
+
+    fn contact(self) -> i64 {
+        i64::from(self.contact)
+    }
+}
+
+/// The chunk of a message, and where in it the listing is.
+fn place_of(seq: i64) -> (i64, std::ops::Range<usize>) {
+    let at = seq.rem_euclid(CHUNK) as usize * LISTING_LEN;
+    (seq.div_euclid(CHUNK), at..at + LISTING_LEN)
+}
 
 /// One message of the history.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +96,9 @@ pub struct MessageRecord {
     pub stored_at: Option<u64>,
     /// Our clock when the server said it was delivered.
     pub delivered_at: Option<u64>,
+    /// Our clock when the recipient's client proved that it has the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<u64>,
     /// The fingerprint of the other side's identity it was encrypted with.
     pub identity: Option<ByteArray<32>>,
     /// Whether that identity had been verified by hand.
@@ -71,12 +130,21 @@ pub enum DeliveryState {
     Waiting,
     /// Accepted.
     Stored,
-    /// Acknowledged by the recipient's client.
+    /// Acknowledged by the recipient's client, as the server says.
     Delivered,
+    /// Decrypted by the recipient's client, which has proven it.
+    Confirmed,
     /// Received here.
     Received,
     /// Given up, for this reason.
     Failed(String),
+}
+
+impl DeliveryState {
+    /// Whether the recipient's client has the message, as the server or that client says.
+    pub fn has_arrived(&self) -> bool {
+        matches!(self, DeliveryState::Delivered | DeliveryState::Confirmed)
+    }
 }
 
 impl Vault {
@@ -91,44 +159,76 @@ impl Vault {
         at: u64,
         record: &MessageRecord,
     ) -> Result<i64> {
-        let seq = self.next_seq()?;
-        let row = self.timed_row(Place::Message, seq, contact, &mid.0, at as i64)?;
-        let sealed = self.seal_json(&row, record)?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO messages (seq, contact, mid, at, sealed) VALUES (?, ?, ?, ?, ?)",
-            )?
-            .execute((seq, contact, mid.0, at as i64, sealed))?;
+        let seq = self.take_number()?;
+        let mid = *mid;
+        self.insert_message(seq, Header { contact, mid, at }, record)?;
         Ok(seq)
     }
 
-    /// The row of a message or a control message.
-    pub(super) fn timed_row(
-        &self,
-        place: Place,
+    /// Adds a message at a place that none has.
+    pub(super) fn insert_message(
+        &mut self,
         seq: i64,
-        contact: i64,
-        mid: &[u8; 16],
-        at: i64,
-    ) -> Result<Row> {
-        let row = self.row_of(place, seq, contact)?;
-        Ok(row.with(mid).with_number(at))
+        header: Header,
+        record: &MessageRecord,
+    ) -> Result<()> {
+        self.write_message(seq, header, record, true)?;
+        self.file(header.contact, &header.mid, seq)
     }
 
-    /// The next place, which no message and no control message ever had.
-    ///
-    /// # Errors
-    /// That it could not be read.
-    pub(super) fn next_seq(&self) -> Result<i64> {
-        // Not from the counter alone: it is readable, and may have been set back.
-        let sql = "SELECT 1 + max(
-            (SELECT coalesce(max(seq), 0) FROM sqlite_sequence),
-            (SELECT coalesce(max(seq), 0) FROM messages),
-            (SELECT coalesce(max(seq), 0) FROM errands))";
-        Ok(self
-            .db
-            .prepare_cached(sql)?
-            .query_row([], |row| row.get(0))?)
+    /// Writes a message's row, and what its chunk says of it.
+    fn write_message(
+        &mut self,
+        seq: i64,
+        header: Header,
+        record: &MessageRecord,
+        is_new: bool,
+    ) -> Result<()> {
+        let Ok(contact) = u32::try_from(header.contact) else {
+            return Err(self.damaged(format!("there is no contact {}", header.contact)));
+        };
+        let json = self.json(Table::Messages, seq, record)?;
+        let plain = zeroize::Zeroizing::new(header.before(&json));
+        let (tag, _) = self.write(Table::Messages, seq, &plain, is_new)?;
+        let listing = Listing {
+            tag: std::array::from_fn(|i| tag[4 + i]),
+            contact,
+            mid: std::array::from_fn(|i| header.mid.0[i]),
+        };
+        self.list(seq, listing.to_bytes())
+    }
+
+    fn list(&mut self, seq: i64, listing: [u8; LISTING_LEN]) -> Result<()> {
+        let (chunk, at) = place_of(seq);
+        self.change_page(Table::MessageChunks, chunk, |page| {
+            if page.len() < at.end {
+                page.resize(at.end, 0);
+            }
+            page[at].copy_from_slice(&listing);
+        })
+    }
+
+    /// What is listed of the message at a place; `None` if there is none.
+    fn listing(&self, seq: i64) -> Result<Option<Listing>> {
+        let (chunk, at) = place_of(seq);
+        let page = self.page(Table::MessageChunks, chunk)?;
+        Ok(page.get(at).and_then(Listing::from_bytes))
+    }
+
+    /// Whether there is a message at a place, and with whom.
+    pub(super) fn contact_of_message(&self, seq: i64) -> Result<Option<i64>> {
+        Ok(self.listing(seq)?.map(Listing::contact))
+    }
+
+    /// The places and listings of the messages in a chunk, in order.
+    fn listed(&self, chunk: i64) -> Result<Vec<(i64, Listing)>> {
+        let page = self.page(Table::MessageChunks, chunk)?;
+        let listings = page.chunks_exact(LISTING_LEN).map(Listing::from_bytes);
+        let first = chunk * CHUNK;
+        let placed = (first..).zip(listings);
+        Ok(placed
+            .filter_map(|(seq, listing)| Some((seq, listing?)))
+            .collect())
     }
 
     /// Removes what turned out to be no message for a person, or a second copy of one.
@@ -136,11 +236,13 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn remove_message(&mut self, seq: i64) -> Result<()> {
-        for table in ["messages", "unread"] {
-            self.db
-                .execute(&format!("DELETE FROM {table} WHERE seq = ?"), [seq])?;
-        }
-        Ok(())
+        let Some(message) = self.message(seq)? else {
+            return Ok(());
+        };
+        self.unfile(message.contact, &message.mid, seq)?;
+        self.erase(Table::Messages, seq)?;
+        self.list(seq, [0; LISTING_LEN])?;
+        self.delete(Table::Unread, seq)
     }
 
     /// Notes that a message is about to be shown, in the transaction that keeps it.
@@ -148,10 +250,10 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn mark_unread(&mut self, seq: i64) -> Result<()> {
-        self.db
-            .prepare_cached("INSERT OR IGNORE INTO unread (seq) VALUES (?)")?
-            .execute([seq])?;
-        Ok(())
+        match self.has(Table::Unread, seq) {
+            true => Ok(()),
+            false => self.put(Table::Unread, seq, &[]),
+        }
     }
 
     /// Notes that messages were shown.
@@ -159,11 +261,8 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn mark_read(&mut self, seqs: &[i64]) -> Result<()> {
-        let mut delete = self.db.prepare_cached("DELETE FROM unread WHERE seq = ?")?;
-        for seq in seqs {
-            delete.execute([seq])?;
-        }
-        Ok(())
+        seqs.iter()
+            .try_for_each(|seq| self.delete(Table::Unread, *seq))
     }
 
     /// The messages that may not have been shown, oldest first; one whose row was
@@ -172,8 +271,13 @@ impl Vault {
     /// # Errors
     /// That they could not be read.
     pub fn all_unread(&self) -> Result<Vec<HistoryEntry>> {
-        let unread = self.many("WHERE seq IN (SELECT seq FROM unread) ORDER BY seq", ())?;
-        unread.into_iter().map(changed_or).collect()
+        let mut unread = Vec::new();
+        for seq in self.numbers(Table::Unread) {
+            if let Some(listing) = self.listing(seq)? {
+                unread.push(self.message_or_damage(seq, listing)?);
+            }
+        }
+        Ok(unread)
     }
 
     /// The whole history, oldest first.
@@ -181,10 +285,13 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn whole_history(&self) -> Result<Vec<HistoryEntry>> {
-        self.many("ORDER BY seq", ())?
-            .into_iter()
-            .map(|(_, message)| message)
-            .collect()
+        let mut messages = Vec::new();
+        for chunk in self.numbers(Table::MessageChunks) {
+            for (seq, listing) in self.listed(chunk)? {
+                messages.push(self.read_message(seq, listing)?);
+            }
+        }
+        Ok(messages)
     }
 
     /// Replaces what is known of a message.
@@ -192,7 +299,6 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn save_message(&mut self, seq: i64, record: &MessageRecord) -> Result<()> {
-        // What is readable in the row is believed only because the old value opens.
         let Some(message) = self.message(seq)? else {
             return Ok(());
         };
@@ -206,14 +312,10 @@ impl Vault {
     /// That nothing was written.
     pub fn update_message(&mut self, message: &HistoryEntry) -> Result<()> {
         let HistoryEntry {
-            seq, contact, mid, ..
+            contact, mid, at, ..
         } = *message;
-        let row = self.timed_row(Place::Message, seq, contact, &mid.0, message.at as i64)?;
-        let sealed = self.seal_json(&row, &message.record)?;
-        self.db
-            .prepare_cached("UPDATE messages SET sealed = ? WHERE seq = ?")?
-            .execute((sealed, seq))?;
-        Ok(())
+        let header = Header { contact, mid, at };
+        self.write_message(message.seq, header, &message.record, false)
     }
 
     /// The message at a place.
@@ -221,7 +323,9 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn message(&self, seq: i64) -> Result<Option<HistoryEntry>> {
-        self.one_message("WHERE seq = ?", [seq])
+        self.listing(seq)?
+            .map(|listing| self.read_message(seq, listing))
+            .transpose()
     }
 
     /// The latest message with a contact under an id.
@@ -229,10 +333,12 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn message_by_mid(&self, contact: i64, mid: &MessageId) -> Result<Option<HistoryEntry>> {
-        self.one_message(
-            "WHERE contact = ? AND mid = ? ORDER BY seq DESC LIMIT 1",
-            (contact, mid.0),
-        )
+        for seq in self.numbers_of(contact, mid)? {
+            if let Some(message) = self.message(seq)? {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
     }
 
     /// The latest message of all, or the latest whose id begins with `prefix`
@@ -241,13 +347,20 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn find_message(&self, prefix: Option<&str>) -> Result<Option<HistoryEntry>> {
-        match prefix {
-            None => self.one_message("ORDER BY seq DESC LIMIT 1", []),
-            Some(prefix) => self.one_message(
-                "WHERE substr(lower(hex(mid)), 1, ?) = ? ORDER BY seq DESC LIMIT 1",
-                (prefix.len() as i64, prefix.to_ascii_lowercase()),
-            ),
+        let prefix = prefix.unwrap_or_default().to_ascii_lowercase();
+        for chunk in self.numbers(Table::MessageChunks).rev() {
+            for (seq, listing) in self.listed(chunk)?.into_iter().rev() {
+                let begins = hexadecimal(&listing.mid);
+                if !prefix.starts_with(&begins) && !begins.starts_with(&prefix) {
+                    continue;
+                }
+                let message = self.read_message(seq, listing)?;
+                if hexadecimal(&message.mid.0).starts_with(&prefix) {
+                    return Ok(Some(message));
+                }
+            }
         }
+        Ok(None)
     }
 
     /// The last `count` messages, with one contact or with all, oldest first; one
@@ -256,94 +369,107 @@ impl Vault {
     /// # Errors
     /// That they could not be read.
     pub fn history(&self, contact: Option<i64>, count: u32) -> Result<Vec<HistoryEntry>> {
-        let messages = self.many(
-            "WHERE ?1 IS NULL OR contact = ?1 ORDER BY seq DESC LIMIT ?2",
-            (contact, count),
-        )?;
-        messages.into_iter().rev().map(changed_or).collect()
-    }
-
-    /// Messages, each with the readable columns of its row.
-    fn many(&self, tail: &str, values: impl rusqlite::Params) -> Result<Vec<Many>> {
-        let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
-        let mut query = self.db.prepare_cached(&sql)?;
-        let rows = query.query_map(values, raw)?;
         let mut messages = Vec::new();
-        for row in rows {
-            let row = row?;
-            let readable = (row.0, row.1, row.2, row.3);
-            messages.push((readable, self.opened(row)));
+        'all: for chunk in self.numbers(Table::MessageChunks).rev() {
+            for (seq, listing) in self.listed(chunk)?.into_iter().rev() {
+                if messages.len() >= count as usize {
+                    break 'all;
+                }
+                if contact.is_none_or(|contact| contact == listing.contact()) {
+                    messages.push(self.message_or_damage(seq, listing)?);
+                }
+            }
         }
+        messages.reverse();
         Ok(messages)
     }
 
-    fn one_message(
-        &self,
-        tail: &str,
-        values: impl rusqlite::Params,
-    ) -> Result<Option<HistoryEntry>> {
-        let sql = format!("SELECT seq, contact, mid, at, sealed FROM messages {tail}");
-        let row = self
-            .db
-            .prepare_cached(&sql)?
-            .query_row(values, raw)
-            .optional()?;
-        row.map(|row| self.opened(row)).transpose()
+    /// How many messages there are.
+    pub(super) fn count_messages(&self) -> Result<u64> {
+        let mut count = 0;
+        for chunk in self.numbers(Table::MessageChunks) {
+            count += self.listed(chunk)?.len() as u64;
+        }
+        Ok(count)
     }
 
-    fn opened(&self, row: Raw) -> Result<HistoryEntry> {
-        let (seq, contact, mid, at, sealed) = row;
-        let place = self.timed_row(Place::Message, seq, contact, &mid, at)?;
+    /// Protects all messages with another sealer, calling `progress` for each.
+    pub(super) fn protect_messages(
+        &mut self,
+        other: &mut Sealer,
+        progress: &mut impl FnMut(),
+    ) -> Result<()> {
+        let chunks: Vec<i64> = self.numbers(Table::MessageChunks).collect();
+        for chunk in chunks {
+            // It is read while the sealer still opens it.
+            self.change_page(Table::MessageChunks, chunk, |_| ())?;
+            for (seq, listing) in self.listed(chunk)? {
+                let message = self.read_message(seq, listing)?;
+                self.with_sealer(other, |vault| vault.update_message(&message))?;
+                progress();
+            }
+        }
+        Ok(())
+    }
+
+    fn read_message(&self, seq: i64, listing: Listing) -> Result<HistoryEntry> {
+        let value = self
+            .read(Table::Messages, seq)?
+            .filter(|value| value.ends_with(&listing.tag));
+        let value = value.ok_or_else(|| self.damaged_row(Table::Messages, seq))?;
+        let plain = self.open_value(Table::Messages, seq, &value)?;
+        let (header, json) =
+            Header::split(&plain).ok_or_else(|| self.damaged_row(Table::Messages, seq))?;
         Ok(HistoryEntry {
             seq,
-            contact,
-            mid: MessageId(mid),
-            at: at as u64,
-            record: self.open_json(&place, &sealed)?,
+            contact: header.contact,
+            mid: header.mid,
+            at: header.at,
+            record: self.parse_json(Table::Messages, seq, json)?,
         })
     }
-}
 
-/// What is readable in a message's row, and the message.
-type Many = ((i64, i64, [u8; 16], i64), Result<HistoryEntry>);
-
-/// The message, or one that says that its row was changed, so that a row which somebody
-/// changed does not hide the others.
-fn changed_or((readable, message): Many) -> Result<HistoryEntry> {
-    let (seq, contact, mid, at) = readable;
-    match message {
-        Err(VaultError::Damaged(..)) => Ok(HistoryEntry {
-            seq,
-            contact,
-            mid: MessageId(mid),
-            at: at as u64,
-            record: MessageRecord {
-                outgoing: false,
-                text: String::new(),
-                form: EncryptionStatus::Undecryptable(
-                    "its row in the vault's file was changed".to_owned(),
-                ),
-                state: DeliveryState::Received,
-                sent_at: None,
-                stored_at: None,
-                delivered_at: None,
-                identity: None,
-                verified: false,
-                resends: Vec::new(),
-            },
-        }),
-        message => message,
+    /// The message, or one that says that its row was changed, so that a row which
+    /// somebody changed does not hide the others.
+    fn message_or_damage(&self, seq: i64, listing: Listing) -> Result<HistoryEntry> {
+        match self.read_message(seq, listing) {
+            Err(VaultError::Damaged(..)) => {
+                let mut mid = [0; 16];
+                mid[..4].copy_from_slice(&listing.mid);
+                Ok(HistoryEntry {
+                    seq,
+                    contact: listing.contact(),
+                    mid: MessageId(mid),
+                    at: 0,
+                    record: MessageRecord::of_changed_row(),
+                })
+            }
+            message => message,
+        }
     }
 }
 
-pub(super) type Raw = (i64, i64, [u8; 16], i64, Vec<u8>);
+impl MessageRecord {
+    /// Stands for a message that somebody without the key wrote over.
+    pub(super) fn of_changed_row() -> Self {
+        MessageRecord {
+            outgoing: false,
+            text: String::new(),
+            form: EncryptionStatus::Undecryptable(
+                "its row in the vault's file was changed".to_owned(),
+            ),
+            state: DeliveryState::Received,
+            sent_at: None,
+            stored_at: None,
+            delivered_at: None,
+            received_at: None,
+            identity: None,
+            verified: false,
+            resends: Vec::new(),
+        }
+    }
+}
 
-pub(super) fn raw(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((
-        row.get(0)?,
-        row.get(1)?,
-        row.get(2)?,
-        row.get(3)?,
-        row.get(4)?,
-    ))
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,6 @@
 //! Key slots: the vault key, wrapped once for each secret that opens the vault, and how
-//! a change of password or recovery code replaces one. The table is called `wraps`.
+//! a change of password or recovery code replaces one. They can be read without the key; the
+//! root covers them like all other rows, which is checked when one of them has opened the vault.
 //!
 //! A password's slot has an Argon2id salt and cost of its own, chosen here. The server's
 //! salt and cost lead to the account's login key only, so a server cannot make the vault
@@ -9,7 +10,8 @@ use rand::Rng;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::{Result, Vault, VaultError};
+use super::table::Table;
+use super::{Result, Vault, VaultError, schema};
 use crate::crypto::account::password;
 use crate::crypto::account::password::{Argon2Params, Argon2ParamsError, Derived, ImpossibleCost};
 use crate::crypto::cipher::{NotAuthentic, SealKey, WrappingKey};
@@ -162,7 +164,7 @@ pub(super) fn insert(
         SlotSecret::Recovery(wrapping) => (RECOVERY, *wrapping, None),
     };
     db.execute(
-        "INSERT INTO wraps (kind, salt, memory_kib, passes, lanes, wrapped) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO key_slots (kind, salt, memory_kib, passes, lanes, wrapped) VALUES (?, ?, ?, ?, ?, ?)",
         (
             kind,
             kdf.map(|kdf| kdf.salt),
@@ -175,11 +177,15 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// All slots, the newest first.
-pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<KeySlot>> {
-    let mut query = db.prepare(
-        "SELECT kind, salt, memory_kib, passes, lanes, wrapped FROM wraps ORDER BY id DESC",
-    )?;
+/// All slots of a vault of this version or an earlier one, the newest first.
+pub(super) fn load(db: &Connection, version: i32) -> rusqlite::Result<Vec<KeySlot>> {
+    let table = match version {
+        schema::VERSION => "key_slots",
+        _ => "wraps",
+    };
+    let mut query = db.prepare(&format!(
+        "SELECT kind, salt, memory_kib, passes, lanes, wrapped FROM {table} ORDER BY id DESC",
+    ))?;
     let rows = query.query_map([], |row| {
         let kind = row.get(0)?;
         let kdf = match kind {
@@ -221,7 +227,7 @@ impl Vault {
     /// That it could not be read.
     pub fn account_kdfs(&self) -> Result<Vec<KdfParams>> {
         let mut accounts = Vec::new();
-        for slot in load(&self.db)?.iter().filter_map(|slot| slot.kdf) {
+        for slot in self.key_slots()?.iter().filter_map(|slot| slot.kdf) {
             accounts.push(self.account_kdf(slot)?.unwrap_or(slot.as_account()));
         }
         Ok(accounts)
@@ -232,7 +238,7 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn password_cost(&self) -> Result<Argon2Params> {
-        let slots = load(&self.db)?;
+        let slots = self.key_slots()?;
         let costs = slots.iter().filter_map(|slot| slot.kdf).map(|kdf| kdf.cost);
         Ok(costs.fold(Argon2Params::FLOOR, Argon2Params::at_least))
     }
@@ -242,7 +248,7 @@ impl Vault {
     /// # Errors
     /// That the slots could not be read.
     pub fn opens_with(&self, password: &str) -> Result<bool> {
-        for slot in load(&self.db)? {
+        for slot in self.key_slots()? {
             let Some(kdf) = slot.kdf else { continue };
             let derived = kdf.derive(password).map_err(|why| self.damaged(why))?;
             if slot.open(&derived.wrapping_key).is_ok() {
@@ -260,7 +266,7 @@ impl Vault {
         self.transact(|vault| {
             vault
                 .db
-                .execute("DELETE FROM wraps WHERE kind = ?", [RECOVERY])?;
+                .execute("DELETE FROM key_slots WHERE kind = ?", [RECOVERY])?;
             let secret = SlotSecret::Recovery(key);
             insert(&vault.db, vault.sealer.key(), &secret)?;
             vault.change_slot_notes(|notes| notes.code_unseen = true)
@@ -303,14 +309,10 @@ impl Vault {
             return Ok(());
         }
         self.transact(|vault| {
-            let mut salt = account.salt;
-            vault.change_slot_notes(|notes| {
-                notes.accounts.retain(|(_, kept)| *kept == account);
-                if let Some((own, _)) = notes.accounts.last() {
-                    salt = *own;
-                }
-            })?;
-            vault.keep_only_slot(salt)
+            let notes = vault.slot_notes()?;
+            let mut accounts = notes.accounts.into_iter();
+            let own = accounts.rfind(|(_, kept)| *kept == account);
+            vault.keep_only_slot(own.map_or(account.salt, |(salt, _)| salt))
         })
     }
 
@@ -321,7 +323,6 @@ impl Vault {
     /// That nothing was written.
     pub fn replace_passwords(&mut self, password: &PasswordKey, account: KdfParams) -> Result<()> {
         self.transact(|vault| {
-            vault.change_slot_notes(|notes| notes.accounts.clear())?;
             vault.insert_password(password, account)?;
             vault.keep_only_slot(ByteArray(password.kdf.salt))
         })
@@ -332,7 +333,7 @@ impl Vault {
     /// # Errors
     /// That the slots could not be read.
     pub fn opens_with_code(&self, code: &WrappingKey) -> Result<bool> {
-        let slots = load(&self.db)?;
+        let slots = self.key_slots()?;
         let mut codes = slots.iter().filter(|slot| slot.kind == RECOVERY);
         Ok(codes.any(|slot| slot.open(code).is_ok()))
     }
@@ -342,14 +343,14 @@ impl Vault {
     /// # Errors
     /// That the slots could not be read.
     pub fn is_change_to(&self, slot: SlotKdf) -> Result<bool> {
-        let slots = load(&self.db)?;
+        let slots = self.key_slots()?;
         let passwords: Vec<SlotKdf> = slots.iter().filter_map(|slot| slot.kdf).collect();
         Ok(passwords.len() > 1 && passwords.first() == Some(&slot))
     }
 
     /// Replaces all slots: the vault has another key.
     pub(super) fn replace_slots(&mut self, secrets: &NewSecrets<'_>) -> Result<()> {
-        self.db.execute("DELETE FROM wraps", [])?;
+        self.db.execute("DELETE FROM key_slots", [])?;
         for secret in [
             SlotSecret::Password(secrets.password),
             SlotSecret::Recovery(secrets.recovery),
@@ -381,37 +382,38 @@ impl Vault {
     fn insert_password(&mut self, password: &PasswordKey, account: KdfParams) -> Result<()> {
         let secret = SlotSecret::Password(password);
         insert(&self.db, self.sealer.key(), &secret)?;
+        self.adopt_key_slots()?;
         let salt = ByteArray(password.kdf.salt);
         self.change_slot_notes(|notes| notes.accounts.push((salt, account)))
     }
 
     fn keep_only_slot(&mut self, salt: ByteArray<16>) -> Result<()> {
         let kept = self.db.query_row(
-            "SELECT max(id) FROM wraps WHERE kind = ? AND salt = ?",
+            "SELECT max(id) FROM key_slots WHERE kind = ? AND salt = ?",
             (PASSWORD, salt.0),
             |row| row.get::<_, Option<i64>>(0),
         )?;
         let kept = kept.ok_or(VaultError::WrongKey)?;
         self.db.execute(
-            "DELETE FROM wraps WHERE kind = ? AND id <> ?",
+            "DELETE FROM key_slots WHERE kind = ? AND id <> ?",
             (PASSWORD, kept),
         )?;
-        Ok(())
+        self.change_slot_notes(|notes| notes.accounts.retain(|(kept, _)| *kept == salt))
+    }
+
+    fn key_slots(&self) -> Result<Vec<KeySlot>> {
+        Ok(load(&self.db, schema::VERSION)?)
     }
 
     fn slot_notes(&self) -> Result<SlotNotes> {
-        let Some(plain) = self.state(NOTES)? else {
-            return Ok(SlotNotes::default());
-        };
-        serde_json::from_slice(&plain)
-            .map_err(|error| self.damaged(format!("the notes on key slots: {error}")))
+        Ok(self.get_json(Table::State, NOTES)?.unwrap_or_default())
     }
 
+    /// The last step of each change of the slots.
     fn change_slot_notes(&mut self, change: impl FnOnce(&mut SlotNotes)) -> Result<()> {
         let mut notes = self.slot_notes()?;
         change(&mut notes);
-        let plain = serde_json::to_vec(&notes)
-            .map_err(|error| self.damaged(format!("the notes on key slots: {error}")))?;
-        self.set_state(NOTES, &plain)
+        self.put_json(Table::State, NOTES, &notes)?;
+        self.adopt_key_slots()
     }
 }

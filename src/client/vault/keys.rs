@@ -3,23 +3,23 @@
 use std::cell::RefCell;
 
 use rand::Rng;
-use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::seal::{Place, Row};
+use super::codec::Reader;
+use super::table::Table;
 use super::{Result, Vault, VaultError};
 use crate::crypto::keys::{IdentityKeys, OneTimePrekeySecret, SignedPrekeySecret};
 use crate::crypto::os_rng;
 use crate::crypto::ratchet::session_set::Prekeys;
-use crate::protocol::ByteArray;
+use crate::protocol::{ByteArray, UserName};
 
 const IDENTITY: i64 = 1;
 const DEVICE: i64 = 2;
+const OWNER: i64 = 4;
 
-/// How long a signed prekey still opens messages: the week that it is published
-/// and the 30 days after.
-const OLD_PREKEY_MS: u64 = 37 * 24 * 3600 * 1000;
+/// How long a prekey still opens messages after it was replaced or withdrawn: 30 days.
+const OLD_PREKEY_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// What the vault remembers of this device's dealings with the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,22 @@ pub struct Device {
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<ByteArray<16>>,
+    /// The person wants no receipts to be sent.
+    #[serde(default)]
+    pub no_receipts: bool,
+    /// The person hides when they are online, as far as this device was told.
+    #[serde(default)]
+    pub hidden: bool,
+    /// The clock that keys expire by: milliseconds, 0 before it runs.
+    #[serde(default)]
+    pub age: u64,
+    /// The clock on the wall up to which that one has counted: milliseconds since 1970.
+    #[serde(default)]
+    pub aged_to: u64,
+    /// The ids of all signed prekeys that were ever made here, and of those by which a
+    /// copy of this device made itself known.
+    #[serde(default)]
+    pub signed_ids: Vec<u32>,
 }
 
 impl Vault {
@@ -42,7 +58,7 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn identity(&self) -> Result<Option<IdentityKeys>> {
-        let Some(plain) = self.state(IDENTITY)? else {
+        let Some(plain) = self.get(Table::State, IDENTITY)? else {
             return Ok(None);
         };
         let bytes: &[u8; 64] = plain
@@ -63,10 +79,13 @@ impl Vault {
     }
 
     pub(super) fn set_identity(&mut self, keys: &IdentityKeys) -> Result<()> {
-        self.db.execute_batch(
-            "DELETE FROM conversations; DELETE FROM signed_prekeys; DELETE FROM one_time_prekeys;",
-        )?;
-        self.set_state(IDENTITY, keys.to_bytes().as_slice())
+        for table in [Table::Sessions, Table::SignedPrekeys, Table::OneTimePrekeys] {
+            let numbers: Vec<i64> = self.numbers(table).collect();
+            for number in numbers {
+                self.delete(table, number)?;
+            }
+        }
+        self.put(Table::State, IDENTITY, keys.to_bytes().as_slice())
     }
 
     /// What is remembered of the server.
@@ -74,11 +93,7 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn device(&self) -> Result<Device> {
-        let Some(plain) = self.state(DEVICE)? else {
-            return Ok(Device::default());
-        };
-        serde_json::from_slice(&plain)
-            .map_err(|error| self.damaged(format!("the device's record: {error}")))
+        Ok(self.get_json(Table::State, DEVICE)?.unwrap_or_default())
     }
 
     /// Replaces what is remembered of the server.
@@ -86,9 +101,23 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn save_device(&mut self, device: &Device) -> Result<()> {
-        let plain = serde_json::to_vec(device)
-            .map_err(|error| self.damaged(format!("the device's record: {error}")))?;
-        self.set_state(DEVICE, &plain)
+        self.put_json(Table::State, DEVICE, device)
+    }
+
+    /// Whose vault this is; `None` if it does not say.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub(super) fn owner(&self) -> Result<Option<UserName>> {
+        self.get_json(Table::State, OWNER)
+    }
+
+    /// Notes whose vault this is.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub(super) fn set_owner(&mut self, name: &UserName) -> Result<()> {
+        self.put_json(Table::State, OWNER, name)
     }
 
     /// Notes that a login is about to be tried: if this process is killed before
@@ -112,74 +141,130 @@ impl Vault {
         self.transact(|vault| {
             let mut made = Vec::with_capacity(count);
             for _ in 0..count {
-                let id = vault.free_number("one_time_prekeys")?;
+                let id = vault.free_number(Table::OneTimePrekeys);
                 let prekey = OneTimePrekeySecret::generate(id, &mut os_rng());
-                let row = i64::from(prekey.public().id);
-                let place = Row::new(Place::OneTimePrekey, row);
-                let sealed = vault.sealer.seal(&place, &prekey.to_bytes());
-                vault
-                    .db
-                    .prepare_cached("INSERT INTO one_time_prekeys (id, sealed) VALUES (?, ?)")?
-                    .execute((row, sealed))?;
+                let number = i64::from(prekey.public().id);
+                vault.put(Table::OneTimePrekeys, number, &prekey.to_bytes())?;
                 made.push(prekey);
             }
             Ok(made)
         })
     }
 
-    /// Makes a signed prekey, and forgets those that were replaced long ago.
+    /// Makes a signed prekey, which replaces those before it.
     ///
     /// # Errors
     /// That nothing was written.
     pub fn make_signed(&mut self, owner: &IdentityKeys, now: u64) -> Result<SignedPrekeySecret> {
         self.transact(|vault| {
-            let id = vault.free_number("signed_prekeys")?;
+            let id = vault.free_number(Table::SignedPrekeys);
             let prekey = SignedPrekeySecret::generate(owner, id, &mut os_rng());
-            let row = i64::from(prekey.public().id);
-            // After a long absence the newest is old, too, and still in use.
-            let newest: Option<i64> =
-                vault
-                    .db
-                    .query_row("SELECT max(created) FROM signed_prekeys", [], |row| {
-                        row.get(0)
-                    })?;
+            let kept = vault.all_signed()?;
+            let newest = kept.iter().map(|(_, created)| *created).max();
             // Numbers are random, so the time alone orders signed prekeys: the newest has
             // the latest, also after the clock was set back.
-            let created = newest.map_or(now as i64, |newest| (newest + 1).max(now as i64));
-            let oldest = now.saturating_sub(OLD_PREKEY_MS) as i64;
-            vault.db.execute(
-                "DELETE FROM signed_prekeys WHERE created < ? AND created < ?",
-                (oldest, newest),
-            )?;
-            let place = signed_row(row, created);
-            let sealed = vault.sealer.seal(&place, &prekey.to_bytes());
-            vault.db.execute(
-                "INSERT INTO signed_prekeys (id, created, sealed) VALUES (?, ?, ?)",
-                (row, created, sealed),
-            )?;
+            let created = newest.map_or(now, |newest| now.max(newest.saturating_add(1)));
+            let mut device = vault.device()?;
+            device.signed_ids.push(id);
+            vault.save_device(&device)?;
+            vault.put_signed(&prekey, created, None)?;
             Ok(prekey)
         })
+    }
+
+    /// Writes a signed prekey that was made at a time, and was found to be replaced at an age
+    /// of the vault.
+    pub(super) fn put_signed(
+        &mut self,
+        prekey: &SignedPrekeySecret,
+        created: u64,
+        replaced: Option<u64>,
+    ) -> Result<()> {
+        let number = i64::from(prekey.public().id);
+        let plain = Zeroizing::new(
+            [
+                created.to_be_bytes().as_slice(),
+                &with_age(&prekey.to_bytes(), replaced),
+            ]
+            .concat(),
+        );
+        self.put(Table::SignedPrekeys, number, &plain)
+    }
+
+    /// Notes that all one-time prekeys there are will be withdrawn from the server, at
+    /// this age of the vault.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn withdraw_one_time(&mut self, age: u64) -> Result<()> {
+        self.transact(|vault| {
+            let all: Vec<i64> = vault.numbers(Table::OneTimePrekeys).collect();
+            for number in all {
+                if let Some((prekey, None)) = vault.read_one_time(number)? {
+                    let plain = with_age(&prekey.to_bytes(), Some(age));
+                    vault.put(Table::OneTimePrekeys, number, &plain)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Erases the prekeys that were replaced or withdrawn long ago. One that was replaced
+    /// since the last time begins to age.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub(super) fn expire_prekeys(&mut self, age: u64) -> Result<()> {
+        let has_expired = |since: u64| age.saturating_sub(since) > OLD_PREKEY_MS;
+        let all: Vec<i64> = self.numbers(Table::OneTimePrekeys).collect();
+        for number in all {
+            let prekey = self.read_one_time(number)?;
+            if prekey.is_some_and(|(_, withdrawn)| withdrawn.is_some_and(has_expired)) {
+                self.delete(Table::OneTimePrekeys, number)?;
+            }
+        }
+        let all = self.all_signed()?;
+        let newest = all.iter().map(|(_, created)| *created).max();
+        for (number, _) in all.into_iter().filter(|(_, made)| Some(*made) < newest) {
+            match self.read_signed(number)? {
+                Some(signed) if signed.replaced.is_some_and(has_expired) => {
+                    self.delete(Table::SignedPrekeys, number)?;
+                }
+                Some(signed) if signed.replaced.is_none() => {
+                    self.put_signed(&signed.prekey, signed.created, Some(age))?;
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of all signed prekeys, and when each was made.
+    fn all_signed(&self) -> Result<Vec<(i64, u64)>> {
+        let mut all = Vec::new();
+        for number in self.numbers(Table::SignedPrekeys) {
+            if let Some(signed) = self.read_signed(number)? {
+                all.push((number, signed.created));
+            }
+        }
+        Ok(all)
     }
 
     /// A number for a prekey. Drawn, not counted: two copies of a vault would count
     /// alike, and a message for one copy's prekey would reach the other's of the
     /// same number.
-    fn free_number(&self, table: &str) -> Result<u32> {
-        let sql = format!("SELECT 1 FROM {table} WHERE id = ?");
+    fn free_number(&self, table: Table) -> u32 {
         loop {
             let id = os_rng().next_u32();
-            if !self.db.prepare_cached(&sql)?.exists([id])? {
-                return Ok(id);
+            if !self.has(table, i64::from(id)) {
+                return id;
             }
         }
     }
 
     /// Whether the signed prekey of this number is one of ours.
-    ///
-    /// # Errors
-    /// That the vault could not be read.
-    pub fn has_signed(&self, id: u32) -> Result<bool> {
-        Ok(self.sealed_signed(id)?.is_some())
+    pub fn has_signed(&self, id: u32) -> bool {
+        self.has(Table::SignedPrekeys, i64::from(id))
     }
 
     /// The newest signed prekey and when it was made.
@@ -187,21 +272,14 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn newest_signed(&self) -> Result<Option<(SignedPrekeySecret, u64)>> {
-        let row = self
-            .db
-            .query_row(
-                "SELECT id, created, sealed FROM signed_prekeys ORDER BY created DESC LIMIT 1",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-            )
-            .optional()?;
-        let Some((id, created, sealed)): Option<(i64, i64, Vec<u8>)> = row else {
-            return Ok(None);
-        };
-        Ok(Some((
-            self.signed_from(id, created, &sealed)?,
-            created as u64,
-        )))
+        let all = self.all_signed()?.into_iter();
+        match all.max_by_key(|(_, created)| *created) {
+            Some((number, _)) => {
+                let signed = self.read_signed(number)?;
+                Ok(signed.map(|signed| (signed.prekey, signed.created)))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Deletes a one-time prekey that was used, in the transaction of the message
@@ -210,57 +288,63 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn use_up(&mut self, id: u32) -> Result<()> {
-        self.db
-            .execute("DELETE FROM one_time_prekeys WHERE id = ?", [id])?;
-        Ok(())
+        self.delete(Table::OneTimePrekeys, i64::from(id))
     }
 
-    fn signed_from(&self, id: i64, created: i64, sealed: &[u8]) -> Result<SignedPrekeySecret> {
-        let plain = self.open_sealed(&signed_row(id, created), sealed)?;
-        SignedPrekeySecret::from_bytes(&plain)
-            .map_err(|error| self.damaged(format!("signed prekey {id}: {error}")))
+    fn read_signed(&self, number: i64) -> Result<Option<Signed>> {
+        let Some(plain) = self.get(Table::SignedPrekeys, number)? else {
+            return Ok(None);
+        };
+        let damaged = || self.damaged_row(Table::SignedPrekeys, number);
+        let mut reader = Reader(&plain);
+        let created = reader.array().map(u64::from_be_bytes).ok_or_else(damaged)?;
+        let (prekey, replaced) = split_age(reader.0, SignedPrekeySecret::LEN);
+        let prekey = SignedPrekeySecret::from_bytes(prekey).map_err(|_| damaged())?;
+        Ok(Some(Signed {
+            prekey,
+            created,
+            replaced,
+        }))
     }
 
-    /// When a signed prekey was made, and its sealed value.
-    fn sealed_signed(&self, id: u32) -> Result<Option<(i64, Vec<u8>)>> {
-        Ok(self
-            .db
-            .prepare_cached("SELECT created, sealed FROM signed_prekeys WHERE id = ?")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?)
-    }
-
-    fn sealed_one_time(&self, id: u32) -> Result<Option<Vec<u8>>> {
-        Ok(self
-            .db
-            .prepare_cached("SELECT sealed FROM one_time_prekeys WHERE id = ?")?
-            .query_row([id], |row| row.get(0))
-            .optional()?)
-    }
-
-    pub(super) fn state(&self, id: i64) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let sealed: Option<Vec<u8>> = self
-            .db
-            .prepare_cached("SELECT sealed FROM state WHERE id = ?")?
-            .query_row([id], |row| row.get(0))
-            .optional()?;
-        sealed
-            .map(|sealed| self.open_sealed(&Row::new(Place::State, id), &sealed))
-            .transpose()
-    }
-
-    pub(super) fn set_state(&mut self, id: i64, plain: &[u8]) -> Result<()> {
-        let sealed = self.sealer.seal(&Row::new(Place::State, id), plain);
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO state (id, sealed) VALUES (?, ?)")?
-            .execute((id, sealed))?;
-        Ok(())
+    /// A one-time prekey, and the age of the vault at which it was withdrawn.
+    fn read_one_time(&self, number: i64) -> Result<Option<(OneTimePrekeySecret, Option<u64>)>> {
+        let Some(plain) = self.get(Table::OneTimePrekeys, number)? else {
+            return Ok(None);
+        };
+        let (prekey, withdrawn) = split_age(&plain, OneTimePrekeySecret::LEN);
+        let damaged = |_| self.damaged_row(Table::OneTimePrekeys, number);
+        let prekey = OneTimePrekeySecret::from_bytes(prekey).map_err(damaged)?;
+        Ok(Some((prekey, withdrawn)))
     }
 }
 
-/// The row of a signed prekey.
-pub(super) fn signed_row(id: i64, created: i64) -> Row {
-    Row::new(Place::SignedPrekey, id).with_number(created)
+/// A signed prekey in the vault.
+struct Signed {
+    prekey: SignedPrekeySecret,
+    /// When it was made: milliseconds since 1970.
+    created: u64,
+    /// The age of the vault at which it was found to be replaced.
+    replaced: Option<u64>,
+}
+
+/// The value of a prekey: its bytes, and if it is out of use, the age of the vault since
+/// when (8).
+fn with_age(prekey: &[u8], age: Option<u64>) -> Zeroizing<Vec<u8>> {
+    let mut plain = Zeroizing::new(Vec::with_capacity(prekey.len() + 8));
+    plain.extend_from_slice(prekey);
+    if let Some(age) = age {
+        plain.extend_from_slice(&age.to_be_bytes());
+    }
+    plain
+}
+
+/// Takes apart a value whose prekey has `length` bytes.
+fn split_age(plain: &[u8], length: usize) -> (&[u8], Option<u64>) {
+    match plain.split_last_chunk() {
+        Some((prekey, age)) if prekey.len() == length => (prekey, Some(u64::from_be_bytes(*age))),
+        _ => (plain, None),
+    }
 }
 
 /// Gives decryption its prekeys. A vault that can't be read must not look like a
@@ -296,19 +380,12 @@ impl<'a> PrekeyReader<'a> {
 
 impl Prekeys for PrekeyReader<'_> {
     fn signed(&self, id: u32) -> Option<SignedPrekeySecret> {
-        let (created, sealed) = self.noted(self.vault.sealed_signed(id))?;
-        let opened = self.vault.signed_from(i64::from(id), created, &sealed);
-        self.noted(opened.map(Some))
+        let signed = self.vault.read_signed(i64::from(id));
+        self.noted(signed).map(|signed| signed.prekey)
     }
 
     fn one_time(&self, id: u32) -> Option<OneTimePrekeySecret> {
-        let sealed = self.noted(self.vault.sealed_one_time(id))?;
-        let row = Row::new(Place::OneTimePrekey, i64::from(id));
-        let opened = self.vault.open_sealed(&row, &sealed);
-        self.noted(opened.and_then(|plain| {
-            OneTimePrekeySecret::from_bytes(&plain)
-                .map(Some)
-                .map_err(|error| self.vault.damaged(format!("one-time prekey {id}: {error}")))
-        }))
+        let read = self.vault.read_one_time(i64::from(id));
+        self.noted(read).map(|(prekey, _)| prekey)
     }
 }

@@ -28,6 +28,7 @@ mod tests {
     use rand::Rng;
 
     use crate::client::vault::Vault;
+    use crate::client::vault::table::Table;
     use crate::client::vault::tests::{create, file};
     use crate::crypto::os_rng;
 
@@ -38,7 +39,7 @@ mod tests {
     fn sealed(vault: &Vault, table: &str) -> Vec<Vec<u8>> {
         let mut query = vault
             .db
-            .prepare(&format!("SELECT sealed FROM {table}"))
+            .prepare(&format!("SELECT value FROM {table}"))
             .unwrap();
         let rows = query.query_map([], |row| row.get(0));
         rows.unwrap().map(Result::unwrap).collect()
@@ -61,14 +62,9 @@ mod tests {
     /// Stands for the ratchets with a contact. A session set has between a few hundred bytes
     /// and several pages, depending on how many keys it keeps.
     fn replace_ratchets(vault: &mut Vault, contact: usize, length: usize) {
-        let mut sealed = vec![0; length];
-        os_rng().fill_bytes(&mut sealed);
-        let replace = |vault: &mut Vault| {
-            let sql = "INSERT OR REPLACE INTO conversations (contact, sealed) VALUES (?, ?)";
-            vault.db.execute(sql, (contact as i64, sealed))?;
-            Ok(())
-        };
-        vault.transact(replace).unwrap();
+        let mut plain = vec![0; length];
+        os_rng().fill_bytes(&mut plain);
+        vault.put(Table::Sessions, contact as i64, &plain).unwrap();
     }
 
     #[test]
@@ -84,12 +80,12 @@ mod tests {
                 let length = 300 + (contact * 613 + round * 1999) % 9000;
                 replace_ratchets(&mut vault, contact, length);
             }
-            gone.extend(sealed(&vault, "conversations"));
+            gone.extend(sealed(&vault, "sessions"));
         }
         for key in &keys[..90] {
             vault.use_up(key.public().id).unwrap();
         }
-        let mut kept = sealed(&vault, "conversations");
+        let mut kept = sealed(&vault, "sessions");
         kept.extend(sealed(&vault, "one_time_prekeys"));
         gone.retain(|value| !kept.contains(value));
         assert_eq!((gone.len(), kept.len()), (190, 30));
@@ -105,9 +101,9 @@ mod tests {
         let (mut vault, _) = create(&dir);
         let folder = file(&dir).parent().unwrap().to_owned();
         replace_ratchets(&mut vault, 1, 5000);
-        let gone = sealed(&vault, "conversations");
+        let gone = sealed(&vault, "sessions");
         replace_ratchets(&mut vault, 1, 700);
-        let kept = sealed(&vault, "conversations");
+        let kept = sealed(&vault, "sessions");
         drop(vault);
         assert_eq!((found(&gone, &folder), found(&kept, &folder)), (0, 1));
     }

@@ -1,193 +1,259 @@
-//! The migration from version 1 of the vault to version 2: the tables are the same, and
-//! every value is sealed again, bound to all readable columns of its row.
-//!
-//! It is one transaction, so that a kill leaves version 1 or version 2. A copy of the old
-//! file is kept beside it until the new one is whole. A value that did not open in
-//! version 1 stays as it is, and does not open in version 2 either.
+//! The migration from versions 1 and 2 of the vault to version 3: what the old file holds
+//! is written into a new one (`file`), and a row that the old client would not have acted
+//! on is left out.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
-use rusqlite::Row as Columns;
 use zeroize::Zeroizing;
 
-use super::control_messages::ControlKind;
-use super::keys::signed_row;
-use super::seal::{Place, Row};
-use super::{Result, Vault, VaultError, schema, sqlite_file};
+use super::codec::Header;
+use super::control_messages::{ControlKind, ControlMessage};
+use super::history::{DeliveryState, EncryptionStatus, MessageRecord};
+use super::migration_source::{Bound, Source};
+use super::table::Table;
+use super::{Result, Vault};
+use crate::crypto::keys::SignedPrekeySecret;
+use crate::protocol::reply::Incoming;
+use crate::protocol::request::Send;
+use crate::protocol::{Body, MessageId, UserName};
 
-/// Removes the copy that a killed migration left behind: the vault is whole.
-pub(super) fn remove_copy(path: &Path) -> Result<()> {
-    sqlite_file::remove_if_exists(&copy_path(path))
-}
-
-/// Makes version 2 of version 1.
+/// Puts all that the old vault holds into a new one. Call it within a transaction.
 ///
 /// # Errors
-/// Why it is still version 1.
-pub(super) fn from_version_1(vault: &mut Vault) -> Result<()> {
-    let copy = copy_path(&vault.path);
-    // A migration that was killed may have left one; the vault itself is still the old one.
-    sqlite_file::remove_if_exists(&copy)?;
-    keep_copy(&vault.path, &copy).map_err(|error| VaultError::Io(copy, error))?;
-    // Not `transact`: the contacts of version 1 can't be loaded again if this fails.
-    vault.transact_rows(|vault| {
-        reseal_all(vault, &mut open_version_1)?;
-        let version = schema::VERSION;
-        Ok(vault.db.pragma_update(None, "user_version", version)?)
+/// That the old one could not be read, or is damaged where it must not be.
+pub(super) fn fill(vault: &mut Vault, source: &Source, name: &UserName) -> Result<()> {
+    vault.make_filing_key()?;
+    vault.set_owner(name)?;
+    key_slots(vault, source)?;
+    keys(vault, source)?;
+    for contact in source.contacts() {
+        vault.save_contact(contact)?;
+    }
+    sealed_as_it_is(vault, source, "conversations", "contact", Table::Sessions)?;
+    messages(vault, source)?;
+    control_messages(vault, source)?;
+    seen_and_wanted(vault, source)?;
+    waiting(vault, source)?;
+    under_way(vault, source)?;
+    last_number(vault, source)
+}
+
+fn key_slots(vault: &mut Vault, source: &Source) -> Result<()> {
+    let sql = "SELECT id, kind, salt, memory_kib, passes, lanes, wrapped FROM wraps";
+    source.each(sql, |columns| {
+        let values: Vec<rusqlite::types::Value> = (0..7)
+            .map(|column| columns.get(column))
+            .collect::<rusqlite::Result<_>>()?;
+        vault.db.execute(
+            "INSERT INTO key_slots (id, kind, salt, memory_kib, passes, lanes, wrapped)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            rusqlite::params_from_iter(values),
+        )?;
+        Ok(())
     })?;
-    sqlite_file::checkpoint(&vault.db)?;
-    remove_copy(&vault.path)
+    vault.adopt_key_slots()
 }
 
-/// Where the copy of the old file lies.
-fn copy_path(path: &Path) -> PathBuf {
-    path.with_extension("vault-version-1")
+/// Identity, device and prekeys.
+fn keys(vault: &mut Vault, source: &Source) -> Result<()> {
+    sealed_as_it_is(vault, source, "state", "id", Table::State)?;
+    sealed_as_it_is(
+        vault,
+        source,
+        "one_time_prekeys",
+        "id",
+        Table::OneTimePrekeys,
+    )?;
+    let table = "signed_prekeys";
+    source.each_sealed(table, "id", Bound::Created, |id, columns, plain| {
+        let plain = plain.ok_or_else(|| source.damaged(table, id))?;
+        let prekey = SignedPrekeySecret::from_bytes(&plain);
+        let prekey = prekey.map_err(|_| source.damaged(table, id))?;
+        let created: i64 = source.column(columns, "created")?;
+        vault.put_signed(&prekey, created as u64, None)
+    })
 }
 
-/// Copies the file, which is complete because its log was written into it when the
-/// vault was read.
-fn keep_copy(path: &Path, copy: &Path) -> std::io::Result<()> {
-    fs::copy(path, copy)?;
-    File::open(copy)?.sync_all()?;
-    crate::fs::sync_name(copy)
-}
-
-/// Opens the sealed value of a row as it was so far; `None` for one that does not open.
-pub(super) type OpenOld<'a> =
-    dyn FnMut(&Vault, &Row, &str, i64, &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> + 'a;
-
-fn open_version_1(
-    vault: &Vault,
-    row: &Row,
-    table: &str,
-    number: i64,
-    sealed: &[u8],
-) -> Result<Option<Zeroizing<Vec<u8>>>> {
-    let Ok(plain) = vault.sealer.open_version_1(row, sealed) else {
-        return Ok(None);
+/// Copies a table whose values have not changed.
+fn sealed_as_it_is(
+    vault: &mut Vault,
+    source: &Source,
+    from: &str,
+    key: &str,
+    to: Table,
+) -> Result<()> {
+    let bound = match to {
+        Table::Sessions => Bound::Contact,
+        _ => Bound::Alone,
     };
-    Ok(Some(match table {
-        "errands" => control_message_from_version_1(vault, number, plain)?,
-        _ => plain,
+    source.each_sealed(from, key, bound, |number, _, plain| {
+        let plain = plain.ok_or_else(|| source.damaged(from, number))?;
+        vault.put(to, number, &plain)
+    })
+}
+
+/// The history. A row that was changed says so in place of its text, as it did before.
+fn messages(vault: &mut Vault, source: &Source) -> Result<()> {
+    source.each_sealed("messages", "seq", Bound::Message, |seq, columns, plain| {
+        let contact = source.column(columns, "contact")?;
+        if source.contact(contact).is_none() || seq < 1 {
+            return Ok(());
+        }
+        let header = Header {
+            contact,
+            mid: MessageId(source.column(columns, "mid")?),
+            at: source.column::<i64>(columns, "at")? as u64,
+        };
+        let record = plain.and_then(|plain| serde_json::from_slice(&plain).ok());
+        let record = record.unwrap_or_else(MessageRecord::of_changed_row);
+        vault.insert_message(seq, header, &record)
+    })?;
+    source.each("SELECT seq FROM unread", |columns| {
+        let seq = source.column(columns, "seq")?;
+        match vault.contact_of_message(seq)? {
+            Some(_) => vault.mark_unread(seq),
+            None => Ok(()),
+        }
+    })
+}
+
+fn control_messages(vault: &mut Vault, source: &Source) -> Result<()> {
+    // Version 1 did not note whether a control message had been sent.
+    let mut unsent = Vec::new();
+    source.each("SELECT seq FROM unsent", |columns| {
+        unsent.push(source.column::<i64>(columns, "seq")?);
+        Ok(())
+    })?;
+    source.each_sealed("errands", "seq", Bound::Message, |seq, columns, plain| {
+        let Some(plain) = plain else {
+            return Ok(());
+        };
+        let content = match source.version() {
+            1 => serde_json::from_slice(&plain).map(|kind| (kind, !unsent.contains(&seq))),
+            _ => serde_json::from_slice::<(ControlKind, bool)>(&plain),
+        };
+        let Ok((kind, sent)) = content else {
+            return Ok(());
+        };
+        vault.insert_control(&ControlMessage {
+            seq,
+            contact: source.column(columns, "contact")?,
+            mid: MessageId(source.column(columns, "mid")?),
+            at: source.column::<i64>(columns, "at")? as u64,
+            kind,
+            sent,
+        })
+    })
+}
+
+fn seen_and_wanted(vault: &mut Vault, source: &Source) -> Result<()> {
+    source.each("SELECT contact, mid FROM taken", |columns| {
+        let mid = MessageId(source.column(columns, "mid")?);
+        vault.mark_seen(source.column(columns, "contact")?, &mid)
+    })?;
+    let mut wanted: BTreeMap<i64, Vec<(MessageId, u64)>> = BTreeMap::new();
+    source.each(
+        "SELECT contact, mid, asked FROM wanted ORDER BY id",
+        |columns| {
+            let mid = MessageId(source.column(columns, "mid")?);
+            let asked: i64 = source.column(columns, "asked")?;
+            let of_contact = wanted
+                .entry(source.column(columns, "contact")?)
+                .or_default();
+            of_contact.push((mid, asked.max(0) as u64));
+            Ok(())
+        },
+    )?;
+    for (contact, wanted) in wanted {
+        if source.contact(contact).is_some() {
+            vault.save_wanted(contact, &wanted)?;
+        }
+    }
+    Ok(())
+}
+
+/// The envelopes that wait for an identity to be accepted.
+fn waiting(vault: &mut Vault, source: &Source) -> Result<()> {
+    source.each_sealed("held", "seq", Bound::Contact, |seq, columns, plain| {
+        let contact = source.column(columns, "contact")?;
+        let message = plain.and_then(|plain| serde_json::from_slice::<Incoming>(&plain).ok());
+        match message {
+            Some(message) if vault.contact_of_message(seq)? == Some(contact) => {
+                vault.hold(seq, contact, &message)
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+/// What is to be encrypted or sent, if the message or control message at its place says so.
+/// The notes in `unsent` were readable, and the place of a row of the outbox was all that it
+/// was bound to, so anybody could have written them.
+fn under_way(vault: &mut Vault, source: &Source) -> Result<()> {
+    source.each_sealed("outbox", "seq", Bound::Alone, |seq, _, plain| {
+        match plain.and_then(|plain: Zeroizing<Vec<u8>>| serde_json::from_slice(&plain).ok()) {
+            Some(send) if is_ours(vault, seq, &send)? => vault.add_to_outbox(seq, &send, None),
+            _ => Ok(()),
+        }
+    })?;
+    source.each("SELECT seq, contact FROM unsent", |columns| {
+        let (seq, contact) = (
+            source.column(columns, "seq")?,
+            source.column(columns, "contact")?,
+        );
+        match is_postponed(vault, seq, contact)? {
+            true => vault.postpone(seq, contact),
+            false => Ok(()),
+        }
+    })
+}
+
+fn is_ours(vault: &Vault, seq: i64, send: &Send) -> Result<bool> {
+    let is_encrypted = matches!(send.body, Body::Envelope(_));
+    let (contact, mid) = if let Some(message) = vault.message(seq)? {
+        let was_encrypted = message.record.form == EncryptionStatus::Encrypted;
+        if !message.record.outgoing || was_encrypted != is_encrypted {
+            return Ok(false);
+        }
+        (message.contact, message.mid)
+    } else if let Some(control) = vault.control(seq)? {
+        if !control.sent || !is_encrypted {
+            return Ok(false);
+        }
+        (control.contact, control.mid)
+    } else {
+        return Ok(false);
+    };
+    let to = vault.contact_by_id(contact).map(|contact| contact.name);
+    Ok(to == Some(send.to) && mid == send.mid)
+}
+
+fn is_postponed(vault: &Vault, seq: i64, contact: i64) -> Result<bool> {
+    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq) {
+        return Ok(false);
+    }
+    if let Some(message) = vault.message(seq)? {
+        let record = message.record;
+        return Ok(message.contact == contact
+            && record.outgoing
+            && record.state == DeliveryState::Waiting
+            && record.form == EncryptionStatus::Encrypted);
+    }
+    let control = vault.control(seq)?;
+    Ok(control.is_some_and(|control| {
+        let kept_back = matches!(control.kind, ControlKind::Requested(..));
+        control.contact == contact && !control.sent && !kept_back
     }))
 }
 
-/// How many sealed values there are.
-pub(super) fn count_values(vault: &Vault) -> Result<u64> {
-    let mut count = 0;
-    for table in [
-        "state",
-        "contacts",
-        "one_time_prekeys",
-        "signed_prekeys",
-        "outbox",
-        "conversations",
-        "held",
-        "messages",
-        "errands",
-    ] {
-        let sql = format!("SELECT count(*) FROM {table}");
-        count += vault.db.query_row(&sql, [], |row| row.get::<_, i64>(0))? as u64;
-    }
-    Ok(count)
-}
-
-/// Seals every value again with the vault's key.
-pub(super) fn reseal_all(vault: &mut Vault, open: &mut OpenOld<'_>) -> Result<()> {
-    let by_number =
-        |place| move |_: &Vault, number: i64, _: &Columns<'_>| Ok(Row::new(place, number));
-    reseal(vault, open, "state", "id", by_number(Place::State))?;
-    reseal(vault, open, "contacts", "id", by_number(Place::Contact))?;
-    reseal(
-        vault,
-        open,
-        "one_time_prekeys",
-        "id",
-        by_number(Place::OneTimePrekey),
-    )?;
-    reseal(vault, open, "signed_prekeys", "id", |_, id, columns| {
-        Ok(signed_row(id, columns.get("created")?))
-    })?;
-    reseal(vault, open, "outbox", "seq", by_number(Place::Outbox))?;
-    // The rows that follow are bound to the names of contacts.
-    vault.contacts = vault.load_contacts()?;
-    reseal(
-        vault,
-        open,
-        "conversations",
-        "contact",
-        |vault, contact, _| vault.row_of(Place::SessionSet, contact, contact),
-    )?;
-    reseal(vault, open, "held", "seq", |vault, seq, columns| {
-        vault.row_of(Place::Held, seq, columns.get("contact")?)
-    })?;
-    reseal(vault, open, "messages", "seq", |vault, seq, columns| {
-        timed_row(vault, Place::Message, seq, columns)
-    })?;
-    reseal(vault, open, "errands", "seq", |vault, seq, columns| {
-        timed_row(vault, Place::ControlMessage, seq, columns)
-    })?;
-    Ok(())
-}
-
-fn timed_row(vault: &Vault, place: Place, seq: i64, columns: &Columns<'_>) -> Result<Row> {
-    let contact = columns.get("contact")?;
-    vault.timed_row(
-        place,
-        seq,
-        contact,
-        &columns.get("mid")?,
-        columns.get("at")?,
-    )
-}
-
-/// Seals one table's values again, each bound to the row that `row_of` makes of its
-/// columns. A value that does not open stays as it is.
-fn reseal(
-    vault: &Vault,
-    open: &mut OpenOld<'_>,
-    table: &str,
-    key: &str,
-    row_of: impl Fn(&Vault, i64, &Columns<'_>) -> Result<Row>,
-) -> Result<()> {
-    let db = &vault.db;
-    // All numbers are read first, since rows must not change while they are being read.
-    let numbers: Vec<i64> = db
-        .prepare(&format!("SELECT {key} FROM {table}"))?
-        .query_map([], |columns| columns.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut read = db.prepare(&format!("SELECT * FROM {table} WHERE {key} = ?"))?;
-    let mut write = db.prepare(&format!("UPDATE {table} SET sealed = ? WHERE {key} = ?"))?;
-    for number in numbers {
-        let mut rows = read.query([number])?;
-        let Some(columns) = rows.next()? else {
-            continue;
-        };
-        let Ok(row) = row_of(vault, number, columns) else {
-            continue;
-        };
-        let sealed: Vec<u8> = columns.get("sealed")?;
-        drop(rows);
-        let Some(plain) = open(vault, &row, table, number, &sealed)? else {
-            continue;
-        };
-        write.execute((vault.sealer.seal(&row, &plain), number))?;
-    }
-    Ok(())
-}
-
-/// Adds to a control message whether it was sent, which version 1 did not note.
-fn control_message_from_version_1(
-    vault: &Vault,
-    seq: i64,
-    plain: Zeroizing<Vec<u8>>,
-) -> Result<Zeroizing<Vec<u8>>> {
-    let Ok(task) = serde_json::from_slice::<ControlKind>(&plain) else {
-        return Ok(plain);
-    };
-    let sent = !vault.is_postponed(seq)?;
-    serde_json::to_vec(&(task, sent))
-        .map(Zeroizing::new)
-        .map_err(|error| vault.damaged(format!("control message {seq}: {error}")))
+/// Numbers go on behind all that were ever used.
+fn last_number(vault: &mut Vault, source: &Source) -> Result<()> {
+    let sql = "SELECT max(
+        (SELECT coalesce(max(seq), 0) FROM sqlite_sequence),
+        (SELECT coalesce(max(seq), 0) FROM messages),
+        (SELECT coalesce(max(seq), 0) FROM errands)) AS last";
+    source.each(sql, |columns| {
+        vault.set_last_number(source.column(columns, "last")?);
+        Ok(())
+    })
 }

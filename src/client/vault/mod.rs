@@ -2,10 +2,11 @@
 //! to be sent. It is one SQLite file per account, readable only with the password or the
 //! recovery code.
 //!
-//! Every value but ids and times is sealed under the vault key, bound to its table and
-//! column and to the readable columns of its row. [`Vault::transact`] is the unit of
-//! safety: what one closure does is on disk whole or not at all, and durable when it
-//! returns. Nothing here decides about trust or delivery, or prints.
+//! Every value is protected under the vault key and bound to its table and number, and a
+//! root covers all rows of all tables (`rows`): somebody without the key can damage the
+//! file, or put back the whole of it as it was, and nothing else. [`Vault::transact`] is the
+//! unit of safety: what one closure does is on disk whole or not at all, and durable when
+//! it returns. Nothing here decides about trust or delivery, or prints.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -13,18 +14,26 @@
 //! | `file` | an account's place: lock, create, check and open the vault |
 //! | `sqlite_file` | how SQLite makes, connects and writes the file |
 //! | `schema` | the tables, and whether a file has exactly these |
-//! | `migration` | from version 1 to version 2 |
+//! | `migration`, `migration_source` | from versions 1 and 2 to version 3 |
 //! | `key_slots` | the vault key under the password and the recovery code |
 //! | `log` | emptying the write-ahead log, which keeps what was replaced |
 //! | `rotation` | a new vault key |
-//! | `seal` | seals a value for its row |
+//! | `table` | the tables, and how the values of each are protected |
+//! | `seal` | protects one value for its row |
+//! | `rows` | reads and writes rows, under a root over all of them |
+//! | `root` | what is remembered of the rows and of the root |
+//! | `codec` | numbers and bytes in a value |
 //! | `keys` | this device's identity and prekeys |
+//! | `aging` | the clock that keys expire by, and their erasure |
 //! | `contacts` | contacts and the sessions with them |
 //! | `history` | messages that can be looked at again |
-//! | `outbox` | ids seen, envelopes held, messages to be sent |
+//! | `seen_ids` | which ids were seen, and the messages that have them |
+//! | `outbox` | messages to be sent, and envelopes that wait |
 //! | `control_messages` | requests to send again, and answers to them |
 //! | `export` | what moves to another machine |
 
+mod aging;
+mod codec;
 mod contacts;
 mod control_messages;
 mod export;
@@ -35,13 +44,18 @@ mod key_slots;
 mod keys;
 mod log;
 mod migration;
+mod migration_source;
 mod outbox;
+mod root;
 mod rotation;
+mod rows;
 mod schema;
 mod seal;
+mod seen_ids;
 mod sqlite_file;
+mod table;
 
-pub(crate) use self::contacts::Contact;
+pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::Export;
 pub(crate) use self::file::Closed;
@@ -49,22 +63,35 @@ pub use self::file::{Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
-pub(crate) use self::keys::PrekeyReader;
+pub(crate) use self::keys::{Device, PrekeyReader};
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
+use aes::Aes256;
 use rusqlite::Connection;
 
-use self::seal::{Place, Row, Sealer};
-use crate::crypto::cipher::NotAuthentic;
+use self::root::Rows;
+use self::seal::Sealer;
+use self::seen_ids::Filed;
+use self::table::Table;
+use crate::crypto::secret::SecretBuffer;
+use crate::protocol::{MessageId, UserName};
 
 /// An open vault. One process at a time holds it, by the lock inside.
 pub struct Vault {
     db: Connection,
     sealer: Sealer,
+    rows: Rows,
+    /// The generation that was found at opening; 0 for a vault that was just made.
+    opened_at: u64,
+    /// AES with the key under which ids are filed.
+    filing: Aes256,
+    /// The id that was looked up last, and where it is filed.
+    last_filed: Cell<Option<((i64, MessageId), Filed)>>,
     contacts: Vec<Contact>,
     path: PathBuf,
     /// Held until drop.
@@ -85,6 +112,8 @@ pub enum VaultError {
     NotAVault(PathBuf),
     /// A newer version of the client wrote it.
     Newer(PathBuf),
+    /// It is the vault of this other account.
+    OtherAccount(PathBuf, UserName),
     /// Parts of it are unreadable or were changed.
     Damaged(PathBuf, String),
     /// There is one already.
@@ -124,10 +153,16 @@ impl fmt::Display for VaultError {
                 "{} was written by a newer version of this client; update the client",
                 path.display()
             ),
+            VaultError::OtherAccount(path, name) => write!(
+                f,
+                "{} is the vault of another account, {name}; it is left as it is: move it away, \
+                 and put this account's own vault there",
+                path.display()
+            ),
             VaultError::Damaged(path, what) => write!(
                 f,
-                "the vault {} is damaged ({what}); it is left as it is: restore it from a \
-                 backup, or move it away to begin anew",
+                "the vault {} is damaged ({what}); it is left as it is: move it away, then \
+                 restore it from a backup, or begin anew from an export with: client vault import FILE",
                 path.display()
             ),
             VaultError::Exists(path) => write!(
@@ -172,6 +207,7 @@ impl std::error::Error for VaultError {
             VaultError::InUse { .. }
             | VaultError::NotAVault(_)
             | VaultError::Newer(_)
+            | VaultError::OtherAccount(..)
             | VaultError::Damaged(..)
             | VaultError::Exists(_)
             | VaultError::Several(_)
@@ -201,6 +237,13 @@ pub(crate) fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
     }
 }
 
+/// A value as JSON, of which no copy stays in memory.
+fn secret_json<T: serde::Serialize>(value: &T) -> serde_json::Result<zeroize::Zeroizing<Vec<u8>>> {
+    let mut json = SecretBuffer::default();
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json.into_bytes())
+}
+
 impl Vault {
     /// Runs `work` as one transaction: durable when this returns `Ok`, and as if
     /// it had never begun otherwise.
@@ -218,14 +261,20 @@ impl Vault {
     /// Does what [`transact`](Self::transact) does to the file, and leaves the contacts in
     /// memory as `work` left them.
     fn transact_rows<T>(&mut self, work: impl FnOnce(&mut Vault) -> Result<T>) -> Result<T> {
-        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        let run = |vault: &Vault, sql| {
+            let done = vault.db.execute_batch(sql);
+            done.map_err(|error| sqlite_file::classify(&vault.path, error))
+        };
+        run(self, "BEGIN IMMEDIATE")?;
         let done = work(self).and_then(|value| {
-            self.db.execute_batch("COMMIT")?;
+            self.write_root()?;
+            run(self, "COMMIT")?;
             Ok(value)
         });
+        self.end_rows(done.is_ok());
         // A commit that failed may have ended the transaction already.
         if done.is_err() && !self.db.is_autocommit() {
-            self.db.execute_batch("ROLLBACK")?;
+            run(self, "ROLLBACK")?;
         }
         done
     }
@@ -239,36 +288,46 @@ impl Vault {
         VaultError::Damaged(self.path.clone(), what.into())
     }
 
-    fn open_sealed(&self, row: &Row, sealed: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>> {
-        self.sealer
-            .open(row, sealed)
-            .map_err(|NotAuthentic| self.damaged(row.to_string()))
+    /// Reads a value that is JSON.
+    fn get_json<T: serde::de::DeserializeOwned>(
+        &self,
+        table: Table,
+        number: i64,
+    ) -> Result<Option<T>> {
+        let plain = self.get(table, number)?;
+        plain
+            .map(|plain| self.parse_json(table, number, &plain))
+            .transpose()
     }
 
-    fn open_json<T: serde::de::DeserializeOwned>(&self, row: &Row, sealed: &[u8]) -> Result<T> {
-        let plain = self.open_sealed(row, sealed)?;
-        serde_json::from_slice(&plain).map_err(|error| self.damaged(format!("{row}: {error}")))
+    fn put_json<T: serde::Serialize>(
+        &mut self,
+        table: Table,
+        number: i64,
+        value: &T,
+    ) -> Result<()> {
+        let plain = self.json(table, number, value)?;
+        self.put(table, number, &plain)
     }
 
-    fn seal_json<T: serde::Serialize>(&self, row: &Row, value: &T) -> Result<Vec<u8>> {
-        let plain = serde_json::to_vec(value)
-            .map(zeroize::Zeroizing::new)
-            .map_err(|error| self.damaged(format!("{row}: {error}")))?;
-        Ok(self.sealer.seal(row, &plain))
+    fn parse_json<T: serde::de::DeserializeOwned>(
+        &self,
+        table: Table,
+        number: i64,
+        json: &[u8],
+    ) -> Result<T> {
+        serde_json::from_slice(json)
+            .map_err(|error| self.damaged(format!("row {number} of {table}: {error}")))
     }
 
-    /// The row of a value that belongs to a contact. It is also bound to the contact's
-    /// name, so that a contact who gets the number of a deleted one inherits nothing.
-    fn row_of(&self, place: Place, number: i64, contact: i64) -> Result<Row> {
-        let known = self.contact_by_id(contact);
-        let name = known.map(|contact| contact.name).ok_or_else(|| {
-            self.damaged(format!(
-                "row {number} of {place} belongs to contact {contact}, who is not in the vault"
-            ))
-        })?;
-        Ok(Row::new(place, number)
-            .with_number(contact)
-            .with(name.as_str().as_bytes()))
+    fn json<T: serde::Serialize>(
+        &self,
+        table: Table,
+        number: i64,
+        value: &T,
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+        secret_json(value)
+            .map_err(|error| self.damaged(format!("row {number} of {table}: {error}")))
     }
 }
 

@@ -1,71 +1,101 @@
-//! Messages under way: ids seen, envelopes held until an identity is accepted, and what
-//! is still to be encrypted or sent. Nothing here encrypts or sends.
+//! Messages under way: what is still to be encrypted or sent, and envelopes that wait
+//! until an identity is accepted. Nothing here encrypts or sends.
 
-use rusqlite::OptionalExtension;
-
-use super::seal::{Place, Row};
-use super::{Result, Vault, VaultError};
-use crate::protocol::MessageId;
+use super::codec::{Header, Reader};
+use super::table::Table;
+use super::{Result, Vault};
+use crate::crypto::ratchet::counters::MessageNumber;
 use crate::protocol::reply::Incoming;
 use crate::protocol::request::Send;
+use crate::protocol::{Blob, Body, ByteArray, MessageId};
+
+/// The kinds of a body in the vault.
+const ENVELOPE: u8 = 1;
+const PLAIN: u8 = 2;
+
+/// What a value of the outbox has before the body: an identity that it is bound to, and a
+/// number in the conversation.
+const BOUND: u8 = 1;
+const NUMBERED: u8 = 2;
+
+/// A value of the outbox, taken apart: `flags (1) || identity (32) [|| instance (16) ||
+/// number (4)] || body`.
+struct OutboxRow<'a> {
+    identity: Option<ByteArray<32>>,
+    number: Option<MessageNumber>,
+    body: &'a [u8],
+}
+
+impl<'a> OutboxRow<'a> {
+    fn split(plain: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(plain);
+        let flags = reader.byte()?;
+        let identity = ByteArray(reader.array()?);
+        let number = match flags & NUMBERED {
+            0 => None,
+            _ => Some(MessageNumber {
+                instance: reader.array()?,
+                number: u32::from_be_bytes(reader.array()?),
+            }),
+        };
+        Some(OutboxRow {
+            identity: (flags & BOUND != 0).then_some(identity),
+            number,
+            body: reader.0,
+        })
+    }
+}
 
 impl Vault {
-    /// Whether a message with this id was received from the contact before.
-    ///
-    /// # Errors
-    /// That the vault could not be read.
-    pub fn is_seen(&self, contact: i64, mid: &MessageId) -> Result<bool> {
-        Ok(self
-            .db
-            .prepare_cached("SELECT 1 FROM taken WHERE contact = ? AND mid = ?")?
-            .exists((contact, mid.0))?)
-    }
-
-    /// Notes the id of a received message, in the transaction that stores the message.
-    ///
-    /// # Errors
-    /// That nothing was written.
-    pub fn mark_seen(&mut self, contact: i64, mid: &MessageId) -> Result<()> {
-        self.db
-            .prepare_cached("INSERT INTO taken (contact, mid) VALUES (?, ?)")?
-            .execute((contact, mid.0))?;
-        Ok(())
-    }
-
     /// Holds an envelope until the identity that it came under is accepted.
     ///
     /// # Errors
     /// That nothing was written.
     pub fn hold(&mut self, seq: i64, contact: i64, message: &Incoming) -> Result<()> {
-        let sealed = self.seal_json(&self.row_of(Place::Held, seq, contact)?, message)?;
-        self.db.execute(
-            "INSERT INTO held (seq, contact, sealed) VALUES (?, ?, ?)",
-            (seq, contact, sealed),
-        )?;
-        Ok(())
+        let (mid, at) = (message.mid, message.at);
+        let header = Header { contact, mid, at };
+        let plain = header.before(&body_to_bytes(&message.body));
+        self.put(Table::WaitingEnvelopes, seq, &plain)
     }
 
     /// The envelopes held for a contact, each with the place of its message, in the order
-    /// of their arrival. Rows that somebody changed are left out.
+    /// of their arrival.
     ///
     /// # Errors
     /// That the vault could not be read.
     pub fn held(&self, contact: i64) -> Result<Vec<(i64, Incoming)>> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT seq, sealed FROM held WHERE contact = ? ORDER BY seq")?;
-        let rows = query.query_map([contact], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut held = Vec::new();
-        for row in rows {
-            let (seq, sealed): (i64, Vec<u8>) = row?;
-            let row = self.row_of(Place::Held, seq, contact)?;
-            match self.open_json(&row, &sealed) {
-                Ok(message) => held.push((seq, message)),
-                Err(VaultError::Damaged(..)) => {}
-                Err(error) => return Err(error),
+        for seq in self.held_places(contact)? {
+            if let Some(plain) = self.get(Table::WaitingEnvelopes, seq)? {
+                let message = self.incoming(contact, &plain);
+                let damaged = || self.damaged_row(Table::WaitingEnvelopes, seq);
+                held.push((seq, message.ok_or_else(damaged)?));
             }
         }
         Ok(held)
+    }
+
+    /// The message that waits in a value, from its contact.
+    fn incoming(&self, contact: i64, plain: &[u8]) -> Option<Incoming> {
+        let (header, body) = Header::split(plain)?;
+        let from = self.contact_by_id(contact)?.name;
+        Some(Incoming {
+            from,
+            mid: header.mid,
+            at: header.at,
+            body: body_from_bytes(body)?,
+        })
+    }
+
+    /// The places of the envelopes that are held for a contact: those of its messages.
+    fn held_places(&self, contact: i64) -> Result<Vec<i64>> {
+        let mut places = Vec::new();
+        for seq in self.numbers(Table::WaitingEnvelopes) {
+            if self.contact_of_message(seq)? == Some(contact) {
+                places.push(seq);
+            }
+        }
+        Ok(places)
     }
 
     /// How many envelopes are held for a contact, and how many bytes they take here.
@@ -73,13 +103,9 @@ impl Vault {
     /// # Errors
     /// That the vault could not be read.
     pub fn held_size(&self, contact: i64) -> Result<(u64, u64)> {
-        let (count, bytes): (i64, i64) = self
-            .db
-            .prepare_cached(
-                "SELECT count(*), coalesce(sum(length(sealed)), 0) FROM held WHERE contact = ?",
-            )?
-            .query_row([contact], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok((count as u64, bytes as u64))
+        let places = self.held_places(contact)?;
+        let bytes = |seq: &i64| self.len_of(Table::WaitingEnvelopes, *seq);
+        Ok((places.len() as u64, places.iter().map(bytes).sum()))
     }
 
     /// Removes a held envelope, which was decrypted or given up.
@@ -87,74 +113,98 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn release(&mut self, seq: i64) -> Result<()> {
-        self.db.execute("DELETE FROM held WHERE seq = ?", [seq])?;
-        Ok(())
+        self.delete(Table::WaitingEnvelopes, seq)
     }
 
     /// Puts what is to be sent into the outbox, in the transaction that
-    /// encrypted it.
+    /// encrypted it, with its number in the conversation. Whom it goes to, and under which id, is said by the message or
+    /// control message at its place.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn add_to_outbox(&mut self, seq: i64, send: &Send) -> Result<()> {
-        let sealed = self.seal_json(&Row::new(Place::Outbox, seq), send)?;
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO outbox (seq, sealed) VALUES (?, ?)")?
-            .execute((seq, sealed))?;
-        Ok(())
+    pub fn add_to_outbox(
+        &mut self,
+        seq: i64,
+        send: &Send,
+        number: Option<MessageNumber>,
+    ) -> Result<()> {
+        let flags = match (send.identity, number) {
+            (None, _) => 0,
+            (Some(_), None) => BOUND,
+            (Some(_), Some(_)) => BOUND | NUMBERED,
+        };
+        let identity = send.identity.map_or([0; 32], |identity| identity.0);
+        let mut plain = [&[flags], &identity[..]].concat();
+        if let Some(MessageNumber { instance, number }) = number {
+            plain.extend_from_slice(&instance);
+            plain.extend_from_slice(&number.to_be_bytes());
+        }
+        plain.extend_from_slice(&body_to_bytes(&send.body));
+        self.put(Table::Outbox, seq, &plain)
     }
 
-    /// The first place of the outbox after `behind`, and what is to be sent; `None` in its
-    /// stead if somebody changed the row.
+    /// To whom the message at a place goes, and its number in the conversation, if there is
+    /// one in the outbox that has a number.
     ///
     /// # Errors
     /// That the vault could not be read.
-    pub fn next_in_outbox(&self, behind: i64) -> Result<Option<(i64, Option<Send>)>> {
-        let row = self
-            .db
-            .prepare_cached("SELECT seq, sealed FROM outbox WHERE seq > ? ORDER BY seq LIMIT 1")?
-            .query_row([behind], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((seq, sealed)): Option<(i64, Vec<u8>)> = row else {
+    pub fn number_in_outbox(&self, seq: i64) -> Result<Option<(i64, MessageNumber)>> {
+        let Some(plain) = self.get(Table::Outbox, seq)? else {
             return Ok(None);
         };
-        match self.open_json(&Row::new(Place::Outbox, seq), &sealed) {
-            Ok(send) => Ok(Some((seq, Some(send)))),
-            Err(VaultError::Damaged(..)) => Ok(Some((seq, None))),
-            Err(error) => Err(error),
+        let row = OutboxRow::split(&plain).ok_or_else(|| self.damaged_row(Table::Outbox, seq))?;
+        let (contact, _) = self.addressed(seq)?;
+        Ok(row.number.map(|number| (contact, number)))
+    }
+
+    /// The first place of the outbox after `behind`, and what is to be sent.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub fn next_in_outbox(&self, behind: i64) -> Result<Option<(i64, Send)>> {
+        let Some(seq) = self.number_behind(Table::Outbox, behind) else {
+            return Ok(None);
+        };
+        let plain = self.get(Table::Outbox, seq)?;
+        let (contact, mid) = self.addressed(seq)?;
+        let send = plain.and_then(|plain| {
+            let row = OutboxRow::split(&plain)?;
+            Some(Send {
+                to: self.contact_by_id(contact)?.name,
+                mid,
+                body: body_from_bytes(row.body)?,
+                identity: row.identity,
+                again: false,
+                after: None,
+            })
+        });
+        let send = send.ok_or_else(|| self.damaged_row(Table::Outbox, seq))?;
+        Ok(Some((seq, send)))
+    }
+
+    /// The contact and the id of the message or control message at a place.
+    fn addressed(&self, seq: i64) -> Result<(i64, MessageId)> {
+        if let Some(message) = self.message(seq)? {
+            return Ok((message.contact, message.mid));
         }
+        let control = self.control(seq)?;
+        let control = control.ok_or_else(|| self.damaged_row(Table::Outbox, seq))?;
+        Ok((control.contact, control.mid))
     }
 
     /// Whether the next of the outbox behind a place is the one at `seq`.
-    ///
-    /// # Errors
-    /// That the vault could not be read.
-    pub fn is_next_in_outbox(&self, behind: i64, seq: i64) -> Result<bool> {
-        let next: Option<i64> = self
-            .db
-            .prepare_cached("SELECT min(seq) FROM outbox WHERE seq > ?")?
-            .query_row([behind], |row| row.get(0))?;
-        Ok(next == Some(seq))
+    pub fn is_next_in_outbox(&self, behind: i64, seq: i64) -> bool {
+        self.number_behind(Table::Outbox, behind) == Some(seq)
     }
 
     /// Whether there is something in the outbox at a place.
-    ///
-    /// # Errors
-    /// That the vault could not be read.
-    pub fn is_in_outbox(&self, seq: i64) -> Result<bool> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT 1 FROM outbox WHERE seq = ?")?;
-        Ok(query.exists([seq])?)
+    pub fn is_in_outbox(&self, seq: i64) -> bool {
+        self.has(Table::Outbox, seq)
     }
 
     /// The last place in the outbox, 0 if it is empty.
-    ///
-    /// # Errors
-    /// That the vault could not be read.
-    pub fn last_in_outbox(&self) -> Result<i64> {
-        let sql = "SELECT coalesce(max(seq), 0) FROM outbox";
-        Ok(self.db.query_row(sql, [], |row| row.get(0))?)
+    pub fn last_in_outbox(&self) -> i64 {
+        self.numbers(Table::Outbox).next_back().unwrap_or(0)
     }
 
     /// Removes a message from the outbox, because the server has answered for it.
@@ -162,10 +212,7 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn remove_from_outbox(&mut self, seq: i64) -> Result<()> {
-        self.db
-            .prepare_cached("DELETE FROM outbox WHERE seq = ?")?
-            .execute([seq])?;
-        Ok(())
+        self.delete(Table::Outbox, seq)
     }
 
     /// Notes that a message still has to be encrypted.
@@ -173,35 +220,23 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn postpone(&mut self, seq: i64, contact: i64) -> Result<()> {
-        self.db.execute(
-            "INSERT OR REPLACE INTO unsent (seq, contact) VALUES (?, ?)",
-            (seq, contact),
-        )?;
-        Ok(())
-    }
-
-    /// Whether a message or a control message still has to be encrypted.
-    ///
-    /// # Errors
-    /// That the vault could not be read.
-    pub fn is_postponed(&self, seq: i64) -> Result<bool> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT 1 FROM unsent WHERE seq = ?")?;
-        Ok(query.exists([seq])?)
+        self.put(Table::Unsent, seq, &contact.to_be_bytes())
     }
 
     /// The messages still to be encrypted, as places and contacts, oldest first.
-    /// Nothing in these rows is sealed, so the sender compares them with the sealed message.
     ///
     /// # Errors
     /// That the vault could not be read.
     pub fn postponed(&self) -> Result<Vec<(i64, i64)>> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT seq, contact FROM unsent ORDER BY seq")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let mut postponed = Vec::new();
+        for seq in self.numbers(Table::Unsent) {
+            if let Some(plain) = self.get(Table::Unsent, seq)? {
+                let contact = Reader(&plain).array().map(i64::from_be_bytes);
+                let contact = contact.ok_or_else(|| self.damaged_row(Table::Unsent, seq))?;
+                postponed.push((seq, contact));
+            }
+        }
+        Ok(postponed)
     }
 
     /// Notes that a postponed message was encrypted or given up.
@@ -209,8 +244,7 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn unpostpone(&mut self, seq: i64) -> Result<()> {
-        self.db.execute("DELETE FROM unsent WHERE seq = ?", [seq])?;
-        Ok(())
+        self.delete(Table::Unsent, seq)
     }
 
     /// How many messages the server has not accepted yet.
@@ -218,12 +252,29 @@ impl Vault {
     /// # Errors
     /// That the vault could not be read.
     pub fn unanswered(&self) -> Result<u64> {
-        let count: i64 = self.db.query_row(
-            "SELECT count(*) FROM messages
-             WHERE seq IN (SELECT seq FROM outbox UNION ALL SELECT seq FROM unsent)",
-            [],
-            |row| row.get(0),
-        )?;
-        Ok(count as u64)
+        let mut count = 0;
+        for seq in self
+            .numbers(Table::Outbox)
+            .chain(self.numbers(Table::Unsent))
+        {
+            count += u64::from(self.contact_of_message(seq)?.is_some());
+        }
+        Ok(count)
+    }
+}
+
+/// A body as it stands in the vault: its kind, then its bytes as they are.
+fn body_to_bytes(body: &Body) -> Vec<u8> {
+    match body {
+        Body::Envelope(envelope) => [&[ENVELOPE], &envelope.0[..]].concat(),
+        Body::Plain(text) => [&[PLAIN], text.as_bytes()].concat(),
+    }
+}
+
+fn body_from_bytes(bytes: &[u8]) -> Option<Body> {
+    match bytes.split_first()? {
+        (&ENVELOPE, envelope) => Some(Body::Envelope(Blob(envelope.into()))),
+        (&PLAIN, text) => Some(Body::Plain(std::str::from_utf8(text).ok()?.into())),
+        _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The schema of a vault. It is compared with the one that this version makes before
+//! The schema of a vault. It is compared with the one that its version has before
 //! anything else is read, because a foreign trigger, view, index or column would run or be
 //! written with every statement of ours.
 //!
@@ -9,12 +9,14 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-/// The version of the vault, in SQLite's `user_version`. Version 1 had the same
-/// tables; its sealed values were bound to fewer columns.
-pub(super) const VERSION: i32 = 2;
+/// The version of the vault, in SQLite's `user_version`.
+pub(super) const VERSION: i32 = 3;
 
 /// What a new vault is made of.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
+
+/// What a vault of version 1 or 2 is made of: the two differ in how values are sealed.
+const SCHEMA_VERSION_2: &str = include_str!("schema_version_2.sql");
 
 /// How many characters of a name in a foreign schema go into a message.
 const MAX_NAME: usize = 40;
@@ -45,14 +47,17 @@ pub(super) fn trust(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// How the schema differs from the one that this version makes, as part of a sentence;
+/// How the schema differs from that of a version of the vault, as part of a sentence;
 /// `None` if it does not.
 ///
 /// # Errors
 /// That it could not be read.
-pub(super) fn difference(db: &Connection) -> rusqlite::Result<Option<String>> {
+pub(super) fn difference(db: &Connection, version: i32) -> rusqlite::Result<Option<String>> {
     let model = Connection::open_in_memory()?;
-    model.execute_batch(SCHEMA)?;
+    model.execute_batch(match version {
+        VERSION => SCHEMA,
+        _ => SCHEMA_VERSION_2,
+    })?;
     let mut expected = HashMap::new();
     each_object(&model, |kind, name, object| {
         expected.insert((kind, name), object);

@@ -139,6 +139,13 @@ impl PublicIdentity {
         self.half(32)
     }
 
+    /// Whether the holder signed the message, checked strictly.
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = Signature::from_bytes(signature);
+        self.verifying_key()
+            .is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+    }
+
     fn verifying_key(&self) -> Result<VerifyingKey, ed25519_dalek::SignatureError> {
         VerifyingKey::from_bytes(&self.half(0))
     }
@@ -212,7 +219,7 @@ impl IdentityKeys {
         }
     }
 
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         SigningKey::from_bytes(self.signing.expose())
             .sign(message)
             .to_bytes()
@@ -365,12 +372,10 @@ impl PrekeyBundle {
     pub fn verify(self) -> Result<VerifiedBundle, KeyError> {
         let prekey = &self.signed_prekey;
         let statement = prekey_statement(&self.identity, prekey.id, &prekey.key);
-        self.identity
-            .verifying_key()
-            .map_err(|_| KeyError::BadSigningKey)?
-            .verify_strict(&statement, &Signature::from_bytes(&prekey.signature))
-            .map_err(|_| KeyError::BadSignature)?;
-        Ok(VerifiedBundle(self))
+        match self.identity.has_signed(&statement, &prekey.signature) {
+            true => Ok(VerifiedBundle(self)),
+            false => Err(KeyError::BadSignature),
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! It goes under the MAC as associated data, so that a server which delivers a
 //! message under another name or id, or to another account, is found out.
 
-use super::envelope::VERSION;
 use crate::crypto::codec::put_short;
 use crate::crypto::keys::PublicIdentity;
 
@@ -20,16 +19,17 @@ pub struct AssociatedData<'a> {
 }
 
 impl AssociatedData<'_> {
-    /// `version, 1 (1) || message id (16) || length of the sender's name (2) ||
+    /// `envelope's version (1) || message id (16) || length of the sender's name (2) ||
     /// sender's name || length of the recipient's name (2) || recipient's name ||
     /// sender's identity (64) || recipient's identity (64)`, lengths in bytes of
     /// UTF-8, big-endian.
     pub(crate) fn associated_data(
         &self,
+        version: u8,
         sender: &PublicIdentity,
         recipient: &PublicIdentity,
     ) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let mut out = vec![version];
         out.extend_from_slice(&self.message_id);
         put_short(&mut out, self.sender.as_bytes());
         put_short(&mut out, self.recipient.as_bytes());

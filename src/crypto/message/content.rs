@@ -5,8 +5,8 @@
 //! (receipt), kind 3 (retry request) and kind 5 (nothing there) one or more message
 //! ids of 16 bytes each, of kind 4 (sent again) `number of ids (1) || ids (16 each)
 //! || UTF-8`. A kind that this version doesn't know is kept as a number, so that it
-//! can be shown as "sent by a newer client" and not as damage. Padding and
-//! encryption come after.
+//! can be shown as "sent by a newer client" and not as damage. The message's
+//! position ([`super::position`]) stands before it; padding and encryption come after.
 
 use std::fmt;
 
@@ -106,6 +106,12 @@ impl fmt::Display for ContentError {
 impl std::error::Error for ContentError {}
 
 impl Content {
+    /// Whether the message uses up a number of the conversation: it is said if it does
+    /// not arrive. A receipt does not.
+    pub(crate) fn is_counted(&self) -> bool {
+        !matches!(self.body, Payload::Receipt(_))
+    }
+
     /// The bytes, unpadded.
     pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, ContentError> {
         let ids = |ids| checked_ids(ids, MAX_IDS);

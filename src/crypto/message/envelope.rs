@@ -2,7 +2,7 @@
 //!
 //! | at | bytes | |
 //! | --- | --- | --- |
-//! | 0 | 1 | version: 1 |
+//! | 0 | 1 | version: 2; 1 in messages of clients before it, which are only read |
 //! | 1 | 1 | kind: 1 ordinary, 2 initial |
 //! | 2 | 16 | session id |
 //! | 18 | 32 | sender's ratchet public key (X25519) |
@@ -13,7 +13,12 @@
 //! | 122 | 32 | ephemeral public key (X25519) |
 //! | 154 | 4 | id of the recipient's signed prekey |
 //! | 158 | 5 | 1 and the id (4) of the one-time prekey, or five zeros |
-//! | 58 or 163 | n | ciphertext: whole blocks of 16 bytes, at least one |
+//! | | | and, in an initial envelope of version 2: |
+//! | 163 | 8 | generation of the session |
+//! | 171 | 1 | cause |
+//! | 172 | 16 | link id, or zeros |
+//! | 188 | 64 | signature of the sender's identity |
+//! | 58 or 252 | n | ciphertext: whole blocks of 16 bytes, at least one |
 //! | end - 32 | 32 | MAC |
 //!
 //! Numbers are big-endian. All that stands before the ciphertext is the header
@@ -25,12 +30,17 @@ use crate::crypto::cipher::{BLOCK_LEN, MAC_LEN};
 use crate::crypto::codec::{Malformed, Reader};
 use crate::crypto::keys::KeyError;
 use crate::crypto::ratchet::RatchetHeader;
-use crate::crypto::ratchet::x3dh::{InitialHeader, SESSION_ID_LEN};
+use crate::crypto::ratchet::origin::SESSION_ID_LEN;
+use crate::crypto::ratchet::x3dh::InitialHeader;
 
 /// The version of the envelope and of everything under it.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
-/// The most bytes in an envelope. The longest text makes 20,691; the rest is
+/// The version before: read, as long as the sender has not written in a later one,
+/// and not written.
+pub(crate) const OLD_VERSION: u8 = 1;
+
+/// The most bytes in an envelope. The longest text makes 20,780; the rest is
 /// room for later kinds. In base64 it stays well inside a line of 64 KiB.
 pub const MAX_ENVELOPE: usize = 24 * 1024;
 
@@ -42,7 +52,7 @@ const INITIAL: u8 = 2;
 pub enum EnvelopeError {
     /// A version that this client doesn't know.
     UnknownVersion(u8),
-    /// A kind that version 1 doesn't have.
+    /// A kind that no version has.
     UnknownKind(u8),
     /// This many bytes, over [`MAX_ENVELOPE`].
     TooLong(usize),
@@ -93,6 +103,8 @@ impl From<KeyError> for EnvelopeError {
 /// The readable part of an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Version of the envelope.
+    pub version: u8,
     /// Which session it belongs to.
     pub session_id: [u8; SESSION_ID_LEN],
     /// Where it stands in that session.
@@ -102,14 +114,15 @@ pub struct Header {
 }
 
 impl Header {
-    /// The bytes under the MAC: 58 of an ordinary envelope, 163 of an initial one.
+    /// The bytes under the MAC: 58 of an ordinary envelope, 252 of an initial one
+    /// (163 in version 1).
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let kind = if self.initial.is_some() {
             INITIAL
         } else {
             ORDINARY
         };
-        let mut out = vec![VERSION, kind];
+        let mut out = vec![self.version, kind];
         out.extend_from_slice(&self.session_id);
         out.extend_from_slice(&self.ratchet.ratchet_key);
         out.extend_from_slice(&self.ratchet.previous_count.to_be_bytes());
@@ -140,9 +153,9 @@ impl<'a> Envelope<'a> {
             return Err(EnvelopeError::TooLong(bytes.len()));
         }
         let mut reader = Reader::new(bytes);
-        match reader.u8()? {
-            VERSION => {}
-            version => return Err(EnvelopeError::UnknownVersion(version)),
+        let version = reader.u8()?;
+        if !matches!(version, OLD_VERSION | VERSION) {
+            return Err(EnvelopeError::UnknownVersion(version));
         }
         let is_initial = match reader.u8()? {
             ORDINARY => false,
@@ -150,6 +163,7 @@ impl<'a> Envelope<'a> {
             kind => return Err(EnvelopeError::UnknownKind(kind)),
         };
         let header = Header {
+            version,
             session_id: *reader.array()?,
             ratchet: RatchetHeader {
                 ratchet_key: *reader.array()?,
@@ -157,7 +171,7 @@ impl<'a> Envelope<'a> {
                 number: reader.u32()?,
             },
             initial: is_initial
-                .then(|| InitialHeader::read(&mut reader))
+                .then(|| InitialHeader::read(&mut reader, version != OLD_VERSION))
                 .transpose()?,
         };
         let rest = reader.rest();
@@ -181,16 +195,25 @@ impl<'a> Envelope<'a> {
 mod tests {
     use super::*;
     use crate::crypto::keys::IdentityKeys;
+    use crate::crypto::ratchet::origin::{Cause, LINK_ID_LEN, Origin};
     use proptest::prelude::*;
 
     fn header(one_time_id: Option<u32>, is_initial: bool) -> Header {
+        let origin = Origin {
+            generation: 9,
+            cause: Cause::First,
+            link: [0; LINK_ID_LEN],
+            signature: [10; 64],
+        };
         let initial = InitialHeader {
             identity: IdentityKeys::from_bytes(&[3; 64]).public(),
             ephemeral: [4; 32],
             signed_prekey_id: 5,
             one_time_id,
+            origin: Some(origin),
         };
         Header {
+            version: VERSION,
             session_id: [1; 16],
             ratchet: RatchetHeader {
                 ratchet_key: [2; 32],
@@ -209,9 +232,9 @@ mod tests {
     fn headers_survive_the_journey_in_their_documented_sizes() {
         for (header, length) in [
             (header(None, false), 58),
-            (header(None, true), 163),
-            (header(Some(0), true), 163),
-            (header(Some(u32::MAX), true), 163),
+            (header(None, true), 252),
+            (header(Some(0), true), 252),
+            (header(Some(u32::MAX), true), 252),
         ] {
             let bytes = envelope(header, 2);
             let parsed = Envelope::parse(&bytes).unwrap();
@@ -232,10 +255,14 @@ mod tests {
             bytes[at] = byte;
             Envelope::parse(&bytes).map(|_| ()).unwrap_err()
         };
-        assert_eq!(with(0, 2), EnvelopeError::UnknownVersion(2));
+        assert_eq!(with(0, 3), EnvelopeError::UnknownVersion(3));
         assert_eq!(with(1, 3), EnvelopeError::UnknownKind(3));
         assert_eq!(with(158, 2), EnvelopeError::Malformed);
         assert_eq!(with(162, 1), EnvelopeError::Malformed);
+        // A cause that there is not, and links where the cause has none and the reverse.
+        assert_eq!(with(171, 7), EnvelopeError::Malformed);
+        assert_eq!(with(172, 1), EnvelopeError::Malformed);
+        assert_eq!(with(171, 0), EnvelopeError::Malformed);
         let mut weak = good.clone();
         weak[58..90].fill(0);
         assert_eq!(Envelope::parse(&weak), Err(EnvelopeError::BadIdentity));
@@ -255,9 +282,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 1..3_u8) {
+        fn parsing_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 1..3_u8, version in 1..3_u8) {
             let _ = Envelope::parse(&bytes);
-            for (place, byte) in bytes.iter_mut().zip([VERSION, kind]) {
+            for (place, byte) in bytes.iter_mut().zip([version, kind]) {
                 *place = byte;
             }
             let _ = Envelope::parse(&bytes);

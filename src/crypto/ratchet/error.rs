@@ -30,6 +30,11 @@ pub enum DecryptError {
     MissingSignedPrekey(u32),
     /// The message starts a session with a one-time prekey that was used up.
     MissingOneTimePrekey(u32),
+    /// The message starts a session from a link that is not, or no longer, kept.
+    UnknownLink,
+    /// The message starts a session of version 1, with a contact who has written in
+    /// version 2.
+    Outdated,
     /// The message was decrypted before, or came after its key had been dropped
     /// as too old.
     Replayed,
@@ -64,6 +69,12 @@ impl fmt::Display for DecryptError {
             Self::MissingOneTimePrekey(id) => {
                 write!(f, "the message uses one-time prekey {id}, which was used up or never ours")
             }
+            Self::UnknownLink => f.write_str(
+                "the message goes on from an earlier session in a state that this device doesn't have",
+            ),
+            Self::Outdated => f.write_str(
+                "the message starts a session in a version of the encryption that its sender has left behind",
+            ),
             Self::Replayed => {
                 f.write_str("the message was decrypted before, or its key was dropped as too old")
             }
@@ -79,7 +90,14 @@ impl fmt::Display for DecryptError {
     }
 }
 
-impl std::error::Error for DecryptError {}
+impl std::error::Error for DecryptError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Envelope(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<EnvelopeError> for DecryptError {
     fn from(error: EnvelopeError) -> Self {
@@ -116,6 +134,9 @@ pub enum EncryptError {
         /// The identity of the bundle.
         offered: PublicIdentity,
     },
+    /// A linked session was to be started, and nothing was heard of the other side yet
+    /// that it could go on from.
+    NoLink,
     /// A public key of the other side has low order.
     WeakKey,
     /// The session has sent all the messages it can number without an answer:
@@ -131,6 +152,9 @@ impl fmt::Display for EncryptError {
             Self::IdentityMismatch { .. } => f.write_str(
                 "the server offers keys of another identity than the one known for this contact",
             ),
+            Self::NoLink => {
+                f.write_str("there is no earlier session that a new one could go on from")
+            }
             Self::WeakKey => WeakKey.fmt(f),
             Self::SessionExhausted => {
                 f.write_str("the session has no message numbers left; a new one must be started")
@@ -139,7 +163,14 @@ impl fmt::Display for EncryptError {
     }
 }
 
-impl std::error::Error for EncryptError {}
+impl std::error::Error for EncryptError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Content(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<SendError> for EncryptError {
     fn from(error: SendError) -> Self {

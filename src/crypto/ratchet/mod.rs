@@ -1,5 +1,5 @@
-//! The Double Ratchet of one session, after Signal's "Double Ratchet Algorithm"
-//! section 3 (headers in the clear).
+//! The Double Ratchet of one session, after Signal's "The Double Ratchet Algorithm",
+//! revision of September 2025, section 3 (headers in the clear).
 //!
 //! Two things differ from the specification's pseudocode, neither on the wire:
 //! a new sending chain is made when it is first needed and not when the other
@@ -11,7 +11,11 @@
 //! and how bytes are laid out in an envelope is not known here.
 
 pub mod chain;
+pub mod counters;
 pub mod error;
+pub mod link;
+pub mod origin;
+mod ranges;
 pub mod session_set;
 pub mod skipped;
 pub mod x3dh;
@@ -105,6 +109,16 @@ pub(crate) struct RatchetStep {
     /// How many messages before this one have not arrived and were not known
     /// to be missing until now.
     pub(crate) newly_missing: u32,
+    /// Whether the message came with a new ratchet key.
+    pub(crate) stepped: bool,
+}
+
+/// What the next message is encrypted with.
+pub(crate) struct NextToSend {
+    pub(crate) header: RatchetHeader,
+    pub(crate) keys: MessageKeys,
+    /// Whether it has a new ratchet key.
+    pub(crate) stepped: bool,
 }
 
 /// One session's state.
@@ -177,12 +191,22 @@ impl Ratchet {
         self.skipped.len()
     }
 
+    /// The root key that the last step made.
+    pub(crate) fn root(&self) -> &RootKey {
+        &self.root
+    }
+
+    /// Erases the kept keys that are too old. `age_ms` is the clock by which they age.
+    pub(crate) fn expire(&mut self, age_ms: u64) {
+        self.skipped.expire(age_ms);
+    }
+
     /// Takes the next message key and gives it with the header that belongs to
     /// it, making a new ratchet key first if the other side has a new one.
     pub(crate) fn next_to_send<R: CryptoRng + ?Sized>(
         &mut self,
         rng: &mut R,
-    ) -> Result<(RatchetHeader, MessageKeys), SendError> {
+    ) -> Result<NextToSend, SendError> {
         let (root, own, mut chain) = match &self.sending {
             Sending::Active { own, chain } => (None, own.clone(), chain.clone()),
             Sending::StepDue => {
@@ -199,22 +223,27 @@ impl Ratchet {
             previous_count: self.previous_count,
             number,
         };
+        let stepped = root.is_some();
         if let Some(root) = root {
             self.root = root;
         }
         self.sending = Sending::Active { own, chain };
-        Ok((header, MessageKeys::of_message(&key.0)))
+        Ok(NextToSend {
+            header,
+            keys: MessageKeys::of_message(&key.0),
+            stepped,
+        })
     }
 
     /// Decrypts a message ("Double Ratchet Algorithm" section 3.5), in whichever
-    /// order it came.
+    /// order it came. `age_ms` is the clock by which kept keys age.
     pub(crate) fn decrypt(
         &mut self,
         message: RatchetMessage<'_>,
-        now_ms: u64,
+        age_ms: u64,
     ) -> Result<RatchetStep, RatchetError> {
         let key = RemoteRatchetKey(message.header.ratchet_key);
-        if let Some(place) = self.skipped.find(&key, message.header.number, now_ms) {
+        if let Some(place) = self.skipped.find(&key, message.header.number, age_ms) {
             return self.decrypt_late(message, place);
         }
         if key == self.remote
@@ -223,9 +252,9 @@ impl Ratchet {
             let mut next = Advance::along(key, chain.clone());
             let plaintext = next.reach(message)?;
             self.receiving = Some(next.chain);
-            return Ok(self.keep_skipped(plaintext, next.skipped, now_ms));
+            return Ok(self.keep_skipped(plaintext, next.skipped, age_ms));
         }
-        self.decrypt_after_step(message, key, now_ms)
+        self.decrypt_after_step(message, key, age_ms)
     }
 
     fn decrypt_late(
@@ -239,6 +268,7 @@ impl Ratchet {
         Ok(RatchetStep {
             plaintext,
             newly_missing: 0,
+            stepped: false,
         })
     }
 
@@ -248,7 +278,7 @@ impl Ratchet {
         &mut self,
         message: RatchetMessage<'_>,
         key: RemoteRatchetKey,
-        now_ms: u64,
+        age_ms: u64,
     ) -> Result<RatchetStep, RatchetError> {
         if key == self.remote || self.retired.contains(&key) {
             return Err(RatchetError::Replayed);
@@ -280,21 +310,25 @@ impl Ratchet {
         self.receiving = Some(next.chain);
         self.sending = Sending::StepDue;
         skipped.append(&mut next.skipped);
-        Ok(self.keep_skipped(plaintext, skipped, now_ms))
+        Ok(RatchetStep {
+            stepped: true,
+            ..self.keep_skipped(plaintext, skipped, age_ms)
+        })
     }
 
     fn keep_skipped(
         &mut self,
         plaintext: Zeroizing<Vec<u8>>,
         skipped: Vec<SkippedKey>,
-        now_ms: u64,
+        age_ms: u64,
     ) -> RatchetStep {
         // check_gap bounds the number.
         let newly_missing = skipped.len() as u32;
-        self.skipped.add(skipped, now_ms);
+        self.skipped.add(skipped, age_ms);
         RatchetStep {
             plaintext,
             newly_missing,
+            stepped: false,
         }
     }
 

@@ -2,7 +2,8 @@
 //! ("Double Ratchet Algorithm" sections 2.6 and 8.4).
 //!
 //! Each kept key is one that a thief of the device could use, so their number
-//! and their age are bounded. The clock is the caller's, in milliseconds.
+//! and their age are bounded. The clock is the caller's, in milliseconds; how it may
+//! differ from the clock on the wall is the vault's to say.
 
 use std::collections::VecDeque;
 
@@ -39,8 +40,8 @@ struct Entry {
 
 impl Entry {
     /// A clock set back makes no key older than it is.
-    fn expired(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.since_ms) > SKIPPED_LIFETIME_MS
+    fn expired(&self, age_ms: u64) -> bool {
+        age_ms.saturating_sub(self.since_ms) > SKIPPED_LIFETIME_MS
     }
 }
 
@@ -51,11 +52,11 @@ impl SkippedKeys {
 
     /// The place of a key that is kept and has not expired. Places hold until
     /// the next change.
-    pub(crate) fn find(&self, chain: &RemoteRatchetKey, number: u32, now_ms: u64) -> Option<usize> {
+    pub(crate) fn find(&self, chain: &RemoteRatchetKey, number: u32, age_ms: u64) -> Option<usize> {
         self.entries.iter().position(|entry| {
             entry.skipped.number == number
                 && entry.skipped.chain == *chain
-                && !entry.expired(now_ms)
+                && !entry.expired(age_ms)
         })
     }
 
@@ -67,15 +68,20 @@ impl SkippedKeys {
         self.entries.remove(place);
     }
 
+    /// Erases the keys that have expired.
+    pub(crate) fn expire(&mut self, age_ms: u64) {
+        self.entries.retain(|entry| !entry.expired(age_ms));
+    }
+
     /// Adds keys skipped just now, then drops the expired and the oldest ones
     /// over the bound.
-    pub(crate) fn add(&mut self, skipped: Vec<SkippedKey>, now_ms: u64) {
+    pub(crate) fn add(&mut self, skipped: Vec<SkippedKey>, age_ms: u64) {
         self.entries
             .extend(skipped.into_iter().map(|skipped| Entry {
                 skipped,
-                since_ms: now_ms,
+                since_ms: age_ms,
             }));
-        self.entries.retain(|entry| !entry.expired(now_ms));
+        self.expire(age_ms);
         let surplus = self.entries.len().saturating_sub(MAX_SKIPPED);
         self.entries.drain(..surplus);
     }

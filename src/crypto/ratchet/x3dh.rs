@@ -18,6 +18,7 @@ use rand::CryptoRng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::origin::{Origin, SESSION_ID_LEN};
 use crate::crypto::codec::Reader;
 use crate::crypto::kdf;
 use crate::crypto::kdf::label;
@@ -26,9 +27,6 @@ use crate::crypto::keys::{
     VerifiedBundle, WeakKey,
 };
 use crate::crypto::secret::Secret;
-
-/// Bytes in the name of a session.
-pub const SESSION_ID_LEN: usize = 16;
 
 /// What the initiator's first messages carry so that the responder can compute
 /// the same secret ("X3DH" section 3.3).
@@ -43,6 +41,9 @@ pub struct InitialHeader {
     pub signed_prekey_id: u32,
     /// Which of the responder's one-time prekeys was used, if any.
     pub one_time_id: Option<u32>,
+    /// Why the session was started, and its place among the others; missing in
+    /// version 1 of the envelope.
+    pub origin: Option<Origin>,
 }
 
 impl InitialHeader {
@@ -61,16 +62,20 @@ impl InitialHeader {
     }
 
     /// `identity (64) || ephemeral (32) || signed prekey id (4) || one-time
-    /// prekey given (1) || its id, or 0 (4)`: 105 bytes.
+    /// prekey given (1) || its id, or 0 (4)`, 105 bytes, then the 89 of the origin.
     pub(crate) fn write(&self, put: &mut dyn FnMut(&[u8])) {
         put(self.identity.as_bytes());
         put(&self.ephemeral);
         put(&self.signed_prekey_id.to_be_bytes());
         put(&[u8::from(self.one_time_id.is_some())]);
         put(&self.one_time_id.unwrap_or(0).to_be_bytes());
+        if let Some(origin) = &self.origin {
+            origin.write(put);
+        }
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, KeyError> {
+    /// Reads what [`write`](Self::write) wrote, with an origin or without.
+    pub(crate) fn read(reader: &mut Reader<'_>, has_origin: bool) -> Result<Self, KeyError> {
         let identity = reader.array()?;
         let ephemeral = *reader.array()?;
         let signed_prekey_id = reader.u32()?;
@@ -79,17 +84,22 @@ impl InitialHeader {
             (false, 0) => None,
             (false, _) => return Err(KeyError::Malformed),
         };
+        let origin = match has_origin {
+            true => Some(Origin::read(reader)?),
+            false => None,
+        };
         Ok(Self {
             identity: PublicIdentity::from_bytes(identity)?,
             ephemeral,
             signed_prekey_id,
             one_time_id,
+            origin,
         })
     }
 }
 
 /// The initiator's side: a fresh ephemeral key, the secret, and the header to
-/// send along. Fails with [`WeakKey`] if a key in the bundle has low order.
+/// send along, still without its origin. Fails with [`WeakKey`] if a key in the bundle has low order.
 pub fn initiate<R: CryptoRng + ?Sized>(
     our: &IdentityKeys,
     bundle: &VerifiedBundle,
@@ -111,6 +121,7 @@ pub fn initiate<R: CryptoRng + ?Sized>(
         ephemeral: ephemeral.public(),
         signed_prekey_id: prekey.id,
         one_time_id: bundle.one_time().map(|one_time| one_time.id),
+        origin: None,
     };
     Ok((shared, header))
 }
@@ -207,6 +218,7 @@ mod tests {
                 ephemeral: [9; 32],
                 signed_prekey_id: 1,
                 one_time_id: None,
+                origin: None,
             };
             let identity = InitialHeader {
                 identity: PublicIdentity::from_bytes(&weak).unwrap(),

@@ -89,6 +89,12 @@ impl Frequent<'_> {
 
 /// Parses one request.
 pub fn parse_request(line: &[u8]) -> ParsedLine {
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return (
+            None,
+            Err(Refusal::bad_request("a request is a JSON object")),
+        );
+    }
     if let Ok(frequent) = serde_json::from_slice::<Frequent<'_>>(line) {
         let id = frequent.id;
         if let Some(request) = frequent.into_request() {

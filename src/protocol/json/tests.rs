@@ -24,6 +24,55 @@ fn a_send_round_trips() {
 }
 
 #[test]
+fn an_array_is_no_object() {
+    let (key, signature) = ("A".repeat(43) + "=", "A".repeat(86) + "==");
+    let (salt, name) = ("A".repeat(22) + "==", "\"name\":\"bob\"");
+    let proof = format!("\"login_key\":\"{key}\",\"proof\":\"{signature}\"");
+    let (object, list) = (
+        format!("{{\"salt\":\"{salt}\",\"memory_kib\":1,\"passes\":1,\"lanes\":1}}"),
+        format!("[\"{salt}\",1,1,1]"),
+    );
+    let register =
+        |kdf: &str| format!("{{\"id\":3,\"op\":\"register\",{name},\"kdf\":{kdf},{proof}}}");
+    let passwd = |kdf: &str| format!("{{\"id\":3,\"op\":\"passwd\",\"kdf\":{kdf},{proof}}}");
+    let publish = |identity: &str, prekey: &str, one_time: &str| {
+        format!(
+            "{{\"id\":3,\"op\":\"publish\",\"identity\":{identity},\"signed_prekey\":{prekey},\
+             \"one_time\":[{one_time}]}}"
+        )
+    };
+    let identity = format!("{{\"signing\":\"{key}\",\"dh\":\"{key}\"}}");
+    let prekey = format!("{{\"id\":1,\"key\":\"{key}\",\"signature\":\"{signature}\"}}");
+    let one_time = format!("{{\"id\":1,\"key\":\"{key}\"}}");
+    for line in [
+        register(&object),
+        passwd(&object),
+        publish(&identity, &prekey, &one_time),
+        "  {\"op\":\"ping\"}".to_owned(),
+    ] {
+        let (_, request) = parse_request(line.as_bytes());
+        assert!(request.is_ok(), "{line} {request:?}");
+    }
+    for line in [
+        register(&list),
+        passwd(&list),
+        publish(&format!("[\"{key}\",\"{key}\"]"), &prekey, &one_time),
+        publish(
+            &identity,
+            &format!("[1,\"{key}\",\"{signature}\"]"),
+            &one_time,
+        ),
+        publish(&identity, &prekey, &format!("[1,\"{key}\"]")),
+        "[3,\"ping\"]".to_owned(),
+        " [3,\"ping\"]".to_owned(),
+        format!("[3,\"send\",\"bob\",\"{MID}\",null,\"x\"]"),
+    ] {
+        let (_, request) = parse_request(line.as_bytes());
+        assert_eq!(request.unwrap_err().code, Code::BadRequest, "{line}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_with_the_id() {
     let cases: [(&str, Code); 9] = [
         (r#"{"id":3,"op":"dance"}"#, Code::UnknownOp),

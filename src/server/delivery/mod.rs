@@ -119,6 +119,7 @@ impl Mailboxes {
         if self.by_name.len() < MAX_IDLE {
             return;
         }
+        let now = clock::now();
         let first_number = &mut self.first_number;
         // Nobody can begin to use one meanwhile, since that takes the table's lock.
         self.by_name.retain(|_, mailbox| {
@@ -127,7 +128,7 @@ impl Mailboxes {
             }
             let state = mailbox.lock();
             *first_number = (*first_number).max(state.machine.next_number());
-            !state.machine.is_idle() || state.recipient.damaged
+            !state.machine.is_idle(now) || state.recipient.damaged
         });
     }
 }
@@ -247,3 +248,6 @@ impl Delivery {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

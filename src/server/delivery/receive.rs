@@ -135,27 +135,53 @@ impl Delivery {
         mailbox: &Arc<SharedMailbox>,
         to_flush: &mut FlushSet,
     ) -> Acked {
+        let (acked, _) = self.conclude_shown(session, mailbox, to_flush);
+        Acked { acked, unknown: 0 }
+    }
+
+    /// The same, for a console that wants to see what comes next.
+    pub(crate) fn fetch_next(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        to_flush: &mut FlushSet,
+    ) -> Fetched {
+        let (_, sent) = self.conclude_shown(session, mailbox, to_flush);
+        Fetched {
+            sent,
+            waiting: mailbox.lock().machine.not_pushed(),
+        }
+    }
+
+    /// Acknowledges all that the session was pushed. Returns how many messages that were, and
+    /// how many were pushed then.
+    fn conclude_shown(
+        &self,
+        session: &Session,
+        mailbox: &Arc<SharedMailbox>,
+        to_flush: &mut FlushSet,
+    ) -> (usize, usize) {
         let acked = self.update(mailbox, to_flush, |state, effects| {
             let recipient = &state.recipient;
             let hidden = |from: &Sender| recipient.hides_from(from, &mailbox.name);
             state.machine.acknowledge_shown(session.id, hidden, effects)
         });
-        self.after_ack(session, mailbox, acked, to_flush);
-        Acked { acked, unknown: 0 }
+        (acked, self.after_ack(session, mailbox, acked, to_flush))
     }
 
+    /// Returns how many messages were pushed now that there is room for them.
     fn after_ack(
         &self,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
         acked: usize,
         to_flush: &mut FlushSet,
-    ) {
+    ) -> usize {
         self.stats.acknowledged.add(acked as u64);
-        self.advance(session, mailbox, to_flush);
+        self.advance(session, mailbox, to_flush)
     }
 
-    /// Tells those senders who are online that `recipient` has their messages.
+    /// Tells those senders who are online and read that `recipient` has their messages.
     pub(super) fn send_receipts(
         &self,
         recipient: UserName,
@@ -167,7 +193,9 @@ impl Delivery {
             by_sender.entry(sender).or_default().push(mid);
         }
         for (sender, mids) in by_sender {
-            let Some(online) = self.sessions.find(&sender) else {
+            // Who does not read goes without: receipts are asked for after a login, too.
+            let online = self.sessions.find(&sender);
+            let Some(online) = online.filter(|online| online.send_queue.has_room()) else {
                 continue;
             };
             for mids in mids.chunks(limits::MAX_IDS) {

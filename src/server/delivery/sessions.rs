@@ -50,9 +50,14 @@ pub(crate) enum Precedence {
     TakeOver,
 }
 
-/// The account has a session that may not be replaced.
+/// Why a login did not become a session. Nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OnlineElsewhere;
+pub(crate) enum NotInserted {
+    /// The account has a session that may not be replaced.
+    OnlineElsewhere,
+    /// The credentials of some account have changed since the login was judged: judge it again.
+    Outdated,
+}
 
 /// A login, about to become a session.
 pub(crate) struct Candidate {
@@ -66,6 +71,8 @@ pub(crate) struct Candidate {
     pub send_queue: Arc<SendQueue>,
     /// Others see the user as online.
     pub present: bool,
+    /// What [`Sessions::version`] was before the account was read that the login was judged by.
+    pub version: u64,
 }
 
 /// The session table.
@@ -80,20 +87,49 @@ pub(crate) struct Sessions {
 struct Table {
     by_name: HashMap<UserName, Arc<Session>>,
     last: u64,
+    /// How often the credentials of any account have changed.
+    version: u64,
 }
 
 impl Sessions {
+    /// Counts the changes of credentials. Ask before reading the account that a login is judged
+    /// by.
+    pub(crate) fn version(&self) -> u64 {
+        self.table.lock().version
+    }
+
+    /// Call it once a password's change or an account's deletion is committed: a login that was
+    /// judged before is judged again, and the account's session, unless its number is `keep`,
+    /// is removed and returned for the caller to end.
+    pub(crate) fn credentials_changed(
+        &self,
+        name: &UserName,
+        keep: Option<SessionId>,
+    ) -> Option<Arc<Session>> {
+        let mut table = self.table.lock();
+        table.version += 1;
+        if Some(table.by_name.get(name)?.id) == keep {
+            return None;
+        }
+        let session = table.by_name.remove(name)?;
+        session.over.store(true, Ordering::Release);
+        Some(session)
+    }
+
     /// Adds a session, and returns it with the session that it displaced, which the caller
     /// has to end.
     ///
     /// # Errors
-    /// The account has a session that may not be replaced; nothing changed.
+    /// The account has a session that may not be replaced, or the login is to be judged again.
     pub(crate) fn insert(
         &self,
         candidate: Candidate,
         precedence: Precedence,
-    ) -> Result<(Arc<Session>, Option<Arc<Session>>), OnlineElsewhere> {
+    ) -> Result<(Arc<Session>, Option<Arc<Session>>), NotInserted> {
         let mut table = self.table.lock();
+        if table.version != candidate.version {
+            return Err(NotInserted::Outdated);
+        }
         table.last += 1;
         let session = Arc::new(Session {
             id: SessionId(table.last),
@@ -116,7 +152,7 @@ impl Sessions {
                     Precedence::TakeOver => true,
                 };
                 if !replace {
-                    return Err(OnlineElsewhere);
+                    return Err(NotInserted::OnlineElsewhere);
                 }
                 let displaced = place.insert(Arc::clone(&session));
                 displaced.over.store(true, Ordering::Release);
@@ -158,6 +194,7 @@ mod tests {
             secret: ByteArray([secret; 16]),
             send_queue: Arc::new(SendQueue::new(Socket::new(stream).unwrap())),
             present: true,
+            version: 0,
         }
     }
 
@@ -184,6 +221,28 @@ mod tests {
             .insert(candidate("bob", 3), Precedence::TakeOver)
             .unwrap();
         assert!(third.id > second.id);
+    }
+
+    #[test]
+    fn a_change_of_credentials_ends_other_sessions_and_outdates_logins() {
+        let sessions = Sessions::default();
+        let (first, _) = sessions
+            .insert(candidate("bob", 1), Precedence::Yield)
+            .unwrap();
+        assert!(
+            sessions
+                .credentials_changed(&first.name, Some(first.id))
+                .is_none()
+        );
+        assert!(!first.is_over(), "the one that changed it stays");
+        let inserted = sessions.insert(candidate("bob", 2), Precedence::TakeOver);
+        assert_eq!(inserted.err(), Some(NotInserted::Outdated));
+        let mut judged_again = candidate("bob", 2);
+        judged_again.version = sessions.version();
+        let (second, _) = sessions.insert(judged_again, Precedence::TakeOver).unwrap();
+        let ended = sessions.credentials_changed(&first.name, Some(first.id));
+        assert_eq!(ended.map(|ended| ended.id), Some(second.id));
+        assert!(second.is_over() && sessions.find(&first.name).is_none());
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+use super::ip_prefix::{IpPrefix, NETWORKS_OF_SITE};
 use super::token_bucket::{Rate, TokenBucket};
 
 /// The most buckets in one table: some hundred KiB.
-const MAX_BUCKETS: usize = 10_000;
+pub(crate) const MAX_BUCKETS: usize = 10_000;
 
 /// A table of token buckets.
 #[derive(Debug)]
@@ -84,6 +85,27 @@ impl<K: Copy + Eq + Hash> KeyedBuckets<K> {
     }
 }
 
+impl KeyedBuckets<IpPrefix> {
+    /// Takes one token of an address and, in IPv6, one of the site that it belongs to, which has
+    /// some times as many.
+    ///
+    /// # Errors
+    /// One of them has none; after the time returned, it has.
+    pub(crate) fn take_of_address(
+        &mut self,
+        from: IpPrefix,
+        rate: Rate,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        // In this order, an address that is refused takes nothing from its neighbours.
+        self.take(from, rate, now, Duration::ZERO)?;
+        if let Some(site) = from.site() {
+            self.take(site, rate.times(NETWORKS_OF_SITE), now, Duration::ZERO)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +135,22 @@ mod tests {
         }
         assert!(table.buckets.len() <= 101);
         assert_eq!(table.missing(&0, rate, later), 0);
+    }
+
+    #[test]
+    fn a_site_has_some_networks_worth_and_no_network_takes_it_all() {
+        let network = |number: u32| {
+            let address = format!("2001:db8:1:{number:x}::1");
+            IpPrefix::of(address.parse().unwrap())
+        };
+        let rate = Rate::new(10, Duration::from_secs(60), 10).unwrap();
+        let now = Instant::now();
+        let mut table = KeyedBuckets::default();
+        let mut take = |number| table.take_of_address(network(number), rate, now).is_ok();
+        assert_eq!((0..1000).filter(|_| take(0)).count(), 10);
+        assert_eq!((1..1000).filter(|number| take(*number)).count(), 70);
+        let elsewhere = IpPrefix::of("2001:db8:2::1".parse().unwrap());
+        assert!(table.take_of_address(elsewhere, rate, now).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use super::ip_prefix::IpPrefix;
+use super::ip_prefix::{IpPrefix, NETWORKS_OF_SITE};
 use super::keyed_buckets::KeyedBuckets;
 use super::token_bucket::Rate;
 use crate::protocol::name::UserName;
@@ -48,20 +48,31 @@ impl LoginBackoff {
         in_a_row: u32,
         now: Instant,
     ) -> Duration {
-        let of_account = count(&mut self.accounts, account, now);
-        let of_address = from.map_or(0, |from| count(&mut self.addresses, from, now));
+        let of_account = count(&mut self.accounts, account, now, 1);
+        let of_address = from.map_or(0, |from| count(&mut self.addresses, from, now, 1));
+        let site = from.and_then(IpPrefix::site);
+        let of_site = site.map_or(0, |site| {
+            count(&mut self.addresses, site, now, NETWORKS_OF_SITE) / NETWORKS_OF_SITE
+        });
         let worst = of_account
-            .max(of_address.saturating_sub(FREE_FROM_ADDRESS))
+            .max(of_address.max(of_site).saturating_sub(FREE_FROM_ADDRESS))
             .max(in_a_row);
         FIRST_DELAY * 2u32.pow(worst.saturating_sub(1).min(MAX_DOUBLINGS))
     }
 }
 
-/// Adds one to the wrong logins that are remembered of `key`, and returns their number.
-fn count<K: Copy + Eq + Hash>(buckets: &mut KeyedBuckets<K>, key: K, now: Instant) -> u32 {
+/// Adds one to the wrong logins that are remembered of `key`, which stands for so many
+/// `addresses`, and returns their number.
+fn count<K: Copy + Eq + Hash>(
+    buckets: &mut KeyedBuckets<K>,
+    key: K,
+    now: Instant,
+    addresses: u32,
+) -> u32 {
     let Some(rate) = Rate::new(1, FORGIVEN_AFTER, MAX_REMEMBERED) else {
         return 0;
     };
+    let rate = rate.times(addresses);
     // When the most are remembered, nothing is added.
     let _remembered = buckets.take(key, rate, now, Duration::ZERO);
     buckets.missing(&key, rate, now)
@@ -110,6 +121,21 @@ mod tests {
         assert_eq!(guess(100, network("2001:db8::2")), 8000, "the same /64");
         assert_eq!(guess(101, network("2001:db8:0:1::1")), 250);
         assert_eq!(guess(102, None), 250, "not counted by address");
+    }
+
+    #[test]
+    fn guessing_from_the_networks_of_one_site_gets_slower_later() {
+        let mut login_backoff = LoginBackoff::default();
+        let now = Instant::now();
+        let mut guess = |n: u32, address: String| {
+            millis(login_backoff.wrong(name(&format!("u{n}")), network(&address), 1, now))
+        };
+        let delays: Vec<u128> = (0..128)
+            .map(|n| guess(n, format!("2001:db8:1:{n:x}::1")))
+            .collect();
+        assert_eq!(delays[..94], [250; 94]);
+        assert_eq!(delays[127], 8000);
+        assert_eq!(guess(200, "2001:db8:2::1".to_owned()), 250);
     }
 
     #[test]

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use self::ip_prefix::IpPrefix;
 use self::keyed_buckets::KeyedBuckets;
 use self::login_backoff::LoginBackoff;
+use self::request_rate::{AccountBucket, AccountBuckets};
 use self::token_bucket::Rate;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
@@ -80,6 +81,7 @@ pub(crate) struct Limits {
     registrations: Mutex<KeyedBuckets<IpPrefix>>,
     searches: Mutex<KeyedBuckets<UserId>>,
     bundles: Mutex<Bundles>,
+    requests: Mutex<AccountBuckets>,
     look_ups: Mutex<KeyedBuckets<UserId>>,
     /// Names asked for that a search would not have found.
     unlisted: Mutex<KeyedBuckets<UserId>>,
@@ -105,6 +107,7 @@ impl Limits {
             registrations: Mutex::default(),
             searches: Mutex::default(),
             bundles: Mutex::default(),
+            requests: Mutex::default(),
             look_ups: Mutex::default(),
             unlisted: Mutex::default(),
         }
@@ -122,6 +125,11 @@ impl Limits {
         counts.then(|| IpPrefix::of(peer))
     }
 
+    /// What an account's requests are taken from, on whatever connection.
+    pub(crate) fn requests_of(&self, user: UserId, now: Instant) -> AccountBucket {
+        self.requests.lock().of(user, now)
+    }
+
     /// Counts an account that is about to be made.
     ///
     /// # Errors
@@ -131,11 +139,8 @@ impl Limits {
         let (Some(from), Some(rate)) = (from, Rate::new(count, HOUR, count)) else {
             return Ok(());
         };
-        let taken = self
-            .registrations
-            .lock()
-            .take(from, rate, now, Duration::ZERO);
-        taken.map(drop).map_err(|wait| {
+        let taken = self.registrations.lock().take_of_address(from, rate, now);
+        taken.map_err(|wait| {
             slow_down(format!(
                 "too many accounts were made from your address; try again in {}",
                 in_words(wait)

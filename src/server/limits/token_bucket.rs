@@ -22,6 +22,14 @@ impl Rate {
         let interval = period.checked_div(count)?;
         Some(Rate { interval, burst })
     }
+
+    /// The rate of so many takers together.
+    pub(crate) fn times(self, takers: u32) -> Self {
+        Rate {
+            interval: self.interval / takers.max(1),
+            burst: self.burst.saturating_mul(takers),
+        }
+    }
 }
 
 /// A bucket of tokens.

@@ -12,6 +12,7 @@ use super::registry::{Connections, RegistrationGuard};
 use super::send_queue::{SendQueue, WireFormat};
 use super::worker::Worker;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::server::limits::connections::TooMany;
 use crate::server::log;
 use crate::server::log::ConnectionId;
 use crate::server::shared::Shared;
@@ -24,6 +25,13 @@ const STOP_CHECK: Duration = Duration::from_millis(200);
 
 /// The pause after an accept that failed for lack of a resource; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a guest may stay before newcomers take its place, when places or descriptors run
+/// out: time enough to log in.
+const GUEST_GRACE: Duration = Duration::from_secs(10);
+
+/// How many connections there may be above the most while displaced guests leave.
+const HEADROOM: usize = 8;
 
 /// Where the doubling ends.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -101,6 +109,7 @@ impl Listener {
         if self.spare.take().is_some() {
             drop(self.listener.accept());
         }
+        self.connections.displace_guest(GUEST_GRACE);
         sync::sleep(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.spare = spare_descriptor();
@@ -112,7 +121,10 @@ impl Listener {
         let socket = match stream
             .set_nonblocking(false)
             .and_then(|()| Socket::new(stream))
-        {
+            .and_then(|socket| {
+                socket.set_unacknowledged_limit(self.shared.config.idle_limit)?;
+                Ok(socket)
+            }) {
             Ok(socket) => socket,
             Err(_) => return, // The peer has left already.
         };
@@ -123,7 +135,7 @@ impl Listener {
         };
         self.shared.stats.connections.add(1);
         let shared = Arc::clone(&self.shared);
-        let connection = Connection::new(shared, registration.id(), peer, Arc::clone(&send_queue));
+        let connection = Connection::new(shared, &registration, peer, Arc::clone(&send_queue));
         // The worker that comes back ends the connection when it is dropped, which has to
         // happen after the refusal was written.
         if let Err((error, _worker)) = Worker::new(connection, registration).start() {
@@ -133,6 +145,7 @@ impl Listener {
                 "the server has no thread for you; try again later",
             );
             refuse(&send_queue, &refusal);
+            self.connections.displace_guest(GUEST_GRACE);
             sync::sleep(FIRST_PAUSE);
         }
     }
@@ -157,13 +170,12 @@ impl Listener {
             self.next_id += 1;
         }
         registered.map_err(|too_many| {
-            if too_many.first
-                && let Some(from) = from
-            {
+            let TooMany { who, most, first } = too_many;
+            if first {
                 log::warn(
                     None,
                     format_args!(
-                        "{from} has {most} connections, the most for one; more are refused"
+                        "{who} has {most} connections, the most for one; more are refused"
                     ),
                 );
             }
@@ -180,7 +192,9 @@ impl Listener {
     fn is_full(&mut self) -> bool {
         let connections = self.connections.count();
         let most = self.shared.config.max_clients;
-        let full = connections >= most;
+        let makes_room =
+            || connections < most + HEADROOM && self.connections.displace_guest(GUEST_GRACE);
+        let full = connections >= most && !makes_room();
         if full && !self.full_was_logged {
             log::warn(
                 None,

@@ -43,6 +43,13 @@ impl Deadlines {
         *self.closing.get_or_insert(now + CLOSING_TIME)
     }
 
+    /// Moves those that the peer has to meet by a time in which the server itself stood still.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        for deadline in [&mut self.login, &mut self.handshake].into_iter().flatten() {
+            *deadline += by;
+        }
+    }
+
     /// The earliest of them.
     pub(crate) fn first(&self) -> Option<Instant> {
         let all = [self.login, self.handshake, self.closing];
@@ -79,6 +86,10 @@ mod tests {
         assert_eq!(deadlines.due(after(11)), Some(Due::Closing));
         deadlines.handshake = None;
         assert_eq!(deadlines.due(after(60)), Some(Due::Closing));
-        assert_eq!(Deadlines::new(after(60)).due(after(60)), Some(Due::Login));
+        let mut deadlines = Deadlines::new(after(60));
+        assert_eq!(deadlines.due(after(60)), Some(Due::Login));
+        deadlines.postpone(Duration::from_secs(30));
+        assert_eq!(deadlines.due(after(89)), None);
+        assert_eq!(deadlines.due(after(90)), Some(Due::Login));
     }
 }

@@ -54,8 +54,25 @@ pub(crate) fn not_http() -> Disconnect {
 pub(crate) fn tls_required() -> Disconnect {
     Disconnect::Refused(Refusal::new(
         Code::TlsRequired,
-        "from other machines this server takes TLS only; use the client, or 'openssl s_client -quiet \
-         -connect HOST:PORT' in place of telnet",
+        "from other machines this server takes TLS only; use the client",
+    ))
+}
+
+/// The connection is a console on another machine.
+pub(crate) fn no_console() -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::UseJson,
+        "the console hands your password to the server, so this one takes it from its own machine \
+         only; use the client, or ask the operator for --console-from",
+    ))
+}
+
+/// Others need the place of somebody who has not logged in.
+pub(crate) fn displaced() -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::ServerFull,
+        "the server is full, and others need the place of those who have not logged in; try again \
+         later",
     ))
 }
 

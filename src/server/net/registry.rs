@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::send_queue::SendQueue;
 use crate::clock;
@@ -13,13 +13,58 @@ use crate::protocol::reply::Event;
 use crate::server::limits::connections::{ConnectionsPerAddress, TooMany};
 use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::log::ConnectionId;
+use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Condvar, Mutex};
+
+/// Whether somebody has logged in on a connection. Guests make room for others.
+#[derive(Debug, Default)]
+pub(crate) struct Standing(AtomicU8);
+
+impl Standing {
+    const GUEST: u8 = 0;
+    const MEMBER: u8 = 1;
+    const DISPLACED: u8 = 2;
+
+    /// Somebody has logged in, or out. A guest who was displaced before stays so.
+    pub(crate) fn set_member(&self, member: bool) {
+        let (from, to) = match member {
+            true => (Self::GUEST, Self::MEMBER),
+            false => (Self::MEMBER, Self::GUEST),
+        };
+        self.change(from, to);
+    }
+
+    /// Whether the connection has to make room for another one.
+    pub(crate) fn is_displaced(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::DISPLACED
+    }
+
+    fn is_member(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::MEMBER
+    }
+
+    fn is_guest(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::GUEST
+    }
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        self.0.compare_exchange(from, to, success, failure).is_ok()
+    }
+}
+
+/// An open connection.
+struct Open {
+    send_queue: Arc<SendQueue>,
+    standing: Arc<Standing>,
+    since: Instant,
+}
 
 /// All open connections.
 #[derive(Default)]
 pub(crate) struct Connections {
-    /// The send queue of each. Held for single operations on the map, alone.
-    open: Mutex<HashMap<ConnectionId, Arc<SendQueue>>>,
+    /// Each of them. Held for single operations on the map, alone.
+    open: Mutex<HashMap<ConnectionId, Open>>,
     /// How many each address has. Held for single operations, alone.
     per_address: Mutex<ConnectionsPerAddress>,
     /// Notified when a connection was removed from `open`.
@@ -47,12 +92,39 @@ impl Connections {
         if let Some(from) = from {
             self.per_address.lock().enter(from, most)?;
         }
-        self.open.lock().insert(id, Arc::clone(send_queue));
+        let standing = Arc::new(Standing::default());
+        let open = Open {
+            send_queue: Arc::clone(send_queue),
+            standing: Arc::clone(&standing),
+            since: clock::now(),
+        };
+        self.open.lock().insert(id, open);
         Ok(RegistrationGuard {
             connections: Arc::clone(self),
             id,
             from,
+            standing,
         })
+    }
+
+    /// Ends the guest who came first, if one came at least `grace` ago. Its connection's own
+    /// thread tells it and ends; `false` if there is no such guest.
+    pub(crate) fn displace_guest(&self, grace: Duration) -> bool {
+        let now = clock::now();
+        let open = self.open.lock();
+        let guests = open.iter().filter(|(_, open)| {
+            open.standing.is_guest() && now.saturating_duration_since(open.since) >= grace
+        });
+        let Some((_, first)) = guests.min_by_key(|(id, _)| id.0) else {
+            return false;
+        };
+        let displaced = first.standing.change(Standing::GUEST, Standing::DISPLACED);
+        let send_queue = Arc::clone(&first.send_queue);
+        drop(open);
+        if displaced {
+            send_queue.socket().close_reading();
+        }
+        displaced
     }
 
     /// Tells every client that the server shuts down, stops reading from them, and waits
@@ -79,7 +151,10 @@ impl Connections {
     }
 
     fn send_queues(&self) -> Vec<Arc<SendQueue>> {
-        self.open.lock().values().cloned().collect()
+        let open = self.open.lock();
+        open.values()
+            .map(|open| Arc::clone(&open.send_queue))
+            .collect()
     }
 }
 
@@ -90,12 +165,25 @@ pub(crate) struct RegistrationGuard {
     id: ConnectionId,
     /// The address that it is counted for.
     from: Option<IpPrefix>,
+    standing: Arc<Standing>,
 }
 
 impl RegistrationGuard {
     /// Which connection it registers.
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// Whether somebody has logged in on it.
+    pub(crate) fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
+    /// Ends a guest if somebody has logged in on this connection, which lacks what guests hold.
+    pub(crate) fn claim_room(&self) {
+        if self.standing.is_member() {
+            self.connections.displace_guest(Duration::ZERO);
+        }
     }
 }
 

@@ -76,6 +76,7 @@ impl Worker {
                 Ok(()) => return,
                 Err((_, worker)) => self = worker,
             }
+            self.registration.claim_room();
             sync::sleep(START_PAUSE);
         }
         log::error(

@@ -82,6 +82,18 @@ impl Handler {
             || self.send_queue.socket().watch_peer(peer, Duration::ZERO) == PeerState::Gone
     }
 
+    /// The account as it is, if its password is still the one that was `proven` for it.
+    pub(super) fn unchanged(&self, proven: &Account) -> Result<Account, Refusal> {
+        let account = self
+            .shared
+            .store
+            .account(&proven.name)
+            .map_err(read_failed)?;
+        account
+            .filter(|account| account.login_key == proven.login_key)
+            .ok_or_else(wrong_login)
+    }
+
     /// Checks a console's password.
     pub(super) fn authenticate(
         &self,
@@ -97,6 +109,8 @@ impl Handler {
             .as_ref()
             .map_or_else(|| self.fake_kdf(name), |account| account.kdf);
         let derived = self.derive(password, &kdf, now)?;
+        // It has waited for its turn, and the account may have changed meanwhile.
+        let account = self.shared.store.account(name).map_err(read_failed)?;
         match account {
             Some(account) if account.login_key.0 == derived.login_key.public() => Ok(account),
             _ => Err(wrong_login()),

@@ -31,8 +31,11 @@ impl Handler {
         let (session, mailbox) = (&logged_in.session, &logged_in.mailbox);
         let delivery = &self.shared.delivery;
         if !self.envelopes {
-            // A person who asks for more on the console has seen what was shown.
-            delivery.ack_shown(session, mailbox, to_flush);
+            // A person who asks for more on the console has seen what was shown, and is not to
+            // be shown it again.
+            return Ok(Reply::Fetched(
+                delivery.fetch_next(session, mailbox, to_flush),
+            ));
         }
         let limit = fetch.limit.unwrap_or(MAX_FETCH).min(MAX_FETCH);
         let fetched = delivery.fetch(session, mailbox, limit, to_flush);

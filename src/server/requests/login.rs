@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::auth::{check_proof, random, wrong_login};
 use super::{Handler, LoggedIn, Response};
+use crate::clock;
 use crate::crypto::account::login_proof::Purpose;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
@@ -14,7 +15,7 @@ use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
 use crate::server::delivery::resend::Resends;
-use crate::server::delivery::sessions::{Candidate, OnlineElsewhere, Precedence, Session};
+use crate::server::delivery::sessions::{Candidate, NotInserted, Precedence, Session};
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::store::{Account, Change, Changed};
@@ -127,10 +128,14 @@ impl Handler {
         options: &SessionOptions,
         now: Now,
     ) -> Result<NewSession, Refusal> {
-        let mailbox = self.shared.delivery.mailbox(&account.name)?;
-        let session = self.insert_session(account, options)?;
-        match self.describe(account, &session, &mailbox, now) {
-            Ok(welcome) => Ok(NewSession {
+        let (account, session) = self.insert_session(account, options)?;
+        let described = self.shared.delivery.mailbox(&account.name);
+        let described = described.and_then(|mailbox| {
+            let welcome = self.describe(&account, &session, &mailbox, options.vault, now)?;
+            Ok((mailbox, welcome))
+        });
+        match described {
+            Ok((mailbox, welcome)) => Ok(NewSession {
                 session,
                 mailbox,
                 welcome,
@@ -143,41 +148,49 @@ impl Handler {
         }
     }
 
-    /// Puts a session into the table, in place of another one if that is permitted.
+    /// Puts a session into the table, in place of another one if that is permitted. `proven` is
+    /// the account as it was when the login was proven, which may be long ago for a console: it
+    /// has waited for its turn. The account that comes back is the present one.
     fn insert_session(
         &self,
-        account: &Account,
+        proven: &Account,
         options: &SessionOptions,
-    ) -> Result<Arc<Session>, Refusal> {
-        let candidate = Candidate {
-            name: account.name,
-            user: account.id,
-            secret: ByteArray(random()?),
-            send_queue: Arc::clone(&self.send_queue),
-            present: options.presence,
-        };
+    ) -> Result<(Account, Arc<Session>), Refusal> {
         let precedence = match options.replaces {
             _ if options.take_over => Precedence::TakeOver,
             Some(secret) => Precedence::Resume(secret),
             None => Precedence::Yield,
         };
-        let inserted = self.shared.sessions.insert(candidate, precedence);
-        let (session, displaced) = inserted.map_err(|OnlineElsewhere| {
-            Refusal::new(
-                Code::AlreadyOnline,
-                format!(
-                    "{} is logged in elsewhere; log out there, or take the session over",
-                    account.name
-                ),
-            )
-        })?;
-        if let Some(displaced) = displaced {
-            displaced.send_queue.event(&Event::Replaced {});
-            displaced.send_queue.flush();
-            // The connection's own thread sees this, sends what is left and ends.
-            displaced.send_queue.socket().close_reading();
+        let sessions = &self.shared.sessions;
+        loop {
+            // In this order, a change that the account does not show yet outdates the version.
+            let version = sessions.version();
+            let account = self.unchanged(proven)?;
+            let candidate = Candidate {
+                name: account.name,
+                user: account.id,
+                secret: ByteArray(random()?),
+                send_queue: Arc::clone(&self.send_queue),
+                present: options.presence,
+                version,
+            };
+            match sessions.insert(candidate, precedence) {
+                Ok((session, displaced)) => {
+                    end_displaced(displaced.as_deref());
+                    return Ok((account, session));
+                }
+                Err(NotInserted::Outdated) => {}
+                Err(NotInserted::OnlineElsewhere) => {
+                    return Err(Refusal::new(
+                        Code::AlreadyOnline,
+                        format!(
+                            "{} is logged in elsewhere; log out there, or take the session over",
+                            account.name
+                        ),
+                    ));
+                }
+            }
         }
-        Ok(session)
     }
 
     fn describe(
@@ -185,15 +198,17 @@ impl Handler {
         account: &Account,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
+        generation: Option<u64>,
         now: Now,
     ) -> Result<Welcome, Refusal> {
-        let logins = match self.shared.writer.change(Change::CountLogin(account.id)) {
-            Ok(Changed::Logins(logins)) => logins,
+        let count = Change::CountLogin(account.id, generation);
+        let (logins, vault) = match self.shared.writer.change(count) {
+            Ok(Changed::Login { logins, vault }) => (logins, vault),
             // With a full disk people can still read what is pending for them.
             Err(refusal) if !matches!(refusal.code, Code::Storage | Code::Damaged) => {
                 return Err(refusal);
             }
-            _ => account.logins,
+            _ => (account.logins, None),
         };
         let pending = self.shared.delivery.pending(mailbox, now);
         Ok(Welcome {
@@ -206,6 +221,7 @@ impl Handler {
             signed_prekey: account.signed_prekey,
             one_time: account.one_time,
             logins,
+            vault,
             settings: self.settings_of(account)?,
         })
     }
@@ -229,6 +245,8 @@ impl Handler {
         let delivery = &self.shared.delivery;
         delivery.attach(&session, &mailbox, self.envelopes, budget, to_flush);
         self.failed_logins = 0;
+        let bucket = self.shared.limits.requests_of(session.user, clock::now());
+        self.request_rate.log_in(bucket);
         self.logged_in = Some(LoggedIn {
             session,
             mailbox,
@@ -251,6 +269,7 @@ impl Handler {
         else {
             return;
         };
+        self.request_rate.log_out();
         let replaced = session.is_over();
         self.shared.sessions.remove(&session);
         self.shared.delivery.detach(&session, &mailbox);
@@ -259,5 +278,15 @@ impl Handler {
             let seen = Change::Seen(session.user, now.millis);
             drop(self.shared.writer.submit(seen));
         }
+    }
+}
+
+/// Ends the connection of a session that another one has displaced.
+pub(super) fn end_displaced(displaced: Option<&Session>) {
+    if let Some(displaced) = displaced {
+        displaced.send_queue.event(&Event::Replaced {});
+        displaced.send_queue.flush();
+        // The connection's own thread sees this, sends what is left and ends.
+        displaced.send_queue.socket().close_reading();
     }
 }

@@ -147,10 +147,7 @@ impl Handler {
         self.pause = match request {
             // These are not limited: a client that receives much acknowledges much.
             Request::Ack(_) | Request::AckShown => Duration::ZERO,
-            _ => {
-                let logged_in = self.logged_in.is_some();
-                self.request_rate.count(logged_in, now.instant)
-            }
+            _ => self.request_rate.count(now.instant),
         };
         let named = request.names_somebody();
         let response = match self.may_ask_for_name(named, now) {
@@ -168,6 +165,12 @@ impl Handler {
             Response::Welcome(new) => self.welcome(request_id, *new, to_flush),
         }
         self.pause
+    }
+
+    /// Counts a line that is no request but was answered, and returns how long the connection is
+    /// not to be read afterwards.
+    pub(crate) fn keep_pace(&mut self, now: Now) -> Duration {
+        self.request_rate.count(now.instant)
     }
 
     /// Finds the function that handles a request.

@@ -1,6 +1,7 @@
 //! The beginning and the end of an account.
 
 use super::auth::{check_cost, check_password, check_proof, credentials, new_kdf, wrong_login};
+use super::login::end_displaced;
 use super::{Handler, Response};
 use crate::crypto::account::login_proof::Purpose;
 use crate::protocol::ids::ByteArray;
@@ -95,6 +96,9 @@ impl Handler {
             mailbox.lock().recipient.deleted = false;
         }
         deleted?;
+        let own = self.logged_in.as_ref().map(|it| it.session.id);
+        let ended = self.shared.sessions.credentials_changed(&name, None);
+        end_displaced(ended.as_deref().filter(|ended| Some(ended.id) != own));
         self.leave(now);
         Ok(Reply::Done(Done {}))
     }

@@ -1,6 +1,7 @@
 //! A user's own settings, blocks and password.
 
 use super::auth::{check_cost, check_password, check_proof, credentials, new_kdf, wrong_login};
+use super::login::end_displaced;
 use super::{Handler, not_logged_in};
 use crate::crypto::account::login_proof::Purpose;
 use crate::protocol::ids::ByteArray;
@@ -8,7 +9,7 @@ use crate::protocol::limits;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::{AccountSettings, Answer, Done, Reply};
-use crate::protocol::request::{ChangeSettings, Passwd, Password};
+use crate::protocol::request::{ChangeSettings, KdfParams, Passwd, Password};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
 use crate::store::{Account, Change, Flags};
@@ -93,8 +94,18 @@ impl Handler {
         let proven = check_proof(key, &purpose, &name, &challenge, &passwd.proof);
         let proven = proven.map_err(|_| wrong_login());
         self.count_failure(proven, name, now)?;
-        let change = Change::SetLogin(account.id, passwd.kdf, passwd.login_key);
+        self.set_login(&account, passwd.kdf, passwd.login_key)
+    }
+
+    /// Replaces the login key of the session's account, and ends a session that has begun with
+    /// the old one meanwhile.
+    fn set_login(&self, account: &Account, kdf: KdfParams, login_key: ByteArray<32>) -> Answer {
+        let session = self.logged_in()?.session.id;
+        let change = Change::SetLogin(account.id, kdf, login_key);
         self.shared.writer.change(change)?;
+        let sessions = &self.shared.sessions;
+        let displaced = sessions.credentials_changed(&account.name, Some(session));
+        end_displaced(displaced.as_deref());
         Ok(Reply::Done(Done {}))
     }
 
@@ -104,18 +115,26 @@ impl Handler {
         check_password(new)?;
         let account = self.authenticate(&name, old, now);
         let account = self.count_failure(account, name, now)?;
-        if account.identity.is_some() {
-            return Err(Refusal::new(
-                Code::UseJson,
-                "this account has a client, whose vault must learn the new password too; \
-                 type /passwd there",
-            ));
-        }
+        check_no_client(&account)?;
         let kdf = new_kdf()?;
         let derived = self.derive(new, &kdf, now)?;
         let login_key = ByteArray(derived.login_key.public());
-        let change = Change::SetLogin(account.id, kdf, login_key);
-        self.shared.writer.change(change)?;
-        Ok(Reply::Done(Done {}))
+        // It has waited for its turn, and the session or the account may have changed meanwhile.
+        self.logged_in()?;
+        let account = self.unchanged(&account)?;
+        check_no_client(&account)?;
+        self.set_login(&account, kdf, login_key)
+    }
+}
+
+/// Refuses to change a password behind the back of a client.
+fn check_no_client(account: &Account) -> Result<(), Refusal> {
+    match account.identity {
+        None => Ok(()),
+        Some(_) => Err(Refusal::new(
+            Code::UseJson,
+            "this account has a client, whose vault must learn the new password too; \
+             type /passwd there",
+        )),
     }
 }

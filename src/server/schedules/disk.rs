@@ -245,10 +245,13 @@ impl Store for DiskStore {
         let mut changed = Vec::new();
         for change in &batch.changes {
             changed.push(match change {
-                Change::CountLogin(user) => {
+                Change::CountLogin(user, _) => {
                     let (_, _, logins) = &mut state.accounts[user.0 as usize - 1];
                     *logins += 1;
-                    Changed::Logins(*logins)
+                    Changed::Login {
+                        logins: *logins,
+                        vault: None,
+                    }
                 }
                 _ => Changed::Done,
             });

@@ -109,6 +109,7 @@ fn config() -> Config {
         unencrypted: true,
         registration: false,
         plaintext: true,
+        console_from: Vec::new(),
         certificate: None,
     }
 }
@@ -213,7 +214,7 @@ impl Stage {
         let registration = registered.ok().unwrap();
         let shared = Arc::clone(&running.shared);
         let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let connection = Connection::new(shared, id, peer, send_queue);
+        let connection = Connection::new(shared, &registration, peer, send_queue);
         let started = Worker::new(connection, registration).start();
         assert!(started.is_ok(), "a thread for a connection");
         Some(Client {

@@ -8,10 +8,14 @@
 //! | --- | --- |
 //! | this one | the connections, and what an error of SQLite means |
 //! | `open` | opening and making the database file |
+//! | `generation` | whether a write-ahead log belongs to the database beside it |
+//! | `files` | whether the paths still lead to the files that are open |
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
 //! | `statements` | all SQL statements |
 
+mod files;
+mod generation;
 mod open;
 mod read;
 mod statements;
@@ -19,13 +23,17 @@ mod write;
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-pub(crate) use self::open::{Found, NameIndex, OpenError, inspect, wal_path};
+pub(crate) use self::files::wal_path;
+use self::files::{Files, checkpoint};
+pub(crate) use self::generation::{LogOf, judge_log};
+pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::write::Reclaimed;
 
 use super::Message;
@@ -69,6 +77,12 @@ pub(crate) struct Sqlite {
     /// statement under it leaves the value whole.
     readers: Mutex<Readers>,
     reader_freed: Condvar,
+    /// The files to watch, once [`watch`](Self::watch) was called. Held to look at them, which
+    /// waits for the disk; taken by the writer thread and by the one that watches, the former
+    /// under `writer`.
+    files: Mutex<Option<Files>>,
+    /// The file that was lost, for good.
+    lost: OnceLock<PathBuf>,
 }
 
 #[derive(Default)]
@@ -115,6 +129,7 @@ enum Lane {
 #[derive(Debug)]
 enum Unusable {
     Closed,
+    Lost(PathBuf),
     StillRead,
     NotADatabase(rusqlite::Error),
 }
@@ -122,6 +137,13 @@ enum Unusable {
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Unusable::Lost(path) => {
+                return write!(
+                    f,
+                    "{} was moved, removed or replaced under the server",
+                    path.display()
+                );
+            }
             Unusable::Closed => "it is closed",
             Unusable::StillRead => "a read is still under way",
             Unusable::NotADatabase(_) => "the file is not a database, or is damaged",
@@ -132,7 +154,7 @@ impl fmt::Display for Unusable {
 impl Error for Unusable {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Unusable::Closed | Unusable::StillRead => None,
+            Unusable::Closed | Unusable::Lost(_) | Unusable::StillRead => None,
             Unusable::NotADatabase(error) => Some(error),
         }
     }
@@ -155,7 +177,71 @@ impl Sqlite {
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
             reader_freed: Condvar::new(),
+            files: Mutex::default(),
+            lost: OnceLock::new(),
         })
+    }
+
+    /// Begins to watch the database, its log and these others. From the moment on at which a path
+    /// leads to another file, or to none, every commit fails, and so does every read that needs
+    /// another connection.
+    ///
+    /// # Errors
+    /// One of the others is not there.
+    pub(crate) fn watch(&self, others: &[&Path]) -> io::Result<()> {
+        *self.files.lock() = Some(Files::watch(&self.path, others)?);
+        Ok(())
+    }
+
+    /// Looks at the files, and returns the one that is lost, if one is.
+    pub(crate) fn lost(&self) -> Option<&Path> {
+        // While it is held, nobody closes and reopens the database.
+        let writer = self.writer.lock();
+        self.look(writer.is_some())
+    }
+
+    /// The file that was found lost, without looking again.
+    pub(crate) fn already_lost(&self) -> Option<&Path> {
+        self.lost.get().map(PathBuf::as_path)
+    }
+
+    fn look(&self, is_open: bool) -> Option<&Path> {
+        if self.lost.get().is_none() {
+            let files = self.files.lock();
+            if let Some(path) = files.as_ref().and_then(|files| files.lost(is_open)) {
+                let _first = self.lost.set(path.to_owned());
+            }
+        }
+        self.already_lost()
+    }
+
+    fn check_files(&self, is_open: bool) -> Result<(), StoreError> {
+        match self.look(is_open) {
+            None => Ok(()),
+            Some(path) => Err(StoreError::Failed(Arc::new(Unusable::Lost(
+                path.to_owned(),
+            )))),
+        }
+    }
+
+    /// Opens the database again, for writing.
+    fn reopen(&self) -> Result<Connection, StoreError> {
+        self.check_files(false)?;
+        let connection = open::writer(&self.path).map_err(|error| store_error(error, true))?;
+        // A log that could not be marked is not proven to belong to the database, no more.
+        let _marked = generation::begin_log(&connection);
+        if let Some(files) = &mut *self.files.lock() {
+            files.reopened(&self.path);
+        }
+        Ok(connection)
+    }
+
+    /// Marks the log if it has begun anew.
+    fn mark_log(&self, connection: &Connection) {
+        let begun = self.files.lock().as_mut().is_some_and(Files::log_has_begun);
+        if begun {
+            let _marked = generation::begin_log(connection);
+        }
     }
 
     /// What the opening found about the index on accounts' names.
@@ -226,7 +312,9 @@ impl Sqlite {
         }
         readers.open += 1;
         drop(readers);
-        open::reader(&self.path).map_err(|error| {
+        let opened = open::reader(&self.path).map_err(|error| store_error(error, true));
+        let opened = opened.and_then(|reader| self.check_files(false).map(|()| reader));
+        opened.inspect_err(|_| {
             let mut readers = self.readers.lock();
             readers.open -= 1;
             if let Some((count, _)) = readers.count(lane) {
@@ -234,7 +322,6 @@ impl Sqlite {
             }
             drop(readers);
             self.reader_freed.notify_all();
-            store_error(error, true)
         })
     }
 
@@ -248,7 +335,7 @@ impl Sqlite {
             let free = self.wait_for_reads(readers);
             if free {
                 // A failure is found by the next commit, or is none: the log is read as it is.
-                let _ = open::checkpoint(connection);
+                let _ = checkpoint(connection);
             }
             self.readers.lock().paused = false;
             self.reader_freed.notify_all();
@@ -362,12 +449,15 @@ impl Store for Sqlite {
         let mut writer = self.writer.lock();
         let mut connection = match writer.take() {
             Some(connection) => connection,
-            None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
+            None => self.reopen()?,
         };
         let error = match write::commit(&mut connection, batch) {
             Ok(changed) => {
                 self.bound_log(&connection);
+                self.mark_log(&connection);
                 *writer = Some(connection);
+                // What went to a file that nobody finds any more is not stored.
+                self.check_files(true)?;
                 drop(writer);
                 self.note_deleted(batch);
                 return Ok(changed);
@@ -392,7 +482,7 @@ impl Store for Sqlite {
         let mut writer = self.writer.lock();
         let mut connection = match writer.take() {
             Some(connection) => connection,
-            None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
+            None => self.reopen()?,
         };
         let reclaimed = write::reclaim(&mut connection, account);
         let reclaimed = reclaimed.map_err(|error| store_error(error, true))?;
@@ -408,11 +498,18 @@ impl Store for Sqlite {
         if !self.close_readers() {
             return Err(StoreError::Failed(Arc::new(Unusable::StillRead)));
         }
-        let connection = match self.writer.lock().take() {
+        let mut writer = self.writer.lock();
+        if let Err(lost) = self.check_files(writer.is_some()) {
+            // Closing it would remove the log that lies at the path, whosever it is.
+            std::mem::forget(writer.take());
+            return Err(lost);
+        }
+        let connection = match writer.take() {
             Some(connection) => connection,
-            None => open::writer(&self.path).map_err(|error| store_error(error, true))?,
+            None => self.reopen()?,
         };
-        open::checkpoint(&connection).map_err(|error| store_error(error, true))?;
+        drop(writer);
+        checkpoint(&connection).map_err(|error| store_error(error, true))?;
         // SQLite removes the WAL when the last connection is closed.
         connection
             .close()
@@ -453,6 +550,8 @@ fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
     }
 }
 
+#[cfg(test)]
+mod space;
 #[cfg(test)]
 mod steps;
 #[cfg(test)]

@@ -6,12 +6,14 @@ use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
-use super::{is_damage, read, statements};
+use super::files::{checkpoint, wal_path};
+use super::write::{INCREMENTAL, set_value};
+use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
 
 /// The schema, version 1.
@@ -35,6 +37,10 @@ const SECRET: &str = "secret";
 
 /// The key in table `server` of how many runs of the server there were.
 const RUNS: &str = "runs";
+
+/// A database with at most so many pages in use, 32 MiB, is written anew at a start, which takes less
+/// than a second and as much memory.
+const SMALL_DATABASE: i64 = 8192;
 
 /// A run can give so many numbers: 2 to the power of this, in each mailbox.
 const RUN_BITS: u32 = 40;
@@ -172,7 +178,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
         if identify(&connection)? == Identity::Empty {
             // It can be chosen only while there is no table.
-            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+            connection.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
         }
         prepare(&connection)?;
         if identify(&connection)? == Identity::Empty {
@@ -190,9 +196,14 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
                 let log = File::open(wal_path(path)).and_then(|log| log.sync_all());
                 log.map_err(|_| error)?;
             }
-            folded => folded?,
+            folded => {
+                folded?;
+                unless_full(generation::begin(&connection))?;
+            }
         }
+        add_generations(&connection)?;
         add_index(&connection)?;
+        let_shrink(&connection)?;
         let name_index = check_names(&connection);
         let first_number = first_number(&connection)?;
         let deleted = deleted_with_mail(&connection);
@@ -215,11 +226,35 @@ fn unless_full(done: rusqlite::Result<()>) -> rusqlite::Result<()> {
     }
 }
 
+/// Adds the table of vaults' generations to a database of before it existed. Until then no
+/// vault's generation is kept.
+fn add_generations(connection: &Connection) -> rusqlite::Result<()> {
+    match connection.execute_batch(statements::ADD_GENERATIONS) {
+        Err(error) if is_damage(&error) => Ok(()),
+        done => unless_full(done),
+    }
+}
+
 /// Adds the index of listed names to a database of before it existed. Without it a search is
 /// right, and slow where many are not listed.
 fn add_index(connection: &Connection) -> rusqlite::Result<()> {
     match connection.execute_batch(LISTED_NAMES) {
         Err(error) if is_damage(&error) => Ok(()), // `check_names` says so.
+        done => unless_full(done),
+    }
+}
+
+/// Lets a database of an earlier server give free pages back to the disk. That writes it anew, so a
+/// large one keeps its size until its operator does that.
+fn let_shrink(connection: &Connection) -> rusqlite::Result<()> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let used = pragma("page_count")? - pragma("freelist_count")?;
+    if pragma("auto_vacuum")? == INCREMENTAL || used > SMALL_DATABASE {
+        return Ok(());
+    }
+    connection.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
+    match connection.execute_batch("VACUUM") {
+        Err(error) if is_damage(&error) => Ok(()), // Whoever meets it says so.
         done => unless_full(done),
     }
 }
@@ -289,19 +324,6 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     configure(&connection)?;
     Ok(connection)
-}
-
-/// Folds the log into the database file and empties it.
-pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    let busy: bool =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    match busy {
-        false => Ok(()),
-        true => Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
-            Some("another program uses it".to_owned()),
-        )),
-    }
 }
 
 /// See [`Sqlite::mark_used`](super::Sqlite::mark_used).
@@ -385,19 +407,6 @@ fn secret(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     set_value(connection, SECRET, &secret)?;
     Ok(secret)
-}
-
-fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    connection
-        .execute(statements::SET_VALUE, (key, value))
-        .map(drop)
-}
-
-/// The write-ahead log of the database at `path`.
-pub(crate) fn wal_path(path: &Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
 }
 
 fn has_wal(path: &Path) -> bool {

@@ -61,6 +61,11 @@ statements! {
         INSERT INTO users (name, created, salt, memory_kib, passes, lanes, login_key)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO NOTHING";
     COUNT_LOGIN = "UPDATE users SET logins = logins + 1 WHERE id = ?1 RETURNING logins";
+    GENERATION = "SELECT generation FROM vault_generations WHERE user = ?1";
+    TELL_GENERATION = "
+        INSERT INTO vault_generations (user, generation) VALUES (?1, ?2)
+        ON CONFLICT (user) DO UPDATE SET generation = excluded.generation";
+    DROP_GENERATION = "DELETE FROM vault_generations WHERE user = ?1";
     SEEN = "UPDATE users SET last_seen = ?2 WHERE id = ?1 AND deleted = 0 AND presence";
     SET_FLAGS = "
         UPDATE users SET listed = ?2, presence = ?3, refuse_unencrypted = ?4,
@@ -107,11 +112,19 @@ statements! {
         SELECT id FROM users WHERE deleted = 1
            AND EXISTS (SELECT 1 FROM mail WHERE recipient = users.id)";
 
-    /// 256 pages are 1 MiB.
-    VACUUM = "PRAGMA incremental_vacuum(256)";
+    /// 64 pages are 256 KiB, and take some milliseconds.
+    VACUUM = "PRAGMA incremental_vacuum(64)";
 
     FIND_VALUE = "SELECT value FROM server WHERE key = ?1";
     SET_VALUE = "INSERT OR REPLACE INTO server (key, value) VALUES (?1, ?2)";
     ANY_ACCOUNT = "SELECT 1 FROM users LIMIT 1";
+    /// As in `schema.sql`, for a database that was made without it.
+    ADD_GENERATIONS = "
+        CREATE TABLE IF NOT EXISTS vault_generations (
+            user       INTEGER PRIMARY KEY REFERENCES users (id),
+            generation INTEGER NOT NULL
+        )";
+    /// The page that all rows of table `server` are in.
+    SERVER_PAGE = "SELECT rootpage FROM sqlite_schema WHERE name = 'server'";
     ANY_TABLE = "SELECT 1 FROM sqlite_schema LIMIT 1";
 }

@@ -10,19 +10,19 @@ use crate::protocol::request::{
 };
 use crate::store::{Change, Flags, NewAccount};
 
-struct Fixture {
-    store: Sqlite,
-    folder: tempfile::TempDir,
+pub(super) struct Fixture {
+    pub(super) store: Sqlite,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("chat.db")).unwrap();
         Fixture { store, folder }
     }
 
-    fn change(&self, change: Change) -> Changed {
+    pub(super) fn change(&self, change: Change) -> Changed {
         let batch = Batch {
             changes: vec![change],
             ..Batch::default()
@@ -30,7 +30,7 @@ impl Fixture {
         self.store.commit(&batch).unwrap().remove(0)
     }
 
-    fn register(&self, name: &str) -> UserId {
+    pub(super) fn register(&self, name: &str) -> UserId {
         match self.change(Change::Register(new_account(name))) {
             Changed::Registered(id) => id,
             other => panic!("{other:?}"),
@@ -64,7 +64,7 @@ impl Fixture {
     }
 }
 
-fn bounds(after: u64, before: u64) -> PageBounds {
+pub(super) fn bounds(after: u64, before: u64) -> PageBounds {
     PageBounds {
         after,
         before,
@@ -507,4 +507,48 @@ fn a_damaged_index_on_names_is_made_anew() {
     assert!(store.account(&"victim".parse().unwrap()).unwrap().is_some());
     drop(store);
     assert_eq!(Sqlite::open(&path).unwrap().name_index(), NameIndex::Sound);
+}
+
+#[test]
+fn the_greatest_generation_of_a_vault_is_kept() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    let tell = |generation| match fixture.change(Change::CountLogin(alice, generation)) {
+        Changed::Login { vault, .. } => vault,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(tell(None), None);
+    assert_eq!(tell(Some(7)), None);
+    assert_eq!(tell(Some(9)), None);
+    assert_eq!(
+        tell(None),
+        Some(9),
+        "a console's login, or one without a vault"
+    );
+    assert_eq!(tell(Some(9)), Some(9), "the same vault twice is a copy");
+    assert_eq!(tell(Some(8)), Some(9));
+    assert_eq!(tell(Some(u64::MAX)), None);
+    assert_eq!(tell(Some(10)), Some(i64::MAX as u64));
+}
+
+#[test]
+fn a_database_of_before_there_were_generations_opens() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    let path = fixture.folder.path().join("chat.db");
+    drop(fixture.store);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("DROP TABLE vault_generations").unwrap();
+    drop(db);
+    let store = Sqlite::open(&path).unwrap();
+    let batch = Batch {
+        changes: vec![
+            Change::CountLogin(alice, Some(3)),
+            Change::CountLogin(alice, Some(2)),
+        ],
+        ..Batch::default()
+    };
+    let login = |logins, vault| Changed::Login { logins, vault };
+    let done = store.commit(&batch).unwrap();
+    assert_eq!(done, [login(1, None), login(2, Some(3))]);
 }

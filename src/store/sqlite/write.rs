@@ -13,14 +13,14 @@ use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};
 use crate::store::{Batch, Change, Changed, Message, NewAccount, UserId};
 
+/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
+pub(super) const INCREMENTAL: i64 = 2;
+
 /// So many messages of a deleted account go at once.
 const SLICE: i64 = 500;
 
 /// So many free pages are kept, 16 MiB: what is freed today is needed tomorrow.
 const FREE_PAGES: i64 = 4096;
-
-/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
-const INCREMENTAL: i64 = 2;
 
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -81,13 +81,7 @@ fn delete(
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Changed> {
     match change {
         Change::Register(account) => register(transaction, account),
-        Change::CountLogin(user) => {
-            let logins: Option<i64> = transaction
-                .prepare_cached(statements::COUNT_LOGIN)?
-                .query_row([user.0], |row| row.get(0))
-                .optional()?;
-            Ok(Changed::Logins(logins.unwrap_or(0) as u64))
-        }
+        Change::CountLogin(user, generation) => count_login(transaction, *user, *generation),
         Change::Seen(user, at) => {
             transaction
                 .prepare_cached(statements::SEEN)?
@@ -250,10 +244,38 @@ fn claim_one_time(
         .optional()
 }
 
+fn count_login(
+    transaction: &Transaction<'_>,
+    user: UserId,
+    generation: Option<u64>,
+) -> rusqlite::Result<Changed> {
+    let logins: Option<i64> = transaction
+        .prepare_cached(statements::COUNT_LOGIN)?
+        .query_row([user.0], |row| row.get(0))
+        .optional()?;
+    let told: Option<i64> = transaction
+        .prepare_cached(statements::GENERATION)?
+        .query_row([user.0], |row| row.get(0))
+        .optional()?;
+    // A greater number than SQLite holds is no client's.
+    let new = generation.map(|generation| i64::try_from(generation).unwrap_or(i64::MAX));
+    let is_new = new > told;
+    if let Some(new) = new.filter(|_| is_new) {
+        transaction
+            .prepare_cached(statements::TELL_GENERATION)?
+            .execute((user.0, new))?;
+    }
+    Ok(Changed::Login {
+        logins: logins.unwrap_or(0) as u64,
+        vault: told.filter(|_| !is_new).map(|told| told as u64),
+    })
+}
+
 fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
     for statement in [
         statements::EMPTY_ACCOUNT,
         statements::DROP_PREKEYS,
+        statements::DROP_GENERATION,
         statements::DROP_BLOCKS,
     ] {
         transaction.execute(statement, [user.0])?;
@@ -282,7 +304,7 @@ pub(super) fn reclaim(
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let dropped = transaction
             .prepare_cached(statements::DROP_MAIL)?
-            .execute(params![account.0, SLICE])?;
+            .execute(params![account.0, SLICE - 1])?;
         transaction.commit()?;
         if dropped > 0 {
             return Ok(Reclaimed::Mail);
@@ -316,4 +338,11 @@ fn probe_at(connection: &mut Connection, nobody: i64) -> rusqlite::Result<()> {
         .prepare_cached(statements::STORE)?
         .execute(params![nobody, 1, 0, &body[..16], 0, NOTICE, &body[..]])?;
     transaction.rollback()
+}
+
+/// Sets one of the server's own values.
+pub(super) fn set_value(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    connection
+        .execute(statements::SET_VALUE, (key, value))
+        .map(drop)
 }

@@ -30,6 +30,7 @@ macro_rules! atomic {
 }
 
 atomic!(AtomicBool, bool);
+atomic!(AtomicU8, u8);
 atomic!(AtomicUsize, usize);
 
 impl AtomicUsize {
@@ -43,5 +44,19 @@ impl AtomicUsize {
     pub(crate) fn fetch_sub(&self, value: usize, order: Ordering) -> usize {
         super::switch();
         self.0.fetch_sub(value, order)
+    }
+}
+
+impl AtomicU8 {
+    /// Replaces `from` with `to`, and returns the value before, as an error if it was another.
+    pub(crate) fn compare_exchange(
+        &self,
+        from: u8,
+        to: u8,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u8, u8> {
+        super::switch();
+        self.0.compare_exchange(from, to, success, failure)
     }
 }

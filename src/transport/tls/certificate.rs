@@ -2,14 +2,22 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::time::Duration;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-use super::TlsError;
+use super::{TlsError, small_file};
 use crate::transport::fingerprint::Fingerprint;
+
+/// More than any chain of certificates has.
+const MOST_BYTES: u64 = 1024 * 1024;
+
+/// How long a pipe in place of a file has.
+const READ_TIME: Duration = Duration::from_secs(5);
 
 /// A certificate chain, the server's own first, and its key.
 pub(super) struct Certificate {
@@ -50,13 +58,18 @@ fn make(certificate: &Path, key: &Path) -> Result<(), Box<dyn Error + Send + Syn
 
 /// Reads a certificate chain and its key, both PEM.
 pub(super) fn read(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let chain = read_file(certificate)
+        .and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>())
         .map_err(|error| TlsError::Unreadable(certificate.to_owned(), error))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate(certificate.to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_file(key)
+    let key = read_file(key)
+        .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
         .map_err(|error| TlsError::Unreadable(key.to_owned(), error))?;
     Ok(Certificate { chain, key })
+}
+
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, pem::Error> {
+    small_file::read_small(path, MOST_BYTES, READ_TIME).map_err(pem::Error::Io)
 }

@@ -9,6 +9,7 @@
 //! | `server` | the server's certificate and ticket keys, and its sessions |
 //! | `client` | the client's sessions, and how they check a certificate |
 //! | `certificate` | the files of a certificate and its key |
+//! | `small_file` | reads those, without waiting for ever |
 //! | `error` | why TLS can't be used |
 //! | `stub` | the same names for a build without TLS |
 
@@ -16,6 +17,7 @@ mod certificate;
 mod client;
 mod error;
 mod server;
+mod small_file;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;

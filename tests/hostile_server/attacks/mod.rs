@@ -2,8 +2,11 @@
 
 mod keys;
 mod messages;
+mod passwords;
 #[cfg(feature = "tls")]
 mod pins;
+mod receipts;
+mod sessions;
 mod trust;
 mod wire;
 
@@ -40,7 +43,11 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     keys::one_time_prekey_twice,
     trust::claims,
     trust::accepted,
+    sessions::forced_and_revived,
+    sessions::numbers,
     wire::logins,
+    receipts::receipts,
+    passwords::known_vault,
     #[cfg(feature = "tls")]
     pins::without_tls,
 ];
@@ -86,9 +93,13 @@ impl Row {
     }
 }
 
-/// Alice and bob, who have exchanged a message each.
+/// Alice and bob, who have exchanged a message each. They send no receipts: most attacks
+/// count what is sent.
 fn acquainted(server: &Server) -> (Client, Client) {
     let (mut alice, mut bob) = strangers(server, &[]);
+    for client in [&mut alice, &mut bob] {
+        client.types("/settings receipts off");
+    }
     alice.types("/msg bob good morning");
     bob.sees("alice: good morning");
     bob.types("/msg alice good evening");

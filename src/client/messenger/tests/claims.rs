@@ -1,15 +1,19 @@
 //! Other identities in a contact's name: whatever they claim or prove, the
 //! conversation with the pinned one goes on, and the person decides.
 
-use super::evil::{Evil, acquainted, garbage, publish, they_talk, verified, verify};
+use super::evil::{Evil, garbage, publish};
+use super::setups::{acquainted, they_talk, verified, verify};
 use super::*;
 use crate::client::view::{Mark, ViewEvent};
 
 const TEN: u8 = 10;
 
-fn contacts_say(alice: &Somebody, part: &str) {
+fn is_still_verified(alice: &Somebody) {
     alice.run(Command::Contacts).unwrap();
-    alice.sees_line(part);
+    alice.sees("bob as verified", |event| match event {
+        ViewEvent::Contact { verified: true, .. } => Some(()),
+        _ => None,
+    });
 }
 
 #[test]
@@ -29,7 +33,7 @@ fn a_claim_without_proof_changes_nothing() {
     let warned =
         |event: &&ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("changed"));
     assert_eq!(seen.iter().find(warned), None);
-    contacts_say(&alice, "verified");
+    is_still_verified(&alice);
     let refused = alice.run(Command::Accept(bob.name));
     assert!(refused.unwrap_err().contains("nothing to accept"));
 }
@@ -48,7 +52,7 @@ fn a_proven_claim_holds_its_own_messages_and_nothing_else() {
     assert_eq!(bob.reads("is it you?"), Mark::None);
     alice.log_out();
     alice.log_in();
-    contacts_say(&alice, "verified");
+    is_still_verified(&alice);
     alice.send("bob", "and now?");
     assert_eq!(bob.reads("and now?"), Mark::None);
     assert_eq!(evil.reads(&server), [""; 0]);
@@ -97,7 +101,7 @@ fn a_published_change_holds_what_is_sent_until_the_pinned_one_is_back() {
         alice.send("bob", &format!("two of {round}"));
         assert_eq!(messages(&bob.everything()), 0);
         if round == 1 {
-            let _ = alice.run(Command::Settle(Duration::from_secs(5)));
+            let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
             alice.session.take().unwrap().end();
             alice.log_in();
         }
@@ -120,7 +124,7 @@ fn what_was_held_goes_at_the_next_login_if_the_pinned_identity_is_back() {
     let genuine = evil.publish_as(&server, &bob.name);
     alice.send("bob", "held");
     alice.sees_line("messages to bob wait here");
-    let _ = alice.run(Command::Settle(Duration::from_secs(5)));
+    let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
     alice.session.take().unwrap().end();
     publish(&server, &bob.name, genuine);
     alice.log_in();
@@ -142,7 +146,9 @@ fn a_rejected_identity_that_stays_published_can_be_looked_at_again() {
     let asked = alice.run(Command::Accept(bob.name));
     assert!(asked.unwrap_err().contains("you rejected it before"));
     alice.run(Command::Accept(bob.name)).unwrap();
-    alice.run(Command::Settle(Duration::from_secs(5))).ok();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .ok();
     assert_eq!(evil.reads(&server), ["for whom"]);
 }
 
@@ -265,6 +271,8 @@ fn what_the_server_refused_under_trust_always_is_said_and_waits() {
     alice.send("bob", "encrypted for bob");
     alice.sees_line("/verify bob yes sends it");
     alice.send("bob", "for whoever it is");
-    alice.run(Command::Settle(Duration::from_secs(5))).ok();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .ok();
     assert_eq!(evil.reads(&server), ["for whoever it is"]);
 }

@@ -43,7 +43,9 @@ fn an_old_export_in_the_middle_of_a_chat_goes_on() {
     for text in ["to the old session", "and another"] {
         alice.send("bob", text);
     }
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
 
     let prekeys = || {
         let world = server.world.lock().unwrap();
@@ -84,7 +86,9 @@ fn two_copies_that_take_turns_lose_nothing() {
     for turn in 0..20 {
         let away = format!("while away {turn}");
         alice.send("bob", &away);
-        alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        alice
+            .run(Command::AwaitAnswers(Duration::from_secs(5)))
+            .unwrap();
         let bob = if turn % 2 == 0 {
             &mut original
         } else {
@@ -93,6 +97,12 @@ fn two_copies_that_take_turns_lose_nothing() {
         bob.log_in();
         if turn > 1 {
             bob.sees_line("with a copy of this device's keys");
+            // By itself a client starts one such session a day: the original did at its
+            // first turn.
+            if turn == 2 {
+                bob.sees_line("one was started less than a day ago");
+            }
+            bob.run(Command::Renew(alice.name)).unwrap();
         }
         let here = format!("while here {turn}");
         alice.send("bob", &here);
@@ -140,4 +150,50 @@ fn two_copies_that_take_turns_lose_nothing() {
         texts.iter().filter(|text| text.is_none()).count()
     };
     assert_eq!((lost(&mut original), lost(&mut copy)), (0, 0));
+}
+
+/// What the vault's file was, after which alice wrote to bob, who has the copy that she
+/// wrote in.
+fn put_back(server: &Double, alice: &mut Somebody, bob: &Somebody) -> Vec<u8> {
+    alice.log_out();
+    let folder = alice.server.replace(':', "_");
+    let path = alice.home.path().join(folder).join("alice.vault");
+    let old = std::fs::read(&path).unwrap();
+    alice.log_in();
+    let before = server.world.lock().unwrap().sends.len();
+    alice.send("bob", "of the later vault");
+    bob.reads("of the later vault");
+    alice.log_out();
+    std::fs::write(&path, old).unwrap();
+    server.world.lock().unwrap().sends[before].1.clone()
+}
+
+#[test]
+fn a_vault_that_was_put_back_sends_in_no_old_session() {
+    let (server, mut alice, bob) = super::setups::acquainted();
+    // The second time the chain of the session that was put back is just as old.
+    for time in 0..2 {
+        let later = put_back(&server, &mut alice, &bob);
+        alice.log_in();
+        alice.sees_line("this vault is older than the one that logged in last");
+        let before = server.world.lock().unwrap().sends.len();
+        alice.send("bob", "of the earlier vault");
+        if time == 1 {
+            // By itself a client starts one such session a day.
+            alice.sees_line("one was started less than a day ago");
+            alice.run(Command::Renew(bob.name)).unwrap();
+        }
+        assert_eq!(bob.reads("of the earlier vault"), Mark::None);
+        let earlier = server.world.lock().unwrap().sends[before].1.clone();
+        // Ratchet key and number stand at the beginning of an envelope.
+        assert_ne!(earlier[2..58], later[2..58]);
+        bob.send("alice", "understood");
+        assert_eq!(alice.reads("understood"), Mark::None);
+    }
+    // It is no news at the login after that.
+    alice.log_out();
+    alice.log_in();
+    let older =
+        |event: &ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("is older"));
+    assert!(!alice.everything().iter().any(older));
 }

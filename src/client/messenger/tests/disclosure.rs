@@ -1,7 +1,8 @@
 //! What an accepted identity gets: what nobody ever got. All else waits for the
 //! person's word about the very identity that asks.
 
-use super::evil::{Evil, acquainted, verify};
+use super::evil::Evil;
+use super::setups::{acquainted, verify};
 use super::*;
 use crate::client::view::Mark;
 
@@ -26,7 +27,7 @@ fn with_history() -> (Double, Somebody, Somebody, Evil, Vec<String>) {
 
 fn settled(alice: &Somebody) {
     // What is held for a decision is no reason to wait.
-    let _ = alice.run(Command::Settle(Duration::from_secs(20)));
+    let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(20)));
 }
 
 #[test]
@@ -147,7 +148,9 @@ fn within_one_identity_asking_again_needs_nobody() {
     let (_server, alice, mut bob) = acquainted();
     bob.log_out();
     alice.send("bob", "into the void");
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     let mut vault = bob.vault();
     let contact = vault.contact(&alice.name).unwrap().id;
     vault

@@ -40,6 +40,8 @@ pub(super) struct World {
     pub(super) lie: Option<&'static str>,
     /// The operations that were asked for before a login.
     pub(super) asked: Vec<&'static str>,
+    /// What the next `send` is refused with.
+    pub(super) refuse_send: Option<&'static str>,
     /// Every `send` that came, accepted or not.
     pub(super) sends: Vec<(MessageId, Vec<u8>, bool)>,
     connections: Vec<TcpStream>,
@@ -61,12 +63,22 @@ pub(super) struct Account {
     login_key: [u8; 32],
     pub(super) published: Option<Publish>,
     pub(super) mailbox: Vec<Incoming>,
+    blocked: Vec<UserName>,
     online: Option<TcpStream>,
     session: ByteArray<16>,
     logins: u64,
+    vault: Option<u64>,
 }
 
 impl Account {
+    /// Drops what somebody sends, without a word to either side.
+    pub(super) fn block(&mut self, name: UserName, on: bool) {
+        self.blocked.retain(|blocked| *blocked != name);
+        if on {
+            self.blocked.push(name);
+        }
+    }
+
     /// How the login key is derived, and its public half.
     pub(super) fn login(&self) -> (KdfParams, [u8; 32]) {
         (self.kdf, self.login_key)
@@ -290,9 +302,11 @@ impl Connection {
                         login_key: register.login_key.0,
                         published: None,
                         mailbox: Vec::new(),
+                        blocked: Vec::new(),
                         online: None,
                         session: ByteArray([0; 16]),
                         logins: 0,
+                        vault: None,
                     },
                 );
                 self.enter(world, register.name, &register.session)
@@ -325,6 +339,8 @@ impl Connection {
             write(other, &Event::Replaced {});
         }
         account.logins += 1;
+        let told = account.vault;
+        account.vault = told.max(wish.vault);
         account.session = ByteArray([account.logins as u8; 16]);
         self.me = Some(name);
         Ok(Reply::Welcome(Box::new(Welcome {
@@ -346,6 +362,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |published| published.one_time.len() as u32),
             logins: account.logins,
+            vault: told.filter(|_| account.vault == told),
             settings: settings(),
         })))
     }
@@ -386,7 +403,10 @@ impl Connection {
                     world.sends.pop();
                     return Err(Refusal::new(Code::IdentityChanged, "another identity"));
                 }
-                if !before {
+                if let Some(why) = world.refuse_send.take() {
+                    return Err(Refusal::new(Code::TooLarge, why));
+                }
+                if !before && !account.blocked.contains(&me) {
                     let message = Incoming {
                         from: me,
                         mid: send.mid,
@@ -455,8 +475,24 @@ impl Connection {
                 world.accounts.get_mut(&me).unwrap().online = None;
                 Ok(Reply::Done(Done {}))
             }
-            Request::Settings(_) | Request::Block(_) | Request::Unblock(_) => {
-                Ok(Reply::Settings(settings()))
+            Request::Settings(_) => Ok(Reply::Settings(settings())),
+            Request::Block(user) => {
+                let account = world.accounts.get_mut(&me).unwrap();
+                account.blocked.push(user.name);
+                let blocked = account.blocked.clone();
+                Ok(Reply::Settings(AccountSettings {
+                    blocked,
+                    ..settings()
+                }))
+            }
+            Request::Unblock(user) => {
+                let account = world.accounts.get_mut(&me).unwrap();
+                account.blocked.retain(|name| *name != user.name);
+                let blocked = account.blocked.clone();
+                Ok(Reply::Settings(AccountSettings {
+                    blocked,
+                    ..settings()
+                }))
             }
             Request::Fetch(_) => Ok(Reply::Fetched(Fetched {
                 sent: 0,

@@ -2,7 +2,6 @@
 //! all that a real client would prove about it.
 
 use super::*;
-use crate::client::view::Mark;
 use crate::clock;
 use crate::crypto::keys::{
     IdentityKeys, OneTimePrekeySecret, PrekeyBundle, PublicIdentity, PublicSignedPrekey,
@@ -10,6 +9,7 @@ use crate::crypto::keys::{
 };
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
+use crate::crypto::ratchet::origin::Cause;
 use crate::crypto::ratchet::session_set::{Prekeys, SessionSet};
 use crate::protocol::request::{Publish, SignedPrekey as WireSignedPrekey};
 
@@ -75,7 +75,7 @@ impl Evil {
         let bundle = bundle.verify().unwrap();
         let mut conversation = SessionSet::new(*bundle.identity());
         conversation
-            .start(&self.keys, &bundle, &mut os_rng())
+            .start(&self.keys, &bundle, Cause::First, 1, 1, &mut os_rng())
             .unwrap();
         conversation
     }
@@ -99,8 +99,9 @@ impl Evil {
             body,
         };
         let envelope = conversation
-            .encrypt(&self.keys, &context, &content, &mut os_rng())
-            .unwrap();
+            .encrypt(&self.keys, &context, &content, 1, &mut os_rng())
+            .unwrap()
+            .envelope;
         self.conversation = Some(conversation);
         server.push("alice", envelope_of_bobs(mid, envelope));
         mid
@@ -178,39 +179,4 @@ pub(super) fn envelope_of_bobs(mid: MessageId, envelope: Vec<u8>) -> Incoming {
         at: 5,
         body: Body::Envelope(Blob(envelope.into())),
     }
-}
-
-/// Alice and bob, who have heard each other, alice having compared the number.
-pub(super) fn verified() -> (Double, Somebody, Somebody) {
-    let (server, alice, bob) = acquainted();
-    verify(&alice);
-    alice.sees_line("bob is verified");
-    (server, alice, bob)
-}
-
-/// Alice and bob, who have heard each other.
-pub(super) fn acquainted() -> (Double, Somebody, Somebody) {
-    let server = Double::start();
-    let alice = Somebody::registered(&server, "alice");
-    let bob = Somebody::registered(&server, "bob");
-    alice.send("bob", "hello");
-    bob.reads("hello");
-    bob.send("alice", "hello back");
-    alice.reads("hello back");
-    (server, alice, bob)
-}
-
-/// Looks at bob's number and says that it is right.
-pub(super) fn verify(alice: &Somebody) {
-    let bob = "bob".parse().unwrap();
-    alice.run(Command::Verify(bob, false)).unwrap();
-    alice.run(Command::Verify(bob, true)).unwrap();
-}
-
-/// That each reads the other's next text.
-pub(super) fn they_talk(alice: &Somebody, bob: &Somebody, what: &str) {
-    alice.send("bob", &format!("{what}, asks alice"));
-    assert_eq!(bob.reads(&format!("{what}, asks alice")), Mark::None);
-    bob.send("alice", &format!("{what}, says bob"));
-    assert_eq!(alice.reads(&format!("{what}, says bob")), Mark::None);
 }

@@ -68,7 +68,9 @@ fn a_message_held_back_is_noticed() {
     bob.log_out();
     alice.send("bob", "first");
     alice.send("bob", "second");
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     server
         .world
         .lock()

@@ -1,6 +1,7 @@
 //! Whole sessions against a small server, down to the screen.
 
 mod claims;
+mod confirmations;
 mod copies;
 mod disclosure;
 mod double;
@@ -9,7 +10,9 @@ mod hostile;
 mod key_slots;
 mod passwd;
 mod planted;
+mod renewals;
 mod retries;
+mod setups;
 
 use crate::client::view::Mark;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,6 +26,7 @@ use self::double::Double;
 use super::*;
 use crate::client::login::credentials;
 use crate::client::login::{LoginError, LoginFlow, Prompt};
+use crate::client::messenger::command::SettingsChange;
 use crate::client::net::endpoint::{Endpoint, Protection};
 use crate::protocol::{Blob, Body, MessageId};
 
@@ -39,7 +43,7 @@ impl Display for Recorder {
         written.note();
     }
 
-    fn settle(&self) {}
+    fn finish_writing(&self) {}
 
     fn people(&self, _: Vec<Person>) {}
 
@@ -111,6 +115,8 @@ struct Somebody {
     home: TempDir,
     server: String,
     trust: Trust,
+    /// Whether receipts are sent. Most tests count what is sent, or lose it.
+    receipts: bool,
     session: Option<SessionHandle>,
     screen: Option<Receiver<ViewEvent>>,
 }
@@ -122,13 +128,18 @@ impl Somebody {
             home: TempDir::new().unwrap(),
             server: server.address.clone(),
             trust: Trust::FirstUse,
+            receipts: false,
             session: None,
             screen: None,
         }
     }
 
     fn registered(server: &Double, name: &str) -> Self {
-        let mut somebody = Self::new(server, name);
+        Self::new(server, name).register()
+    }
+
+    fn register(self) -> Self {
+        let mut somebody = self;
         let account = somebody
             .login_flow()
             .register(somebody.name, &mut answers(PASSWORD))
@@ -148,6 +159,7 @@ impl Somebody {
             data: self.home.path().to_owned(),
             take_over: false,
             new_identity: false,
+            kind: SessionKind::Chat,
         }
     }
 
@@ -156,6 +168,10 @@ impl Somebody {
         let recorder = Arc::new(Recorder(Mutex::new(sender)));
         self.session = Some(SessionHandle::start(account, self.trust, recorder).unwrap());
         self.screen = Some(receiver);
+        if !self.receipts {
+            let off = SettingsChange::Receipts(false);
+            self.run(Command::Settings(off)).unwrap();
+        }
         // Its keys are published before it hears a command.
         self.run(Command::Contacts).unwrap();
     }
@@ -169,7 +185,8 @@ impl Somebody {
     }
 
     fn log_out(&mut self) {
-        self.run(Command::Settle(Duration::from_secs(5))).unwrap();
+        self.run(Command::AwaitAnswers(Duration::from_secs(5)))
+            .unwrap();
         self.session.take().unwrap().end();
     }
 
@@ -231,6 +248,15 @@ impl Somebody {
             });
         }
         assert_eq!(sum, total, "{before}");
+    }
+
+    /// Waits for a connection on which the server answers.
+    fn is_connected(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.run(Command::Status(self.name)).is_err() {
+            assert!(Instant::now() < deadline, "{} is not connected", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Everything shown until now, after the messenger has done what it had to.
@@ -310,6 +336,7 @@ fn a_message_that_comes_twice_is_taken_once() {
     let mark = bob.reads("");
     assert!(matches!(mark, Mark::Undecryptable(_)), "{mark:?}");
     assert_eq!(messages(&bob.everything()), 0);
+    bob.is_connected();
     assert!(
         server.world.lock().unwrap().accounts[&bob.name]
             .mailbox
@@ -414,12 +441,10 @@ fn safety_numbers_agree_and_are_remembered() {
     let number = |me: &Somebody, them: &Somebody| {
         me.run(Command::Verify(them.name, false)).unwrap();
         let digits = |event: &ViewEvent| match event {
-            ViewEvent::Line(_, line) if line.starts_with("    ") => Some(line.clone()),
+            ViewEvent::SafetyNumber { number, .. } => Some(number.clone()),
             _ => None,
         };
-        (0..3)
-            .map(|_| me.sees("digits", digits))
-            .collect::<Vec<_>>()
+        me.sees("digits", digits)
     };
     assert_eq!(number(&alice, &bob), number(&bob, &alice));
     alice.run(Command::Verify(bob.name, false)).unwrap();
@@ -464,7 +489,7 @@ fn unencrypted_mail_is_marked_and_never_sent_by_itself() {
         world
             .sends
             .iter()
-            .all(|(_, bytes, _)| bytes.first() == Some(&1)),
+            .all(|(_, bytes, _)| bytes.first() == Some(&2)),
         "only envelopes left"
     );
 }

@@ -113,7 +113,9 @@ fn a_change_that_is_killed_anywhere_leaves_the_password_that_the_server_has() {
     let bob = Somebody::registered(&server, "bob");
     alice.send("bob", "hello");
     bob.reads("hello");
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     let copies = cut_off_everywhere(&server, &alice);
     alice.run(passwd(PASSWORD, NEW)).unwrap();
     server.world.lock().unwrap().watch = None;
@@ -166,7 +168,9 @@ fn a_copy_from_before_and_its_password_open_nothing_from_after() {
     let server = Double::start();
     let (mut alice, code) = Somebody::register_with_code(&server, "alice");
     let bob = Somebody::registered(&server, "bob");
-    alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
+    alice
+        .run(Command::AwaitAnswers(Duration::from_secs(5)))
+        .unwrap();
     let copy = TempDir::new().unwrap();
     copy_folder(alice.home.path(), copy.path());
     alice.run(passwd(PASSWORD, NEW)).unwrap();
@@ -182,8 +186,10 @@ fn a_copy_from_before_and_its_password_open_nothing_from_after() {
     let db = rusqlite::Connection::open(path(alice.home.path())).unwrap();
     db.execute("ATTACH ? AS before", [path(copy.path()).to_str()])
         .unwrap();
-    db.execute_batch("DELETE FROM main.wraps; INSERT INTO main.wraps SELECT * FROM before.wraps")
-        .unwrap();
+    db.execute_batch(
+        "DELETE FROM main.key_slots; INSERT INTO main.key_slots SELECT * FROM before.key_slots",
+    )
+    .unwrap();
     drop(db);
     let file = VaultFile::take(alice.home.path(), &alice.server, &alice.name).unwrap();
     let opened = crate::client::login::open(file.read().unwrap(), PASSWORD);

@@ -3,7 +3,7 @@
 use crate::client::view::Mark;
 use rusqlite::Connection;
 
-use super::evil::acquainted;
+use super::setups::acquainted;
 use super::*;
 
 fn path(somebody: &Somebody) -> std::path::PathBuf {
@@ -28,150 +28,132 @@ fn three() -> (Double, Somebody, Somebody, Somebody) {
     (server, alice, bob, mallory)
 }
 
-/// Alice logs in and is told; nothing comes of what was written, and all goes on.
-fn nothing_leaves(server: &Double, alice: &mut Somebody, bob: &Somebody, mallory: &Somebody) {
+/// Alice is told why she can't log in; the file stays as it is, and nothing leaves.
+fn refused(server: &Double, alice: &Somebody, planted: &str) {
     let before = server.world.lock().unwrap().sends.len();
-    let _ = (bob.everything(), mallory.everything());
+    let bytes = std::fs::read(path(alice)).unwrap();
+    let said = alice
+        .login_flow()
+        .log_in(alice.name, &mut answers(PASSWORD))
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("is damaged"), "{planted}: {said}");
+    assert_eq!(std::fs::read(path(alice)).unwrap(), bytes, "{planted}");
+    assert_eq!(
+        server.world.lock().unwrap().sends.len(),
+        before,
+        "{planted}"
+    );
+}
+
+/// Alice logs out, `plants` are written one after the other, and each is noticed.
+fn nothing_leaves(server: &Double, alice: &mut Somebody, plants: &[&str]) {
+    alice.log_out();
+    let whole = std::fs::read(path(alice)).unwrap();
+    for plant in plants {
+        std::fs::write(path(alice), &whole).unwrap();
+        write(alice, plant);
+        refused(server, alice, plant);
+    }
+    std::fs::write(path(alice), &whole).unwrap();
     alice.log_in();
-    alice.sees_line("vault's file");
+}
+
+#[test]
+fn what_is_planted_to_be_sent_is_not() {
+    let (server, mut alice, bob, _mallory) = three();
+    let plants = [
+        "INSERT INTO unsent (id, value) SELECT id, x'0000000000000001' FROM messages",
+        "INSERT INTO unsent (id, value) VALUES (987654, x''), (-5, zeroblob(24))",
+        "INSERT INTO outbox (id, value) SELECT id, value FROM messages",
+        "INSERT INTO outbox (id, value) VALUES (1, x''), (987654, x'00')",
+        "INSERT INTO wanted (id, value) SELECT id, value FROM contacts",
+        "INSERT INTO control_messages (id, value) SELECT id + 100, value FROM messages",
+        "UPDATE root SET last_number = 0",
+    ];
+    nothing_leaves(&server, &mut alice, &plants);
     alice.send("bob", "later");
     assert_eq!(bob.reads("later"), Mark::None);
-    alice.send("mallory", "later");
-    assert_eq!(mallory.reads("later"), Mark::None);
-    assert_eq!(messages(&bob.everything()), 0);
-    assert_eq!(messages(&mallory.everything()), 0);
-    assert_eq!(server.world.lock().unwrap().sends.len(), before + 2);
 }
-
-const MALLORY: &str = "(SELECT max(contact) FROM messages)";
 
 #[test]
-fn a_history_that_is_planted_as_unsent_stays_here() {
-    let plants = [
-        format!("INSERT INTO unsent (seq, contact) SELECT seq, {MALLORY} FROM messages WHERE contact <> {MALLORY}"),
-        // To bob himself, also what he wrote.
-        "INSERT INTO unsent (seq, contact) SELECT seq, contact FROM messages".to_owned(),
-        "INSERT INTO unsent (seq, contact) VALUES (987654, 1), (-5, 1), (1, 99)".to_owned(),
-        format!("INSERT INTO unsent (seq, contact) SELECT seq, {MALLORY} FROM messages WHERE contact <> {MALLORY};
-                 UPDATE messages SET contact = {MALLORY}"),
-        "INSERT INTO outbox (seq, sealed) SELECT seq, sealed FROM messages".to_owned(),
-        "INSERT INTO outbox (seq, sealed) VALUES (1, x''), (987654, x'00')".to_owned(),
-    ];
-    for plant in plants {
-        let (server, mut alice, bob, mallory) = three();
-        alice.log_out();
-        write(&alice, &plant);
-        nothing_leaves(&server, &mut alice, &bob, &mallory);
-    }
-}
-
-/// Cut off, with a text waiting in the outbox for each of the two.
-fn with_outbox() -> (Double, Somebody, Somebody, Somebody) {
+fn what_waits_goes_to_nobody_else() {
     let (server, mut alice, bob, mallory) = three();
-    server.world.lock().unwrap().drop_answers = true;
-    alice.send("bob", "for bob alone");
-    bob.reads("for bob alone");
-    alice.session.take().unwrap().end();
-    server.world.lock().unwrap().drop_answers = false;
-    (server, alice, bob, mallory)
-}
-
-#[test]
-fn an_outbox_row_in_another_place_is_not_sent() {
-    let (server, mut alice, bob, mallory) = with_outbox();
-    write(&alice, "UPDATE outbox SET seq = seq - 1");
-    nothing_leaves(&server, &mut alice, &bob, &mallory);
-}
-
-#[test]
-fn a_text_that_waits_goes_to_nobody_else() {
-    for change in [
-        format!("UPDATE unsent SET contact = {MALLORY}"),
-        format!(
-            "UPDATE messages SET contact = {MALLORY} WHERE seq IN (SELECT seq FROM unsent);
-                 UPDATE unsent SET contact = {MALLORY}"
-        ),
-    ] {
-        let (server, mut alice, bob, mallory) = three();
-        let evil = super::evil::Evil::new(10);
-        let genuine = evil.publish_as(&server, &bob.name);
-        alice.send("bob", "the first is refused");
-        alice.sees_line("messages to bob wait here");
-        alice.send("bob", "for bob alone");
-        let _ = alice.run(Command::Settle(Duration::from_secs(5)));
-        alice.session.take().unwrap().end();
-        super::evil::publish(&server, &bob.name, genuine);
-        write(&alice, &change);
-        nothing_leaves(&server, &mut alice, &bob, &mallory);
-    }
-}
-
-#[test]
-fn an_answer_that_was_given_is_not_given_again_or_elsewhere() {
-    for contact in ["contact".to_owned(), MALLORY.to_owned()] {
-        let (server, mut alice, mut bob, mallory) = three();
-        bob.log_out();
-        alice.send("bob", "into the void");
-        alice.run(Command::Settle(Duration::from_secs(5))).unwrap();
-        let mut vault = bob.vault();
-        let number = vault.contact(&alice.name).unwrap().id;
-        vault
-            .transact(|vault| vault.forget_conversation(number))
-            .unwrap();
-        drop(vault);
-        bob.log_in();
-        bob.reads_again("into the void");
-        alice.log_out();
-        write(
-            &alice,
-            &format!("INSERT INTO unsent (seq, contact) SELECT seq, {contact} FROM errands"),
-        );
-        nothing_leaves(&server, &mut alice, &bob, &mallory);
-    }
-}
-
-#[test]
-fn a_contacts_number_is_not_inherited() {
-    let (server, mut alice, bob, _) = three();
     let evil = super::evil::Evil::new(10);
-    evil.publish_as(&server, &bob.name);
+    let genuine = evil.publish_as(&server, &bob.name);
     alice.send("bob", "the first is refused");
     alice.sees_line("messages to bob wait here");
     alice.send("bob", "for bob alone");
-    let _ = alice.run(Command::Settle(Duration::from_secs(5)));
+    let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
+    let plants = [
+        "UPDATE unsent SET value = (SELECT value FROM unsent ORDER BY id DESC)",
+        "UPDATE unsent SET id = id - 1",
+        "DELETE FROM contacts WHERE id = 1",
+        "DELETE FROM contacts",
+        "UPDATE contacts SET id = 3 - id WHERE id < 3 AND id > 3; DELETE FROM contacts WHERE id = 2",
+        "UPDATE sessions SET value = (SELECT value FROM sessions ORDER BY id DESC)",
+    ];
     alice.session.take().unwrap().end();
-    // Bob's number becomes that of the next who writes.
-    write(
-        &alice,
-        "DELETE FROM contacts WHERE id = (SELECT max(contact) FROM unsent);
-         UPDATE unsent SET contact = contact",
-    );
-    let carol = Somebody::registered(&server, "carol");
-    carol.send("alice", "hi");
-    carol.run(Command::Settle(Duration::from_secs(5))).unwrap();
-    let before = server.world.lock().unwrap().sends.len();
+    let whole = std::fs::read(path(&alice)).unwrap();
+    for plant in plants {
+        std::fs::write(path(&alice), &whole).unwrap();
+        write(&alice, plant);
+        refused(&server, &alice, plant);
+    }
+    std::fs::write(path(&alice), &whole).unwrap();
+    super::evil::publish(&server, &bob.name, genuine);
     alice.log_in();
-    alice.reads("hi");
-    let _ = alice.run(Command::Settle(Duration::from_secs(5)));
-    assert_eq!(messages(&carol.everything()), 0);
-    assert_eq!(server.world.lock().unwrap().sends.len(), before);
+    assert_eq!(bob.reads("the first is refused"), Mark::None);
+    assert_eq!(bob.reads("for bob alone"), Mark::None);
+    let _ = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
+    assert_eq!(messages(&mallory.everything()), 0);
 }
 
+/// Single rows go back in time, or away: case F of the audit.
 #[test]
-fn nobody_is_asked_for_what_was_not_lost() {
-    let (server, mut alice, bob, mallory) = three();
+fn a_row_that_goes_back_in_time_is_noticed() {
+    let (server, mut alice, bob) = acquainted();
+    alice.send("bob", "first of a chain");
+    bob.reads("first of a chain");
     alice.log_out();
-    write(
-        &alice,
-        &format!(
-            "INSERT INTO wanted (contact, mid, asked)
-                 SELECT {MALLORY}, mid, 0 FROM messages;
-             INSERT INTO wanted (contact, mid, asked) VALUES ({MALLORY}, zeroblob(16), 0);
-             INSERT INTO errands (seq, contact, mid, at, sealed)
-                 SELECT seq + 100, contact, mid, at, sealed FROM messages;
-             INSERT INTO unsent (seq, contact) SELECT seq, contact FROM errands;
-             UPDATE sqlite_sequence SET seq = 0"
-        ),
-    );
-    nothing_leaves(&server, &mut alice, &bob, &mallory);
+    let rows = |table: &str| -> Vec<(i64, Vec<u8>)> {
+        let db = Connection::open(path(&alice)).unwrap();
+        let sql = format!("SELECT id, value FROM {table}");
+        let mut query = db.prepare(&sql).unwrap();
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().map(|row| row.unwrap()).collect()
+    };
+    let old: Vec<_> = [
+        "contacts",
+        "sessions",
+        "state",
+        "seen_ids",
+        "message_chunks",
+    ]
+    .map(|table| (table, rows(table)))
+    .into();
+    alice.log_in();
+    super::setups::verify(&alice);
+    alice.send("bob", "after");
+    bob.reads("after");
+    alice.log_out();
+    let whole = std::fs::read(path(&alice)).unwrap();
+    let all = (0..old.len()).map(|one| one..one + 1);
+    for tables in all.chain([0..2, 0..old.len()]) {
+        std::fs::write(path(&alice), &whole).unwrap();
+        let db = Connection::open(path(&alice)).unwrap();
+        for (table, rows) in &old[tables.clone()] {
+            db.execute_batch(&format!("DELETE FROM {table}")).unwrap();
+            for (id, value) in rows {
+                let sql = format!("INSERT INTO {table} (id, value) VALUES (?, ?)");
+                db.execute(&sql, (id, value)).unwrap();
+            }
+        }
+        drop(db);
+        refused(&server, &alice, &format!("tables {tables:?}"));
+    }
+    std::fs::write(path(&alice), &whole).unwrap();
+    write(&alice, "DELETE FROM contacts");
+    refused(&server, &alice, "no contacts");
 }

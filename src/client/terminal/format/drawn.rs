@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::{GUTTER, Look, lines};
 use crate::client::view::{Mark, Tone, ViewEvent};
+use crate::protocol::MessageId;
 
 const LOOK: Look = Look {
     colours: true,
@@ -37,6 +38,8 @@ fn message(text: &str, mark: Mark, outgoing: bool) -> ViewEvent {
         at: 86_400_000,
         mark,
         state: if outgoing { "delivered" } else { "" },
+        id: MessageId([1; 16]),
+        verified: false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! How events look, as text with or without colours. Text from other people is made visible and
 //! cut into rows here, once.
 
+pub(super) mod json;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 
@@ -153,17 +155,63 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
         ViewEvent::Receipt { to, state, count } => {
             let place = match *state {
                 "stored" => format!("stored for {to}"),
+                "received" => format!("received by {to}"),
                 _ => format!("delivered to {to}"),
+            };
+            // Only this is proven; the rest is the server's word.
+            let tone = match *state {
+                "received" => Tone::Good,
+                _ => Tone::Quiet,
             };
             let line = match count {
                 1 => format!("  {place}"),
                 _ => format!("  {count} messages {place}"),
             };
-            text.say(Tone::Quiet, line);
+            text.say(tone, line);
         }
         ViewEvent::Status(status) => user(&mut text, status),
+        ViewEvent::SafetyNumber { name, number, .. } => {
+            let mut text = rows_of(&format!("safety number with {name}:"), look, columns);
+            for line in number.lines() {
+                text.push_str(&rows_of(&format!("    {line}"), look, columns));
+            }
+            return text;
+        }
+        other => text.say(Tone::Plain, plain(other)),
     }
     text.finish(look, columns)
+}
+
+/// A line of the client's own as rows.
+fn rows_of(line: &str, look: Look, columns: Option<usize>) -> String {
+    let mut text = Text::new(look.plain);
+    text.say(Tone::Plain, line);
+    text.finish(look, columns)
+}
+
+/// What has no colours and takes one line.
+fn plain(event: &ViewEvent) -> String {
+    match event {
+        ViewEvent::Contact {
+            name,
+            known,
+            verified,
+            changed,
+        } => {
+            let trust = match (known, changed, verified) {
+                (false, true, _) => "identity not accepted",
+                (false, false, _) => "no identity known",
+                (true, false, true) => "verified",
+                (true, false, false) => "not verified",
+                (true, true, true) => "verified; identity changed, not accepted",
+                (true, true, false) => "not verified; identity changed, not accepted",
+            };
+            format!("{name:<32} {trust}")
+        }
+        ViewEvent::Registered { name, .. } => format!("account {name} created"),
+        ViewEvent::Waiting(count) => format!("{count} waiting on the server"),
+        _ => String::new(),
+    }
 }
 
 /// Appends a message. What we say about it stands before the colon, so that no words of the
@@ -176,6 +224,7 @@ fn message(text: &mut Text, event: &ViewEvent) {
         at,
         mark,
         state,
+        ..
     } = event
     else {
         return;
@@ -263,6 +312,7 @@ pub(super) fn banner(look: Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::MessageId;
 
     fn bob() -> UserName {
         "bob".parse().unwrap()
@@ -276,6 +326,8 @@ mod tests {
             at: 0,
             mark,
             state: "",
+            id: MessageId([1; 16]),
+            verified: false,
         }
     }
 

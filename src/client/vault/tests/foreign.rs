@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
+use crate::crypto::cipher::SealKey;
 
 fn filled() -> TempDir {
     let dir = TempDir::new().unwrap();
@@ -20,26 +21,26 @@ fn write(dir: &TempDir, sql: &str) {
 #[test]
 fn a_schema_that_is_not_ours_is_refused_and_left_alone() {
     for change in [
-        "CREATE TRIGGER t AFTER INSERT ON taken BEGIN INSERT INTO unsent VALUES (1, 1); END",
-        "CREATE TRIGGER messages AFTER UPDATE ON messages BEGIN DELETE FROM held; END",
-        "CREATE VIEW v AS SELECT seq FROM messages",
-        "ALTER TABLE unsent RENAME TO u; CREATE VIEW unsent AS SELECT seq, 1 AS contact FROM messages",
+        "CREATE TRIGGER t AFTER INSERT ON unread BEGIN INSERT INTO unsent VALUES (1, x''); END",
+        "CREATE TRIGGER messages AFTER UPDATE ON messages BEGIN DELETE FROM wanted; END",
+        "CREATE VIEW v AS SELECT id FROM messages",
+        "ALTER TABLE unsent RENAME TO u; CREATE VIEW unsent AS SELECT id, value FROM messages",
         "CREATE TABLE more (a)",
-        "CREATE INDEX more ON messages (at)",
-        "CREATE INDEX more ON messages (hex(sealed))",
-        "DROP INDEX messages_by_mid",
+        "CREATE INDEX more ON messages (value)",
+        "CREATE INDEX more ON messages (hex(value))",
         "DROP TABLE unread",
         "ALTER TABLE contacts ADD COLUMN more BLOB",
-        "ALTER TABLE contacts ADD COLUMN more TEXT AS (hex(sealed))",
-        "ALTER TABLE unsent RENAME COLUMN contact TO c",
-        "DROP TABLE unread; CREATE TABLE unread (seq INTEGER PRIMARY KEY CHECK (seq > 0)) STRICT",
-        "DROP TABLE unread; CREATE TABLE unread (seq INTEGER PRIMARY KEY, \"--\" BLOB) STRICT",
-        "DROP TABLE unread; CREATE TABLE unread (seq INTEGER PRIMARY KEY ON CONFLICT REPLACE) STRICT",
-        "DROP INDEX errands_by_mid; CREATE INDEX errands_by_mid ON errands (mid) WHERE at > 0",
+        "ALTER TABLE contacts ADD COLUMN more TEXT AS (hex(value))",
+        "ALTER TABLE unsent RENAME COLUMN value TO c",
+        "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY CHECK (id > 0), value BLOB NOT NULL) STRICT",
+        "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY, value BLOB NOT NULL, \"--\" BLOB) STRICT",
+        "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY ON CONFLICT REPLACE, value BLOB NOT NULL) STRICT",
         "ANALYZE",
         "PRAGMA user_version = 0",
         "PRAGMA user_version = -7",
-        "PRAGMA user_version = 3",
+        "PRAGMA user_version = 1",
+        "PRAGMA user_version = 2",
+        "PRAGMA user_version = 4",
     ] {
         let dir = filled();
         write(&dir, change);
@@ -72,128 +73,259 @@ fn a_schema_in_the_log_alone_is_refused_and_not_folded_in() {
 }
 
 #[test]
-fn an_open_vault_runs_no_trigger() {
+fn nobody_else_opens_the_file_while_it_is_open() {
     let dir = TempDir::new().unwrap();
     let (mut vault, _) = create(&dir);
     fill(&mut vault);
-    // Somebody writes while the client runs: too late to be seen at the opening.
-    write(
-        &dir,
-        "CREATE TRIGGER t AFTER INSERT ON taken BEGIN INSERT INTO unsent VALUES (1, 1); END",
-    );
+    for sql in ["SELECT count(*) FROM messages", "DELETE FROM contacts"] {
+        let db = Connection::open(file(&dir)).unwrap();
+        db.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let refused = db.execute_batch(sql).unwrap_err();
+        assert_eq!(
+            refused.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::DatabaseBusy),
+            "{sql}"
+        );
+    }
     vault
         .transact(|vault| vault.mark_seen(1, &MessageId([9; 16])))
         .unwrap();
-    assert_eq!(vault.postponed().unwrap(), []);
+    drop(vault);
+    // The other way round: a sentence, and the file as it was.
+    let db = Connection::open(file(&dir)).unwrap();
+    db.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let refused = take(&dir).unwrap().read().err().unwrap();
+    assert!(matches!(refused, VaultError::InUse { .. }), "{refused}");
+    drop(db);
+    assert!(open(&dir, "right").is_some());
+}
+
+/// Opens the vault with its password: the sentence that it says if it is damaged.
+fn opened(dir: &TempDir) -> std::result::Result<Vault, VaultError> {
+    let closed = take(dir).unwrap().read()?;
+    let slot = closed.passwords().next().ok_or(VaultError::WrongKey)?;
+    let key = closed.derive(slot, "right")?.wrapping_key;
+    closed.open(&key)?.ok().ok_or(VaultError::WrongKey)
 }
 
 #[test]
-fn every_readable_column_is_bound_to_the_sealed_one() {
-    for change in [
-        "UPDATE messages SET contact = 2",
-        "UPDATE messages SET mid = x'07070707070707070707070707070708'",
-        "UPDATE messages SET at = at + 1",
-        "UPDATE messages SET seq = seq + 1",
-        "DELETE FROM contacts WHERE id = 1",
-        "UPDATE messages SET sealed = (SELECT sealed FROM errands)",
-        "UPDATE errands SET contact = 2",
-        "UPDATE errands SET at = at - 1",
-        "UPDATE errands SET mid = (SELECT mid FROM messages)",
-        "UPDATE held SET contact = 2",
-        "UPDATE outbox SET seq = seq + 1",
-        "UPDATE signed_prekeys SET created = created + 1",
-        "UPDATE signed_prekeys SET id = id / 2",
-        "UPDATE one_time_prekeys SET id = id / 2",
-    ] {
-        let dir = TempDir::new().unwrap();
-        let (mut vault, _) = create(&dir);
-        let message = one_of_each(&mut vault);
-        assert!(all_open(&vault, message), "as it was");
-        drop(vault);
-        write(&dir, change);
-        let vault = open(&dir, "right").unwrap();
-        assert!(!all_open(&vault, message), "{change}");
+fn a_change_to_any_row_is_damage() {
+    let dir = TempDir::new().unwrap();
+    let (mut vault, _) = create(&dir);
+    one_of_each(&mut vault);
+    drop(vault);
+    let whole = fs::read(file(&dir)).unwrap();
+    let mut changes = vec![
+        "UPDATE root SET generation = generation - 1".to_owned(),
+        "UPDATE root SET last_number = last_number - 1".to_owned(),
+        "UPDATE root SET mac = zeroblob(32)".to_owned(),
+        "DELETE FROM root".to_owned(),
+        "DELETE FROM key_slots WHERE kind = 2".to_owned(),
+        "INSERT INTO key_slots SELECT id + 1, kind, salt, memory_kib, passes, lanes, wrapped FROM key_slots WHERE kind = 2".to_owned(),
+        "UPDATE key_slots SET passes = 2 WHERE kind = 2".to_owned(),
+    ];
+    for table in Table::ALL {
+        if matches!(table, Table::KeySlots | Table::Messages) {
+            continue;
+        }
+        changes.extend([
+            format!("DELETE FROM {table} WHERE id = (SELECT max(id) FROM {table})"),
+            format!("DELETE FROM {table}"),
+            format!("UPDATE {table} SET id = id + 1000"),
+            format!("UPDATE {table} SET value = zeroblob(200)"),
+            format!("UPDATE {table} SET value = substr(value, 1, length(value) - 1)"),
+            format!("UPDATE {table} SET value = x''"),
+            format!("INSERT INTO {table} SELECT id + 1000, value FROM {table}"),
+            format!("INSERT OR REPLACE INTO {table} SELECT id, value FROM messages"),
+        ]);
     }
+    for change in changes {
+        fs::write(file(&dir), &whole).unwrap();
+        write(&dir, &change);
+        let bytes = fs::read(file(&dir)).unwrap();
+        let refused = opened(&dir).map(drop).expect_err(&change);
+        assert!(
+            matches!(refused, VaultError::Damaged(..)),
+            "{change}: {refused}"
+        );
+        let said = refused.to_string();
+        assert!(said.contains("client vault import"), "{said}");
+        assert_eq!(fs::read(file(&dir)).unwrap(), bytes, "{change}");
+    }
+    fs::write(file(&dir), &whole).unwrap();
+    assert!(opened(&dir).is_ok());
 }
 
-/// Two contacts, and of the first a message, an errand, a held envelope and
-/// something in the outbox; the message's place.
-fn one_of_each(vault: &mut Vault) -> i64 {
+#[test]
+fn a_change_to_a_message_is_noticed_when_it_is_read() {
+    let dir = TempDir::new().unwrap();
+    let (mut vault, _) = create(&dir);
+    fill(&mut vault);
+    let old: Vec<u8> = vault.read(Table::Messages, 1).unwrap().unwrap();
+    let mut changed = record("a telling text");
+    changed.verified = true;
+    vault
+        .transact(|vault| {
+            vault.save_message(1, &changed)?;
+            vault.add_message(1, &MessageId([9; 16]), 9, &record("second"))
+        })
+        .unwrap();
+    drop(vault);
+    let whole = fs::read(file(&dir)).unwrap();
+    let old: String = old.iter().map(|byte| format!("{byte:02x}")).collect();
+    for change in [
+        format!("UPDATE messages SET value = x'{old}' WHERE id = 1"),
+        "DELETE FROM messages WHERE id = 1".to_owned(),
+        "UPDATE messages SET value = zeroblob(100) WHERE id = 1".to_owned(),
+        "UPDATE messages SET value = (SELECT value FROM messages WHERE id = 2) WHERE id = 1"
+            .to_owned(),
+    ] {
+        fs::write(file(&dir), &whole).unwrap();
+        write(&dir, &change);
+        let mut vault = opened(&dir).unwrap();
+        assert!(
+            matches!(vault.message(1), Err(VaultError::Damaged(..))),
+            "{change}"
+        );
+        assert!(vault.whole_history().is_err(), "an export is whole or not");
+        let saved = vault.transact(|vault| vault.save_message(1, &record("anew")));
+        assert!(saved.is_err(), "{change}");
+        // A changed row hides no other.
+        let history = vault.history(None, 10).unwrap();
+        assert!(matches!(
+            history[0].record.form,
+            EncryptionStatus::Undecryptable(_)
+        ));
+        assert_eq!(history[1].record.text, "second");
+    }
+    fs::write(file(&dir), &whole).unwrap();
+    write(
+        &dir,
+        "INSERT INTO messages SELECT id + 1, value FROM messages WHERE id = 2",
+    );
+    let mut vault = opened(&dir).unwrap();
+    assert_eq!(vault.whole_history().unwrap().len(), 2, "it is no message");
+    let added =
+        vault.transact(|vault| vault.add_message(1, &MessageId([5; 16]), 9, &record("third")));
+    assert!(matches!(added, Err(VaultError::Damaged(..))));
+}
+
+#[test]
+fn each_file_that_is_no_whole_vault_of_this_account_gets_a_sentence() {
+    let dir = TempDir::new().unwrap();
+    let (mut vault, _) = create(&dir);
+    fill(&mut vault);
+    drop(vault);
+    let whole = fs::read(file(&dir)).unwrap();
+    let cut = |length| whole[..length].to_vec();
+    let doubled = [whole.as_slice(), &whole].concat();
+    let files = [
+        (cut(0), "is not a vault, or was cut off"),
+        (cut(50), "is not a vault, or was cut off"),
+        (cut(whole.len() / 2), "is not a vault, or was cut off"),
+        (cut(whole.len() - 1), "is not a vault, or was cut off"),
+        (doubled, "is not a vault, or was cut off"),
+    ];
+    for (bytes, sentence) in files {
+        fs::write(file(&dir), &bytes).unwrap();
+        let said = opened(&dir).map(drop).unwrap_err().to_string();
+        assert!(said.contains(sentence), "{said}");
+        assert_eq!(fs::read(file(&dir)).unwrap(), bytes);
+    }
+    // Of another account with the same password, renamed to this one's.
+    fs::write(file(&dir), &whole).unwrap();
+    let bob: UserName = "bob".parse().unwrap();
+    let theirs = dir.path().join("localhost_8080/bob.vault");
+    fs::rename(file(&dir), &theirs).unwrap();
+    let closed = VaultFile::take(dir.path(), "localhost:8080", &bob).unwrap();
+    let closed = closed.read().unwrap();
+    let slot = closed.passwords().next().unwrap();
+    let key = closed.derive(slot, "right").unwrap().wrapping_key;
+    let opened = closed.open(&key);
+    let said = opened.map(drop).unwrap_err().to_string();
+    assert!(
+        said.contains("the vault of another account, alice"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&theirs).unwrap(), whole);
+}
+
+/// Something in every table.
+fn one_of_each(vault: &mut Vault) {
     use crate::protocol::reply::Incoming;
     use crate::protocol::request::Send;
     use crate::protocol::{Blob, Body};
 
     fill(vault);
+    let mid = MessageId([8; 16]);
+    let body = Body::Envelope(Blob(vec![1, 2, 3].into()));
     vault
         .transact(|vault| {
             vault.contact_or_new(&"carol".parse().unwrap())?;
             let incoming = Incoming {
                 from: "mallory-the-contact".parse().unwrap(),
-                mid: MessageId([8; 16]),
+                mid,
                 at: 5,
-                body: Body::Envelope(Blob(vec![1, 2, 3].into())),
+                body: body.clone(),
             };
             vault.hold(1, 1, &incoming)?;
-            vault.add_control_message(
-                1,
-                &MessageId([6; 16]),
-                9,
-                &ControlKind::ResendRequest(vec![MessageId([5; 16])]),
-            )?;
+            vault.mark_unread(1)?;
+            vault.want(1, &mid)?;
+            let request = ControlKind::ResendRequest(vec![mid]);
+            vault.add_control_message(1, &MessageId([6; 16]), 9, &request)?;
+            vault.put(Table::Sessions, 1, b"sessions")?;
             let send = Send {
                 to: "mallory-the-contact".parse().unwrap(),
                 mid: MessageId([7; 16]),
-                body: Body::Envelope(Blob(vec![1, 2, 3].into())),
+                body: body.clone(),
                 identity: None,
                 again: false,
                 after: None,
             };
-            vault.add_to_outbox(1, &send)
+            vault.add_to_outbox(1, &send, None)
         })
         .unwrap();
-    1
-}
-
-/// Whether all that was put in still opens, where it was put.
-fn all_open(vault: &Vault, message: i64) -> bool {
-    use crate::crypto::ratchet::session_set::Prekeys;
-
-    let reader = PrekeyReader::new(vault);
-    let ids = |table: &str| -> Vec<u32> {
-        let mut query = vault
-            .db
-            .prepare(&format!("SELECT id FROM {table}"))
-            .unwrap();
-        let rows = query.query_map([], |row| row.get(0)).unwrap();
-        rows.map(|row| row.unwrap()).collect()
-    };
-    let prekeys = ids("signed_prekeys")
-        .into_iter()
-        .all(|id| reader.signed(id).is_some())
-        && ids("one_time_prekeys")
-            .into_iter()
-            .all(|id| reader.one_time(id).is_some());
-    let opened = matches!(vault.message(message), Ok(Some(_)))
-        && matches!(vault.control(message + 1), Ok(Some(_)))
-        && vault.held(1).is_ok_and(|held| held.len() == 1)
-        && matches!(vault.next_in_outbox(0), Ok(Some((1, Some(_)))));
-    prekeys && reader.finish().is_ok() && opened
+    for table in Table::ALL {
+        assert!(table == Table::Messages || vault.numbers(table).next().is_some());
+    }
 }
 
 #[test]
-fn a_changed_row_of_the_history_hides_no_other() {
+fn another_vault_key_protects_everything_anew() {
     let dir = TempDir::new().unwrap();
-    let (mut vault, _) = create(&dir);
-    fill(&mut vault);
+    let (mut vault, code) = create(&dir);
+    one_of_each(&mut vault);
+    let before = vault.whole_history().unwrap();
+    let old: Vec<u8> = vault.read(Table::Messages, 1).unwrap().unwrap();
+    let new = SealKey::generate(&mut os_rng());
+    let failed = vault.replace_key(new.clone(), || {}, |vault| Err(vault.damaged("a test")));
+    assert!(failed.is_err());
+    assert_eq!(vault.whole_history().unwrap(), before);
+    let mut rows = 0;
     vault
-        .transact(|vault| vault.add_message(1, &MessageId([9; 16]), 9, &record("second")))
+        .replace_key(
+            new,
+            || rows += 1,
+            |vault| {
+                vault.db.execute("DELETE FROM key_slots", [])?;
+                let password = key("new", 2);
+                let secret = super::super::key_slots::SlotSecret::Password(&password);
+                Ok(super::super::key_slots::insert(
+                    &vault.db,
+                    vault.sealer.key(),
+                    &secret,
+                )?)
+            },
+        )
         .unwrap();
-    write(&dir, "UPDATE messages SET at = 10 WHERE seq = 1");
-    let history = vault.history(None, 10).unwrap();
-    assert!(matches!(
-        history[0].record.form,
-        EncryptionStatus::Undecryptable(_)
-    ));
-    assert_eq!(history[1].record.text, "second");
-    assert!(vault.whole_history().is_err(), "an export is whole or not");
+    assert!(rows > 10);
+    assert!(vault.open_value(Table::Messages, 1, &old).is_err());
+    drop(vault);
+    assert!(open(&dir, "right").is_none());
+    let closed = take(&dir).unwrap().read().unwrap();
+    assert!(closed.open(&code.wrapping_key()).unwrap().ok().is_none());
+    let vault = open(&dir, "new").unwrap();
+    assert_eq!(vault.whole_history().unwrap(), before);
+    assert!(vault.is_seen(1, &MessageId([8; 16])).unwrap());
+    assert_eq!(vault.held(1).unwrap().len(), 1);
 }

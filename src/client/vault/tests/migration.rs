@@ -1,4 +1,4 @@
-//! A vault that version 1 wrote: a real one, and one that is cut off on its way.
+//! Vaults that versions 1 and 2 wrote: real ones, and ones that are cut off on their way.
 
 use std::sync::LazyLock;
 
@@ -11,109 +11,215 @@ use crate::crypto::cipher::WrappingKey;
 /// "hello back" were exchanged.
 const VERSION_1: &[u8] = include_bytes!("../../../../tests/vault/version-1.vault");
 
-/// What its password derives, at the full cost that it was made with: once for all tests.
-static RIGHT_KEY: LazyLock<WrappingKey> = LazyLock::new(|| key_of("correct horse battery"));
+/// Made by the client of commit 9e0251e: the same, and a row or two in every table.
+const VERSION_2: &[u8] = include_bytes!("../../../../tests/vault/version-2.vault");
 
-fn key_of(password: &str) -> WrappingKey {
+/// What their passwords derive, at the full cost that they were made with: once for all tests.
+static KEY_1: LazyLock<WrappingKey> = LazyLock::new(|| key_of(VERSION_1, "correct horse battery"));
+static KEY_2: LazyLock<WrappingKey> = LazyLock::new(|| key_of(VERSION_2, "correct horse"));
+
+fn key_of(vault: &[u8], password: &str) -> WrappingKey {
     let dir = TempDir::new().unwrap();
-    put(&dir);
+    put(&dir, vault);
     let closed = take(&dir).unwrap().read().unwrap();
     let slot = closed.passwords().next().unwrap();
     closed.derive(slot, password).unwrap().wrapping_key
 }
 
-fn put(dir: &TempDir) {
+fn put(dir: &TempDir, vault: &[u8]) {
     drop(take(dir).unwrap());
-    fs::write(file(dir), VERSION_1).unwrap();
+    fs::write(file(dir), vault).unwrap();
 }
 
-fn migrated(dir: &TempDir) -> Vault {
+fn migrated(dir: &TempDir, key: &WrappingKey) -> Vault {
     let closed = take(dir).unwrap().read().unwrap();
-    closed.open(&RIGHT_KEY).unwrap().ok().unwrap()
+    closed.open(key).unwrap().ok().unwrap()
 }
 
+fn texts(vault: &Vault) -> Vec<String> {
+    let history = vault.whole_history().unwrap().into_iter();
+    history.map(|message| message.record.text).collect()
+}
+
+/// That all is there which both fixtures have.
 fn check(vault: &Vault) {
     let bob = vault.contact(&"bob".parse().unwrap()).unwrap().clone();
     assert!(bob.verified && bob.identity.is_some() && !bob.paused);
-    let texts: Vec<_> = vault
-        .whole_history()
-        .unwrap()
-        .into_iter()
-        .map(|message| message.record.text)
-        .collect();
-    assert_eq!(texts, ["hello", "hello back"]);
+    assert_eq!(texts(vault)[..2], ["hello", "hello back"]);
     assert!(vault.identity().unwrap().is_some());
     assert!(vault.newest_signed().unwrap().is_some());
-    assert!(vault.conversation(bob.id).unwrap().unwrap().has_session());
+    assert!(vault.conversation(bob.id).unwrap().unwrap().is_outdated());
     assert!(vault.device().unwrap().registered);
 }
 
-fn copies(dir: &TempDir) -> usize {
+/// That all is there which the fixture of version 2 has.
+fn check_version_2(vault: &Vault) {
+    check(vault);
+    let id = |number| MessageId([number; 16]);
+    let bob = vault.contact(&"bob".parse().unwrap()).unwrap().id;
+    let carol = vault.contact(&"carol".parse().unwrap()).unwrap().id;
+    let expected = [
+        "unread",
+        "",
+        "to be encrypted",
+        "unencrypted",
+        "encrypted",
+        "",
+    ];
+    assert_eq!(texts(vault)[2..], expected);
+    assert_eq!(vault.all_unread().unwrap()[0].record.text, "unread");
+    assert!(
+        (1..=2).all(|n| vault.is_seen(bob, &id(n)).unwrap()) && vault.is_seen(bob, &id(6)).unwrap()
+    );
+    assert!(!vault.is_seen(bob, &id(5)).unwrap() && !vault.is_seen(carol, &id(1)).unwrap());
+    assert_eq!(vault.wanted(bob, 2, 9).unwrap(), [id(2)]);
+    assert_eq!(
+        vault.wanted(bob, 1, 9).unwrap(),
+        [],
+        "it was asked for once"
+    );
+    let to_encrypt = vault.message_by_mid(carol, &id(3)).unwrap().unwrap().seq;
+    let control = vault.control_message_by_mid(bob, &id(7)).unwrap().unwrap();
+    assert_eq!(control.kind, ControlKind::ResendRequest(vec![id(2)]));
+    assert_eq!(
+        vault.postponed().unwrap(),
+        [(to_encrypt, carol), (control.seq, bob)]
+    );
+    let (plain, send) = vault.next_in_outbox(0).unwrap().unwrap();
+    assert_eq!((send.to.as_str(), send.mid), ("carol", id(4)));
+    let (_, send) = vault.next_in_outbox(plain).unwrap().unwrap();
+    assert_eq!((send.to.as_str(), send.mid), ("bob", id(5)));
+    assert_eq!(send.identity, Some(ByteArray([6; 32])));
+    let held = vault.held(bob).unwrap();
+    assert_eq!((held.len(), held[0].1.mid, held[0].1.at), (1, id(6), 17));
+    assert_eq!(vault.unanswered().unwrap(), 3);
+}
+
+fn names(dir: &TempDir) -> Vec<String> {
     let folder = fs::read_dir(dir.path().join("localhost_8080")).unwrap();
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
-    folder
-        .map(name)
-        .filter(|name| name.to_string_lossy().contains("version-1"))
-        .count()
+    let mut names: Vec<String> = folder
+        .map(|entry| name(entry).into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn version(dir: &TempDir) -> i32 {
+    Connection::open(file(dir))
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap()
 }
 
 #[test]
-fn a_vault_of_version_1_opens_and_becomes_version_2() {
-    let dir = TempDir::new().unwrap();
-    put(&dir);
-    let vault = migrated(&dir);
-    check(&vault);
-    drop(vault);
-    assert_eq!(copies(&dir), 0);
-    let version: i32 = Connection::open(file(&dir))
-        .unwrap()
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .unwrap();
-    assert_eq!(version, 2);
-    check(&migrated(&dir));
+fn a_vault_of_an_earlier_version_opens_and_becomes_one_of_this() {
+    let fixtures = [(VERSION_1, &KEY_1, 1), (VERSION_2, &KEY_2, 2)];
+    for (bytes, key, version_before) in fixtures {
+        let check = match version_before {
+            1 => check,
+            _ => check_version_2,
+        };
+        let dir = TempDir::new().unwrap();
+        put(&dir, bytes);
+        let vault = migrated(&dir, key);
+        check(&vault);
+        drop(vault);
+        assert_eq!(names(&dir), ["alice.lock", "alice.vault"]);
+        assert_eq!(version(&dir), schema::VERSION);
+        let mut vault = migrated(&dir, key);
+        check(&vault);
+        let number = vault.transact(|vault| vault.take_number()).unwrap();
+        assert!(
+            vault.message(number).unwrap().is_none() && vault.control(number).unwrap().is_none()
+        );
+    }
 }
 
 #[test]
 fn a_wrong_password_migrates_nothing() {
     let dir = TempDir::new().unwrap();
-    put(&dir);
+    put(&dir, VERSION_1);
     let closed = take(&dir).unwrap().read().unwrap();
-    let opened = closed.open(&key_of("wrong horse battery")).unwrap();
+    let opened = closed
+        .open(&key_of(VERSION_1, "wrong horse battery"))
+        .unwrap();
     assert!(opened.ok().is_none());
     assert_eq!(fs::read(file(&dir)).unwrap(), VERSION_1);
 }
 
 #[test]
 fn what_a_killed_migration_leaves_is_no_obstacle() {
+    let whole = {
+        let dir = TempDir::new().unwrap();
+        put(&dir, VERSION_2);
+        drop(migrated(&dir, &KEY_2));
+        fs::read(file(&dir)).unwrap()
+    };
     let dir = TempDir::new().unwrap();
-    put(&dir);
-    let copy = file(&dir).with_extension("vault-version-1");
-    // Killed while it copied.
-    fs::write(&copy, &VERSION_1[..1000]).unwrap();
-    check(&migrated(&dir));
-    assert_eq!(copies(&dir), 0);
-    // Killed behind the commit.
-    fs::write(&copy, VERSION_1).unwrap();
-    check(&migrated(&dir));
-    assert_eq!(copies(&dir), 0);
+    let draft = file(&dir).with_extension("draft");
+    // Killed while it wrote the new one, and when that was complete.
+    for left in [&whole[..1000], &whole] {
+        put(&dir, VERSION_2);
+        fs::write(&draft, left).unwrap();
+        fs::write(file(&dir).with_extension("draft-wal"), [7; 100]).unwrap();
+        check_version_2(&migrated(&dir, &KEY_2));
+        assert_eq!(names(&dir), ["alice.lock", "alice.vault"]);
+    }
+}
+
+/// A failing read of an old row leaves the old vault, and a kill at any step is such a failure.
+#[test]
+fn a_migration_that_fails_leaves_the_old_vault_as_it_is() {
+    for change in [
+        "UPDATE contacts SET sealed = x'00'",
+        "UPDATE conversations SET sealed = (SELECT sealed FROM contacts)",
+        "DELETE FROM contacts WHERE id = 1",
+        "UPDATE state SET sealed = (SELECT sealed FROM state WHERE id = 2)",
+        "UPDATE sqlite_sequence SET seq = 'many'",
+    ] {
+        let dir = TempDir::new().unwrap();
+        put(&dir, VERSION_2);
+        let db = Connection::open(file(&dir)).unwrap();
+        db.execute_batch(change).unwrap();
+        drop(db);
+        let before = fs::read(file(&dir)).unwrap();
+        let closed = take(&dir).unwrap().read().unwrap();
+        let opened = closed.open(&KEY_2);
+        assert!(matches!(opened, Err(VaultError::Damaged(..))), "{change}");
+        drop(opened);
+        assert_eq!(fs::read(file(&dir)).unwrap(), before, "{change}");
+    }
 }
 
 #[test]
-fn a_migration_that_fails_leaves_version_1_and_the_copy() {
+fn rows_that_anybody_could_have_planted_are_left_behind() {
     let dir = TempDir::new().unwrap();
-    put(&dir);
+    put(&dir, VERSION_2);
     let db = Connection::open(file(&dir)).unwrap();
-    db.execute_batch("UPDATE contacts SET sealed = x'00'")
+    db.execute_batch(
+        "INSERT OR IGNORE INTO unsent (seq, contact) SELECT seq, 2 FROM messages;
+         INSERT INTO unsent (seq, contact) VALUES (987654, 1), (-5, 1);
+         INSERT OR IGNORE INTO outbox (seq, sealed) SELECT seq, sealed FROM messages;
+         INSERT INTO outbox (seq, sealed) SELECT seq + 100, sealed FROM outbox;
+         INSERT INTO wanted (contact, mid, asked) VALUES (77, zeroblob(16), 0);
+         INSERT INTO unread (seq) VALUES (5555)",
+    )
+    .unwrap();
+    drop(db);
+    check_version_2(&migrated(&dir, &KEY_2));
+}
+
+#[test]
+fn numbers_that_are_used_up_are_said_in_a_sentence() {
+    let dir = TempDir::new().unwrap();
+    put(&dir, VERSION_2);
+    let db = Connection::open(file(&dir)).unwrap();
+    db.execute_batch("UPDATE sqlite_sequence SET seq = 9223372036854775807")
         .unwrap();
     drop(db);
-    let before = fs::read(file(&dir)).unwrap();
-    let closed = take(&dir).unwrap().read().unwrap();
-    let opened = closed.open(&RIGHT_KEY);
-    assert!(opened.is_err());
-    drop(opened);
-    assert_eq!(fs::read(file(&dir)).unwrap(), before);
-    assert_eq!(
-        fs::read(file(&dir).with_extension("vault-version-1")).unwrap(),
-        before
-    );
+    let mut vault = migrated(&dir, &KEY_2);
+    let added = vault.transact(|vault| vault.add_message(1, &MessageId([9; 16]), 1, &record("no")));
+    let said = added.unwrap_err().to_string();
+    assert!(said.contains("numbers for messages are used up"), "{said}");
 }

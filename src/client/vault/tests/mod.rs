@@ -1,7 +1,10 @@
 //! A vault from its making to its damage, and what an export takes from it.
 
+mod aging;
+mod cost;
 mod foreign;
 mod migration;
+mod mutations;
 mod rotation;
 
 use std::fs;
@@ -25,7 +28,7 @@ const CHEAP: Argon2Params = Argon2Params {
     lanes: 1,
 };
 
-fn alice() -> UserName {
+pub(super) fn alice() -> UserName {
     "alice".parse().unwrap()
 }
 
@@ -75,7 +78,7 @@ pub(super) fn file(dir: &TempDir) -> std::path::PathBuf {
     dir.path().join("localhost_8080/alice.vault")
 }
 
-fn record(text: &str) -> MessageRecord {
+pub(super) fn record(text: &str) -> MessageRecord {
     MessageRecord {
         outgoing: true,
         text: text.to_owned(),
@@ -84,6 +87,7 @@ fn record(text: &str) -> MessageRecord {
         sent_at: Some(1),
         stored_at: None,
         delivered_at: None,
+        received_at: None,
         identity: None,
         verified: false,
         resends: Vec::new(),
@@ -240,7 +244,7 @@ fn a_changed_or_moved_value_is_damage_not_content() {
             vault.add_message(1, &MessageId([9; 16]), 9, &record("second"))?;
             vault
                 .db
-                .execute_batch("UPDATE messages SET sealed = (SELECT sealed FROM messages WHERE seq = 1) WHERE seq = 2")?;
+                .execute_batch("UPDATE messages SET value = (SELECT value FROM messages WHERE id = 1) WHERE id = 2")?;
             Ok(())
         })
         .unwrap();

@@ -40,6 +40,13 @@ fn rotate(vault: &mut Vault, progress: &mut dyn FnMut(u64, u64)) -> RecoveryCode
     code
 }
 
+/// Adds a message with the key that the vault has at present.
+fn add_after(vault: &mut Vault) {
+    let mid = MessageId([99; 16]);
+    let add = |vault: &mut Vault| vault.add_message(1, &mid, 9, &record("after"));
+    vault.transact(add).unwrap();
+}
+
 fn opens_with_code(dir: &TempDir, code: &RecoveryCode) -> bool {
     let closed = take(dir).unwrap().read().unwrap();
     closed.open(&code.wrapping_key()).unwrap().ok().is_some()
@@ -67,9 +74,7 @@ fn a_new_key_keeps_the_contents_and_ends_the_old_secrets() {
     assert!(last.0 > u64::from(MESSAGES) && last.0 == last.1, "{last:?}");
     assert_eq!(vault.account_kdfs().unwrap(), [account(2)]);
     // It goes on with the new key.
-    vault
-        .add_message(1, &MessageId([99; 16]), 9, &record("after"))
-        .unwrap();
+    add_after(&mut vault);
     drop(vault);
     let (_, texts) = contents(&dir, "new").unwrap();
     assert_eq!(texts.len(), usize::from(MESSAGES) + 2);
@@ -117,9 +122,7 @@ fn a_new_key_that_fails_leaves_the_old_one() {
     vault.db.pragma_update(None, "query_only", false).unwrap();
     // The vault goes on under the old key.
     assert_eq!(vault.contacts().len(), 1);
-    vault
-        .add_message(1, &MessageId([99; 16]), 9, &record("after"))
-        .unwrap();
+    add_after(&mut vault);
     drop(vault);
     let (_, texts) = contents(&dir, "right").unwrap();
     assert_eq!(texts.last().unwrap(), "after");
@@ -132,9 +135,7 @@ fn the_old_key_opens_no_value_that_is_written_later() {
     let (mut vault, _) = filled(&dir);
     let stolen = copy(&dir);
     rotate(&mut vault, &mut |_, _| {});
-    vault
-        .add_message(1, &MessageId([99; 16]), 9, &record("after"))
-        .unwrap();
+    add_after(&mut vault);
     drop(vault);
     // The thief has the old file and its password, and later the new file as well.
     let thief = open(&stolen, "right").unwrap();

@@ -76,7 +76,8 @@ fn identities_other_than_the_pinned_and_our_own_are_named() {
     assert_eq!(pair.receive(BOB, &envelope), mismatch);
     let bundle = pair.devices[ALICE].bundle(None);
     let our = pair.devices[BOB].our.clone();
-    let started = pair.conversations[BOB].start(&our, &bundle, &mut pair.rng);
+    let conversation = &mut pair.conversations[BOB];
+    let started = conversation.start(&our, &bundle, Cause::First, 1, 0, &mut pair.rng);
     assert_eq!(
         started,
         Err(EncryptError::IdentityMismatch { offered: claimed })
@@ -102,7 +103,7 @@ fn unknown_sessions_and_prekeys_are_named() {
     );
     let context = pair.context(BOB);
     let our = &pair.devices[BOB].our;
-    let nothing = pair.conversations[BOB].encrypt(our, &context, &content("x"), &mut pair.rng);
+    let nothing = pair.conversations[BOB].encrypt(our, &context, &content("x"), 0, &mut pair.rng);
     assert_eq!(nothing, Err(EncryptError::NoSession));
     let mut pair = Pair::new();
     let initial = pair.send(ALICE, "hello");
@@ -142,8 +143,12 @@ fn low_order_points_are_refused_at_every_ratchet_step() {
             ephemeral: point,
             ..initial
         };
-        forged[2..18].copy_from_slice(&initial.session_id(&pair.devices[BOB].our.public()));
+        let id = initial.session_id(&pair.devices[BOB].our.public());
+        let (alice, no_link) = (&pair.devices[ALICE].our, [0; LINK_ID_LEN]);
+        let origin = Origin::sign(alice, &id, 2, Cause::First, no_link);
+        forged[2..18].copy_from_slice(&id);
         forged[122..154].copy_from_slice(&point);
+        forged[163..252].copy_from_slice(&encode_secret(|put| origin.write(put)));
         assert_eq!(pair.receive(BOB, &forged), Err(DecryptError::WeakKey));
     }
 }
@@ -168,8 +173,12 @@ fn a_thousand_messages_may_be_jumped_over_and_not_one_more() {
     assert_eq!(pair.receive(BOB, &sent[1_001]), too_far);
     let opened = pair.receive(BOB, &sent[1_000]).unwrap();
     assert_eq!(
-        (opened.missing, pair.conversations[BOB].missing()),
-        (1_000, 1_000)
+        (
+            opened.findings.missing,
+            pair.conversations[BOB].missing(),
+            pair.conversations[BOB].kept_keys()
+        ),
+        (1_000, 1_000, 1_000)
     );
     assert_eq!(said(pair.receive(BOB, &sent[1_001])), "1001");
     assert_eq!(said(pair.receive(BOB, &sent[0])), "0");
@@ -188,7 +197,8 @@ fn the_bound_counts_the_old_chain_and_the_new_one_together() {
     let sent: Vec<_> = (0..402).map(|_| pair.send(ALICE, "new chain")).collect();
     let too_far = Err(DecryptError::TooFarAhead { skipped: 1_001 });
     assert_eq!(pair.receive(BOB, &sent[401]), too_far);
-    assert_eq!(pair.receive(BOB, &sent[400]).unwrap().missing, 1_000);
+    let opened = pair.receive(BOB, &sent[400]).unwrap();
+    assert_eq!(opened.findings.missing, 1_000);
 }
 
 #[test]
@@ -202,7 +212,7 @@ fn of_the_kept_keys_the_oldest_make_room() {
         let envelope = pair.send(ALICE, "arrives");
         pair.receive(BOB, &envelope).unwrap();
     }
-    assert_eq!(pair.conversations[BOB].missing(), MAX_SKIPPED);
+    assert_eq!(pair.conversations[BOB].kept_keys(), MAX_SKIPPED);
     assert_eq!(pair.receive(BOB, &first), Err(DecryptError::Replayed));
 }
 
@@ -226,16 +236,25 @@ fn authenticated_nonsense_moves_the_session_on_and_is_reported() {
     let mut pair = Pair::acquainted();
     let context = pair.context(ALICE);
     let conversation = &mut pair.conversations[ALICE];
-    let ad = context.associated_data(&pair.devices[ALICE].our.public(), &conversation.theirs);
+    let ad = context.associated_data(
+        VERSION,
+        &pair.devices[ALICE].our.public(),
+        &conversation.theirs,
+    );
     let session = &mut conversation.sessions[0];
-    let (ratchet, keys) = session.ratchet.next_to_send(&mut pair.rng).unwrap();
+    let next = session.ratchet.next_to_send(&mut pair.rng).unwrap();
     let header = Header {
+        version: VERSION,
         session_id: session.id,
-        ratchet,
+        ratchet: next.header,
         initial: None,
     }
     .to_bytes();
-    let envelope = [header.clone(), keys.encrypt(&ad, &header, b"not padded")].concat();
+    let envelope = [
+        header.clone(),
+        next.keys.encrypt(&ad, &header, b"not padded"),
+    ]
+    .concat();
     let opened = pair.receive(BOB, &envelope).unwrap();
     assert_eq!(opened.content, Err(ContentError::Malformed));
     assert_eq!(pair.receive(BOB, &envelope), Err(DecryptError::Replayed));

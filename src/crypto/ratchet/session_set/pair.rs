@@ -62,6 +62,7 @@ pub(crate) struct Pair {
     pub(crate) rng: TestRng,
     pub(crate) devices: [TestDevice; 2],
     pub(crate) conversations: [SessionSet; 2],
+    pub(crate) age_ms: u64,
 }
 
 pub(crate) const ALICE: usize = 0;
@@ -81,12 +82,13 @@ impl Pair {
         ];
         let bundle = devices[BOB].bundle(Some(0));
         conversations[ALICE]
-            .start(&devices[ALICE].our, &bundle, &mut rng)
+            .start(&devices[ALICE].our, &bundle, Cause::First, 1, 0, &mut rng)
             .unwrap();
         Self {
             rng,
             devices,
             conversations,
+            age_ms: 0,
         }
     }
 
@@ -108,12 +110,31 @@ impl Pair {
         }
     }
 
+    /// One side starts another session.
+    pub(crate) fn start(&mut self, from: usize, cause: Cause) -> Result<(), EncryptError> {
+        let bundle = self.devices[1 - from].bundle(None);
+        let our = &self.devices[from].our;
+        self.conversations[from].start(our, &bundle, cause, 1, self.age_ms, &mut self.rng)
+    }
+
     pub(crate) fn send(&mut self, from: usize, text: &str) -> Vec<u8> {
+        self.encrypt(from, &content(text)).envelope
+    }
+
+    pub(crate) fn encrypt(&mut self, from: usize, content: &Content) -> Encrypted {
         let context = self.context(from);
         let our = &self.devices[from].our;
         self.conversations[from]
-            .encrypt(our, &context, &content(text), &mut self.rng)
+            .encrypt(our, &context, content, self.age_ms, &mut self.rng)
             .unwrap()
+    }
+
+    /// One message from one side to the other, which opens.
+    pub(crate) fn say(&mut self, from: usize, text: &str) -> Decrypted {
+        let envelope = self.send(from, text);
+        let opened = self.receive(1 - from, &envelope).unwrap();
+        assert_eq!(opened.content.as_ref(), Ok(&content(text)));
+        opened
     }
 
     pub(crate) fn receive(
@@ -121,7 +142,7 @@ impl Pair {
         at: usize,
         envelope: &[u8],
     ) -> Result<Decrypted, DecryptError> {
-        self.receive_as(at, envelope, &self.context(1 - at), 0)
+        self.receive_as(at, envelope, &self.context(1 - at), self.age_ms)
     }
 
     /// Receives, checks that a failure changed nothing, and uses up prekeys.
@@ -130,12 +151,12 @@ impl Pair {
         at: usize,
         envelope: &[u8],
         context: &AssociatedData<'_>,
-        now_ms: u64,
+        age_ms: u64,
     ) -> Result<Decrypted, DecryptError> {
         let device = &self.devices[at];
         let conversation = &mut self.conversations[at];
         let before = conversation.to_bytes();
-        let result = conversation.decrypt(&device.our, device, envelope, context, now_ms);
+        let result = conversation.decrypt(&device.our, device, envelope, context, age_ms);
         match &result {
             Ok(opened) => device.forget(opened),
             Err(_) => assert_eq!(conversation.to_bytes(), before),

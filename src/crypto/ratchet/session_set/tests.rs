@@ -32,8 +32,16 @@ fn a_whole_conversation_agrees_with_pycryptodome() {
         .concat();
         let mut rng = TestRng::reading(&script);
         let bundle = pair.devices[BOB].bundle(one_time_id);
+        let now_ms = number(&case, "now_ms");
         pair.conversations[ALICE]
-            .start(&pair.devices[ALICE].our, &bundle, &mut rng)
+            .start(
+                &pair.devices[ALICE].our,
+                &bundle,
+                Cause::First,
+                now_ms,
+                0,
+                &mut rng,
+            )
             .unwrap();
         assert!(rng.is_read());
         for (at, step) in steps.iter().enumerate() {
@@ -50,10 +58,11 @@ fn a_whole_conversation_agrees_with_pycryptodome() {
                 sent_at_ms: number(step, "sent_at_ms"),
                 body: Payload::Text(text(step, "text").to_owned()),
             };
-            let mut rng = TestRng::reading(&bytes(step, "ratchet_private"));
+            let drawn = ["instance", "ratchet_private"].map(|name| bytes(step, name));
+            let mut rng = TestRng::reading(&drawn.concat());
             let our = &pair.devices[from].our;
-            let envelope = pair.conversations[from].encrypt(our, &context, &content, &mut rng);
-            assert_eq!(envelope.unwrap(), bytes(step, "envelope"));
+            let sent = pair.conversations[from].encrypt(our, &context, &content, 0, &mut rng);
+            assert_eq!(sent.unwrap().envelope, bytes(step, "envelope"));
             // Every third message is kept back until the end.
             if at % 3 == 1 {
                 late.push((from, context, content, bytes(step, "envelope")));
@@ -68,8 +77,8 @@ fn a_whole_conversation_agrees_with_pycryptodome() {
         }
         assert_eq!(
             pair.conversations
-                .map(|conversation| conversation.missing()),
-            [0, 0]
+                .map(|both| (both.missing(), both.kept_keys())),
+            [(0, 0), (0, 0)]
         );
     }
 }
@@ -86,12 +95,20 @@ fn the_initial_header_is_sent_until_an_answer_has_been_decrypted() {
     );
     let opened = pair.receive(BOB, &second).unwrap();
     assert_eq!(
-        (opened.used_one_time, opened.started_session, opened.missing),
+        (
+            opened.used_one_time,
+            opened.started.is_some(),
+            opened.findings.missing
+        ),
         (Some(0), true, 1)
     );
     let opened = pair.receive(BOB, &first).unwrap();
     assert_eq!(
-        (opened.used_one_time, opened.started_session, opened.missing),
+        (
+            opened.used_one_time,
+            opened.started.is_some(),
+            opened.findings.missing
+        ),
         (None, false, 0)
     );
     let answer = pair.send(BOB, "three");
@@ -108,54 +125,50 @@ fn a_used_one_time_prekey_starts_no_second_session_and_none_is_needed() {
     pair.receive(BOB, &first).unwrap();
     let our = pair.devices[ALICE].our.clone();
     pair.conversations[ALICE]
-        .start(&our, &bundle, &mut pair.rng)
+        .start(&our, &bundle, Cause::Person, 1, 0, &mut pair.rng)
         .unwrap();
     let second = pair.send(ALICE, "two");
     assert_eq!(
         pair.receive(BOB, &second),
         Err(DecryptError::MissingOneTimePrekey(0))
     );
-    let bundle = pair.devices[BOB].bundle(None);
-    pair.conversations[ALICE]
-        .start(&our, &bundle, &mut pair.rng)
-        .unwrap();
+    pair.start(ALICE, Cause::Person).unwrap();
     let third = pair.send(ALICE, "three");
     let opened = pair.receive(BOB, &third).unwrap();
-    assert_eq!((opened.used_one_time, opened.started_session), (None, true));
+    assert_eq!(
+        (opened.used_one_time, opened.started.is_some()),
+        (None, true)
+    );
 }
 
 #[test]
-fn eight_sessions_are_kept_the_one_used_last_first() {
+fn eight_sessions_are_kept_and_the_one_superseded_longest_ago_goes_first() {
     let mut pair = Pair::acquainted();
-    let kept = pair.conversations[ALICE].sessions[0].id;
-    let our = pair.devices[ALICE].our.clone();
-    for _ in 0..MAX_SESSIONS - 1 {
-        let bundle = pair.devices[BOB].bundle(None);
-        pair.conversations[ALICE]
-            .start(&our, &bundle, &mut pair.rng)
-            .unwrap();
+    let first = pair.conversations[ALICE].sessions[0].id;
+    for started in 1..MAX_SESSIONS {
+        pair.age_ms += 1;
+        pair.start(ALICE, Cause::Person).unwrap();
+        let sessions = &pair.conversations[ALICE].sessions;
+        assert_eq!(sessions.len(), started + 1);
     }
     let answer = pair.send(BOB, "in the first session");
     pair.receive(ALICE, &answer).unwrap();
-    assert_eq!(pair.conversations[ALICE].sessions[0].id, kept);
-    for _ in 0..3 {
-        let bundle = pair.devices[BOB].bundle(None);
-        pair.conversations[ALICE]
-            .start(&our, &bundle, &mut pair.rng)
-            .unwrap();
-    }
+    let current = pair.conversations[ALICE].current().unwrap();
+    let newest = pair.conversations[ALICE].sessions[current].id;
+    pair.start(ALICE, Cause::Person).unwrap();
     let sessions = &pair.conversations[ALICE].sessions;
     assert_eq!(sessions.len(), MAX_SESSIONS);
-    assert_eq!(sessions[3].id, kept);
+    assert!(sessions.iter().all(|session| session.id != first));
+    assert!(sessions.iter().any(|session| session.id == newest));
 }
 
 #[test]
 fn texts_of_one_and_a_hundred_bytes_make_envelopes_of_one_size() {
     let mut pair = Pair::acquainted();
-    let sizes = [1, 100, 150, 151, 16_384].map(|n| pair.send(ALICE, &"x".repeat(n)).len());
+    let sizes = [1, 100, 128, 129, 16_384].map(|n| pair.send(ALICE, &"x".repeat(n)).len());
     assert_eq!(sizes, [266, 266, 266, 426, 20_586]);
     let mut pair = Pair::new();
-    assert_eq!(pair.send(ALICE, &"x".repeat(16_384)).len(), 20_691);
+    assert_eq!(pair.send(ALICE, &"x".repeat(16_384)).len(), 20_780);
 }
 
 #[test]
@@ -187,7 +200,7 @@ fn debug_output_shows_no_secret() {
     let shown = format!("{:?}", SessionSet::new(theirs));
     assert_eq!(
         shown,
-        format!("SessionSet {{ theirs: {theirs:?}, sessions: 0 }}")
+        format!("SessionSet {{ theirs: {theirs:?}, sessions: 0, .. }}")
     );
     assert_eq!(
         format!("{theirs:?}").len(),

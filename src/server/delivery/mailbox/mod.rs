@@ -24,6 +24,7 @@
 //! | `window` | the messages that a session has not acknowledged |
 //! | `writing` | the writer's side: what is to be stored and deleted, and when |
 //! | `unwritten` | the messages that are not on disk |
+//! | `stalled` | the senders who have to send something again first |
 //! | `seen` | remembered message ids, so that a repeated send is stored once |
 //! | `quota` | counts of what is pending, and their limits |
 //! | `model`, `tests` | the promise against random interleavings; single steps |
@@ -31,6 +32,7 @@
 mod quota;
 mod reading;
 mod seen;
+mod stalled;
 mod unwritten;
 mod window;
 mod writing;
@@ -44,6 +46,7 @@ use self::quota::{Counts, Kind};
 use self::reading::Attached;
 pub(crate) use self::reading::{Attachment, Step};
 use self::seen::{IdState, Seen};
+use self::stalled::Stalled;
 use self::unwritten::{Progress, Queue, Unwritten};
 use self::window::InFlight;
 use self::writing::MAX_DEFERRED_BYTES;
@@ -176,6 +179,7 @@ pub(crate) struct Mailbox<R> {
     deleting: BTreeSet<u64>,
     attached: Option<Attached>,
     seen: Seen,
+    stalled: Stalled,
     counts: Counts,
     /// The writer was told to come, and has not called [`take_work`](Self::take_work) yet.
     woken_now: bool,
@@ -195,6 +199,7 @@ impl<R> Mailbox<R> {
             deleting: BTreeSet::new(),
             attached: None,
             seen: Seen::default(),
+            stalled: Stalled::default(),
             counts: Counts::new(summary, quota),
             woken_now: false,
             woken_later: false,
@@ -235,6 +240,10 @@ impl<R> Mailbox<R> {
                 first_copy = Some(stored.number);
             }
             Earlier::Searched(_) | Earlier::None => {}
+        }
+        let (sender, mid) = (submission.sender, submission.mid);
+        if !self.stalled.may_send(sender, mid, now) {
+            return Decision::Made(Disposition::Refused(overtakes()));
         }
         if let Err(refusal) = self.counts.check(submission.sender, &submission.body) {
             if submission.discretion != Discretion::Blocked {
@@ -490,8 +499,9 @@ impl<R> Mailbox<R> {
     }
 
     /// Whether the store alone knows all about this mailbox, so that it may leave memory.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
         self.attached.is_none()
+            && self.stalled.is_over(now)
             && self.unwritten.is_empty()
             && self.acknowledged.is_empty()
             && self.deleting.is_empty()
@@ -500,6 +510,14 @@ impl<R> Mailbox<R> {
 
 fn answer<R>(waiters: impl Iterator<Item = R>, taken: Taken, effects: &mut Vec<Effect<R>>) {
     effects.extend(waiters.map(|reply_to| Effect::Answer(reply_to, taken)));
+}
+
+fn overtakes() -> Refusal {
+    Refusal::new(
+        Code::Storage,
+        "an earlier message of yours to the same recipient could not be stored; send that one again \
+         first, then this one",
+    )
 }
 
 fn id_conflict() -> Refusal {

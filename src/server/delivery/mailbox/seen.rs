@@ -15,6 +15,10 @@ use crate::store::UserId;
 /// the connection that it first used, and has at most 64 of them unanswered there.
 const MAX_DECIDED: usize = 128;
 
+/// Past this capacity the table gives memory back once nothing is undecided: a burst must not cost a
+/// mailbox its memory for ever.
+const IDLE_CAPACITY: usize = 2 * MAX_DECIDED;
+
 /// What is known about an id.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
@@ -66,17 +70,33 @@ impl Seen {
         let first = matches!(known.state, IdState::Undecided(_));
         known.state = IdState::Decided(taken);
         if first {
-            self.decided.push_back((sender, mid));
-            if self.decided.len() > MAX_DECIDED
+            if self.decided.len() == MAX_DECIDED
                 && let Some(oldest) = self.decided.pop_front()
             {
                 self.ids.remove(&oldest);
             }
+            self.decided.push_back((sender, mid));
+            self.shrink();
         }
     }
 
     /// Forgets an id that was never decided.
     pub(super) fn forget(&mut self, sender: UserId, mid: MessageId) {
         self.ids.remove(&(sender, mid));
+        self.shrink();
+    }
+
+    /// Gives memory back after a burst.
+    fn shrink(&mut self) {
+        if self.ids.len() <= MAX_DECIDED && self.ids.capacity() > IDLE_CAPACITY {
+            self.ids.shrink_to(MAX_DECIDED);
+        }
+    }
+
+    /// Bytes of memory that the tables take, about.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.ids.capacity() * size_of::<((UserId, MessageId), Known)>()
+            + self.decided.capacity() * size_of::<(UserId, MessageId)>()
     }
 }

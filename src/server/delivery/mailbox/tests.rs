@@ -105,7 +105,7 @@ fn an_abandoned_mailbox_refuses_what_waits_and_needs_no_writer() {
         None,
         "a writer that is called again never ends"
     );
-    assert!(mailbox.is_idle());
+    assert!(mailbox.is_idle(Instant::now()));
     assert_eq!(mailbox.pending(), Tally::default());
 }
 
@@ -279,4 +279,94 @@ fn a_fetching_session_gets_its_budget() {
         );
     }
     assert_eq!((effects.len(), mailbox.not_pushed()), (3, 2));
+}
+
+#[test]
+fn what_follows_a_refused_message_waits_for_it() {
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, QUOTA);
+    let (mut effects, now) = (Vec::new(), Instant::now());
+    let refused = |disposition: &Disposition| match disposition {
+        Disposition::Refused(refusal) => Some(refusal.code),
+        _ => None,
+    };
+    assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
+    let work = mailbox.take_work(now, ROOM);
+    // One that came meanwhile, and one of somebody else's.
+    assert_eq!(send(&mut mailbox, 2, &mut effects), Disposition::Pending);
+    let mut other = submission(1, "hello");
+    (other.sender, other.from) = (UserId(2), name(1));
+    let other = mailbox.accept(other, Earlier::None, true, now, &mut effects);
+    assert!(matches!(other, Decision::Made(Disposition::Pending)));
+    let full = Refusal::new(Code::Storage, "full");
+    mailbox.failed(&work, &full, now, &mut effects);
+    let to_whom = effects.drain(..).filter_map(|effect| match effect {
+        Effect::Refuse(to, _) => Some(to),
+        _ => None,
+    });
+    assert_eq!(to_whom.collect::<Vec<_>>(), [1, 2]);
+    assert!(!mailbox.is_idle(now));
+    // One that was under way to the server, then all of them in order.
+    let third = send(&mut mailbox, 3, &mut effects);
+    assert_eq!(refused(&third), Some(Code::Storage));
+    for sequence in 1..=3 {
+        assert_eq!(
+            send(&mut mailbox, sequence, &mut effects),
+            Disposition::Pending
+        );
+    }
+    let work = mailbox.take_work(now, ROOM);
+    let order: Vec<_> = work.messages.iter().map(|m| (m.sender, m.mid)).collect();
+    let own = [1, 2, 3].map(|sequence| (UserId(1), id(sequence)));
+    assert_eq!(order[1..], own);
+}
+
+#[test]
+fn a_burst_leaves_no_memory_behind() {
+    let quota = Quota {
+        messages: 1 << 40,
+        share: 100,
+        ..QUOTA
+    };
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, quota);
+    let session = attach(&mut mailbox, true, None);
+    let memory = |mailbox: &Mailbox<u32>| {
+        let window = mailbox.attached.as_ref().map_or(0, |a| a.window.memory());
+        window + mailbox.seen.memory() + mailbox.unwritten.memory()
+    };
+    let mut effects = Vec::new();
+    for sequence in 0..2048 {
+        assert_eq!(
+            send(&mut mailbox, sequence, &mut effects),
+            Disposition::Pending
+        );
+    }
+    assert!(memory(&mailbox) > 100_000);
+    assert_eq!(
+        mailbox.acknowledge_shown(session, |_| false, &mut effects),
+        2048
+    );
+    assert!(memory(&mailbox) <= 32 * 1024, "{}", memory(&mailbox));
+    // The same by way of the disk, and for one that fails.
+    mailbox.detach(session);
+    let room = Room {
+        messages: 5000,
+        bytes: 1 << 30,
+        deletions: 5000,
+    };
+    for fails in [false, true] {
+        for sequence in 0..5000 {
+            let sequence = 10_000 + 5000 * usize::from(fails) + sequence;
+            assert_eq!(
+                send(&mut mailbox, sequence, &mut effects),
+                Disposition::Pending
+            );
+        }
+        let work = mailbox.take_work(Instant::now(), room);
+        let full = Refusal::new(Code::Storage, "full");
+        match fails {
+            false => mailbox.committed(&work, &mut effects),
+            true => mailbox.failed(&work, &full, Instant::now(), &mut effects),
+        }
+        assert!(memory(&mailbox) <= 32 * 1024, "{}", memory(&mailbox));
+    }
 }

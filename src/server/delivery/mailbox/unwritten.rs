@@ -130,6 +130,12 @@ impl<R> Queue<R> {
         self.messages.iter_mut()
     }
 
+    /// Bytes of memory that the queue takes, about.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.messages.capacity() * size_of::<Unwritten<R>>()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }

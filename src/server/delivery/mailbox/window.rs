@@ -16,6 +16,9 @@ const MAX_MESSAGES: usize = 2048;
 /// Past this many bytes of bodies in flight, the window is full.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// The capacity that an empty window keeps.
+const IDLE_PLACES: usize = 64;
+
 /// A message that was pushed and not acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
@@ -57,14 +60,28 @@ impl Window {
             .iter()
             .position(|message| message.mid == mid && message.from == from)?;
         let removed = self.messages.remove(index)?;
-        self.bytes -= removed.size;
+        self.removed(&removed);
         Some(removed)
     }
 
     pub(super) fn pop_first(&mut self) -> Option<InFlight> {
         let removed = self.messages.pop_front()?;
-        self.bytes -= removed.size;
+        self.removed(&removed);
         Some(removed)
+    }
+
+    /// Counts a message that was removed. An empty window gives its memory back.
+    fn removed(&mut self, removed: &InFlight) {
+        self.bytes -= removed.size;
+        if self.messages.is_empty() && self.messages.capacity() > IDLE_PLACES {
+            self.messages = VecDeque::new();
+        }
+    }
+
+    /// Bytes of memory that the window takes, about.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.messages.capacity() * size_of::<InFlight>()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -149,33 +149,59 @@ impl<R> Mailbox<R> {
         }
     }
 
-    /// Takes note that nothing of the writer's work was done, and refuses its messages.
-    pub(crate) fn failed(&mut self, work: &Work, refusal: &Refusal, effects: &mut Vec<Effect<R>>) {
+    /// Takes note that nothing of the writer's work was done, and refuses its messages. What
+    /// their senders sent after them is refused, too, or it would overtake them.
+    pub(crate) fn failed(
+        &mut self,
+        work: &Work,
+        refusal: &Refusal,
+        now: Instant,
+        effects: &mut Vec<Effect<R>>,
+    ) {
         for message in &work.messages {
-            let Some(mut unwritten) = self.unwritten.remove(message.number) else {
-                continue;
-            };
-            // It was not accepted, so it is not pending. If the recipient has stored it
-            // all the same, its vault recognises the copy that the sender sends next.
-            let needed = unwritten.progress.is_needed();
-            if needed {
-                self.counts
-                    .remove(message.sender, Kind::of(message), message.body.len());
-                if let Some(attached) = &mut self.attached {
-                    attached.window.remove(message.from, message.mid);
-                }
+            // Nobody waits for one that was acknowledged openly.
+            let waits = |unwritten: &mut Unwritten<R>| unwritten.has_waiters();
+            if self.unwritten.get_mut(message.number).is_some_and(waits) {
+                self.stalled.begin(message.sender, message.mid, now);
             }
-            if needed || unwritten.has_waiters() {
-                self.seen.forget(message.sender, message.mid);
-            }
-            for reply_to in unwritten.take_waiters() {
-                effects.push(Effect::Refuse(reply_to, refusal.clone()));
-            }
+            self.refuse(message.number, refusal, effects);
+        }
+        let stalled = &self.stalled;
+        let later = self.unwritten.iter().map(|unwritten| &unwritten.message);
+        let later = later.filter(|message| stalled.concerns(message.sender));
+        let later: Vec<u64> = later.map(|message| message.number).collect();
+        for number in later {
+            self.refuse(number, refusal, effects);
         }
         for number in &work.acknowledged {
             self.deleting.remove(number);
         }
         self.acknowledged.extend(&work.acknowledged);
+    }
+
+    /// Removes a message and refuses it to whoever waits for an answer. It was not accepted, so it
+    /// is not pending. If the recipient has stored it all the same, its vault recognises the
+    /// copy that the sender sends next.
+    fn refuse(&mut self, number: u64, refusal: &Refusal, effects: &mut Vec<Effect<R>>) {
+        let Some(mut unwritten) = self.unwritten.remove(number) else {
+            return;
+        };
+        self.forget_progress(&unwritten);
+        let message = Arc::clone(&unwritten.message);
+        let needed = unwritten.progress.is_needed();
+        if needed {
+            self.counts
+                .remove(message.sender, Kind::of(&message), message.body.len());
+            if let Some(attached) = &mut self.attached {
+                attached.window.remove(message.from, message.mid);
+            }
+        }
+        if needed || unwritten.has_waiters() {
+            self.seen.forget(message.sender, message.mid);
+        }
+        for reply_to in unwritten.take_waiters() {
+            effects.push(Effect::Refuse(reply_to, refusal.clone()));
+        }
     }
 
     /// Gives up writing: refuses all messages that wait to be stored, and drops the
@@ -185,17 +211,11 @@ impl<R> Mailbox<R> {
         self.woken_now = false;
         self.woken_later = false;
         let waiting = self.unwritten.iter();
-        let messages = waiting
-            .filter(|unwritten| !unwritten.progress.is_writing())
-            .map(|unwritten| Arc::clone(&unwritten.message))
-            .collect();
-        self.deferred_bytes = 0;
-        self.due = 0;
-        let work = Work {
-            messages,
-            ..Work::default()
-        };
-        self.failed(&work, refusal, effects);
+        let waiting = waiting.filter(|unwritten| !unwritten.progress.is_writing());
+        let waiting: Vec<u64> = waiting.map(|u| u.message.number).collect();
+        for number in waiting {
+            self.refuse(number, refusal, effects);
+        }
         std::mem::take(&mut self.acknowledged).len()
     }
 

@@ -386,7 +386,11 @@ impl Writer {
                 }
                 let ((), follow_up) = mailbox.update(to_flush, |state, effects| match &result {
                     Ok(_) => state.machine.committed(work, effects),
-                    Err(error) => state.machine.failed(work, &write_failed(error), effects),
+                    Err(error) => {
+                        let now = clock::now();
+                        let refusal = write_failed(error);
+                        state.machine.failed(work, &refusal, now, effects);
+                    }
                 });
                 self.follow_up(mailbox, follow_up);
             }

@@ -16,13 +16,17 @@ const MAX_WAITING: usize = 16;
 /// How many of one address may wait or be served at the same time.
 const MAX_FROM_ADDRESS: usize = 4;
 
+/// How many of one IPv6 site.
+const MAX_FROM_SITE: usize = 8;
+
 /// Those who wait for a slot, and how many slots are free.
 #[derive(Debug)]
 pub(super) struct WaitingLine {
     free_slots: usize,
     waiting: VecDeque<Ticket>,
     last_number: u64,
-    /// How many of each address wait or are served. An address without any has no entry.
+    /// How many of each address, and of each IPv6 site, wait or are served. One without any has
+    /// no entry.
     per_address: HashMap<IpPrefix, usize>,
     /// How often each address has asked lately.
     rates: KeyedBuckets<IpPrefix>,
@@ -72,15 +76,18 @@ impl WaitingLine {
             return Err(Refused::LineFull);
         }
         if let Some(from) = from {
-            let present = self.per_address.get(&from).copied().unwrap_or_default();
-            if present >= MAX_FROM_ADDRESS {
+            let present = |who| self.per_address.get(&who).copied().unwrap_or_default();
+            let of_site = from.site().map_or(0, present);
+            if present(from) >= MAX_FROM_ADDRESS || of_site >= MAX_FROM_SITE {
                 return Err(Refused::TooManyFromAddress);
             }
             if let Some(rate) = rate {
-                let taken = self.rates.take(from, rate, now, Duration::ZERO);
+                let taken = self.rates.take_of_address(from, rate, now);
                 taken.map_err(Refused::TooOften)?;
             }
-            self.per_address.insert(from, present + 1);
+            for who in both(from) {
+                *self.per_address.entry(who).or_default() += 1;
+            }
         }
         self.last_number += 1;
         let ticket = Ticket {
@@ -108,15 +115,20 @@ impl WaitingLine {
             Some(place) => drop(self.waiting.remove(place)),
             None => self.free_slots += 1,
         }
-        if let Some(from) = ticket.from
-            && let Some(present) = self.per_address.get_mut(&from)
-        {
-            *present -= 1;
-            if *present == 0 {
-                self.per_address.remove(&from);
+        for who in ticket.from.into_iter().flat_map(both) {
+            if let Some(present) = self.per_address.get_mut(&who) {
+                *present -= 1;
+                if *present == 0 {
+                    self.per_address.remove(&who);
+                }
             }
         }
     }
+}
+
+/// An address and the IPv6 site that it belongs to.
+fn both(from: IpPrefix) -> impl Iterator<Item = IpPrefix> {
+    std::iter::once(from).chain(from.site())
 }
 
 #[cfg(test)]
@@ -160,6 +172,23 @@ mod tests {
         assert_eq!(line.join(network(2), None, now), Err(Refused::LineFull));
         line.leave(others[0].unwrap());
         line.join(network(2), None, now).unwrap();
+    }
+
+    #[test]
+    fn a_site_has_a_part_of_it_too() {
+        let now = Instant::now();
+        let mut line = WaitingLine::new(1);
+        let mut join = |address: String| {
+            let from = IpPrefix::of(address.parse().unwrap());
+            line.join(Some(from), None, now)
+        };
+        let joined = (0..100).map(|network| join(format!("2001:db8:1:{network}::1")));
+        let joined: Vec<_> = joined.filter_map(Result::ok).collect();
+        assert_eq!(joined.len(), MAX_FROM_SITE);
+        join("2001:db8:2::1".to_owned()).unwrap();
+        line.leave(joined[0]);
+        let again = IpPrefix::of("2001:db8:1:99::1".parse().unwrap());
+        line.join(Some(again), None, now).unwrap();
     }
 
     #[test]

@@ -87,9 +87,9 @@ impl Connection {
             };
             match parsed {
                 ParsedLine::Json((id, Ok(request))) => self.handle(id, request, batch)?,
-                ParsedLine::Json((id, Err(refusal))) => self.bad_line(id, refusal)?,
+                ParsedLine::Json((id, Err(refusal))) => self.bad_line(id, refusal, batch)?,
                 ParsedLine::Console(Ok(line)) => self.handle_console(line, batch)?,
-                ParsedLine::Console(Err(refusal)) => self.bad_line(None, refusal)?,
+                ParsedLine::Console(Err(refusal)) => self.bad_line(None, refusal, batch)?,
             }
         }
     }
@@ -102,7 +102,14 @@ impl Connection {
         batch: &mut Batch,
     ) -> Result<(), Disconnect> {
         self.bad_lines = 0;
-        if self.deadlines.login.is_some() {
+        let quick = is_quick(&request);
+        if !quick {
+            // What is ready does not wait for this one.
+            batch.to_flush.flush();
+            self.send_queue.flush();
+        }
+        if !quick || self.deadlines.login.is_some() {
+            // Nobody works off the requests of a peer that has left.
             self.watch_peer(Duration::ZERO)?;
         }
         self.handler.set_deadline(self.deadlines.first());
@@ -115,26 +122,48 @@ impl Connection {
             self.user_changed(user);
         }
         let wrong = self.handler.failed_logins() > failed;
-        if pause >= LEAST_PAUSE {
-            if !wrong && !std::mem::replace(&mut self.slowdown_was_logged, true) {
-                log::warn(
-                    Some(self.id),
-                    format_args!("{} asks faster than it may, and is slowed down", self.peer),
-                );
-            }
-            // The pause holds back this client's answer, but nothing for other clients.
-            batch.to_flush.flush();
-            self.pause(pause)?;
-            batch.now = Now::read();
-        }
+        self.keep_pause(pause, wrong, batch)?;
         match wrong {
             true => self.failed_login(),
             false => Ok(()),
         }
     }
 
+    /// Keeps the pause that a line costs which is no request and was answered all the same.
+    fn keep_pace(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
+        let pause = self.handler.keep_pace(batch.now);
+        self.keep_pause(pause, false, batch)
+    }
+
+    /// Keeps a pause. All that is ready leaves first, but for the answer to a `wrong` login, which
+    /// is what the pause holds back.
+    fn keep_pause(
+        &mut self,
+        pause: Duration,
+        wrong: bool,
+        batch: &mut Batch,
+    ) -> Result<(), Disconnect> {
+        if pause < LEAST_PAUSE {
+            return Ok(());
+        }
+        batch.to_flush.flush();
+        if !wrong {
+            self.send_queue.flush();
+            if !std::mem::replace(&mut self.slowdown_was_logged, true) {
+                log::warn(
+                    Some(self.id),
+                    format_args!("{} asks faster than it may, and is slowed down", self.peer),
+                );
+            }
+        }
+        self.pause(pause)?;
+        batch.now = Now::read();
+        Ok(())
+    }
+
     /// Logs a login or logout, and sets the deadline for a login accordingly.
     fn user_changed(&mut self, before: Option<UserName>) {
+        self.standing.set_member(self.handler.user().is_some());
         match (before, self.handler.user()) {
             (_, Some(user)) => {
                 self.deadlines.login = None;
@@ -188,11 +217,16 @@ impl Connection {
             }
         }
         self.bad_lines = 0;
-        Ok(())
+        self.keep_pace(batch)
     }
 
-    /// Refuses a line that is not a valid request, and ends the connection after too many in a row.
-    fn bad_line(&mut self, id: Option<u64>, refusal: Refusal) -> Result<(), Disconnect> {
+    /// Refuses a line that is no valid request, and ends the connection after too many in a row.
+    fn bad_line(
+        &mut self,
+        id: Option<u64>,
+        refusal: Refusal,
+        batch: &mut Batch,
+    ) -> Result<(), Disconnect> {
         // A request that is only too large does not count.
         self.bad_lines += u32::from(refusal.code != Code::TooLarge);
         self.send_queue.answer(id, &Err(refusal));
@@ -202,6 +236,13 @@ impl Connection {
                 "too many lines in a row were no requests; see docs/PROTOCOL.md",
             )));
         }
-        Ok(())
+        self.keep_pace(batch)
     }
+}
+
+/// Whether a request is answered from memory, or later: nothing waits for it. The others may
+/// wait for the disk or for a turn.
+fn is_quick(request: &Request) -> bool {
+    use Request::{Ack, AckShown, Hello, Ping, Send};
+    matches!(request, Send(_) | Ack(_) | AckShown | Hello(_) | Ping)
 }

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use self::lines::Batch;
 use self::read::Received;
 use super::deadlines::Deadlines;
-use super::disconnect;
 use super::disconnect::Disconnect;
+use super::registry::{RegistrationGuard, Standing};
 use super::send_queue::{SendQueue, WireFormat};
 use crate::clock;
 use crate::protocol::line_buffer::LineBuffer;
@@ -53,6 +53,8 @@ pub(crate) enum Stopped {
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     id: ConnectionId,
+    /// Whether somebody has logged in, for those who need its place.
+    standing: Arc<Standing>,
     peer: SocketAddr,
     send_queue: Arc<SendQueue>,
     handler: Handler,
@@ -75,6 +77,8 @@ pub(crate) struct Connection {
     next_timer: Instant,
     /// Something has come since this thread began to run the connection.
     has_worked: bool,
+    /// A deadline was put off once, since something had come that was not read yet.
+    was_late: bool,
     /// When the last bytes came.
     last_received: Instant,
     /// The client was sent a ping since then.
@@ -87,14 +91,15 @@ impl Connection {
     /// A connection that was accepted from `peer`, before anything is read from it.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        id: ConnectionId,
+        registration: &RegistrationGuard,
         peer: SocketAddr,
         send_queue: Arc<SendQueue>,
     ) -> Self {
         let now = clock::now();
         let from = shared.limits.counted_address(peer.ip());
         Connection {
-            id,
+            id: registration.id(),
+            standing: Arc::clone(registration.standing()),
             peer,
             handler: Handler::new(Arc::clone(&shared), Arc::clone(&send_queue), from, now),
             lines: LineBuffer::new(shared.config.max_line),
@@ -108,6 +113,7 @@ impl Connection {
             peer_state: PeerState::Open,
             next_timer: now,
             has_worked: false,
+            was_late: false,
             last_received: now,
             pinged: false,
             read_timeout: Duration::ZERO,
@@ -131,10 +137,11 @@ impl Connection {
     }
 
     /// Waits until there is something to read or a timer is due, and does nothing else.
-    pub(crate) fn wait(&self) {
+    pub(crate) fn wait(&mut self) {
         let left = self.next_timer.saturating_duration_since(clock::now());
         // If the wait fails, the next read fails as well and says why.
         let _readable = self.send_queue.socket().wait_readable(left);
+        self.make_up_for_standstill(self.next_timer);
     }
 
     /// Tells the client why the connection ends, ends its session, and closes the socket once the
@@ -185,23 +192,11 @@ impl Connection {
     }
 
     /// Waits until so much is answered and written that the connection may be read again.
-    fn wait_for_room(&self) -> Result<(), Disconnect> {
+    fn wait_for_room(&mut self) -> Result<(), Disconnect> {
         if !self.send_queue.wait_for_room(self.deadlines.first()) {
             return Err(Disconnect::Ended);
         }
         self.check_deadlines()
-    }
-
-    /// Ends the connection if one of its deadlines is past.
-    fn check_deadlines(&self) -> Result<(), Disconnect> {
-        // Most connections have none, and so need no system call for the time.
-        match self.deadlines.first() {
-            None => Ok(()),
-            Some(_) => match self.deadlines.due(clock::now()) {
-                None => Ok(()),
-                Some(due) => Err(disconnect::deadline_past(due)),
-            },
-        }
     }
 
     /// Waits for `limit`, and ends early, with an error, if the peer leaves.

@@ -19,6 +19,13 @@ use crate::transport::sniff::Language;
 /// included. A new thread costs a few dozen microseconds.
 const RELEASE_MEMORY_AFTER: Duration = Duration::from_secs(5);
 
+/// A wait that ends so much later than it was due to shows that the server stood still.
+const STANDSTILL: Duration = Duration::from_millis(100);
+
+/// How long a deadline that the server has slept through is put off beyond that: what came in
+/// time is read and handled first.
+const AFTER_STANDSTILL: Duration = Duration::from_secs(1);
+
 /// What came of reading.
 pub(super) enum Received {
     /// Bytes, which are in the line buffer.
@@ -39,10 +46,13 @@ impl Connection {
             }
             self.set_timeout(timeout).map_err(Disconnect::Broken)?;
             let channel = self.send_queue.channel();
-            match channel.read(&mut self.raw, self.lines.space()) {
+            let read = channel.read(&mut self.raw, self.lines.space());
+            self.make_up_for_standstill(now + timeout);
+            match read {
                 Ok(ReadOutcome::End) => {
                     // A thread of the server that ends the connection shuts the socket down.
                     return Err(match self.send_queue.has_ended() {
+                        false if self.standing.is_displaced() => disconnect::displaced(),
                         false => Disconnect::Closed,
                         true => Disconnect::Ended,
                     });
@@ -67,6 +77,18 @@ impl Connection {
                 }
                 Err(error) => return Err(Disconnect::Broken(error)),
             }
+        }
+    }
+
+    /// Moves all timers if a wait that was due to end at `due` has ended much later: then the
+    /// server itself stood still (SIGSTOP, a suspended machine whose clock went on), and what its
+    /// clients have said meanwhile lies unread in the sockets.
+    pub(super) fn make_up_for_standstill(&mut self, due: Instant) {
+        let late = clock::now().saturating_duration_since(due);
+        if late > STANDSTILL {
+            self.last_received += late;
+            self.next_timer += late;
+            self.deadlines.postpone(late + AFTER_STANDSTILL);
         }
     }
 
@@ -97,16 +119,21 @@ impl Connection {
     /// When the next ping, timeout or deadline is due if nothing comes. Sends the ping or ends the
     /// connection if it is due at `now`.
     fn next_timer(&mut self, now: Instant) -> Result<Instant, Disconnect> {
-        let config = &self.shared.config;
+        self.check_deadlines()?;
         if let Some(first) = self.deadlines.first() {
-            self.check_deadlines()?;
             return Ok(first);
+        }
+        let config = &self.shared.config;
+        if !self.pinged && now >= self.last_received + config.idle_limit {
+            // The server stood still or was busy, so nobody was asked yet.
+            self.last_received = now.checked_sub(config.ping_after).unwrap_or(now);
         }
         let (ping, drop) = (
             self.last_received + config.ping_after,
             self.last_received + config.idle_limit,
         );
-        if now >= drop {
+        // A connection that was busy for long has not looked yet what has come meanwhile.
+        if now >= drop && !self.has_unread() {
             return Err(disconnect::timed_out(
                 "nothing was heard from you for too long; connect again",
             ));
@@ -119,8 +146,32 @@ impl Connection {
         Ok(if self.pinged { drop } else { ping.min(drop) })
     }
 
+    /// Ends the connection if one of its deadlines is past. The first time, what has come is read
+    /// before that: the server may have stood still at any moment, and it may have come in time.
+    pub(super) fn check_deadlines(&mut self) -> Result<(), Disconnect> {
+        // Most connections have none, and so need no system call for the time.
+        let Some(first) = self.deadlines.first() else {
+            return Ok(());
+        };
+        let now = clock::now();
+        if now >= first && !self.was_late && self.has_unread() {
+            self.was_late = true;
+            self.deadlines.postpone(now - first + AFTER_STANDSTILL);
+        }
+        match self.deadlines.due(now) {
+            None => Ok(()),
+            Some(due) => Err(disconnect::deadline_past(due)),
+        }
+    }
+
+    /// Whether something has come that was not read yet, the end included.
+    fn has_unread(&self) -> bool {
+        let socket = self.send_queue.socket();
+        self.raw.holds_more() || socket.wait_readable(Duration::ZERO).unwrap_or(true)
+    }
+
     /// Decides by the first byte what the client speaks, and again under TLS. Ends an unencrypted
-    /// connection from another machine, unless the operator permits it.
+    /// connection from another machine, and a console there, unless the operator permits it.
     fn detect_language(&mut self) -> Result<(), Disconnect> {
         let (None, Some(&first)) = (self.wire_format, self.lines.rest().first()) else {
             return Ok(());
@@ -134,10 +185,16 @@ impl Connection {
                 self.handler.without_envelopes();
             }
         }
-        let permitted = self.shared.config.plaintext || self.peer.ip().to_canonical().is_loopback();
-        match encrypted || permitted {
-            true => Ok(()),
-            false => Err(disconnect::tls_required()),
+        let config = &self.shared.config;
+        let from = self.peer.ip();
+        let is_here = from.to_canonical().is_loopback();
+        if !encrypted && !config.plaintext && !is_here {
+            return Err(disconnect::tls_required());
+        }
+        let may_type = is_here || config.console_from.iter().any(|net| net.contains(from));
+        match self.wire_format {
+            Some(WireFormat::Console) if !may_type => Err(disconnect::no_console()),
+            _ => Ok(()),
         }
     }
 

@@ -24,6 +24,7 @@
 pub(crate) mod flush_set;
 mod state;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,9 @@ use crate::transport::socket::{Socket, WriteOutcome};
 
 /// A peer that takes no byte for this long is dropped.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a peer that seems to take nothing is tried.
+const WRITE_ATTEMPT: Duration = Duration::from_millis(500);
 
 /// Stack of the thread that writes to a slow peer.
 const DRAIN_STACK: usize = 64 * 1024;
@@ -293,9 +297,9 @@ impl SendQueue {
                         progress = clock::now();
                     }
                     Ok(WriteOutcome::Full) => {
-                        let left =
-                            STALL_LIMIT.saturating_sub(clock::now().duration_since(progress));
-                        if !self.socket().wait_writable(left).unwrap_or(false) {
+                        let stalled = clock::now().saturating_duration_since(progress);
+                        let left = STALL_LIMIT.saturating_sub(stalled);
+                        if left.is_zero() || self.wait_to_write(left).is_err() {
                             return self.end();
                         }
                     }
@@ -312,6 +316,12 @@ impl SendQueue {
             }
         }
         self.resume();
+    }
+
+    /// Waits until writing may succeed, at most `left`. The system calls a socket writable only
+    /// once a third of its buffer is free, which takes a slow reader long; so it is tried before.
+    fn wait_to_write(&self, left: Duration) -> io::Result<bool> {
+        self.socket().wait_writable(left.min(WRITE_ATTEMPT))
     }
 
     /// Lets pushes that found no room go on, now that all is written. The hook pushes and

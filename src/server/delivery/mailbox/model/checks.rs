@@ -37,6 +37,7 @@ impl World {
             self.unanswered.iter().all(Vec::is_empty),
             "every sender has its answers"
         );
+        assert!(self.retried.iter().all(BTreeSet::is_empty));
         assert!(self.disk.is_empty(), "all was acknowledged");
         assert_eq!(self.mailbox.pending(), Tally::default());
         assert_eq!((self.mailbox.deferred_bytes, self.mailbox.due), (0, 0));

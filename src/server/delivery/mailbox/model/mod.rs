@@ -2,11 +2,13 @@
 //! writer, page reads, disconnects and crashes.
 
 mod checks;
+mod ops;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use proptest::prelude::*;
 
+use self::ops::op;
 use super::reading::Reading;
 use super::*;
 use crate::protocol::ids::Blob;
@@ -46,6 +48,8 @@ struct World {
     /// By sender: sequence numbers sent so far, and those without an answer.
     sent: [usize; 2],
     unanswered: [Vec<usize>; 2],
+    /// Refused for the disk's sake: to be sent again, in order with what has no answer.
+    retried: [BTreeSet<usize>; 2],
     accepted: HashSet<(usize, usize)>,
     /// The place of the last message that each sender had an answer for when it sent another one
     /// for the first time.
@@ -60,7 +64,7 @@ struct World {
     /// Numbers are given once, whatever leaves memory.
     first_number: u64,
     used: HashMap<u64, (UserId, MessageId)>,
-    /// Answered with an error. May have been shown all the same.
+    /// Refused for good. May have been shown all the same.
     refused: HashSet<(usize, usize)>,
     now: Instant,
     clock: u64,
@@ -130,6 +134,7 @@ impl World {
             shown: Vec::new(),
             sent: [0; 2],
             unanswered: [Vec::new(), Vec::new()],
+            retried: [BTreeSet::new(), BTreeSet::new()],
             accepted: HashSet::new(),
             handles: [0; 2],
             held: HashMap::new(),
@@ -220,7 +225,7 @@ impl World {
             Op::Hide(hides) => self.hides = hides,
             Op::Block(blocks) => self.blocks = blocks,
             Op::Evict => {
-                if self.mailbox.is_idle() && self.writing.is_none() {
+                if self.mailbox.is_idle(self.now) && self.writing.is_none() {
                     self.first_number = self.mailbox.next_number();
                     self.load();
                 }
@@ -271,8 +276,7 @@ impl World {
             Decision::Made(Disposition::Pending) => {}
             Decision::Made(Disposition::Accepted(taken)) => self.answered(sender, sequence, taken),
             Decision::Made(Disposition::Refused(refusal)) => {
-                assert_eq!(refusal.code, Code::MailboxFull);
-                self.refused(sender, sequence);
+                self.refused(sender, sequence, &refusal);
             }
             Decision::SearchFirst(_) => {
                 let copy = |message: &&Message| {
@@ -289,7 +293,13 @@ impl World {
 
     /// A sender sends again what has no answer, in order.
     fn repeat(&mut self, sender: usize, again: bool) {
-        for sequence in self.unanswered[sender].clone() {
+        let mut again_all = std::mem::take(&mut self.retried[sender]);
+        let retried = again_all.clone();
+        again_all.extend(&self.unanswered[sender]);
+        for sequence in again_all {
+            if retried.contains(&sequence) {
+                self.unanswered[sender].push(sequence);
+            }
             let earlier = match again {
                 true => Earlier::Unknown,
                 false => Earlier::None,
@@ -298,8 +308,11 @@ impl World {
         }
     }
 
-    fn refused(&mut self, sender: usize, sequence: usize) {
-        self.refused.insert((sender, sequence));
+    fn refused(&mut self, sender: usize, sequence: usize, refusal: &Refusal) {
+        match refusal.code {
+            Code::Storage => drop(self.retried[sender].insert(sequence)),
+            _ => drop(self.refused.insert((sender, sequence))),
+        }
         self.unanswered[sender].retain(|unanswered| *unanswered != sequence);
     }
 
@@ -320,7 +333,9 @@ impl World {
                     }
                     self.answered(sender, sequence, taken);
                 }
-                Effect::Refuse((sender, sequence), _) => self.refused(sender, sequence),
+                Effect::Refuse((sender, sequence), refusal) => {
+                    self.refused(sender, sequence, &refusal);
+                }
                 Effect::Receipt(receipt) => {
                     let from = Sender::User(receipt.sender);
                     assert_eq!(self.discretion_by(&from), Discretion::Open, "it tells");
@@ -372,7 +387,7 @@ impl World {
         };
         let refusal = Refusal::new(Code::Storage, "full");
         let mut effects = Vec::new();
-        self.mailbox.failed(&work, &refusal, &mut effects);
+        self.mailbox.failed(&work, &refusal, self.now, &mut effects);
         self.apply(effects);
     }
 
@@ -511,36 +526,6 @@ fn discretion(hides: bool, blocks: bool, sender: &Sender) -> Discretion {
 
 fn user(sender: usize) -> UserId {
     UserId(sender as i64 + 1)
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let taker = prop_oneof![
-        4 => Just(Taker::Client),
-        1 => Just(Taker::Console),
-        1 => Just(Taker::Fetcher),
-    ];
-    prop_oneof![
-        24 => (0..2usize).prop_map(Op::Send),
-        2 => (0..2usize, any::<bool>()).prop_map(|(sender, again)| Op::Repeat(sender, again)),
-        24 => (1..4usize).prop_map(Op::Take),
-        20 => (0..3usize).prop_map(Op::Acknowledge),
-        1 => Just(Op::AcknowledgeShown),
-        16 => (1..4usize).prop_map(Op::WriterTakes),
-        16 => Just(Op::WriterCommits),
-        2 => Just(Op::WriterFails),
-        16 => Just(Op::Read),
-        16 => Just(Op::Page),
-        5 => taker.prop_map(Op::Attach),
-        2 => Just(Op::Detach),
-        1 => Just(Op::Latecomer),
-        3 => (0..9usize).prop_map(Op::Rewind),
-        6 => any::<bool>().prop_map(Op::Room),
-        8 => Just(Op::Wait),
-        1 => any::<bool>().prop_map(Op::Hide),
-        1 => any::<bool>().prop_map(Op::Block),
-        1 => Just(Op::Evict),
-        3 => Just(Op::Crash),
-    ]
 }
 
 proptest! {

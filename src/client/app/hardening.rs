@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 ///
 /// # Errors
 /// A sentence that says what stays possible.
-pub(crate) fn keep_memory_private() -> Result<(), String> {
+pub(super) fn keep_memory_private() -> Result<(), String> {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),

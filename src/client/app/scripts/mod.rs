@@ -1,0 +1,302 @@
+//! The commands for scripts: `client send`, `fetch`, `listen` and so on. Each asks for what it needs, logs in
+//! for one thing, writes its results to standard output and all else to standard error, and ends
+//! with a code that says what happened. How results look is decided in `client::terminal`.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | this one | which command runs how, and its exit code |
+//! | `display` | what the messenger shows to a script |
+//! | `send` | `send` |
+//! | `receive` | `fetch`, `listen`, `unread` |
+
+mod display;
+mod receive;
+mod send;
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+
+use clap::CommandFactory;
+
+use self::display::ScriptDisplay;
+use super::exit_code::{self, DECLINED, MEANINGS, REFUSED, VAULT, WRONG_USAGE};
+use super::{App, by_options, password};
+use crate::client::args::scripts::{History, Script};
+use crate::client::args::{Action, Options};
+use crate::client::local_time;
+use crate::client::login::offline::HistoryQuery;
+use crate::client::login::prompt::TerminalPrompt;
+use crate::client::login::{LoginError, LoginFlow};
+use crate::client::messenger::SessionHandle;
+use crate::client::messenger::account::Account;
+use crate::client::messenger::command::Command;
+use crate::client::messenger::session_kind::SessionKind;
+use crate::client::terminal::{InputEvent, Routes, Terminal};
+use crate::client::view::{End, ViewEvent};
+use crate::clock;
+use crate::protocol::UserName;
+
+/// How many messages `history` prints if it is not told.
+const SHOWN: usize = 50;
+
+/// Why a command ends with another code than 0.
+pub(super) struct Failure {
+    code: u8,
+    /// What to say, unless that was said.
+    why: Option<String>,
+}
+
+impl Failure {
+    fn new(code: u8, why: impl Into<String>) -> Self {
+        let why = Some(why.into());
+        Failure { code, why }
+    }
+
+    fn said(code: u8) -> Self {
+        Failure { code, why: None }
+    }
+}
+
+impl From<LoginError> for Failure {
+    fn from(error: LoginError) -> Self {
+        Failure::new(exit_code::of_login(&error), error.to_string())
+    }
+}
+
+type Done = Result<(), Failure>;
+
+/// The session that a command needs; the chat's without one.
+pub(super) fn session_kind(task: Option<&Action>) -> SessionKind {
+    match task {
+        Some(Action::Script(Script::Fetch(_))) => SessionKind::Fetch,
+        Some(Action::Script(Script::Listen(_))) => SessionKind::Chat,
+        Some(Action::Script(_)) => SessionKind::OneShot,
+        _ => SessionKind::Chat,
+    }
+}
+
+/// The terminal as a command needs it.
+///
+/// # Errors
+/// The system has no thread to give, the signals can't be received, or the terminal is gone.
+pub(super) fn open_terminal(options: &Options) -> io::Result<Terminal> {
+    let (colours, plain) = (options.color, options.plain);
+    match &options.task {
+        Some(Action::Script(script)) => {
+            let me = match script {
+                Script::Register { name } => Some(*name),
+                _ => options.user,
+            };
+            let routes = Routes::Data {
+                json: me.filter(|_| options.json),
+                quiet: options.quiet,
+            };
+            Terminal::open_for_data(colours, plain, routes)
+        }
+        Some(Action::Options | Action::ExitCodes) => {
+            Terminal::open_for_data(colours, plain, Routes::WarningsAside)
+        }
+        _ => Terminal::open(colours, plain),
+    }
+}
+
+/// The rows that a command lists which needs nothing else.
+pub(super) fn listing(task: Option<&Action>) -> Option<Vec<(String, &'static str)>> {
+    match task {
+        Some(Action::Options) => Some(every_option()),
+        Some(Action::ExitCodes) => {
+            let rows = MEANINGS.iter();
+            Some(
+                rows.map(|(code, what)| ((*code).to_owned(), *what))
+                    .collect(),
+            )
+        }
+        _ => None,
+    }
+}
+
+fn every_option() -> Vec<(String, &'static str)> {
+    // The definition lives as long as the program, which ends after this.
+    let definition: &'static clap::Command = Box::leak(Box::new(Options::command()));
+    let mut rows = Vec::new();
+    for option in definition.get_arguments() {
+        let Some(long) = option.get_long() else {
+            continue;
+        };
+        let value = option.get_value_names().and_then(|names| names.first());
+        let mut key = format!("--{long}");
+        if option.get_action().takes_values()
+            && let Some(value) = value
+        {
+            key.push_str(&format!(" {value}"));
+        }
+        let help: &'static str = Box::leak(
+            format!(
+                "{}{}",
+                option
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                match option.get_env() {
+                    Some(variable) => format!(" [{}]", variable.to_string_lossy()),
+                    None => String::new(),
+                }
+            )
+            .into_boxed_str(),
+        );
+        rows.push((key, help));
+    }
+    rows
+}
+
+impl App {
+    /// Runs a command to its end.
+    pub(super) fn run_script(&mut self, script: &Script) {
+        let done = self.script(script);
+        if let Some((_, session)) = self.session.take() {
+            session.end();
+        }
+        if let Err(failure) = done {
+            if let Some(why) = failure.why {
+                self.terminal.say(&ViewEvent::bad(why));
+            }
+            self.code = failure.code;
+        }
+    }
+
+    fn script(&mut self, script: &Script) -> Done {
+        match script {
+            Script::Send(send) => self.send_one(send),
+            Script::Fetch(fetch) => self.fetch_all(fetch),
+            Script::Listen(listen) => self.listen(listen),
+            Script::Unread => self.print_unread(),
+            Script::Status { name } => self.ask_once(Command::Status(*name)),
+            Script::Search { text } => self.ask_once(Command::Search(text.clone())),
+            Script::Verify { name, yes } => self.ask_once(Command::Verify(*name, yes.is_some())),
+            Script::History(history) => self.print_history(history),
+            Script::Contacts => {
+                let name = self.account()?;
+                let (login_flow, mut prompt) = self.script_prompt()?;
+                let contacts = login_flow.contacts(name, &mut prompt)?;
+                self.print_all(&contacts)
+            }
+            Script::Register { name } => self.register_one(*name),
+        }
+    }
+
+    /// The account. The command line was checked to name it.
+    fn account(&self) -> Result<UserName, Failure> {
+        let missing = || Failure::new(WRONG_USAGE, "whose? Name the account with --user NAME");
+        self.options.user.ok_or_else(missing)
+    }
+
+    /// Logs in and starts the session.
+    fn open_session(&mut self) -> Done {
+        let name = self.account()?;
+        let (login_flow, mut prompt) = self.script_prompt()?;
+        let account = login_flow.log_in(name, &mut prompt)?;
+        self.start(name, account)
+    }
+
+    fn start(&mut self, name: UserName, account: Account) -> Done {
+        let screen = Arc::clone(self.terminal.screen());
+        let waker = Arc::clone(self.terminal.waker());
+        let display = Arc::new(ScriptDisplay::new(screen, waker));
+        let session = SessionHandle::start(account, self.options.trust, display)
+            .map_err(LoginError::Thread)?;
+        self.session = Some((name, session));
+        Ok(())
+    }
+
+    /// What logs in, and what it asks.
+    fn script_prompt(&mut self) -> Result<(&LoginFlow, TerminalPrompt<'_>), Failure> {
+        let prompt = password::prompt(&mut self.terminal, &self.options).map_err(by_options)?;
+        Ok((&self.login_flow, prompt))
+    }
+
+    /// Has the session run a command.
+    fn ask_script_session(&mut self, command: Command) -> Done {
+        match self.ask_session(command) {
+            Ok(()) => Ok(()),
+            Err(why) => Err(match self.why_ended() {
+                Some(code) => Failure::said(code),
+                None => Failure::new(DECLINED, why),
+            }),
+        }
+    }
+
+    /// The code for the end of the session, if it ended by itself.
+    fn why_ended(&mut self) -> Option<u8> {
+        while let Some(heard) = self.terminal.wait(Some(clock::now())) {
+            if let InputEvent::Ended(end) = heard {
+                return Some(code_of(&end));
+            }
+        }
+        None
+    }
+
+    fn ask_once(&mut self, command: Command) -> Done {
+        self.open_session()?;
+        self.ask_script_session(command)
+    }
+
+    fn print_all(&mut self, events: &[ViewEvent]) -> Done {
+        for event in events {
+            self.terminal.say(event);
+        }
+        Ok(())
+    }
+
+    fn print_history(&mut self, history: &History) -> Done {
+        let usage = |why: String| Failure::new(WRONG_USAGE, why);
+        let (with, count) = history.whom_and_count().map_err(usage)?;
+        let mut query = HistoryQuery {
+            with,
+            count: count.map(|count| count as usize),
+            before: history.before.clone(),
+            ..HistoryQuery::default()
+        };
+        if let Some(since) = &history.since {
+            if let Some(from) = local_time::parse(since) {
+                query.from = Some(from);
+            } else if since.len() <= 32 && since.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                query.behind = Some(since.clone());
+            } else {
+                return Err(usage(format!(
+                    "--since {since} is neither a date, such as 2026-11-27, nor the id of a message"
+                )));
+            }
+        } else if query.count.is_none() {
+            query.count = Some(SHOWN);
+        }
+        let name = self.account()?;
+        let (login_flow, mut prompt) = self.script_prompt()?;
+        let messages = login_flow.history(name, &query, &mut prompt)?;
+        self.print_all(&messages)
+    }
+
+    fn register_one(&mut self, name: UserName) -> Done {
+        let file = self.options.recovery_file.clone();
+        if file.is_none() && !io::stderr().is_terminal() {
+            return Err(Failure::new(
+                WRONG_USAGE,
+                "where does the recovery code go? Name a new file with --recovery-file FILE, so that no log has it",
+            ));
+        }
+        let (login_flow, mut prompt) = self.script_prompt()?;
+        let account = login_flow.register(name, &mut prompt)?;
+        self.start(name, account)?;
+        self.terminal.say(&ViewEvent::Registered {
+            name,
+            recovery_file: file,
+        });
+        Ok(())
+    }
+}
+
+fn code_of(end: &End) -> u8 {
+    match end {
+        End::ShutOut(_) => REFUSED,
+        End::Vault(_) => VAULT,
+    }
+}

@@ -1,0 +1,106 @@
+//! Reads a password, passphrase or recovery code from the first line of a file or of a command's
+//! output. Which of them is wanted is decided by the options.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use zeroize::Zeroizing;
+
+/// The longest file or output that is read, in bytes.
+const MAX_SECRET: u64 = 4096;
+
+/// The first line of a file that nobody but its owner can read.
+///
+/// # Errors
+/// The file can't be read, others can read it, or its first line is empty.
+pub(super) fn from_file(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut file = File::open(path)?;
+    let found = file.metadata()?;
+    let mode = found.permissions().mode();
+    // A pipe, such as bash's <(pass show chat), has no owner to speak of.
+    if found.is_file() && mode & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "its mode is {:03o}, so others can read or change it; chmod 600 it, and use another \
+             password if somebody may have seen this one",
+            mode & 0o777
+        )));
+    }
+    first_line(&mut file)
+}
+
+/// The first line of a command's output.
+///
+/// # Errors
+/// The command fails, or the line is empty.
+pub(super) fn from_command(command: &str) -> io::Result<Zeroizing<String>> {
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let read = match child.stdout.take() {
+        Some(mut output) => first_line(&mut output),
+        None => Err(io::Error::other("it has no output")),
+    };
+    let status = child.wait()?;
+    match status.success() {
+        true => read,
+        false => Err(io::Error::other(format!("it failed ({status})"))),
+    }
+}
+
+/// The first line, without the byte order mark and the line end of an editor on Windows.
+fn first_line(source: &mut dyn Read) -> io::Result<Zeroizing<String>> {
+    // A string that grows while it is read leaves copies: it is as long as it can get, and
+    // what the standard library wants to have free behind that.
+    let mut text = Zeroizing::new(String::with_capacity(2 * MAX_SECRET as usize));
+    source.take(MAX_SECRET).read_to_string(&mut text)?;
+    let line = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let line = line.lines().next().unwrap_or_default();
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(io::Error::other("its first line is empty"));
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_and_line_ends_of_other_systems_are_no_part_of_a_secret() {
+        for text in [
+            "s p\n",
+            "s p",
+            "s p\r\n",
+            "s p\r",
+            "\u{feff}s p\r\nmore",
+            "s p\nmore",
+        ] {
+            let line = first_line(&mut text.as_bytes()).unwrap();
+            assert_eq!(*line, "s p", "{text:?}");
+        }
+        for text in ["", "\n", "\u{feff}\n", "\r\nmore"] {
+            assert!(first_line(&mut text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(first_line(&mut &b"\xff\xfes\0"[..]).is_err());
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "secret\n").unwrap();
+        for (mode, works) in [(0o600, true), (0o400, true), (0o644, false), (0o640, false)] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            let read = from_file(&path);
+            assert_eq!(read.is_ok(), works, "{mode:o} {read:?}");
+        }
+        let said = from_file(&path).unwrap_err().to_string();
+        assert!(said.contains("640") && said.contains("chmod 600"), "{said}");
+    }
+}

@@ -1,0 +1,132 @@
+//! Says to the person what the numbers of a conversation show: messages that did not
+//! arrive, that came twice, or that never went out, and sessions that go on from none.
+//!
+//! What one transaction finds of one contact is said once, so that a flood of forged or
+//! repeated messages does not become a flood of lines.
+
+use super::batch::{Arrival, Batch};
+use crate::client::view::{ViewEvent, plural};
+use crate::crypto::ratchet::counters::Findings;
+use crate::crypto::ratchet::origin::Cause;
+use crate::crypto::ratchet::session_set::Started;
+use crate::protocol::UserName;
+
+/// Says what a message has shown of others.
+pub(super) fn report(batch: &mut Batch, arrival: &Arrival, findings: &Findings) {
+    let name = arrival.contact.name;
+    if findings.missing > 0 {
+        batch.show(missing(arrival, findings.missing));
+    }
+    if findings.never_sent > 0 {
+        let count = findings.never_sent;
+        batch.show(ViewEvent::quiet(format!(
+            "{count} of the missing messages from {name} {} never sent, says {name}'s client",
+            plural(count, "was", "were"),
+        )));
+    }
+    if findings.void || findings.void_but_arrived > 0 {
+        once(
+            batch,
+            arrival,
+            ViewEvent::warning(format!(
+                "a message from {name} arrived of which the server told {name}'s client that it was not accepted: \
+                 one of the two was told something false"
+            )),
+            "void",
+        );
+    }
+    if findings.twice {
+        once(
+            batch,
+            arrival,
+            ViewEvent::warning(format!(
+                "two messages from {name} have the same number: an older copy of {name}'s vault is in use, or \
+                 somebody else has its keys. Ask {name} in another way; /renew {name} starts a new session"
+            )),
+            "twice",
+        );
+    }
+    if findings.counts_anew {
+        once(
+            batch,
+            arrival,
+            ViewEvent::quiet(format!(
+                "{name}'s client counts its messages anew, so it can't be told whether earlier ones are missing"
+            )),
+            "anew",
+        );
+    }
+}
+
+fn missing(arrival: &Arrival, count: u64) -> ViewEvent {
+    let contact = &arrival.contact;
+    let name = contact.name;
+    let messages = plural(count, "message", "messages");
+    let have = plural(count, "has", "have");
+    match contact.was_blocked {
+        // The server drops what somebody sends who is blocked, and neither side is told.
+        true => ViewEvent::quiet(format!(
+            "{count} {messages} from {name} {have} not arrived; {name} was blocked meanwhile"
+        )),
+        false => ViewEvent::warning(format!("{count} {messages} from {name} {have} not arrived")),
+    }
+}
+
+fn once(batch: &mut Batch, arrival: &Arrival, event: ViewEvent, what: &'static str) {
+    let said = (arrival.contact.id, what);
+    if !batch.said_of.contains(&said) {
+        batch.said_of.push(said);
+        batch.show(event);
+    }
+}
+
+/// Says that the other side has started a session that goes on from none, in a
+/// conversation that there was before.
+pub(super) fn report_started(batch: &mut Batch, arrival: &Arrival, started: &Started) {
+    let name = arrival.contact.name;
+    let Some(cause) = started.cause else {
+        return;
+    };
+    if !started.goes_on || cause == Cause::Linked {
+        return;
+    }
+    let whose = format!("{name}'s client");
+    let what = new_session(&whose, &name, cause);
+    batch.show(match (cause, started.is_outranked) {
+        (_, true) => ViewEvent::warning(format!(
+            "{what}; it is only read, because a later one is in use. If {name} can't read what you write: /renew {name}"
+        )),
+        (Cause::Upgrade, _) => ViewEvent::quiet(what),
+        _ => ViewEvent::warning(format!(
+            "{what}; if {name} knows nothing of it, compare safety numbers: /verify {name}"
+        )),
+    });
+}
+
+/// What to say when this client starts a session with somebody that goes on from none.
+pub(super) fn started_here(name: &UserName, cause: Cause) -> ViewEvent {
+    let what = new_session("this client", name, cause);
+    match cause {
+        Cause::Upgrade | Cause::Person => ViewEvent::quiet(what),
+        _ => ViewEvent::warning(what),
+    }
+}
+
+fn new_session(whose: &str, name: &UserName, cause: Cause) -> String {
+    let because = match cause {
+        Cause::Linked | Cause::First => "it knows of none",
+        Cause::NewVault => "its vault is new",
+        Cause::RolledBack => "its vault is an older copy, or a copy of it is used elsewhere",
+        Cause::Person => "its user said /renew",
+        Cause::Answer => "the one that the other client started could not be opened",
+        Cause::Upgrade => "it was updated",
+    };
+    match whose {
+        "this client" => format!(
+            "this client starts a new session with {name} that does not go on from an earlier one: {because}"
+        ),
+        _ => format!(
+            "{whose} started a new session that does not go on from the one before: {because}"
+        ),
+    }
+}
