@@ -8,6 +8,7 @@ macro_rules! atomic {
         #[derive(Debug, Default)]
         pub(crate) struct $name(std::sync::atomic::$name);
 
+        #[allow(dead_code, reason = "every kind has the same functions")]
         impl $name {
             /// One with this value.
             pub(crate) const fn new(value: $value) -> Self {
