@@ -29,5 +29,7 @@ pub(crate) mod metrics;
 pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod run;
+#[cfg(test)]
+mod schedules;
 pub(crate) mod shared;
 pub(crate) mod stats;

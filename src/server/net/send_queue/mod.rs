@@ -25,7 +25,6 @@ pub(crate) mod flush_set;
 mod state;
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -37,6 +36,7 @@ use crate::protocol::{Body, console, json};
 use crate::server::stats::{Ending, Stats};
 use crate::store::Message;
 use crate::sync;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::channel::Channel;
 use crate::transport::socket::{Socket, WriteOutcome};
