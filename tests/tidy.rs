@@ -49,6 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("fs", &[]),
     ("appearance", &[]),
     ("command_line", &[]),
+    ("xdg", &[]),
     ("store", &["protocol", "sync", "clock", "fs"]),
     ("transport", &["protocol", "sync", "clock", "fs"]),
     (
@@ -63,6 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "fs",
             "appearance",
             "command_line",
+            "xdg",
             "crypto::account::password",
             "crypto::account::login_proof",
             "crypto::handle",
@@ -80,6 +82,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "fs",
             "appearance",
             "command_line",
+            "xdg",
         ],
     ),
     ("bin/server", &["programs::server"]),
