@@ -50,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("fs", &[]),
     ("appearance", &[]),
     ("command_line", &[]),
+    ("xdg", &[]),
     ("store", &["protocol", "sync", "clock", "fs"]),
     ("transport", &["protocol", "sync", "clock", "fs"]),
     (
@@ -64,6 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "fs",
             "appearance",
             "command_line",
+            "xdg",
             "crypto::account::password",
             "crypto::account::login_proof",
             "crypto::handle",
@@ -81,6 +83,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "fs",
             "appearance",
             "command_line",
+            "xdg",
         ],
     ),
     ("bin/server", &["programs::server"]),
