@@ -7,6 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the connections, and what an error of SQLite means |
+//! | [`backup`] | copies of a database in use, and what becomes of them |
 //! | `open` | opening and making the database file |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
@@ -14,6 +15,7 @@
 //! | `write` | the one transaction that writes |
 //! | `statements` | all SQL statements |
 
+pub(crate) mod backup;
 mod files;
 mod generation;
 mod open;
@@ -31,7 +33,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 pub(crate) use self::files::wal_path;
-use self::files::{Files, checkpoint};
+use self::files::{Files, checkpoint, checkpoint_now};
 pub(crate) use self::generation::{LogOf, judge_log};
 pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::write::Reclaimed;
@@ -43,6 +45,7 @@ use super::{
 };
 use crate::clock;
 use crate::protocol::name::UserName;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// At most this many connections read. Reads are short, and a thread per client must not
@@ -67,6 +70,9 @@ pub(crate) struct Sqlite {
     path: PathBuf,
     secret: [u8; 32],
     first_number: u64,
+    epoch: Option<[u8; 16]>,
+    /// From so many bytes on, the log is folded at once.
+    log_bound: AtomicU64,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
@@ -173,6 +179,8 @@ impl Sqlite {
             path: path.to_owned(),
             secret: opened.secret,
             first_number: opened.first_number,
+            epoch: opened.epoch,
+            log_bound: AtomicU64::new(MAX_LOG),
             deleted: Mutex::new(opened.deleted),
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
@@ -242,6 +250,12 @@ impl Sqlite {
         if begun {
             let _marked = generation::begin_log(connection);
         }
+    }
+
+    /// The bytes that were made when the database was restored from a backup last; `None` if it
+    /// never was. They are new after each restore.
+    pub(crate) fn epoch(&self) -> Option<[u8; 16]> {
+        self.epoch
     }
 
     /// What the opening found about the index on accounts' names.
@@ -328,14 +342,20 @@ impl Sqlite {
     /// Folds the log into the database while nobody reads, if it has become long. If a read does
     /// not end in time, the next commit tries again.
     fn bound_log(&self, connection: &Connection) {
-        let log = std::fs::metadata(wal_path(&self.path));
-        if log.is_ok_and(|log| log.len() > MAX_LOG) {
+        let log = std::fs::metadata(wal_path(&self.path)).map_or(0, |log| log.len());
+        if log > self.log_bound.load(Ordering::Relaxed) {
             let mut readers = self.readers.lock();
             readers.paused = true;
             let free = self.wait_for_reads(readers);
             if free {
-                // A failure is found by the next commit, or is none: the log is read as it is.
-                let _ = checkpoint(connection);
+                // Another program that reads, as a backup does, is not waited for at each commit:
+                // the log may grow on, and is tried again later.
+                let folded = checkpoint_now(connection);
+                let bound = match folded {
+                    Ok(()) => MAX_LOG,
+                    Err(_) => log + MAX_LOG / 4,
+                };
+                self.log_bound.store(bound, Ordering::Relaxed);
             }
             self.readers.lock().paused = false;
             self.reader_freed.notify_all();
