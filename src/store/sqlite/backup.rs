@@ -5,7 +5,7 @@
 //! holds the files that belong to it. A copy is one moment of the original: SQLite makes it within
 //! one read transaction, while the server goes on writing.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -74,6 +74,13 @@ pub(crate) fn check(path: &Path) -> Result<Contents, OpenError> {
     let check = || {
         let backup = open::reader(path)?;
         let sound: String = backup.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+        let number = |name| backup.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let bytes = (number("page_count")? * number("page_size")?) as u64;
+        // SQLite takes what is missing of the last page for zeros.
+        let sound = match fs::metadata(path).is_ok_and(|found| found.len() == bytes) {
+            true => sound,
+            false => format!("it does not have the {bytes} bytes that it should have"),
+        };
         let count = |statement| backup.query_row(statement, [], |row| row.get::<_, i64>(0));
         let contents = Contents {
             accounts: count(COUNT_ACCOUNTS)? as u64,

@@ -6,9 +6,10 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | this one | the connections, and what an error of SQLite means |
+//! | this one | the connections |
 //! | [`backup`] | copies of a database in use, and what becomes of them |
 //! | `open` | opening and making the database file |
+//! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
 //! | `read` | the reads |
@@ -16,6 +17,7 @@
 //! | `statements` | all SQL statements |
 
 pub(crate) mod backup;
+mod failure;
 mod files;
 mod generation;
 mod open;
@@ -23,15 +25,15 @@ mod read;
 mod statements;
 mod write;
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
+use self::failure::{Unusable, is_damage, store_error};
 pub(crate) use self::files::wal_path;
 use self::files::{Files, checkpoint, checkpoint_now};
 pub(crate) use self::generation::{LogOf, judge_log};
@@ -45,7 +47,6 @@ use super::{
 };
 use crate::clock;
 use crate::protocol::name::UserName;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// At most this many connections read. Reads are short, and a thread per client must not
@@ -129,41 +130,6 @@ enum Lane {
     Search,
     /// It counts a mailbox.
     Opening,
-}
-
-/// Why the store can't be used although SQLite did not fail, or said it too briefly.
-#[derive(Debug)]
-enum Unusable {
-    Closed,
-    Lost(PathBuf),
-    StillRead,
-    NotADatabase(rusqlite::Error),
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unusable::Lost(path) => {
-                return write!(
-                    f,
-                    "{} was moved, removed or replaced under the server",
-                    path.display()
-                );
-            }
-            Unusable::Closed => "it is closed",
-            Unusable::StillRead => "a read is still under way",
-            Unusable::NotADatabase(_) => "the file is not a database, or is damaged",
-        })
-    }
-}
-
-impl Error for Unusable {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Unusable::Closed | Unusable::Lost(_) | Unusable::StillRead => None,
-            Unusable::NotADatabase(error) => Some(error),
-        }
-    }
 }
 
 impl Sqlite {
@@ -250,12 +216,6 @@ impl Sqlite {
         if begun {
             let _marked = generation::begin_log(connection);
         }
-    }
-
-    /// The bytes that were made when the database was restored from a backup last; `None` if it
-    /// never was. They are new after each restore.
-    pub(crate) fn epoch(&self) -> Option<[u8; 16]> {
-        self.epoch
     }
 
     /// What the opening found about the index on accounts' names.
@@ -461,6 +421,10 @@ impl Store for Sqlite {
         self.first_number
     }
 
+    fn epoch(&self) -> Option<[u8; 16]> {
+        self.epoch
+    }
+
     fn secret(&self) -> [u8; 32] {
         self.secret
     }
@@ -534,39 +498,6 @@ impl Store for Sqlite {
         connection
             .close()
             .map_err(|(_, error)| store_error(error, true))
-    }
-}
-
-/// Whether an error says that what was read or to be changed is damaged, rather
-/// than that the disk or the system failed.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error;
-    match error {
-        Error::SqliteFailure(failure, _) => matches!(
-            failure.code,
-            ErrorCode::DatabaseCorrupt
-                | ErrorCode::ConstraintViolation
-                | ErrorCode::TypeMismatch
-                | ErrorCode::TooBig
-        ),
-        // A value that no server wrote, or a row that is missing.
-        Error::FromSqlConversionFailure(..)
-        | Error::IntegralValueOutOfRange(..)
-        | Error::InvalidColumnType(..)
-        | Error::QueryReturnedNoRows => true,
-        _ => false,
-    }
-}
-
-/// What an error of SQLite means. With `whole`, damage is not limited to what was asked for.
-fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::Full,
-        Some(ErrorCode::NotADatabase) => {
-            StoreError::Failed(Arc::new(Unusable::NotADatabase(error)))
-        }
-        _ if !whole && is_damage(&error) => StoreError::Damaged(Arc::new(error)),
-        _ => StoreError::Failed(Arc::new(error)),
     }
 }
 
