@@ -121,6 +121,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "client::app",
         &[
             "args",
+            "control",
             "local_time",
             "login",
             "messenger",
@@ -130,6 +131,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
+    ("client::control", &["messenger", "view"]),
     (
         "client::login",
         &["messenger", "net", "terminal", "vault", "view"],
