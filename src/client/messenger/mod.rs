@@ -24,7 +24,7 @@
 //! | `prekeys` | publishes the keys that others need |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
-//! | `receive` | an arriving message, from its bytes to the history |
+//! | `receive` | an arriving message, from its bytes to the history; pins who writes first |
 //! | `reconnect` | logins, lost connections, the clock |
 //! | `renewal` | new sessions with somebody who is known, and their causes |
 //! | `retry` | asks for messages again, and answers such requests |
@@ -32,7 +32,7 @@
 //! | `session_handle` | a running session, as others hold it |
 //! | `session_kind` | what a session is for |
 //! | `send` | from a typed text to the server's answer |
-//! | `trust` | pins identities and starts sessions |
+//! | `trust` | pins other identities, and starts sessions |
 //! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
 
 pub(crate) mod account;
