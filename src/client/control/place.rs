@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
+use crate::xdg;
+
 /// The longest path of a socket (`sun_path` of sockaddr_un without the NUL at its end), in bytes.
 const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
@@ -23,10 +25,9 @@ const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// # Errors
 /// A sentence: there is no place for it, or something else is in its place.
 pub(super) fn bind(vault: &Path) -> Result<(UnixListener, PathBuf), String> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let temporary = std::env::temp_dir();
     let mut first = None;
-    for path in candidates(vault, runtime.as_deref(), &temporary) {
+    for path in candidates(vault, xdg::runtime().as_deref(), &temporary) {
         match bind_at(&path) {
             Ok(listener) => return Ok((listener, path)),
             Err(error) => {
@@ -43,8 +44,6 @@ fn candidates(vault: &Path, runtime: Option<&Path>, temporary: &Path) -> Vec<Pat
     let name = vault.file_stem().unwrap_or_default().to_string_lossy();
     let digest = Sha256::digest(vault.as_os_str().as_bytes());
     let digest = data_encoding::HEXLOWER.encode(&digest[..8]);
-    let runtime = runtime.filter(|folder| folder.is_absolute());
-    let runtime = runtime.map(|folder| folder.join("secure-chat"));
     let temporary = temporary.join(format!("secure-chat-{}", geteuid().as_raw()));
     let shared = |folder: &Path| {
         let named = folder.join(format!("{name}-{digest}.sock"));
@@ -54,7 +53,7 @@ fn candidates(vault: &Path, runtime: Option<&Path>, temporary: &Path) -> Vec<Pat
         }
     };
     let places = [
-        runtime.as_deref().map(shared),
+        runtime.map(shared),
         Some(vault.with_extension("sock")),
         Some(shared(&temporary)),
     ];
@@ -153,7 +152,11 @@ mod tests {
     #[test]
     fn every_place_fits_into_an_address() {
         let short = Path::new("/home/ann/.local/share/secure-chat/chat.example.org_8080/ann.vault");
-        let places = candidates(short, Some(Path::new("/run/user/1000")), Path::new("/tmp"));
+        let places = candidates(
+            short,
+            Some(Path::new("/run/user/1000/secure-chat")),
+            Path::new("/tmp"),
+        );
         assert!(places[0].starts_with("/run/user/1000/secure-chat"));
         assert!(places[0].to_string_lossy().contains("/ann-"));
         assert_eq!(places[1], short.with_extension("sock"));

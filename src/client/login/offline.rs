@@ -4,7 +4,8 @@ use super::LoginFlow;
 use super::error::LoginError;
 use super::prompt::Prompt;
 use crate::client::messenger::contact_view;
-pub(crate) use crate::client::vault::HistoryQuery;
+use crate::client::messenger::search;
+use crate::client::messenger::search::HistoryQuery;
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
 
@@ -20,12 +21,8 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Vec<ViewEvent>, LoginError> {
         let vault = self.open_offline(name, prompt)?;
-        let found = vault.search_history(query)?.map_err(LoginError::NotFound)?;
-        let events = found.into_iter().filter_map(|message| {
-            let contact = vault.contact_by_id(message.contact)?;
-            Some(message.event(contact))
-        });
-        Ok(events.collect())
+        let found = search::search(&vault, query)?.map_err(LoginError::NotFound)?;
+        Ok(found.into_iter().map(|(_, event)| event).collect())
     }
 
     /// Everyone known, by name.

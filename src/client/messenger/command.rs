@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::client::vault::{HistoryQuery, VaultError};
+use super::search::HistoryQuery;
+use crate::client::vault::VaultError;
 use crate::client::view::ViewEvent;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::ChangeSettings;

@@ -31,6 +31,7 @@
 //! | `script_queries` | what scripts ask for, answered in values |
 //! | `session_handle` | a running session, as others hold it |
 //! | `session_kind` | what a session is for |
+//! | `search` | finds earlier messages in the vault |
 //! | `send` | from a typed text to the server's answer |
 //! | `trust` | pins other identities, and starts sessions |
 //! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
@@ -56,6 +57,7 @@ mod reconnect;
 mod renewal;
 mod retry;
 mod script_queries;
+pub(crate) mod search;
 mod send;
 mod session_handle;
 pub(crate) mod session_kind;

@@ -1,9 +1,9 @@
 //! What scripts ask for. They pull: the answers are values, so a script that reads slowly stops
 //! nothing here, and what it has not read yet stays unread in the vault.
 
-use super::Messenger;
 use super::command::{Answer, CommandError};
-use crate::client::vault::{HistoryEntry, HistoryQuery};
+use super::search::HistoryQuery;
+use super::{Messenger, search};
 use crate::protocol::reply::Fetched;
 use crate::protocol::request::Fetch;
 use crate::protocol::{MessageId, Request, UserName};
@@ -36,15 +36,11 @@ impl Messenger {
             messages.sort_by_key(|message| message.seq);
         }
         messages.truncate(limit);
-        Ok(self.with_places(messages))
-    }
-
-    fn with_places(&self, messages: Vec<HistoryEntry>) -> Answer {
         let placed = messages.into_iter().filter_map(|message| {
             let contact = self.vault.contact_by_id(message.contact)?;
             Some((message.seq, message.event(contact)))
         });
-        Answer::Messages(placed.collect())
+        Ok(Answer::Messages(placed.collect()))
     }
 
     /// Notes that messages were read; the vault has it with the next transaction.
@@ -59,8 +55,8 @@ impl Messenger {
 
     /// Earlier messages.
     pub(super) fn earlier(&self, query: &HistoryQuery) -> Result {
-        match self.vault.search_history(query)? {
-            Ok(messages) => Ok(self.with_places(messages)),
+        match search::search(&self.vault, query)? {
+            Ok(messages) => Ok(Answer::Messages(messages)),
             Err(why) => Err(CommandError::Refused(why)),
         }
     }

@@ -27,7 +27,7 @@
 //! | `keys` | this device's identity and prekeys |
 //! | `aging` | the clock that keys expire by, and their erasure |
 //! | `contacts` | contacts and the sessions with them |
-//! | `history`, `search` | messages that can be looked at again |
+//! | `history` | messages that can be looked at again |
 //! | `seen_ids` | which ids were seen, and the messages that have them |
 //! | `outbox` | messages to be sent, and envelopes that wait |
 //! | `control_messages` | requests to send again, and answers to them |
@@ -53,7 +53,6 @@ mod rotation;
 mod rows;
 mod schema;
 mod seal;
-mod search;
 mod seen_ids;
 mod sqlite_file;
 mod table;
@@ -67,7 +66,6 @@ pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::{Device, PrekeyReader};
-pub(crate) use self::search::HistoryQuery;
 
 use std::cell::Cell;
 use std::fmt;
