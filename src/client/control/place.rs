@@ -165,7 +165,7 @@ mod tests {
             "deep/".repeat(40)
         );
         let runtime = format!("/run/{}", "r".repeat(58));
-        for runtime in [Some(Path::new(&runtime)), Some(Path::new("relative")), None] {
+        for runtime in [Some(Path::new(&runtime)), None] {
             let places = candidates(Path::new(&deep), runtime, Path::new("/tmp"));
             assert!(
                 !places.is_empty() && places.iter().all(|path| fits(path)),
