@@ -139,6 +139,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "client::app",
         &[
             "args",
+            "control",
             "local_time",
             "login",
             "messenger",
@@ -148,6 +149,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
+    ("client::control", &["messenger", "view"]),
     (
         "client::login",
         &["messenger", "net", "terminal", "vault", "view"],
