@@ -94,15 +94,25 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// What each folder or file directly below `server` and `client` may see of its
 /// neighbours there. `net` has the send queue, which everybody writes to.
 const FOLDERS: &[(&str, &[&str])] = &[
-    ("server::args", &["config", "delivery", "limits", "log"]),
+    (
+        "server::args",
+        &["config", "delivery", "limits", "listen", "log"],
+    ),
     ("server::backup", &["config", "data_folder"]),
     ("server::banner", &["config", "log"]),
-    ("server::config", &["delivery", "limits", "log"]),
+    ("server::config", &["delivery", "limits", "listen", "log"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
     (
         "server::error",
-        &["backup", "capacity", "data_folder", "delivery"],
+        &[
+            "backup",
+            "capacity",
+            "data_folder",
+            "delivery",
+            "listen",
+            "ping",
+        ],
     ),
     ("server::limits", &["log"]),
     (
@@ -113,6 +123,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "server::metrics",
         &["data_folder", "delivery", "log", "net", "shared", "stats"],
     ),
+    ("server::ping", &["config", "listen"]),
     (
         "server::requests",
         &["delivery", "limits", "net", "shared", "stats"],
@@ -131,6 +142,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "log",
             "metrics",
             "net",
+            "ping",
             "shared",
         ],
     ),

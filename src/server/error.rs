@@ -11,6 +11,8 @@ use super::backup::BackupError;
 use super::capacity::Shortage;
 use super::data_folder::FolderError;
 use super::delivery::writer::Ended;
+use super::listen::ListenOn;
+use super::ping::PingError;
 use crate::store::StoreError;
 use crate::store::sqlite::OpenError;
 use crate::transport::tls::TlsError;
@@ -28,6 +30,8 @@ pub(super) enum RunError {
     Signals(io::Error),
     /// The data folder can't be used.
     Folder(FolderError),
+    /// No server answers.
+    Ping(PingError),
     /// A command about backups failed.
     Backup(BackupError),
     /// The database can't be used.
@@ -45,7 +49,9 @@ pub(super) enum RunError {
     /// This file was moved, removed or replaced while the server ran.
     FileLost(PathBuf),
     /// The address can't be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(ListenOn, io::Error),
+    /// No address to listen on is set.
+    NoAddress,
     /// Metrics can't be served at this address.
     Metrics(SocketAddr, io::Error),
     /// The system has no thread to give.
@@ -89,12 +95,14 @@ impl fmt::Display for RunError {
             RunError::Folder(error) => error.fmt(f),
             RunError::Database(error) => error.fmt(f),
             RunError::Backup(error) => error.fmt(f),
+            RunError::Ping(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
             RunError::NoFingerprint(error) => write!(
                 f,
                 "{error}; give the --listen, --data and --tls-cert that the server runs with, or \
                  start it once"
             ),
+            RunError::NoAddress => f.write_str("no address to listen on is set; give one with --listen"),
             RunError::WithoutTls => {
                 f.write_str("this server was built without TLS, so it has no certificate")
             }
@@ -109,7 +117,7 @@ impl fmt::Display for RunError {
                  accepted before is in the files that were there: put them back, then start it again",
                 path.display()
             ),
-            RunError::Listen(address, error) => write_listen(f, *address, error),
+            RunError::Listen(address, error) => write_listen(f, address, error),
             RunError::Metrics(address, error) => write!(
                 f,
                 "metrics can't be served at {address}: {error}; choose another with --metrics"
@@ -144,7 +152,7 @@ impl fmt::Display for RunError {
     }
 }
 
-fn write_listen(f: &mut fmt::Formatter<'_>, address: SocketAddr, error: &io::Error) -> fmt::Result {
+fn write_listen(f: &mut fmt::Formatter<'_>, address: &ListenOn, error: &io::Error) -> fmt::Result {
     match error.kind() {
         io::ErrorKind::AddrInUse => write!(
             f,
@@ -183,10 +191,12 @@ impl Error for RunError {
             RunError::Folder(error) => error.source(),
             RunError::Database(error) => error.source(),
             RunError::Backup(error) => error.source(),
+            RunError::Ping(error) => error.source(),
             RunError::Tls(error) => error.source(),
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),
             RunError::WithoutTls
+            | RunError::NoAddress
             | RunError::CertificateSilent
             | RunError::NoRoom(_)
             | RunError::FileLost(_)
