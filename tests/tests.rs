@@ -14,6 +14,8 @@ mod suite {
 
     /// Registering, proofs and nonces, passwords, deletion, settings, blocking.
     mod accounts;
+    /// The operator's commands, and what they do to a running server.
+    mod admin;
     /// More mail than a window holds, quotas, scripts that fetch.
     mod backlog;
     /// What changes while a login or a request waits.

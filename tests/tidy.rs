@@ -63,8 +63,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "fs",
             "appearance",
             "command_line",
+            "crypto::account::invitation",
             "crypto::account::password",
             "crypto::account::login_proof",
+            "crypto::account::reset",
+            "crypto::os_rng",
             "crypto::handle",
             "crypto::keys",
         ],
@@ -89,21 +92,43 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// What each folder or file directly below `server` and `client` may see of its
 /// neighbours there. `net` has the send queue, which everybody writes to.
 const FOLDERS: &[(&str, &[&str])] = &[
+    (
+        "server::admin",
+        &[
+            "args",
+            "banner",
+            "config",
+            "data_folder",
+            "delivery",
+            "limits",
+            "log",
+            "net",
+            "requests",
+            "shared",
+        ],
+    ),
     ("server::args", &["config", "delivery", "limits"]),
     ("server::banner", &["config", "log"]),
     ("server::config", &["delivery", "limits"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
-    ("server::error", &["capacity", "data_folder", "delivery"]),
+    (
+        "server::error",
+        &["admin", "capacity", "data_folder", "delivery"],
+    ),
     ("server::limits", &["log"]),
     (
         "server::net",
         &["delivery", "limits", "log", "requests", "shared"],
     ),
-    ("server::requests", &["delivery", "limits", "net", "shared"]),
+    (
+        "server::requests",
+        &["config", "delivery", "limits", "net", "shared"],
+    ),
     (
         "server::run",
         &[
+            "admin",
             "args",
             "banner",
             "capacity",

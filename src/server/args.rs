@@ -1,5 +1,7 @@
 //! The server's command line and environment, parsed into a [`Config`].
 
+pub(super) mod tasks;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +9,8 @@ use std::time::Duration;
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use super::config::Config;
+use self::tasks::Task;
+use super::config::{Config, Registration};
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
@@ -92,10 +95,14 @@ pub(super) struct Options {
           value_name = "true|false")]
     unencrypted: bool,
 
-    /// Let people make accounts
-    #[arg(long, env = "SECURE_CHAT_REGISTRATION", default_value_t = true, action = ArgAction::Set,
-          value_name = "true|false")]
-    registration: bool,
+    /// Who may make an account
+    #[arg(
+        long,
+        env = "SECURE_CHAT_REGISTRATION",
+        value_enum,
+        default_value = "open"
+    )]
+    registration: Registration,
 
     /// Take plain TCP from other machines too: anybody between can see who writes to whom
     #[arg(long, env = "SECURE_CHAT_PLAINTEXT")]
@@ -131,6 +138,10 @@ pub(super) struct Options {
     )]
     tls_key: Option<PathBuf>,
 
+    /// The result of a command as JSON, one object a line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
     #[command(flatten)]
     limits: LimitFlags,
 
@@ -143,6 +154,8 @@ pub(super) struct Options {
 pub(super) enum Action {
     /// Print the certificate's fingerprint, and the address to hand out
     Fingerprint,
+    #[command(flatten)]
+    Admin(Task),
 }
 
 /// What any one address or account may ask for; 0 is no limit.

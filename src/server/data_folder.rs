@@ -27,6 +27,8 @@ use crate::transport::tls::Acceptor;
 pub(super) enum FolderError {
     /// Another server runs on it.
     InUse(PathBuf),
+    /// No server has run on it.
+    NoServer(PathBuf),
     /// It can't be made or written.
     Unwritable(PathBuf, io::Error),
     /// It has lost something, and `--new` was not given.
@@ -44,6 +46,12 @@ impl fmt::Display for FolderError {
                 f,
                 "another server is running on the folder {}; stop it, or choose another folder \
                  with --data",
+                data.display()
+            ),
+            FolderError::NoServer(data) => write!(
+                f,
+                "there is no server's database in the folder {}; give the --data that the server runs \
+                 with, or start it there once",
                 data.display()
             ),
             FolderError::Unwritable(data, error) => write!(
@@ -69,7 +77,7 @@ impl Error for FolderError {
             FolderError::Unwritable(_, error) | FolderError::LogStays(_, error) => Some(error),
             // It is shown as it is, so what is below it is below this.
             FolderError::Database(error) => error.source(),
-            FolderError::InUse(_) | FolderError::Lost(..) => None,
+            FolderError::InUse(_) | FolderError::NoServer(_) | FolderError::Lost(..) => None,
         }
     }
 }
@@ -182,6 +190,17 @@ impl Lock {
         let text = self.note.map_or(String::new(), Note::text);
         let written = self.file.set_len(0);
         let _written = written.and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+    }
+}
+
+/// Refuses a folder without a database, for a command that is to make nothing.
+pub(super) fn require(data: &Path) -> Result<(), FolderError> {
+    match fs::metadata(database(data)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(FolderError::Unwritable(data.to_owned(), error))
+        }
+        Err(_) => Err(FolderError::NoServer(data.to_owned())),
     }
 }
 

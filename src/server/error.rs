@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::admin;
 use super::capacity::Shortage;
 use super::data_folder::FolderError;
 use super::delivery::writer::Ended;
@@ -41,6 +42,10 @@ pub(super) enum RunError {
     FileLost(PathBuf),
     /// The address can't be listened on.
     Listen(SocketAddr, io::Error),
+    /// The list of bans can't be read.
+    Bans(StoreError),
+    /// An operator's command failed.
+    Admin(admin::Error),
     /// The system has no thread to give.
     NoThread(io::Error),
     /// Standard output did not take what was asked for.
@@ -76,6 +81,11 @@ impl fmt::Display for RunError {
             RunError::Folder(error) => error.fmt(f),
             RunError::Database(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
+            RunError::Admin(error) => error.fmt(f),
+            RunError::Bans(error) => write!(
+                f,
+                "the banned addresses can't be read: {error}; restore a backup"
+            ),
             RunError::NoFingerprint(error) => write!(
                 f,
                 "{error}; give the --listen, --data and --tls-cert that the server runs with, or \
@@ -163,6 +173,8 @@ impl Error for RunError {
             RunError::Folder(error) => error.source(),
             RunError::Database(error) => error.source(),
             RunError::Tls(error) => error.source(),
+            RunError::Admin(error) => error.source(),
+            RunError::Bans(error) => Some(error),
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),
             RunError::WithoutTls

@@ -13,6 +13,7 @@ use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::admin;
 use super::args::{Action, Options};
 use super::banner;
 use super::banner::public_address;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     let action = options.action.take();
+    let json = options.json;
     let config = options.config();
     let done = match action {
         None => {
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
             run(config)
         }
         Some(Action::Fingerprint) => print_fingerprint(&config),
+        Some(Action::Admin(task)) => admin::run(config, task, json).map_err(RunError::Admin),
     };
     if let Err(error) = &done {
         log::start_error(error);
@@ -138,13 +141,16 @@ fn run(mut config: Config) -> Result<(), RunError> {
             ),
         ),
     }
+    let bans = store.bans().map_err(RunError::Bans)?;
     let store = Arc::new(store);
     let shared = Arc::new(Shared::new(
         config,
         Arc::clone(&store) as Arc<dyn Store>,
         tls,
     ));
-    serve(shared, &store, listener)?;
+    shared.limits.set_bans(&bans);
+    let commands = admin::Control::open(&shared.config.data);
+    serve(shared, &store, listener, commands)?;
     lock.note_closed();
     Ok(())
 }
@@ -199,6 +205,7 @@ fn serve(
     shared: Arc<Shared>,
     store: &Arc<Sqlite>,
     listener: std::net::TcpListener,
+    commands: io::Result<admin::Control>,
 ) -> Result<(), RunError> {
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     let writer = shared
@@ -211,9 +218,29 @@ fn serve(
     watch_files(Arc::clone(store), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
+    let address = listener.local_addr().unwrap_or(shared.config.listen);
+    let performer = admin::Performer::new(
+        Arc::clone(&shared),
+        Arc::clone(&connections),
+        public_address(address, shared.tls.as_ref().map(Acceptor::fingerprint)),
+        true,
+    );
+    let commands = commands.and_then(|commands| commands.start(performer, Arc::clone(&stopping)));
+    if let Err(error) = &commands {
+        log::warn(
+            None,
+            format_args!(
+                "the operator's commands can't reach this server: {}: {error}",
+                shared.config.data.join("admin.sock").display()
+            ),
+        );
+    }
     Listener::new(Arc::clone(&shared), Arc::clone(&connections), listener).run(&stopping);
 
     log::info(None, format_args!("shutting down"));
+    if let Ok(commands) = commands {
+        commands.remove();
+    }
     let deadline = clock::now() + SHUTDOWN;
     connections.shut_down(CLIENTS_LEAVE);
     shared.writer.stop();

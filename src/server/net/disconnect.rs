@@ -67,6 +67,14 @@ pub(crate) fn no_console() -> Disconnect {
     ))
 }
 
+/// The operator takes no connections from the peer's address.
+pub(crate) fn banned() -> Refusal {
+    Refusal::new(
+        Code::Banned,
+        "the operator of this server takes no connections from your address",
+    )
+}
+
 /// Others need the place of somebody who has not logged in.
 pub(crate) fn displaced() -> Disconnect {
     Disconnect::Refused(Refusal::new(

@@ -12,7 +12,7 @@ use crate::protocol::reply::{AccountSettings, Answer, Done, Reply};
 use crate::protocol::request::{ChangeSettings, KdfParams, Passwd, Password};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
-use crate::store::{Account, Change, Flags};
+use crate::store::{Account, Change, Changed, Flags, NewLogin};
 
 impl Handler {
     pub(super) fn settings_of(&self, account: &Account) -> Result<AccountSettings, Refusal> {
@@ -101,8 +101,17 @@ impl Handler {
     /// the old one meanwhile.
     fn set_login(&self, account: &Account, kdf: KdfParams, login_key: ByteArray<32>) -> Answer {
         let session = self.logged_in()?.session.id;
-        let change = Change::SetLogin(account.id, kdf, login_key);
-        self.shared.writer.change(change)?;
+        let change = Change::SetLogin(NewLogin {
+            user: account.id,
+            proven: account.login_key,
+            kdf,
+            login_key,
+        });
+        // The operator may have reset the password since it was proven.
+        match self.shared.writer.change(change)? {
+            Changed::Done => {}
+            _ => return Err(wrong_login()),
+        }
         let sessions = &self.shared.sessions;
         let displaced = sessions.credentials_changed(&account.name, Some(session));
         end_displaced(displaced.as_deref());
@@ -128,13 +137,13 @@ impl Handler {
 }
 
 /// Refuses to change a password behind the back of a client.
-fn check_no_client(account: &Account) -> Result<(), Refusal> {
+pub(super) fn check_no_client(account: &Account) -> Result<(), Refusal> {
     match account.identity {
         None => Ok(()),
         Some(_) => Err(Refusal::new(
             Code::UseJson,
             "this account has a client, whose vault must learn the new password too; \
-             type /passwd there",
+             change it there: with /passwd, or with the operator's code instead of the password",
         )),
     }
 }

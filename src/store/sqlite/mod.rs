@@ -6,30 +6,35 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | this one | the connections, and what an error of SQLite means |
+//! | this one | the connections |
+//! | `errors` | what an error of SQLite means |
 //! | `open` | opening and making the database file |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
+//! | `admin` | resets, invitations, bans, and names that are given away |
+//! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
 
+mod admin;
+mod errors;
 mod files;
 mod generation;
+mod migration;
 mod open;
 mod read;
 mod statements;
 mod write;
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
+use self::errors::{Unusable, is_damage, store_error};
 pub(crate) use self::files::wal_path;
 use self::files::{Files, checkpoint};
 pub(crate) use self::generation::{LogOf, judge_log};
@@ -38,8 +43,8 @@ use self::write::Reclaimed;
 
 use super::Message;
 use super::{
-    Account, Batch, Change, Changed, Page, PageBounds, Place, SearchHit, Store, StoreError,
-    Summary, UserId,
+    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Page, PageBounds, Place,
+    Reset, SearchHit, Store, StoreError, Summary, UserId,
 };
 use crate::clock;
 use crate::protocol::name::UserName;
@@ -123,41 +128,6 @@ enum Lane {
     Search,
     /// It counts a mailbox.
     Opening,
-}
-
-/// Why the store can't be used although SQLite did not fail, or said it too briefly.
-#[derive(Debug)]
-enum Unusable {
-    Closed,
-    Lost(PathBuf),
-    StillRead,
-    NotADatabase(rusqlite::Error),
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unusable::Lost(path) => {
-                return write!(
-                    f,
-                    "{} was moved, removed or replaced under the server",
-                    path.display()
-                );
-            }
-            Unusable::Closed => "it is closed",
-            Unusable::StillRead => "a read is still under way",
-            Unusable::NotADatabase(_) => "the file is not a database, or is damaged",
-        })
-    }
-}
-
-impl Error for Unusable {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Unusable::Closed | Unusable::Lost(_) | Unusable::StillRead => None,
-            Unusable::NotADatabase(error) => Some(error),
-        }
-    }
 }
 
 impl Sqlite {
@@ -380,6 +350,36 @@ impl Store for Sqlite {
         self.read(Lane::Short, |connection| read::account(connection, name))
     }
 
+    fn accounts(
+        &self,
+        after: Option<&UserName>,
+        limit: usize,
+    ) -> Result<Vec<ListedAccount>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::accounts(connection, after, limit)
+        })
+    }
+
+    fn listed_account(&self, name: &UserName) -> Result<Option<ListedAccount>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::listed_account(connection, name)
+        })
+    }
+
+    fn reset(&self, user: UserId) -> Result<Option<Reset>, StoreError> {
+        self.read(Lane::Short, |connection| admin::reset(connection, user))
+    }
+
+    fn invitations(&self, after: i64, limit: usize) -> Result<Vec<ListedInvitation>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::invitations(connection, after, limit)
+        })
+    }
+
+    fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        self.read(Lane::Short, admin::bans)
+    }
+
     fn search(
         &self,
         asker: UserId,
@@ -517,39 +517,8 @@ impl Store for Sqlite {
     }
 }
 
-/// Whether an error says that what was read or to be changed is damaged, rather
-/// than that the disk or the system failed.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error;
-    match error {
-        Error::SqliteFailure(failure, _) => matches!(
-            failure.code,
-            ErrorCode::DatabaseCorrupt
-                | ErrorCode::ConstraintViolation
-                | ErrorCode::TypeMismatch
-                | ErrorCode::TooBig
-        ),
-        // A value that no server wrote, or a row that is missing.
-        Error::FromSqlConversionFailure(..)
-        | Error::IntegralValueOutOfRange(..)
-        | Error::InvalidColumnType(..)
-        | Error::QueryReturnedNoRows => true,
-        _ => false,
-    }
-}
-
-/// What an error of SQLite means. With `whole`, damage is not limited to what was asked for.
-fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::Full,
-        Some(ErrorCode::NotADatabase) => {
-            StoreError::Failed(Arc::new(Unusable::NotADatabase(error)))
-        }
-        _ if !whole && is_damage(&error) => StoreError::Damaged(Arc::new(error)),
-        _ => StoreError::Failed(Arc::new(error)),
-    }
-}
-
+#[cfg(test)]
+mod admin_tests;
 #[cfg(test)]
 mod space;
 #[cfg(test)]

@@ -12,15 +12,13 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
 use super::files::{checkpoint, wal_path};
+use super::migration::{SCHEMA_VERSION, migrate};
 use super::write::{INCREMENTAL, set_value};
 use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
 
-/// The schema, version 1.
+/// The schema.
 const SCHEMA: &str = include_str!("../../../schema.sql");
-
-/// The schema's version that this server writes.
-const SCHEMA_VERSION: i64 = 1;
 
 /// `PRAGMA application_id` of a server's database.
 const APPLICATION_ID: i64 = 0x5343_6873;
@@ -202,6 +200,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
             }
         }
         add_generations(&connection)?;
+        migrate(&mut connection)?;
         add_index(&connection)?;
         let_shrink(&connection)?;
         let name_index = check_names(&connection);
@@ -379,7 +378,7 @@ fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
     let table = connection.query_row(statements::ANY_TABLE, [], |_| Ok(()));
     Ok(match (application, version, table.optional()?) {
         (0, 0, None) => Identity::Empty,
-        (APPLICATION_ID, SCHEMA_VERSION, Some(())) => Identity::Ours,
+        (APPLICATION_ID, 1..=SCHEMA_VERSION, Some(())) => Identity::Ours,
         (APPLICATION_ID, newer, _) if newer > SCHEMA_VERSION => Identity::Newer(newer),
         _ => Identity::Foreign,
     })

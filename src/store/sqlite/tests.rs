@@ -37,7 +37,7 @@ impl Fixture {
         }
     }
 
-    fn put(&self, recipient: UserId, sender: UserId, from: Sender, number: u64) {
+    pub(super) fn put(&self, recipient: UserId, sender: UserId, from: Sender, number: u64) {
         let body = if number.is_multiple_of(2) {
             Body::Envelope(Blob(vec![1; 10].into()))
         } else {
@@ -58,7 +58,7 @@ impl Fixture {
         self.store.commit(&batch).unwrap();
     }
 
-    fn numbers(&self, recipient: UserId) -> Vec<u64> {
+    pub(super) fn numbers(&self, recipient: UserId) -> Vec<u64> {
         let page = self.store.page(recipient, bounds(0, u64::MAX)).unwrap();
         page.messages.iter().map(|message| message.number).collect()
     }
@@ -84,12 +84,13 @@ fn kdf() -> KdfParams {
     }
 }
 
-fn new_account(name: &str) -> NewAccount {
+pub(super) fn new_account(name: &str) -> NewAccount {
     NewAccount {
         name: name.parse().unwrap(),
         kdf: kdf(),
         login_key: ByteArray([2; 32]),
         created: 1,
+        invitation: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::admin;
 use super::read;
 use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
@@ -110,31 +111,42 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
             transaction.execute(statement, params![user.0, whom.0])?;
             Ok(Changed::Done)
         }
-        Change::SetLogin(user, kdf, login_key) => {
-            transaction.execute(
-                statements::SET_LOGIN,
-                params![
-                    user.0,
-                    kdf.salt.0,
-                    kdf.memory_kib,
-                    kdf.passes,
-                    kdf.lanes,
-                    login_key.0
-                ],
-            )?;
-            Ok(Changed::Done)
-        }
+        Change::SetLogin(new) => Ok(match admin::set_login(transaction, new)? {
+            true => Changed::Done,
+            false => Changed::Unknown,
+        }),
+        Change::Reset(user, reset) => admin::begin_reset(transaction, *user, reset),
+        Change::FinishReset(new, now) => admin::finish_reset(transaction, new, *now),
+        Change::Disable(user, disabled) => admin::disable(transaction, *user, *disabled),
+        Change::Reuse(earlier, account) => admin::reuse(transaction, *earlier, account),
+        Change::Invite(new, most) => admin::invite(transaction, new, *most),
+        Change::Revoke(id) => admin::revoke(transaction, *id),
+        Change::Ban(network, at) => admin::ban(transaction, network, *at),
+        Change::LiftBan(network) => admin::lift_ban(transaction, network),
         Change::Delete(user) => delete_account(transaction, *user),
     }
 }
 
-fn register(transaction: &Transaction<'_>, account: &NewAccount) -> rusqlite::Result<Changed> {
+pub(super) fn register(
+    transaction: &Transaction<'_>,
+    account: &NewAccount,
+) -> rusqlite::Result<Changed> {
     let NewAccount {
         name,
         kdf,
         login_key,
         created,
+        invitation,
     } = account;
+    if let Some(code) = invitation {
+        // A name that is taken uses nothing up.
+        if admin::listed_account(transaction, name)?.is_some() {
+            return Ok(Changed::NameTaken);
+        }
+        if let Some(why) = admin::use_invitation(transaction, code, *created)? {
+            return Ok(why);
+        }
+    }
     let inserted = transaction
         .prepare_cached(statements::REGISTER)?
         .execute(params![
@@ -277,6 +289,8 @@ fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Resu
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
         statements::DROP_BLOCKS,
+        statements::DROP_RESET,
+        statements::DROP_INVITATIONS,
     ] {
         transaction.execute(statement, [user.0])?;
     }
