@@ -22,7 +22,7 @@ pub enum Request {
     /// `kdf`: how a user's password is turned into their login key.
     Kdf(UserRef),
     /// `register`: make an account and log in.
-    Register(Register),
+    Register(Box<Register>),
     /// `login`: begin a session with an account that exists.
     Login(Login),
     /// `logout`: end the session, keep the connection.
@@ -52,7 +52,7 @@ pub enum Request {
     /// `passwd`: set a new password's salt, cost and login key.
     Passwd(Passwd),
     /// `reset`: set another password with the operator's code, and log in.
-    Reset(Reset),
+    Reset(Box<Reset>),
     /// `delete_account`: delete the account for good; its name stays reserved.
     DeleteAccount(DeleteAccount),
     /// `ping`: get an answer at once.

@@ -212,6 +212,24 @@ fn what_the_operator_does_to_an_account_ends_its_session_with_a_reason() {
 }
 
 #[test]
+fn a_login_that_waits_for_its_turn_is_judged_by_the_account_as_it_is() {
+    let server = Server::start();
+    let data = server.data();
+    server.console().register("bob");
+    let mut bob = server.console();
+    bob.wire().write(b"login bob correct horse\r\n");
+    done(&data, &["user", "disable", "bob"]);
+    // Whichever came first, nobody is in.
+    let first = bob.line();
+    let last = match first.as_str() {
+        "+OK you are bob" => bob.line(),
+        _ => first,
+    };
+    assert!(last.starts_with("-ERR account_disabled"), "{last}");
+    assert!(rows(&data, &["sessions", "list"]).is_empty());
+}
+
+#[test]
 fn a_disabled_account_keeps_its_mail_and_a_removed_one_does_not() {
     let server = Server::start();
     let data = server.data();
@@ -518,7 +536,8 @@ fn who_lost_the_machine_begins_with_a_new_identity_and_contacts_are_warned() {
         &new,
         "--new-identity",
     ];
-    let mut alice = ClientProcess::start(server.address(), &folder.path().join("new"), &flags);
+    let mut alice =
+        ClientProcess::start(server.address(), &folder.path().join("new-machine"), &flags);
     alice.sees_one_of(&["logged in as alice"]);
     bob.types("/msg alice still you?");
     bob.sees_one_of(&["alice's identity has changed"]);

@@ -144,14 +144,14 @@ pub(crate) fn register_request(
     session: SessionOptions,
 ) -> Request {
     let statement = Purpose::Register(signed(credentials));
-    Request::Register(Register {
+    Request::Register(Box::new(Register {
         name: *name,
         kdf: credentials.kdf,
         login_key: ByteArray(credentials.login_key.public()),
         proof: prove(name, &credentials.login_key, &statement, challenge),
         invitation,
         session,
-    })
+    }))
 }
 
 /// The request that sets a new password with the operator's code, and logs in.
@@ -162,13 +162,13 @@ pub(crate) fn reset_request(
     challenge: &Challenge,
     session: SessionOptions,
 ) -> Request {
-    Request::Reset(Reset {
+    Request::Reset(Box::new(Reset {
         name: *name,
         kdf: new.kdf,
         login_key: ByteArray(new.login_key.public()),
         proof: prove(name, code, &Purpose::Reset(signed(new)), challenge),
         session,
-    })
+    }))
 }
 
 /// The request that logs in, with a proof for one connection.

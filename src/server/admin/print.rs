@@ -202,6 +202,6 @@ mod tests {
         );
         assert_eq!(cell("since", &0.into()), "1970-01-01 00:00 UTC");
         assert_eq!(cell("uses", &0.into()), "0");
-        assert_eq!(cell("text", &"\u{1b}[2J".into()).contains('\u{1b}'), false);
+        assert!(!cell("text", &"\u{1b}[2J".into()).contains('\u{1b}'));
     }
 }
