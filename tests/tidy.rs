@@ -109,11 +109,12 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "net",
             "requests",
             "shared",
+            "stats",
         ],
     ),
-    ("server::args", &["config", "delivery", "limits"]),
+    ("server::args", &["config", "delivery", "limits", "log"]),
     ("server::banner", &["config", "log"]),
-    ("server::config", &["delivery", "limits"]),
+    ("server::config", &["delivery", "limits", "log"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
     (
@@ -123,11 +124,15 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::limits", &["log"]),
     (
         "server::net",
-        &["delivery", "limits", "log", "requests", "shared"],
+        &["delivery", "limits", "log", "requests", "shared", "stats"],
+    ),
+    (
+        "server::metrics",
+        &["data_folder", "delivery", "log", "net", "shared", "stats"],
     ),
     (
         "server::requests",
-        &["config", "delivery", "limits", "net", "shared"],
+        &["config", "delivery", "limits", "net", "shared", "stats"],
     ),
     (
         "server::run",
@@ -141,6 +146,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "delivery",
             "error",
             "log",
+            "metrics",
             "net",
             "shared",
         ],

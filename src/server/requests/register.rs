@@ -18,6 +18,7 @@ use crate::server::delivery::refusals::read_failed;
 use crate::server::delivery::sessions::Session;
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::shared::Shared;
+use crate::server::stats::Ending;
 use crate::store::{Account, Change, Changed, NewAccount};
 
 impl Handler {
@@ -123,7 +124,8 @@ impl Handler {
         let mailbox = Arc::clone(&self.logged_in()?.mailbox);
         let own = self.logged_in.as_ref().map(|it| it.session.id);
         let ended = remove_account(&self.shared, &account, Some(&mailbox))?;
-        end_displaced(ended.as_deref().filter(|ended| Some(ended.id) != own));
+        let others = ended.as_deref().filter(|ended| Some(ended.id) != own);
+        end_displaced(others, Ending::Revoked);
         self.leave(now);
         Ok(Reply::Done(Done {}))
     }
