@@ -338,7 +338,7 @@ fn what_stands_in_a_commands_way_is_said_in_a_sentence() {
     refused(
         &missing,
         &["user", "list"],
-        "no server's database in the folder",
+        "there is no database in the folder",
     );
     assert!(!missing.exists(), "a command makes nothing");
 
