@@ -61,6 +61,10 @@ pub(super) fn remove_log(path: &Path) -> Result<()> {
 /// opens it.
 pub(super) fn check_header(path: &Path) -> Result<()> {
     let mut header = [0; SQLITE_HEADER];
+    // Opening a pipe would wait for whoever writes into it.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(VaultError::NotAVault(path.to_owned()));
+    }
     let read = File::open(path).and_then(|mut file| {
         file.read_exact(&mut header)?;
         Ok(file.metadata()?.len())

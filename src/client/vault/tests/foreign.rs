@@ -232,6 +232,18 @@ fn each_file_that_is_no_whole_vault_of_this_account_gets_a_sentence() {
         assert!(said.contains(sentence), "{said}");
         assert_eq!(fs::read(file(&dir)).unwrap(), bytes);
     }
+    // What is no file at all is not waited for.
+    fs::remove_file(file(&dir)).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, file(&dir), fifo, mode, 0).unwrap();
+    let said = opened(&dir).map(drop).unwrap_err().to_string();
+    assert!(said.contains("is not a vault"), "{said}");
+    fs::remove_file(file(&dir)).unwrap();
+    fs::create_dir(file(&dir)).unwrap();
+    let said = opened(&dir).map(drop).unwrap_err().to_string();
+    assert!(said.contains("is not a vault"), "{said}");
+    fs::remove_dir(file(&dir)).unwrap();
     // Of another account with the same password, renamed to this one's.
     fs::write(file(&dir), &whole).unwrap();
     let bob: UserName = "bob".parse().unwrap();
