@@ -159,6 +159,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "client::app",
         &[
             "args",
+            "control",
             "local_time",
             "login",
             "messenger",
@@ -168,6 +169,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
+    ("client::control", &["messenger", "view"]),
     (
         "client::login",
         &["messenger", "net", "terminal", "vault", "view"],
