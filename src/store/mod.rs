@@ -198,9 +198,24 @@ pub(crate) enum Change {
     /// Let the first user block the second one, or with `false` unblock them.
     Block(UserId, UserId, bool),
     /// Replace the password's derivation and login key.
-    SetLogin(UserId, KdfParams, ByteArray<32>),
+    SetLogin {
+        /// The account.
+        user: UserId,
+        /// The login key by which the change was proven. If it is not the account's any more,
+        /// nothing changes.
+        proven: ByteArray<32>,
+        /// The new derivation.
+        kdf: KdfParams,
+        /// The new login key.
+        login_key: ByteArray<32>,
+    },
     /// Delete an account's keys, mail and blocks; its name stays taken.
-    Delete(UserId),
+    Delete {
+        /// The account.
+        user: UserId,
+        /// As in [`SetLogin`](Change::SetLogin).
+        proven: ByteArray<32>,
+    },
 }
 
 impl Change {
@@ -214,8 +229,8 @@ impl Change {
             | Change::ClaimBundle { of: user, .. }
             | Change::SetFlags(user, _)
             | Change::Block(user, ..)
-            | Change::SetLogin(user, ..)
-            | Change::Delete(user) => Some(*user),
+            | Change::SetLogin { user, .. }
+            | Change::Delete { user, .. } => Some(*user),
         }
     }
 }
@@ -225,6 +240,8 @@ impl Change {
 pub(crate) enum Changed {
     /// The change was made.
     Done,
+    /// Nothing changed, because the password has changed since the request was proven.
+    OtherLogin,
     /// The account was made.
     Registered(UserId),
     /// The name was taken before.

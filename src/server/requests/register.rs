@@ -91,7 +91,14 @@ impl Handler {
         // in between would stay behind for nobody.
         let mailbox = &self.logged_in()?.mailbox;
         mailbox.lock().recipient.deleted = true;
-        let deleted = self.shared.writer.change(Change::Delete(account.id));
+        let deleted = self.shared.writer.change(Change::Delete {
+            user: account.id,
+            proven: account.login_key,
+        });
+        let deleted = deleted.and_then(|changed| match changed {
+            Changed::OtherLogin => Err(wrong_login()),
+            _ => Ok(()),
+        });
         if deleted.is_err() {
             mailbox.lock().recipient.deleted = false;
         }

@@ -72,7 +72,7 @@ statements! {
                last_seen = iif(?3, last_seen, NULL) WHERE id = ?1";
     SET_LOGIN = "
         UPDATE users SET salt = ?2, memory_kib = ?3, passes = ?4, lanes = ?5, login_key = ?6
-        WHERE id = ?1";
+        WHERE id = ?1 AND login_key = ?7 AND deleted = 0";
     BLOCK = "INSERT OR IGNORE INTO blocks (user, blocked) VALUES (?1, ?2)";
     UNBLOCK = "DELETE FROM blocks WHERE user = ?1 AND blocked = ?2";
 
@@ -99,7 +99,7 @@ statements! {
         UPDATE users SET deleted = 1, login_key = zeroblob(32), salt = zeroblob(16),
                last_seen = NULL, identity_signing = NULL, identity_dh = NULL,
                prekey_id = NULL, prekey = NULL, prekey_signature = NULL
-        WHERE id = ?1";
+        WHERE id = ?1 AND login_key = ?2 AND deleted = 0";
     DROP_PREKEYS = "DELETE FROM one_time_prekeys WHERE user = ?1";
     /// Who blocked this account keeps a row that names nobody any more.
     DROP_BLOCKS = "DELETE FROM blocks WHERE user = ?1";

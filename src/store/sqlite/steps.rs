@@ -8,7 +8,7 @@ use rusqlite::{Connection, StatementStatus};
 
 use super::open::open;
 use super::statements::{
-    self, ALL, DELETED_WITH_MAIL, DROP_MAIL, PAGE, PLACES_AFTER, SEARCH, SIZES, VACUUM,
+    self, ALL, DELETED_WITH_MAIL, DROP_MAIL, EMPTY_ACCOUNT, PAGE, PLACES_AFTER, SEARCH, SIZES, VACUUM,
 };
 
 /// What takes time in proportion to something, and why it may.
@@ -95,7 +95,9 @@ fn parameters(text: &str, count: i64) -> Vec<Value> {
             number(1),
             number(1),
             blob(32),
+            blob(32),
         ],
+        EMPTY_ACCOUNT => vec![number(1), blob(32)],
         // Numbers, the first of which is the account with the large mailbox.
         _ => [1, 1, 1, 1].map(number).into(),
     }

@@ -110,8 +110,13 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
             transaction.execute(statement, params![user.0, whom.0])?;
             Ok(Changed::Done)
         }
-        Change::SetLogin(user, kdf, login_key) => {
-            transaction.execute(
+        Change::SetLogin {
+            user,
+            proven,
+            kdf,
+            login_key,
+        } => {
+            let changed = transaction.execute(
                 statements::SET_LOGIN,
                 params![
                     user.0,
@@ -119,12 +124,13 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
                     kdf.memory_kib,
                     kdf.passes,
                     kdf.lanes,
-                    login_key.0
+                    login_key.0,
+                    proven.0
                 ],
             )?;
-            Ok(Changed::Done)
+            Ok(done_if(changed))
         }
-        Change::Delete(user) => delete_account(transaction, *user),
+        Change::Delete { user, proven } => delete_account(transaction, *user, proven),
     }
 }
 
@@ -271,9 +277,24 @@ fn count_login(
     })
 }
 
-fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
+/// What came of a change that needs the login key by which it was proven.
+fn done_if(rows: usize) -> Changed {
+    match rows {
+        0 => Changed::OtherLogin,
+        _ => Changed::Done,
+    }
+}
+
+fn delete_account(
+    transaction: &Transaction<'_>,
+    user: UserId,
+    proven: &ByteArray<32>,
+) -> rusqlite::Result<Changed> {
+    let emptied = transaction.execute(statements::EMPTY_ACCOUNT, params![user.0, proven.0])?;
+    if emptied == 0 {
+        return Ok(done_if(emptied));
+    }
     for statement in [
-        statements::EMPTY_ACCOUNT,
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
         statements::DROP_BLOCKS,
