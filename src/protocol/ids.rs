@@ -221,7 +221,14 @@ mod tests {
             ByteArray([0, 1])
         );
         for wrong in [
-            "\"AAE\"", "\"AAF=\"", "\"AA==\"", "\"AA E=\"", "7", "null", "[0, 1]", "\"\\ud800\"",
+            "\"AAE\"",
+            "\"AAF=\"",
+            "\"AA==\"",
+            "\"AA E=\"",
+            "7",
+            "null",
+            "[0, 1]",
+            "\"\\ud800\"",
         ] {
             assert!(
                 serde_json::from_str::<ByteArray<2>>(wrong).is_err(),

@@ -8,7 +8,8 @@ use rusqlite::{Connection, StatementStatus};
 
 use super::open::open;
 use super::statements::{
-    self, ALL, DELETED_WITH_MAIL, DROP_MAIL, EMPTY_ACCOUNT, PAGE, PLACES_AFTER, SEARCH, SIZES, VACUUM,
+    self, ALL, DELETED_WITH_MAIL, DROP_MAIL, EMPTY_ACCOUNT, PAGE, PLACES_AFTER, SEARCH, SIZES,
+    VACUUM,
 };
 
 /// What takes time in proportion to something, and why it may.

@@ -40,7 +40,7 @@ const BATCH: Room = Room {
 /// that is being drained, most of it is for nothing: what is moved to the front of the file is
 /// deleted soon.
 const RECLAIM_IDLE: Duration = Duration::from_millis(20);
-const RECLAIM_BUSY: Duration = Duration::from_millis(500);
+const RECLAIM_BUSY: Duration = Duration::from_millis(200);
 
 /// The pause after a batch that failed. Deletions are tried again with the next batch,
 /// and a disk that is full or broken need not be asked more often.
