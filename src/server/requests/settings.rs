@@ -12,6 +12,7 @@ use crate::protocol::reply::{AccountSettings, Answer, Done, Reply};
 use crate::protocol::request::{ChangeSettings, KdfParams, Passwd, Password};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
+use crate::server::stats::Ending;
 use crate::store::{Account, Change, Changed, Flags};
 
 impl Handler {
@@ -112,7 +113,7 @@ impl Handler {
         }
         let sessions = &self.shared.sessions;
         let displaced = sessions.credentials_changed(&account.name, Some(session));
-        end_displaced(displaced.as_deref());
+        end_displaced(displaced.as_deref(), Ending::Revoked);
         Ok(Reply::Done(Done {}))
     }
 
