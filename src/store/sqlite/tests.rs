@@ -8,6 +8,7 @@ use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::request::{
     Body, Identity, KdfParams, OneTimePrekey, Publish, Sender, SignedPrekey,
 };
+use crate::store::NewLogin;
 use crate::store::{Change, Flags, NewAccount};
 
 pub(super) struct Fixture {
@@ -84,11 +85,20 @@ fn kdf() -> KdfParams {
     }
 }
 
+/// The login key of [`new_account`].
+const LOGIN_KEY: ByteArray<32> = ByteArray([2; 32]);
+
+/// Deletes a new account.
+pub(super) fn delete(user: UserId) -> Change {
+    let proven = Some(LOGIN_KEY);
+    Change::Delete { user, proven }
+}
+
 pub(super) fn new_account(name: &str) -> NewAccount {
     NewAccount {
         name: name.parse().unwrap(),
         kdf: kdf(),
-        login_key: ByteArray([2; 32]),
+        login_key: LOGIN_KEY,
         created: 1,
         invitation: None,
     }
@@ -117,6 +127,36 @@ fn keys(identity: u8, one_time: std::ops::Range<u32>) -> Box<Publish> {
 }
 
 #[test]
+fn a_password_changes_only_if_it_is_the_one_that_was_proven() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    let [first, second] = [[8; 32], [9; 32]].map(ByteArray);
+    let set = |proven, login_key| {
+        Change::SetLogin(NewLogin {
+            user: alice,
+            proven,
+            kdf: kdf(),
+            login_key,
+        })
+    };
+    let account = || fixture.store.account(&"alice".parse().unwrap()).unwrap();
+    // Both were proven with the key of before.
+    let batch = Batch {
+        changes: vec![set(LOGIN_KEY, first), set(LOGIN_KEY, second)],
+        ..Batch::default()
+    };
+    let changed = fixture.store.commit(&batch).unwrap();
+    assert_eq!(changed, [Changed::Done, Changed::OtherLogin]);
+    assert_eq!(account().unwrap().login_key, first);
+    assert_eq!(fixture.change(delete(alice)), Changed::OtherLogin);
+    assert_eq!(account().unwrap().login_key, first);
+    fixture.put(alice, alice, Sender::User("alice".parse().unwrap()), 1);
+    assert!(!fixture.store.reclaim().unwrap());
+    assert_eq!(fixture.numbers(alice), [1], "nothing of it was deleted");
+    assert_eq!(fixture.change(set(first, second)), Changed::Done);
+}
+
+#[test]
 fn names_are_taken_once_and_stay_taken() {
     let fixture = Fixture::new();
     let alice = fixture.register("alice");
@@ -124,7 +164,7 @@ fn names_are_taken_once_and_stay_taken() {
         fixture.change(Change::Register(new_account("Alice"))),
         Changed::NameTaken
     );
-    fixture.change(Change::Delete(alice));
+    assert_eq!(fixture.change(delete(alice)), Changed::Done);
     assert!(
         fixture
             .store
