@@ -8,8 +8,7 @@ use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::request::{
     Body, Identity, KdfParams, OneTimePrekey, Publish, Sender, SignedPrekey,
 };
-use crate::store::NewLogin;
-use crate::store::{Change, Flags, NewAccount};
+use crate::store::{Change, Flags, NewAccount, NewLogin};
 
 pub(super) struct Fixture {
     pub(super) store: Sqlite,
