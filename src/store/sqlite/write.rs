@@ -118,7 +118,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::Reset(user, reset) => admin::begin_reset(transaction, *user, reset),
         Change::FinishReset(new, now) => admin::finish_reset(transaction, new, *now),
         Change::Disable(user, disabled) => admin::disable(transaction, *user, *disabled),
-        Change::Reuse(earlier, account) => admin::reuse(transaction, *earlier, account),
+        Change::Reuse(earlier, account) => reuse(transaction, *earlier, account),
         Change::Invite(new, most) => admin::invite(transaction, new, *most),
         Change::Revoke(id) => admin::revoke(transaction, *id),
         Change::Ban(network, at) => admin::ban(transaction, network, *at),
@@ -127,10 +127,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
     }
 }
 
-pub(super) fn register(
-    transaction: &Transaction<'_>,
-    account: &NewAccount,
-) -> rusqlite::Result<Changed> {
+fn register(transaction: &Transaction<'_>, account: &NewAccount) -> rusqlite::Result<Changed> {
     let NewAccount {
         name,
         kdf,
@@ -281,6 +278,27 @@ fn count_login(
         logins: logins.unwrap_or(0) as u64,
         vault: told.filter(|_| !is_new).map(|told| told as u64),
     })
+}
+
+/// Gives a deleted account's name to another one.
+fn reuse(
+    transaction: &Transaction<'_>,
+    earlier: UserId,
+    account: &NewAccount,
+) -> rusqlite::Result<Changed> {
+    if transaction.execute(statements::FREE_NAME, [earlier.0])? == 0 {
+        return Ok(Changed::NameTaken);
+    }
+    for statement in [
+        statements::PURGE_MAIL,
+        statements::DROP_PREKEYS,
+        statements::DROP_GENERATION,
+        statements::DROP_BLOCKS,
+        statements::DROP_BLOCKS_OF,
+    ] {
+        transaction.execute(statement, [earlier.0])?;
+    }
+    register(transaction, account)
 }
 
 fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
