@@ -61,6 +61,8 @@ mod suite {
     mod reconnect;
     /// Messages that are sent again, and what became of others.
     mod resends;
+    /// A password that the operator has reset.
+    mod resets;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

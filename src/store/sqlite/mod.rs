@@ -14,7 +14,7 @@
 //! | `files` | whether the paths still lead to the files that are open |
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
-//! | `admin` | resets, invitations, bans, and names that are given away |
+//! | `admin` | resets, invitations and bans |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
 

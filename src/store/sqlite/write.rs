@@ -118,7 +118,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::Reset(user, reset) => admin::begin_reset(transaction, *user, reset),
         Change::FinishReset(new, now) => admin::finish_reset(transaction, new, *now),
         Change::Disable(user, disabled) => admin::disable(transaction, *user, *disabled),
-        Change::Reuse(earlier, account) => admin::reuse(transaction, *earlier, account),
+        Change::Reuse(earlier, account) => reuse(transaction, *earlier, account),
         Change::Invite(new, most) => admin::invite(transaction, new, *most),
         Change::Revoke(id) => admin::revoke(transaction, *id),
         Change::Ban(network, at) => admin::ban(transaction, network, *at),
@@ -127,10 +127,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
     }
 }
 
-pub(super) fn register(
-    transaction: &Transaction<'_>,
-    account: &NewAccount,
-) -> rusqlite::Result<Changed> {
+fn register(transaction: &Transaction<'_>, account: &NewAccount) -> rusqlite::Result<Changed> {
     let NewAccount {
         name,
         kdf,
@@ -283,12 +280,25 @@ fn count_login(
     })
 }
 
-/// What came of a change that needs the login key by which it was proven.
-fn done_if(rows: usize) -> Changed {
-    match rows {
-        0 => Changed::OtherLogin,
-        _ => Changed::Done,
+/// Gives a deleted account's name to another one.
+fn reuse(
+    transaction: &Transaction<'_>,
+    earlier: UserId,
+    account: &NewAccount,
+) -> rusqlite::Result<Changed> {
+    if transaction.execute(statements::FREE_NAME, [earlier.0])? == 0 {
+        return Ok(Changed::NameTaken);
     }
+    for statement in [
+        statements::PURGE_MAIL,
+        statements::DROP_PREKEYS,
+        statements::DROP_GENERATION,
+        statements::DROP_BLOCKS,
+        statements::DROP_BLOCKS_OF,
+    ] {
+        transaction.execute(statement, [earlier.0])?;
+    }
+    register(transaction, account)
 }
 
 fn delete_account(
@@ -299,7 +309,7 @@ fn delete_account(
     let proven = proven.map(|key| key.0);
     let emptied = transaction.execute(statements::EMPTY_ACCOUNT, params![user.0, proven])?;
     if emptied == 0 {
-        return Ok(done_if(emptied));
+        return Ok(Changed::OtherLogin);
     }
     for statement in [
         statements::DROP_PREKEYS,
