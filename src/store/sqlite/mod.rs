@@ -539,6 +539,8 @@ impl Store for Sqlite {
 #[cfg(test)]
 mod admin_tests;
 #[cfg(test)]
+mod key_tests;
+#[cfg(test)]
 mod space;
 #[cfg(test)]
 mod steps;
