@@ -98,10 +98,14 @@ impl Messenger {
             self.warn_of_logins(elsewhere, copied);
         }
         let mut device = self.vault.device()?;
+        // It may have forgotten the keys of the time in between, and hand out others a second time.
+        let went_back =
+            device.logins > 0 && (welcome.epoch != device.epoch || welcome.logins < device.logins);
         // One that was just made or imported has no session to send in.
         let is_behind = device.logins > 0 && self.vault.is_behind(welcome.vault);
         device.registered = true;
         device.logins = welcome.logins;
+        device.epoch = welcome.epoch;
         device.tried = 0;
         device.session = Some(welcome.session);
         device.hidden |= !welcome.settings.presence;
@@ -129,7 +133,13 @@ impl Messenger {
                  between is not in this vault",
             ));
         }
-        self.keep_published(welcome)?;
+        if went_back {
+            self.say(ViewEvent::warning(
+                "the server was restored from a backup: messages that it had not delivered since then may \
+                 be lost, and what people changed since then may be undone; your keys are published anew",
+            ));
+        }
+        self.keep_published(welcome, went_back)?;
         self.carry_out(effects);
         if waiting > 0 {
             self.say(ViewEvent::plain(format!(
