@@ -14,6 +14,7 @@ use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::admin;
 use super::args::{Action, ConfigTask, DATA_HERE, Options};
 use super::backup;
 use super::banner;
@@ -65,6 +66,7 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     let action = options.action.take();
+    let json = options.json;
     let config = options.config();
     let done = match action {
         None => match log::start(config.log.clone()) {
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Some(Action::Config {
             task: ConfigTask::Check,
         }) => check_config(&config),
+        Some(Action::Admin(task)) => admin::run(config, task, json).map_err(RunError::Admin),
         Some(Action::Backup {
             to,
             keep,
@@ -178,13 +181,16 @@ fn run(mut config: Config) -> Result<(), RunError> {
             ),
         ),
     }
+    let bans = store.bans().map_err(RunError::Bans)?;
     let store = Arc::new(store);
     let shared = Arc::new(Shared::new(
         config,
         Arc::clone(&store) as Arc<dyn Store>,
         tls,
     ));
-    serve(shared, &store, listeners, metrics)?;
+    shared.limits.set_bans(&bans);
+    let commands = admin::Control::open(&shared.config.data);
+    serve(shared, &store, listeners, metrics, commands)?;
     lock.note_closed();
     Ok(())
 }
@@ -266,6 +272,7 @@ fn serve(
     store: &Arc<Sqlite>,
     listeners: Vec<TcpListener>,
     metrics: Option<TcpListener>,
+    commands: io::Result<admin::Control>,
 ) -> Result<(), RunError> {
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     let writer = shared
@@ -282,9 +289,30 @@ fn serve(
     if let Some(metrics) = metrics {
         http::start(metrics, observer).map_err(RunError::NoThread)?;
     }
+    let address = listeners.first().map(TcpListener::local_addr);
+    let address = address.and_then(Result::ok).ok_or(RunError::NoAddress)?;
+    let performer = admin::Performer::new(
+        Arc::clone(&shared),
+        Arc::clone(&connections),
+        public_address(address, shared.tls.as_ref().map(Acceptor::fingerprint)),
+        true,
+    );
+    let commands = commands.and_then(|commands| commands.start(performer, Arc::clone(&stopping)));
+    if let Err(error) = &commands {
+        log::warn(
+            None,
+            format_args!(
+                "the operator's commands can't reach this server: {}: {error}",
+                shared.config.data.join("admin.sock").display()
+            ),
+        );
+    }
     Listener::new(Arc::clone(&shared), Arc::clone(&connections), listeners).run(&stopping);
 
     log::info(None, format_args!("shutting down"));
+    if let Ok(commands) = commands {
+        commands.remove();
+    }
     let deadline = clock::now() + SHUTDOWN;
     connections.shut_down(CLIENTS_LEAVE);
     shared.writer.stop();

@@ -304,7 +304,7 @@ pub fn wait_for_connections(listeners: &[TcpListener], limit: Duration) -> io::R
 ///
 /// # Errors
 /// The wait itself failed.
-pub fn wait_for_connection(listener: &TcpListener, limit: Duration) -> io::Result<bool> {
+pub fn wait_for_connection(listener: &impl std::os::fd::AsFd, limit: Duration) -> io::Result<bool> {
     wait(listener, PollFlags::IN, limit)
 }
 

@@ -137,3 +137,32 @@ fn a_ping_tells_a_server_from_silence_and_from_strangers() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("is no Secure Chat server"), "{said}");
 }
+
+#[test]
+fn a_status_is_for_a_person_and_says_when_there_is_no_server() {
+    let mut server = Server::start();
+    let mut alice = server.register("alice");
+    assert!(
+        alice
+            .ask("status", serde_json::json!({"name": "nobody"}))
+            .is_err()
+    );
+    let data = server.data();
+    let data = data.to_str().unwrap();
+    let (output, said) = run(&["status", "--data", data]);
+    assert!(output.status.success(), "{said}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    for part in ["1 logged in", "0 accepted", "unknown_user 1", "database"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let (output, _) = run(&["status", "--json", "--data", data]);
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(facts["server"].as_str().unwrap().contains("up "), "{facts}");
+    drop(alice);
+    server.signal(Signal::TERM);
+    server.wait(crate::harness::PATIENCE);
+    let (output, said) = run(&["status", "--data", data]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("no server is running"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
