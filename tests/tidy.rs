@@ -71,6 +71,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crypto::account::login_proof",
             "crypto::account::reset",
             "crypto::os_rng",
+            "crypto::archive",
             "crypto::handle",
             "crypto::keys",
         ],
@@ -113,13 +114,14 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("server::args", &["config", "delivery", "limits", "log"]),
+    ("server::backup", &["config", "data_folder"]),
     ("server::banner", &["config", "log"]),
     ("server::config", &["delivery", "limits", "log"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
     (
         "server::error",
-        &["admin", "capacity", "data_folder", "delivery"],
+        &["admin", "backup", "capacity", "data_folder", "delivery"],
     ),
     ("server::limits", &["log"]),
     (
@@ -139,6 +141,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &[
             "admin",
             "args",
+            "backup",
             "banner",
             "capacity",
             "config",
@@ -156,6 +159,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "client::app",
         &[
             "args",
+            "control",
             "local_time",
             "login",
             "messenger",
@@ -165,6 +169,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
+    ("client::control", &["messenger", "view"]),
     (
         "client::login",
         &["messenger", "net", "terminal", "vault", "view"],

@@ -6,6 +6,7 @@
 //! | `admin` | the operator's commands, on a running server and without one |
 //! | [`args`], [`config`] | the command line, and the settings that it gives |
 //! | `data_folder` | whether the server may start on a folder |
+//! | `backup` | copies of all that the server keeps, and back |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
@@ -19,6 +20,7 @@
 
 mod admin;
 pub(crate) mod args;
+mod backup;
 mod banner;
 mod capacity;
 pub(crate) mod config;

@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 
 use super::admin;
 use super::args::{Action, Options};
+use super::backup;
 use super::banner;
 use super::banner::public_address;
 use super::capacity;
@@ -74,6 +75,21 @@ pub fn main() -> ExitCode {
         },
         Some(Action::Fingerprint) => print_fingerprint(&config),
         Some(Action::Admin(task)) => admin::run(config, task, json).map_err(RunError::Admin),
+        Some(Action::Backup {
+            to,
+            keep,
+            passphrase_file,
+        }) => {
+            backup::make(&config, &to, keep, passphrase_file.as_deref()).map_err(RunError::Backup)
+        }
+        Some(Action::Check {
+            file,
+            passphrase_file,
+        }) => backup::check(&file, passphrase_file.as_deref()).map_err(RunError::Backup),
+        Some(Action::Restore {
+            file,
+            passphrase_file,
+        }) => backup::restore(&config, &file, passphrase_file.as_deref()).map_err(RunError::Backup),
     };
     if let Err(error) = &done {
         log::start_error(error);
