@@ -94,7 +94,7 @@ fn who_lost_the_machine_begins_with_a_new_identity_and_contacts_are_warned() {
     alice.sees_one_of(&["logged in as alice"]);
     // Commands follow once the new identity is published.
     alice.types("/who bob");
-    alice.sees_one_of(&["bob is online"]);
+    alice.sees_one_of(&["online"]);
     bob.types("/msg alice still you?");
     bob.sees_one_of(&["alice's identity has changed"]);
     bob.types("/accept alice");
