@@ -70,8 +70,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crypto::account::password",
             "crypto::account::login_proof",
             "crypto::account::reset",
-            "crypto::os_rng",
             "crypto::archive",
+            "crypto::os_rng",
             "crypto::handle",
             "crypto::keys",
         ],
@@ -277,6 +277,10 @@ fn source_files_are_in_shape() {
 fn text_files_are_clean() {
     let mut wrong = Vec::new();
     for file in files() {
+        // What decoders are fed is no text, even where its bytes happen to be UTF-8.
+        if name(&file).starts_with("tests/corpus/") {
+            continue;
+        }
         let Ok(text) = fs::read_to_string(&file) else {
             continue; // No text.
         };

@@ -196,17 +196,6 @@ impl Lock {
     }
 }
 
-/// Refuses a folder without a database, for a command that is to make nothing.
-pub(super) fn require(data: &Path) -> Result<(), FolderError> {
-    match fs::metadata(database(data)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(FolderError::Unwritable(data.to_owned(), error))
-        }
-        Err(_) => Err(FolderError::NoDatabase(data.to_owned())),
-    }
-}
-
 /// Refuses a folder without a database, and one whose log belongs to another copy of it: reading
 /// such a database would apply the log. It makes nothing, and a server may be running.
 ///
@@ -214,10 +203,16 @@ pub(super) fn require(data: &Path) -> Result<(), FolderError> {
 /// It is such a folder.
 pub(super) fn require_own_log(data: &Path) -> Result<(), FolderError> {
     let database = database(data);
-    if !crate::fs::has_content(&database) {
-        return Err(FolderError::NoDatabase(data.to_owned()));
-    }
     let unwritable = |error| FolderError::Unwritable(data.to_owned(), error);
+    match fs::metadata(&database) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(unwritable(error));
+        }
+        _ if !crate::fs::has_content(&database) => {
+            return Err(FolderError::NoDatabase(data.to_owned()));
+        }
+        _ => {}
+    }
     let mut options = File::options();
     let file = match options.read(true).write(true).open(lock_path(data)) {
         Ok(file) => file,

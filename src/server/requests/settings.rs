@@ -98,8 +98,8 @@ impl Handler {
         self.set_login(&account, passwd.kdf, passwd.login_key)
     }
 
-    /// Replaces the login key of the session's account, and ends a session that has begun with
-    /// the old one meanwhile.
+    /// Replaces the login key of the session's account, unless another change of it was quicker,
+    /// and ends a session that has begun with the old one meanwhile.
     fn set_login(&self, account: &Account, kdf: KdfParams, login_key: ByteArray<32>) -> Answer {
         let session = self.logged_in()?.session.id;
         let change = Change::SetLogin(NewLogin {
@@ -108,10 +108,8 @@ impl Handler {
             kdf,
             login_key,
         });
-        // The operator may have reset the password since it was proven.
-        match self.shared.writer.change(change)? {
-            Changed::Done => {}
-            _ => return Err(wrong_login()),
+        if self.shared.writer.change(change)? == Changed::OtherLogin {
+            return Err(wrong_login());
         }
         let sessions = &self.shared.sessions;
         let displaced = sessions.credentials_changed(&account.name, Some(session));

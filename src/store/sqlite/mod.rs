@@ -340,9 +340,10 @@ impl Sqlite {
     }
 
     /// Remembers whose mail has to be deleted.
-    fn note_deleted(&self, batch: &Batch) {
-        let deleted = batch.changes.iter().filter_map(|change| match change {
-            Change::Delete(user) => Some(*user),
+    fn note_deleted(&self, batch: &Batch, changed: &[Changed]) {
+        let changes = batch.changes.iter().zip(changed);
+        let deleted = changes.filter_map(|change| match change {
+            (Change::Delete { user, .. }, Changed::Done) => Some(*user),
             _ => None,
         });
         self.deleted.lock().extend(deleted);
@@ -477,7 +478,7 @@ impl Store for Sqlite {
                 // What went to a file that nobody finds any more is not stored.
                 self.check_files(true)?;
                 drop(writer);
-                self.note_deleted(batch);
+                self.note_deleted(batch, &changed);
                 return Ok(changed);
             }
             Err(error) => error,
@@ -537,6 +538,8 @@ impl Store for Sqlite {
 
 #[cfg(test)]
 mod admin_tests;
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 mod space;
 #[cfg(test)]

@@ -113,7 +113,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         }
         Change::SetLogin(new) => Ok(match admin::set_login(transaction, new)? {
             true => Changed::Done,
-            false => Changed::Unknown,
+            false => Changed::OtherLogin,
         }),
         Change::Reset(user, reset) => admin::begin_reset(transaction, *user, reset),
         Change::FinishReset(new, now) => admin::finish_reset(transaction, new, *now),
@@ -123,7 +123,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::Revoke(id) => admin::revoke(transaction, *id),
         Change::Ban(network, at) => admin::ban(transaction, network, *at),
         Change::LiftBan(network) => admin::lift_ban(transaction, network),
-        Change::Delete(user) => delete_account(transaction, *user),
+        Change::Delete { user, proven } => delete_account(transaction, *user, proven.as_ref()),
     }
 }
 
@@ -301,9 +301,17 @@ fn reuse(
     register(transaction, account)
 }
 
-fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
+fn delete_account(
+    transaction: &Transaction<'_>,
+    user: UserId,
+    proven: Option<&ByteArray<32>>,
+) -> rusqlite::Result<Changed> {
+    let proven = proven.map(|key| key.0);
+    let emptied = transaction.execute(statements::EMPTY_ACCOUNT, params![user.0, proven])?;
+    if emptied == 0 {
+        return Ok(Changed::OtherLogin);
+    }
     for statement in [
-        statements::EMPTY_ACCOUNT,
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
         statements::DROP_BLOCKS,
