@@ -333,11 +333,7 @@ fn a_path_that_is_too_long_for_a_socket_is_none_for_a_command() {
 fn what_stands_in_a_commands_way_is_said_in_a_sentence() {
     let folder = temporary_folder();
     let missing = folder.path().join("missing");
-    refused(
-        &missing,
-        &["user", "list"],
-        "there is no database in the folder",
-    );
+    refused(&missing, &["user", "list"], "no database in the folder");
     assert!(!missing.exists(), "a command makes nothing");
 
     let mut server = Server::start();
