@@ -6,17 +6,23 @@
 //! | --- | --- |
 //! | this one | the scenarios |
 //! | `explorer` | runs a scenario under many schedules |
-//! | `stage` | the server, its clients' connections, and what must hold at the end |
+//! | `stage` | the server, its doors, and what must hold at the end |
 //! | `robots` | clients that send and receive by themselves |
+//! | `client` | one client's connection |
 //! | `disk` | the store |
+//! | `waits` | scenarios in which what is waited for does not come, and time runs out |
+//! | `faults` | scenarios for single lines whose loss no other one shows |
 //!
 //! A thread that waits for ever fails its schedule: either nothing can run any more, or its
 //! client is sent a ping, which no honest wait lasts long enough for.
 
+mod client;
 mod disk;
 mod explorer;
+mod faults;
 mod robots;
 mod stage;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -122,6 +122,11 @@ impl<R> Queue<R> {
         self.messages.get(index)
     }
 
+    /// The message with the highest number.
+    pub(super) fn last(&self) -> Option<&Unwritten<R>> {
+        self.messages.back()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Unwritten<R>> {
         self.messages.iter()
     }
