@@ -52,7 +52,6 @@ impl Client {
     }
 
     pub(super) fn request(&self, request: &Value) -> bool {
-        if std::env::var("TRACE").is_ok() { eprintln!("{} s{} > {request}", NAMES[self.user], self.session); }
         self.end.write(format!("{request}\n").as_bytes())
     }
 
@@ -79,7 +78,6 @@ impl Client {
                     let counted = line["ok"]["acked"] == 1;
                     self.settled.extend(message.filter(|_| counted));
                 }
-                if std::env::var("TRACE").is_ok() { eprintln!("{} s{} < {line}", NAMES[self.user], self.session); }
                 return Some(line);
             }
             let bytes = self.end.read(self.bite.min(64 * 1024));
@@ -153,7 +151,8 @@ impl Client {
 
     pub(super) fn send(&self, to: usize, sequence: usize, size: usize, again: bool) -> bool {
         let message = (self.user, to, sequence);
-        self.stage.note(|seen| *seen.sent.entry(message).or_default() += 1);
+        self.stage
+            .note(|seen| *seen.sent.entry(message).or_default() += 1);
         self.request(&self.sending(to, sequence, size, again))
     }
 

@@ -198,7 +198,7 @@ pub(super) fn explore(name: &str, scenario: fn()) {
             sync::end();
             let seed = SEED.get();
             eprintln!(
-                "{name}: seed {seed} failed; again: SEED={seed} cargo test --lib schedules::{name}"
+                "{name}: seed {seed} failed; again: SEED={seed} scripts/schedules.sh 1 {name}"
             );
             resume_unwind(fault);
         }

@@ -23,7 +23,9 @@ fn written_in_time() {
         });
         // One after the other, each when the writer has nothing to do.
         for (from, count) in [(ALICE, 1), (CAROL, 2)] {
-            sender(&stage, Sending::small(from, &[BOB], count)).join().unwrap();
+            sender(&stage, Sending::small(from, &[BOB], count))
+                .join()
+                .unwrap();
         }
         conclude(&stage, Vec::new());
         drop(reader);
@@ -113,7 +115,10 @@ fn displaced() {
         let seen = stage.seen();
         let order = seen.shown.iter().map(|(_, _, sequence)| *sequence);
         let late = order.skip_while(|sequence| *sequence != 101).skip(1);
-        assert!(late.count() <= 1, "a session that was replaced goes on sending");
+        assert!(
+            late.count() <= 1,
+            "a session that was replaced goes on sending"
+        );
     });
 }
 

@@ -11,6 +11,7 @@
 //! | `client` | one client's connection |
 //! | `disk` | the store |
 //! | `waits` | scenarios in which what is waited for does not come, and time runs out |
+//! | `timeouts` | the waits that have to run out in some schedule |
 //! | `faults` | scenarios for single lines whose loss no other one shows |
 //!
 //! A thread that waits for ever fails its schedule: either nothing can run any more, or its
@@ -22,6 +23,7 @@ mod explorer;
 mod faults;
 mod robots;
 mod stage;
+mod timeouts;
 mod waits;
 
 use std::sync::Arc;

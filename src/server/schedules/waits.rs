@@ -100,7 +100,9 @@ fn slow_end() {
         sender(&stage, Sending::small(ALICE, &[BOB, CAROL], 2));
         let accepted = sync::choose(3);
         stage.wait_until(|seen| seen.accepted.len() >= accepted);
-        stage.disk.stall(Duration::from_secs([1, 4, 9][sync::choose(3)]));
+        stage
+            .disk
+            .stall(Duration::from_secs([1, 4, 9][sync::choose(3)]));
         stage.conclude();
     });
 }

@@ -343,9 +343,17 @@ fn a_sender_that_has_read_the_time_earlier_is_not_written_first() {
     for (sequence, now) in [(1, early + WRITE_DELAY), (2, early)] {
         let submission = submission(sequence, "hello");
         let decision = mailbox.submit(submission, Earlier::None, true, now, &mut effects);
-        assert!(matches!(decision, Decision::Made(Disposition::AnsweredLater)));
+        assert!(matches!(
+            decision,
+            Decision::Made(Disposition::AnsweredLater)
+        ));
     }
-    assert!(mailbox.take_work(early + WRITE_DELAY, ROOM).messages.is_empty());
+    assert!(
+        mailbox
+            .take_work(early + WRITE_DELAY, ROOM)
+            .messages
+            .is_empty()
+    );
     let work = mailbox.take_work(early + 2 * WRITE_DELAY, ROOM);
     let order: Vec<_> = work.messages.iter().map(|message| message.mid).collect();
     assert_eq!(order, [id(1), id(2)]);
