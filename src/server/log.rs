@@ -26,7 +26,7 @@ use crate::sync::{Condvar, Mutex};
 const MAX_WAITING: usize = 256 * 1024;
 
 /// The number of a connection, counted from the server's start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub u64);
 
 /// The queue from all threads to the thread `log`.

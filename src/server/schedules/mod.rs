@@ -157,26 +157,28 @@ fn failing_disk() {
 /// kill -9, twice.
 #[test]
 fn crash() {
-    explore("crash", || {
-        let stage = Stage::new();
-        receiver(&stage, BOB, 4096, usize::MAX);
-        let senders = vec![
-            sender(&stage, Sending::small(ALICE, &[BOB], 3)),
-            sender(&stage, Sending::small(CAROL, &[BOB], 3)),
-        ];
-        let crashing = Arc::clone(&stage);
-        let crashes = start("crashes", move || {
-            for _ in 0..2 {
-                let accepted = sync::choose(5);
-                crashing.wait_until(|seen| {
-                    seen.accepted.len() + seen.refused.len() >= accepted || seen.closing
-                });
-                crashing.crash();
-            }
-        });
-        crashes.join().unwrap();
-        conclude(&stage, senders);
+    explore("crash", crash_amid_traffic);
+}
+
+fn crash_amid_traffic() {
+    let stage = Stage::new();
+    receiver(&stage, BOB, 4096, usize::MAX);
+    let senders = vec![
+        sender(&stage, Sending::small(ALICE, &[BOB], 3)),
+        sender(&stage, Sending::small(CAROL, &[BOB], 3)),
+    ];
+    let crashing = Arc::clone(&stage);
+    let crashes = start("crashes", move || {
+        for _ in 0..2 {
+            let accepted = sync::choose(5);
+            crashing.wait_until(|seen| {
+                seen.accepted.len() + seen.refused.len() >= accepted || seen.closing
+            });
+            crashing.crash();
+        }
     });
+    crashes.join().unwrap();
+    conclude(&stage, senders);
 }
 
 /// The server is told to stop in the midst of traffic, perhaps with a disk that is full.
