@@ -9,7 +9,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Taker::Fetcher),
     ];
     prop_oneof![
-        24 => (0..2usize).prop_map(Op::Send),
+        22 => (0..2usize).prop_map(Op::Send),
+        2 => (0..2usize).prop_map(Op::SendLate),
         2 => (0..2usize, any::<bool>()).prop_map(|(sender, again)| Op::Repeat(sender, again)),
         24 => (1..4usize).prop_map(Op::Take),
         20 => (0..3usize).prop_map(Op::Acknowledge),
@@ -18,7 +19,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         16 => Just(Op::WriterCommits),
         2 => Just(Op::WriterFails),
         16 => Just(Op::Read),
-        16 => Just(Op::Page),
+        16 => (0..3usize).prop_map(Op::Page),
         5 => taker.prop_map(Op::Attach),
         2 => Just(Op::Detach),
         1 => Just(Op::Latecomer),
@@ -28,6 +29,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(Op::Hide),
         1 => any::<bool>().prop_map(Op::Block),
         1 => Just(Op::Evict),
+        1 => Just(Op::GiveUp),
         3 => Just(Op::Crash),
     ]
 }
