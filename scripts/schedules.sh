@@ -16,7 +16,7 @@ trap 'rm -rf "$out"' EXIT
 cargo test --lib --no-run 2>"$out/build" || { cat "$out/build" >&2; exit 1; }
 tests=$(sed -nE 's/.*Executable.*\((.*)\)$/\1/p' "$out/build")
 all=$("$tests" --list server::schedules:: | sed -n 's/^server::schedules::\(.*\): test$/\1/p' |
-    grep -v ^timeouts::)
+    grep -vE '^(timeouts|explorer)::')
 scenarios=$all
 if [ $# -gt 0 ]; then
     scenarios=$(for name; do grep -E "(^|::)$name\$" <<<"$all"; done)

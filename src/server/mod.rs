@@ -3,8 +3,10 @@
 //! | file or folder | what |
 //! | --- | --- |
 //! | [`run`] | starts everything, waits for signals, shuts down |
+//! | `admin` | the operator's commands, on a running server and without one |
 //! | [`args`], [`config`] | the command line, and the settings that it gives |
 //! | `data_folder` | whether the server may start on a folder |
+//! | `backup` | copies of all that the server keeps, and back |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
@@ -16,7 +18,9 @@
 //! The server never imports the ratchet, so it cannot read messages. docs/ARCHITECTURE.md has its
 //! threads, its queues and the order of its locks.
 
+mod admin;
 pub(crate) mod args;
+mod backup;
 mod banner;
 mod capacity;
 pub(crate) mod config;

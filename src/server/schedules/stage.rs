@@ -11,7 +11,7 @@ use super::client::{Client, mid, sequence};
 use super::disk::Disk;
 use crate::crypto::account::password::{Argon2Params, LoginKey, derive};
 use crate::protocol::request::{Body, Sender};
-use crate::server::config::Config;
+use crate::server::config::{Config, Registration};
 use crate::server::delivery::mailbox::Quota;
 use crate::server::delivery::writer::Ended;
 use crate::server::limits::Settings;
@@ -119,7 +119,7 @@ fn config() -> Config {
             loopback: false,
         },
         unencrypted: true,
-        registration: false,
+        registration: Registration::Closed,
         plaintext: true,
         console_from: Vec::new(),
         log: log::Settings::default(),
@@ -236,10 +236,11 @@ impl Stage {
             ConnectionId(clients.len() as u64)
         };
         let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&running.shared.stats)));
-        let registered = running.connections.register(id, &send_queue, None, 0);
+        let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let connections = &running.connections;
+        let registered = connections.register(id, &send_queue, peer.ip(), None, 0);
         let registration = registered.ok().unwrap();
         let shared = Arc::clone(&running.shared);
-        let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let connection = Connection::new(shared, &registration, peer, send_queue);
         // Without a thread the connection ends, as in the accept loop.
         drop(Worker::new(connection, registration).start());
