@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::stage::{LOGIN_KEY, NAMES, Stage};
+use super::stage::{LOGIN_KEY, NAMES, Stage, mid, sequence};
 use crate::crypto::account::login_proof::{ProofContext, Purpose};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::transport::socket::memory::ClientEnd;
@@ -34,8 +34,17 @@ pub(super) struct Client {
     settled: BTreeSet<(usize, usize, usize)>,
 }
 
+impl Stage {
+    /// A new connection, whose buffers hold `capacity` bytes each way; `None` once the server
+    /// accepts no more.
+    pub(super) fn connect(self: &Arc<Self>, user: usize, capacity: usize) -> Option<Client> {
+        let end = self.accept(capacity)?;
+        Some(Client::new(Arc::clone(self), user, end))
+    }
+}
+
 impl Client {
-    pub(super) fn new(stage: Arc<Stage>, user: usize, end: ClientEnd) -> Self {
+    fn new(stage: Arc<Stage>, user: usize, end: ClientEnd) -> Self {
         Client {
             user,
             end,
@@ -221,18 +230,4 @@ impl Client {
     pub(super) fn close_writing(&self) {
         self.end.close_writing();
     }
-}
-
-/// The id of a sender's message.
-pub(super) fn mid(from: usize, sequence: usize) -> MessageId {
-    let mut bytes = [from as u8; 16];
-    bytes[8..].copy_from_slice(&(sequence as u64).to_be_bytes());
-    MessageId(bytes)
-}
-
-/// Which of its sender's messages has this id.
-pub(super) fn sequence(mid: &MessageId) -> usize {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&mid.0[8..]);
-    u64::from_be_bytes(bytes) as usize
 }

@@ -7,9 +7,9 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::client::{Client, mid, sequence};
 use super::disk::Disk;
 use crate::crypto::account::password::{Argon2Params, LoginKey, derive};
+use crate::protocol::ids::MessageId;
 use crate::protocol::request::{Body, Sender};
 use crate::server::config::{Config, Registration};
 use crate::server::delivery::mailbox::Quota;
@@ -95,7 +95,7 @@ pub(super) struct Seen {
 
 fn config() -> Config {
     Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: Vec::new(),
         data: "unused".into(),
         new: false,
         max_clients: 100,
@@ -221,9 +221,9 @@ impl Stage {
         running.cut_off();
     }
 
-    /// A new connection, whose buffers hold `capacity` bytes each way; `None` once the server
-    /// accepts no more.
-    pub(super) fn connect(self: &Arc<Self>, user: usize, capacity: usize) -> Option<Client> {
+    /// The client's end of a new connection, whose buffers hold `capacity` bytes each way; `None`
+    /// once the server accepts no more.
+    pub(super) fn accept(&self, capacity: usize) -> Option<ClientEnd> {
         let _door = self.door.lock();
         if self.seen().closing {
             return None;
@@ -244,7 +244,7 @@ impl Stage {
         let connection = Connection::new(shared, &registration, peer, send_queue);
         // Without a thread the connection ends, as in the accept loop.
         drop(Worker::new(connection, registration).start());
-        Some(Client::new(Arc::clone(self), user, end))
+        Some(end)
     }
 
     /// What must hold of each schedule once nothing more happens.
@@ -321,4 +321,18 @@ pub(super) fn stored(from: usize, sequence: usize, size: usize) -> Message {
         at: 1,
         body: Body::Plain("x".repeat(size).into()),
     }
+}
+
+/// The id of a sender's message.
+pub(super) fn mid(from: usize, sequence: usize) -> MessageId {
+    let mut bytes = [from as u8; 16];
+    bytes[8..].copy_from_slice(&(sequence as u64).to_be_bytes());
+    MessageId(bytes)
+}
+
+/// Which of its sender's messages has this id.
+pub(super) fn sequence(mid: &MessageId) -> usize {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&mid.0[8..]);
+    u64::from_be_bytes(bytes) as usize
 }

@@ -309,7 +309,7 @@ impl<R> Mailbox<R> {
         let early_ack = pushed && discretion == Discretion::Open;
         let progress = if early_ack && self.deferred_bytes + size <= MAX_DEFERRED_BYTES {
             self.deferred_bytes += size;
-            Progress::Deferred(self.deferred_since(now))
+            Progress::Deferred(self.unwritten.deferred_since(now))
         } else {
             // No message may reach the disk ahead of one that was accepted before it:
             // a crash in between would turn their order round.
@@ -325,15 +325,6 @@ impl<R> Mailbox<R> {
             progress,
         };
         self.unwritten.push(unwritten);
-    }
-
-    /// Since when a message counts as deferred that comes at `now`: not before the one ahead of it,
-    /// although each sender's thread has read the time for itself, or it would be due first.
-    fn deferred_since(&self, now: Instant) -> Instant {
-        match self.unwritten.last().map(|last| last.progress) {
-            Some(Progress::Deferred(before)) => now.max(before),
-            _ => now,
-        }
     }
 
     /// Acknowledges one message. Returns `false` if the session was not pushed it or has

@@ -122,9 +122,13 @@ impl<R> Queue<R> {
         self.messages.get(index)
     }
 
-    /// The message with the highest number.
-    pub(super) fn last(&self) -> Option<&Unwritten<R>> {
-        self.messages.back()
+    /// Since when a message counts as deferred that comes at `now`: not before the one ahead of it,
+    /// although each sender's thread has read the time for itself, or it would be due first.
+    pub(super) fn deferred_since(&self, now: Instant) -> Instant {
+        match self.messages.back().map(|last| last.progress) {
+            Some(Progress::Deferred(before)) => now.max(before),
+            _ => now,
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Unwritten<R>> {

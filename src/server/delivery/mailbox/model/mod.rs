@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use proptest::prelude::*;
 
-use self::ops::op;
+use self::ops::{Op, Taker, op};
 use super::reading::Reading;
 use super::*;
 use crate::protocol::ids::Blob;
@@ -74,58 +74,6 @@ struct World {
     failed: HashSet<(Sender, MessageId)>,
     now: Instant,
     clock: u64,
-}
-
-/// What can happen next.
-#[derive(Debug, Clone)]
-enum Op {
-    Send(usize),
-    /// The same, on a thread that has read the time a while ago.
-    SendLate(usize),
-    /// A sender sends again what has no answer: on the same connection, or with
-    /// `again` on a new one.
-    Repeat(usize, bool),
-    /// The recipient's client takes what was pushed.
-    Take(usize),
-    /// The server reads one of its acknowledgements.
-    Acknowledge(usize),
-    /// A person who has seen all types `ack`.
-    AcknowledgeShown,
-    WriterTakes(usize),
-    WriterCommits,
-    WriterFails,
-    /// A page is read, and later one of those that were is handed over.
-    Read,
-    Page(usize),
-    /// A login, in place of the session that is there.
-    Attach(Taker),
-    /// Its connection ends.
-    Detach,
-    /// A session that was replaced attaches, and ends, late.
-    Latecomer,
-    /// `fetch`.
-    Rewind(usize),
-    /// The session's send queue fills up, or drains.
-    Room(bool),
-    Wait,
-    /// The recipient hides its presence, or shows it.
-    Hide(bool),
-    /// The recipient blocks the second sender, or no longer.
-    Block(bool),
-    /// A mailbox that nobody uses leaves the memory.
-    Evict,
-    /// The disk refuses the last batches, and the server ends.
-    GiveUp,
-    Crash,
-}
-
-/// What kind of session logs in.
-#[derive(Debug, Clone, Copy)]
-enum Taker {
-    Client,
-    Console,
-    /// A script that fetches.
-    Fetcher,
 }
 
 impl World {
