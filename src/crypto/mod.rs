@@ -19,6 +19,7 @@ pub mod account;
 pub mod cipher;
 mod codec;
 pub mod handle;
+pub mod introduction;
 pub mod kdf;
 pub mod keys;
 pub mod message;

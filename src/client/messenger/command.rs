@@ -12,6 +12,7 @@ use crate::client::view::{ViewEvent, Written};
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::ChangeSettings;
 use crate::protocol::{MessageId, UserName};
+use crate::transport::invitation::Inviter;
 
 /// How a command ended: an error is a sentence for the person.
 pub(crate) type CommandResult = Result<(), String>;
@@ -85,6 +86,10 @@ pub(crate) enum Command {
     Accept(UserName),
     /// Reject another identity of a contact, or what the known one asks for.
     Reject(UserName),
+    /// Make an invitation, and show its link.
+    Invite,
+    /// Tell an inviter who has joined, and take on their identity.
+    Introduce(Box<Inviter>),
     /// Start a new session with a contact, which goes on from none.
     Renew(UserName),
     /// Show all about the latest message, or the one whose id begins like this.

@@ -58,6 +58,9 @@ pub struct Contact {
     /// is about that number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_shown: Option<ByteArray<32>>,
+    /// The number of the invitation by which the two were made sure of each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introduced: Option<ByteArray<8>>,
 }
 
 /// Why the next message to a contact starts another session.

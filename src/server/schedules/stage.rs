@@ -108,6 +108,7 @@ fn config() -> Config {
         },
         unencrypted: true,
         registration: Registration::Closed,
+        member_invitations: 0,
         plaintext: true,
         console_from: Vec::new(),
         certificate: None,
