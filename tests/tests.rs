@@ -18,6 +18,8 @@ mod suite {
     mod admin;
     /// More mail than a window holds, quotas, scripts that fetch.
     mod backlog;
+    /// Backups: made under load, checked, sealed, restored.
+    mod backup;
     /// What changes while a login or a request waits.
     mod changes;
     /// The language that a person types into telnet.
@@ -42,12 +44,17 @@ mod suite {
     mod floods;
     /// Lines that are not requests, and bytes that are not lines.
     mod hostile;
+    /// Invitations of the operator and of members.
+    #[cfg(feature = "tls")]
+    mod invitations;
     /// What one address, account or connection may ask for.
     mod limits;
     /// A log that nobody reads.
     mod log;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
+    /// What the log says, in both formats, and the metrics.
+    mod observability;
     /// Blocks, settings and full mailboxes, as people meet them.
     mod people;
     /// Power cuts under load: only what was synced is left.
@@ -57,6 +64,8 @@ mod suite {
     mod reconnect;
     /// Messages that are sent again, and what became of others.
     mod resends;
+    /// A password that the operator has reset.
+    mod resets;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

@@ -14,12 +14,16 @@ use super::config::{Config, Registration};
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
+use super::log;
 use crate::command_line::Program;
 use crate::protocol::limits;
 use crate::xdg;
 
 /// The heading, in the help text, of what bounds the server as a whole.
 const LIMITS: &str = "Limits";
+
+/// The heading of what lets an operator see inside.
+const LOG: &str = "Log and metrics";
 
 /// A private chat server: one program, one file, no set-up.
 #[derive(Debug, Parser)]
@@ -154,6 +158,24 @@ pub(super) struct Options {
     #[arg(long, global = true)]
     pub(super) json: bool,
 
+    /// How each line of the log is written
+    #[arg(long = "log", help_heading = LOG, env = "SECURE_CHAT_LOG", value_name = "FORMAT",
+          default_value = "human")]
+    log_format: log::Format,
+
+    /// Events of less importance are left out of the log
+    #[arg(long, help_heading = LOG, env = "SECURE_CHAT_LOG_LEVEL", value_name = "LEVEL",
+          default_value = "info")]
+    log_level: log::Level,
+
+    /// File to append the log to, opened again on SIGHUP [default: standard error]
+    #[arg(long, help_heading = LOG, env = "SECURE_CHAT_LOG_FILE", value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
+    /// Address and port at which Prometheus may fetch metrics over HTTP, as 127.0.0.1:9120
+    #[arg(long, help_heading = LOG, env = "SECURE_CHAT_METRICS", value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
+
     #[command(flatten)]
     limits: LimitFlags,
 
@@ -168,6 +190,33 @@ pub(super) enum Action {
     Fingerprint,
     #[command(flatten)]
     Admin(Task),
+    /// Write the database and the certificate to one new file, while the server runs
+    Backup {
+        /// The file, which must not exist, or a folder to put one into
+        to: PathBuf,
+        /// Remove the oldest backups of the folder, so that this many stay
+        #[arg(long, value_name = "COUNT", value_parser = count())]
+        keep: Option<usize>,
+        /// Seal it under the first line of FILE
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Say whether a backup is whole, and what it holds
+    Check {
+        /// The backup
+        file: PathBuf,
+        /// The file whose first line it is sealed under
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Make an empty data folder that of a backup
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// The file whose first line it is sealed under
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
 }
 
 /// What any one address or account may ask for; 0 is no limit.
@@ -257,6 +306,12 @@ impl Options {
             member_invitations: self.member_invitations,
             plaintext: self.plaintext,
             console_from: self.console_from,
+            log: log::Settings {
+                format: self.log_format,
+                level: self.log_level,
+                file: self.log_file,
+            },
+            metrics: self.metrics,
             certificate: self.tls_cert.zip(self.tls_key),
         }
     }

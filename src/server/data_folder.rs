@@ -27,8 +27,8 @@ use crate::transport::tls::Acceptor;
 pub(super) enum FolderError {
     /// Another server runs on it.
     InUse(PathBuf),
-    /// No server has run on it.
-    NoServer(PathBuf),
+    /// There is no database in it.
+    NoDatabase(PathBuf),
     /// It can't be made or written.
     Unwritable(PathBuf, io::Error),
     /// It has lost something, and `--new` was not given.
@@ -48,10 +48,9 @@ impl fmt::Display for FolderError {
                  with --data",
                 data.display()
             ),
-            FolderError::NoServer(data) => write!(
+            FolderError::NoDatabase(data) => write!(
                 f,
-                "there is no server's database in the folder {}; give the --data that the server runs \
-                 with, or start it there once",
+                "there is no database in the folder {}; give the --data that the server runs with",
                 data.display()
             ),
             FolderError::Unwritable(data, error) => write!(
@@ -77,7 +76,7 @@ impl Error for FolderError {
             FolderError::Unwritable(_, error) | FolderError::LogStays(_, error) => Some(error),
             // It is shown as it is, so what is below it is below this.
             FolderError::Database(error) => error.source(),
-            FolderError::InUse(_) | FolderError::NoServer(_) | FolderError::Lost(..) => None,
+            FolderError::InUse(_) | FolderError::NoDatabase(_) | FolderError::Lost(..) => None,
         }
     }
 }
@@ -142,6 +141,13 @@ impl Note {
     }
 }
 
+/// The note in a lock's file. One that can't be read is none.
+fn read_note(mut file: &File) -> Option<Note> {
+    let mut text = String::new();
+    let read = Read::by_ref(&mut file).take(256).read_to_string(&mut text);
+    read.ok().and_then(|_| Note::parse(&text))
+}
+
 impl Lock {
     /// Makes the data folder, and locks it.
     ///
@@ -153,16 +159,13 @@ impl Lock {
         crate::fs::make_folder(data).map_err(failed)?;
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(lock_path(data)).map_err(failed)?;
+        let file = options.open(lock_path(data)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(data.to_owned())),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let mut text = String::new();
-        // A note that can't be read is none.
-        let read = Read::by_ref(&mut file).take(256).read_to_string(&mut text);
-        let note = read.ok().and_then(|_| Note::parse(&text));
+        let note = read_note(&file);
         Ok(Lock { file, note })
     }
 
@@ -193,15 +196,44 @@ impl Lock {
     }
 }
 
-/// Refuses a folder without a database, for a command that is to make nothing.
-pub(super) fn require(data: &Path) -> Result<(), FolderError> {
-    match fs::metadata(database(data)) {
-        Ok(_) => Ok(()),
+/// Refuses a folder without a database, and one whose log belongs to another copy of it: reading
+/// such a database would apply the log. It makes nothing, and a server may be running.
+///
+/// # Errors
+/// It is such a folder.
+pub(super) fn require_own_log(data: &Path) -> Result<(), FolderError> {
+    let database = database(data);
+    let unwritable = |error| FolderError::Unwritable(data.to_owned(), error);
+    match fs::metadata(&database) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(FolderError::Unwritable(data.to_owned(), error))
+            return Err(unwritable(error));
         }
-        Err(_) => Err(FolderError::NoServer(data.to_owned())),
+        _ if !crate::fs::has_content(&database) => {
+            return Err(FolderError::NoDatabase(data.to_owned()));
+        }
+        _ => {}
     }
+    let mut options = File::options();
+    let file = match options.read(true).write(true).open(lock_path(data)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unwritable(error)),
+    };
+    match file.try_lock() {
+        // A server runs, and has made sure of it.
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(unwritable(error)),
+        Ok(()) => {}
+    }
+    match has_foreign_log(&database, read_note(&file)) {
+        true => Err(FolderError::Lost(data.to_owned(), Loss::ForeignLog)),
+        false => Ok(()),
+    }
+}
+
+/// Removes the lock of a folder in which nothing else is. Call it while the lock is held.
+pub(super) fn remove_lock(data: &Path) {
+    let _removed = fs::remove_file(lock_path(data));
 }
 
 /// The files besides the database that have to stay where they are while a server runs.

@@ -6,9 +6,10 @@
 //! | `admin` | the operator's commands, on a running server and without one |
 //! | [`args`], [`config`] | the command line, and the settings that it gives |
 //! | `data_folder` | whether the server may start on a folder |
+//! | `backup` | copies of all that the server keeps, and back |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`shared`] | the parts that all connections share |
-//! | [`log`], `banner`, `error`, [`stats`] | what an operator reads |
+//! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
 //! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
@@ -19,6 +20,7 @@
 
 mod admin;
 pub(crate) mod args;
+mod backup;
 mod banner;
 mod capacity;
 pub(crate) mod config;
@@ -27,6 +29,7 @@ pub(crate) mod delivery;
 mod error;
 pub(crate) mod limits;
 pub(crate) mod log;
+pub(crate) mod metrics;
 pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod run;

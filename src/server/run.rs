@@ -2,6 +2,7 @@
 //! comes, and shuts down. What a client asks for is handled in `net` and below.
 
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use signal_hook::iterator::Signals;
 
 use super::admin;
 use super::args::{Action, Options};
+use super::backup;
 use super::banner;
 use super::banner::public_address;
 use super::capacity;
@@ -23,6 +25,7 @@ use super::data_folder;
 use super::data_folder::{FolderError, Lock};
 use super::error::RunError;
 use super::log;
+use super::metrics::{Observer, http};
 use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::shared::Shared;
@@ -66,13 +69,27 @@ pub fn main() -> ExitCode {
     let json = options.json;
     let config = options.config();
     let done = match action {
-        None => {
-            // If the thread can't be started, each thread writes its own lines.
-            let _ = log::start();
-            run(config)
-        }
+        None => match log::start(config.log.clone()) {
+            Ok(()) => run(config),
+            Err(error) => Err(RunError::Log(config.log.file, error)),
+        },
         Some(Action::Fingerprint) => print_fingerprint(&config),
         Some(Action::Admin(task)) => admin::run(config, task, json).map_err(RunError::Admin),
+        Some(Action::Backup {
+            to,
+            keep,
+            passphrase_file,
+        }) => {
+            backup::make(&config, &to, keep, passphrase_file.as_deref()).map_err(RunError::Backup)
+        }
+        Some(Action::Check {
+            file,
+            passphrase_file,
+        }) => backup::check(&file, passphrase_file.as_deref()).map_err(RunError::Backup),
+        Some(Action::Restore {
+            file,
+            passphrase_file,
+        }) => backup::restore(&config, &file, passphrase_file.as_deref()).map_err(RunError::Backup),
     };
     if let Err(error) = &done {
         log::start_error(error);
@@ -109,6 +126,12 @@ fn run(mut config: Config) -> Result<(), RunError> {
     let listener =
         socket::listen(config.listen).map_err(|error| RunError::Listen(config.listen, error))?;
     let address = listener.local_addr().unwrap_or(config.listen);
+    let metrics = match config.metrics {
+        None => None,
+        Some(address) => {
+            Some(http::listen(address).map_err(|error| RunError::Metrics(address, error))?)
+        }
+    };
     watch_lasting(&store, &config)?;
     banner::print(&config, address, tls.as_ref().map(Acceptor::fingerprint));
     if let Some(shortage) = shortage {
@@ -150,7 +173,7 @@ fn run(mut config: Config) -> Result<(), RunError> {
     ));
     shared.limits.set_bans(&bans);
     let commands = admin::Control::open(&shared.config.data);
-    serve(shared, &store, listener, commands)?;
+    serve(shared, &store, listener, metrics, commands)?;
     lock.note_closed();
     Ok(())
 }
@@ -204,7 +227,8 @@ fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
 fn serve(
     shared: Arc<Shared>,
     store: &Arc<Sqlite>,
-    listener: std::net::TcpListener,
+    listener: TcpListener,
+    metrics: Option<TcpListener>,
     commands: io::Result<admin::Control>,
 ) -> Result<(), RunError> {
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
@@ -218,6 +242,10 @@ fn serve(
     watch_files(Arc::clone(store), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
+    let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));
+    if let Some(metrics) = metrics {
+        http::start(metrics, observer).map_err(RunError::NoThread)?;
+    }
     let address = listener.local_addr().unwrap_or(shared.config.listen);
     let performer = admin::Performer::new(
         Arc::clone(&shared),
@@ -278,6 +306,7 @@ fn watch_signals(
     sync::spawn("signals", None, move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
+                log::reopen();
                 start_reload(&shared);
             } else if stopping.swap(true, Ordering::AcqRel) {
                 std::process::exit(128 + signal);

@@ -286,7 +286,13 @@ pub(crate) enum Change {
     /// Disable an account, or enable it again.
     Disable(UserId, bool),
     /// Delete an account's keys, mail and blocks; its name stays taken.
-    Delete(UserId),
+    Delete {
+        /// The account.
+        user: UserId,
+        /// The login key by which its owner has proven the request. If it is not the account's
+        /// any more, nothing changes.
+        proven: Option<ByteArray<32>>,
+    },
     /// Purge what is left of a deleted account, its mail among it that waits for others, and give
     /// its name to a new account.
     Reuse(UserId, NewAccount),
@@ -318,7 +324,7 @@ impl Change {
             | Change::Reset(user, _)
             | Change::Disable(user, _)
             | Change::Reuse(user, _)
-            | Change::Delete(user) => Some(*user),
+            | Change::Delete { user, .. } => Some(*user),
             Change::SetLogin(new) | Change::FinishReset(new, _) => Some(new.user),
         }
     }
@@ -329,6 +335,8 @@ impl Change {
 pub(crate) enum Changed {
     /// The change was made.
     Done,
+    /// Nothing changed, because the password has changed since the request was proven.
+    OtherLogin,
     /// The account was made.
     Registered(UserId),
     /// The name was taken before.
@@ -469,6 +477,10 @@ pub(crate) trait Store: Send + Sync {
     /// Above every number that was given before the store was opened, in any mailbox. Mailboxes
     /// begin here, so that a number never comes again after its message was deleted.
     fn first_number(&self) -> u64;
+
+    /// Random bytes that were made when the store was restored from a backup last; `None` if it
+    /// never was.
+    fn epoch(&self) -> Option<[u8; 16]>;
 
     /// 32 random bytes that were made with the database. The answers about users that do
     /// not exist are derived from them, so that they stay the same.

@@ -11,20 +11,18 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{
-    CLIENT_PASSWORD, ClientProcess, Server, eventually, process, temporary_folder, write_secret,
-};
+use crate::harness::{Server, eventually, process, temporary_folder};
 
 /// How a command ended.
 #[derive(Debug)]
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
+pub(super) struct Ended {
+    pub(super) code: i32,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 /// Runs `server ARGUMENTS` on a folder.
-fn command(data: &Path, arguments: &[&str], input: &str) -> Ended {
+pub(super) fn command(data: &Path, arguments: &[&str], input: &str) -> Ended {
     let mut command = process::command(env!("CARGO_BIN_EXE_server"));
     command
         .args(arguments)
@@ -45,14 +43,14 @@ fn command(data: &Path, arguments: &[&str], input: &str) -> Ended {
 }
 
 /// Runs a command that has to succeed; what it prints.
-fn done(data: &Path, arguments: &[&str]) -> String {
+pub(super) fn done(data: &Path, arguments: &[&str]) -> String {
     let ended = command(data, arguments, "");
     assert_eq!(ended.code, 0, "{arguments:?} {ended:?}");
     ended.out
 }
 
 /// The rows that a command prints with `--json`.
-fn rows(data: &Path, arguments: &[&str]) -> Vec<Value> {
+pub(super) fn rows(data: &Path, arguments: &[&str]) -> Vec<Value> {
     let out = done(data, &[arguments, &["--json"]].concat());
     let lines = out.lines();
     lines
@@ -61,7 +59,7 @@ fn rows(data: &Path, arguments: &[&str]) -> Vec<Value> {
 }
 
 /// Runs a command that has to be refused in one sentence.
-fn refused(data: &Path, arguments: &[&str], says: &str) {
+pub(super) fn refused(data: &Path, arguments: &[&str], says: &str) {
     let ended = command(data, arguments, "correct horse\n");
     assert_eq!(ended.code, 1, "{arguments:?} {ended:?}");
     assert_eq!(ended.out, "", "{arguments:?} {ended:?}");
@@ -335,11 +333,7 @@ fn a_path_that_is_too_long_for_a_socket_is_none_for_a_command() {
 fn what_stands_in_a_commands_way_is_said_in_a_sentence() {
     let folder = temporary_folder();
     let missing = folder.path().join("missing");
-    refused(
-        &missing,
-        &["user", "list"],
-        "no server's database in the folder",
-    );
+    refused(&missing, &["user", "list"], "no database in the folder");
     assert!(!missing.exists(), "a command makes nothing");
 
     let mut server = Server::start();
@@ -451,137 +445,4 @@ fn each_act_is_in_the_audit_log_without_a_secret() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-}
-
-/// Resets a password, and writes the code to a file.
-fn reset(server: &Server, name: &str, file: &Path) {
-    let row = rows(&server.data(), &["user", "reset", name]).remove(0);
-    write_secret(file, row["code"].as_str().unwrap());
-}
-
-#[test]
-fn who_forgot_the_password_gets_in_and_reads_what_has_waited() {
-    let server = Server::start();
-    let folder = temporary_folder();
-    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (alices, recovery) = (folder.path().join("alice"), file("recovery"));
-    let flags = ["--recovery-file", recovery.as_str()];
-    let mut alice = ClientProcess::start(server.address(), &alices, &flags);
-    alice.types("/register alice");
-    alice.sees_one_of(&["account alice created"]);
-    let mut bob = ClientProcess::start(server.address(), &folder.path().join("bob"), &[]);
-    bob.types("/register bob");
-    bob.sees_one_of(&["account bob created"]);
-    bob.types("/msg alice are you there");
-    alice.sees_one_of(&["are you there"]);
-    assert_eq!(alice.ends(), Some(0));
-    bob.types("/msg alice while you were away");
-
-    let (code, new) = (file("code"), file("new"));
-    write_secret(Path::new(&new), "battery staple");
-    reset(&server, "alice", Path::new(&code));
-    // The old password is worth nothing on the server.
-    let mut old = ClientProcess::start(server.address(), &alices, &["--user", "alice"]);
-    old.sees_one_of(&["the password is wrong"]);
-    drop(old);
-    let flags = [
-        "--user",
-        "alice",
-        "--password-file",
-        &recovery,
-        "--reset-code-file",
-        &code,
-        "--new-password-file",
-        &new,
-    ];
-    let mut alice = ClientProcess::start(server.address(), &alices, &flags);
-    alice.sees_one_of(&["logged in as alice"]);
-    alice.sees_one_of(&["while you were away"]);
-    assert_eq!(alice.ends(), Some(0));
-    // The code is used up, and the new password opens both the account and the vault.
-    let mut again = ClientProcess::start(server.address(), &alices, &flags);
-    again.sees_one_of(&["the password is wrong"]);
-    drop(again);
-    let flags = ["--user", "alice", "--password-file", &new];
-    let mut alice = ClientProcess::start(server.address(), &alices, &flags);
-    alice.sees_one_of(&["logged in as alice"]);
-    alice.types("/history bob");
-    alice.sees_one_of(&["are you there"]);
-}
-
-#[test]
-fn who_lost_the_machine_begins_with_a_new_identity_and_contacts_are_warned() {
-    let server = Server::start();
-    let folder = temporary_folder();
-    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let mut alice = ClientProcess::start(server.address(), &folder.path().join("lost"), &[]);
-    alice.types("/register alice");
-    alice.sees_one_of(&["account alice created"]);
-    let mut bob = ClientProcess::start(server.address(), &folder.path().join("bob"), &[]);
-    bob.types("/register bob");
-    bob.sees_one_of(&["account bob created"]);
-    bob.types("/msg alice are you there");
-    alice.sees_one_of(&["are you there"]);
-    assert_eq!(alice.ends(), Some(0));
-
-    let (code, new) = (file("code"), file("new"));
-    write_secret(Path::new(&new), "battery staple");
-    reset(&server, "alice", Path::new(&code));
-    let flags = [
-        "--user",
-        "alice",
-        "--reset-code-file",
-        &code,
-        "--new-password-file",
-        &new,
-        "--new-identity",
-    ];
-    let mut alice =
-        ClientProcess::start(server.address(), &folder.path().join("new-machine"), &flags);
-    alice.sees_one_of(&["logged in as alice"]);
-    bob.types("/msg alice still you?");
-    bob.sees_one_of(&["alice's identity has changed"]);
-    bob.types("/accept alice");
-    alice.sees_one_of(&["still you?"]);
-    assert_ne!(CLIENT_PASSWORD, "battery staple");
-}
-
-#[test]
-fn the_console_sets_a_password_with_the_code_once() {
-    let server = Server::start();
-    let data = server.data();
-    server.console().register("carol");
-    let row = rows(&data, &["user", "reset", "carol"]).remove(0);
-    let code = row["code"].as_str().unwrap();
-    let mut console = server.console();
-    assert!(console.login("carol").starts_with("-ERR wrong_login"));
-    let other = "0000-0000-0000-0000-0000-0000-0000-0000";
-    for (line, begins) in [
-        (
-            format!("reset carol {other} battery staple"),
-            "-ERR bad_request",
-        ),
-        (format!("reset carol {code} short"), "-ERR bad_password"),
-        (
-            format!("reset nobody {code} battery staple"),
-            "-ERR wrong_login",
-        ),
-        (format!("reset carol {code}"), "-ERR bad_request usage"),
-        (
-            format!("reset carol {code} battery staple"),
-            "+OK you are carol",
-        ),
-    ] {
-        let answer = console.type_line(&line);
-        assert!(answer.starts_with(begins), "{line}: {answer}");
-    }
-    let mut again = server.console();
-    let answer = again.type_line(&format!("reset carol {code} another one"));
-    assert!(answer.starts_with("-ERR wrong_login"), "{answer}");
-    console.type_line("logout");
-    assert!(
-        console
-            .type_line("login carol battery staple")
-            .starts_with("+OK")
-    );
 }

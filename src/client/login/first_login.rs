@@ -197,7 +197,7 @@ impl Attempt<'_> {
         match self.flow.new_identity || self.prompt.yes(&question) {
             true => Ok(()),
             false => Err(LoginError::Refused(
-                "no identity was changed; bring the one from the other device with \
+                "nothing was changed about the identity; bring the one from the other device with \
                  `client vault export` there and `client vault import` here, or use --new-identity"
                     .to_owned(),
             )),

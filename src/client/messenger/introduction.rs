@@ -58,8 +58,20 @@ impl Messenger {
         Ok(())
     }
 
+    /// Follows a member's link, and does nothing for the operator's.
+    pub(super) fn follow_invitation(
+        &mut self,
+        link: &str,
+    ) -> std::result::Result<(), CommandError> {
+        let link: std::result::Result<InvitationLink, _> = link.parse();
+        match link.map_err(|why| why.to_string())?.inviter {
+            Some(inviter) => self.introduce(&inviter),
+            None => Ok(()),
+        }
+    }
+
     /// Takes on the identity that an invitation names, and tells the inviter who has joined.
-    pub(super) fn introduce(&mut self, inviter: &Inviter) -> std::result::Result<(), CommandError> {
+    fn introduce(&mut self, inviter: &Inviter) -> std::result::Result<(), CommandError> {
         let name = inviter.name;
         if let Some(why) = expired(inviter) {
             return Err(CommandError::Refused(why));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::table::Table;
 use super::{Result, Vault};
 use crate::crypto::ratchet::session_set::SessionSet;
+use crate::protocol::ids::Handle;
 use crate::protocol::request::Identity;
 use crate::protocol::{ByteArray, UserName};
 
@@ -61,6 +62,9 @@ pub struct Contact {
     /// The number of the invitation by which the two were made sure of each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub introduced: Option<ByteArray<8>>,
+    /// The server's handle of the message to them that it accepted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handle: Option<Handle>,
 }
 
 /// Why the next message to a contact starts another session.
@@ -123,6 +127,8 @@ impl Vault {
             written_to: false,
             asked: 0,
             number_shown: None,
+            introduced: None,
+            last_handle: None,
         };
         self.save_contact(&contact)?;
         Ok(contact)

@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `folder` | the folder of a server's vaults |
 //! | `file` | an account's place: lock, create, check and open the vault |
+//! | `lock` | keeps a second process out, and tells it whom to ask |
 //! | `sqlite_file` | how SQLite makes, connects and writes the file |
 //! | `schema` | the tables, and whether a file has exactly these |
 //! | `migration`, `migration_source` | from versions 1 and 2 to version 3 |
@@ -23,6 +24,7 @@
 //! | `rows` | reads and writes rows, under a root over all of them |
 //! | `root` | what is remembered of the rows and of the root |
 //! | `codec` | numbers and bytes in a value |
+//! | `values` | all forms of values, for the fuzzer |
 //! | `keys` | this device's identity and prekeys |
 //! | `aging` | the clock that keys expire by, and their erasure |
 //! | `contacts` | contacts and the sessions with them |
@@ -42,6 +44,7 @@ mod folder;
 mod history;
 mod key_slots;
 mod keys;
+mod lock;
 mod log;
 mod migration;
 mod migration_source;
@@ -54,26 +57,27 @@ mod seal;
 mod seen_ids;
 mod sqlite_file;
 mod table;
+mod values;
 
 pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::Export;
-pub(crate) use self::file::Closed;
-pub use self::file::{Opened, VaultFile};
+pub use self::file::{Closed, Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::{Device, PrekeyReader};
+pub use self::values::reads_back;
 
 use std::cell::Cell;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
 use aes::Aes256;
 use rusqlite::Connection;
 
+use self::lock::Lock;
 use self::root::Rows;
 use self::seal::Sealer;
 use self::seen_ids::Filed;
@@ -95,7 +99,7 @@ pub struct Vault {
     contacts: Vec<Contact>,
     path: PathBuf,
     /// Held until drop.
-    _lock: File,
+    lock: Lock,
 }
 
 /// Why the vault could not be opened, read or written.
@@ -107,6 +111,8 @@ pub enum VaultError {
         path: PathBuf,
         /// That process, if it said so.
         pid: Option<u32>,
+        /// Its control socket, if it has one.
+        socket: Option<PathBuf>,
     },
     /// The file is something else, or what is left of a vault.
     NotAVault(PathBuf),
@@ -131,7 +137,7 @@ pub enum VaultError {
 impl fmt::Display for VaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            VaultError::InUse { path, pid } => {
+            VaultError::InUse { path, pid, .. } => {
                 write!(
                     f,
                     "the vault {} is in use by another client",
@@ -225,12 +231,13 @@ impl From<rusqlite::Error> for VaultError {
 /// What reading and writing the vault gives.
 pub(crate) type Result<T> = std::result::Result<T, VaultError>;
 
-/// What was read of a row; `None` if somebody changed the row, for readers that can go on
-/// without it.
+/// A message that was read; `None` if its row in the file was changed. Rows of `messages` are
+/// not read at opening (`rows`), and one that is damaged must not stop the mail that is about
+/// it, or the account could not log in any more.
 ///
 /// # Errors
 /// That the vault could not be read.
-pub(crate) fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
+pub(crate) fn unchanged(read: Result<Option<HistoryEntry>>) -> Result<Option<HistoryEntry>> {
     match read {
         Err(VaultError::Damaged(..)) => Ok(None),
         read => read,

@@ -168,7 +168,7 @@ impl Performer {
     pub(super) fn remove_user(&self, name: &UserName) -> Result<String, AdminError> {
         let account = self.account(name)?;
         let mailbox = self.shared.delivery.mailbox(name).ok();
-        let ended = remove_account(&self.shared, &account, mailbox.as_deref())?;
+        let ended = remove_account(&self.shared, &account, None, mailbox.as_deref())?;
         if let Some(session) = &ended {
             end_session(
                 session,

@@ -47,7 +47,7 @@ pub(super) use self::error::AdminError as Error;
 /// # Errors
 /// A sentence for the operator. Nothing was done, unless it says otherwise.
 pub(super) fn run(config: Config, task: Task, json: bool) -> Result<(), AdminError> {
-    data_folder::require(&config.data).map_err(AdminError::Folder)?;
+    data_folder::require_own_log(&config.data).map_err(AdminError::Folder)?;
     let request = request_of(task)?;
     let mut printer = Printer::new(&request, json);
     let done = match socket::connect(&config.data)? {

@@ -89,6 +89,10 @@ impl Store for Gated {
     ) -> Result<Vec<Place>, StoreError> {
         self.store.places_after(recipient, number, limit)
     }
+    fn epoch(&self) -> Option<[u8; 16]> {
+        None
+    }
+
     fn first_number(&self) -> u64 {
         self.store.first_number()
     }
@@ -194,7 +198,7 @@ fn who_does_not_read_gets_no_receipts_without_end() {
     let (delivery, _) = delivery(folder.path(), true);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let send_queue = Arc::new(SendQueue::new(Socket::new(stream).unwrap()));
+    let send_queue = Arc::new(SendQueue::new(Socket::new(stream).unwrap(), Arc::default()));
     let alice: UserName = "alice".parse().unwrap();
     let candidate = Candidate {
         name: alice,

@@ -18,6 +18,7 @@ use crate::server::delivery::refusals::read_failed;
 use crate::server::delivery::sessions::Session;
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::shared::Shared;
+use crate::server::stats::Ending;
 use crate::store::{Account, Change, Changed, NewAccount};
 
 impl Handler {
@@ -122,18 +123,26 @@ impl Handler {
         self.count_failure(proven, name, now)?;
         let mailbox = Arc::clone(&self.logged_in()?.mailbox);
         let own = self.logged_in.as_ref().map(|it| it.session.id);
-        let ended = remove_account(&self.shared, &account, Some(&mailbox))?;
-        end_displaced(ended.as_deref().filter(|ended| Some(ended.id) != own));
+        let ended = remove_account(
+            &self.shared,
+            &account,
+            Some(account.login_key),
+            Some(&mailbox),
+        )?;
+        let others = ended.as_deref().filter(|ended| Some(ended.id) != own);
+        end_displaced(others, Ending::Revoked);
         self.leave(now);
         Ok(Reply::Done(Done {}))
     }
 }
 
-/// Deletes an account for good, and returns its session, which the caller has to end. `mailbox` is
-/// its mailbox, unless that is damaged.
+/// Deletes an account for good, and returns its session, which the caller has to end. If a login
+/// key is `proven`, it must still be the account's. `mailbox` is its mailbox, unless that is
+/// damaged.
 pub(crate) fn remove_account(
     shared: &Shared,
     account: &Account,
+    proven: Option<ByteArray<32>>,
     mailbox: Option<&SharedMailbox>,
 ) -> Result<Option<Arc<Session>>, Refusal> {
     // The mailbox refuses messages before it is deleted. A message that was accepted
@@ -144,10 +153,12 @@ pub(crate) fn remove_account(
         }
     };
     refuse(true);
-    shared
-        .writer
-        .change(Change::Delete(account.id))
-        .inspect_err(|_| refuse(false))?;
+    let user = account.id;
+    let deleted = match shared.writer.change(Change::Delete { user, proven }) {
+        Ok(Changed::OtherLogin) => Err(wrong_login()),
+        changed => changed.map(drop),
+    };
+    deleted.inspect_err(|_| refuse(false))?;
     Ok(shared.sessions.credentials_changed(&account.name, None))
 }
 

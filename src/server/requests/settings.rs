@@ -12,6 +12,7 @@ use crate::protocol::reply::{AccountSettings, Answer, Done, Reply};
 use crate::protocol::request::{ChangeSettings, KdfParams, Passwd, Password};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
+use crate::server::stats::Ending;
 use crate::store::{Account, Change, Changed, Flags, NewLogin};
 
 impl Handler {
@@ -97,8 +98,8 @@ impl Handler {
         self.set_login(&account, passwd.kdf, passwd.login_key)
     }
 
-    /// Replaces the login key of the session's account, and ends a session that has begun with
-    /// the old one meanwhile.
+    /// Replaces the login key of the session's account, unless another change of it was quicker,
+    /// and ends a session that has begun with the old one meanwhile.
     fn set_login(&self, account: &Account, kdf: KdfParams, login_key: ByteArray<32>) -> Answer {
         let session = self.logged_in()?.session.id;
         let change = Change::SetLogin(NewLogin {
@@ -107,14 +108,12 @@ impl Handler {
             kdf,
             login_key,
         });
-        // The operator may have reset the password since it was proven.
-        match self.shared.writer.change(change)? {
-            Changed::Done => {}
-            _ => return Err(wrong_login()),
+        if self.shared.writer.change(change)? == Changed::OtherLogin {
+            return Err(wrong_login());
         }
         let sessions = &self.shared.sessions;
         let displaced = sessions.credentials_changed(&account.name, Some(session));
-        end_displaced(displaced.as_deref());
+        end_displaced(displaced.as_deref(), Ending::Revoked);
         Ok(Reply::Done(Done {}))
     }
 

@@ -17,6 +17,7 @@ use crate::server::config::{Config, Registration};
 use crate::server::delivery::mailbox::Quota;
 use crate::server::delivery::writer::Ended;
 use crate::server::limits::Settings;
+use crate::server::log;
 use crate::server::log::ConnectionId;
 use crate::server::net::connection::Connection;
 use crate::server::net::registry::Connections;
@@ -111,6 +112,8 @@ fn config() -> Config {
         member_invitations: 0,
         plaintext: true,
         console_from: Vec::new(),
+        log: log::Settings::default(),
+        metrics: None,
         certificate: None,
     }
 }
@@ -210,7 +213,7 @@ impl Stage {
             clients.push(end.clone());
             ConnectionId(clients.len() as u64)
         };
-        let send_queue = Arc::new(SendQueue::new(socket));
+        let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&running.shared.stats)));
         let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let connections = &running.connections;
         let registered = connections.register(id, &send_queue, peer.ip(), None, 0);

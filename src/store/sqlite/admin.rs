@@ -5,11 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::read::{name, time};
 use super::statements;
-use super::write;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::store::{
-    Ban, Changed, Invitation, ListedAccount, ListedInvitation, NewAccount, NewLogin, Reset, UserId,
+    Ban, Changed, Invitation, ListedAccount, ListedInvitation, NewLogin, Reset, UserId,
 };
 
 /// How long an invitation that has expired is remembered, in ms: whoever tries it is told why it
@@ -157,26 +156,6 @@ pub(super) fn disable(
         0 => Ok(Changed::Unknown),
         _ => Ok(Changed::Done),
     }
-}
-
-pub(super) fn reuse(
-    transaction: &Transaction<'_>,
-    earlier: UserId,
-    account: &NewAccount,
-) -> rusqlite::Result<Changed> {
-    if transaction.execute(statements::FREE_NAME, [earlier.0])? == 0 {
-        return Ok(Changed::NameTaken);
-    }
-    for statement in [
-        statements::PURGE_MAIL,
-        statements::DROP_PREKEYS,
-        statements::DROP_GENERATION,
-        statements::DROP_BLOCKS,
-        statements::DROP_BLOCKS_OF,
-    ] {
-        transaction.execute(statement, [earlier.0])?;
-    }
-    write::register(transaction, account)
 }
 
 /// Uses up an invitation; `None` if it works, and otherwise why it does not.

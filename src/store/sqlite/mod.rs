@@ -7,18 +7,20 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the connections |
-//! | `errors` | what an error of SQLite means |
+//! | [`backup`] | copies of a database in use, and what becomes of them |
 //! | `open` | opening and making the database file |
+//! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
-//! | `admin` | resets, invitations, bans, and names that are given away |
+//! | `admin` | resets, invitations and bans |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
 
 mod admin;
-mod errors;
+pub(crate) mod backup;
+mod failure;
 mod files;
 mod generation;
 mod migration;
@@ -29,14 +31,15 @@ mod write;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use self::errors::{Unusable, is_damage, store_error};
+use self::failure::{Unusable, is_damage, store_error};
 pub(crate) use self::files::wal_path;
-use self::files::{Files, checkpoint};
+use self::files::{Files, checkpoint, checkpoint_now};
 pub(crate) use self::generation::{LogOf, judge_log};
 pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::write::Reclaimed;
@@ -72,6 +75,9 @@ pub(crate) struct Sqlite {
     path: PathBuf,
     secret: [u8; 32],
     first_number: u64,
+    epoch: Option<[u8; 16]>,
+    /// From so many bytes on, the log is folded at once.
+    log_bound: AtomicU64,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
@@ -143,6 +149,8 @@ impl Sqlite {
             path: path.to_owned(),
             secret: opened.secret,
             first_number: opened.first_number,
+            epoch: opened.epoch,
+            log_bound: AtomicU64::new(MAX_LOG),
             deleted: Mutex::new(opened.deleted),
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
@@ -298,14 +306,20 @@ impl Sqlite {
     /// Folds the log into the database while nobody reads, if it has become long. If a read does
     /// not end in time, the next commit tries again.
     fn bound_log(&self, connection: &Connection) {
-        let log = std::fs::metadata(wal_path(&self.path));
-        if log.is_ok_and(|log| log.len() > MAX_LOG) {
+        let log = std::fs::metadata(wal_path(&self.path)).map_or(0, |log| log.len());
+        if log > self.log_bound.load(Ordering::Relaxed) {
             let mut readers = self.readers.lock();
             readers.paused = true;
             let free = self.wait_for_reads(readers);
             if free {
-                // A failure is found by the next commit, or is none: the log is read as it is.
-                let _ = checkpoint(connection);
+                // Another program that reads, as a backup does, is not waited for at each commit:
+                // the log may grow on, and is tried again later.
+                let folded = checkpoint_now(connection);
+                let bound = match folded {
+                    Ok(()) => MAX_LOG,
+                    Err(_) => log + MAX_LOG / 4,
+                };
+                self.log_bound.store(bound, Ordering::Relaxed);
             }
             self.readers.lock().paused = false;
             self.reader_freed.notify_all();
@@ -326,9 +340,10 @@ impl Sqlite {
     }
 
     /// Remembers whose mail has to be deleted.
-    fn note_deleted(&self, batch: &Batch) {
-        let deleted = batch.changes.iter().filter_map(|change| match change {
-            Change::Delete(user) => Some(*user),
+    fn note_deleted(&self, batch: &Batch, changed: &[Changed]) {
+        let changes = batch.changes.iter().zip(changed);
+        let deleted = changes.filter_map(|change| match change {
+            (Change::Delete { user, .. }, Changed::Done) => Some(*user),
             _ => None,
         });
         self.deleted.lock().extend(deleted);
@@ -441,6 +456,10 @@ impl Store for Sqlite {
         self.first_number
     }
 
+    fn epoch(&self) -> Option<[u8; 16]> {
+        self.epoch
+    }
+
     fn secret(&self) -> [u8; 32] {
         self.secret
     }
@@ -459,7 +478,7 @@ impl Store for Sqlite {
                 // What went to a file that nobody finds any more is not stored.
                 self.check_files(true)?;
                 drop(writer);
-                self.note_deleted(batch);
+                self.note_deleted(batch, &changed);
                 return Ok(changed);
             }
             Err(error) => error,
@@ -519,6 +538,8 @@ impl Store for Sqlite {
 
 #[cfg(test)]
 mod admin_tests;
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 mod space;
 #[cfg(test)]

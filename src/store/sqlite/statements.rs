@@ -89,7 +89,7 @@ statements! {
                last_seen = iif(?3, last_seen, NULL) WHERE id = ?1";
     SET_LOGIN = "
         UPDATE users SET salt = ?2, memory_kib = ?3, passes = ?4, lanes = ?5, login_key = ?6
-        WHERE id = ?1 AND login_key = ?7";
+        WHERE id = ?1 AND login_key = ?7 AND deleted = 0";
     /// A login key of zeros is a low-order point: no signature verifies under it.
     TAKE_LOGIN = "UPDATE users SET login_key = zeroblob(32) WHERE id = ?1 AND deleted = 0";
     SET_RESET = "INSERT OR REPLACE INTO resets (user, key, expires) VALUES (?1, ?2, ?3)";
@@ -134,7 +134,7 @@ statements! {
         UPDATE users SET deleted = 1, disabled = 0, login_key = zeroblob(32), salt = zeroblob(16),
                last_seen = NULL, identity_signing = NULL, identity_dh = NULL,
                prekey_id = NULL, prekey = NULL, prekey_signature = NULL
-        WHERE id = ?1";
+        WHERE id = ?1 AND login_key = ifnull(?2, login_key) AND deleted = 0";
     DROP_PREKEYS = "DELETE FROM one_time_prekeys WHERE user = ?1";
     /// Who blocked this account keeps a row that names nobody any more.
     DROP_BLOCKS = "DELETE FROM blocks WHERE user = ?1";

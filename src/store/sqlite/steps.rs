@@ -8,8 +8,8 @@ use rusqlite::{Connection, StatementStatus};
 
 use super::open::open;
 use super::statements::{
-    self, ALL, DELETED_WITH_MAIL, DROP_BLOCKS_OF, DROP_MAIL, PAGE, PLACES_AFTER, PURGE_MAIL,
-    SEARCH, SIZES, VACUUM,
+    self, ALL, DELETED_WITH_MAIL, DROP_BLOCKS_OF, DROP_MAIL, EMPTY_ACCOUNT, PAGE, PLACES_AFTER,
+    PURGE_MAIL, SEARCH, SIZES, VACUUM,
 };
 
 /// What takes time in proportion to something, and why it may.
@@ -116,6 +116,7 @@ fn parameters(text: &str, count: i64) -> Vec<Value> {
         }
         statements::BAN => vec![name("192.0.2.1"), number(1)],
         statements::LIFT_BAN => vec![name("192.0.2.1")],
+        EMPTY_ACCOUNT => vec![number(1), blob(32)],
         // Numbers, the first of which is the account with the large mailbox.
         _ => [1, 1, 1, 1].map(number).into(),
     }

@@ -113,24 +113,21 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         }
         Change::SetLogin(new) => Ok(match admin::set_login(transaction, new)? {
             true => Changed::Done,
-            false => Changed::Unknown,
+            false => Changed::OtherLogin,
         }),
         Change::Reset(user, reset) => admin::begin_reset(transaction, *user, reset),
         Change::FinishReset(new, now) => admin::finish_reset(transaction, new, *now),
         Change::Disable(user, disabled) => admin::disable(transaction, *user, *disabled),
-        Change::Reuse(earlier, account) => admin::reuse(transaction, *earlier, account),
+        Change::Reuse(earlier, account) => reuse(transaction, *earlier, account),
         Change::Invite(new, most) => admin::invite(transaction, new, *most),
         Change::Revoke(id) => admin::revoke(transaction, *id),
         Change::Ban(network, at) => admin::ban(transaction, network, *at),
         Change::LiftBan(network) => admin::lift_ban(transaction, network),
-        Change::Delete(user) => delete_account(transaction, *user),
+        Change::Delete { user, proven } => delete_account(transaction, *user, proven.as_ref()),
     }
 }
 
-pub(super) fn register(
-    transaction: &Transaction<'_>,
-    account: &NewAccount,
-) -> rusqlite::Result<Changed> {
+fn register(transaction: &Transaction<'_>, account: &NewAccount) -> rusqlite::Result<Changed> {
     let NewAccount {
         name,
         kdf,
@@ -283,9 +280,38 @@ fn count_login(
     })
 }
 
-fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
+/// Gives a deleted account's name to another one.
+fn reuse(
+    transaction: &Transaction<'_>,
+    earlier: UserId,
+    account: &NewAccount,
+) -> rusqlite::Result<Changed> {
+    if transaction.execute(statements::FREE_NAME, [earlier.0])? == 0 {
+        return Ok(Changed::NameTaken);
+    }
     for statement in [
-        statements::EMPTY_ACCOUNT,
+        statements::PURGE_MAIL,
+        statements::DROP_PREKEYS,
+        statements::DROP_GENERATION,
+        statements::DROP_BLOCKS,
+        statements::DROP_BLOCKS_OF,
+    ] {
+        transaction.execute(statement, [earlier.0])?;
+    }
+    register(transaction, account)
+}
+
+fn delete_account(
+    transaction: &Transaction<'_>,
+    user: UserId,
+    proven: Option<&ByteArray<32>>,
+) -> rusqlite::Result<Changed> {
+    let proven = proven.map(|key| key.0);
+    let emptied = transaction.execute(statements::EMPTY_ACCOUNT, params![user.0, proven])?;
+    if emptied == 0 {
+        return Ok(Changed::OtherLogin);
+    }
+    for statement in [
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
         statements::DROP_BLOCKS,

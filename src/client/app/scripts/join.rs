@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{App, Done, Failure, by_options};
+use super::{App, Done, Failure, by_options, password};
 use crate::client::app::exit_code::DECLINED;
 use crate::client::args::OptionsError;
 use crate::client::messenger::command::Command;
@@ -18,9 +18,9 @@ use crate::transport::invitation::InvitationLink;
 const INTRODUCTION_WAITS: Duration = Duration::from_secs(30);
 
 impl App {
-    pub(super) fn join(&mut self, link: &str, name: UserName) -> Done {
+    pub(super) fn join(&mut self, text: &str, name: UserName) -> Done {
         let declined = |why: String| Failure::new(DECLINED, why);
-        let link: InvitationLink = link.parse().map_err(|why| declined(format!("{why}")))?;
+        let link: InvitationLink = text.parse().map_err(|why| declined(format!("{why}")))?;
         if let Some(why) = link.inviter.as_ref().and_then(expired) {
             return Err(declined(why));
         }
@@ -38,9 +38,12 @@ impl App {
         self.login_flow.endpoint = Endpoint::new(address, self.options.tls, &data)
             .map_err(|error| by_options(OptionsError::Endpoint(error)))?;
         let code = link.code.as_ref().map(|code| ByteArray(**code));
-        let (login_flow, mut prompt) = self.script_prompt()?;
-        let account = login_flow.join(name, code, &mut prompt)?;
-        self.start(name, account)?;
+        let prompt = password::prompt(&mut self.terminal, &self.options);
+        let account = self
+            .login_flow
+            .join(name, code, &mut prompt.map_err(by_options)?)?;
+        let session = self.start(account, self.script_display())?;
+        self.session = Some((name, session));
         self.terminal.say(&ViewEvent::Registered {
             name,
             recovery_file: file,
@@ -50,8 +53,8 @@ impl App {
                 "this invitation is the operator's: it vouches for the server, and for nobody on it; compare \
                  safety numbers with /verify",
             )),
-            Some(inviter) => {
-                self.ask_script_session(Command::Introduce(Box::new(inviter)))?;
+            Some(_) => {
+                self.ask_script_session(Command::Introduce(text.to_owned()))?;
                 self.ask_script_session(Command::AwaitAnswers(INTRODUCTION_WAITS))?;
             }
         }

@@ -6,6 +6,7 @@ mod copies;
 mod disclosure;
 mod double;
 mod evil;
+mod handles;
 mod hostile;
 mod key_slots;
 mod passwd;
@@ -26,9 +27,9 @@ use self::double::Double;
 use super::*;
 use crate::client::login::credentials;
 use crate::client::login::{LoginError, LoginFlow, Prompt};
-use crate::client::messenger::command::SettingsChange;
+use crate::client::messenger::command::{Command, CommandResult, SettingsChange};
 use crate::client::net::endpoint::{Endpoint, Protection};
-use crate::protocol::{Blob, Body, MessageId};
+use crate::protocol::{Blob, Body, Code, MessageId};
 
 /// Collects what is shown.
 struct Recorder(Mutex<Sender<ViewEvent>>);
@@ -48,7 +49,7 @@ impl Display for Recorder {
     fn people(&self, _: Vec<Person>) {}
 
     fn ended(&self, end: End) {
-        let (End::ShutOut(why) | End::Vault(why)) = end;
+        let (End::ShutOut(why) | End::Vault(why) | End::Gone(why)) = end;
         self.event(ViewEvent::bad(format!("ended: {why}")));
     }
 }

@@ -1,4 +1,4 @@
-//! What an error of SQLite means for the store, and its own reasons to fail.
+//! What an error of SQLite means to the store, and the store's own reasons to fail.
 
 use std::error::Error;
 use std::fmt;
