@@ -60,12 +60,13 @@ pub const HELP: &str = "\
 +OK\r\n";
 
 /// The operations that exist in JSON only.
-const JSON_ONLY: [&str; 6] = [
+const JSON_ONLY: [&str; 7] = [
     "hello",
     "kdf",
     "keys",
     "publish",
     "outcome",
+    "invite",
     "delete_account",
 ];
 
@@ -334,6 +335,7 @@ fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
         | Reply::Kdf(_)
         | Reply::Bundle(_)
         | Reply::Published(_)
+        | Reply::Invited(_)
         | Reply::Waiting(_) => line(out, "+OK"),
     }
 }
