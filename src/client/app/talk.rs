@@ -1,10 +1,9 @@
-//! Talking to somebody: lines without a command go to them until `/to` ends it. `commands` parses
-//! the lines.
+//! Writing to somebody: lines without a command go to them until `/to` ends it. `commands` parses
+//! the lines; the screen remembers whom they go to, since the prompt shows it.
 
 use super::App;
 use super::exit_code::FAILED;
-use crate::client::messenger::command::Command;
-use crate::client::messenger::command::CommandResult;
+use crate::client::messenger::command::{Command, CommandResult};
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
 
@@ -21,17 +20,45 @@ impl App {
     /// Sends lines without a command to this person from here on. Without a name, it ends that.
     pub(super) fn talk_to(&mut self, name: Option<UserName>) {
         let Some(name) = name else {
-            self.talks_to = None;
+            self.terminal.screen().set_talks_to(None);
             return;
         };
-        if let Err(why) = self.exists(name) {
-            return self.fail(&why, FAILED);
+        if self.session.as_ref().is_some_and(|(me, _)| *me == name) {
+            return self.fail("that is you; name somebody else", FAILED);
         }
-        self.talks_to = Some(name);
+        if let Err(failure) = self.exists(name) {
+            return self.fail(&failure.why, FAILED);
+        }
+        self.terminal.screen().set_talks_to(Some(name));
         if self.terminal.interactive() {
             self.terminal.say(&ViewEvent::quiet(format!(
                 "what you type goes to {name}, encrypted; /to ends it, /verify {name} makes sure of them"
             )));
+        }
+    }
+
+    /// Sends a message, which shows itself. One that is refused is shown so that it is not lost.
+    pub(super) fn send_message(&mut self, command: Command) {
+        let (to, text) = match &command {
+            Command::Send(to, text) | Command::SendUnencrypted(to, text) => {
+                (Some(*to), text.clone())
+            }
+            Command::Reply(text) => (None, text.clone()),
+            _ => (None, String::new()),
+        };
+        match self.ask_session(command) {
+            Ok(()) => {
+                if let Some(to) = to {
+                    self.terminal.screen().turn_to(&to);
+                }
+            }
+            Err(failure) => {
+                if self.terminal.interactive() {
+                    self.terminal
+                        .say(&ViewEvent::quiet(format!("not sent: {text}")));
+                }
+                self.fail(&failure.why, FAILED);
+            }
         }
     }
 }

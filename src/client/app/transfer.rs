@@ -124,7 +124,7 @@ fn import(
         "use this machine from now on; the other one's sessions are left behind",
     ));
     // What was not sent is sent at the next login.
-    published.map_err(LoginError::Unpublished)
+    published.map_err(|failure| LoginError::Unpublished(failure.why))
 }
 
 fn check(passphrase: &str) -> Result<(), LoginError> {

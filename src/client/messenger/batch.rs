@@ -231,5 +231,6 @@ pub(super) fn shown(
         state,
         id,
         verified: contact.verified,
+        listed: false,
     }
 }

@@ -1,26 +1,54 @@
 //! What the person can ask of a session, and how it answers. Whoever carries
 //! commands to the messenger needs this file only.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::client::vault::VaultError;
+use crate::client::net::error::CallError;
+use crate::client::vault::{BrowseError, HistoryQuery, VaultError};
 use crate::client::view::{ViewEvent, Written};
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::ChangeSettings;
 use crate::protocol::{MessageId, UserName};
 
-/// How a command ended: an error is a sentence for the person.
-pub(crate) type CommandResult = Result<(), String>;
+/// How a command ended.
+pub(crate) type CommandResult = Result<(), CommandFailure>;
+
+/// Why a command was not carried out, as the person hears it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandFailure {
+    /// A sentence.
+    pub why: String,
+    /// Whether the reason is that there is no connection.
+    pub disconnected: bool,
+}
+
+impl fmt::Display for CommandFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<String> for CommandFailure {
+    fn from(why: String) -> Self {
+        CommandFailure {
+            why,
+            disconnected: false,
+        }
+    }
+}
 
 /// Why a command was not carried out.
 #[derive(Debug)]
 pub(crate) enum CommandError {
     /// For this reason, a sentence for the person. The session goes on.
     Refused(String),
+    /// There is no connection, or it was lost before the answer came. The session goes on.
+    Disconnected(String),
     /// The vault failed, which ends the session.
     Vault(VaultError),
 }
@@ -35,6 +63,42 @@ impl From<VaultError> for CommandError {
     fn from(error: VaultError) -> Self {
         CommandError::Vault(error)
     }
+}
+
+impl From<CallError> for CommandError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Lost(_) => CommandError::Disconnected(error.to_string()),
+            CallError::Refused(_) => CommandError::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<BrowseError> for CommandError {
+    fn from(error: BrowseError) -> Self {
+        match error {
+            BrowseError::Vault(error) => CommandError::Vault(error),
+            other => CommandError::Refused(other.to_string()),
+        }
+    }
+}
+
+/// Which of the messages that wait here are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WhichMessages {
+    /// All of them.
+    All,
+    /// The one whose id begins like this.
+    One(String),
+}
+
+/// A page of the history as events, oldest first, for whoever writes it somewhere.
+#[derive(Debug, Default)]
+pub(crate) struct EventPage {
+    /// The messages.
+    pub events: Vec<ViewEvent>,
+    /// The place of the last message, if there are more behind it.
+    pub last: Option<i64>,
 }
 
 /// What `/settings` changes.
@@ -69,16 +133,36 @@ pub(crate) enum Command {
     Send(UserName, String),
     /// Send a message that the server can read.
     SendUnencrypted(UserName, String),
+    /// Send an encrypted message to whoever wrote last.
+    Reply(String),
     /// Show whether somebody is online, or when they were last seen.
     Status(UserName),
-    /// Show the accounts whose names begin with a text.
+    /// Show who of the contacts is online, or of all whose names begin with a text.
+    Who(Option<String>),
+    /// Show all accounts whose names begin with a text.
     Search(String),
     /// Get the messages that wait on the server.
     Fetch,
     /// List the contacts.
     Contacts,
-    /// Show the last messages, with one contact or with all.
-    History(Option<UserName>),
+    /// Show a page of the history.
+    History(HistoryQuery),
+    /// Show the messages that have a text.
+    Find(HistoryQuery),
+    /// Answer with a page of the history.
+    Page(HistoryQuery, SyncSender<EventPage>),
+    /// Delete the message whose id begins like this from this device.
+    Delete(String),
+    /// Delete all messages with somebody from this device.
+    DeleteAll(UserName),
+    /// Keep messages for so many days, or for ever, from here on.
+    Keep(Option<u32>),
+    /// Show for how long messages are kept.
+    ShowKept,
+    /// List the messages that wait here.
+    Outbox,
+    /// Give up messages that wait here and have not left.
+    CancelHeld(WhichMessages),
     /// Show the safety number; with `true`, the person has compared it.
     Verify(UserName, bool),
     /// Accept another identity of a contact.
@@ -95,6 +179,12 @@ pub(crate) enum Command {
     Block(UserName),
     /// Receive from somebody again.
     Unblock(UserName),
+    /// Show who is blocked.
+    Blocked,
+    /// Connect anew.
+    Reconnect,
+    /// Delete the account on the server, and end the session.
+    DeleteAccount,
     /// Change the password, and the vault's key with it.
     Passwd {
         /// The password so far.

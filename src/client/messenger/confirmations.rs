@@ -182,7 +182,7 @@ pub(super) fn confirmed(
     identity: ByteArray<32>,
     ids: &[Id],
 ) -> Result<()> {
-    let mut count = 0;
+    let mut confirmed = Vec::new();
     for mid in ids.iter().copied().map(MessageId) {
         let Some(mut message) = unchanged(batch.vault.message_by_mid(contact.id, &mid))? else {
             continue;
@@ -200,13 +200,14 @@ pub(super) fn confirmed(
         record.state = DeliveryState::Confirmed;
         record.received_at = Some(batch.now);
         batch.vault.update_message(&message)?;
-        count += 1;
+        confirmed.push(mid);
     }
-    if count > 0 {
+    if !confirmed.is_empty() {
         batch.show(ViewEvent::Receipt {
             to: contact.name,
             state: "received",
-            count,
+            ids: confirmed,
+            at: batch.now,
         });
     }
     Ok(())

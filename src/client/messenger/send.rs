@@ -36,6 +36,7 @@ pub(super) enum Awaited {
 /// A message that the server has yet to answer for.
 pub(super) struct Sent {
     seq: i64,
+    mid: MessageId,
     to: UserName,
     origin: Origin,
 }
@@ -73,7 +74,7 @@ impl Messenger {
                 ))),
             }
         }
-        let record = outgoing(text, EncryptionStatus::Encrypted);
+        let record = outgoing(text.clone(), EncryptionStatus::Encrypted);
         let (me, now, mid) = (&self.me, clock::unix_ms(), MessageId(random_id()));
         let accepted = std::mem::take(&mut self.outbox.accepted);
         let encrypted = self.vault.transact(|vault| {
@@ -92,6 +93,13 @@ impl Messenger {
             vault.postpone(seq, contact.id)?;
             Ok(None)
         })?;
+        self.say(ViewEvent::Sent {
+            to: *to,
+            text,
+            at: now,
+            id: mid,
+            unencrypted: false,
+        });
         match encrypted {
             Some(Encrypted::Queued(outgoing)) => self.pump_from(Some(outgoing))?,
             Some(Encrypted::Failed(seq, why)) => self.fail(seq, to, &why)?,
@@ -126,13 +134,20 @@ impl Messenger {
             again: false,
             after: None,
         };
-        let record = outgoing(text, EncryptionStatus::Unencrypted);
+        let record = outgoing(text.clone(), EncryptionStatus::Unencrypted);
         let now = clock::unix_ms();
         self.vault.transact(|vault| {
             let contact = vault.contact_or_new(to)?;
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
             vault.add_to_outbox(seq, &send, None)
         })?;
+        self.say(ViewEvent::Sent {
+            to: *to,
+            text,
+            at: now,
+            id: mid,
+            unencrypted: true,
+        });
         self.say(ViewEvent::warning(
             "sent unencrypted: the server and the network can read it",
         ));
@@ -231,16 +246,22 @@ impl Messenger {
         let Outgoing { seq, send, origin } = outgoing;
         let again = seq <= self.outbox.again_through;
         self.outbox.sent_through = seq;
+        self.outbox.posted_through = self.outbox.posted_through.max(seq);
         if self.is_under_way(seq) {
             return;
         }
         let Some(connection) = &mut self.server.connection else {
             return;
         };
-        let to = send.to;
+        let (to, mid) = (send.to, send.mid);
         // A connection that is lost just now says so by itself.
         if let Ok(id) = connection.post(&Request::Send(Send { again, ..send })) {
-            let sent = Awaited::Send(Sent { seq, to, origin });
+            let sent = Awaited::Send(Sent {
+                seq,
+                mid,
+                to,
+                origin,
+            });
             self.server.awaited.insert(id, sent);
         }
     }
@@ -261,13 +282,18 @@ impl Messenger {
         sent: &Sent,
         answer: std::result::Result<serde_json::Value, Refusal>,
     ) -> Result<()> {
-        let Sent { seq, to, origin } = sent;
+        let Sent {
+            seq,
+            mid,
+            to,
+            origin,
+        } = sent;
         let answer = connection::typed::<Accepted>(answer);
         if *origin == Origin::Client {
             return self.answered_control(*seq, answer);
         }
         match answer {
-            Ok(accepted) => self.accepted(to, *seq, accepted),
+            Ok(accepted) => self.accepted(to, *mid, *seq, accepted),
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
                 if self.outbox.resend_at.is_none() {
                     self.say(ViewEvent::warning(format!(
@@ -315,7 +341,13 @@ impl Messenger {
         }
     }
 
-    fn accepted(&mut self, to: &UserName, seq: i64, accepted: Accepted) -> Result<()> {
+    fn accepted(
+        &mut self,
+        to: &UserName,
+        mid: MessageId,
+        seq: i64,
+        accepted: Accepted,
+    ) -> Result<()> {
         let state = match accepted.state {
             MessageState::Stored => "stored",
             MessageState::Delivered => "delivered",
@@ -323,7 +355,8 @@ impl Messenger {
         self.say(ViewEvent::Receipt {
             to: *to,
             state,
-            count: 1,
+            ids: vec![mid],
+            at: accepted.at,
         });
         self.outbox.accepted.push((seq, accepted));
         match self.outbox.accepted.len() < WINDOW {

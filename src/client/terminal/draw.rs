@@ -29,6 +29,8 @@ pub(super) struct Drawn {
     pub(super) text: String,
     /// How many rows there are above the cursor.
     pub(super) above: usize,
+    /// How many rows there are below the cursor.
+    pub(super) below: usize,
 }
 
 /// Goes back to the first row of what was drawn, and clears from there on.
@@ -63,6 +65,7 @@ pub(super) fn draw(prompt: &str, text: &str, cursor: usize, size: Size) -> Drawn
     Drawn {
         text: out,
         above: cursor - first,
+        below: last - cursor,
     }
 }
 

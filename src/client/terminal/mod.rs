@@ -39,7 +39,8 @@ mod tty;
 mod type_ahead;
 mod waker;
 
-pub(crate) use self::printing::Routes;
+pub(crate) use self::format::transcript;
+pub(crate) use self::printing::{Alerts, Routes};
 pub(crate) use self::screen::{Colours, NotWritten, Screen};
 pub(crate) use self::waker::Waker;
 
@@ -115,7 +116,7 @@ impl Terminal {
     /// # Errors
     /// The system has no thread to give, the signals can't be received, or the terminal is gone.
     pub(crate) fn open(colours: Colours, plain: bool) -> io::Result<Self> {
-        let modes = Modes::of_stdin().filter(|_| io::stdout().is_terminal());
+        let modes = Modes::of_stdin(plain).filter(|_| io::stdout().is_terminal());
         let routes = match modes {
             Some(_) => Routes::Together,
             None => Routes::WarningsAside,
@@ -179,10 +180,10 @@ impl Terminal {
         matches!(self.source, Source::Keys(..))
     }
 
-    /// Waits for a line, or for another event that comes first. After such an event, the next
-    /// call waits for the same line, with its own prompt.
-    pub(crate) fn line(&mut self, prompt: &str) -> InputEvent {
-        self.ask(Kind::Line, prompt)
+    /// Waits for a line of the chat, or for another event that comes first. After such an event,
+    /// the next call waits for the same line. Its prompt shows what [`Screen`] knows.
+    pub(crate) fn line(&mut self) -> InputEvent {
+        self.ask(Kind::Line, "")
     }
 
     /// Waits for the answer to a question, which Ctrl-C cancels.

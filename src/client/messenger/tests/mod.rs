@@ -190,8 +190,10 @@ impl Somebody {
         self.session.take().unwrap().end();
     }
 
-    fn run(&self, command: Command) -> CommandResult {
-        self.session.as_ref().unwrap().run(command)
+    /// Runs a command; an error is what the person hears.
+    fn run(&self, command: Command) -> Result<(), String> {
+        let session = self.session.as_ref().unwrap();
+        session.run(command).map_err(|failure| failure.why)
     }
 
     fn send(&self, to: &str, text: &str) {

@@ -10,6 +10,7 @@ use termcolor::{Buffer, Color, ColorSpec, WriteColor};
 
 use crate::appearance::BANNER;
 use crate::client::local_time;
+use crate::client::vault::shortened;
 use crate::client::view::{Mark, Tone, ViewEvent};
 use crate::clock;
 use crate::protocol::UserName;
@@ -22,6 +23,9 @@ const PEOPLE: [Color; 3] = [Color::Cyan, Color::Magenta, Color::Blue];
 /// The beginning of each row of a text after the first. It is as wide as a tab stop, so tabs in
 /// the text keep their columns.
 const GUTTER: &str = "      │ ";
+
+/// The rows that the banner leaves for the menu and the first lines.
+const BELOW_BANNER: usize = 12;
 
 /// Tells a terminal to stop wrapping lines, and to wrap them again. If it draws a character wider
 /// than we count, the end of the row is lost, but no new row begins.
@@ -36,6 +40,30 @@ pub(super) struct Look {
     pub(super) plain: bool,
     /// Whether the terminal obeys control sequences.
     pub(super) controls: bool,
+    /// How the time of a message is shown.
+    pub(super) times: Times,
+}
+
+/// How the time of a message is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Times {
+    /// The time of the day alone, since a line says each new day.
+    OfDay,
+    /// With its date if that is not today's.
+    Short,
+    /// With its date.
+    Full,
+}
+
+impl Look {
+    /// When a message was written, as it stands before it.
+    fn time(self, at: u64) -> String {
+        match self.times {
+            Times::OfDay => local_time::time_of_day(at),
+            Times::Short => local_time::short(at, clock::unix_ms()),
+            Times::Full => local_time::date_and_time(at),
+        }
+    }
 }
 
 /// A text in pieces, each with its style.
@@ -93,7 +121,7 @@ impl Text {
             .collect();
         let painted = paint(&rows(&pieces, frame), look.colours);
         // All terminals agree on the width of these characters.
-        let simple = painted.chars().all(|c| c.is_ascii() || c == '│');
+        let simple = painted.chars().all(|c| c.is_ascii() || "│…─".contains(c));
         match columns {
             Some(_) if look.controls && !simple => {
                 format!("{}{painted}{}", NO_WRAP.0, NO_WRAP.1)
@@ -151,8 +179,9 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
     let mut text = Text::new(look.plain);
     match event {
         ViewEvent::Line(tone, line) => text.say(*tone, line.as_str()),
-        ViewEvent::Message { .. } => message(&mut text, event),
-        ViewEvent::Receipt { to, state, count } => {
+        ViewEvent::Message { .. } => message(&mut text, event, look),
+        ViewEvent::Sent { .. } => sent(&mut text, event, look),
+        ViewEvent::Receipt { to, state, ids, at } => {
             let place = match *state {
                 "stored" => format!("stored for {to}"),
                 "received" => format!("received by {to}"),
@@ -163,9 +192,14 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
                 "received" => Tone::Good,
                 _ => Tone::Quiet,
             };
-            let line = match count {
-                1 => format!("  {place}"),
-                _ => format!("  {count} messages {place}"),
+            // Words are read out aloud with the time that others see at the message itself.
+            let indent = match look.plain && look.times == Times::OfDay {
+                true => format!("{} ", look.time(*at)),
+                false => "  ".to_owned(),
+            };
+            let line = match ids.len() {
+                1 => format!("{indent}{place}"),
+                count => format!("{indent}{count} messages {place}"),
             };
             text.say(tone, line);
         }
@@ -197,6 +231,8 @@ fn plain(event: &ViewEvent) -> String {
             known,
             verified,
             changed,
+            blocked,
+            unread,
         } => {
             let trust = match (known, changed, verified) {
                 (false, true, _) => "identity not accepted",
@@ -206,7 +242,12 @@ fn plain(event: &ViewEvent) -> String {
                 (true, true, true) => "verified; identity changed, not accepted",
                 (true, true, false) => "not verified; identity changed, not accepted",
             };
-            format!("{name:<32} {trust}")
+            let blocked = if *blocked { ", blocked" } else { "" };
+            let unread = match unread {
+                0 => String::new(),
+                count => format!(", {count} unread"),
+            };
+            format!("{name:<20} {trust}{blocked}{unread}")
         }
         ViewEvent::Registered { name, .. } => format!("account {name} created"),
         ViewEvent::Waiting(count) => format!("{count} waiting on the server"),
@@ -216,7 +257,7 @@ fn plain(event: &ViewEvent) -> String {
 
 /// Appends a message. What we say about it stands before the colon, so that no words of the
 /// sender can pass for it. Only the state of an outgoing message stands after the text.
-fn message(text: &mut Text, event: &ViewEvent) {
+fn message(text: &mut Text, event: &ViewEvent, look: Look) {
     let ViewEvent::Message {
         name,
         outgoing,
@@ -224,15 +265,17 @@ fn message(text: &mut Text, event: &ViewEvent) {
         at,
         mark,
         state,
+        id,
+        listed,
         ..
     } = event
     else {
         return;
     };
-    text.say(
-        Tone::Quiet,
-        format!("{} ", local_time::short(*at, clock::unix_ms())),
-    );
+    text.say(Tone::Quiet, format!("{} ", look.time(*at)));
+    if *listed {
+        text.say(Tone::Quiet, format!("[{}] ", shortened(id)));
+    }
     if *outgoing {
         text.say(Tone::Quiet, if text.plain { "you to " } else { "you > " });
     }
@@ -266,6 +309,59 @@ fn message(text: &mut Text, event: &ViewEvent) {
     }
 }
 
+/// Appends a message of one's own that goes out, with room for a [`mark`].
+fn sent(text: &mut Text, event: &ViewEvent, look: Look) {
+    let ViewEvent::Sent {
+        to,
+        text: words,
+        at,
+        unencrypted,
+        ..
+    } = event
+    else {
+        return;
+    };
+    let room = " ".repeat(MARK_WIDTH - 1);
+    text.say(Tone::Quiet, format!("{} …{room} you > ", look.time(*at)));
+    text.put(Style::Person(*to), to.as_str());
+    if *unencrypted {
+        text.say(Tone::Warning, " [UNENCRYPTED]");
+    }
+    text.say(Tone::Plain, format!(": {words}"));
+}
+
+/// The column at which [`sent`] leaves room for a mark: behind the hour, the minute and a blank.
+pub(super) const MARK_COLUMN: usize = 6;
+
+/// The columns of a mark.
+const MARK_WIDTH: usize = 3;
+
+/// How far a message of one's own got, as a mark with its colour.
+pub(super) fn mark(state: &str, look: Look) -> String {
+    // Only what is received is proven; the rest is the server's word.
+    let (mark, tone) = match state {
+        "stored" => ("✓  ", Tone::Quiet),
+        "delivered" => ("✓✓ ", Tone::Quiet),
+        "received" => ("✓✓✓", Tone::Good),
+        _ => ("✗  ", Tone::Bad),
+    };
+    let row = vec![(Style::Tone(tone), mark.to_owned())];
+    paint(&[row], look.colours)
+        .trim_end_matches('\n')
+        .to_owned()
+}
+
+/// A line that says the day of what follows.
+pub(super) fn day(day: &str, look: Look, columns: Option<usize>) -> String {
+    let mut text = Text::new(look.plain);
+    let line = match look.plain {
+        true => day.to_owned(),
+        false => format!("── {day} ──"),
+    };
+    text.say(Tone::Quiet, line);
+    text.finish(look, columns)
+}
+
 fn user(text: &mut Text, status: &UserStatus) {
     text.put(Style::Person(status.name), format!("{:<20}", status.name));
     match (status.online, status.last_seen) {
@@ -279,6 +375,19 @@ fn user(text: &mut Text, status: &UserStatus) {
             text.say(Tone::Quiet, line);
         }
     }
+}
+
+/// An event as a line of an exported history: as JSON if `json` names the account, otherwise as a
+/// line of text with its date.
+pub(crate) fn transcript(event: &ViewEvent, json: Option<UserName>) -> String {
+    let look = Look {
+        colours: false,
+        plain: true,
+        controls: false,
+        times: Times::Full,
+    };
+    let line = json.and_then(|me| json::line(event, &me));
+    line.unwrap_or_else(|| lines(event, look, None))
 }
 
 /// Rows of what to type and what it does, in two columns.
@@ -301,8 +410,16 @@ pub(super) fn table(rows: &[(String, String)], look: Look, columns: Option<usize
     table
 }
 
-/// The program's name in large letters.
-pub(super) fn banner(look: Look) -> String {
+/// The program's name in large letters; nothing on a terminal that is too small for it and for
+/// what follows it.
+pub(super) fn banner(look: Look, size: Option<(usize, usize)>) -> String {
+    let fits = |(columns, rows): (usize, usize)| {
+        let widest = BANNER.iter().map(|row| row.len()).max().unwrap_or(0);
+        widest < columns && BANNER.len() + BELOW_BANNER <= rows
+    };
+    if !size.is_none_or(fits) {
+        return String::new();
+    }
     let rows: Vec<_> = BANNER
         .map(|line| vec![(Style::Heading, line.to_owned())])
         .into();
@@ -328,6 +445,7 @@ mod tests {
             state: "",
             id: MessageId([1; 16]),
             verified: false,
+            listed: false,
         }
     }
 
@@ -335,6 +453,7 @@ mod tests {
         colours: false,
         plain: false,
         controls: true,
+        times: Times::Short,
     };
 
     fn on_paper(event: &ViewEvent) -> String {

@@ -21,17 +21,21 @@ use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::tcgetwinsize;
 use zeroize::Zeroizing;
 
-use super::{Bell, Request};
+use super::marks::Marks;
+use super::{Bell, Request, Shown};
 use crate::client::app::commands;
+use crate::client::app::commands::TypedLine;
 use crate::client::terminal::InputEvent;
 use crate::client::terminal::completion::Completion;
 use crate::client::terminal::draw;
 use crate::client::terminal::draw::Size;
 use crate::client::terminal::editor::{Editor, Kind, Step};
+use crate::client::terminal::format::MARK_COLUMN;
 use crate::client::terminal::keys::{Key, Keys};
 use crate::client::terminal::modes::Modes;
 use crate::client::terminal::output::Stream;
 use crate::clock;
+use crate::protocol::MessageId;
 
 /// The most typed bytes that are kept. Beyond that the terminal is not read, and the system makes
 /// the typist wait.
@@ -42,6 +46,10 @@ const LONG_WORK: Duration = Duration::from_secs(1);
 
 /// How long to wait for the shell to stop the program.
 const STOPS_WITHIN: Duration = Duration::from_millis(100);
+
+/// Makes the terminal remember its title, and take it back.
+const KEEP_TITLE: &str = "\x1b[22;2t";
+const RESTORE_TITLE: &str = "\x1b[23;2t";
 
 /// Ctrl-\, which ends the program while a command runs.
 const QUIT: u8 = 0x1c;
@@ -60,9 +68,12 @@ pub(super) struct Console {
     keys: Keys,
     /// The kind of line that is asked for, and its prompt.
     asked: Option<(Kind, String)>,
-    /// How many rows the drawn line has above the cursor; `None` if no line is drawn. A prompt on a
-    /// terminal that edits lines by itself counts as a line.
-    drawn: Option<usize>,
+    /// How many rows the drawn line has above and below the cursor; `None` if no line is drawn. A
+    /// prompt on a terminal that edits lines by itself counts as a line.
+    drawn: Option<(usize, usize)>,
+    marks: Marks,
+    /// The terminal's title, if it was set.
+    title: Option<String>,
     /// The terminal has reported the end of its input.
     ended: bool,
     lent: bool,
@@ -89,6 +100,8 @@ impl Console {
             keys: Keys::default(),
             asked: None,
             drawn: None,
+            marks: Marks::default(),
+            title: None,
             ended: false,
             lent: false,
             failed: None,
@@ -138,7 +151,12 @@ impl Console {
             let _set = self.modes.type_in();
             self.forget_drawn();
         }
-        if self.bell.redraw.swap(false, Ordering::SeqCst) && self.editor.is_some() {
+        let resized = self.bell.resized.swap(false, Ordering::SeqCst);
+        let changed = self.bell.changed.swap(false, Ordering::SeqCst);
+        if resized {
+            self.marks.lose_places();
+        }
+        if (resized || changed) && self.editor.is_some() && !self.lent {
             self.redraw();
         }
         if self.bell.interrupted.swap(false, Ordering::SeqCst) && !self.lent {
@@ -167,8 +185,8 @@ impl Console {
             Request::AskAgain(kind, prompt) if self.asked.is_some() => self.ask(kind, prompt),
             // The line is on its way already.
             Request::AskAgain(..) => {}
-            Request::Print(text, done) => {
-                let printed = self.print(&text);
+            Request::Show(shown, done) => {
+                let printed = self.show(shown);
                 let _heard = done.send(printed);
             }
             Request::Lend(done) => {
@@ -197,7 +215,10 @@ impl Console {
             }
             None => {}
         }
-        let same = self.asked.as_ref().is_some_and(|(_, now)| *now == prompt);
+        let same = self
+            .asked
+            .as_ref()
+            .is_some_and(|asked| asked.0 == kind && asked.1 == prompt);
         self.asked = Some((kind, prompt));
         if !same || self.drawn.is_none() {
             self.redraw();
@@ -291,8 +312,16 @@ impl Console {
         match step {
             Step::Draw => {}
             Step::Line(text) => {
-                self.finish_line(&text);
+                let kept = match self.is_message(&text) {
+                    // It stays until the message shows itself.
+                    true => self.drawn,
+                    false => {
+                        self.finish_line(&text);
+                        None
+                    }
+                };
                 self.tell(InputEvent::Line(text));
+                self.drawn = kept;
             }
             Step::End => {
                 self.finish_line("");
@@ -306,11 +335,26 @@ impl Console {
             Step::Say(text) => {
                 let _printed = self.print(&format!("{text}\n"));
             }
-            Step::Clear => {
-                self.drawn = None;
-                let _written = Stream::Out.write("\x1b[H\x1b[2J");
-            }
+            Step::Clear => self.clear("\x1b[H\x1b[2J"),
             Step::Suspend => self.suspend(),
+        }
+    }
+
+    /// Whether a line that was typed sends a message.
+    fn is_message(&self, text: &str) -> bool {
+        if !matches!(self.asked, Some((Kind::Line, _))) {
+            return false;
+        }
+        let (logged_in, _) = self.completion.candidates();
+        let talks = self.completion.talks_to().is_some();
+        match commands::parse(text, logged_in, talks) {
+            Ok(TypedLine::Text(_)) => true,
+            Ok(TypedLine::Command {
+                spec,
+                by_number: false,
+                ..
+            }) => spec.sends(),
+            _ => false,
         }
     }
 
@@ -321,12 +365,32 @@ impl Console {
                 Kind::Secret if text != "^C" => "",
                 _ => text,
             };
-            let mut out = self.drawn.map(draw::erase).unwrap_or_default();
-            out.push_str(&draw::draw(prompt, shown, shown.len(), size()).text);
+            let prompt = match kind {
+                Kind::Line => self.completion.bare_prompt(),
+                Kind::Question | Kind::Secret => prompt.clone(),
+            };
+            let mut out = self.erased();
+            let drawn = draw::draw(&prompt, shown, shown.len(), size());
+            out.push_str(&drawn.text);
             out.push_str("\r\n");
             let _written = Stream::Out.write(&out);
+            self.marks.printed(&"\n".repeat(drawn.above + 1), 1);
         }
         self.drawn = None;
+    }
+
+    /// The text that erases the drawn line.
+    fn erased(&self) -> String {
+        self.drawn
+            .map(|(above, _)| draw::erase(above))
+            .unwrap_or_default()
+    }
+
+    /// Clears the terminal with a control sequence.
+    fn clear(&mut self, sequence: &str) {
+        self.drawn = None;
+        self.marks.lose_places();
+        let _written = Stream::Out.write(sequence);
     }
 
     /// Draws the line that is being typed, or the plain prompt.
@@ -337,30 +401,88 @@ impl Console {
 
     /// The text that erases the drawn line and draws the present one.
     fn line_drawn(&mut self) -> String {
-        let Some((_, prompt)) = &self.asked else {
+        let Some((kind, prompt)) = &self.asked else {
             return String::new();
         };
+        let prompt = match kind {
+            Kind::Line => self.completion.prompt(size().columns),
+            Kind::Question | Kind::Secret => prompt.clone(),
+        };
         let Some(editor) = &self.editor else {
-            let above = self.drawn.replace(0);
+            let above = self.drawn.replace((0, 0));
             let newline = if above.is_some() { "\n" } else { "" };
             return format!("{newline}{prompt}");
         };
-        let mut out = self.drawn.map(draw::erase).unwrap_or_default();
-        let (prompt, text, cursor) = editor.shown(prompt);
+        let mut out = self.erased();
+        let (prompt, text, cursor) = editor.shown(&prompt);
         let drawn = draw::draw(&prompt, text, cursor, size());
         out.push_str(&drawn.text);
-        self.drawn = Some(drawn.above);
+        self.drawn = Some((drawn.above, drawn.below));
+        out.push_str(&self.new_title());
         out
+    }
+
+    /// The sequence that sets the terminal's title, if it is another than before.
+    fn new_title(&mut self) -> String {
+        let Some(title) = self.completion.title() else {
+            return String::new();
+        };
+        if self.title.as_ref() == Some(&title) {
+            return String::new();
+        }
+        let keep = if self.title.is_none() { KEEP_TITLE } else { "" };
+        let sequence = format!("{keep}\x1b]2;{title}\x07");
+        self.title = Some(title);
+        sequence
+    }
+
+    fn show(&mut self, shown: Shown) -> io::Result<()> {
+        match shown {
+            Shown::Text(text) => self.print(&text),
+            // What the terminal has edited by itself stands there already.
+            Shown::Sent(..) if self.editor.is_none() => Ok(()),
+            Shown::Sent(id, text) => {
+                self.marks.begin(id);
+                self.print(&text)
+            }
+            Shown::Mark(ids, mark, otherwise) => match ids.iter().any(|id| self.marks.knows(id)) {
+                true => self.draw_marks(&ids, &mark),
+                false => self.print(&otherwise),
+            },
+            Shown::Nothing if self.editor.is_none() => Ok(()),
+            Shown::Nothing => {
+                self.clear("\x1b[H\x1b[2J\x1b[3J");
+                self.redraw();
+                Ok(())
+            }
+        }
+    }
+
+    /// Draws a mark at messages, as far as they are still on the terminal.
+    fn draw_marks(&self, ids: &[MessageId], mark: &str) -> io::Result<()> {
+        let (above, below) = self.drawn.unwrap_or((0, 0));
+        let mut out = String::new();
+        for id in ids {
+            let Some(distance) = self.marks.distance(id) else {
+                continue;
+            };
+            let up = distance + above as u64;
+            if up + (below as u64) < size().rows as u64 {
+                out.push_str(&format!("\x1b7\x1b[{up}A\r\x1b[{MARK_COLUMN}C{mark}\x1b8"));
+            }
+        }
+        Stream::Out.write(&out)
     }
 
     /// Shows text above the line that is being typed.
     fn print(&mut self, text: &str) -> io::Result<()> {
         let mut out = match (self.drawn.take(), &self.editor) {
-            (Some(above), Some(_)) => draw::erase(above),
+            (Some((above, _)), Some(_)) => draw::erase(above),
             (Some(_), None) => "\n".to_owned(),
             (None, _) => String::new(),
         };
         out.push_str(text);
+        self.marks.printed(text, size().columns);
         out.push_str(&self.line_drawn());
         Stream::Out.write(&out)
     }
@@ -411,11 +533,16 @@ impl Console {
         if self.drawn.take().is_some() {
             let _written = Stream::Out.write("\r\n");
         }
+        if self.title.take().is_some() {
+            let _written = Stream::Out.write(RESTORE_TITLE);
+        }
+        self.marks.lose_places();
         self.modes.restore();
     }
 
     fn forget_drawn(&mut self) {
         self.drawn = None;
+        self.marks.lose_places();
         self.redraw();
     }
 
