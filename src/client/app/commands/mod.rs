@@ -71,7 +71,7 @@ pub(crate) enum Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topic {
     Messages,
-    History,
+    Earlier,
     People,
     Trust,
     Account,
@@ -82,7 +82,7 @@ impl Topic {
     /// All of them, in the order in which help lists them.
     pub(crate) const ALL: [Topic; 6] = [
         Topic::Messages,
-        Topic::History,
+        Topic::Earlier,
         Topic::People,
         Topic::Trust,
         Topic::Account,
@@ -93,7 +93,7 @@ impl Topic {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Topic::Messages => "messages",
-            Topic::History => "history",
+            Topic::Earlier => "earlier",
             Topic::People => "people",
             Topic::Trust => "trust",
             Topic::Account => "account",

@@ -7,7 +7,7 @@ use super::{Operation, Spec, Topic, When};
 use crate::client::messenger::command::Command;
 
 use Operation::{Message, Session};
-use Topic::{Account, History, Messages, People, Program, Trust};
+use Topic::{Account, Earlier, Messages, People, Program, Trust};
 use When::{Always, LoggedIn, LoggedOut};
 
 /// In the order in which help shows them.
@@ -53,27 +53,27 @@ pub(crate) const TABLE: &[Spec] = &[
         names: &["/send-unencrypted"], arguments: &["NAME", "TEXT"], when: LoggedIn, menu: None, topic: Messages,
         help: "send a message that the server and the network can read", more: "" },
     Spec { operation: Session(history),
-        names: &["/history"], arguments: &["[NAME]", "[N]", "[since|before]", "[DATE|ID]"], when: LoggedIn, menu: None, topic: History,
+        names: &["/history"], arguments: &["[NAME]", "[N]", "[since|before]", "[DATE|ID]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "show earlier messages, with somebody or with all",
         more: "It shows the last N messages (50), or those before the message ID, or the first N since a DATE such as 2026-11-27 or behind \
                the message ID. Ids stand in brackets; each page says how to go on." },
     Spec { operation: Session(find),
-        names: &["/find"], arguments: &["TEXT"], when: LoggedIn, menu: None, topic: History,
+        names: &["/find"], arguments: &["TEXT"], when: LoggedIn, menu: None, topic: Earlier,
         help: "search the texts of the history on this device",
         more: "Capital and small letters are the same. It shows the latest 50 hits; /find TEXT before ID finds earlier ones." },
     Spec { operation: Session(info),
-        names: &["/info"], arguments: &["[ID]"], when: LoggedIn, menu: None, topic: History,
+        names: &["/info"], arguments: &["[ID]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "all that is known of the last message, or of one by its id", more: "/history shows the ids." },
     Spec { operation: Session(delete),
-        names: &["/delete"], arguments: &["ID|NAME", "[all]"], when: LoggedIn, menu: None, topic: History,
+        names: &["/delete"], arguments: &["ID|NAME", "[all]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "delete a message from this device, or all with somebody (NAME all)",
         more: "The other side keeps theirs. It can't be undone." },
     Spec { operation: Operation::Keep,
-        names: &["/keep"], arguments: &["[TIME]"], when: LoggedIn, menu: None, topic: History,
+        names: &["/keep"], arguments: &["[TIME]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "keep messages on this device only so long: 90d, 12w, or forever",
         more: "Older ones are deleted at once and from then on. Without TIME, it shows what is set." },
     Spec { operation: Operation::ExportHistory,
-        names: &["/export-history"], arguments: &["FILE"], when: LoggedIn, menu: None, topic: History,
+        names: &["/export-history"], arguments: &["FILE"], when: LoggedIn, menu: None, topic: Earlier,
         help: "write the whole history into a new FILE that only you can read",
         more: "With a name that ends in .json, it is one JSON object a line. The file is not encrypted." },
     Spec { operation: Session(|given| Ok(Command::Who(optional_text(given)))),

@@ -22,6 +22,7 @@ use rustix::termios::tcgetwinsize;
 use zeroize::Zeroizing;
 
 use super::marks::Marks;
+use super::title::Title;
 use super::{Bell, Request, Shown};
 use crate::client::app::commands;
 use crate::client::app::commands::TypedLine;
@@ -30,12 +31,10 @@ use crate::client::terminal::completion::Completion;
 use crate::client::terminal::draw;
 use crate::client::terminal::draw::Size;
 use crate::client::terminal::editor::{Editor, Kind, Step};
-use crate::client::terminal::format::MARK_COLUMN;
 use crate::client::terminal::keys::{Key, Keys};
 use crate::client::terminal::modes::Modes;
 use crate::client::terminal::output::Stream;
 use crate::clock;
-use crate::protocol::MessageId;
 
 /// The most typed bytes that are kept. Beyond that the terminal is not read, and the system makes
 /// the typist wait.
@@ -46,10 +45,6 @@ const LONG_WORK: Duration = Duration::from_secs(1);
 
 /// How long to wait for the shell to stop the program.
 const STOPS_WITHIN: Duration = Duration::from_millis(100);
-
-/// Makes the terminal remember its title, and take it back.
-const KEEP_TITLE: &str = "\x1b[22;2t";
-const RESTORE_TITLE: &str = "\x1b[23;2t";
 
 /// Ctrl-\, which ends the program while a command runs.
 const QUIT: u8 = 0x1c;
@@ -72,8 +67,7 @@ pub(super) struct Console {
     /// prompt on a terminal that edits lines by itself counts as a line.
     drawn: Option<(usize, usize)>,
     marks: Marks,
-    /// The terminal's title, if it was set.
-    title: Option<String>,
+    title: Title,
     /// The terminal has reported the end of its input.
     ended: bool,
     lent: bool,
@@ -101,7 +95,7 @@ impl Console {
             asked: None,
             drawn: None,
             marks: Marks::default(),
-            title: None,
+            title: Title::default(),
             ended: false,
             lent: false,
             failed: None,
@@ -418,22 +412,8 @@ impl Console {
         let drawn = draw::draw(&prompt, text, cursor, size());
         out.push_str(&drawn.text);
         self.drawn = Some((drawn.above, drawn.below));
-        out.push_str(&self.new_title());
+        out.push_str(&self.title.set(self.completion.title()));
         out
-    }
-
-    /// The sequence that sets the terminal's title, if it is another than before.
-    fn new_title(&mut self) -> String {
-        let Some(title) = self.completion.title() else {
-            return String::new();
-        };
-        if self.title.as_ref() == Some(&title) {
-            return String::new();
-        }
-        let keep = if self.title.is_none() { KEEP_TITLE } else { "" };
-        let sequence = format!("{keep}\x1b]2;{title}\x07");
-        self.title = Some(title);
-        sequence
     }
 
     fn show(&mut self, shown: Shown) -> io::Result<()> {
@@ -456,22 +436,6 @@ impl Console {
                 Ok(())
             }
         }
-    }
-
-    /// Draws a mark at messages, as far as they are still on the terminal.
-    fn draw_marks(&self, ids: &[MessageId], mark: &str) -> io::Result<()> {
-        let (above, below) = self.drawn.unwrap_or((0, 0));
-        let mut out = String::new();
-        for id in ids {
-            let Some(distance) = self.marks.distance(id) else {
-                continue;
-            };
-            let up = distance + above as u64;
-            if up + (below as u64) < size().rows as u64 {
-                out.push_str(&format!("\x1b7\x1b[{up}A\r\x1b[{MARK_COLUMN}C{mark}\x1b8"));
-            }
-        }
-        Stream::Out.write(&out)
     }
 
     /// Shows text above the line that is being typed.
@@ -533,9 +497,7 @@ impl Console {
         if self.drawn.take().is_some() {
             let _written = Stream::Out.write("\r\n");
         }
-        if self.title.take().is_some() {
-            let _written = Stream::Out.write(RESTORE_TITLE);
-        }
+        let _written = Stream::Out.write(self.title.restore());
         self.marks.lose_places();
         self.modes.restore();
     }

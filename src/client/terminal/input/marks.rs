@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::client::terminal::format::MARK_COLUMN;
 use crate::protocol::MessageId;
 
 /// How many messages are remembered. A terminal shows fewer.
@@ -46,8 +47,28 @@ impl Marks {
         self.places.iter().any(|(known, _)| known == id)
     }
 
+    /// The sequences that draw a mark at messages, as far as they are still on a terminal of so many
+    /// rows. `drawn` is how many rows the line that is typed has above and below the cursor.
+    pub(super) fn drawn(
+        &self,
+        ids: &[MessageId],
+        mark: &str,
+        drawn: (usize, usize),
+        rows: usize,
+    ) -> String {
+        let (above, below) = drawn;
+        let mut out = String::new();
+        for distance in ids.iter().filter_map(|id| self.distance(id)) {
+            let up = distance + above as u64;
+            if up + (below as u64) < rows as u64 {
+                out.push_str(&format!("\x1b7\x1b[{up}A\r\x1b[{MARK_COLUMN}C{mark}\x1b8"));
+            }
+        }
+        out
+    }
+
     /// How many rows the message stands above the first row of the line that is typed.
-    pub(super) fn distance(&self, id: &MessageId) -> Option<u64> {
+    fn distance(&self, id: &MessageId) -> Option<u64> {
         let mut places = self.places.iter().rev();
         let (_, place) = places.find(|(known, _)| known == id)?;
         Some(self.rows - (*place)?)

@@ -3,6 +3,7 @@
 
 mod console;
 mod marks;
+mod title;
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
