@@ -10,12 +10,40 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// (Linux and macOS), so nobody is taken for silent because of that; it goes on while the process
 /// is stopped, which waits have to allow for.
 pub(crate) fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(now) = virtual_time().map(|(start, elapsed)| start + elapsed) {
+        return now;
+    }
     Instant::now()
 }
 
 /// Milliseconds since 1970 (UTC) by the system's clock; 0 if that is set to an earlier time.
 pub(crate) fn unix_ms() -> u64 {
+    #[cfg(test)]
+    if let Some((_, elapsed)) = virtual_time() {
+        return 1_700_000_000_000 + elapsed.as_millis() as u64;
+    }
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// When this thread's virtual time began, and how much of it is over.
+    static VIRTUAL: std::cell::Cell<Option<(Instant, std::time::Duration)>> =
+        const { std::cell::Cell::new(None) };
+}
+
+#[cfg(test)]
+fn virtual_time() -> Option<(Instant, std::time::Duration)> {
+    VIRTUAL.get()
+}
+
+/// Sets how much virtual time is over on this thread, for an exploration of schedules; `None`
+/// goes back to the system's time.
+#[cfg(test)]
+pub(crate) fn set_virtual(elapsed: Option<std::time::Duration>) {
+    let start = VIRTUAL.get().map_or_else(Instant::now, |(start, _)| start);
+    VIRTUAL.set(elapsed.map(|elapsed| (start, elapsed)));
 }

@@ -20,7 +20,8 @@
 //!
 //! `client`, `server`, `store` and `transport` also import [`fs`] (private files that survive a
 //! power cut), [`sync`] (threads and locks) and [`clock`] (the time). Both programs import
-//! [`command_line`] (how it is parsed) and [`appearance`] (the banner and the colours).
+//! [`command_line`] (how it and the config file are parsed), [`xdg`] (where files belong) and
+//! [`appearance`] (the banner and the colours).
 //!
 //! The server never imports the ratchet, so the layout shows that it cannot read messages. What
 //! tests and benchmarks need of the private rooms is in [`programs`].
@@ -75,6 +76,7 @@ mod server;
 mod store;
 mod sync;
 pub mod transport;
+mod xdg;
 
 /// What the two programs run, and the few inner parts that tests and benchmarks need.
 /// Everything else in `client`, `server` and `store` is private to the crate.

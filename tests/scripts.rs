@@ -11,6 +11,8 @@
 
 #[path = "scripts/commands.rs"]
 mod commands;
+#[path = "scripts/config_file.rs"]
+mod config_file;
 #[path = "scripts/examples.rs"]
 mod examples;
 mod harness;

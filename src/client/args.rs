@@ -22,9 +22,11 @@ use self::scripts::Script;
 use super::messenger::Trust;
 use super::net::endpoint::{Endpoint, Protection, SetupError};
 use super::terminal::Colours;
+use crate::command_line::Program;
 use crate::protocol::UserName;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
+use crate::xdg;
 
 /// What `--help` shows: it fits a screen of 24 rows.
 const TEMPLATE: &str =
@@ -53,6 +55,15 @@ pub(crate) struct Options {
         hide_default_value = true
     )]
     pub server: Address,
+    /// Read defaults of these options from FILE [default: $XDG_CONFIG_HOME/secure-chat/client.conf or ~/.config/secure-chat/client.conf]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SECURE_CHAT_CLIENT_CONFIG",
+        value_name = "FILE"
+    )]
+    pub config: Option<PathBuf>,
     /// The certificate that the server must have, by its SHA-256 fingerprint
     #[arg(
         long,
@@ -289,17 +300,8 @@ impl Options {
     /// # Errors
     /// Neither an option nor the environment names a folder.
     pub(crate) fn data(&self) -> Result<PathBuf, OptionsError> {
-        if let Some(data) = &self.data {
-            return Ok(data.clone());
-        }
-        let folder = |name: &str| {
-            let path = std::env::var_os(name).map(PathBuf::from);
-            path.filter(|path| path.is_absolute())
-        };
-        folder("XDG_DATA_HOME")
-            .or_else(|| folder("HOME").map(|home| home.join(".local/share")))
-            .map(|share| share.join("secure-chat"))
-            .ok_or(OptionsError::NoFolder)
+        let named = self.data.clone();
+        named.or_else(xdg::data).ok_or(OptionsError::NoFolder)
     }
 
     /// The server, and how its certificate is checked.
@@ -342,9 +344,26 @@ impl Options {
         let given = std::env::var("SECURE_CHAT_PASSWORD").ok();
         Ok(given.filter(|given| !given.is_empty()).map(Zeroizing::new))
     }
+}
 
-    /// What is wrong with options that are each well-formed.
-    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+impl Program for Options {
+    const TYPED_ONLY: &'static [&'static str] = &[
+        "config",
+        "take-over",
+        "new-identity",
+        "new-password-file",
+        "recovery-file",
+        "keep-going",
+        "json",
+        "quiet",
+    ];
+    const GROUPS: &'static [&'static [&'static str]] = &[&["password_file", "password_command"]];
+
+    fn config_file() -> Option<PathBuf> {
+        xdg::config().map(|folder| folder.join("client.conf"))
+    }
+
+    fn contradiction(&self, given: &dyn Fn(&str) -> bool) -> Option<&'static str> {
         let is_data = matches!(self.task, Some(Action::Script(_)));
         if self.password_file.is_some() && self.password_command.is_some() {
             return Some("--password-file and --password-command both give the password; use one");
@@ -359,7 +378,7 @@ impl Options {
             return Some("--keep-going is for commands that are read from standard input");
         }
         match &self.task {
-            Some(Action::Script(script)) => script.contradiction(self),
+            Some(Action::Script(script)) => script.contradiction(self, given),
             _ => None,
         }
     }

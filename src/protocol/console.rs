@@ -312,7 +312,7 @@ fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
             out,
             &format!("+OK {} shown, {} more wait", fetched.sent, fetched.waiting),
         ),
-        // The others belong to operations that the console does not have or answers briefly.
+        // The console has no operation that is answered so, or shows only that it succeeded.
         Reply::Done(_)
         | Reply::Greeting(_)
         | Reply::Kdf(_)

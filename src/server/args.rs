@@ -11,7 +11,9 @@ use super::config::Config;
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
+use crate::command_line::Program;
 use crate::protocol::limits;
+use crate::xdg;
 
 /// The heading, in the help text, of what bounds the server as a whole.
 const LIMITS: &str = "Limits";
@@ -37,6 +39,11 @@ pub(super) struct Options {
         default_value = "secure-chat-data"
     )]
     data: PathBuf,
+
+    /// Read defaults of these options from FILE, lines of the form name = value
+    /// [default: $XDG_CONFIG_HOME/secure-chat/server.conf or ~/.config/secure-chat/server.conf]
+    #[arg(long, global = true, env = "SECURE_CHAT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// Begin anew where the folder has lost its database or its certificate
     #[arg(long, env = "SECURE_CHAT_NEW")]
@@ -188,15 +195,27 @@ struct LimitFlags {
     limit_loopback: bool,
 }
 
-impl Options {
-    /// What is wrong with options that are each well-formed.
-    pub(super) fn contradiction(&self) -> Option<&'static str> {
+impl Program for Options {
+    const TYPED_ONLY: &'static [&'static str] = &["config", "new"];
+    const GROUPS: &'static [&'static [&'static str]] = &[&["tls_cert", "tls_key"]];
+
+    fn config_file() -> Option<PathBuf> {
+        xdg::config().map(|folder| folder.join("server.conf"))
+    }
+
+    fn contradiction(&self, _given: &dyn Fn(&str) -> bool) -> Option<&'static str> {
+        // What is required of typed options is not required of a config file's.
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Some("--tls-cert and --tls-key go together; one of the two is missing");
+        }
         (self.idle_limit <= self.ping_after).then_some(
             "--idle-limit must be above --ping-after, best twice as long: a client that is silent \
              is asked first, and then has time to answer",
         )
     }
+}
 
+impl Options {
     /// The settings for the server.
     pub(super) fn config(self) -> Config {
         Config {

@@ -28,5 +28,7 @@ pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod run;
+#[cfg(test)]
+mod schedules;
 pub(crate) mod shared;
 pub(crate) mod stats;

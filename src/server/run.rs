@@ -57,7 +57,7 @@ const FAILED: u8 = 1;
 
 /// Runs the server's program as its command line says.
 pub fn main() -> ExitCode {
-    let mut options = match command_line::parse(Options::contradiction, FAILED) {
+    let mut options = match command_line::parse::<Options>(FAILED) {
         Ok(options) => options,
         Err(code) => return code,
     };

@@ -15,7 +15,7 @@ pub enum ReadOutcome {
     /// This many bytes, at least one.
     Bytes(usize),
     /// No bytes for the reader: what came was TLS's own, and may need an answer.
-    Nothing,
+    TlsOnly,
     /// The peer has closed its side.
     End,
 }

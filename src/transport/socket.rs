@@ -1,6 +1,9 @@
 //! TCP sockets: listening, reading with a timeout, writing without blocking, closing from
 //! another thread, and what a failed accept means. Who reads and writes is decided above.
 
+#[cfg(test)]
+pub(crate) mod memory;
+
 use crate::clock;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -28,7 +31,16 @@ const BACKLOG: i32 = 4096;
 /// blocking, and close.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    end: End,
+}
+
+/// What carries the bytes.
+#[derive(Debug)]
+enum End {
+    Tcp(TcpStream),
+    /// A double whose waits a scheduler decides.
+    #[cfg(test)]
+    Memory(memory::ServerEnd),
 }
 
 /// What is known of a peer without reading what it has sent.
@@ -69,12 +81,18 @@ impl Socket {
         sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
         sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
-        Ok(Socket { stream })
+        Ok(Socket {
+            end: End::Tcp(stream),
+        })
     }
 
     /// The stream, for settings that have no function here.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        match &self.end {
+            End::Tcp(stream) => stream,
+            #[cfg(test)]
+            End::Memory(_) => unreachable!("the callers look at the end first"),
+        }
     }
 
     /// Ends the connection when the peer's machine has acknowledged nothing of what was written
@@ -88,7 +106,7 @@ impl Socket {
         #[cfg(target_os = "linux")]
         {
             let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-            sockopt::set_tcp_user_timeout(&self.stream, millis)?;
+            sockopt::set_tcp_user_timeout(self.stream(), millis)?;
         }
         #[cfg(not(target_os = "linux"))]
         let _unused = limit;
@@ -100,8 +118,12 @@ impl Socket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] after the timeout; any other ends the connection.
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.read(into);
+        }
         loop {
-            match (&self.stream).read(into) {
+            match self.stream().read(into) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     return Err(io::ErrorKind::WouldBlock.into());
@@ -116,9 +138,13 @@ impl Socket {
     /// # Errors
     /// The socket is broken.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.set_read_timeout(timeout);
+        }
         // The system understands zero as "for ever".
         let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
-        self.stream.set_read_timeout(timeout)
+        self.stream().set_read_timeout(timeout)
     }
 
     /// Writes as much as the kernel takes at once.
@@ -126,9 +152,13 @@ impl Socket {
     /// # Errors
     /// The connection has ended.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<WriteOutcome> {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.try_write(bytes);
+        }
         loop {
             match send(
-                &self.stream,
+                self.stream(),
                 bytes,
                 SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
             ) {
@@ -146,7 +176,11 @@ impl Socket {
     /// # Errors
     /// The wait itself failed.
     pub fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
-        wait(&self.stream, PollFlags::IN, limit)
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.wait_readable(limit);
+        }
+        wait(self.stream(), PollFlags::IN, limit)
     }
 
     /// Waits until a write can succeed or fail at once. Returns `false` after `limit`.
@@ -154,12 +188,20 @@ impl Socket {
     /// # Errors
     /// The wait itself failed.
     pub fn wait_writable(&self, limit: Duration) -> io::Result<bool> {
-        wait(&self.stream, PollFlags::OUT, limit)
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.wait_writable(limit);
+        }
+        wait(self.stream(), PollFlags::OUT, limit)
     }
 
     /// Waits until the peer's state differs from `known`, for at most `limit`, and returns the
     /// state. It reads nothing, and unread bytes do not end the wait.
     pub fn watch_peer(&self, known: PeerState, limit: Duration) -> PeerState {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.watch_peer(known, limit);
+        }
         let interest = match known {
             PeerState::Open => SENDS_NO_MORE,
             PeerState::HalfClosed | PeerState::Gone => PollFlags::empty(),
@@ -167,7 +209,7 @@ impl Socket {
         let deadline = clock::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(clock::now());
-            let mut fds = [PollFd::new(&self.stream, interest)];
+            let mut fds = [PollFd::new(self.stream(), interest)];
             let Ok(timeout) = Timespec::try_from(left) else {
                 return known;
             };
@@ -188,18 +230,30 @@ impl Socket {
     /// Ends the connection in both directions, and with it each read and write that waits on any
     /// thread.
     pub fn close(&self) {
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.close(Shutdown::Both);
+        }
         // It fails only if the connection has ended already.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.stream().shutdown(Shutdown::Both);
     }
 
     /// Ends the reading side only: the reader sees the end, and writes continue.
     pub fn close_reading(&self) {
-        let _ = self.stream.shutdown(Shutdown::Read);
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.close(Shutdown::Read);
+        }
+        let _ = self.stream().shutdown(Shutdown::Read);
     }
 
     /// Tells the peer that nothing more will be written.
     pub fn close_writing(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        #[cfg(test)]
+        if let End::Memory(memory) = &self.end {
+            return memory.close(Shutdown::Write);
+        }
+        let _ = self.stream().shutdown(Shutdown::Write);
     }
 }
 

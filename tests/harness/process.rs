@@ -50,6 +50,7 @@ pub fn command(program: &str) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

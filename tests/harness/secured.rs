@@ -48,7 +48,7 @@ impl Read for Secured {
         loop {
             match self.channel.read(&mut self.raw, into)? {
                 ReadOutcome::Bytes(count) => return Ok(count),
-                ReadOutcome::Nothing => {}
+                ReadOutcome::TlsOnly => {}
                 ReadOutcome::End => return Ok(0),
             }
         }

@@ -102,7 +102,7 @@ fn listen(stream: TcpStream, acceptor: &Acceptor) -> Vec<u8> {
     loop {
         match channel.read(&mut raw, &mut space) {
             Ok(ReadOutcome::Bytes(count)) => heard.extend(&space[..count]),
-            Ok(ReadOutcome::Nothing) => {}
+            Ok(ReadOutcome::TlsOnly) => {}
             Ok(ReadOutcome::End) | Err(_) => return heard,
         }
         let _ = channel.write_all(&[], Duration::from_secs(1));

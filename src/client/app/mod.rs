@@ -73,7 +73,7 @@ struct App {
 
 /// Runs the client's program as its command line says.
 pub fn main() -> ExitCode {
-    match command_line::parse(Options::contradiction, UNWRITTEN) {
+    match command_line::parse::<Options>(UNWRITTEN) {
         Ok(options) => ExitCode::from(run(options)),
         Err(code) => code,
     }

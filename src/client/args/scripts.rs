@@ -133,9 +133,15 @@ impl History {
 
 impl Script {
     /// What is wrong with options that are each well-formed.
-    pub(super) fn contradiction(&self, options: &Options) -> Option<&'static str> {
+    pub(super) fn contradiction(
+        &self,
+        options: &Options,
+        given: &dyn Fn(&str) -> bool,
+    ) -> Option<&'static str> {
         match self {
-            Script::Register { name } if options.user.is_some_and(|user| user != *name) => {
+            Script::Register { name }
+                if given("user") && options.user.is_some_and(|user| user != *name) =>
+            {
                 Some("--user names another account than the one to be made; leave it out")
             }
             Script::Register { .. } => None,
@@ -143,9 +149,7 @@ impl Script {
                 Some("whose? Name the account with --user NAME, or in SECURE_CHAT_USER")
             }
             Script::Fetch(_) | Script::Listen(_) => None,
-            _ if options.on_message.is_some() => {
-                Some("--on-message is for the chat, listen and fetch")
-            }
+            _ if given("on_message") => Some("--on-message is for the chat, listen and fetch"),
             _ => None,
         }
     }

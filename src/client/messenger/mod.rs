@@ -28,7 +28,7 @@
 //! | `prekeys` | publishes the keys that others need |
 //! | `queries` | runs commands |
 //! | `receipts` | what became of sent messages |
-//! | `receive` | an arriving message, from its bytes to the history |
+//! | `receive` | an arriving message, from its bytes to the history; pins who writes first |
 //! | `reconnect` | logins, lost connections, the clock |
 //! | `renewal` | new sessions with somebody who is known, and their causes |
 //! | `reply` | `/reply`: who wrote last |
@@ -37,7 +37,7 @@
 //! | `script_queries` | what scripts ask for, answered in values |
 //! | `session_kind` | what a session is for |
 //! | `send` | from a typed text to the server's answer |
-//! | `trust` | pins identities and starts sessions |
+//! | `trust` | pins other identities, and starts sessions |
 //! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
 
 pub(crate) mod account;

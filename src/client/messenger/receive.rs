@@ -9,7 +9,7 @@ use super::claims::Claim;
 use super::identity::{identity_keys, wire_identity};
 use super::retry::Earlier;
 use super::{Trust, claims, confirmations, findings, renewal, retry, trust};
-use crate::client::vault::{EncryptionStatus, MessageRecord, PrekeyReader, Result};
+use crate::client::vault::{Contact, EncryptionStatus, MessageRecord, PrekeyReader, Result};
 use crate::client::view::{Mark, ViewEvent, plural};
 use crate::crypto::keys::PublicIdentity;
 use crate::crypto::message::content::{Content, Id, Payload};
@@ -132,7 +132,8 @@ fn receive_envelope(batch: &mut Batch, mut arrival: Arrival, envelope: &[u8]) ->
                 findings::report_started(batch, &arrival, started);
             }
             findings::report(batch, &arrival, &decrypted.findings);
-            heard_from(batch, &mut arrival, &identity)?;
+            pin_if_first(batch, &mut arrival.contact, &identity)?;
+            heard_from(batch, &mut arrival.contact)?;
             let from = ByteArray(identity.fingerprint());
             match decrypted.content {
                 Ok(content) => receive_content(batch, &arrival, from, content),
@@ -191,7 +192,7 @@ fn receive_claim(
                 "{}'s identity has changed and was accepted, as --trust always says",
                 arrival.contact.name
             )));
-            trust::replace_identity(batch.vault, &mut arrival.contact, identity)?;
+            trust::pin_identity(batch.vault, &mut arrival.contact, identity)?;
             batch.drop_sessions(arrival.contact.id);
             batch.effects.people_changed = true;
             receive_envelope(batch, arrival, envelope)
@@ -199,18 +200,23 @@ fn receive_claim(
     }
 }
 
-/// The holder of an identity has proven that the message is theirs.
-fn heard_from(batch: &mut Batch, arrival: &mut Arrival, identity: &PublicIdentity) -> Result<()> {
-    let contact = &mut arrival.contact;
-    if contact.identity.is_none() {
-        contact.identity = Some(wire_identity(identity));
-        batch.vault.save_contact(contact)?;
-        batch.effects.people_changed = true;
-        batch.show(ViewEvent::quiet(format!(
-            "{0} is new to you; to be sure it is them, compare safety numbers: /verify {0}",
-            contact.name
-        )));
+/// Pins the identity that wrote the first message of somebody whose identity is not known.
+fn pin_if_first(batch: &mut Batch, contact: &mut Contact, identity: &PublicIdentity) -> Result<()> {
+    if contact.identity.is_some() {
+        return Ok(());
     }
+    contact.identity = Some(wire_identity(identity));
+    batch.vault.save_contact(contact)?;
+    batch.effects.people_changed = true;
+    batch.show(ViewEvent::quiet(format!(
+        "{0} is new to you; to be sure it is them, compare safety numbers: /verify {0}",
+        contact.name
+    )));
+    Ok(())
+}
+
+/// What follows from a message that the known identity provably wrote.
+fn heard_from(batch: &mut Batch, contact: &mut Contact) -> Result<()> {
     if contact.was_blocked && !contact.blocked {
         contact.was_blocked = false;
         batch.vault.save_contact(contact)?;

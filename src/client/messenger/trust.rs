@@ -116,9 +116,10 @@ pub(super) fn seen(contact: &mut Contact) -> bool {
     contact.pending_identity.take().is_some()
 }
 
-/// Makes another identity the known one. Sessions with the old one end, and what it
-/// asked for is forgotten.
-pub(super) fn replace_identity(
+/// Pins an identity: makes it the known one. Sessions with the one before end, and what it
+/// asked for is forgotten. The identity of somebody who writes first is pinned by
+/// `receive::pin_if_first`.
+pub(super) fn pin_identity(
     vault: &mut Vault,
     contact: &mut Contact,
     identity: Identity,
@@ -182,7 +183,7 @@ impl Messenger {
         self.vault.transact(|vault| {
             let mut contact = vault.contact_or_new(name)?;
             if contact.identity != Some(identity) {
-                replace_identity(vault, &mut contact, identity)?;
+                pin_identity(vault, &mut contact, identity)?;
             }
             seen(&mut contact);
             contact.paused = false;

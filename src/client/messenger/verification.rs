@@ -12,7 +12,7 @@ use super::identity::{fingerprint, identity_keys, wire_identity};
 use super::receive;
 use super::retry;
 use super::trust;
-use super::trust::{NoSession, SessionStart, replace_identity};
+use super::trust::{NoSession, SessionStart, pin_identity};
 use crate::client::vault::{Contact, Renewal, Result, Vault};
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
@@ -282,7 +282,7 @@ impl Messenger {
             let mut batch = Batch::new(vault, me, now);
             let new = contact.identity != Some(identity);
             if new {
-                replace_identity(batch.vault, &mut contact, identity)?;
+                pin_identity(batch.vault, &mut contact, identity)?;
             }
             contact.pending_identity = None;
             contact.verified = verified;

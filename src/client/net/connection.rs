@@ -242,7 +242,7 @@ fn read_lines(
         match channel.read(&mut raw, buffer.space()) {
             Ok(ReadOutcome::End) => break Lost::Closed.into(),
             // Whatever TLS has to answer leaves with the next request.
-            Ok(ReadOutcome::Nothing) => continue,
+            Ok(ReadOutcome::TlsOnly) => continue,
             Ok(ReadOutcome::Bytes(count)) => buffer.filled(count),
             Err(error) => break error.into(),
         }

@@ -4,11 +4,11 @@
 //! | --- | --- |
 //! | this one | which mailboxes are in memory |
 //! | `send` | submitting a message |
-//! | `resend` | finding the first copy of one that is sent again, and what became of others |
+//! | `resend` | finding the first copy of a message that is sent again; what became of messages |
 //! | `receive` | attaching a session, pushing to it, acknowledging |
 //! | [`mailbox`] | the pure machine that decides all of it |
 //! | [`shared_mailbox`] | the machine under its lock, with the effects it asks for |
-//! | [`recipient`] | what a sender has to respect of the recipient |
+//! | [`recipient`] | the recipient's rules for senders: blocks, identity, encryption |
 //! | [`writer`] | the thread that commits |
 //! | [`sessions`] | who is logged in |
 //! | [`refusals`] | what a client is told when one of these fails |
@@ -47,7 +47,7 @@ use crate::store::{Store, StoreError, Summary, Tally};
 use crate::sync::{Condvar, Mutex};
 
 /// Once this many mailboxes are in memory, those that nobody uses are dropped.
-const MAX_IDLE: usize = 10_000;
+const SWEEP_FROM: usize = if cfg!(test) { 2 } else { 10_000 };
 
 /// The moment of a request, read once for all that a connection sent together.
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +116,7 @@ impl Drop for Opening<'_> {
 impl Mailboxes {
     /// Drops those that nobody uses, if there are many.
     fn drop_idle(&mut self) {
-        if self.by_name.len() < MAX_IDLE {
+        if self.by_name.len() < SWEEP_FROM {
             return;
         }
         let now = clock::now();

@@ -73,15 +73,15 @@ impl Delivery {
                 let attached = state.send_queue.as_ref();
                 let room = attached.is_none_or(|send_queue| send_queue.has_room());
                 let machine = &mut state.machine;
-                let decision = machine.accept(submission, earlier, room, now.instant, effects);
-                if let Decision::Made(Disposition::Pending) = decision {
+                let decision = machine.submit(submission, earlier, room, now.instant, effects);
+                if let Decision::Made(Disposition::AnsweredLater) = decision {
                     // It is counted under the lock, since answering takes the lock too.
                     session.send_queue.expect_answer();
                 }
                 decision
             });
             submission = match decision {
-                Decision::Made(Disposition::Pending) => {
+                Decision::Made(Disposition::AnsweredLater) => {
                     self.stats.taken.add(1);
                     return None;
                 }

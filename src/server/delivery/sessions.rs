@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::mailbox::SessionId;
 use crate::protocol::ids::ByteArray;
@@ -13,6 +12,7 @@ use crate::protocol::name::UserName;
 use crate::server::net::send_queue::SendQueue;
 use crate::store::UserId;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// One logged-in connection.
 pub(crate) struct Session {

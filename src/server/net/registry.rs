@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use super::send_queue::SendQueue;
@@ -14,6 +13,7 @@ use crate::protocol::reply::Event;
 use crate::server::limits::connections::{ConnectionsPerAddress, TooMany};
 use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::log::ConnectionId;
+use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Condvar, Mutex};
 
 /// Whether somebody has logged in on a connection. Guests make room for others.

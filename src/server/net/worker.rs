@@ -25,7 +25,7 @@ const WORKING_STACK: usize = 256 * 1024;
 /// so that the C library never gives a waiting thread a stack that a working one has used.
 const WAITING_STACK: usize = 48 * 1024;
 
-/// How often a waiting thread tries to start a working one before the connection ends.
+/// How many times a waiting thread tries to start a working one before the connection ends.
 const MAX_STARTS: u32 = 100;
 
 /// The pause between two of these tries.

@@ -94,7 +94,7 @@ impl TlsSession {
             processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
         Ok(match count {
-            0 => ReadOutcome::Nothing,
+            0 => ReadOutcome::TlsOnly,
             count => ReadOutcome::Bytes(count),
         })
     }

@@ -58,7 +58,7 @@ fn read_exactly(channel: &Channel, raw: &mut ReadBuffer, count: usize) -> Vec<u8
         let room = (filled + 1 + filled % 5000).min(count);
         match channel.read(raw, &mut all[filled..room]).unwrap() {
             ReadOutcome::Bytes(some) => filled += some,
-            ReadOutcome::Nothing => {}
+            ReadOutcome::TlsOnly => {}
             ReadOutcome::End => panic!("it ended after {filled} bytes"),
         }
     }

@@ -1,17 +1,17 @@
 //! One user's mailbox: the promise of delivery as a pure state machine.
 //!
-//! Events go in (accept, acknowledge, attach, detach, the writer's reports) and
+//! Events go in (submit, acknowledge, attach, detach, the writer's reports) and
 //! [`Effect`]s come out. The machine does no I/O, takes no lock and reads no clock, so
 //! that tests can try every interleaving. `shared_mailbox` guards it with a lock.
 //!
-//! A message gets its number when it is accepted. From then until its recipient
+//! A message gets its number when it is submitted and not refused. From then until its recipient
 //! acknowledges it, it is *pending*, and it is in at least one of two places:
 //!
 //! - `unwritten`, in memory. If the recipient was pushed the message at once, its write
 //!   is *deferred* briefly, because an early acknowledgement makes it unnecessary.
 //! - the store.
 //!
-//! The sender is answered when the message is on disk or acknowledged, whichever
+//! It is *accepted*, and its sender answered, when it is on disk or acknowledged, whichever
 //! comes first; both mean that it is safe.
 //!
 //! A session is *live* when all that is pending has been pushed to it. Otherwise it is
@@ -115,14 +115,14 @@ pub(crate) enum Discretion {
 #[must_use]
 pub(crate) enum Disposition {
     /// Later, as an [`Effect`]: once the message is on disk or acknowledged.
-    Pending,
+    AnsweredLater,
     /// At once: the message was accepted before.
     Accepted(Taken),
     /// At once: the message is not accepted.
     Refused(Refusal),
 }
 
-/// What [`Mailbox::accept`] decided.
+/// What [`Mailbox::submit`] decided.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Decision<R> {
@@ -206,9 +206,9 @@ impl<R> Mailbox<R> {
         }
     }
 
-    /// Accepts a message, unless it is known or refused. `room` says whether the
+    /// Takes a message in, unless it is known or refused. `room` says whether the
     /// session's send queue can take it.
-    pub(crate) fn accept(
+    pub(crate) fn submit(
         &mut self,
         submission: Submission<R>,
         earlier: Earlier,
@@ -225,7 +225,7 @@ impl<R> Mailbox<R> {
                     if let Some(unwritten) = self.unwritten.get_mut(number) {
                         unwritten.repeats.push(submission.reply_to);
                     }
-                    Disposition::Pending
+                    Disposition::AnsweredLater
                 }
             });
         }
@@ -269,7 +269,7 @@ impl<R> Mailbox<R> {
             Discretion::Blocked => self.add_dropped(message, None, reply_to),
             discretion => self.add(message, reply_to, discretion, room, now, effects),
         }
-        Decision::Made(Disposition::Pending)
+        Decision::Made(Disposition::AnsweredLater)
     }
 
     /// Adds a message that nobody gets, or whose first copy has a place already. It takes the way

@@ -30,7 +30,7 @@ fn send(
     effects: &mut Vec<Effect<u32>>,
 ) -> Disposition {
     let submission = submission(sequence, "hello");
-    match mailbox.accept(submission, Earlier::None, true, Instant::now(), effects) {
+    match mailbox.submit(submission, Earlier::None, true, Instant::now(), effects) {
         Decision::Made(disposition) => disposition,
         Decision::SearchFirst(_) => panic!("nothing is to be searched"),
     }
@@ -63,7 +63,10 @@ fn an_acknowledgement_in_time_spares_the_write() {
     let mut mailbox = Mailbox::new(&Summary::default(), 1, QUOTA);
     let session = attach(&mut mailbox, true, None);
     let mut effects = Vec::new();
-    assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
+    assert_eq!(
+        send(&mut mailbox, 1, &mut effects),
+        Disposition::AnsweredLater
+    );
     assert!(matches!(effects[..], [Effect::Push(_)]));
     assert_eq!(mailbox.wake(), Some(Wake::Later));
     effects.clear();
@@ -115,13 +118,19 @@ fn a_repeated_id_gets_the_first_answer_or_a_conflict() {
     let mut effects = Vec::new();
     let resent = submission(1, "hello");
     assert!(matches!(
-        mailbox.accept(resent, Earlier::Unknown, true, Instant::now(), &mut effects),
+        mailbox.submit(resent, Earlier::Unknown, true, Instant::now(), &mut effects),
         Decision::SearchFirst(_)
     ));
-    assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
-    assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
+    assert_eq!(
+        send(&mut mailbox, 1, &mut effects),
+        Disposition::AnsweredLater
+    );
+    assert_eq!(
+        send(&mut mailbox, 1, &mut effects),
+        Disposition::AnsweredLater
+    );
     let other = submission(1, "another");
-    let refused = mailbox.accept(other, Earlier::None, true, Instant::now(), &mut effects);
+    let refused = mailbox.submit(other, Earlier::None, true, Instant::now(), &mut effects);
     assert!(
         matches!(refused, Decision::Made(Disposition::Refused(r)) if r.code == Code::IdConflict)
     );
@@ -151,7 +160,7 @@ fn quotas_hold_and_the_recipient_is_told_once() {
     for sequence in 1..=2 {
         assert_eq!(
             send(&mut mailbox, sequence, &mut effects),
-            Disposition::Pending
+            Disposition::AnsweredLater
         );
     }
     for sequence in 3..=5 {
@@ -198,7 +207,7 @@ fn a_console_is_told_of_envelopes_and_not_sent_them() {
         reply_to: 1,
     };
     let mut effects = Vec::new();
-    let _ = mailbox.accept(envelope, Earlier::None, true, Instant::now(), &mut effects);
+    let _ = mailbox.submit(envelope, Earlier::None, true, Instant::now(), &mut effects);
     assert!(matches!(effects[..], [Effect::EnvelopesWait(1)]));
     assert_eq!(
         mailbox.wake(),
@@ -289,14 +298,20 @@ fn what_follows_a_refused_message_waits_for_it() {
         Disposition::Refused(refusal) => Some(refusal.code),
         _ => None,
     };
-    assert_eq!(send(&mut mailbox, 1, &mut effects), Disposition::Pending);
+    assert_eq!(
+        send(&mut mailbox, 1, &mut effects),
+        Disposition::AnsweredLater
+    );
     let work = mailbox.take_work(now, ROOM);
     // One that came meanwhile, and one of somebody else's.
-    assert_eq!(send(&mut mailbox, 2, &mut effects), Disposition::Pending);
+    assert_eq!(
+        send(&mut mailbox, 2, &mut effects),
+        Disposition::AnsweredLater
+    );
     let mut other = submission(1, "hello");
     (other.sender, other.from) = (UserId(2), name(1));
-    let other = mailbox.accept(other, Earlier::None, true, now, &mut effects);
-    assert!(matches!(other, Decision::Made(Disposition::Pending)));
+    let other = mailbox.submit(other, Earlier::None, true, now, &mut effects);
+    assert!(matches!(other, Decision::Made(Disposition::AnsweredLater)));
     let full = Refusal::new(Code::Storage, "full");
     mailbox.failed(&work, &full, now, &mut effects);
     let to_whom = effects.drain(..).filter_map(|effect| match effect {
@@ -311,7 +326,7 @@ fn what_follows_a_refused_message_waits_for_it() {
     for sequence in 1..=3 {
         assert_eq!(
             send(&mut mailbox, sequence, &mut effects),
-            Disposition::Pending
+            Disposition::AnsweredLater
         );
     }
     let work = mailbox.take_work(now, ROOM);
@@ -337,7 +352,7 @@ fn a_burst_leaves_no_memory_behind() {
     for sequence in 0..2048 {
         assert_eq!(
             send(&mut mailbox, sequence, &mut effects),
-            Disposition::Pending
+            Disposition::AnsweredLater
         );
     }
     assert!(memory(&mailbox) > 100_000);
@@ -358,7 +373,7 @@ fn a_burst_leaves_no_memory_behind() {
             let sequence = 10_000 + 5000 * usize::from(fails) + sequence;
             assert_eq!(
                 send(&mut mailbox, sequence, &mut effects),
-                Disposition::Pending
+                Disposition::AnsweredLater
             );
         }
         let work = mailbox.take_work(Instant::now(), room);

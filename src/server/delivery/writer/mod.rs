@@ -13,7 +13,6 @@ mod batch;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use self::batch::Part;
@@ -26,7 +25,7 @@ use crate::server::log;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::stats::Stats;
 use crate::store::{Change, Changed, Store, StoreError};
-use crate::sync::{self, Condvar, Mutex};
+use crate::sync::{self, Condvar, Mutex, Receiver, SyncSender, sync_channel};
 
 /// What makes a batch: enough that the sync costs little for each message, and little enough
 /// that the first sender, and a login, do not wait long.

@@ -15,8 +15,8 @@ use crate::server::net::send_queue::WireFormat;
 use crate::transport::buffer::{ReadBuffer, ReadOutcome};
 use crate::transport::sniff::Language;
 
-/// Silence after which a connection gives back the memory of its last burst, its thread's
-/// included. A new thread costs a few dozen microseconds.
+/// Silence after which a connection gives back the memory of its last burst, and changes to a
+/// thread with a small stack. A new thread costs a few dozen microseconds.
 const RELEASE_MEMORY_AFTER: Duration = Duration::from_secs(5);
 
 /// A wait that ends so much later than it was due to shows that the server stood still.
@@ -57,7 +57,7 @@ impl Connection {
                         true => Disconnect::Ended,
                     });
                 }
-                Ok(ReadOutcome::Nothing) => {
+                Ok(ReadOutcome::TlsOnly) => {
                     self.note_received();
                     self.send_queue.flush();
                 }

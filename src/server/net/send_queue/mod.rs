@@ -26,7 +26,6 @@ mod state;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use self::state::{Hook, MAX_UNDECIDED, QueueState, REPLY_ROOM, Reading};
@@ -36,6 +35,7 @@ use crate::protocol::request::Sender;
 use crate::protocol::{Body, console, json};
 use crate::store::Message;
 use crate::sync;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::channel::Channel;
 use crate::transport::socket::{Socket, WriteOutcome};

@@ -256,11 +256,11 @@ impl World {
         let mut effects = Vec::new();
         let decision = self
             .mailbox
-            .accept(submission, earlier, self.room, self.now, &mut effects);
+            .submit(submission, earlier, self.room, self.now, &mut effects);
         let pushes = effects.iter().any(|e| matches!(e, Effect::Push(_)));
         assert!(self.room || !pushes, "pushed into a full send queue");
         self.apply(effects);
-        if let Decision::Made(Disposition::Pending) = &decision
+        if let Decision::Made(Disposition::AnsweredLater) = &decision
             && self.mailbox.next_number() > before
         {
             let message = (Sender::User(name(sender)), id(sequence));
@@ -273,7 +273,7 @@ impl World {
             }
         }
         match decision {
-            Decision::Made(Disposition::Pending) => {}
+            Decision::Made(Disposition::AnsweredLater) => {}
             Decision::Made(Disposition::Accepted(taken)) => self.answered(sender, sequence, taken),
             Decision::Made(Disposition::Refused(refusal)) => {
                 self.refused(sender, sequence, &refusal);

@@ -1,0 +1,283 @@
+//! A store in memory that can refuse a commit, stall in it, and crash: what survives is what
+//! was committed, whether or not anybody was told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::protocol::ids::ByteArray;
+use crate::protocol::name::UserName;
+use crate::protocol::request::{Body, KdfParams};
+use crate::store::{
+    Account, Batch, Change, Changed, Flags, Message, Page, PageBounds, Place, SearchHit, Store,
+    StoreError, Summary, Tally, UserId,
+};
+use crate::sync;
+
+/// What survives.
+#[derive(Default)]
+pub(super) struct Disk {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    accounts: Vec<(UserName, ByteArray<32>, u64)>,
+    mail: BTreeMap<(UserId, u64), Message>,
+    last_number: u64,
+    /// Which start of the server may write.
+    generation: u64,
+    /// How many of the next commits fail.
+    failures: u32,
+    /// How long each commit takes.
+    stall: Duration,
+}
+
+impl Disk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_account(&self, name: &str, login_key: [u8; 32]) {
+        let account = (name.parse().unwrap(), ByteArray(login_key), 0);
+        self.state().accounts.push(account);
+    }
+
+    /// Puts a message there as an earlier server would have.
+    pub(super) fn add_message(&self, to: usize, mut message: Message) {
+        let mut state = self.state();
+        state.last_number += 1;
+        message.number = state.last_number;
+        let user = UserId(to as i64 + 1);
+        state.mail.insert((user, message.number), message);
+    }
+
+    /// Lets the next commits fail.
+    pub(super) fn fail(&self, commits: u32) {
+        self.state().failures = commits;
+    }
+
+    /// Lets each commit take this long.
+    pub(super) fn stall(&self, time: Duration) {
+        self.state().stall = time;
+    }
+
+    /// The server of before can't write from here on; the new one's store.
+    pub(super) fn restart(self: &Arc<Self>) -> Arc<DiskStore> {
+        let mut state = self.state();
+        state.generation += 1;
+        Arc::new(DiskStore {
+            disk: Arc::clone(self),
+            generation: state.generation,
+            first_number: state.last_number + 1,
+        })
+    }
+
+    /// All mail.
+    pub(super) fn mail(&self) -> Vec<(UserId, Message)> {
+        let state = self.state();
+        let mail = state.mail.iter();
+        mail.map(|((user, _), message)| (*user, message.clone()))
+            .collect()
+    }
+}
+
+/// One start's view of the disk.
+pub(super) struct DiskStore {
+    disk: Arc<Disk>,
+    generation: u64,
+    first_number: u64,
+}
+
+impl DiskStore {
+    /// Between two looks the scheduler may choose another thread.
+    fn look(&self) -> MutexGuard<'_, State> {
+        sync::switch();
+        self.disk.state()
+    }
+}
+
+fn place(message: &Message) -> Place {
+    Place {
+        number: message.number,
+        sender: message.sender,
+        mid: message.mid,
+    }
+}
+
+impl Store for DiskStore {
+    fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        let state = self.look();
+        let mut accounts = state.accounts.iter().enumerate();
+        let found = accounts.find(|(_, (other, ..))| other == name);
+        Ok(found.map(|(place, (name, login_key, logins))| Account {
+            id: UserId(place as i64 + 1),
+            name: *name,
+            kdf: KdfParams {
+                salt: ByteArray([1; 16]),
+                memory_kib: 8,
+                passes: 1,
+                lanes: 1,
+            },
+            login_key: *login_key,
+            logins: *logins,
+            last_seen: None,
+            flags: Flags {
+                listed: true,
+                presence: true,
+                refuse_unencrypted: false,
+            },
+            identity: None,
+            signed_prekey: None,
+            one_time: 0,
+        }))
+    }
+
+    fn blocks(&self, _user: UserId, _whom: UserId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn search(
+        &self,
+        _asker: UserId,
+        _prefix: &str,
+        _after: Option<&UserName>,
+        _limit: usize,
+    ) -> Result<Vec<SearchHit>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn blocked(&self, _user: UserId) -> Result<Vec<UserName>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn summary(&self, recipient: UserId) -> Result<Summary, StoreError> {
+        let state = self.look();
+        let mut summary = Summary::default();
+        let mut tallies: BTreeMap<UserId, Tally> = BTreeMap::new();
+        for ((_, number), message) in state.mail.range((recipient, 0)..=(recipient, u64::MAX)) {
+            summary.last = *number;
+            let tally = tallies.entry(message.sender).or_default();
+            match message.body {
+                Body::Plain(_) => tally.plain += 1,
+                Body::Envelope(_) => tally.envelopes += 1,
+            }
+            tally.bytes += message.body.len() as u64;
+        }
+        summary.tallies = tallies.into_iter().collect();
+        Ok(summary)
+    }
+
+    fn page(&self, recipient: UserId, bounds: PageBounds) -> Result<Page, StoreError> {
+        let state = self.look();
+        let mut page = Page::default();
+        if bounds.after + 1 >= bounds.before {
+            page.complete = true;
+            return Ok(page);
+        }
+        let range = (recipient, bounds.after + 1)..(recipient, bounds.before);
+        let mut rows = state.mail.range(range).peekable();
+        // Small pages, to meet their ends often.
+        let most = bounds.messages.min(3);
+        let mut bytes = 0;
+        while page.messages.len() < most && bytes < bounds.bytes {
+            let Some((_, message)) = rows.next() else {
+                break;
+            };
+            bytes += message.body.len();
+            page.end = message.number;
+            page.messages.push(message.clone());
+        }
+        page.complete = rows.peek().is_none();
+        drop(state);
+        sync::switch();
+        Ok(page)
+    }
+
+    fn message(&self, recipient: UserId, number: u64) -> Result<Option<Message>, StoreError> {
+        Ok(self.look().mail.get(&(recipient, number)).cloned())
+    }
+
+    fn places(&self, recipient: UserId, numbers: &[u64]) -> Result<Vec<Place>, StoreError> {
+        let state = self.look();
+        let rows = numbers
+            .iter()
+            .filter_map(|n| state.mail.get(&(recipient, *n)));
+        Ok(rows.map(place).collect())
+    }
+
+    fn places_after(
+        &self,
+        recipient: UserId,
+        number: u64,
+        limit: usize,
+    ) -> Result<Vec<Place>, StoreError> {
+        let state = self.look();
+        let rows = state
+            .mail
+            .range((recipient, number + 1)..=(recipient, u64::MAX));
+        Ok(rows.take(limit).map(|(_, m)| place(m)).collect())
+    }
+
+    fn first_number(&self) -> u64 {
+        self.first_number
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        [7; 32]
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<Vec<Changed>, StoreError> {
+        let mut state = self.look();
+        let stall = state.stall;
+        if !stall.is_zero() {
+            drop(state);
+            sync::sleep(stall);
+            state = self.look();
+        }
+        if state.generation != self.generation {
+            return Err(StoreError::Failed(Arc::new(std::io::Error::other("gone"))));
+        }
+        if state.failures > 0 {
+            state.failures -= 1;
+            return Err(StoreError::Full);
+        }
+        let mut changed = Vec::new();
+        for change in &batch.changes {
+            changed.push(match change {
+                Change::CountLogin(user, _) => {
+                    let (_, _, logins) = &mut state.accounts[user.0 as usize - 1];
+                    *logins += 1;
+                    Changed::Login {
+                        logins: *logins,
+                        vault: None,
+                    }
+                }
+                _ => Changed::Done,
+            });
+        }
+        for (recipient, message) in &batch.messages {
+            state.last_number = state.last_number.max(message.number);
+            let place = (*recipient, message.number);
+            let before = state.mail.insert(place, (**message).clone());
+            assert!(before.is_none(), "a number of a mailbox was used twice");
+        }
+        for (recipient, range) in &batch.acknowledged {
+            for number in range.clone() {
+                state.mail.remove(&(*recipient, number));
+            }
+        }
+        drop(state);
+        // It is safe, and nobody knows yet.
+        sync::switch();
+        Ok(changed)
+    }
+
+    fn reclaim(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
