@@ -83,7 +83,8 @@ pub(crate) enum ViewEvent {
     Receipt {
         /// The recipient.
         to: UserName,
-        /// "stored", "delivered" or "received".
+        /// "stored", "delivered" or "received"; "not sent" for one that was given up, of which a
+        /// line of its own says why.
         state: &'static str,
         /// The messages.
         ids: Vec<MessageId>,

@@ -39,26 +39,18 @@ impl App {
 
     /// Sends a message, which shows itself. One that is refused is shown so that it is not lost.
     pub(super) fn send_message(&mut self, command: Command) {
-        let (to, text) = match &command {
-            Command::Send(to, text) | Command::SendUnencrypted(to, text) => {
-                (Some(*to), text.clone())
+        let text = match &command {
+            Command::Send(_, text) | Command::SendUnencrypted(_, text) | Command::Reply(text) => {
+                text.clone()
             }
-            Command::Reply(text) => (None, text.clone()),
-            _ => (None, String::new()),
+            _ => String::new(),
         };
-        match self.ask_session(command) {
-            Ok(()) => {
-                if let Some(to) = to {
-                    self.terminal.screen().turn_to(&to);
-                }
+        if let Err(failure) = self.ask_session(command) {
+            if self.terminal.interactive() {
+                self.terminal
+                    .say(&ViewEvent::quiet(format!("not sent: {text}")));
             }
-            Err(failure) => {
-                if self.terminal.interactive() {
-                    self.terminal
-                        .say(&ViewEvent::quiet(format!("not sent: {text}")));
-                }
-                self.fail(&failure.why, FAILED);
-            }
+            self.fail(&failure.why, FAILED);
         }
     }
 }

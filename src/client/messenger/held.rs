@@ -84,7 +84,11 @@ impl Messenger {
             vault.unpostpone(message.seq)?;
             encrypt::remove_unsent(vault, message.seq)?;
             vault.update_message(&message)
-        })
+        })?;
+        if let Some(contact) = self.vault.contact_by_id(message.contact) {
+            self.say_not_sent(&contact.name, message.mid);
+        }
+        Ok(())
     }
 
     /// The person's messages that the server has not accepted, oldest first.

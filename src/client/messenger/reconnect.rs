@@ -276,7 +276,8 @@ impl Messenger {
         self.display
             .session_changed(SessionChange::Connected(false));
         self.say(ViewEvent::warning(format!(
-            "connection lost ({why}); trying again until it is back"
+            "connection lost ({why}); trying again in {} s",
+            FIRST_DELAY.as_secs()
         )));
     }
 

@@ -443,24 +443,35 @@ impl Messenger {
         why: &str,
         remove: fn(&mut Vault, i64) -> Result<()>,
     ) -> Result<()> {
-        let is_message = self.vault.transact(|vault| {
+        let mid = self.vault.transact(|vault| {
             vault.unpostpone(seq)?;
             remove(vault, seq)?;
             let Some(mut message) = vault.message(seq)? else {
-                return Ok(false);
+                return Ok(None);
             };
             message.record.state = DeliveryState::Failed(why.to_owned());
             vault.update_message(&message)?;
-            Ok(true)
+            Ok(Some(message.mid))
         })?;
-        if !is_message {
+        let Some(mid) = mid else {
             return Ok(());
-        }
+        };
         self.outbox.failed += 1;
+        self.say_not_sent(to, mid);
         self.say(ViewEvent::bad(format!(
             "the message to {to} was not sent: {why}"
         )));
         Ok(())
+    }
+
+    /// Has the mark of a message say that it was given up.
+    pub(super) fn say_not_sent(&self, to: &UserName, mid: MessageId) {
+        self.say(ViewEvent::Receipt {
+            to: *to,
+            state: "not sent",
+            ids: vec![mid],
+            at: clock::unix_ms(),
+        });
     }
 
     /// What to say about messages that are not accepted yet; nothing if all are.

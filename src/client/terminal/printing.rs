@@ -370,9 +370,21 @@ impl Printer {
             }
             (Some(above), ViewEvent::Receipt { state, ids, .. }) => {
                 let mark = format::mark(state, self.look);
-                return above.mark(ids.clone(), mark, text).map_err(unwritable);
+                let otherwise = match *state {
+                    "not sent" => String::new(),
+                    _ => text,
+                };
+                return above.mark(ids.clone(), mark, otherwise).map_err(unwritable);
             }
-            (None, ViewEvent::Sent { .. }) => return Ok(()),
+            (
+                None,
+                ViewEvent::Sent { .. }
+                | ViewEvent::Receipt {
+                    state: "not sent", ..
+                },
+            ) => {
+                return Ok(());
+            }
             _ => {}
         }
         let mut whole = self.day_line(event).unwrap_or_default();

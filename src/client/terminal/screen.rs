@@ -211,8 +211,10 @@ pub(crate) struct NotWritten;
 
 impl Display for Screen {
     fn event(&self, mut event: ViewEvent) {
-        if let ViewEvent::Contact { name, unread, .. } = &mut event {
-            *unread += self.completion.unread_of(name);
+        match &mut event {
+            ViewEvent::Contact { name, unread, .. } => *unread += self.completion.unread_of(name),
+            ViewEvent::Sent { to, .. } => self.completion.turn_to(to),
+            _ => {}
         }
         self.queue.put(Print::ViewEvent(event, None));
     }

@@ -67,9 +67,11 @@ impl Look {
 }
 
 /// A text in pieces, each with its style.
-struct Text {
+struct Text<'a> {
     pieces: Vec<(Style, String)>,
     plain: bool,
+    /// The beginning of each row after the first.
+    gutter: &'a str,
 }
 
 /// What a piece of text is, which decides how it looks.
@@ -94,10 +96,13 @@ impl Style {
     }
 }
 
-impl Text {
+impl Text<'_> {
     fn new(plain: bool) -> Self {
-        let pieces = Vec::new();
-        Text { pieces, plain }
+        Text {
+            pieces: Vec::new(),
+            plain,
+            gutter: GUTTER,
+        }
     }
 
     fn put(&mut self, style: Style, text: impl Into<String>) {
@@ -111,7 +116,7 @@ impl Text {
     /// Its rows with their colours, for a terminal with this many columns, or for a pipe.
     fn finish(self, look: Look, columns: Option<usize>) -> String {
         let frame = Frame {
-            gutter: (Style::Tone(Tone::Quiet), GUTTER),
+            gutter: (Style::Tone(Tone::Quiet), self.gutter),
             width: columns,
         };
         let pieces: Vec<_> = self
@@ -393,15 +398,20 @@ pub(crate) fn transcript(event: &ViewEvent, json: Option<UserName>) -> String {
 /// Rows of what to type and what it does, in two columns.
 pub(super) fn table(rows: &[(String, String)], look: Look, columns: Option<usize>) -> String {
     let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let most = columns.map_or(WIDEST_KEY, |columns| WIDEST_KEY.min(columns / 3));
     // A wider first column gets a line of its own.
-    let column = width.min(32);
+    let column = width.min(most);
+    // The table is our own text, so its rows need no gutter that nobody can forge.
+    let indent = " ".repeat(column + 4);
     let mut table = String::new();
     for (key, what) in rows {
         let mut text = Text::new(look.plain);
+        text.gutter = &indent;
         text.put(Style::Key, format!("  {key:<column$}"));
         if key.len() > column {
             table.push_str(&text.finish(look, columns));
             text = Text::new(look.plain);
+            text.gutter = &indent;
             text.say(Tone::Plain, format!("  {:column$}", ""));
         }
         text.say(Tone::Plain, format!("  {what}"));
@@ -409,6 +419,9 @@ pub(super) fn table(rows: &[(String, String)], look: Look, columns: Option<usize
     }
     table
 }
+
+/// The widest first column of a table.
+const WIDEST_KEY: usize = 32;
 
 /// The program's name in large letters; nothing on a terminal that is too small for it and for
 /// what follows it.

@@ -426,7 +426,10 @@ impl Console {
                 self.print(&text)
             }
             Shown::Mark(ids, mark, otherwise) => match ids.iter().any(|id| self.marks.knows(id)) {
-                true => self.draw_marks(&ids, &mark),
+                true => {
+                    let drawn = self.drawn.unwrap_or((0, 0));
+                    Stream::Out.write(&self.marks.drawn(&ids, &mark, drawn, size().rows))
+                }
                 false => self.print(&otherwise),
             },
             Shown::Nothing if self.editor.is_none() => Ok(()),

@@ -79,7 +79,9 @@ impl Marks {
 /// same is cut by the terminal, unless it was told not to.
 fn rows(text: &str, columns: usize) -> u64 {
     let cuts = !text.contains("\x1b[?7l");
-    let rows = text.lines().map(|line| {
+    let lines = text.split_inclusive('\n');
+    let whole = lines.filter_map(|line| line.strip_suffix('\n'));
+    let rows = whole.map(|line| {
         let width = without_controls(line).width();
         match cuts {
             true => width.div_ceil(columns.max(1)).max(1) as u64,
@@ -115,7 +117,7 @@ mod tests {
             ("12345678901\n", 2),
             ("\x1b[1m\x1b[32m12345\x1b[0m67890\n", 1),
             ("世世世世世世\n", 2),
-            ("\x1b[?7l世世世世世世\n\x1b[?7h", 2),
+            ("\x1b[?7l世世世世世世\n\x1b[?7h", 1),
         ] {
             assert_eq!(rows(text, 10), count, "{text:?}");
         }
