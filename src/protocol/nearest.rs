@@ -1,42 +1,60 @@
-//! Finds the word that somebody probably meant when they mistyped one. It knows no commands.
+//! The known word that somebody probably meant who typed an unknown one. Which words are known is the
+//! callers' business.
 
-/// The word among `words` that is nearest to what was typed, if one is so near that a slip of the
-/// finger explains it: one change for every three characters, and at least one. A change
-/// inserts, deletes or replaces a character, or swaps two neighbours.
-pub fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let typed: Vec<char> = typed.chars().take(LONGEST).collect();
-    let most = (typed.len() / 3).max(1);
-    let mut best = None;
-    for word in words {
-        let changes = changes(&typed, &word.chars().collect::<Vec<_>>());
-        if changes <= most && best.is_none_or(|(fewest, _)| changes < fewest) {
-            best = Some((changes, word));
-        }
-    }
-    best.map(|(_, word)| word)
-}
-
-/// The most characters of a typed word that are compared. No word is so long.
+/// The longest word that is compared, in characters: no option and no command is longer, and the
+/// work grows with the square of the length.
 const LONGEST: usize = 40;
 
-/// How many changes turn one word into another (optimal string alignment).
-fn changes(one: &[char], other: &[char]) -> usize {
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=other.len()).collect();
-    for (row, a) in one.iter().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, b) in other.iter().enumerate() {
-            let replaced = last[column] + usize::from(a != b);
-            let mut fewest = replaced.min(last[column + 1] + 1).min(current[column] + 1);
-            let swapped = row > 0 && column > 0 && one[row - 1] == *b && other[column - 1] == *a;
-            if swapped {
-                fewest = fewest.min(before_last[column - 1] + 1);
-            }
-            current.push(fewest);
-        }
-        before_last = std::mem::replace(&mut last, current);
+/// The known word that is nearest to `word`, if one is near enough to be what was meant: a few
+/// letters differ, or it alone begins with `word`.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word: Vec<char> = word
+        .to_lowercase()
+        .chars()
+        .map(|c| if c == '_' { '-' } else { c })
+        .collect();
+    if word.is_empty() || word.len() > LONGEST {
+        return None;
     }
-    last.last().copied().unwrap_or(0)
+    let known: Vec<(&str, Vec<char>)> = known
+        .into_iter()
+        .map(|other| (other, other.chars().collect()))
+        .collect();
+    let near = known
+        .iter()
+        .map(|(other, letters)| (distance(&word, letters), *other))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= (word.len() / 3).clamp(1, 3));
+    let mut longer = known
+        .iter()
+        .filter(|(_, letters)| letters.starts_with(&word));
+    match (near, longer.next(), longer.next()) {
+        (Some((_, other)), _, _) => Some(other),
+        (None, Some((other, _)), None) => Some(other),
+        _ => None,
+    }
+}
+
+/// How many letters have to be put in, left out, changed, or swapped with their neighbour.
+fn distance(one: &[char], other: &[char]) -> usize {
+    // The rows of the usual table for the last two letters of `one`.
+    let mut before_last = Vec::new();
+    let mut last: Vec<usize> = (0..=other.len()).collect();
+    for (i, letter) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, letter_of_other) in other.iter().enumerate() {
+            let changed = last[j] + usize::from(letter != letter_of_other);
+            let mut least = changed.min(last[j + 1] + 1).min(row[j] + 1);
+            let swapped =
+                i > 0 && j > 0 && *letter == other[j - 1] && one[i - 1] == *letter_of_other;
+            if swapped {
+                least = least.min(before_last[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -44,21 +62,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_finds_its_word_and_nonsense_none() {
-        let words = ["/msg", "/who", "/history", "/block", "/blocked", "/unblock"];
+    fn a_slip_finds_what_was_meant() {
+        let known = ["/msg", "/to", "/who", "/history", "/help", "/settings"];
         for (typed, meant) in [
             ("/mgs", Some("/msg")),
             ("/histroy", Some("/history")),
-            ("/hstory", Some("/history")),
-            ("/bloc", Some("/block")),
-            ("/unblok", Some("/unblock")),
-            ("/whoo", Some("/who")),
-            ("/dance", None),
-            ("/", None),
+            ("/HELP", Some("/help")),
+            ("/hist", Some("/history")),
+            ("/set", Some("/settings")),
+            ("/h", None),
+            ("/frobnicate", None),
             ("", None),
         ] {
-            assert_eq!(nearest(typed, words), meant, "{typed}");
+            assert_eq!(nearest(typed, known), meant, "{typed}");
         }
-        assert_eq!(nearest(&"x".repeat(100_000), words), None);
+        assert_eq!(
+            nearest("on_message", ["on-message", "user"]),
+            Some("on-message")
+        );
+        assert_eq!(nearest(&"x".repeat(1_000_000), known), None);
+    }
+
+    #[test]
+    fn the_distance_counts_letters() {
+        let count = |one: &str, other: &str| {
+            let letters = |word: &str| word.chars().collect::<Vec<_>>();
+            distance(&letters(one), &letters(other))
+        };
+        for (one, other, letters) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 1),
+            ("colour", "color", 1),
+        ] {
+            assert_eq!(count(one, other), letters, "{one} {other}");
+        }
     }
 }
