@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::format;
-use super::format::{Look, Times};
+use super::format::{Look, ProgressMark, Times};
 use super::output::Stream;
 use crate::client::local_time;
 use crate::client::view::{ViewEvent, Written};
@@ -73,7 +73,12 @@ pub(super) trait PrintAbove {
     ///
     /// # Errors
     /// The terminal is gone.
-    fn mark(&mut self, ids: Vec<MessageId>, mark: String, otherwise: String) -> io::Result<()>;
+    fn mark(
+        &mut self,
+        ids: Vec<MessageId>,
+        mark: ProgressMark,
+        otherwise: String,
+    ) -> io::Result<()>;
     /// Clears the terminal.
     ///
     /// # Errors

@@ -2,6 +2,9 @@
 //! cut into rows here, once.
 
 pub(super) mod json;
+mod sent;
+
+pub(super) use self::sent::{MARK_COLUMN, ProgressMark, mark};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -185,7 +188,7 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
     match event {
         ViewEvent::Line(tone, line) => text.say(*tone, line.as_str()),
         ViewEvent::Message { .. } => message(&mut text, event, look),
-        ViewEvent::Sent { .. } => sent(&mut text, event, look),
+        ViewEvent::Sent { .. } => sent::sent(&mut text, event, look),
         ViewEvent::Receipt { to, state, ids, at } => {
             let place = match *state {
                 "stored" => format!("stored for {to}"),
@@ -312,48 +315,6 @@ fn message(text: &mut Text, event: &ViewEvent, look: Look) {
     if *outgoing && !state.is_empty() {
         text.say(Tone::Quiet, format!("  ({state})"));
     }
-}
-
-/// Appends a message of one's own that goes out, with room for a [`mark`].
-fn sent(text: &mut Text, event: &ViewEvent, look: Look) {
-    let ViewEvent::Sent {
-        to,
-        text: words,
-        at,
-        unencrypted,
-        ..
-    } = event
-    else {
-        return;
-    };
-    let room = " ".repeat(MARK_WIDTH - 1);
-    text.say(Tone::Quiet, format!("{} …{room} you > ", look.time(*at)));
-    text.put(Style::Person(*to), to.as_str());
-    if *unencrypted {
-        text.say(Tone::Warning, " [UNENCRYPTED]");
-    }
-    text.say(Tone::Plain, format!(": {words}"));
-}
-
-/// The column at which [`sent`] leaves room for a mark: behind the hour, the minute and a blank.
-pub(super) const MARK_COLUMN: usize = 6;
-
-/// The columns of a mark.
-const MARK_WIDTH: usize = 3;
-
-/// How far a message of one's own got, as a mark with its colour.
-pub(super) fn mark(state: &str, look: Look) -> String {
-    // Only what is received is proven; the rest is the server's word.
-    let (mark, tone) = match state {
-        "stored" => ("✓  ", Tone::Quiet),
-        "delivered" => ("✓✓ ", Tone::Quiet),
-        "received" => ("✓✓✓", Tone::Good),
-        _ => ("✗  ", Tone::Bad),
-    };
-    let row = vec![(Style::Tone(tone), mark.to_owned())];
-    paint(&[row], look.colours)
-        .trim_end_matches('\n')
-        .to_owned()
 }
 
 /// A line that says the day of what follows.

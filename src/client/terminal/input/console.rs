@@ -428,7 +428,7 @@ impl Console {
             Shown::Mark(ids, mark, otherwise) => match ids.iter().any(|id| self.marks.knows(id)) {
                 true => {
                     let drawn = self.drawn.unwrap_or((0, 0));
-                    Stream::Out.write(&self.marks.drawn(&ids, &mark, drawn, size().rows))
+                    Stream::Out.write(&self.marks.draw(&ids, &mark, drawn, size().rows))
                 }
                 false => self.print(&otherwise),
             },

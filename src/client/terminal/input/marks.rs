@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::client::terminal::format::MARK_COLUMN;
+use crate::client::terminal::format::{MARK_COLUMN, ProgressMark};
 use crate::protocol::MessageId;
 
 /// How many messages are remembered. A terminal shows fewer.
@@ -16,9 +16,16 @@ const REMEMBERED: usize = 500;
 pub(super) struct Marks {
     /// How many rows were printed above the line that is typed.
     rows: u64,
-    /// The messages, the latest last, with how many rows were printed before each; `None` once
-    /// the place is not known any more.
-    places: VecDeque<(MessageId, Option<u64>)>,
+    /// The messages, the latest last.
+    places: VecDeque<Place>,
+}
+
+struct Place {
+    id: MessageId,
+    /// How many rows were printed before it; `None` once that is not known any more.
+    row: Option<u64>,
+    /// The rank of its mark.
+    rank: u8,
 }
 
 impl Marks {
@@ -29,7 +36,11 @@ impl Marks {
 
     /// Notes that the next text to be printed is this message.
     pub(super) fn begin(&mut self, id: MessageId) {
-        self.places.push_back((id, Some(self.rows)));
+        self.places.push_back(Place {
+            id,
+            row: Some(self.rows),
+            rank: 0,
+        });
         if self.places.len() > REMEMBERED {
             self.places.pop_front();
         }
@@ -37,41 +48,42 @@ impl Marks {
 
     /// Notes that rows are not where they were: the terminal has another size, or was cleared.
     pub(super) fn lose_places(&mut self) {
-        for (_, place) in &mut self.places {
-            *place = None;
+        for place in &mut self.places {
+            place.row = None;
         }
     }
 
     /// Whether this message was printed.
     pub(super) fn knows(&self, id: &MessageId) -> bool {
-        self.places.iter().any(|(known, _)| known == id)
+        self.places.iter().any(|place| place.id == *id)
     }
 
     /// The sequences that draw a mark at messages, as far as they are still on a terminal of so many
     /// rows. `drawn` is how many rows the line that is typed has above and below the cursor.
-    pub(super) fn drawn(
-        &self,
+    pub(super) fn draw(
+        &mut self,
         ids: &[MessageId],
-        mark: &str,
+        mark: &ProgressMark,
         drawn: (usize, usize),
         rows: usize,
     ) -> String {
         let (above, below) = drawn;
+        let drawn = &mark.drawn;
         let mut out = String::new();
-        for distance in ids.iter().filter_map(|id| self.distance(id)) {
-            let up = distance + above as u64;
+        for place in &mut self.places {
+            if !ids.contains(&place.id) || place.rank >= mark.rank {
+                continue;
+            }
+            place.rank = mark.rank;
+            let Some(row) = place.row else {
+                continue;
+            };
+            let up = self.rows - row + above as u64;
             if up + (below as u64) < rows as u64 {
-                out.push_str(&format!("\x1b7\x1b[{up}A\r\x1b[{MARK_COLUMN}C{mark}\x1b8"));
+                out.push_str(&format!("\x1b7\x1b[{up}A\r\x1b[{MARK_COLUMN}C{drawn}\x1b8"));
             }
         }
         out
-    }
-
-    /// How many rows the message stands above the first row of the line that is typed.
-    fn distance(&self, id: &MessageId) -> Option<u64> {
-        let mut places = self.places.iter().rev();
-        let (_, place) = places.find(|(known, _)| known == id)?;
-        Some(self.rows - (*place)?)
     }
 }
 
@@ -127,15 +139,25 @@ mod tests {
     fn a_message_is_found_until_its_place_is_lost() {
         let mut marks = Marks::default();
         let id = MessageId([1; 16]);
-        assert_eq!(marks.distance(&id), None);
+        let mark = |rank| ProgressMark {
+            rank,
+            drawn: "x".to_owned(),
+        };
+        let at = |up: u64| format!("\x1b7\x1b[{up}A\r\x1b[{MARK_COLUMN}Cx\x1b8");
+        assert!(!marks.knows(&id));
         marks.printed("before\n", 80);
         marks.begin(id);
         marks.printed("a message\nof two rows\n", 80);
-        assert_eq!(marks.distance(&id), Some(2));
+        assert_eq!(marks.draw(&[id], &mark(1), (0, 0), 24), at(2));
         marks.printed("another\n", 80);
-        assert_eq!(marks.distance(&id), Some(3));
+        assert_eq!(marks.draw(&[id], &mark(3), (1, 0), 24), at(4));
+        // The server's word comes after the proof.
+        assert_eq!(marks.draw(&[id], &mark(2), (0, 0), 24), "");
+        // It has scrolled away.
+        assert_eq!(marks.draw(&[id], &mark(4), (0, 1), 4), "");
+        marks.begin(MessageId([2; 16]));
         marks.lose_places();
-        assert_eq!(marks.distance(&id), None);
+        assert_eq!(marks.draw(&[MessageId([2; 16])], &mark(1), (0, 0), 24), "");
         assert!(marks.knows(&id));
     }
 }

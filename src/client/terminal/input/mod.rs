@@ -16,6 +16,7 @@ use self::console::Console;
 use super::InputEvent;
 use super::completion::Completion;
 use super::editor::Kind;
+use super::format::ProgressMark;
 use super::modes::Modes;
 use super::output::Stream;
 use super::printing::PrintAbove;
@@ -48,7 +49,7 @@ enum Shown {
     /// A message of one's own, in place of the line that it was typed as.
     Sent(MessageId, String),
     /// How far messages of one's own got: the mark, and what to show if none was printed.
-    Mark(Vec<MessageId>, String, String),
+    Mark(Vec<MessageId>, ProgressMark, String),
     /// An empty terminal.
     Nothing,
 }
@@ -201,7 +202,12 @@ impl PrintAbove for Input {
         self.show(Shown::Sent(id, text), "")
     }
 
-    fn mark(&mut self, ids: Vec<MessageId>, mark: String, otherwise: String) -> io::Result<()> {
+    fn mark(
+        &mut self,
+        ids: Vec<MessageId>,
+        mark: ProgressMark,
+        otherwise: String,
+    ) -> io::Result<()> {
         self.show(Shown::Mark(ids, mark, otherwise.clone()), &otherwise)
     }
 
