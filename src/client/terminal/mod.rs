@@ -16,7 +16,7 @@
 //! | `input` | the thread that reads a terminal and draws the line |
 //! | `lines` | the thread that reads a pipe or a file |
 //! | `type_ahead`, `keys`, `editor`, `line`, `draw` | from bytes to keys, to a line, to rows, without I/O |
-//! | `tty` | asks for a secret where input and output are not a terminal |
+//! | `tty` | asks for a secret or a yes where input and output are not a terminal |
 //! | `waker` | what wakes a script that waits |
 //! | `completion` | what completion and the prompt know of the session |
 //! | `modes` | the terminal's modes, and which terminals show plain text only |
@@ -189,6 +189,23 @@ impl Terminal {
     /// Waits for the answer to a question, which Ctrl-C cancels.
     pub(crate) fn question(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Question, prompt)
+    }
+
+    /// Whether [`confirm`](Self::confirm) can ask: a person sees warnings.
+    pub(crate) fn can_confirm(&self) -> bool {
+        self.interactive() || io::stderr().is_terminal()
+    }
+
+    /// Waits for the answer to a question that was shown as a warning. In `client | tee log` the
+    /// process's own terminal is asked.
+    pub(crate) fn confirm(&mut self, prompt: &str) -> InputEvent {
+        if self.interactive() {
+            return self.question(prompt);
+        }
+        self.screen.ready();
+        let heard = tty::question(prompt, &self.signal);
+        self.stopped |= matches!(heard, InputEvent::Stop);
+        heard
     }
 
     /// Waits for an answer that is not shown while it is typed. If input and output are not both

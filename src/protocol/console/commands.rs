@@ -36,7 +36,7 @@ const TABLE: &[Spec] = &[
     Spec { names: &["block"], arguments: &["NAME"], help: "drop what NAME sends from now on" },
     Spec { names: &["unblock"], arguments: &["NAME"], help: "take messages from NAME again" },
     Spec { names: &["blocked"], arguments: &[], help: "whom you block" },
-    Spec { names: &["settings"], arguments: &["[NAME]", "[on|off]"], help: "listed, presence, refuse-unencrypted: show or change" },
+    Spec { names: &["settings"], arguments: &["[NAME]", "[on|off]"], help: "show or change listed, presence, refuse-unencrypted" },
     Spec { names: &["passwd"], arguments: &["OLD", "NEW"], help: "change the password" },
     Spec { names: &["ping"], arguments: &[], help: "is the server there" },
     Spec { names: &["logout"], arguments: &[], help: "end the session, stay connected" },
@@ -46,8 +46,8 @@ const TABLE: &[Spec] = &[
 
 /// The end of the list of commands.
 const REMARKS: &str = "\
-* The console shows unencrypted messages only; encrypted ones wait for your client.\r\n\
-* Your password crosses the network to the server here; a client never sends it.\r\n";
+* Encrypted messages are not shown here; they wait for your client.\r\n\
+* The server gets your password here; a client never sends it.\r\n";
 
 /// The operations that exist in JSON only.
 const JSON_ONLY: [&str; 7] = [
