@@ -4,12 +4,11 @@ use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
 
 use super::App;
 use super::commands::help::help;
 use super::exit_code::FAILED;
-use crate::client::messenger::command::{Command, EventPage};
+use crate::client::messenger::command::{Answer, Command};
 use crate::client::terminal::{InputEvent, transcript};
 use crate::client::vault::{FindFrom, HistoryQuery};
 use crate::client::view::{ViewEvent, plural};
@@ -83,19 +82,21 @@ impl App {
 
     /// Shows the last messages that somebody sent.
     fn show_last_of(&mut self, name: UserName, count: u64) -> bool {
-        let (tell, found) = sync_channel(1);
         let query = HistoryQuery {
             with: Some(name),
             // Own messages stand between them.
             count: usize::try_from(count * 4).ok(),
             ..HistoryQuery::default()
         };
-        if let Err(failure) = self.ask_session(Command::Page(query, tell)) {
-            self.fail(&failure.why, FAILED);
-            return false;
-        }
-        let page: EventPage = found.recv().unwrap_or_default();
-        let received = page.events.iter().filter(|event| {
+        let messages = match self.ask_for(Command::Earlier(query)) {
+            Ok(Answer::Messages(messages)) => messages,
+            Ok(_) => Vec::new(),
+            Err(failure) => {
+                self.fail(&failure.why, FAILED);
+                return false;
+            }
+        };
+        let received = messages.iter().map(|(_, event)| event).filter(|event| {
             matches!(
                 event,
                 ViewEvent::Message {
@@ -208,23 +209,24 @@ impl App {
         let mut count = 0;
         let mut from = FindFrom::Time(0);
         loop {
-            let (tell, found) = sync_channel(1);
             let query = HistoryQuery {
                 count: Some(AT_ONCE),
                 from: Some(from),
                 ..HistoryQuery::default()
             };
-            self.ask_session(Command::Page(query, tell))
-                .map_err(|failure| failure.why)?;
-            let page: EventPage = found.recv().unwrap_or_default();
-            for event in &page.events {
+            let messages = match self.ask_for(Command::Earlier(query)) {
+                Ok(Answer::Messages(messages)) => messages,
+                Ok(_) => Vec::new(),
+                Err(failure) => return Err(failure.why),
+            };
+            let Some((last, _)) = messages.last() else {
+                break;
+            };
+            from = FindFrom::Place(*last);
+            for (_, event) in &messages {
                 file.write_all(transcript(event, json).as_bytes())
                     .map_err(|error| error.to_string())?;
                 count += 1;
-            }
-            match page.last {
-                Some(last) => from = FindFrom::Place(last),
-                None => break,
             }
         }
         let file = file.into_inner().map_err(|error| error.to_string())?;

@@ -124,6 +124,7 @@ fn import(
         "use this machine from now on; the other one's sessions are left behind",
     ));
     // What was not sent is sent at the next login.
+    let published = published.map(drop);
     published.map_err(|failure| LoginError::Unpublished(failure.why))
 }
 

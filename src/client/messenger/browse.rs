@@ -1,9 +1,7 @@
 //! Commands about the history on this device: reading it, searching it, and deleting from it.
 
-use std::sync::mpsc::SyncSender;
-
 use super::Messenger;
-use super::command::{CommandError, EventPage};
+use super::command::CommandError;
 use crate::client::local_time;
 use crate::client::vault::{
     DeliveryState, EncryptionStatus, HistoryEntry, HistoryPage, HistoryQuery, Result, shortened,
@@ -66,7 +64,10 @@ impl Messenger {
     }
 
     /// A page of the history, while the prompt shows how far the search for it is.
-    fn page(&self, query: &HistoryQuery) -> std::result::Result<HistoryPage, CommandError> {
+    pub(super) fn page(
+        &self,
+        query: &HistoryQuery,
+    ) -> std::result::Result<HistoryPage, CommandError> {
         let tell = |progress| {
             self.display
                 .session_changed(SessionChange::Progress(progress));
@@ -94,22 +95,6 @@ impl Messenger {
             *listed = true;
         }
         event
-    }
-
-    /// Answers with a page of the history.
-    pub(super) fn answer_page(&self, query: &HistoryQuery, found: &SyncSender<EventPage>) -> Done {
-        let page = self.page(query)?;
-        let last = page.messages.last().filter(|_| page.more);
-        let last = last.map(|message| message.seq);
-        let messages = page.messages.iter();
-        let events = messages.filter_map(|message| {
-            let contact = self.vault.contact_by_id(message.contact)?;
-            Some(message.event(contact))
-        });
-        let events = events.collect();
-        // Whoever asked may be gone: the program is ending.
-        let _gone = found.send(EventPage { events, last });
-        Ok(())
     }
 
     /// `/info [ID]`

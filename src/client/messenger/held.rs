@@ -26,7 +26,7 @@ impl Messenger {
                 *listed = true;
                 *state = match self.may_have_left(message.seq) {
                     true => "under way",
-                    false if contact.paused => "held: their identity changed",
+                    false if contact.paused => "held",
                     false => "waiting",
                 };
             }

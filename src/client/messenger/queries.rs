@@ -1,12 +1,10 @@
 //! Commands that ask something and show the answer.
 
-use std::sync::mpsc::SyncSender;
-
-use super::Messenger;
-use super::command::{Command, CommandError, CommandFailure, CommandResult, SettingsChange};
+use super::command::{Answer, Asker, Command, CommandError, CommandFailure, SettingsChange};
+use super::{Audience, Messenger};
 use crate::client::login::credentials;
 use crate::client::vault::Result;
-use crate::client::view::ViewEvent;
+use crate::client::view::{End, ViewEvent};
 use crate::clock;
 use crate::protocol::Request;
 use crate::protocol::reply::{AccountSettings, Done, Fetched};
@@ -14,23 +12,22 @@ use crate::protocol::request::{DeleteAccount, Fetch};
 
 impl Messenger {
     /// Runs a command and says what it came to.
-    pub(super) fn command(
-        &mut self,
-        command: Command,
-        done: SyncSender<CommandResult>,
-    ) -> Result<()> {
-        if !matches!(command, Command::Send(..)) {
+    pub(super) fn command(&mut self, command: Command, asker: Asker) -> Result<()> {
+        if !matches!(command, Command::Send(..) | Command::MarkRead(_)) {
             self.save_progress()?;
         }
-        let outcome = match command {
-            Command::AwaitAnswers(limit) => {
-                self.awaiting_answers = Some((done, clock::now() + limit));
-                return Ok(());
-            }
-            command => self.run_command(command),
+        if let Command::AwaitAnswers(limit) = command {
+            self.awaiting_answers.push((asker, clock::now() + limit));
+            return Ok(());
+        }
+        self.audience = match asker.window {
+            None => Audience::Own,
+            Some(output) => Audience::Window(output),
         };
+        let outcome = self.answer(command);
+        self.audience = Audience::All;
         let (outcome, result) = match outcome {
-            Ok(()) => (Ok(()), Ok(())),
+            Ok(answer) => (Ok(answer), Ok(())),
             Err(CommandError::Refused(why)) => (Err(why.into()), Ok(())),
             Err(CommandError::Disconnected(why)) => {
                 let disconnected = true;
@@ -39,15 +36,27 @@ impl Messenger {
             Err(CommandError::Vault(error)) => (Err(error.to_string().into()), Err(error)),
         };
         // Whoever asked may be gone: the program is ending.
-        let _gone = done.send(outcome);
+        let _gone = asker.done.send(outcome);
         result
+    }
+
+    fn answer(&mut self, command: Command) -> std::result::Result<Answer, CommandError> {
+        match command {
+            Command::Send(to, text) => self.send(&to, text).map(Answer::Sent),
+            Command::Reply(text) => self.reply(text).map(Answer::Sent),
+            Command::PlaceOf(id) => self.place_of(id.as_deref()),
+            Command::Received { after, limit } => self.received(after, limit),
+            Command::MarkRead(places) => Ok(self.note_read(places)),
+            Command::Earlier(query) => self.earlier(&query),
+            Command::Sent(to, id) => self.sent(&to, id),
+            Command::FetchSome(limit) => self.fetch_some(limit),
+            command => self.run_command(command).map(|()| Answer::Done),
+        }
     }
 
     fn run_command(&mut self, command: Command) -> std::result::Result<(), CommandError> {
         match command {
-            Command::Send(to, text) => self.send(&to, text),
             Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text),
-            Command::Reply(text) => self.reply(text),
             Command::Status(name) => self.status(&name),
             Command::Who(part) => self.who(part),
             Command::Search(part) => self.search(&part),
@@ -55,7 +64,6 @@ impl Messenger {
             Command::Contacts => Ok(self.contacts()?),
             Command::History(query) => self.history(query),
             Command::Find(query) => self.find(query),
-            Command::Page(query, page) => self.answer_page(&query, &page),
             Command::Delete(id) => self.delete(&id),
             Command::DeleteAll(name) => self.delete_all(&name),
             Command::Keep(days) => self.keep(days),
@@ -77,12 +85,21 @@ impl Messenger {
             Command::NewRecoveryCode { password, file } => {
                 self.new_recovery_code(&password, file.as_deref())
             }
-            Command::Unread(backlog, found) => self.answer_unread(&backlog, &found),
-            Command::Sent(to, id, found) => self.answer_sent(&to, id, &found),
-            Command::FetchSome(limit, fetched) => self.answer_fetched(limit, &fetched),
             Command::Logout => self.log_out(),
-            // Taken care of by the caller, who keeps its sender.
-            Command::AwaitAnswers(_) => Ok(()),
+            Command::Yield => {
+                self.yield_vault();
+                Ok(())
+            }
+            // The callers take care of these.
+            Command::AwaitAnswers(_)
+            | Command::Send(..)
+            | Command::PlaceOf(_)
+            | Command::Received { .. }
+            | Command::MarkRead(_)
+            | Command::Reply(_)
+            | Command::Earlier(_)
+            | Command::Sent(..)
+            | Command::FetchSome(_) => Ok(()),
         }
     }
 
@@ -174,6 +191,15 @@ impl Messenger {
         self.server.connection = None;
         self.over = true;
         Ok(())
+    }
+
+    /// Ends the session, and with it the hold on the vault. The server's side of it is left for
+    /// the next login from this vault, which replaces it.
+    fn yield_vault(&mut self) {
+        self.end(End::ShutOut(
+            "another client on this machine took this account over; log in again to take it back"
+                .to_owned(),
+        ));
     }
 
     pub(super) fn ask<T: serde::de::DeserializeOwned>(

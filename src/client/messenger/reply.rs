@@ -5,7 +5,7 @@ use super::Messenger;
 use super::command::CommandError;
 use crate::client::vault::HistoryEntry;
 use crate::clock;
-use crate::protocol::UserName;
+use crate::protocol::{MessageId, UserName};
 
 /// How many of the latest messages `/reply` looks at for one that was received.
 const REPLY_LOOKS_BACK: u32 = 200;
@@ -16,7 +16,7 @@ const REPLY_AMBIGUOUS_MS: u64 = 5000;
 
 impl Messenger {
     /// `/reply TEXT`
-    pub(super) fn reply(&mut self, text: String) -> Result<(), CommandError> {
+    pub(super) fn reply(&mut self, text: String) -> Result<MessageId, CommandError> {
         let mut received = self.vault.history(None, REPLY_LOOKS_BACK)?;
         received.retain(|message| !message.record.outgoing);
         let name = |message: &HistoryEntry| {

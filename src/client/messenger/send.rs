@@ -7,7 +7,7 @@ use super::encrypt;
 use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
 use super::identity::fingerprint;
 use super::trust::{NoSession, SessionStart};
-use super::{Messenger, random_id};
+use super::{Audience, Messenger, random_id};
 use crate::client::net::connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::vault::{
@@ -55,7 +55,7 @@ impl Messenger {
         &mut self,
         to: &UserName,
         text: String,
-    ) -> std::result::Result<(), CommandError> {
+    ) -> std::result::Result<MessageId, CommandError> {
         if let Err(why) = self.check_text(to, &text) {
             return Err(CommandError::Refused(why));
         }
@@ -74,7 +74,8 @@ impl Messenger {
                 ))),
             }
         }
-        let record = outgoing(text.clone(), EncryptionStatus::Encrypted);
+        let record = outgoing(text, EncryptionStatus::Encrypted);
+        let shown = record.clone();
         let (me, now, mid) = (&self.me, clock::unix_ms(), MessageId(random_id()));
         let accepted = std::mem::take(&mut self.outbox.accepted);
         let encrypted = self.vault.transact(|vault| {
@@ -93,19 +94,40 @@ impl Messenger {
             vault.postpone(seq, contact.id)?;
             Ok(None)
         })?;
-        self.say(ViewEvent::Sent {
-            to: *to,
-            text,
-            at: now,
-            id: mid,
-            unencrypted: false,
-        });
+        self.show_sent(to, mid, now, shown);
         match encrypted {
             Some(Encrypted::Queued(outgoing)) => self.pump_from(Some(outgoing))?,
             Some(Encrypted::Failed(seq, why)) => self.fail(seq, to, &why)?,
             Some(Encrypted::Dropped) | None => self.send_postponed()?,
         }
-        Ok(())
+        Ok(mid)
+    }
+
+    /// Shows a message that is safe in the vault: where it was written, with a mark that follows it,
+    /// and as a message in all other windows.
+    fn show_sent(&self, to: &UserName, mid: MessageId, at: u64, record: MessageRecord) {
+        self.say(ViewEvent::Sent {
+            to: *to,
+            text: record.text.clone(),
+            at,
+            id: mid,
+            unencrypted: record.form == EncryptionStatus::Unencrypted,
+        });
+        let Some(contact) = self.vault.contact(to) else {
+            return;
+        };
+        let message = HistoryEntry {
+            seq: 0,
+            contact: contact.id,
+            mid,
+            at,
+            record,
+        };
+        let window = match &self.audience {
+            Audience::Window(output) => Some(output.number),
+            Audience::All | Audience::Own => None,
+        };
+        self.display.sent(message.event(contact), window);
     }
 
     /// `/send-unencrypted NAME TEXT`
@@ -141,13 +163,7 @@ impl Messenger {
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
             vault.add_to_outbox(seq, &send, None)
         })?;
-        self.say(ViewEvent::Sent {
-            to: *to,
-            text,
-            at: now,
-            id: mid,
-            unencrypted: true,
-        });
+        self.show_sent(to, mid, now, record);
         self.say(ViewEvent::warning(
             "sent unencrypted: the server and the network can read it",
         ));

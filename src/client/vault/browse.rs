@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::history::{HistoryEntry, chunk_of};
 use super::table::Table;
 use super::{Vault, VaultError};
@@ -15,7 +17,7 @@ const REPORT_EVERY: u64 = 32;
 const SHOWN_DIGITS: usize = 8;
 
 /// Which messages of the history are wanted.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct HistoryQuery {
     /// Those with this person.
     pub with: Option<UserName>,
@@ -30,7 +32,8 @@ pub(crate) struct HistoryQuery {
 }
 
 /// Where messages begin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum FindFrom {
     /// At this moment: milliseconds since 1970.
     Time(u64),

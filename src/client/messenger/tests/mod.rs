@@ -26,7 +26,7 @@ use self::double::Double;
 use super::*;
 use crate::client::login::credentials;
 use crate::client::login::{LoginError, LoginFlow, Prompt};
-use crate::client::messenger::command::SettingsChange;
+use crate::client::messenger::command::{Command, SettingsChange};
 use crate::client::net::endpoint::{Endpoint, Protection};
 use crate::protocol::{Blob, Body, MessageId};
 
@@ -48,7 +48,7 @@ impl Display for Recorder {
     fn people(&self, _: Vec<Person>) {}
 
     fn ended(&self, end: End) {
-        let (End::ShutOut(why) | End::Vault(why)) = end;
+        let (End::ShutOut(why) | End::Vault(why) | End::Gone(why)) = end;
         self.event(ViewEvent::bad(format!("ended: {why}")));
     }
 }
@@ -193,7 +193,8 @@ impl Somebody {
     /// Runs a command; an error is what the person hears.
     fn run(&self, command: Command) -> Result<(), String> {
         let session = self.session.as_ref().unwrap();
-        session.run(command).map_err(|failure| failure.why)
+        let result = session.run(command);
+        result.map(drop).map_err(|failure| failure.why)
     }
 
     fn send(&self, to: &str, text: &str) {
