@@ -49,7 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sync", &["clock"]),
     ("fs", &[]),
     ("appearance", &[]),
-    ("command_line", &[]),
+    ("command_line", &["protocol::nearest"]),
     ("xdg", &[]),
     ("store", &["protocol", "sync", "clock", "fs"]),
     ("transport", &["protocol", "sync", "clock", "fs"]),

@@ -9,8 +9,8 @@ use super::App;
 use super::commands::help::help;
 use super::exit_code::FAILED;
 use crate::client::messenger::command::{Answer, Command};
+use crate::client::messenger::command::{FindFrom, HistoryQuery};
 use crate::client::terminal::{InputEvent, transcript};
-use crate::client::vault::{FindFrom, HistoryQuery};
 use crate::client::view::{ViewEvent, plural};
 use crate::protocol::UserName;
 

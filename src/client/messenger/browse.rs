@@ -4,7 +4,7 @@ use super::Messenger;
 use super::command::CommandError;
 use crate::client::local_time;
 use crate::client::vault::{
-    DeliveryState, EncryptionStatus, HistoryEntry, HistoryPage, HistoryQuery, Result, shortened,
+    DeliveryState, EncryptionStatus, HistoryEntry, HistoryPage, HistoryQuery, Result,
 };
 use crate::client::view::{SessionChange, ViewEvent, plural};
 use crate::clock;
@@ -28,7 +28,7 @@ impl Messenger {
         self.say(ViewEvent::quiet(match (&query.from, page.more) {
             (_, _) if messages.is_empty() => "there are no such messages".to_owned(),
             (Some(_), true) => {
-                let last = messages.last().map(|last| shortened(&last.mid));
+                let last = messages.last().map(|last| last.mid.beginning());
                 format!(
                     "later ones: /history{whom} since {}",
                     last.unwrap_or_default()
@@ -36,7 +36,7 @@ impl Messenger {
             }
             (Some(_), false) => "that is the latest message".to_owned(),
             (None, true) => {
-                let first = messages.first().map(|first| shortened(&first.mid));
+                let first = messages.first().map(|first| first.mid.beginning());
                 format!(
                     "earlier ones: /history{whom} before {}",
                     first.unwrap_or_default()
@@ -56,7 +56,7 @@ impl Messenger {
             (None, _) => self.say(ViewEvent::plain(format!("no message has \"{text}\""))),
             (Some(first), true) => self.say(ViewEvent::quiet(format!(
                 "earlier ones: /find {text} before {}",
-                shortened(&first.mid)
+                first.mid.beginning()
             ))),
             (Some(_), false) => {}
         }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::client::net::error::CallError;
-use crate::client::vault::{BrowseError, HistoryQuery, VaultError};
+use crate::client::vault::{BrowseError, VaultError};
+pub(crate) use crate::client::vault::{FindFrom, HistoryQuery};
 use crate::client::view::ViewEvent;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::ChangeSettings;

@@ -13,9 +13,6 @@ use crate::protocol::{MessageId, UserName};
 /// How many chunks of messages are read between two reports of the progress.
 const REPORT_EVERY: u64 = 32;
 
-/// How many digits of an id are shown where messages are listed.
-const SHOWN_DIGITS: usize = 8;
-
 /// Which messages of the history are wanted.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct HistoryQuery {
@@ -72,7 +69,7 @@ impl fmt::Display for BrowseError {
             BrowseError::NoMessage(id, Some(latest)) => write!(
                 f,
                 "there is no message with the id {id}; /history shows ids, and the latest message has {}",
-                shortened(latest)
+                latest.beginning()
             ),
             BrowseError::NoMessage(id, None) => write!(
                 f,
@@ -101,13 +98,6 @@ impl From<VaultError> for BrowseError {
     fn from(error: VaultError) -> Self {
         BrowseError::Vault(error)
     }
-}
-
-/// The beginning of an id, as lists show it.
-pub(crate) fn shortened(id: &MessageId) -> String {
-    let mut digits = id.to_string();
-    digits.truncate(SHOWN_DIGITS);
-    digits
 }
 
 /// A query whose names and ids were looked up.
@@ -281,7 +271,7 @@ mod tests {
             if !page.more {
                 break;
             }
-            query.before = Some(shortened(&page.messages[0].mid));
+            query.before = Some(page.messages[0].mid.beginning());
         }
         let expected: Vec<_> = (0..50).map(|at| format!("Number {}", 2 * at)).collect();
         assert_eq!(seen, expected);
@@ -299,7 +289,7 @@ mod tests {
         let page = vault.browse(&query, &mut |_, _| {}).unwrap();
         assert_eq!(texts(&page), ["Number 95", "Number 96", "Number 97"]);
         assert!(page.more);
-        query.from = Some(FindFrom::Behind(shortened(&page.messages[2].mid)));
+        query.from = Some(FindFrom::Behind(page.messages[2].mid.beginning()));
         let page = vault.browse(&query, &mut |_, _| {}).unwrap();
         assert_eq!(texts(&page), ["Number 98", "Number 99"]);
         assert!(!page.more);

@@ -61,7 +61,7 @@ mod seen_ids;
 mod sqlite_file;
 mod table;
 
-pub(crate) use self::browse::{BrowseError, FindFrom, HistoryPage, HistoryQuery, shortened};
+pub(crate) use self::browse::{BrowseError, FindFrom, HistoryPage, HistoryQuery};
 pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::Export;

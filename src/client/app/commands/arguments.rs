@@ -3,7 +3,7 @@
 
 use crate::client::local_time;
 use crate::client::messenger::command::{Command, SettingsChange, WhichMessages};
-use crate::client::vault::{FindFrom, HistoryQuery};
+use crate::client::messenger::command::{FindFrom, HistoryQuery};
 use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
 

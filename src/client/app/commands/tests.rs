@@ -1,6 +1,8 @@
+//! Tests of the table of commands, of parsing and of help.
+
 use super::Operation::{Message, Session};
 use super::*;
-use crate::client::vault::FindFrom;
+use crate::client::messenger::command::FindFrom;
 use crate::protocol::UserName;
 
 fn given(line: &str) -> (&'static str, Vec<String>) {

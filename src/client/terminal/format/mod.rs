@@ -13,7 +13,6 @@ use termcolor::{Buffer, Color, ColorSpec, WriteColor};
 
 use crate::appearance::BANNER;
 use crate::client::local_time;
-use crate::client::vault::shortened;
 use crate::client::view::{Mark, Tone, ViewEvent};
 use crate::clock;
 use crate::protocol::UserName;
@@ -282,7 +281,7 @@ fn message(text: &mut Text, event: &ViewEvent, look: Look) {
     };
     text.say(Tone::Quiet, format!("{} ", look.time(*at)));
     if *listed {
-        text.say(Tone::Quiet, format!("[{}] ", shortened(id)));
+        text.say(Tone::Quiet, format!("[{}] ", id.beginning()));
     }
     if *outgoing {
         text.say(Tone::Quiet, if text.plain { "you to " } else { "you > " });
