@@ -32,6 +32,8 @@ mod seat;
 mod talking;
 #[path = "terminal/typing.rs"]
 mod typing;
+#[path = "terminal/writing.rs"]
+mod writing;
 
 use harness::process;
 use seat::*;

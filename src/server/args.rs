@@ -1,5 +1,7 @@
 //! The server's command line and environment, parsed into a [`Config`].
 
+pub(super) mod tasks;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +9,8 @@ use std::time::Duration;
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use super::config::Config;
+use self::tasks::Task;
+use super::config::{Config, Registration};
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
@@ -103,10 +106,14 @@ pub(super) struct Options {
           value_name = "true|false")]
     unencrypted: bool,
 
-    /// Let people make accounts
-    #[arg(long, env = "SECURE_CHAT_REGISTRATION", default_value_t = true, action = ArgAction::Set,
-          value_name = "true|false")]
-    registration: bool,
+    /// Who may make an account
+    #[arg(
+        long,
+        env = "SECURE_CHAT_REGISTRATION",
+        value_enum,
+        default_value = "open"
+    )]
+    registration: Registration,
 
     /// Take plain TCP from other machines too: anybody between can see who writes to whom
     #[arg(long, env = "SECURE_CHAT_PLAINTEXT")]
@@ -142,6 +149,10 @@ pub(super) struct Options {
     )]
     tls_key: Option<PathBuf>,
 
+    /// The result of a command as JSON, one object a line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
     /// How each line of the log is written
     #[arg(long = "log", help_heading = LOG, env = "SECURE_CHAT_LOG", value_name = "FORMAT",
           default_value = "human")]
@@ -172,6 +183,8 @@ pub(super) struct Options {
 pub(super) enum Action {
     /// Print the certificate's fingerprint, and the address to hand out
     Fingerprint,
+    #[command(flatten)]
+    Admin(Task),
     /// Write the database and the certificate to one new file, while the server runs
     Backup {
         /// The file, which must not exist, or a folder to put one into

@@ -130,7 +130,12 @@ fn every_refusal_says_what_it_said() {
         };
         writeln!(text, "$ client {} <<< \"{typed}\"", arguments.join(" ")).unwrap();
         let folder = place.path().display().to_string();
-        writeln!(text, "{}", ended.err.replace(&folder, "FOLDER").trim_end()).unwrap();
+        let server = place.server.address().to_string();
+        let said = ended
+            .err
+            .replace(&folder, "FOLDER")
+            .replace(&server, "SERVER");
+        writeln!(text, "{}", said.trim_end()).unwrap();
         writeln!(text, "exit code {}\n", ended.code).unwrap();
     }
     compare("refusals.txt", &text);

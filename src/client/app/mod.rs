@@ -11,6 +11,7 @@
 //! | `talk` | `/to`: plain lines go to one person |
 //! | `password` | secrets from the options, `/passwd` and `/recovery` |
 //! | `transfer` | `client vault export`, `import` and `read` |
+//! | `files` | completes the names of files |
 //! | `exit_code` | the exit codes |
 //! | `hook` | runs the command of `--on-message` |
 //! | `scripts` | `client send`, `listen` and the other commands for scripts |
@@ -19,6 +20,7 @@
 pub(crate) mod commands;
 mod dispatch;
 mod exit_code;
+mod files;
 mod hardening;
 mod hook;
 mod operations;

@@ -3,7 +3,7 @@
 use super::Messenger;
 use super::command::{CommandError, WhichMessages};
 use super::encrypt;
-use crate::client::vault::{DeliveryState, HistoryEntry, Result};
+use crate::client::vault::{DeliveryState, HistoryEntry, Result, unchanged};
 use crate::client::view::{ViewEvent, plural};
 
 /// Why a message that was cancelled was not sent.
@@ -95,7 +95,10 @@ impl Messenger {
     fn waiting(&self) -> Result<Vec<HistoryEntry>> {
         let mut waiting = Vec::new();
         for seq in self.vault.not_accepted() {
-            waiting.extend(encrypt::waiting_message(&self.vault, seq)?);
+            let message = unchanged(self.vault.message(seq))?;
+            waiting.extend(message.filter(|message| {
+                message.record.outgoing && message.record.state == DeliveryState::Waiting
+            }));
         }
         Ok(waiting)
     }

@@ -14,6 +14,7 @@ use super::codec::{Header, Reader};
 use super::seal::Sealer;
 use super::table::Table;
 use super::{Result, Vault, VaultError};
+use crate::protocol::ids::Handle;
 use crate::protocol::{ByteArray, MessageId};
 
 /// How many messages a chunk lists.
@@ -21,7 +22,7 @@ const CHUNK: i64 = 32;
 
 /// Bytes of a listing: the end of the row's tag (12), the contact (4), the beginning of
 /// the id (4). All zeros stand for no message.
-const LISTING_LEN: usize = 20;
+pub(super) const LISTING_LEN: usize = 20;
 
 /// Bytes of the tag that a listing has. A row can only be replaced by what it was before,
 /// so 96 bits are plenty.
@@ -37,7 +38,7 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    fn to_bytes(self) -> [u8; LISTING_LEN] {
+    pub(super) fn to_bytes(self) -> [u8; LISTING_LEN] {
         let mut bytes = [0; LISTING_LEN];
         bytes[..12].copy_from_slice(&self.tag);
         bytes[12..16].copy_from_slice(&self.contact.to_be_bytes());
@@ -45,7 +46,7 @@ impl Listing {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let listing = Listing {
             tag: reader.array()?,
@@ -113,6 +114,9 @@ pub struct MessageRecord {
     /// The ids of the answers to requests to send it again.
     #[serde(rename = "again", default, skip_serializing_if = "Vec::is_empty")]
     pub resends: Vec<MessageId>,
+    /// The server's handle of the message, once it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<Handle>,
 }
 
 /// How a message travelled.
@@ -222,8 +226,9 @@ impl Vault {
         Ok(page.get(at).and_then(Listing::from_bytes))
     }
 
-    /// Whether there is a message at a place, and with whom.
-    pub(super) fn contact_of_message(&self, seq: i64) -> Result<Option<i64>> {
+    /// Whether there is a message at a place, and with whom; `None` also for a control
+    /// message.
+    pub fn contact_of_message(&self, seq: i64) -> Result<Option<i64>> {
         Ok(self.listing(seq)?.map(Listing::contact))
     }
 
@@ -527,6 +532,7 @@ impl MessageRecord {
             identity: None,
             verified: false,
             resends: Vec::new(),
+            handle: None,
         }
     }
 }

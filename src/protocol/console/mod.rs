@@ -183,7 +183,10 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event) {
             }
         }
         Event::Notice(notice) => {
-            if let News::TurnedAway { names, count } = &notice.news {
+            if let News::Announcement { text } = &notice.news {
+                let head = format!("* {} from the server's operator: ", utc(notice.at));
+                news(out, &[&head, text]);
+            } else if let News::TurnedAway { names, count } = &notice.news {
                 let names: Vec<&str> = names.iter().map(UserName::as_str).collect();
                 let count = match count {
                     1 => "1 message was".to_owned(),
@@ -237,64 +240,4 @@ fn line(out: &mut Vec<u8>, text: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::MessageId;
-    use crate::protocol::reply::{Incoming, SearchPage};
-
-    #[test]
-    fn http_is_recognised() {
-        for line in [
-            &b"GET / HTTP/1.1"[..],
-            b"POST /x",
-            b"PRI * HTTP/2.0",
-            b"FOO / HTTP/1.0",
-        ] {
-            assert!(is_http(line));
-        }
-        assert!(!is_http(b"send bob GET / it") && !is_http(b"get"));
-    }
-
-    #[test]
-    fn nobody_can_forge_a_line_or_a_row() {
-        let shown = |text: &str| {
-            let mut out = Vec::new();
-            let event = Event::Message(Incoming {
-                from: "mallory".parse().unwrap(),
-                mid: MessageId([0; 16]),
-                at: 1_700_000_000_000,
-                body: Body::Plain(text.into()),
-            });
-            write_event(&mut out, &event);
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(
-            shown("hi\r\n+OK you are root\x1b[31m"),
-            "* 2023-11-14 22:13 UTC NOT ENCRYPTED from mallory: hi\r\n\
-             *     | +OK you are root\\u{1b}[31m\r\n"
-        );
-        for pad in [" ".repeat(29), "-".repeat(29), "-".repeat(160)] {
-            let text = shown(&format!("{pad}+OK you are root"));
-            let fits = |row: &str| row.starts_with("* ") && row.len() < COLUMNS + 2;
-            assert!(text.split_inclusive("\r\n").all(fits), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn times_out_of_range_are_survived() {
-        let user = UserStatus {
-            name: "bob".parse().unwrap(),
-            online: false,
-            last_seen: Some(u64::MAX),
-        };
-        let mut out = Vec::new();
-        write_answer(
-            &mut out,
-            &Ok(Reply::Found(SearchPage {
-                users: vec![user],
-                more: false,
-            })),
-        );
-        assert!(out.starts_with(b"* bob is offline, last seen at an unknown time\r\n+OK 1 found"));
-    }
-}
+mod tests;

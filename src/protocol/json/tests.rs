@@ -239,17 +239,19 @@ fn example_of(request: &Request) -> Option<usize> {
         Request::Passwd(_) => 16,
         Request::DeleteAccount(_) => 17,
         Request::Ping => 18,
+        Request::Reset(_) => 19,
         Request::AckShown
+        | Request::PasswordReset { .. }
         | Request::PasswordRegister(_)
         | Request::PasswordLogin(_)
         | Request::PasswordChange { .. } => return None,
     })
 }
 
-const EXAMPLES: [&str; 19] = [
+const EXAMPLES: [&str; 20] = [
     r#"{"op":"hello","version":1}"#,
     r#"{"op":"kdf","name":"bob"}"#,
-    r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":false,"receive":false,"presence":true}"#,
+    r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","invitation":"B16","take_over":false,"receive":false,"presence":true}"#,
     r#"{"op":"login","name":"bob","proof":"B64","take_over":true,"replaces":"B16","receive":true,"presence":true}"#,
     r#"{"op":"logout"}"#,
     r#"{"op":"search","text":"bo","after":"bob","limit":5}"#,
@@ -266,6 +268,7 @@ const EXAMPLES: [&str; 19] = [
     r#"{"op":"passwd","kdf":KDF,"login_key":"B32","proof":"B64"}"#,
     r#"{"op":"delete_account","proof":"B64"}"#,
     r#"{"op":"ping"}"#,
+    r#"{"op":"reset","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":true,"receive":true,"presence":false}"#,
 ];
 
 /// An example with real values in the place of its capitals.

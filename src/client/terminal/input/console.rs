@@ -29,9 +29,10 @@ use crate::client::app::commands::TypedLine;
 use crate::client::terminal::InputEvent;
 use crate::client::terminal::completion::Completion;
 use crate::client::terminal::draw;
-use crate::client::terminal::draw::Size;
+use crate::client::terminal::draw::{Shape, Size};
 use crate::client::terminal::editor::{Editor, Kind, Step};
 use crate::client::terminal::keys::{Key, Keys};
+use crate::client::terminal::modes;
 use crate::client::terminal::modes::Modes;
 use crate::client::terminal::output::Stream;
 use crate::clock;
@@ -66,6 +67,8 @@ pub(super) struct Console {
     /// How many rows the drawn line has above and below the cursor; `None` if no line is drawn. A
     /// prompt on a terminal that edits lines by itself counts as a line.
     drawn: Option<(usize, usize)>,
+    /// The drawn line's rows, for a change of the terminal's width.
+    shape: Shape,
     marks: Marks,
     title: Title,
     /// The terminal has reported the end of its input.
@@ -94,6 +97,7 @@ impl Console {
             keys: Keys::default(),
             asked: None,
             drawn: None,
+            shape: Shape::default(),
             marks: Marks::default(),
             title: Title::default(),
             ended: false,
@@ -149,6 +153,11 @@ impl Console {
         let changed = self.bell.changed.swap(false, Ordering::SeqCst);
         if resized {
             self.marks.lose_places();
+            if let Some((above, _)) = &mut self.drawn
+                && modes::rewraps()
+            {
+                *above = self.shape.above_at(size().columns);
+            }
         }
         if (resized || changed) && self.editor.is_some() && !self.lent {
             self.redraw();
@@ -412,6 +421,7 @@ impl Console {
         let drawn = draw::draw(&prompt, text, cursor, size());
         out.push_str(&drawn.text);
         self.drawn = Some((drawn.above, drawn.below));
+        self.shape = drawn.shape;
         out.push_str(&self.title.set(self.completion.title()));
         out
     }
