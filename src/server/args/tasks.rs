@@ -21,6 +21,8 @@ pub(crate) enum Task {
     Sessions(SessionsTask),
     /// Take no connections from an address or a network
     Ban(BanTask),
+    /// Say how the running server is: who is there, what waits, what was refused
+    Status,
     /// Tell everybody something: at once who is online, the others at their next login
     Announce {
         /// The text, one argument
