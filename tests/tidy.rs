@@ -179,6 +179,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "messenger",
             "net",
             "terminal",
+            // The query of the history, through `messenger::command`.
+            "vault",
             "view",
         ],
     ),

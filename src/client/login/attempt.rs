@@ -64,7 +64,11 @@ impl<'a> Attempt<'a> {
 
     /// Makes the account: the vault first, then the server's side of it, so that
     /// a kill in between loses nothing that counts.
-    pub(super) fn register(mut self, file: VaultFile) -> Result<Account> {
+    pub(super) fn register(
+        mut self,
+        file: VaultFile,
+        invitation: Option<ByteArray<16>>,
+    ) -> Result<Account> {
         check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
         let password = new_password(self.prompt)?;
         let created = !file.exists();
@@ -93,7 +97,7 @@ impl<'a> Attempt<'a> {
             &self.name,
             &credentials,
             &challenge,
-            None,
+            invitation,
             self.flow.kind.options(),
         );
         let welcome = match self.call(&request) {

@@ -53,6 +53,7 @@ mod encrypt;
 mod findings;
 mod held;
 pub(crate) mod identity;
+pub(crate) mod introduction;
 mod log_upkeep;
 mod missed;
 mod passwd;

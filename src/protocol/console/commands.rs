@@ -51,12 +51,13 @@ const REMARKS: &str = "\
 * The server gets your password here; a client never sends it.\r\n";
 
 /// The operations that exist in JSON only.
-const JSON_ONLY: [&str; 7] = [
+const JSON_ONLY: [&str; 8] = [
     "hello",
     "kdf",
     "keys",
     "publish",
     "outcome",
+    "invite",
     "delete_account",
     "delete-account",
 ];

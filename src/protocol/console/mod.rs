@@ -109,6 +109,7 @@ fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
         | Reply::Kdf(_)
         | Reply::Bundle(_)
         | Reply::Published(_)
+        | Reply::Invited(_)
         | Reply::Waiting(_) => line(out, "+OK"),
     }
 }

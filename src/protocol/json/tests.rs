@@ -240,6 +240,7 @@ fn example_of(request: &Request) -> Option<usize> {
         Request::DeleteAccount(_) => 17,
         Request::Ping => 18,
         Request::Reset(_) => 19,
+        Request::Invite => 20,
         Request::AckShown
         | Request::PasswordReset { .. }
         | Request::PasswordRegister(_)
@@ -248,7 +249,7 @@ fn example_of(request: &Request) -> Option<usize> {
     })
 }
 
-const EXAMPLES: [&str; 20] = [
+const EXAMPLES: [&str; 21] = [
     r#"{"op":"hello","version":1}"#,
     r#"{"op":"kdf","name":"bob"}"#,
     r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","invitation":"B16","take_over":false,"receive":false,"presence":true}"#,
@@ -269,6 +270,7 @@ const EXAMPLES: [&str; 20] = [
     r#"{"op":"delete_account","proof":"B64"}"#,
     r#"{"op":"ping"}"#,
     r#"{"op":"reset","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":true,"receive":true,"presence":false}"#,
+    r#"{"op":"invite"}"#,
 ];
 
 /// An example with real values in the place of its capitals.

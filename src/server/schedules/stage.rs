@@ -109,6 +109,7 @@ fn config() -> Config {
         },
         unencrypted: true,
         registration: Registration::Closed,
+        member_invitations: 0,
         plaintext: true,
         console_from: Vec::new(),
         log: log::Settings::default(),
