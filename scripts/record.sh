@@ -98,15 +98,15 @@ says 0.1 '/to alice' 'bob > alice'
 for pane in 0.0 0.1; do
     "${tmux[@]}" send-keys -t $pane C-l
 done
-says 0.0 'The new server is up!' 'delivered'
+says 0.0 'The new server is up!' '✓✓'
 await 'The new server is up!' screen 0.1
-says 0.1 'Nice. Lunch at noon?' 'delivered'
+says 0.1 'Nice. Lunch at noon?' '✓✓'
 await 'Lunch at noon?' screen 0.0
 types 0.1 'I will bring the photos of'
 says 0.0 'Yes! Carol comes, too.' 'comes, too.'
 await 'Carol comes, too.' screen 0.1
-# The second receipt on this screen.
-await 'delivered to bob' bash -c "$(declare -f screen); tmux=(${tmux[*]@Q}); screen 0.0 | tail -n +4"
+# The mark of the second message on this screen.
+await '✓✓' bash -c "$(declare -f screen); tmux=(${tmux[*]@Q}); screen 0.0 | tail -n +4"
 
 recording=$(paste -d '|' <(screen 0.0) <(screen 0.1) | awk -F '|' -v width=$((WIDTH / 2)) '
     { lines[NR] = sprintf("%-*s │ %s", width, $1, $2); sub(/ +$/, "", lines[NR]); if ($1 $2 != "") last = NR }

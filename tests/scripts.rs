@@ -17,7 +17,11 @@ mod commands;
 mod config_file;
 #[path = "scripts/examples.rs"]
 mod examples;
+#[path = "scripts/golden.rs"]
+mod golden;
 mod harness;
+#[path = "scripts/losses.rs"]
+mod losses;
 #[path = "scripts/page.rs"]
 mod page;
 #[path = "scripts/refusals.rs"]

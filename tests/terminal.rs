@@ -28,6 +28,8 @@ mod output;
 mod pinning;
 #[path = "terminal/seat.rs"]
 mod seat;
+#[path = "terminal/talking.rs"]
+mod talking;
 #[path = "terminal/typing.rs"]
 mod typing;
 #[path = "terminal/writing.rs"]
@@ -62,15 +64,16 @@ fn a_message_does_not_tear_the_line_that_is_typed() {
     alice.line("alice> /msg bob half a li");
     bob.enter("/msg alice are you there?");
     alice.sees("bob: are you there?");
-    alice.line("alice> /msg bob half a li");
+    alice.line("[1 unread] alice> /msg bob half a li");
     alice.keys("ne, then the rest\r");
     bob.sees("alice: half a line, then the rest");
+    alice.sees("you > bob: half a line, then the rest");
     // It came above, and once.
     let screen = alice.screen();
     assert_eq!(screen.matches("bob: are you there?").count(), 1, "{screen}");
     let (message, line) = (
         screen.find("bob: are you there?"),
-        screen.rfind("alice> /msg bob"),
+        screen.rfind("you > bob: half a line, then the rest"),
     );
     assert!(message < line, "{screen}");
 }
@@ -136,7 +139,7 @@ fn hostile_text_is_shown_and_not_obeyed() {
     let mut mallory = server.json_client("mallory");
     mallory.send("alice", 1, hostile).unwrap();
     alice.sees(", seen");
-    alice.line("alice> an unsent line");
+    alice.line("[1 unread] alice> an unsent line");
     let screen = alice.screen();
     let visible = "mallory [UNENCRYPTED]: \\u{1b}[2J\\u{1b}]0;owned\\u{7}\n      │ alice> \
                    \\u{202e}drowssap\\u{9b}31m, seen";

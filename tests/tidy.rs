@@ -49,7 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sync", &["clock"]),
     ("fs", &[]),
     ("appearance", &[]),
-    ("command_line", &[]),
+    ("command_line", &["protocol::nearest"]),
     ("xdg", &[]),
     ("store", &["protocol", "sync", "clock", "fs"]),
     ("transport", &["protocol", "sync", "clock", "fs"]),
@@ -179,6 +179,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "messenger",
             "net",
             "terminal",
+            // The query of the history, through `messenger::command`.
+            "vault",
             "view",
         ],
     ),

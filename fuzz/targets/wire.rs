@@ -103,7 +103,7 @@ pub(crate) fn console(data: &[u8]) {
             ),
             "JSON's operations are JSON's"
         ),
-        Ok(ConsoleLine::Greeting | ConsoleLine::Help | ConsoleLine::Quit) => {}
+        Ok(ConsoleLine::Greeting | ConsoleLine::Help(_) | ConsoleLine::Quit) => {}
         Err(refusal) => {
             let mut answer = Vec::new();
             console::write_answer(&mut answer, &Err(refusal.clone()));

@@ -173,6 +173,12 @@ pub(crate) struct Options {
     /// For screen readers: no banner, no colours, words instead of signs
     #[arg(long, global = true, hide = true, env = "SECURE_CHAT_PLAIN")]
     pub plain: bool,
+    /// Ring the terminal's bell when a message arrives
+    #[arg(long, global = true, hide = true, env = "SECURE_CHAT_BELL")]
+    pub bell: bool,
+    /// Say in the terminal's title how many messages are unread
+    #[arg(long, global = true, hide = true, env = "SECURE_CHAT_TITLE")]
+    pub title: bool,
     /// Run a shell command for each message that arrives; it gets the text on its input
     #[arg(long, global = true, hide = true, value_name = "CMD")]
     pub on_message: Option<String>,

@@ -20,6 +20,16 @@ pub(crate) fn short(ms: u64, now: u64) -> String {
     }
 }
 
+/// The time of the day alone, for lists that say the day elsewhere.
+pub(crate) fn time_of_day(ms: u64) -> String {
+    format(ms, "%H:%M")
+}
+
+/// The day in words.
+pub(crate) fn day(ms: u64) -> String {
+    format(ms, "%A, %-d %B %Y")
+}
+
 /// The time in UTC, to the millisecond, as RFC 3339 writes it. One outside the calendar becomes
 /// its last moment.
 pub(crate) fn utc(ms: u64) -> String {

@@ -70,17 +70,36 @@ pub(crate) enum ViewEvent {
         id: MessageId,
         /// Whether the other side's identity had been verified by hand then.
         verified: bool,
+        /// Whether it is listed with its id, so that a command can name it.
+        listed: bool,
+    },
+    /// A message of this account's own, which is safe in the vault and goes out. A person sees
+    /// later how far it got, at the same place.
+    Sent {
+        /// The recipient.
+        to: UserName,
+        /// Its text.
+        text: String,
+        /// Milliseconds since 1970.
+        at: u64,
+        /// Its id.
+        id: MessageId,
+        /// Whether the server and the network can read it.
+        unencrypted: bool,
     },
     /// Sent messages were accepted by the server, were delivered as it says, or received as the
     /// recipient has proven.
     Receipt {
         /// The recipient.
         to: UserName,
-        /// "stored", "delivered" or "received".
+        /// "stored", "delivered" or "received"; "not sent" for one that was given up, of which a
+        /// line of its own says why.
         #[serde(deserialize_with = "known_state")]
         state: StateWord,
-        /// How many messages.
-        count: usize,
+        /// The messages.
+        ids: Vec<MessageId>,
+        /// Milliseconds since 1970.
+        at: u64,
     },
     /// Somebody's status.
     Status(UserStatus),
@@ -94,6 +113,10 @@ pub(crate) enum ViewEvent {
         verified: bool,
         /// Whether another identity waits to be accepted.
         changed: bool,
+        /// Whether they are blocked, as far as this client was told.
+        blocked: bool,
+        /// How many of their messages no client has shown, or the person has not turned to.
+        unread: u64,
     },
     /// The number that shows whether two people know the same identities of each other.
     SafetyNumber {
@@ -124,7 +147,7 @@ impl ViewEvent {
     /// Whether it is what a command was asked for, and not a remark about it.
     pub(crate) fn is_data(&self) -> bool {
         match self {
-            ViewEvent::Line(..) | ViewEvent::Receipt { .. } => false,
+            ViewEvent::Line(..) | ViewEvent::Receipt { .. } | ViewEvent::Sent { .. } => false,
             ViewEvent::Message { .. }
             | ViewEvent::Status(_)
             | ViewEvent::Contact { .. }
@@ -169,6 +192,8 @@ const STATES: &[StateWord] = &[
     "delivered",
     "received",
     "not sent",
+    "under way",
+    "held",
 ];
 
 fn known_state<'de, D: Deserializer<'de>>(from: D) -> Result<StateWord, D::Error> {
@@ -210,6 +235,16 @@ pub(crate) enum End {
     Vault(String),
     /// The client on this machine that this one worked through has ended, or ended it.
     Gone(String),
+}
+
+/// What changed about a session, for the prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SessionChange {
+    /// Whether there is a connection.
+    Connected(bool),
+    /// How far long work is: so many of so many; `None` when it is done.
+    Progress(Option<(u64, u64)>),
 }
 
 /// Tells the messenger that the whole of a message has reached the screen. Only then does the
@@ -260,6 +295,8 @@ pub(crate) trait Display: Send + Sync {
     fn finish_writing(&self);
     /// Replaces the people whom the prompt and completion know.
     fn people(&self, people: Vec<Person>);
+    /// Reports a change that the prompt shows. A script has no prompt.
+    fn session_changed(&self, _change: SessionChange) {}
     /// Reports that the session has ended by itself.
     fn ended(&self, end: End);
 }

@@ -9,10 +9,8 @@
 //! | this one | the order of these sources, and how a wrong command line is reported |
 //! | `config_file` | reads `name = value` lines |
 //! | `settings` | makes them defaults of the options |
-//! | `nearest` | what an unknown word was probably meant to be |
 
 mod config_file;
-pub(crate) mod nearest;
 mod settings;
 #[cfg(test)]
 mod tests;

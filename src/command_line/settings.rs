@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use super::config_file::{Fault, Setting};
-use super::nearest::nearest;
+use crate::protocol::nearest::nearest;
 
 /// The command with these defaults. `typed_only` lists the options that a file must not set.
 ///

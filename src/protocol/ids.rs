@@ -53,6 +53,11 @@ impl fmt::Debug for MessageId {
 }
 
 impl MessageId {
+    /// Its first 8 digits, as lists show it to a person.
+    pub fn beginning(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0[..4])
+    }
+
     /// Passes the 32 digits to `consumer` without allocating.
     fn with_digits<T>(&self, consumer: impl FnOnce(&str) -> T) -> T {
         let mut digits = [0; 32];

@@ -10,6 +10,7 @@
 //! | `json`, `console` | the two wire formats |
 //! | `object` | reads a struct from a JSON object only |
 //! | `line_buffer` | cuts bytes into lines |
+//! | `nearest` | what a mistyped word was meant to be |
 //! | `sanitize`, `rows` | make untrusted text harmless for a terminal, and cut it into rows |
 
 pub mod console;
@@ -18,6 +19,7 @@ pub mod json;
 pub mod limits;
 pub mod line_buffer;
 pub mod name;
+pub mod nearest;
 mod object;
 pub mod refusal;
 pub mod reply;

@@ -88,6 +88,11 @@ impl ClientProcess {
         }
     }
 
+    /// All lines that were seen.
+    pub fn shown(&self) -> &[String] {
+        &self.shown
+    }
+
     /// Ends the input, and waits until the client has ended by itself. Returns its exit code.
     pub fn ends(&mut self) -> Option<i32> {
         self.stdin = None;

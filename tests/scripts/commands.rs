@@ -137,6 +137,7 @@ fn history_and_contacts_need_no_server() {
     let all = place.json("bob", &["history", "alice"], "");
     let third = all[2]["id"].as_str().unwrap();
     assert_eq!(texts(&["history", "--since", third]), ["4", "5"]);
+    assert_eq!(texts(&["history", "alice", "1", "--since", third]), ["4"]);
     assert_eq!(texts(&["history", "alice", "1", "--before", third]), ["2"]);
     assert_eq!(
         texts(&["history", "--since", all[0]["time"].as_str().unwrap()]).len(),
@@ -144,7 +145,7 @@ fn history_and_contacts_need_no_server() {
     );
     assert!(texts(&["history", "--since", "2999-01-01"]).is_empty());
     let contacts = place.json("bob", &["contacts"], "");
-    let alice = json!({"type": "contact", "name": "alice", "known": true, "verified": false, "changed": false});
+    let alice = json!({"type": "contact", "name": "alice", "known": true, "verified": false, "changed": false, "blocked": false, "unread": 0});
     assert_eq!(contacts, [alice]);
 }
 

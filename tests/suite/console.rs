@@ -55,13 +55,13 @@ fn a_whole_conversation_at_telnet() {
 
     assert_eq!(
         bob.type_line("block alice"),
-        "+OK listed on, presence on, encrypted-only off, 1 blocked"
+        "+OK listed on, presence on, refuse-unencrypted off, 1 blocked"
     );
     assert_eq!(alice.type_line("send bob blocked"), stored);
     bob.type_line("unblock alice");
     assert_eq!(
-        bob.type_line("settings encrypted-only on"),
-        "+OK listed on, presence on, encrypted-only on, 0 blocked"
+        bob.type_line("settings refuse-unencrypted on"),
+        "+OK listed on, presence on, refuse-unencrypted on, 0 blocked"
     );
     let refused = alice.type_line("send bob no");
     assert!(
@@ -191,7 +191,7 @@ fn help_names_every_command_and_the_rest_needs_json() {
     let (help, answer) = person.exchange("help");
     assert_eq!(answer, "+OK");
     let help = help.join("\n");
-    for command in "register login takeover search status send fetch ack block unblock settings \
+    for command in "register login takeover search status msg fetch ack block unblock settings \
                     passwd logout quit"
         .split_whitespace()
     {

@@ -21,10 +21,10 @@ fn a_person_at_the_console_decides() {
     assert_eq!(carol.exchange("search al").1, "+OK 1 found");
     assert_eq!(carol.type_line("status alice"), "+OK alice is online");
 
-    let all_off = "+OK listed off, presence off, encrypted-only on, 0 blocked";
+    let all_off = "+OK listed off, presence off, refuse-unencrypted on, 0 blocked";
     alice.type_line("settings listed off");
     alice.type_line("settings presence off");
-    assert_eq!(alice.type_line("settings encrypted-only on"), all_off);
+    assert_eq!(alice.type_line("settings refuse-unencrypted on"), all_off);
     assert_eq!(carol.type_line("search al"), "+OK 0 found");
     assert_eq!(carol.type_line("status alice"), "+OK alice is offline");
     let refused = carol.type_line("send alice psst");
@@ -33,7 +33,7 @@ fn a_person_at_the_console_decides() {
         "{refused}"
     );
 
-    alice.type_line("settings encrypted-only off");
+    alice.type_line("settings refuse-unencrypted off");
     let blocked = alice.type_line("block carol");
     assert!(blocked.ends_with(", 1 blocked"), "{blocked}");
     let stored = "+OK stored, not encrypted";

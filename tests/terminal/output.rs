@@ -201,7 +201,7 @@ fn what_a_person_saw_is_not_shown_again() {
     alice.keys("a draft");
     scripts.bob_sends("now and never again");
     alice.sees("bob: now and never again");
-    alice.line("alice> a draft");
+    alice.line("[1 unread] alice> a draft");
     // With Ctrl-U, the draft goes.
     alice.enter("\u{15}/quit");
     assert_eq!(alice.ends().code(), Some(0));

@@ -76,6 +76,23 @@ impl Server {
             .to_vec()
     }
 
+    /// Ends the server, as a crash does.
+    pub(crate) fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts the server again at its address.
+    pub(crate) fn start_again(&mut self) {
+        let mut command = process::command(env!("CARGO_BIN_EXE_server"));
+        command
+            .args(["--listen", &self.address, "--data"])
+            .arg(self.folder.path().join("server"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.child = process::spawn(&mut command).unwrap();
+    }
+
     /// Somebody who speaks JSON and can send any text, with an account.
     pub(crate) fn json_client(&self, name: &str) -> Client {
         let mut client = Client::new(Wire::connect(self.address.parse().unwrap()));
@@ -133,8 +150,18 @@ impl Seat {
 
     /// Another program that uses the client.
     pub(crate) fn at(program: &str, arguments: &[String], environment: &[(&str, &str)]) -> Self {
+        Seat::sized(program, arguments, environment, (ROWS, COLUMNS))
+    }
+
+    /// On a terminal with so many rows and columns.
+    pub(crate) fn sized(
+        program: &str,
+        arguments: &[String],
+        environment: &[(&str, &str)],
+        (rows, columns): (u16, u16),
+    ) -> Self {
         let (pty, pts) = blocking::open().unwrap();
-        pty.resize(pty_process::Size::new(ROWS, COLUMNS)).unwrap();
+        pty.resize(pty_process::Size::new(rows, columns)).unwrap();
         let size = |number| NonZeroU16::new(number).unwrap();
         let child = blocking::Command::new(program)
             .args(arguments)
@@ -151,7 +178,7 @@ impl Seat {
         process::end_with_this_process(&child);
         let shown = Shown {
             raw: Vec::new(),
-            drawn: vt100::Parser::new(size(ROWS), size(COLUMNS), 0),
+            drawn: vt100::Parser::new(size(rows), size(columns), 0),
             ended: false,
         };
         let seat = Seat {
@@ -241,6 +268,15 @@ impl Seat {
     /// Types a line that isn't shown.
     pub(crate) fn secret(&self, prompt: &str, secret: &str) {
         self.hidden(prompt);
+        self.enter(secret);
+    }
+
+    /// Types a line that isn't shown, once its prompt, which may take several rows, is there.
+    pub(crate) fn secret_at(&self, prompt: &str, secret: &str) {
+        let words = |text: &str| text.split_whitespace().collect::<String>();
+        self.wait(prompt, |shown| {
+            words(&screen(shown)).contains(&words(prompt))
+        });
         self.enter(secret);
     }
 

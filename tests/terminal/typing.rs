@@ -173,7 +173,7 @@ fn a_terminal_that_only_shows_plain_text_gets_that() {
         alice.sees("to quit");
         send(&server, "bob", &format!("/msg alice to {term}!"));
         alice.sees(&format!("bob: to {term}!"));
-        alice.prompt("alice> ");
+        alice.prompt("[1 unread] alice> ");
         alice.enter(&format!("/msg bob from {term}!"));
         alice.sees("stored for bob");
         alice.enter("/passwd");

@@ -1,11 +1,13 @@
 //! Runs a typed line: finds its command, asks for missing arguments, and runs the operation or has
 //! the session run it. What the session does with a command is decided in the messenger.
 
+use std::path::Path;
+
 use super::commands;
 use super::commands::{Operation, Spec, TypedLine};
 use super::exit_code::FAILED;
 use super::{App, Next};
-use crate::client::messenger::command::{Command, CommandResult};
+use crate::client::messenger::command::{Command, CommandFailure, CommandResult};
 use crate::client::terminal::InputEvent;
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
@@ -22,11 +24,12 @@ impl App {
         {
             self.leave();
         }
-        match commands::parse(line, self.session.is_some(), self.talks_to.is_some()) {
+        let talks_to = self.terminal.screen().talks_to();
+        match commands::parse(line, self.session.is_some(), talks_to.is_some()) {
             Ok(TypedLine::Empty) => Next::GoOn,
             Ok(TypedLine::Text(text)) => {
-                if let Some(name) = self.talks_to {
-                    self.run(Command::Send(name, text));
+                if let Some(name) = talks_to {
+                    self.send_message(Command::Send(name, text));
                 }
                 Next::GoOn
             }
@@ -52,13 +55,14 @@ impl App {
         for argument in spec.required().skip(given.len()) {
             let prompt = match argument {
                 "NAME" => "Name: ",
+                "PART" => "Beginning of the name: ",
                 _ => "Text: ",
             };
-            match self.terminal.question(prompt) {
+            match self.question(prompt, spec.names[0]) {
                 InputEvent::Line(line) if !line.trim().is_empty() => {
                     // A text keeps its indentation.
                     let answer = match argument {
-                        "NAME" => line.trim(),
+                        "NAME" | "PART" => line.trim(),
                         _ => line.as_str(),
                     };
                     if argument == "NAME" && !self.name_is_usable(spec, answer) {
@@ -84,16 +88,32 @@ impl App {
     fn name_is_usable(&mut self, spec: &Spec, name: &str) -> bool {
         let checked = match name.parse::<UserName>() {
             Err(error) => Err(error.to_string()),
-            Ok(name) if spec.arguments.contains(&"TEXT") => self.exists(name),
+            Ok(name) if spec.sends() => self.exists(name).map_err(|failure| failure.why),
             Ok(_) => Ok(()),
         };
-        checked.map_err(|why| self.fail(&why, FAILED)).is_ok()
+        match checked {
+            Ok(()) => true,
+            Err(why) => {
+                self.fail(&why, FAILED);
+                false
+            }
+        }
     }
 
     fn command(&mut self, spec: &Spec, given: &[String]) -> Next {
         match spec.operation {
             Operation::Quit => return Next::Quit,
-            Operation::Help => self.help(),
+            Operation::Help => self.help(given.first().map(String::as_str)),
+            Operation::Unread => self.show_unread(),
+            Operation::Clear => self.terminal.screen().clear(),
+            Operation::ExportHistory => {
+                self.export_history(Path::new(given.first().map_or("", String::as_str)));
+            }
+            Operation::DeleteAccount => self.delete_account(given.first().map(String::as_str)),
+            Operation::Keep => match commands::keep(given) {
+                Ok(days) => self.keep(days),
+                Err(why) => self.fail(&why, FAILED),
+            },
             Operation::Logout => self.log_out(),
             Operation::ChangePassword => self.change_password(),
             Operation::RenewRecoveryCode => self.renew_recovery_code(),
@@ -105,6 +125,10 @@ impl App {
                 Ok(name) => return self.start_session(name, spec.operation),
                 Err(why) => self.fail(&why, FAILED),
             },
+            Operation::Message(command) => match command(given) {
+                Ok(command) => self.send_message(command),
+                Err(why) => self.fail(&why, FAILED),
+            },
             Operation::Session(command) => match command(given) {
                 Ok(command) => self.run(command),
                 Err(why) => self.fail(&why, FAILED),
@@ -114,7 +138,7 @@ impl App {
     }
 
     /// Has the session run a command, and waits for its result.
-    pub(super) fn ask_session(&mut self, command: Command) -> Result<(), String> {
+    pub(super) fn ask_session(&mut self, command: Command) -> Result<(), CommandFailure> {
         self.ask_for(command).map(drop)
     }
 
@@ -122,32 +146,14 @@ impl App {
     pub(super) fn ask_for(&mut self, command: Command) -> CommandResult {
         match &self.session {
             Some((_, session)) => session.run(command),
-            None => Err("log in first".to_owned()),
+            None => Err("log in first".to_owned().into()),
         }
     }
 
     /// Has the session run a command, and shows why it failed.
     pub(super) fn run(&mut self, command: Command) {
-        if let Err(why) = self.ask_session(command) {
-            self.fail(&why, FAILED);
-        }
-    }
-
-    fn help(&self) {
-        let rows: Vec<_> = commands::usable(self.session.is_some())
-            .map(|spec| {
-                let number = match spec.menu {
-                    Some((number, _)) => format!(" or {number}"),
-                    None => String::new(),
-                };
-                (format!("{}{number}", spec.usage()), spec.help)
-            })
-            .collect();
-        self.terminal.screen().table(&rows);
-        if self.session.is_some() {
-            self.terminal.say(&ViewEvent::quiet(
-                "after /to NAME, what has no slash is sent; begin with // to send a slash",
-            ));
+        if let Err(failure) = self.ask_session(command) {
+            self.fail(&failure.why, FAILED);
         }
     }
 }

@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::client::args::Options;
 use crate::client::terminal::{Screen, Terminal};
-use crate::client::view::{Display, End, Mark, Person, ViewEvent, Written};
+use crate::client::view::{Display, End, Mark, Person, SessionChange, ViewEvent, Written};
 use crate::clock;
 use crate::sync::{self, JoinHandle};
 
@@ -218,6 +218,10 @@ impl Display for HookedDisplay {
 
     fn finish_writing(&self) {
         self.screen.finish_writing();
+    }
+
+    fn session_changed(&self, change: SessionChange) {
+        self.screen.session_changed(change);
     }
 
     fn people(&self, people: Vec<Person>) {

@@ -4,10 +4,10 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | start and end of the program and of a session |
-//! | `commands` | the table of commands, parsing and completion |
+//! | `commands` | the table of commands, parsing, completion and help |
 //! | `dispatch` | from a typed line to what runs it |
+//! | `operations` | commands that the program runs itself, or asks about first |
 //! | `session` | the session that commands go to: this process's, or another one's |
-//! | `settings` | the arguments of `/settings` |
 //! | `talk` | `/to`: plain lines go to one person |
 //! | `password` | secrets from the options, `/passwd` and `/recovery` |
 //! | `transfer` | `client vault export`, `import` and `read` |
@@ -23,10 +23,10 @@ mod exit_code;
 mod files;
 mod hardening;
 mod hook;
+mod operations;
 mod password;
 mod scripts;
 mod session;
-mod settings;
 mod talk;
 mod transfer;
 
@@ -43,7 +43,7 @@ use super::control::WindowKind;
 use super::login::prompt::TerminalPrompt;
 use super::login::{LoginError, LoginFlow};
 use super::messenger::command::Command;
-use super::terminal::{InputEvent, NotWritten, Screen, Terminal};
+use super::terminal::{Alerts, InputEvent, NotWritten, Screen, Terminal};
 use super::view::{Display, End, ViewEvent};
 use crate::command_line;
 use crate::protocol::UserName;
@@ -67,8 +67,6 @@ struct App {
     login_flow: LoginFlow,
     /// The running session and its account.
     session: Option<(UserName, Session)>,
-    /// The person to whom lines without a command go.
-    talks_to: Option<UserName>,
     /// The number of the line of standard input that is being run; 0 before the first.
     line_number: u64,
     /// Whether that line failed.
@@ -103,7 +101,7 @@ fn run(options: Options) -> u8 {
         terminal.say(&ViewEvent::warning(why));
     }
     if let Some(rows) = scripts::listing(options.task.as_ref()) {
-        terminal.screen().table(&rows);
+        terminal.screen().table(rows);
         return end(&terminal, 0);
     }
     let data = match options.data() {
@@ -132,7 +130,6 @@ fn run(options: Options) -> u8 {
         options,
         login_flow,
         session: None,
-        talks_to: None,
         line_number: 0,
         line_failed: false,
         hook: None,
@@ -173,6 +170,10 @@ impl App {
                 }
             }
         }
+        self.screen().set_alerts(Alerts {
+            bell: self.options.bell,
+            title: self.options.title,
+        });
         self.screen().banner();
         if let Some(name) = self.options.user {
             let next = self.start_session(name, Operation::Login);
@@ -184,8 +185,7 @@ impl App {
             self.menu();
         }
         loop {
-            let prompt = self.prompt();
-            let next = match self.terminal.line(&prompt) {
+            let next = match self.terminal.line() {
                 InputEvent::Line(line) => self.next_line(&line),
                 InputEvent::Ended(end) => self.ended(&end),
                 InputEvent::Cancelled | InputEvent::Woken => Next::GoOn,
@@ -235,31 +235,15 @@ impl App {
         Arc::clone(self.terminal.screen())
     }
 
-    fn prompt(&self) -> String {
-        let Some((me, _)) = &self.session else {
-            return "> ".to_owned();
-        };
-        match self.talks_to {
-            None => format!("{me}> "),
-            Some(name) => {
-                let verified = match self.terminal.screen().verified(&name) {
-                    Some(true) => " (verified)",
-                    _ => "",
-                };
-                format!("{me} > {name}{verified}> ")
-            }
-        }
-    }
-
     fn menu(&self) {
         if !self.terminal.interactive() {
             return;
         }
         let rows: Vec<_> = commands::usable(self.session.is_some())
             .filter_map(|spec| spec.menu)
-            .map(|(number, name)| (number.to_owned(), name))
+            .map(|(number, name)| (number.to_owned(), name.to_owned()))
             .collect();
-        self.terminal.screen().table(&rows);
+        self.terminal.screen().table(rows);
     }
 
     fn fail(&mut self, why: &str, code: u8) {
@@ -282,9 +266,9 @@ impl App {
         };
         if let Some((_, session)) = &self.session
             && session.goes_on()
-            && let Err(why) = session.run(Command::AwaitAnswers(limit))
+            && let Err(failure) = session.run(Command::AwaitAnswers(limit))
         {
-            self.fail(&why, FAILED);
+            self.fail(&failure.why, FAILED);
         }
     }
 
@@ -294,12 +278,13 @@ impl App {
             End::Vault(_) | End::Gone(_) => VAULT,
         };
         let me = self.session.as_ref().map(|(me, _)| *me);
-        let talks_to = self.talks_to;
+        let talks_to = self.terminal.screen().talks_to();
         self.leave();
         if let (End::Gone(_), Some(me)) = (end, me) {
             // The vault is free, or another window has it by now.
             let next = self.start_session(me, Operation::Login);
-            self.talks_to = talks_to.filter(|_| self.session.is_some());
+            let talks_to = talks_to.filter(|_| self.session.is_some());
+            self.terminal.screen().set_talks_to(talks_to);
             return next;
         }
         if self.terminal.interactive() {
@@ -314,8 +299,7 @@ impl App {
         if let Some((_, session)) = self.session.take() {
             session.end();
         }
-        self.talks_to = None;
-        self.terminal.screen().set_logged_in(false);
+        self.terminal.screen().set_session(None);
     }
 
     /// Registers or logs in, and starts the session. A script ends if that fails.
@@ -358,7 +342,7 @@ impl App {
             };
             (opened, done)
         };
-        self.screen().set_logged_in(true);
+        self.screen().set_session(Some(name));
         self.terminal.say(&ViewEvent::good(done));
         let session = match session {
             Opened::Free(account) => self.start(account, display)?,

@@ -1,16 +1,16 @@
-//! Talking to somebody: lines without a command go to them until `/to` ends it. `commands` parses
-//! the lines.
+//! Writing to somebody: lines without a command go to them until `/to` ends it. `commands` parses
+//! the lines; the screen remembers whom they go to, since the prompt shows it.
 
 use super::App;
 use super::exit_code::FAILED;
-use crate::client::messenger::command::Command;
+use crate::client::messenger::command::{Command, CommandFailure};
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
 
 impl App {
     /// Whether this name has an account. It is checked before a text is typed for a name that is
     /// not a contact.
-    pub(super) fn exists(&mut self, name: UserName) -> Result<(), String> {
+    pub(super) fn exists(&mut self, name: UserName) -> Result<(), CommandFailure> {
         match self.terminal.screen().verified(&name) {
             Some(_) => Ok(()),
             None => self.ask_session(Command::Status(name)),
@@ -20,17 +20,37 @@ impl App {
     /// Sends lines without a command to this person from here on. Without a name, it ends that.
     pub(super) fn talk_to(&mut self, name: Option<UserName>) {
         let Some(name) = name else {
-            self.talks_to = None;
+            self.terminal.screen().set_talks_to(None);
             return;
         };
-        if let Err(why) = self.exists(name) {
-            return self.fail(&why, FAILED);
+        if self.session.as_ref().is_some_and(|(me, _)| *me == name) {
+            return self.fail("that is you; name somebody else", FAILED);
         }
-        self.talks_to = Some(name);
+        if let Err(failure) = self.exists(name) {
+            return self.fail(&failure.why, FAILED);
+        }
+        self.terminal.screen().set_talks_to(Some(name));
         if self.terminal.interactive() {
             self.terminal.say(&ViewEvent::quiet(format!(
                 "what you type goes to {name}, encrypted; /to ends it, /verify {name} makes sure of them"
             )));
+        }
+    }
+
+    /// Sends a message, which shows itself. One that is refused is shown so that it is not lost.
+    pub(super) fn send_message(&mut self, command: Command) {
+        let text = match &command {
+            Command::Send(_, text) | Command::SendUnencrypted(_, text) | Command::Reply(text) => {
+                text.clone()
+            }
+            _ => String::new(),
+        };
+        if let Err(failure) = self.ask_session(command) {
+            if self.terminal.interactive() {
+                self.terminal
+                    .say(&ViewEvent::quiet(format!("not sent: {text}")));
+            }
+            self.fail(&failure.why, FAILED);
         }
     }
 }

@@ -124,7 +124,8 @@ fn import(
         "use this machine from now on; the other one's sessions are left behind",
     ));
     // What was not sent is sent at the next login.
-    published.map(drop).map_err(LoginError::Unpublished)
+    let published = published.map(drop);
+    published.map_err(|failure| LoginError::Unpublished(failure.why))
 }
 
 fn check(passphrase: &str) -> Result<(), LoginError> {

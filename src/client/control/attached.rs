@@ -14,7 +14,7 @@ use super::place;
 use super::wire::{
     FromWindow, LineReader, MAX_TO_WINDOW, ToWindow, VERSION, WindowKind, write_line,
 };
-use crate::client::messenger::command::{Answer, Command, CommandResult};
+use crate::client::messenger::command::{Answer, Command, CommandFailure, CommandResult};
 use crate::client::view::{Display, End, ViewEvent, Written};
 use crate::protocol::UserName;
 use crate::sync::{self, JoinHandle};
@@ -128,19 +128,20 @@ impl Attached {
     pub(crate) fn run(&self, command: Command) -> CommandResult {
         let limit = match command {
             Command::AwaitAnswers(limit) => limit + PATIENCE,
-            Command::Passwd { .. } | Command::NewRecoveryCode { .. } => {
+            Command::Passwd { .. } | Command::NewRecoveryCode { .. } | Command::DeleteAccount => {
                 return Err(format!(
                     "the client that has the account (process {}) has to do that; type it there",
                     self.pid
-                ));
+                )
+                .into());
             }
             _ => PATIENCE,
         };
         let gone = || {
-            format!(
+            CommandFailure::from(format!(
                 "the client that has the account (process {}) is gone",
                 self.pid
-            )
+            ))
         };
         write_line(&self.stream, &FromWindow::Run(command)).map_err(|_| gone())?;
         match self.answers.recv_timeout(limit) {
@@ -152,7 +153,8 @@ impl Attached {
                 Err(format!(
                     "the client that has the account (process {}) does not answer; is it stopped?",
                     self.pid
-                ))
+                )
+                .into())
             }
         }
     }
@@ -184,6 +186,7 @@ fn show_all(
             ToWindow::Message(event) => display.show_unread(event, Written::elsewhere()),
             ToWindow::Found(place, event) => found.push((place, event)),
             ToWindow::People(people) => display.people(people),
+            ToWindow::Changed(change) => display.session_changed(change),
             ToWindow::Woken => display.woken(),
             ToWindow::Answer(result) => {
                 let result = match result {

@@ -101,7 +101,7 @@ fn answer_all(
                 session.port.run(command, Some(output))
             }
             FromWindow::TakeOver => session.port.run(Command::Yield, None),
-            FromWindow::Hello { .. } => Err("the window is open already".to_owned()),
+            FromWindow::Hello { .. } => Err("the window is open already".to_owned().into()),
         };
         let answer = Outgoing::Answer(shown.try_iter().collect(), result);
         if queue.send(answer).is_err() {

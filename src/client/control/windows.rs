@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 
 use super::wire::{ToWindow, WindowKind};
 use crate::client::messenger::command::CommandResult;
-use crate::client::view::{Display, End, Person, ViewEvent, Written};
+use crate::client::view::{Display, End, Person, SessionChange, ViewEvent, Written};
 use crate::sync::Mutex;
 
 /// How many windows there may be, scripts included.
@@ -207,6 +207,11 @@ impl Display for SharedDisplay {
         self.windows.state.lock().people.clone_from(&people);
         self.windows.show(None, || ToWindow::People(people.clone()));
         self.own.people(people);
+    }
+
+    fn session_changed(&self, change: SessionChange) {
+        self.windows.show(None, || ToWindow::Changed(change));
+        self.own.session_changed(change);
     }
 
     fn woken(&self) {

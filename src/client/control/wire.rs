@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::client::messenger::command::{Answer, Command};
-use crate::client::view::{End, Person, ViewEvent};
+use crate::client::messenger::command::{Command, CommandResult};
+use crate::client::view::{End, Person, SessionChange, ViewEvent};
 use crate::protocol::UserName;
 use crate::protocol::line_buffer::LineBuffer;
 
@@ -63,9 +63,11 @@ pub(super) enum ToWindow {
     /// A message that belongs to the answer which follows.
     Found(i64, ViewEvent),
     /// What a command came to.
-    Answer(Result<Answer, String>),
+    Answer(CommandResult),
     /// Whom completion knows from here on.
     People(Vec<Person>),
+    /// The prompt shows something else.
+    Changed(SessionChange),
     /// Something may have come.
     Woken,
     /// The session has ended by itself; the last line.

@@ -200,6 +200,15 @@ pub(crate) fn passwd_proof(
     )
 }
 
+/// The proof that allows the deletion of the account.
+pub(crate) fn delete_proof(
+    name: &UserName,
+    credentials: &Credentials,
+    challenge: &Challenge,
+) -> ByteArray<64> {
+    prove(name, &credentials.login_key, &Purpose::Delete, challenge)
+}
+
 /// Checks that a new password is long enough.
 ///
 /// # Errors

@@ -4,8 +4,7 @@ use super::LoginFlow;
 use super::error::LoginError;
 use super::prompt::Prompt;
 use crate::client::messenger::contact_view;
-use crate::client::messenger::search;
-use crate::client::messenger::search::HistoryQuery;
+use crate::client::vault::{BrowseError, Contact, HistoryQuery};
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
 
@@ -21,8 +20,18 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Vec<ViewEvent>, LoginError> {
         let vault = self.open_offline(name, prompt)?;
-        let found = search::search(&vault, query)?.map_err(LoginError::NotFound)?;
-        Ok(found.into_iter().map(|(_, event)| event).collect())
+        let page = vault
+            .browse(query, &mut |_, _| {})
+            .map_err(|error| match error {
+                BrowseError::Vault(error) => LoginError::Vault(error),
+                other => LoginError::NotFound(other.to_string()),
+            })?;
+        let messages = page.messages.iter();
+        let events = messages.filter_map(|message| {
+            let contact = vault.contact_by_id(message.contact)?;
+            Some(message.event(contact))
+        });
+        Ok(events.collect())
     }
 
     /// Everyone known, by name.
@@ -35,6 +44,11 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Vec<ViewEvent>, LoginError> {
         let vault = self.open_offline(name, prompt)?;
-        Ok(vault.contacts().iter().map(contact_view).collect())
+        let unread = vault.unread_by_contact()?;
+        let view = |contact: &Contact| {
+            let count = unread.get(&contact.id).copied().unwrap_or(0);
+            contact_view(contact, count)
+        };
+        Ok(vault.contacts().iter().map(view).collect())
     }
 }

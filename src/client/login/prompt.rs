@@ -72,13 +72,20 @@ impl Prompt for TerminalPrompt<'_> {
     }
 
     fn yes(&mut self, question: &str) -> bool {
-        if !self.terminal.interactive() {
+        if !self.terminal.can_confirm() {
             return false;
         }
         self.terminal.say(&ViewEvent::warning(question));
-        match self.terminal.question("y/N> ") {
-            InputEvent::Line(line) => matches!(line.trim(), "y" | "Y" | "yes"),
-            _ => false,
+        loop {
+            match self.terminal.confirm("y/N> ") {
+                InputEvent::Line(line) if line.trim() == "/help" => {
+                    self.terminal.say(&ViewEvent::quiet(
+                        "y and Enter agree; anything else, or Enter alone, does not, and changes nothing",
+                    ));
+                }
+                InputEvent::Line(line) => return matches!(line.trim(), "y" | "Y" | "yes"),
+                _ => return false,
+            }
         }
     }
 

@@ -232,5 +232,6 @@ pub(super) fn shown(
         state,
         id,
         verified: contact.verified,
+        listed: false,
     }
 }

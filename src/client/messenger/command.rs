@@ -1,6 +1,7 @@
 //! What the person can ask of a session, and how it answers. Whoever carries
 //! commands to the messenger needs this file only.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Duration;
@@ -8,15 +9,40 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::search::HistoryQuery;
-use crate::client::vault::VaultError;
+use crate::client::net::error::CallError;
+use crate::client::vault::{BrowseError, VaultError};
+pub(crate) use crate::client::vault::{FindFrom, HistoryQuery};
 use crate::client::view::ViewEvent;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::ChangeSettings;
 use crate::protocol::{MessageId, UserName};
 
-/// How a command ended: an error is a sentence for the person.
-pub(crate) type CommandResult = Result<Answer, String>;
+/// How a command ended.
+pub(crate) type CommandResult = Result<Answer, CommandFailure>;
+
+/// Why a command was not carried out, as the person hears it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CommandFailure {
+    /// A sentence.
+    pub why: String,
+    /// Whether the reason is that there is no connection.
+    pub disconnected: bool,
+}
+
+impl fmt::Display for CommandFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<String> for CommandFailure {
+    fn from(why: String) -> Self {
+        CommandFailure {
+            why,
+            disconnected: false,
+        }
+    }
+}
 
 /// What a command is answered with, besides what it shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +89,8 @@ pub(crate) struct WindowOutput {
 pub(crate) enum CommandError {
     /// For this reason, a sentence for the person. The session goes on.
     Refused(String),
+    /// There is no connection, or it was lost before the answer came. The session goes on.
+    Disconnected(String),
     /// The vault failed, which ends the session.
     Vault(VaultError),
 }
@@ -77,6 +105,34 @@ impl From<VaultError> for CommandError {
     fn from(error: VaultError) -> Self {
         CommandError::Vault(error)
     }
+}
+
+impl From<CallError> for CommandError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Lost(_) => CommandError::Disconnected(error.to_string()),
+            CallError::Refused(_) => CommandError::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<BrowseError> for CommandError {
+    fn from(error: BrowseError) -> Self {
+        match error {
+            BrowseError::Vault(error) => CommandError::Vault(error),
+            other => CommandError::Refused(other.to_string()),
+        }
+    }
+}
+
+/// Which of the messages that wait here are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WhichMessages {
+    /// All of them.
+    All,
+    /// The one whose id begins like this.
+    One(String),
 }
 
 /// What `/settings` changes.
@@ -106,16 +162,34 @@ pub(crate) enum Command {
     Send(UserName, String),
     /// Send a message that the server can read.
     SendUnencrypted(UserName, String),
+    /// Send an encrypted message to whoever wrote last.
+    Reply(String),
     /// Show whether somebody is online, or when they were last seen.
     Status(UserName),
-    /// Show the accounts whose names begin with a text.
+    /// Show who of the contacts is online, or of all whose names begin with a text.
+    Who(Option<String>),
+    /// Show all accounts whose names begin with a text.
     Search(String),
     /// Get the messages that wait on the server.
     Fetch,
     /// List the contacts.
     Contacts,
-    /// Show the last messages, with one contact or with all.
-    History(Option<UserName>),
+    /// Show a page of the history.
+    History(HistoryQuery),
+    /// Show the messages that have a text.
+    Find(HistoryQuery),
+    /// Delete the message whose id begins like this from this device.
+    Delete(String),
+    /// Delete all messages with somebody from this device.
+    DeleteAll(UserName),
+    /// Keep messages for so many days, or for ever, from here on.
+    Keep(Option<u32>),
+    /// Show for how long messages are kept.
+    ShowKept,
+    /// List the messages that wait here.
+    Outbox,
+    /// Give up messages that wait here and have not left.
+    CancelHeld(WhichMessages),
     /// Show the safety number; with `true`, the person has compared it.
     Verify(UserName, bool),
     /// Accept another identity of a contact.
@@ -136,6 +210,13 @@ pub(crate) enum Command {
     Block(UserName),
     /// Receive from somebody again.
     Unblock(UserName),
+    /// Show who is blocked.
+    Blocked,
+    /// Connect anew.
+    Reconnect,
+    /// Delete the account on the server, and end the session.
+    #[serde(skip)]
+    DeleteAccount,
     /// Change the password, and the vault's key with it.
     #[serde(skip)]
     Passwd {

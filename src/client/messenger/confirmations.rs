@@ -182,7 +182,7 @@ pub(super) fn confirmed(
     identity: ByteArray<32>,
     ids: &[Id],
 ) -> Result<()> {
-    let mut count = 0;
+    let mut confirmed = Vec::new();
     for mid in ids.iter().copied().map(MessageId) {
         let Some(mut message) = unchanged(batch.vault.message_by_mid(contact.id, &mid))? else {
             continue;
@@ -202,13 +202,14 @@ pub(super) fn confirmed(
         // It arrived although the server said that it had not accepted it.
         batch.vault.unpostpone(message.seq)?;
         batch.vault.update_message(&message)?;
-        count += 1;
+        confirmed.push(mid);
     }
-    if count > 0 {
+    if !confirmed.is_empty() {
         batch.show(ViewEvent::Receipt {
             to: contact.name,
             state: "received",
-            count,
+            ids: confirmed,
+            at: batch.now,
         });
     }
     Ok(())

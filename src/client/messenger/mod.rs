@@ -12,14 +12,18 @@
 //! | `aging` | when keys grow older, and signed prekeys are replaced |
 //! | `arrivals` | sorts the server's lines that arrive together |
 //! | `batch` | the context of one vault transaction, and what follows its commit |
+//! | `browse` | `/history`, `/find`, `/info`, `/delete`, `/keep` |
 //! | `claims` | messages under another identity than the known one |
 //! | `command` | what the person can ask for |
 //! | `confirmations` | receipts that one client sends the other |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `findings` | says what the numbers of a conversation show |
+//! | `held` | `/outbox`: messages that wait here |
 //! | `identity` | converts identities between wire and cryptography |
 //! | `log_upkeep` | empties the vault's log in time |
+//! | `missed` | what arrives after a login, as a block with its progress |
 //! | `passwd` | changes of the password and of the recovery code |
+//! | `people` | `/who`, `/search`, `/contacts`, `/block` and others about people |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `prekeys` | publishes the keys that others need |
 //! | `queries` | runs commands |
@@ -27,11 +31,12 @@
 //! | `receive` | an arriving message, from its bytes to the history; pins who writes first |
 //! | `reconnect` | logins, lost connections, the clock |
 //! | `renewal` | new sessions with somebody who is known, and their causes |
+//! | `reply` | `/reply`: who wrote last |
+//! | `retention` | deletes what is older than messages are kept |
 //! | `retry` | asks for messages again, and answers such requests |
 //! | `script_queries` | what scripts ask for, answered in values |
 //! | `session_handle` | a running session, as others hold it |
 //! | `session_kind` | what a session is for |
-//! | `search` | finds earlier messages in the vault |
 //! | `send` | from a typed text to the server's answer |
 //! | `trust` | pins other identities, and starts sessions |
 //! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
@@ -40,15 +45,19 @@ pub(crate) mod account;
 mod aging;
 mod arrivals;
 mod batch;
+mod browse;
 mod claims;
 pub(crate) mod command;
 mod confirmations;
 mod encrypt;
 mod findings;
+mod held;
 pub(crate) mod identity;
 pub(crate) mod introduction;
 mod log_upkeep;
+mod missed;
 mod passwd;
+mod people;
 mod postponed;
 mod prekeys;
 mod queries;
@@ -56,9 +65,10 @@ mod receipts;
 mod receive;
 mod reconnect;
 mod renewal;
+mod reply;
+mod retention;
 mod retry;
 mod script_queries;
-pub(crate) mod search;
 mod send;
 mod session_handle;
 pub(crate) mod session_kind;
@@ -79,8 +89,10 @@ use self::batch::{Batch, Effects};
 use self::command::{Asker, WindowOutput};
 use self::confirmations::Confirmations;
 use self::log_upkeep::LogUpkeep;
+use self::missed::Missed;
 use self::passwd::PasswordChange;
-pub(crate) use self::queries::contact_view;
+pub(crate) use self::people::contact_view;
+use self::retention::Retention;
 use self::send::Awaited;
 pub(crate) use self::session_handle::{SessionHandle, SessionPort};
 use self::session_kind::SessionKind;
@@ -156,6 +168,10 @@ pub(super) struct Messenger {
     prekeys: PrekeyUpkeep,
     log: LogUpkeep,
     aging: Aging,
+    retention: Retention,
+    missed: Option<Missed>,
+    /// When the connection was lost: milliseconds since 1970.
+    lost_at: Option<u64>,
     confirmations: Confirmations,
     /// Contacts of whom something waits because the server publishes another
     /// identity, and who are to be looked up once more.
@@ -211,6 +227,8 @@ struct OutboxProgress {
     sent_through: i64,
     /// Up to this place it may have been sent on an earlier one.
     again_through: i64,
+    /// Behind this place, nothing was sent since the login.
+    posted_through: i64,
     /// When to send again what the server could not take.
     resend_at: Option<Instant>,
     /// Accepted by the server, to be written down with the next transaction.
@@ -279,6 +297,9 @@ impl Messenger {
             prekeys: PrekeyUpkeep::default(),
             log: LogUpkeep::new(now),
             aging: Aging::new(now),
+            retention: Retention::new(now),
+            missed: None,
+            lost_at: None,
             confirmations: Confirmations::default(),
             look_again: Vec::new(),
             awaiting_answers: Vec::new(),
@@ -308,7 +329,8 @@ impl Messenger {
         let done = self.save_progress();
         self.end_on_failure(done);
         for (asker, _) in self.awaiting_answers.drain(..) {
-            let _gone = asker.done.send(Err("the session is over".to_owned()));
+            let over = "the session is over".to_owned();
+            let _gone = asker.done.send(Err(over.into()));
         }
     }
 
@@ -412,7 +434,10 @@ impl Messenger {
             })?;
             self.aging.arrived(arrivals.mail.len());
             postponed = effects.postponed;
+            let shown = effects.shows.iter().filter(|show| show.unread.is_some());
+            let shown = shown.count();
             self.carry_out(effects);
+            self.note_missed(arrivals.mail.len(), shown);
         }
         for line in arrivals.others {
             match line {

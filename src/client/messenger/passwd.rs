@@ -159,7 +159,7 @@ impl Messenger {
         }
         match self.rotate_key(&change) {
             Ok(()) => Ok(()),
-            Err(CommandError::Refused(why)) => {
+            Err(CommandError::Refused(why) | CommandError::Disconnected(why)) => {
                 self.say(ViewEvent::warning(format!(
                     "the password is changed, but not the vault's key: {why}. The old password opens \
                      the vault, too, until the next login changes the key"

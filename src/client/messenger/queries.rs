@@ -1,17 +1,14 @@
 //! Commands that ask something and show the answer.
 
-use super::command::{Answer, Asker, Command, CommandError, SettingsChange};
+use super::command::{Answer, Asker, Command, CommandError, CommandFailure, SettingsChange};
 use super::{Audience, Messenger};
-use crate::client::local_time;
-use crate::client::vault::{Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result};
-use crate::client::view::{End, ViewEvent, plural};
+use crate::client::login::credentials;
+use crate::client::vault::Result;
+use crate::client::view::{End, ViewEvent};
 use crate::clock;
-use crate::protocol::reply::{AccountSettings, Done, Fetched, SearchPage, UserStatus};
-use crate::protocol::request::{Fetch, Search, UserRef};
-use crate::protocol::{ByteArray, Request, UserName};
-
-/// How many messages `/history` shows.
-const SHOWN: u32 = 50;
+use crate::protocol::Request;
+use crate::protocol::reply::{AccountSettings, Done, Fetched};
+use crate::protocol::request::{DeleteAccount, Fetch};
 
 impl Messenger {
     /// Runs a command and says what it came to.
@@ -31,8 +28,12 @@ impl Messenger {
         self.audience = Audience::All;
         let (outcome, result) = match outcome {
             Ok(answer) => (Ok(answer), Ok(())),
-            Err(CommandError::Refused(why)) => (Err(why), Ok(())),
-            Err(CommandError::Vault(error)) => (Err(error.to_string()), Err(error)),
+            Err(CommandError::Refused(why)) => (Err(why.into()), Ok(())),
+            Err(CommandError::Disconnected(why)) => {
+                let disconnected = true;
+                (Err(CommandFailure { why, disconnected }), Ok(()))
+            }
+            Err(CommandError::Vault(error)) => (Err(error.to_string().into()), Err(error)),
         };
         // Whoever asked may be gone: the program is ending.
         let _gone = asker.done.send(outcome);
@@ -42,6 +43,7 @@ impl Messenger {
     fn answer(&mut self, command: Command) -> std::result::Result<Answer, CommandError> {
         match command {
             Command::Send(to, text) => self.send(&to, text).map(Answer::Sent),
+            Command::Reply(text) => self.reply(text).map(Answer::Sent),
             Command::PlaceOf(id) => self.place_of(id.as_deref()),
             Command::Received { after, limit } => self.received(after, limit),
             Command::MarkRead(places) => Ok(self.note_read(places)),
@@ -56,13 +58,18 @@ impl Messenger {
         match command {
             Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text),
             Command::Status(name) => self.status(&name),
-            Command::Search(text) => self.search(text),
+            Command::Who(part) => self.who(part),
+            Command::Search(part) => self.search(&part),
             Command::Fetch => self.fetch(),
-            Command::Contacts => {
-                self.contacts();
-                Ok(())
-            }
-            Command::History(name) => self.history(name),
+            Command::Contacts => Ok(self.contacts()?),
+            Command::History(query) => self.history(query),
+            Command::Find(query) => self.find(query),
+            Command::Delete(id) => self.delete(&id),
+            Command::DeleteAll(name) => self.delete_all(&name),
+            Command::Keep(days) => self.keep(days),
+            Command::ShowKept => Ok(self.show_kept()?),
+            Command::Outbox => Ok(self.outbox()?),
+            Command::CancelHeld(which) => self.cancel_held(&which),
             Command::Verify(name, confirmed) => self.verify(&name, confirmed),
             Command::Accept(name) => self.accept(&name),
             Command::Reject(name) => self.reject(&name),
@@ -71,14 +78,11 @@ impl Messenger {
             Command::Renew(name) => self.renew(&name),
             Command::Info(id) => self.info(id.as_deref()),
             Command::Settings(change) => self.settings(change),
-            Command::Block(name) => self.blocked(
-                &Request::Block(UserRef { name }),
-                format!("{name} is blocked"),
-            ),
-            Command::Unblock(name) => {
-                let said = format!("{name} is not blocked any more");
-                self.blocked(&Request::Unblock(UserRef { name }), said)
-            }
+            Command::Block(name) => self.block(&name, true),
+            Command::Unblock(name) => self.block(&name, false),
+            Command::Blocked => self.list_blocked(),
+            Command::Reconnect => self.reconnect_at_once(),
+            Command::DeleteAccount => self.delete_account(),
             Command::Passwd { old, new, code } => self.passwd(&old, &new, code),
             Command::NewRecoveryCode { password, file } => {
                 self.new_recovery_code(&password, file.as_deref())
@@ -94,92 +98,17 @@ impl Messenger {
             | Command::PlaceOf(_)
             | Command::Received { .. }
             | Command::MarkRead(_)
+            | Command::Reply(_)
             | Command::Earlier(_)
             | Command::Sent(..)
             | Command::FetchSome(_) => Ok(()),
         }
     }
 
-    fn status(&mut self, name: &UserName) -> std::result::Result<(), CommandError> {
-        let status: UserStatus = self.ask(&Request::Status(UserRef { name: *name }))?;
-        self.say(ViewEvent::Status(status));
-        Ok(())
-    }
-
-    fn search(&mut self, text: String) -> std::result::Result<(), CommandError> {
-        let found: SearchPage = self.ask(&Request::Search(Search {
-            text: text.clone(),
-            after: None,
-            limit: None,
-        }))?;
-        if found.users.is_empty() {
-            self.say(ViewEvent::plain(format!(
-                "nobody's name begins with \"{text}\""
-            )));
-        }
-        for user in found.users {
-            self.say(ViewEvent::Status(user));
-        }
-        if found.more {
-            self.say(ViewEvent::quiet("there are more; search for a longer text"));
-        }
-        Ok(())
-    }
-
     fn fetch(&mut self) -> std::result::Result<(), CommandError> {
         let fetched: Fetched = self.ask(&Request::Fetch(Fetch::default()))?;
         if fetched.sent == 0 && fetched.waiting == 0 {
             self.say(ViewEvent::plain("no missed messages"));
-        }
-        Ok(())
-    }
-
-    fn contacts(&self) {
-        if self.vault.contacts().is_empty() {
-            self.say(ViewEvent::plain(
-                "no contacts yet; find people with /search TEXT",
-            ));
-        }
-        for contact in self.vault.contacts() {
-            self.say(contact_view(contact));
-        }
-    }
-
-    fn history(&mut self, name: Option<UserName>) -> std::result::Result<(), CommandError> {
-        let contact = match name {
-            None => None,
-            Some(name) => match self.vault.contact(&name) {
-                Some(contact) => Some(contact.id),
-                None => {
-                    return Err(CommandError::Refused(format!(
-                        "there are no messages with {name}"
-                    )));
-                }
-            },
-        };
-        for message in self.vault.history(contact, SHOWN)? {
-            if let Some(contact) = self.vault.contact_by_id(message.contact) {
-                self.say(message.event(contact));
-            }
-        }
-        Ok(())
-    }
-
-    fn info(&mut self, id: Option<&str>) -> std::result::Result<(), CommandError> {
-        if id.is_some_and(|id| !id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-            return Err(CommandError::Refused(
-                "an id has only the digits 0-9 and a-f; /history shows messages".to_owned(),
-            ));
-        }
-        let Some(message) = self.vault.find_message(id)? else {
-            return Err(CommandError::Refused("there is no such message".to_owned()));
-        };
-        let Some(contact) = self.vault.contact_by_id(message.contact) else {
-            return Err(CommandError::Refused("there is no such message".to_owned()));
-        };
-        self.say(message.event(contact));
-        for (what, value) in details(&message) {
-            self.say(ViewEvent::plain(format!("    {what:<10} {value}")));
         }
         Ok(())
     }
@@ -230,36 +159,27 @@ impl Messenger {
         Ok(())
     }
 
-    fn blocked(
-        &mut self,
-        request: &Request,
-        said: String,
-    ) -> std::result::Result<(), CommandError> {
-        let settings: AccountSettings = self.ask(request)?;
-        self.note_blocked(&settings)?;
-        self.say(ViewEvent::good(said));
+    /// Deletes the account. The vault stays, with everything in it.
+    fn delete_account(&mut self) -> std::result::Result<(), CommandError> {
+        let Some(connection) = &mut self.server.connection else {
+            return Err(CommandError::Disconnected(
+                "there is no connection now; nothing was deleted".to_owned(),
+            ));
+        };
+        // Each proof needs a challenge of its own.
+        connection.hello(&mut self.events)?;
+        let challenge = connection.challenge();
+        let proof = credentials::delete_proof(&self.me.name, &self.login.credentials, &challenge);
+        let request = Request::DeleteAccount(DeleteAccount { proof });
+        let _done: Done = self.ask(&request)?;
+        self.say(ViewEvent::warning(format!(
+            "the account {} is deleted; your keys and your history stay in {} until you delete that file",
+            self.me.name,
+            self.vault.path().display()
+        )));
+        self.server.connection = None;
+        self.over = true;
         Ok(())
-    }
-
-    /// Notes who is blocked: what they send meanwhile does not arrive, and is not missing.
-    fn note_blocked(&mut self, settings: &AccountSettings) -> Result<()> {
-        let contacts = self.vault.contacts();
-        let mut changed: Vec<_> = contacts
-            .iter()
-            .filter(|contact| contact.blocked != settings.blocked.contains(&contact.name))
-            .cloned()
-            .collect();
-        if changed.is_empty() {
-            return Ok(());
-        }
-        self.vault.transact(|vault| {
-            for contact in &mut changed {
-                contact.blocked = !contact.blocked;
-                contact.was_blocked = true;
-                vault.save_contact(contact)?;
-            }
-            Ok(())
-        })
     }
 
     fn log_out(&mut self) -> std::result::Result<(), CommandError> {
@@ -287,64 +207,7 @@ impl Messenger {
     pub(super) fn ask<T: serde::de::DeserializeOwned>(
         &mut self,
         request: &Request,
-    ) -> std::result::Result<T, String> {
-        self.call(request).map_err(|error| error.to_string())
+    ) -> std::result::Result<T, CommandError> {
+        Ok(self.call(request)?)
     }
-}
-
-/// A contact as the list of contacts shows it.
-pub(crate) fn contact_view(contact: &Contact) -> ViewEvent {
-    ViewEvent::Contact {
-        name: contact.name,
-        known: contact.identity.is_some(),
-        verified: contact.identity.is_some() && contact.verified,
-        changed: contact.pending_identity.is_some(),
-    }
-}
-
-/// What is known of a message, as names and values.
-fn details(message: &HistoryEntry) -> Vec<(&'static str, String)> {
-    let record = &message.record;
-    let mut details = vec![("id", message.mid.to_string())];
-    let mut time = |what, at: Option<u64>, who_says: &str| {
-        if let Some(at) = at {
-            details.push((what, format!("{}{who_says}", local_time::date_and_time(at))));
-        }
-    };
-    time("written", record.sent_at, "");
-    time("stored", record.stored_at, "");
-    time("delivered", record.delivered_at, ", as the server says");
-    let proven = ", as the other side's client has proven";
-    time("received", record.received_at, proven);
-    let form = match &record.form {
-        EncryptionStatus::Encrypted => "encrypted end to end".to_owned(),
-        EncryptionStatus::Unencrypted => {
-            "NOT encrypted: the server and the network could read it".to_owned()
-        }
-        EncryptionStatus::Undecryptable(why) => format!("could not be decrypted: {why}"),
-        EncryptionStatus::Held => "held: its sender's identity is not accepted".to_owned(),
-    };
-    details.push(("form", form));
-    if let DeliveryState::Failed(why) = &record.state {
-        details.push(("not sent", why.clone()));
-    }
-    if let Some(ByteArray(fingerprint)) = record.identity {
-        let verified = match record.verified {
-            true => "verified by hand",
-            false => "not verified",
-        };
-        let digits = data_encoding::HEXLOWER.encode(&fingerprint[..8]);
-        details.push((
-            "identity",
-            format!("{digits}… of the other side, {verified} then"),
-        ));
-    }
-    if record.outgoing {
-        let count = record.text.len() as u64;
-        details.push((
-            "length",
-            format!("{count} {}", plural(count, "byte", "bytes")),
-        ));
-    }
-    details
 }

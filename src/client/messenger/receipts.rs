@@ -24,8 +24,8 @@ impl Messenger {
             return Ok(());
         };
         let now = clock::unix_ms();
-        let count = self.vault.transact(|vault| {
-            let mut count = 0;
+        let ids = self.vault.transact(|vault| {
+            let mut arrived = Vec::new();
             for mid in ids {
                 let Some(mut message) = unchanged(vault.message_by_mid(contact, mid))? else {
                     continue;
@@ -36,16 +36,17 @@ impl Messenger {
                     message.record.state = DeliveryState::Delivered;
                     message.record.delivered_at = Some(now);
                     vault.update_message(&message)?;
-                    count += 1;
+                    arrived.push(*mid);
                 }
             }
-            Ok(count)
+            Ok(arrived)
         })?;
-        if count > 0 {
+        if !ids.is_empty() {
             self.say(ViewEvent::Receipt {
                 to: *to,
                 state: "delivered",
-                count,
+                ids,
+                at: now,
             });
         }
         Ok(())
@@ -113,6 +114,7 @@ impl HistoryEntry {
             },
             id: self.mid,
             verified: record.verified,
+            listed: false,
         }
     }
 }

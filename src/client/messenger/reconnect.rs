@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::Messenger;
 use super::batch::Batch;
-use super::command::Answer;
+use super::command::{Answer, CommandError, CommandFailure};
 use super::retry;
 use super::send::Awaited;
 use super::session_kind::SessionKind;
@@ -16,7 +16,7 @@ use crate::client::login::credentials;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, Lost, said};
 use crate::client::vault::Result;
-use crate::client::view::{End, ViewEvent, plural};
+use crate::client::view::{End, SessionChange, ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::Welcome;
 use crate::protocol::request::{Ack, Sender, SessionOptions};
@@ -141,13 +141,7 @@ impl Messenger {
         }
         self.keep_published(welcome, went_back)?;
         self.carry_out(effects);
-        if waiting > 0 {
-            self.say(ViewEvent::plain(format!(
-                // The server can't tell receipts from messages, and neither can this client yet.
-                "while you were away: {waiting} {}",
-                plural(waiting, "message or receipt", "messages or receipts")
-            )));
-        }
+        self.begin_missed(waiting);
         self.ask_outcomes()?;
         for (_, contact) in self.vault.postponed()? {
             self.look_again(contact);
@@ -218,6 +212,7 @@ impl Messenger {
             self.send_postponed()?;
         }
         self.grow_older(now)?;
+        self.delete_expired(now)?;
         if self.prekeys.few.is_some() && self.server.connection.is_some() {
             self.replenish(now)?;
         }
@@ -260,9 +255,12 @@ impl Messenger {
                 Some(_) => 0,
             };
             let outcome = match (self.unanswered_sentence()?, failed) {
-                (Some(sentence), _) => Err(sentence),
+                (Some(why), _) => Err(CommandFailure {
+                    why,
+                    disconnected: self.server.connection.is_none(),
+                }),
                 (None, 0) => Ok(Answer::Done),
-                (None, count) => Err(format!("{count} of the messages could not be sent")),
+                (None, count) => Err(format!("{count} of the messages could not be sent").into()),
             };
             let _gone = asker.done.send(outcome);
         }
@@ -288,20 +286,53 @@ impl Messenger {
         }
         self.server.retry_at = clock::now() + FIRST_DELAY;
         self.server.retry_delay = FIRST_DELAY;
+        self.end_progress();
+        self.lost_at = Some(clock::unix_ms());
+        self.display
+            .session_changed(SessionChange::Connected(false));
         self.say(ViewEvent::warning(format!(
             "connection lost ({why}); trying again in {} s",
             FIRST_DELAY.as_secs()
         )));
     }
 
-    fn later(&mut self, why: &str) {
+    /// Tries again later. The person was told of the outage once, and the prompt shows it.
+    fn later(&mut self) {
         let delay = (self.server.retry_delay * 2).min(LONGEST_DELAY);
         self.server.retry_at = clock::now() + delay;
         self.server.retry_delay = delay;
-        self.say(ViewEvent::quiet(format!(
-            "{why}; trying again in {} s",
-            delay.as_secs()
-        )));
+    }
+
+    /// `/reconnect`
+    pub(super) fn reconnect_at_once(&mut self) -> std::result::Result<(), CommandError> {
+        if self.server.connection.is_some() {
+            self.lost("you asked for a new one");
+        }
+        self.vault.note_login_tried()?;
+        self.empty_log();
+        match self.log_in_again() {
+            Ok((connection, welcome)) => {
+                self.say_connected();
+                Ok(self.go_on_over(connection, &welcome)?)
+            }
+            Err(error) => {
+                let why = error.to_string();
+                self.not_reconnected(error)?;
+                Err(CommandError::Disconnected(why))
+            }
+        }
+    }
+
+    fn say_connected(&mut self) {
+        let since = self.lost_at.take();
+        let minutes = since.map_or(0, |at| clock::unix_ms().saturating_sub(at) / 60_000);
+        self.say(ViewEvent::good(match minutes {
+            0 => "connected again".to_owned(),
+            count => format!(
+                "connected again after {count} {}",
+                plural(count, "minute", "minutes")
+            ),
+        }));
     }
 
     fn reconnect(&mut self) -> Result<()> {
@@ -310,31 +341,39 @@ impl Messenger {
         self.empty_log();
         match self.log_in_again() {
             Ok((connection, welcome)) => {
-                self.say(ViewEvent::good("connected again"));
+                self.say_connected();
                 self.go_on_over(connection, &welcome)
             }
-            Err(CallError::Lost(why)) => {
-                self.later(&why.to_string());
+            Err(error) => self.not_reconnected(error),
+        }
+    }
+
+    /// What follows an attempt to connect again that failed.
+    fn not_reconnected(&mut self, error: CallError) -> Result<()> {
+        match error {
+            CallError::Lost(_) => {
+                self.later();
                 Ok(())
             }
-            Err(CallError::Refused(refusal)) if refusal.code == Code::AlreadyOnline => {
+            CallError::Refused(refusal) if refusal.code == Code::AlreadyOnline => {
                 self.end(End::ShutOut(
                     "this account was logged in from elsewhere while the connection was lost; log in again to take it back"
                         .to_owned(),
                 ));
                 Ok(())
             }
-            Err(CallError::Refused(refusal)) if refusal.code.retry() => {
-                self.later(&said(&refusal));
+            CallError::Refused(refusal) if refusal.code.retry() => {
+                self.later();
                 Ok(())
             }
-            Err(CallError::Refused(refusal)) => self.refused_again(&refusal),
+            CallError::Refused(refusal) => self.refused_again(&refusal),
         }
     }
 
     /// Goes on over a new connection, which is logged in.
     pub(super) fn go_on_over(&mut self, connection: Connection, welcome: &Welcome) -> Result<()> {
         self.server.connection = Some(connection);
+        self.display.session_changed(SessionChange::Connected(true));
         self.server.awaited.clear();
         self.server.heard_at = clock::now();
         self.server.pinged = false;

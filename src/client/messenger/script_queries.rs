@@ -1,9 +1,9 @@
 //! What scripts ask for. They pull: the answers are values, so a script that reads slowly stops
 //! nothing here, and what it has not read yet stays unread in the vault.
 
+use super::Messenger;
 use super::command::{Answer, CommandError};
-use super::search::HistoryQuery;
-use super::{Messenger, search};
+use crate::client::vault::HistoryQuery;
 use crate::protocol::reply::Fetched;
 use crate::protocol::request::Fetch;
 use crate::protocol::{MessageId, Request, UserName};
@@ -55,10 +55,12 @@ impl Messenger {
 
     /// Earlier messages.
     pub(super) fn earlier(&self, query: &HistoryQuery) -> Result {
-        match search::search(&self.vault, query)? {
-            Ok(messages) => Ok(Answer::Messages(messages)),
-            Err(why) => Err(CommandError::Refused(why)),
-        }
+        let messages = self.page(query)?.messages.into_iter();
+        let placed = messages.filter_map(|message| {
+            let contact = self.vault.contact_by_id(message.contact)?;
+            Some((message.seq, message.event(contact)))
+        });
+        Ok(Answer::Messages(placed.collect()))
     }
 
     /// A message that was sent to somebody.

@@ -39,6 +39,7 @@ pub(super) enum Awaited {
 /// A message that the server has yet to answer for.
 pub(super) struct Sent {
     seq: i64,
+    mid: MessageId,
     to: UserName,
     origin: Origin,
 }
@@ -97,8 +98,16 @@ impl Messenger {
         Ok(mid)
     }
 
-    /// Shows a message to all windows but the one that it was written in.
+    /// Shows a message that is safe in the vault: where it was written, with a mark that follows it,
+    /// and as a message in all other windows.
     fn show_sent(&self, to: &UserName, mid: MessageId, at: u64, record: MessageRecord) {
+        self.say(ViewEvent::Sent {
+            to: *to,
+            text: record.text.clone(),
+            at,
+            id: mid,
+            unencrypted: record.form == EncryptionStatus::Unencrypted,
+        });
         let Some(contact) = self.vault.contact(to) else {
             return;
         };
@@ -142,7 +151,7 @@ impl Messenger {
             again: false,
             after: None,
         };
-        let record = outgoing(text, EncryptionStatus::Unencrypted);
+        let record = outgoing(text.clone(), EncryptionStatus::Unencrypted);
         let now = clock::unix_ms();
         self.vault.transact(|vault| {
             let contact = vault.contact_or_new(to)?;
@@ -236,13 +245,14 @@ impl Messenger {
         let Outgoing { seq, send, origin } = outgoing;
         let again = seq <= self.outbox.again_through;
         self.outbox.sent_through = seq;
+        self.outbox.posted_through = self.outbox.posted_through.max(seq);
         if self.is_under_way(seq) {
             return;
         }
         let Some(connection) = &mut self.server.connection else {
             return;
         };
-        let to = send.to;
+        let (to, mid) = (send.to, send.mid);
         // An earlier place to search from means nothing unless the server has to search.
         let after = send.after.filter(|_| again);
         let send = Send {
@@ -252,7 +262,12 @@ impl Messenger {
         };
         // A connection that is lost just now says so by itself.
         if let Ok(id) = connection.post(&Request::Send(send)) {
-            let sent = Awaited::Send(Sent { seq, to, origin });
+            let sent = Awaited::Send(Sent {
+                seq,
+                mid,
+                to,
+                origin,
+            });
             self.server.awaited.insert(id, sent);
         }
     }
@@ -273,13 +288,18 @@ impl Messenger {
         sent: &Sent,
         answer: std::result::Result<serde_json::Value, Refusal>,
     ) -> Result<()> {
-        let Sent { seq, to, origin } = sent;
+        let Sent {
+            seq,
+            mid,
+            to,
+            origin,
+        } = sent;
         let answer = connection::typed::<Accepted>(answer);
         if *origin == Origin::Client {
             return self.answered_control(*seq, answer);
         }
         match answer {
-            Ok(accepted) => self.accepted(to, *seq, accepted),
+            Ok(accepted) => self.accepted(to, *mid, *seq, accepted),
             Err(CallError::Refused(refusal)) if refusal.code.retry() => {
                 if self.outbox.resend_at.is_none() {
                     self.say(ViewEvent::warning(format!(
@@ -329,7 +349,13 @@ impl Messenger {
         }
     }
 
-    fn accepted(&mut self, to: &UserName, seq: i64, accepted: Accepted) -> Result<()> {
+    fn accepted(
+        &mut self,
+        to: &UserName,
+        mid: MessageId,
+        seq: i64,
+        accepted: Accepted,
+    ) -> Result<()> {
         let state = match accepted.state {
             MessageState::Stored => "stored",
             MessageState::Delivered => "delivered",
@@ -337,7 +363,8 @@ impl Messenger {
         self.say(ViewEvent::Receipt {
             to: *to,
             state,
-            count: 1,
+            ids: vec![mid],
+            at: accepted.at,
         });
         self.outbox.accepted.push((seq, accepted));
         match self.outbox.accepted.len() < WINDOW {
@@ -424,24 +451,35 @@ impl Messenger {
         why: &str,
         remove: fn(&mut Vault, i64) -> Result<()>,
     ) -> Result<()> {
-        let is_message = self.vault.transact(|vault| {
+        let mid = self.vault.transact(|vault| {
             vault.unpostpone(seq)?;
             remove(vault, seq)?;
             let Some(mut message) = vault.message(seq)? else {
-                return Ok(false);
+                return Ok(None);
             };
             message.record.state = DeliveryState::Failed(why.to_owned());
             vault.update_message(&message)?;
-            Ok(true)
+            Ok(Some(message.mid))
         })?;
-        if !is_message {
+        let Some(mid) = mid else {
             return Ok(());
-        }
+        };
         self.outbox.failed += 1;
+        self.say_not_sent(to, mid);
         self.say(ViewEvent::bad(format!(
             "the message to {to} was not sent: {why}"
         )));
         Ok(())
+    }
+
+    /// Has the mark of a message say that it was given up.
+    pub(super) fn say_not_sent(&self, to: &UserName, mid: MessageId) {
+        self.say(ViewEvent::Receipt {
+            to: *to,
+            state: "not sent",
+            ids: vec![mid],
+            at: clock::unix_ms(),
+        });
     }
 
     /// What to say about messages that are not accepted yet; nothing if all are.

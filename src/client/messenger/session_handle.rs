@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::account::Account;
-use super::command::{Asker, Command, CommandResult, WindowOutput};
+use super::command::{Asker, Command, CommandFailure, CommandResult, WindowOutput};
 use super::{Messenger, Trust};
 use crate::client::net::event_queue::QueuedEvent;
 use crate::client::view::Display;
@@ -28,7 +28,7 @@ impl SessionPort {
     /// # Errors
     /// What failed, as a sentence.
     pub(crate) fn run(&self, command: Command, window: Option<WindowOutput>) -> CommandResult {
-        let over = || "the session is over; log in again".to_owned();
+        let over = || CommandFailure::from("the session is over; log in again".to_owned());
         let (done, result) = sync_channel(1);
         self.0
             .send(QueuedEvent::Command(command, Asker { done, window }))

@@ -179,6 +179,9 @@ impl Messenger {
         if self.vault.contact(name).and_then(known).is_none() {
             match self.start_session(name)? {
                 SessionStart::Ready | SessionStart::None(NoSession::Paused(_)) => {}
+                SessionStart::None(NoSession::Later(why)) if self.server.connection.is_none() => {
+                    return Err(CommandError::Disconnected(why));
+                }
                 SessionStart::None(NoSession::Refused(why) | NoSession::Later(why)) => {
                     return Err(CommandError::Refused(why));
                 }

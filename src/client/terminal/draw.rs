@@ -29,6 +29,8 @@ pub(super) struct Drawn {
     pub(super) text: String,
     /// How many rows there are above the cursor.
     pub(super) above: usize,
+    /// How many rows there are below the cursor.
+    pub(super) below: usize,
     /// What these rows are after a change of the terminal's width.
     pub(super) shape: Shape,
 }
@@ -90,6 +92,7 @@ pub(super) fn draw(prompt: &str, text: &str, cursor: usize, size: Size) -> Drawn
     Drawn {
         text: out,
         above: cursor - first,
+        below: last - cursor,
         shape,
     }
 }

@@ -16,7 +16,7 @@
 //! | `input` | the thread that reads a terminal and draws the line |
 //! | `lines` | the thread that reads a pipe or a file |
 //! | `type_ahead`, `keys`, `editor`, `line`, `draw` | from bytes to keys, to a line, to rows, without I/O |
-//! | `tty` | asks for a secret where input and output are not a terminal |
+//! | `tty` | asks for a secret or a yes where input and output are not a terminal |
 //! | `waker` | what wakes a script that waits |
 //! | `completion` | what completion and the prompt know of the session |
 //! | `modes` | the terminal's modes, and which terminals show plain text only |
@@ -39,7 +39,8 @@ mod tty;
 mod type_ahead;
 mod waker;
 
-pub(crate) use self::printing::Routes;
+pub(crate) use self::format::transcript;
+pub(crate) use self::printing::{Alerts, Routes};
 pub(crate) use self::screen::{Colours, NotWritten, Screen};
 pub(crate) use self::waker::Waker;
 
@@ -115,7 +116,7 @@ impl Terminal {
     /// # Errors
     /// The system has no thread to give, the signals can't be received, or the terminal is gone.
     pub(crate) fn open(colours: Colours, plain: bool) -> io::Result<Self> {
-        let modes = Modes::of_stdin().filter(|_| io::stdout().is_terminal());
+        let modes = Modes::of_stdin(plain).filter(|_| io::stdout().is_terminal());
         let routes = match modes {
             Some(_) => Routes::Together,
             None => Routes::WarningsAside,
@@ -179,15 +180,32 @@ impl Terminal {
         matches!(self.source, Source::Keys(..))
     }
 
-    /// Waits for a line, or for another event that comes first. After such an event, the next
-    /// call waits for the same line, with its own prompt.
-    pub(crate) fn line(&mut self, prompt: &str) -> InputEvent {
-        self.ask(Kind::Line, prompt)
+    /// Waits for a line of the chat, or for another event that comes first. After such an event,
+    /// the next call waits for the same line. Its prompt shows what [`Screen`] knows.
+    pub(crate) fn line(&mut self) -> InputEvent {
+        self.ask(Kind::Line, "")
     }
 
     /// Waits for the answer to a question, which Ctrl-C cancels.
     pub(crate) fn question(&mut self, prompt: &str) -> InputEvent {
         self.ask(Kind::Question, prompt)
+    }
+
+    /// Whether [`confirm`](Self::confirm) can ask: a person sees warnings.
+    pub(crate) fn can_confirm(&self) -> bool {
+        self.interactive() || io::stderr().is_terminal()
+    }
+
+    /// Waits for the answer to a question that was shown as a warning. In `client | tee log` the
+    /// process's own terminal is asked.
+    pub(crate) fn confirm(&mut self, prompt: &str) -> InputEvent {
+        if self.interactive() {
+            return self.question(prompt);
+        }
+        self.screen.ready();
+        let heard = tty::question(prompt, &self.signal);
+        self.stopped |= matches!(heard, InputEvent::Stop);
+        heard
     }
 
     /// Waits for an answer that is not shown while it is typed. If input and output are not both

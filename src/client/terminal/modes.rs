@@ -19,23 +19,24 @@ const UNMARK_PASTES: &str = "\x1b[?2004l";
 #[derive(Clone)]
 pub(super) struct Modes {
     before: Termios,
-    /// The answer of [`obeys_controls`].
-    obeys_controls: bool,
+    /// Whether the terminal can move its cursor, and the person wants it to move: with `--plain`
+    /// nothing is ever drawn twice, since a screen reader would read it twice.
+    edits_lines: bool,
 }
 
 impl Modes {
     /// Notes the modes of the terminal at stdin; `None` if stdin is not a terminal.
-    pub(super) fn of_stdin() -> Option<Self> {
+    pub(super) fn of_stdin(plain: bool) -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
         Some(Modes {
             before,
-            obeys_controls: obeys_controls(),
+            edits_lines: obeys_controls() && !plain,
         })
     }
 
-    /// Whether the client edits lines itself, because the terminal can move its cursor.
+    /// Whether the client edits lines itself.
     pub(super) fn edits_lines(&self) -> bool {
-        self.obeys_controls
+        self.edits_lines
     }
 
     /// Sets the modes for typing: every key arrives at once and unchanged, also Ctrl-C. A
@@ -45,7 +46,7 @@ impl Modes {
     /// The terminal is gone.
     pub(super) fn type_in(&self) -> io::Result<()> {
         let mut modes = self.before.clone();
-        if self.obeys_controls {
+        if self.edits_lines {
             modes.input_modes -= InputModes::BRKINT
                 | InputModes::ICRNL
                 | InputModes::INLCR
@@ -59,7 +60,7 @@ impl Modes {
             modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         }
         tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
-        match self.obeys_controls {
+        match self.edits_lines {
             true => Stream::Out.write(MARK_PASTES),
             false => Ok(()),
         }
@@ -82,7 +83,7 @@ impl Modes {
             tv_nsec: 0,
         };
         // If this fails, nobody is left who could be told.
-        if self.obeys_controls && matches!(poll(&mut ready, Some(&now)), Ok(1..)) {
+        if self.edits_lines && matches!(poll(&mut ready, Some(&now)), Ok(1..)) {
             let _written = Stream::Out.write(UNMARK_PASTES);
         }
         let _restored = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);

@@ -51,6 +51,16 @@ impl Stream {
         })
     }
 
+    /// The columns and rows of its terminal; `None` if it is not a terminal or does not say.
+    pub(super) fn size(self) -> Option<(usize, usize)> {
+        self.with(|fd| match tcgetwinsize(fd) {
+            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+                Some((usize::from(size.ws_col), usize::from(size.ws_row)))
+            }
+            _ => None,
+        })
+    }
+
     /// Writes all of a text, and waits for as long as that takes.
     ///
     /// # Errors

@@ -13,15 +13,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::format;
-use super::format::Look;
+use super::format::{Look, ProgressMark, Times};
 use super::output::Stream;
+use crate::client::local_time;
 use crate::client::view::{ViewEvent, Written};
 use crate::clock;
-use crate::protocol::UserName;
+use crate::protocol::{MessageId, UserName};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How many items may wait to be printed before a thread that adds one has to wait.
 const QUEUE: usize = 256;
+
+/// Makes the terminal's bell ring.
+const BELL: char = '\x07';
+
+/// The time between two rings of the bell, however many messages arrive.
+const BELL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Something to be printed.
 pub(super) enum Print {
@@ -29,10 +36,23 @@ pub(super) enum Print {
     ViewEvent(ViewEvent, Option<Written>),
     /// Rows of what to type and what it does.
     Table(Vec<(String, String)>),
-    /// The program's name in large letters.
+    /// The program's name in large letters, if there is room for it.
     Banner,
+    /// Nothing is to be left on the terminal.
+    Clear,
+    /// What to do, from here on, when a message arrives.
+    Alerts(Alerts),
     /// From here on a line is typed at the bottom; this prints above it.
     Above(Box<dyn PrintAbove + Send>),
+}
+
+/// What a person wants to hear and see of a message that arrives.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Alerts {
+    /// The terminal's bell rings.
+    pub bell: bool,
+    /// The terminal's title says how many messages are unread.
+    pub title: bool,
 }
 
 /// Something that prints above the line that is being typed.
@@ -42,6 +62,28 @@ pub(super) trait PrintAbove {
     /// # Errors
     /// The terminal is gone.
     fn print(&mut self, text: String) -> io::Result<()>;
+    /// Prints a message of one's own in place of the line that it was typed as. Nothing is
+    /// printed where the typed line can't be replaced.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    fn sent(&mut self, id: MessageId, text: String) -> io::Result<()>;
+    /// Shows at messages of one's own how far they got. Where none of them was printed, it prints
+    /// `otherwise`.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    fn mark(
+        &mut self,
+        ids: Vec<MessageId>,
+        mark: ProgressMark,
+        otherwise: String,
+    ) -> io::Result<()>;
+    /// Clears the terminal.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    fn clear(&mut self) -> io::Result<()>;
 }
 
 /// Why nothing is printed any more.
@@ -245,12 +287,28 @@ impl Routes {
 
 /// The printing thread's own state.
 pub(super) struct Printer {
-    pub(super) look: Look,
-    pub(super) routes: Routes,
-    pub(super) above: Option<Box<dyn PrintAbove + Send>>,
+    look: Look,
+    routes: Routes,
+    above: Option<Box<dyn PrintAbove + Send>>,
+    /// The day of the message that was shown last, or today.
+    day: String,
+    alerts: Alerts,
+    /// When the bell rang last.
+    rung: Option<Instant>,
 }
 
 impl Printer {
+    pub(super) fn new(look: Look, routes: Routes) -> Self {
+        Printer {
+            look,
+            routes,
+            above: None,
+            day: local_time::day(clock::unix_ms()),
+            alerts: Alerts::default(),
+            rung: None,
+        }
+    }
+
     /// Prints items until the queue is closed. It calls `failed` once, if one could not be
     /// written.
     pub(super) fn run(mut self, queue: &Queue, failed: impl Fn()) {
@@ -275,9 +333,7 @@ impl Printer {
     fn print(&mut self, print: Print) -> Result<Option<Written>, OutputError> {
         match print {
             Print::ViewEvent(event, written) => {
-                if let Some((stream, text)) = self.routes.route(&event, self.look) {
-                    self.write(stream, &text)?;
-                }
+                self.print_event(&event, written.is_some())?;
                 Ok(written)
             }
             Print::Table(rows) => {
@@ -288,7 +344,18 @@ impl Printer {
                 Ok(None)
             }
             Print::Banner => {
-                self.write(Stream::Out, &format::banner(self.look))?;
+                let banner = format::banner(self.look, Stream::Out.size());
+                self.write(Stream::Out, &banner)?;
+                Ok(None)
+            }
+            Print::Clear => {
+                if let Some(above) = &mut self.above {
+                    above.clear().map_err(unwritable)?;
+                }
+                Ok(None)
+            }
+            Print::Alerts(alerts) => {
+                self.alerts = alerts;
                 Ok(None)
             }
             Print::Above(above) => {
@@ -298,6 +365,65 @@ impl Printer {
         }
     }
 
+    fn print_event(&mut self, event: &ViewEvent, arrives: bool) -> Result<(), OutputError> {
+        let Some((stream, text)) = self.routes.route(event, self.look) else {
+            return Ok(());
+        };
+        match (&mut self.above, event) {
+            (Some(above), ViewEvent::Sent { id, .. }) => {
+                return above.sent(*id, text).map_err(unwritable);
+            }
+            (Some(above), ViewEvent::Receipt { state, ids, .. }) => {
+                let mark = format::mark(state, self.look);
+                let otherwise = match *state {
+                    "not sent" => String::new(),
+                    _ => text,
+                };
+                return above.mark(ids.clone(), mark, otherwise).map_err(unwritable);
+            }
+            (
+                None,
+                ViewEvent::Sent { .. }
+                | ViewEvent::Receipt {
+                    state: "not sent", ..
+                },
+            ) => {
+                return Ok(());
+            }
+            _ => {}
+        }
+        let mut whole = self.day_line(event).unwrap_or_default();
+        whole.push_str(&text);
+        if arrives && self.rings() {
+            whole.push(BELL);
+        }
+        self.write(stream, &whole)
+    }
+
+    /// A line with the day of a message, if the one before was of another day.
+    fn day_line(&mut self, event: &ViewEvent) -> Option<String> {
+        let ViewEvent::Message { at, .. } = event else {
+            return None;
+        };
+        let day = local_time::day(*at);
+        if self.look.times != Times::OfDay || day == self.day {
+            return None;
+        }
+        self.day = day;
+        Some(format::day(&self.day, self.look, Stream::Out.columns()))
+    }
+
+    /// Whether the bell is to ring now.
+    fn rings(&mut self) -> bool {
+        let now = clock::now();
+        let is_silent = |rung: Instant| now.saturating_duration_since(rung) < BELL_PAUSE;
+        if !self.alerts.bell || self.rung.is_some_and(is_silent) {
+            return false;
+        }
+        self.rung = Some(now);
+        true
+    }
+
     fn write(&mut self, stream: Stream, text: &str) -> Result<(), OutputError> {
         let written = match &mut self.above {
             Some(above) => above.print(text.to_owned()),
@@ -305,6 +431,10 @@ impl Printer {
         };
         written.map_err(|error| OutputError::Unwritable(stream, Arc::new(error)))
     }
+}
+
+fn unwritable(error: io::Error) -> OutputError {
+    OutputError::Unwritable(Stream::Out, Arc::new(error))
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::InputEvent;
 use super::completion::Completion;
-use super::format::Look;
-use super::printing::{Print, PrintAbove, Printer, Queue, Routes};
+use super::format::{Look, Times};
+use super::printing::{Alerts, Print, PrintAbove, Printer, Queue, Routes};
 use super::{modes, output};
 use crate::appearance;
-use crate::client::view::{Display, End, Person, ViewEvent, Written};
+use crate::client::view::{Display, End, Person, SessionChange, ViewEvent, Written};
 use crate::protocol::UserName;
 use crate::sync;
 
@@ -74,15 +74,16 @@ impl Screen {
     ) -> io::Result<Self> {
         let interactive = routes == Routes::Together;
         let queue = Arc::new(Queue::new());
-        let printer = Printer {
-            look: Look {
-                colours: colours.wanted(plain),
-                plain,
-                controls: modes::obeys_controls(),
+        let look = Look {
+            colours: colours.wanted(plain),
+            plain,
+            controls: modes::obeys_controls(),
+            times: match interactive {
+                true => Times::OfDay,
+                false => Times::Short,
             },
-            routes,
-            above: None,
         };
+        let printer = Printer::new(look, routes);
         let (shared, stop) = (Arc::clone(&queue), tell.clone());
         sync::spawn("screen", None, move || {
             printer.run(&shared, || {
@@ -108,6 +109,14 @@ impl Screen {
         self.queue.put(Print::ViewEvent(event.clone(), None));
     }
 
+    /// Sets what a person wants to hear and see of a message that arrives.
+    pub(crate) fn set_alerts(&self, alerts: Alerts) {
+        if self.interactive {
+            self.queue.put(Print::Alerts(alerts));
+            self.completion.show_title(alerts.title && !self.plain);
+        }
+    }
+
     /// Shows the banner, if a person sees it.
     pub(crate) fn banner(&self) {
         if self.interactive && !self.plain {
@@ -116,10 +125,15 @@ impl Screen {
     }
 
     /// Shows the rows of a help text or menu: what to type, and what it does.
-    pub(crate) fn table(&self, rows: &[(String, &str)]) {
-        let owned = |(key, what): &(String, &str)| (key.clone(), (*what).to_owned());
-        self.queue
-            .put(Print::Table(rows.iter().map(owned).collect()));
+    pub(crate) fn table(&self, rows: Vec<(String, String)>) {
+        self.queue.put(Print::Table(rows));
+    }
+
+    /// Clears the terminal, if it can be cleared.
+    pub(crate) fn clear(&self) {
+        if self.interactive && !self.plain {
+            self.queue.put(Print::Clear);
+        }
     }
 
     /// Waits until the text that belongs above a question is written. Returns whether asking makes
@@ -160,9 +174,30 @@ impl Screen {
         self.completion.verified(name)
     }
 
-    /// Notes a login or a logout, on which completion depends.
-    pub(crate) fn set_logged_in(&self, logged_in: bool) {
-        self.completion.set_logged_in(logged_in);
+    /// Notes a login, or with `None` a logout, for the prompt and for completion.
+    pub(crate) fn set_session(&self, me: Option<UserName>) {
+        self.completion.set_session(me);
+    }
+
+    /// Notes to whom lines without a command go from here on, for the prompt.
+    pub(crate) fn set_talks_to(&self, name: Option<UserName>) {
+        self.completion.set_talks_to(name);
+    }
+
+    /// To whom lines without a command go.
+    pub(crate) fn talks_to(&self) -> Option<UserName> {
+        self.completion.talks_to()
+    }
+
+    /// Notes that the person has turned to somebody, whose messages are not unread any more.
+    pub(crate) fn turn_to(&self, name: &UserName) {
+        self.completion.turn_to(name);
+    }
+
+    /// How many messages are unread of whom: those that came from others than the one who is
+    /// written to, since the person last turned to them.
+    pub(crate) fn unread(&self) -> Vec<(UserName, u64)> {
+        self.completion.unread()
     }
 
     pub(super) fn completion(&self) -> &Arc<Completion> {
@@ -175,7 +210,12 @@ impl Screen {
 pub(crate) struct NotWritten;
 
 impl Display for Screen {
-    fn event(&self, event: ViewEvent) {
+    fn event(&self, mut event: ViewEvent) {
+        match &mut event {
+            ViewEvent::Contact { name, unread, .. } => *unread += self.completion.unread_of(name),
+            ViewEvent::Sent { to, .. } => self.completion.turn_to(to),
+            _ => {}
+        }
         self.queue.put(Print::ViewEvent(event, None));
     }
 
@@ -187,7 +227,14 @@ impl Display for Screen {
     }
 
     fn show_unread(&self, event: ViewEvent, written: Written) {
+        if let ViewEvent::Message { name, .. } = &event {
+            self.completion.arrived(*name);
+        }
         self.queue.put(Print::ViewEvent(event, Some(written)));
+    }
+
+    fn session_changed(&self, change: SessionChange) {
+        self.completion.session_changed(change);
     }
 
     fn finish_writing(&self) {

@@ -1,5 +1,5 @@
-//! Asks for a secret on the process's own terminal while input or output is something else, as in
-//! `client | tee log`. Lines and other questions are not read here.
+//! Asks for a secret, or a question, on the process's own terminal while input or output is
+//! something else, as in `client | tee log`. Lines are not read here.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -67,6 +67,18 @@ pub(super) fn secret(prompt: &str, signal: &AtomicU8) -> InputEvent {
     let heard = asked.and_then(|()| read(&mut terminal.file, signal));
     // The terminal has not shown the Enter.
     let _shown = terminal.file.write_all(b"\n");
+    heard.unwrap_or_else(|error| InputEvent::Failed(format!("the terminal can't be read: {error}")))
+}
+
+/// Asks a question, whose answer the terminal shows. `signal` is not 0 once a signal asks the
+/// program to end. [`InputEvent::Eof`] says that there is no terminal.
+pub(super) fn question(prompt: &str, signal: &AtomicU8) -> InputEvent {
+    let opened = OpenOptions::new().read(true).write(true).open("/dev/tty");
+    let Ok(mut terminal) = opened else {
+        return InputEvent::Eof;
+    };
+    let asked = terminal.write_all(prompt.as_bytes());
+    let heard = asked.and_then(|()| read(&mut terminal, signal));
     heard.unwrap_or_else(|error| InputEvent::Failed(format!("the terminal can't be read: {error}")))
 }
 

@@ -6,6 +6,8 @@
 //! its row has the tag that the chunk says. The list also has each message's contact and
 //! the beginning of its id, so that a search opens only what it finds.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Header, Reader};
@@ -54,15 +56,20 @@ impl Listing {
         (listing.contact != 0).then_some(listing)
     }
 
-    fn contact(self) -> i64 {
+    pub(super) fn contact(self) -> i64 {
         i64::from(self.contact)
     }
+}
+
+/// The chunk that lists the message at a place.
+pub(super) fn chunk_of(seq: i64) -> i64 {
+    seq.div_euclid(CHUNK)
 }
 
 /// The chunk of a message, and where in it the listing is.
 fn place_of(seq: i64) -> (i64, std::ops::Range<usize>) {
     let at = seq.rem_euclid(CHUNK) as usize * LISTING_LEN;
-    (seq.div_euclid(CHUNK), at..at + LISTING_LEN)
+    (chunk_of(seq), at..at + LISTING_LEN)
 }
 
 /// One message of the history.
@@ -226,7 +233,7 @@ impl Vault {
     }
 
     /// The places and listings of the messages in a chunk, in order.
-    fn listed(&self, chunk: i64) -> Result<Vec<(i64, Listing)>> {
+    pub(super) fn listed(&self, chunk: i64) -> Result<Vec<(i64, Listing)>> {
         let page = self.page(Table::MessageChunks, chunk)?;
         let listings = page.chunks_exact(LISTING_LEN).map(Listing::from_bytes);
         let first = chunk * CHUNK;
@@ -268,6 +275,20 @@ impl Vault {
     pub fn mark_read(&mut self, seqs: &[i64]) -> Result<()> {
         seqs.iter()
             .try_for_each(|seq| self.delete(Table::Unread, *seq))
+    }
+
+    /// How many messages may not have been shown, by the vault's numbers for their contacts.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub(crate) fn unread_by_contact(&self) -> Result<HashMap<i64, u64>> {
+        let mut counts = HashMap::new();
+        for seq in self.numbers(Table::Unread) {
+            if let Some(contact) = self.contact_of_message(seq)? {
+                *counts.entry(contact).or_default() += 1;
+            }
+        }
+        Ok(counts)
     }
 
     /// The messages that may not have been shown, oldest first; one whose row was
@@ -352,8 +373,18 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn find_message(&self, prefix: Option<&str>) -> Result<Option<HistoryEntry>> {
-        let prefix = prefix.unwrap_or_default().to_ascii_lowercase();
-        for chunk in self.numbers(Table::MessageChunks).rev() {
+        Ok(self.messages_with_id(prefix.unwrap_or_default(), 1)?.pop())
+    }
+
+    /// The latest messages whose ids begin with `prefix` (hexadecimal digits), at most `count`,
+    /// the latest first.
+    ///
+    /// # Errors
+    /// That they could not be read.
+    pub(super) fn messages_with_id(&self, prefix: &str, count: usize) -> Result<Vec<HistoryEntry>> {
+        let prefix = prefix.to_ascii_lowercase();
+        let mut found = Vec::new();
+        'all: for chunk in self.numbers(Table::MessageChunks).rev() {
             for (seq, listing) in self.listed(chunk)?.into_iter().rev() {
                 let begins = hexadecimal(&listing.mid);
                 if !prefix.starts_with(&begins) && !begins.starts_with(&prefix) {
@@ -361,11 +392,14 @@ impl Vault {
                 }
                 let message = self.read_message(seq, listing)?;
                 if hexadecimal(&message.mid.0).starts_with(&prefix) {
-                    return Ok(Some(message));
+                    found.push(message);
+                    if found.len() >= count {
+                        break 'all;
+                    }
                 }
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// The last `count` messages, with one contact or with all, oldest first; one
@@ -463,7 +497,7 @@ impl Vault {
 
     /// The message, or one that says that its row was changed, so that a row which
     /// somebody changed does not hide the others.
-    fn message_or_damage(&self, seq: i64, listing: Listing) -> Result<HistoryEntry> {
+    pub(super) fn message_or_damage(&self, seq: i64, listing: Listing) -> Result<HistoryEntry> {
         match self.read_message(seq, listing) {
             Err(VaultError::Damaged(..)) => {
                 let mut mid = [0; 16];

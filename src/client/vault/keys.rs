@@ -53,6 +53,9 @@ pub struct Device {
     /// copy of this device made itself known.
     #[serde(default)]
     pub signed_ids: Vec<u32>,
+    /// For how many days messages are kept on this device; `None` for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u32>,
 }
 
 impl Vault {

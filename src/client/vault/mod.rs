@@ -29,12 +29,15 @@
 //! | `aging` | the clock that keys expire by, and their erasure |
 //! | `contacts` | contacts and the sessions with them |
 //! | `history` | messages that can be looked at again |
+//! | `browse` | pages of the history |
+//! | `retention` | deletes messages that the person does not keep |
 //! | `seen_ids` | which ids were seen, and the messages that have them |
 //! | `outbox` | messages to be sent, and envelopes that wait |
 //! | `control_messages` | requests to send again, and answers to them |
 //! | `export` | what moves to another machine |
 
 mod aging;
+mod browse;
 mod codec;
 mod contacts;
 mod control_messages;
@@ -49,6 +52,7 @@ mod log;
 mod migration;
 mod migration_source;
 mod outbox;
+mod retention;
 mod root;
 mod rotation;
 mod rows;
@@ -59,6 +63,7 @@ mod sqlite_file;
 mod table;
 mod values;
 
+pub(crate) use self::browse::{BrowseError, FindFrom, HistoryPage, HistoryQuery};
 pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::Export;

@@ -225,7 +225,7 @@ impl Vault {
     }
 
     /// Whether there is something in the outbox at a place.
-    pub(super) fn is_in_outbox(&self, seq: i64) -> bool {
+    pub(crate) fn is_in_outbox(&self, seq: i64) -> bool {
         self.has(Table::Outbox, seq)
     }
 
@@ -279,16 +279,21 @@ impl Vault {
         self.delete(Table::Unsent, seq)
     }
 
+    /// The places of what the server has not accepted yet, oldest first.
+    pub(crate) fn not_accepted(&self) -> Vec<i64> {
+        let outbox = self.numbers(Table::Outbox);
+        let mut places: Vec<i64> = outbox.chain(self.numbers(Table::Unsent)).collect();
+        places.sort_unstable();
+        places
+    }
+
     /// How many messages the server has not accepted yet.
     ///
     /// # Errors
     /// That the vault could not be read.
     pub fn unanswered(&self) -> Result<u64> {
         let mut count = 0;
-        for seq in self
-            .numbers(Table::Outbox)
-            .chain(self.numbers(Table::Unsent))
-        {
+        for seq in self.not_accepted() {
             count += u64::from(self.contact_of_message(seq)?.is_some());
         }
         Ok(count)

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::reply::{Incoming, SearchPage};
+use crate::protocol::{Code, MessageId, Refusal};
 
 fn parse_text(text: &[u8]) -> Result<ConsoleLine, Refusal> {
     parse(text, || MessageId([7; 16]))
@@ -22,7 +23,7 @@ fn commands_become_requests() {
     };
     assert!(login.take_over && login.password.0.as_str() == "pass word");
     assert!(matches!(parse_text(b"  "), Ok(ConsoleLine::Greeting)));
-    assert!(matches!(parse_text(b"HELP"), Ok(ConsoleLine::Help)));
+    assert!(matches!(parse_text(b"HELP"), Ok(ConsoleLine::Help(_))));
     let Ok(ConsoleLine::Request(Request::Settings(change))) = parse_text(b"settings presence off")
     else {
         panic!()
@@ -33,7 +34,7 @@ fn commands_become_requests() {
 #[test]
 fn telnet_negotiation_is_ignored() {
     let line = b"\xff\xfd\x01\xff\xfb\x1f\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0hel\xff\xf1p\r\x00";
-    assert!(matches!(parse_text(line), Ok(ConsoleLine::Help)));
+    assert!(matches!(parse_text(line), Ok(ConsoleLine::Help(_))));
     for cut in 0..line.len() {
         let _ = parse_text(&line[..cut]);
     }

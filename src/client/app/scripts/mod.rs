@@ -22,17 +22,17 @@ use std::sync::Arc;
 use clap::CommandFactory;
 
 use self::display::ScriptDisplay;
-use super::exit_code::{self, DECLINED, MEANINGS, REFUSED, VAULT, WRONG_USAGE};
+use super::commands::since;
+use super::exit_code::{self, DECLINED, MEANINGS, REFUSED, UNREACHABLE, VAULT, WRONG_USAGE};
 use super::session::{Opened, Session};
 use super::{App, by_options, password};
 use crate::client::args::scripts::{History, Script};
 use crate::client::args::{Action, Options};
 use crate::client::control::WindowKind;
-use crate::client::local_time;
 use crate::client::login::prompt::TerminalPrompt;
 use crate::client::login::{LoginError, LoginFlow};
+use crate::client::messenger::command::HistoryQuery;
 use crate::client::messenger::command::{Answer, Command};
-use crate::client::messenger::search::HistoryQuery;
 use crate::client::messenger::session_kind::SessionKind;
 use crate::client::terminal::{InputEvent, Routes, Terminal};
 use crate::client::view::{Display, End, ViewEvent};
@@ -104,13 +104,13 @@ pub(super) fn open_terminal(options: &Options) -> io::Result<Terminal> {
 }
 
 /// The rows that a command lists which needs nothing else.
-pub(super) fn listing(task: Option<&Action>) -> Option<Vec<(String, &'static str)>> {
+pub(super) fn listing(task: Option<&Action>) -> Option<Vec<(String, String)>> {
     match task {
         Some(Action::Options) => Some(every_option()),
         Some(Action::ExitCodes) => {
             let rows = MEANINGS.iter();
             Some(
-                rows.map(|(code, what)| ((*code).to_owned(), *what))
+                rows.map(|(code, what)| ((*code).to_owned(), (*what).to_owned()))
                     .collect(),
             )
         }
@@ -118,9 +118,8 @@ pub(super) fn listing(task: Option<&Action>) -> Option<Vec<(String, &'static str
     }
 }
 
-fn every_option() -> Vec<(String, &'static str)> {
-    // The definition lives as long as the program, which ends after this.
-    let definition: &'static clap::Command = Box::leak(Box::new(Options::command()));
+fn every_option() -> Vec<(String, String)> {
+    let definition = Options::command();
     let mut rows = Vec::new();
     for option in definition.get_arguments() {
         let Some(long) = option.get_long() else {
@@ -133,21 +132,12 @@ fn every_option() -> Vec<(String, &'static str)> {
         {
             key.push_str(&format!(" {value}"));
         }
-        let help: &'static str = Box::leak(
-            format!(
-                "{}{}",
-                option
-                    .get_help()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
-                match option.get_env() {
-                    Some(variable) => format!(" [{}]", variable.to_string_lossy()),
-                    None => String::new(),
-                }
-            )
-            .into_boxed_str(),
-        );
-        rows.push((key, help));
+        let help = option.get_help().map(ToString::to_string);
+        let variable = match option.get_env() {
+            Some(variable) => format!(" [{}]", variable.to_string_lossy()),
+            None => String::new(),
+        };
+        rows.push((key, help.unwrap_or_default() + &variable));
     }
     rows
 }
@@ -250,9 +240,10 @@ impl App {
     fn ask_script_session(&mut self, command: Command) -> Result<Answer, Failure> {
         match self.ask_for(command) {
             Ok(answer) => Ok(answer),
-            Err(why) => Err(match self.why_ended() {
+            Err(failure) => Err(match self.why_ended() {
                 Some(code) => Failure::said(code),
-                None => Failure::new(DECLINED, why),
+                None if failure.disconnected => Failure::new(UNREACHABLE, failure.why),
+                None => Failure::new(DECLINED, failure.why),
             }),
         }
     }
@@ -282,25 +273,16 @@ impl App {
     fn print_history(&mut self, history: &History) -> Done {
         let usage = |why: String| Failure::new(WRONG_USAGE, why);
         let (with, count) = history.whom_and_count().map_err(usage)?;
-        let mut query = HistoryQuery {
+        let from = history.since.as_deref().map(since);
+        let from = from.transpose().map_err(usage)?;
+        let shown = from.is_none().then_some(SHOWN);
+        let query = HistoryQuery {
             with,
-            count: count.map(|count| count as usize),
+            count: count.map(|count| count as usize).or(shown),
+            from,
             before: history.before.clone(),
-            ..HistoryQuery::default()
+            containing: None,
         };
-        if let Some(since) = &history.since {
-            if let Some(from) = local_time::parse(since) {
-                query.from = Some(from);
-            } else if since.len() <= 32 && since.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                query.behind = Some(since.clone());
-            } else {
-                return Err(usage(format!(
-                    "--since {since} is neither a date, such as 2026-11-27, nor the id of a message"
-                )));
-            }
-        } else if query.count.is_none() {
-            query.count = Some(SHOWN);
-        }
         let name = self.account()?;
         self.read_vault(
             |flow, prompt| flow.history(name, &query, prompt),

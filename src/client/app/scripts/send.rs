@@ -27,8 +27,8 @@ impl App {
             return Err(Failure::new(FAILED, "the message is not in the vault"));
         };
         // What it says is also about earlier messages; this one's state counts.
-        if let Err(why) = self.ask_session(Command::AwaitAnswers(limit)) {
-            self.terminal.say(&ViewEvent::quiet(why));
+        if let Err(failure) = self.ask_session(Command::AwaitAnswers(limit)) {
+            self.terminal.say(&ViewEvent::quiet(failure.why));
         }
         let state = self.wait_for_state(send, id, until)?;
         match state {

@@ -3,6 +3,7 @@
 
 use super::retries::texts;
 use super::*;
+use crate::client::vault::HistoryQuery;
 use crate::protocol::request::ChangeSettings;
 
 /// Somebody whose client sends receipts, as all do.
@@ -190,7 +191,11 @@ fn a_receipt_that_is_dropped_or_played_back_proves_nothing() {
     let gap = |event: &ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("not arrived"));
     assert!(!shows.iter().any(gap), "{shows:?}");
     let states: Vec<_> = {
-        alice.run(Command::History(Some(bob.name))).unwrap();
+        let query = HistoryQuery {
+            with: Some(bob.name),
+            ..HistoryQuery::default()
+        };
+        alice.run(Command::History(query)).unwrap();
         let state = |event| match event {
             ViewEvent::Message { text, state, .. } if text == "two" => Some(state),
             _ => None,
@@ -222,9 +227,9 @@ fn what_arrives_together_is_confirmed_together() {
         confirmed += alice.sees("receipts", |event| match event {
             ViewEvent::Receipt {
                 state: "received",
-                count,
+                ids,
                 ..
-            } => Some(*count),
+            } => Some(ids.len()),
             _ => None,
         });
     }

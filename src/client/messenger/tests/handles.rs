@@ -135,7 +135,10 @@ fn an_unencrypted_message_is_for_no_identity() {
 impl Somebody {
     /// The id of the latest message, which has this text.
     fn id_of(&self, wanted: &str) -> MessageId {
-        self.run(Command::History(None)).unwrap();
+        self.run(Command::History(
+            crate::client::vault::HistoryQuery::default(),
+        ))
+        .unwrap();
         self.sees(wanted, |event| match event {
             ViewEvent::Message { text, id, .. } if text == wanted => Some(*id),
             _ => None,

@@ -2,6 +2,7 @@
 //! readable, nothing accepted unasked.
 
 use super::*;
+use crate::client::vault::HistoryQuery;
 use crate::client::view::Mark;
 
 /// Two who have exchanged a message, and carol.
@@ -163,7 +164,9 @@ fn unencrypted_mail_in_a_known_name_is_unproven_in_the_history_too() {
     server.push("alice", plain(carol.name, "hi", 2));
     assert_eq!(alice.reads("hi"), Mark::Unencrypted);
     alice.everything();
-    alice.run(Command::History(None)).unwrap();
+    alice
+        .run(Command::History(HistoryQuery::default()))
+        .unwrap();
     assert_eq!(alice.reads("send me your code"), Mark::Unproven);
     assert_eq!(alice.reads("hi"), Mark::Unencrypted);
 }

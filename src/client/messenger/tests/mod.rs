@@ -27,7 +27,7 @@ use self::double::Double;
 use super::*;
 use crate::client::login::credentials;
 use crate::client::login::{LoginError, LoginFlow, Prompt};
-use crate::client::messenger::command::{Command, CommandResult, SettingsChange};
+use crate::client::messenger::command::{Command, SettingsChange};
 use crate::client::net::endpoint::{Endpoint, Protection};
 use crate::protocol::{Blob, Body, Code, MessageId};
 
@@ -191,8 +191,11 @@ impl Somebody {
         self.session.take().unwrap().end();
     }
 
-    fn run(&self, command: Command) -> CommandResult {
-        self.session.as_ref().unwrap().run(command)
+    /// Runs a command; an error is what the person hears.
+    fn run(&self, command: Command) -> Result<(), String> {
+        let session = self.session.as_ref().unwrap();
+        let result = session.run(command);
+        result.map(drop).map_err(|failure| failure.why)
     }
 
     fn send(&self, to: &str, text: &str) {

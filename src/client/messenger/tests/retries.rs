@@ -7,6 +7,7 @@ use crate::client::login;
 use crate::client::messenger::batch::Batch;
 use crate::client::messenger::identity::wire_identity;
 use crate::client::messenger::retry;
+use crate::client::vault::HistoryQuery;
 use crate::client::vault::{
     DeliveryState, EncryptionStatus, MessageRecord, PasswordKey, VaultFile,
 };
@@ -65,8 +66,11 @@ impl Somebody {
     /// Texts of the history with somebody, `None` for what could not be decrypted.
     pub(super) fn texts(&self, with: &str) -> Vec<Option<String>> {
         let _ = self.everything();
-        self.run(Command::History(Some(with.parse().unwrap())))
-            .unwrap();
+        let query = HistoryQuery {
+            with: Some(with.parse().unwrap()),
+            ..HistoryQuery::default()
+        };
+        self.run(Command::History(query)).unwrap();
         let text = |event| match event {
             ViewEvent::Message { text, mark, .. } => Some((mark == Mark::None).then_some(text)),
             _ => None,

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use proptest::prelude::*;
 
-use super::{GUTTER, Look, lines};
+use super::{GUTTER, Look, Times, lines};
 use crate::client::view::{Mark, Tone, ViewEvent};
 use crate::protocol::MessageId;
 
@@ -13,6 +13,7 @@ const LOOK: Look = Look {
     colours: true,
     plain: false,
     controls: true,
+    times: Times::Short,
 };
 
 /// The rows that a terminal with this many columns shows, and whether it wrapped each itself.
@@ -40,6 +41,7 @@ fn message(text: &str, mark: Mark, outgoing: bool) -> ViewEvent {
         state: if outgoing { "delivered" } else { "" },
         id: MessageId([1; 16]),
         verified: false,
+        listed: false,
     }
 }
 

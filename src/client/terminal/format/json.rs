@@ -23,12 +23,16 @@ pub(in crate::client::terminal) fn line(event: &ViewEvent, me: &UserName) -> Opt
             known,
             verified,
             changed,
+            blocked,
+            unread,
         } => json!({
             "type": "contact",
             "name": name.as_str(),
             "known": known,
             "verified": verified,
             "changed": changed,
+            "blocked": blocked,
+            "unread": unread,
         }),
         ViewEvent::SafetyNumber {
             name,
@@ -49,7 +53,7 @@ pub(in crate::client::terminal) fn line(event: &ViewEvent, me: &UserName) -> Opt
             "recovery_file": recovery_file.as_ref().map(|file| file.to_string_lossy()),
         }),
         ViewEvent::Waiting(count) => json!({"type": "waiting", "count": count}),
-        ViewEvent::Line(..) | ViewEvent::Receipt { .. } => return None,
+        ViewEvent::Line(..) | ViewEvent::Receipt { .. } | ViewEvent::Sent { .. } => return None,
     };
     Some(harmless(&object.to_string()) + "\n")
 }
@@ -64,6 +68,7 @@ fn message(event: &ViewEvent, me: &UserName) -> Value {
         state,
         id,
         verified,
+        listed: _,
     } = event
     else {
         return Value::Null;
@@ -144,6 +149,7 @@ mod tests {
             state: "",
             id: MessageId([0xab; 16]),
             verified: true,
+            listed: false,
         }
     }
 

@@ -2,6 +2,9 @@
 //! cut into rows here, once.
 
 pub(super) mod json;
+mod sent;
+
+pub(super) use self::sent::{MARK_COLUMN, ProgressMark, mark};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -23,6 +26,9 @@ const PEOPLE: [Color; 3] = [Color::Cyan, Color::Magenta, Color::Blue];
 /// the text keep their columns.
 const GUTTER: &str = "      │ ";
 
+/// The rows that the banner leaves for the menu and the first lines.
+const BELOW_BANNER: usize = 12;
+
 /// Tells a terminal to stop wrapping lines, and to wrap them again. If it draws a character wider
 /// than we count, the end of the row is lost, but no new row begins.
 const NO_WRAP: (&str, &str) = ("\x1b[?7l", "\x1b[?7h");
@@ -36,12 +42,38 @@ pub(super) struct Look {
     pub(super) plain: bool,
     /// Whether the terminal obeys control sequences.
     pub(super) controls: bool,
+    /// How the time of a message is shown.
+    pub(super) times: Times,
+}
+
+/// How the time of a message is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Times {
+    /// The time of the day alone, since a line says each new day.
+    OfDay,
+    /// With its date if that is not today's.
+    Short,
+    /// With its date.
+    Full,
+}
+
+impl Look {
+    /// When a message was written, as it stands before it.
+    fn time(self, at: u64) -> String {
+        match self.times {
+            Times::OfDay => local_time::time_of_day(at),
+            Times::Short => local_time::short(at, clock::unix_ms()),
+            Times::Full => local_time::date_and_time(at),
+        }
+    }
 }
 
 /// A text in pieces, each with its style.
-struct Text {
+struct Text<'a> {
     pieces: Vec<(Style, String)>,
     plain: bool,
+    /// The beginning of each row after the first.
+    gutter: &'a str,
 }
 
 /// What a piece of text is, which decides how it looks.
@@ -66,10 +98,13 @@ impl Style {
     }
 }
 
-impl Text {
+impl Text<'_> {
     fn new(plain: bool) -> Self {
-        let pieces = Vec::new();
-        Text { pieces, plain }
+        Text {
+            pieces: Vec::new(),
+            plain,
+            gutter: GUTTER,
+        }
     }
 
     fn put(&mut self, style: Style, text: impl Into<String>) {
@@ -83,7 +118,7 @@ impl Text {
     /// Its rows with their colours, for a terminal with this many columns, or for a pipe.
     fn finish(self, look: Look, columns: Option<usize>) -> String {
         let frame = Frame {
-            gutter: (Style::Tone(Tone::Quiet), GUTTER),
+            gutter: (Style::Tone(Tone::Quiet), self.gutter),
             width: columns,
         };
         let pieces: Vec<_> = self
@@ -93,7 +128,7 @@ impl Text {
             .collect();
         let painted = paint(&rows(&pieces, frame), look.colours);
         // All terminals agree on the width of these characters.
-        let simple = painted.chars().all(|c| c.is_ascii() || c == '│');
+        let simple = painted.chars().all(|c| c.is_ascii() || "│…─".contains(c));
         match columns {
             Some(_) if look.controls && !simple => {
                 format!("{}{painted}{}", NO_WRAP.0, NO_WRAP.1)
@@ -151,8 +186,9 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
     let mut text = Text::new(look.plain);
     match event {
         ViewEvent::Line(tone, line) => text.say(*tone, line.as_str()),
-        ViewEvent::Message { .. } => message(&mut text, event),
-        ViewEvent::Receipt { to, state, count } => {
+        ViewEvent::Message { .. } => message(&mut text, event, look),
+        ViewEvent::Sent { .. } => sent::sent(&mut text, event, look),
+        ViewEvent::Receipt { to, state, ids, at } => {
             let place = match *state {
                 "stored" => format!("stored for {to}"),
                 "received" => format!("received by {to}"),
@@ -163,9 +199,14 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
                 "received" => Tone::Good,
                 _ => Tone::Quiet,
             };
-            let line = match count {
-                1 => format!("  {place}"),
-                _ => format!("  {count} messages {place}"),
+            // Words are read out aloud with the time that others see at the message itself.
+            let indent = match look.plain && look.times == Times::OfDay {
+                true => format!("{} ", look.time(*at)),
+                false => "  ".to_owned(),
+            };
+            let line = match ids.len() {
+                1 => format!("{indent}{place}"),
+                count => format!("{indent}{count} messages {place}"),
             };
             text.say(tone, line);
         }
@@ -197,6 +238,8 @@ fn plain(event: &ViewEvent) -> String {
             known,
             verified,
             changed,
+            blocked,
+            unread,
         } => {
             let trust = match (known, changed, verified) {
                 (false, true, _) => "identity not accepted",
@@ -206,7 +249,12 @@ fn plain(event: &ViewEvent) -> String {
                 (true, true, true) => "verified; identity changed, not accepted",
                 (true, true, false) => "not verified; identity changed, not accepted",
             };
-            format!("{name:<32} {trust}")
+            let blocked = if *blocked { ", blocked" } else { "" };
+            let unread = match unread {
+                0 => String::new(),
+                count => format!(", {count} unread"),
+            };
+            format!("{name:<20} {trust}{blocked}{unread}")
         }
         ViewEvent::Registered { name, .. } => format!("account {name} created"),
         ViewEvent::Waiting(count) => format!("{count} waiting on the server"),
@@ -216,7 +264,7 @@ fn plain(event: &ViewEvent) -> String {
 
 /// Appends a message. What we say about it stands before the colon, so that no words of the
 /// sender can pass for it. Only the state of an outgoing message stands after the text.
-fn message(text: &mut Text, event: &ViewEvent) {
+fn message(text: &mut Text, event: &ViewEvent, look: Look) {
     let ViewEvent::Message {
         name,
         outgoing,
@@ -224,15 +272,17 @@ fn message(text: &mut Text, event: &ViewEvent) {
         at,
         mark,
         state,
+        id,
+        listed,
         ..
     } = event
     else {
         return;
     };
-    text.say(
-        Tone::Quiet,
-        format!("{} ", local_time::short(*at, clock::unix_ms())),
-    );
+    text.say(Tone::Quiet, format!("{} ", look.time(*at)));
+    if *listed {
+        text.say(Tone::Quiet, format!("[{}] ", id.beginning()));
+    }
     if *outgoing {
         text.say(Tone::Quiet, if text.plain { "you to " } else { "you > " });
     }
@@ -266,6 +316,17 @@ fn message(text: &mut Text, event: &ViewEvent) {
     }
 }
 
+/// A line that says the day of what follows.
+pub(super) fn day(day: &str, look: Look, columns: Option<usize>) -> String {
+    let mut text = Text::new(look.plain);
+    let line = match look.plain {
+        true => day.to_owned(),
+        false => format!("── {day} ──"),
+    };
+    text.say(Tone::Quiet, line);
+    text.finish(look, columns)
+}
+
 fn user(text: &mut Text, status: &UserStatus) {
     text.put(Style::Person(status.name), format!("{:<20}", status.name));
     match (status.online, status.last_seen) {
@@ -281,18 +342,36 @@ fn user(text: &mut Text, status: &UserStatus) {
     }
 }
 
+/// An event as a line of an exported history: as JSON if `json` names the account, otherwise as a
+/// line of text with its date.
+pub(crate) fn transcript(event: &ViewEvent, json: Option<UserName>) -> String {
+    let look = Look {
+        colours: false,
+        plain: true,
+        controls: false,
+        times: Times::Full,
+    };
+    let line = json.and_then(|me| json::line(event, &me));
+    line.unwrap_or_else(|| lines(event, look, None))
+}
+
 /// Rows of what to type and what it does, in two columns.
 pub(super) fn table(rows: &[(String, String)], look: Look, columns: Option<usize>) -> String {
     let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let most = columns.map_or(WIDEST_KEY, |columns| WIDEST_KEY.min(columns / 3));
     // A wider first column gets a line of its own.
-    let column = width.min(32);
+    let column = width.min(most);
+    // The table is our own text, so its rows need no gutter that nobody can forge.
+    let indent = " ".repeat(column + 4);
     let mut table = String::new();
     for (key, what) in rows {
         let mut text = Text::new(look.plain);
+        text.gutter = &indent;
         text.put(Style::Key, format!("  {key:<column$}"));
         if key.len() > column {
             table.push_str(&text.finish(look, columns));
             text = Text::new(look.plain);
+            text.gutter = &indent;
             text.say(Tone::Plain, format!("  {:column$}", ""));
         }
         text.say(Tone::Plain, format!("  {what}"));
@@ -301,8 +380,19 @@ pub(super) fn table(rows: &[(String, String)], look: Look, columns: Option<usize
     table
 }
 
-/// The program's name in large letters.
-pub(super) fn banner(look: Look) -> String {
+/// The widest first column of a table.
+const WIDEST_KEY: usize = 32;
+
+/// The program's name in large letters; nothing on a terminal that is too small for it and for
+/// what follows it.
+pub(super) fn banner(look: Look, size: Option<(usize, usize)>) -> String {
+    let fits = |(columns, rows): (usize, usize)| {
+        let widest = BANNER.iter().map(|row| row.len()).max().unwrap_or(0);
+        widest < columns && BANNER.len() + BELOW_BANNER <= rows
+    };
+    if !size.is_none_or(fits) {
+        return String::new();
+    }
     let rows: Vec<_> = BANNER
         .map(|line| vec![(Style::Heading, line.to_owned())])
         .into();
@@ -328,6 +418,7 @@ mod tests {
             state: "",
             id: MessageId([1; 16]),
             verified: false,
+            listed: false,
         }
     }
 
@@ -335,6 +426,7 @@ mod tests {
         colours: false,
         plain: false,
         controls: true,
+        times: Times::Short,
     };
 
     fn on_paper(event: &ViewEvent) -> String {

@@ -21,8 +21,11 @@ use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::tcgetwinsize;
 use zeroize::Zeroizing;
 
-use super::{Bell, Request};
+use super::marks::Marks;
+use super::title::Title;
+use super::{Bell, Request, Shown};
 use crate::client::app::commands;
+use crate::client::app::commands::TypedLine;
 use crate::client::terminal::InputEvent;
 use crate::client::terminal::completion::Completion;
 use crate::client::terminal::draw;
@@ -61,11 +64,13 @@ pub(super) struct Console {
     keys: Keys,
     /// The kind of line that is asked for, and its prompt.
     asked: Option<(Kind, String)>,
-    /// How many rows the drawn line has above the cursor; `None` if no line is drawn. A prompt on a
-    /// terminal that edits lines by itself counts as a line.
-    drawn: Option<usize>,
+    /// How many rows the drawn line has above and below the cursor; `None` if no line is drawn. A
+    /// prompt on a terminal that edits lines by itself counts as a line.
+    drawn: Option<(usize, usize)>,
     /// The drawn line's rows, for a change of the terminal's width.
     shape: Shape,
+    marks: Marks,
+    title: Title,
     /// The terminal has reported the end of its input.
     ended: bool,
     lent: bool,
@@ -93,6 +98,8 @@ impl Console {
             asked: None,
             drawn: None,
             shape: Shape::default(),
+            marks: Marks::default(),
+            title: Title::default(),
             ended: false,
             lent: false,
             failed: None,
@@ -142,10 +149,17 @@ impl Console {
             let _set = self.modes.type_in();
             self.forget_drawn();
         }
-        if self.bell.redraw.swap(false, Ordering::SeqCst) && self.editor.is_some() {
-            if self.drawn.is_some() && modes::rewraps() {
-                self.drawn = Some(self.shape.above_at(size().columns));
+        let resized = self.bell.resized.swap(false, Ordering::SeqCst);
+        let changed = self.bell.changed.swap(false, Ordering::SeqCst);
+        if resized {
+            self.marks.lose_places();
+            if let Some((above, _)) = &mut self.drawn
+                && modes::rewraps()
+            {
+                *above = self.shape.above_at(size().columns);
             }
+        }
+        if (resized || changed) && self.editor.is_some() && !self.lent {
             self.redraw();
         }
         if self.bell.interrupted.swap(false, Ordering::SeqCst) && !self.lent {
@@ -174,8 +188,8 @@ impl Console {
             Request::AskAgain(kind, prompt) if self.asked.is_some() => self.ask(kind, prompt),
             // The line is on its way already.
             Request::AskAgain(..) => {}
-            Request::Print(text, done) => {
-                let printed = self.print(&text);
+            Request::Show(shown, done) => {
+                let printed = self.show(shown);
                 let _heard = done.send(printed);
             }
             Request::Lend(done) => {
@@ -204,7 +218,10 @@ impl Console {
             }
             None => {}
         }
-        let same = self.asked.as_ref().is_some_and(|(_, now)| *now == prompt);
+        let same = self
+            .asked
+            .as_ref()
+            .is_some_and(|asked| asked.0 == kind && asked.1 == prompt);
         self.asked = Some((kind, prompt));
         if !same || self.drawn.is_none() {
             self.redraw();
@@ -298,8 +315,16 @@ impl Console {
         match step {
             Step::Draw => {}
             Step::Line(text) => {
-                self.finish_line(&text);
+                let kept = match self.is_message(&text) {
+                    // It stays until the message shows itself.
+                    true => self.drawn,
+                    false => {
+                        self.finish_line(&text);
+                        None
+                    }
+                };
                 self.tell(InputEvent::Line(text));
+                self.drawn = kept;
             }
             Step::End => {
                 self.finish_line("");
@@ -313,11 +338,26 @@ impl Console {
             Step::Say(text) => {
                 let _printed = self.print(&format!("{text}\n"));
             }
-            Step::Clear => {
-                self.drawn = None;
-                let _written = Stream::Out.write("\x1b[H\x1b[2J");
-            }
+            Step::Clear => self.clear("\x1b[H\x1b[2J"),
             Step::Suspend => self.suspend(),
+        }
+    }
+
+    /// Whether a line that was typed sends a message.
+    fn is_message(&self, text: &str) -> bool {
+        if !matches!(self.asked, Some((Kind::Line, _))) {
+            return false;
+        }
+        let (logged_in, _) = self.completion.candidates();
+        let talks = self.completion.talks_to().is_some();
+        match commands::parse(text, logged_in, talks) {
+            Ok(TypedLine::Text(_)) => true,
+            Ok(TypedLine::Command {
+                spec,
+                by_number: false,
+                ..
+            }) => spec.sends(),
+            _ => false,
         }
     }
 
@@ -328,12 +368,32 @@ impl Console {
                 Kind::Secret if text != "^C" => "",
                 _ => text,
             };
-            let mut out = self.drawn.map(draw::erase).unwrap_or_default();
-            out.push_str(&draw::draw(prompt, shown, shown.len(), size()).text);
+            let prompt = match kind {
+                Kind::Line => self.completion.bare_prompt(),
+                Kind::Question | Kind::Secret => prompt.clone(),
+            };
+            let mut out = self.erased();
+            let drawn = draw::draw(&prompt, shown, shown.len(), size());
+            out.push_str(&drawn.text);
             out.push_str("\r\n");
             let _written = Stream::Out.write(&out);
+            self.marks.printed(&"\n".repeat(drawn.above + 1), 1);
         }
         self.drawn = None;
+    }
+
+    /// The text that erases the drawn line.
+    fn erased(&self) -> String {
+        self.drawn
+            .map(|(above, _)| draw::erase(above))
+            .unwrap_or_default()
+    }
+
+    /// Clears the terminal with a control sequence.
+    fn clear(&mut self, sequence: &str) {
+        self.drawn = None;
+        self.marks.lose_places();
+        let _written = Stream::Out.write(sequence);
     }
 
     /// Draws the line that is being typed, or the plain prompt.
@@ -344,31 +404,62 @@ impl Console {
 
     /// The text that erases the drawn line and draws the present one.
     fn line_drawn(&mut self) -> String {
-        let Some((_, prompt)) = &self.asked else {
+        let Some((kind, prompt)) = &self.asked else {
             return String::new();
         };
+        let prompt = match kind {
+            Kind::Line => self.completion.prompt(size().columns),
+            Kind::Question | Kind::Secret => prompt.clone(),
+        };
         let Some(editor) = &self.editor else {
-            let above = self.drawn.replace(0);
+            let above = self.drawn.replace((0, 0));
             let newline = if above.is_some() { "\n" } else { "" };
             return format!("{newline}{prompt}");
         };
-        let mut out = self.drawn.map(draw::erase).unwrap_or_default();
-        let (prompt, text, cursor) = editor.shown(prompt);
+        let mut out = self.erased();
+        let (prompt, text, cursor) = editor.shown(&prompt);
         let drawn = draw::draw(&prompt, text, cursor, size());
         out.push_str(&drawn.text);
-        self.drawn = Some(drawn.above);
+        self.drawn = Some((drawn.above, drawn.below));
         self.shape = drawn.shape;
+        out.push_str(&self.title.set(self.completion.title()));
         out
+    }
+
+    fn show(&mut self, shown: Shown) -> io::Result<()> {
+        match shown {
+            Shown::Text(text) => self.print(&text),
+            // What the terminal has edited by itself stands there already.
+            Shown::Sent(..) if self.editor.is_none() => Ok(()),
+            Shown::Sent(id, text) => {
+                self.marks.begin(id);
+                self.print(&text)
+            }
+            Shown::Mark(ids, mark, otherwise) => match ids.iter().any(|id| self.marks.knows(id)) {
+                true => {
+                    let drawn = self.drawn.unwrap_or((0, 0));
+                    Stream::Out.write(&self.marks.draw(&ids, &mark, drawn, size().rows))
+                }
+                false => self.print(&otherwise),
+            },
+            Shown::Nothing if self.editor.is_none() => Ok(()),
+            Shown::Nothing => {
+                self.clear("\x1b[H\x1b[2J\x1b[3J");
+                self.redraw();
+                Ok(())
+            }
+        }
     }
 
     /// Shows text above the line that is being typed.
     fn print(&mut self, text: &str) -> io::Result<()> {
         let mut out = match (self.drawn.take(), &self.editor) {
-            (Some(above), Some(_)) => draw::erase(above),
+            (Some((above, _)), Some(_)) => draw::erase(above),
             (Some(_), None) => "\n".to_owned(),
             (None, _) => String::new(),
         };
         out.push_str(text);
+        self.marks.printed(text, size().columns);
         out.push_str(&self.line_drawn());
         Stream::Out.write(&out)
     }
@@ -419,11 +510,14 @@ impl Console {
         if self.drawn.take().is_some() {
             let _written = Stream::Out.write("\r\n");
         }
+        let _written = Stream::Out.write(self.title.restore());
+        self.marks.lose_places();
         self.modes.restore();
     }
 
     fn forget_drawn(&mut self) {
         self.drawn = None;
+        self.marks.lose_places();
         self.redraw();
     }
 

@@ -2,6 +2,8 @@
 //! is in [`console`]). Other threads ask it for a line, ask it to print, or tell it of a signal.
 
 mod console;
+mod marks;
+mod title;
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -14,9 +16,11 @@ use self::console::Console;
 use super::InputEvent;
 use super::completion::Completion;
 use super::editor::Kind;
+use super::format::ProgressMark;
 use super::modes::Modes;
 use super::output::Stream;
 use super::printing::PrintAbove;
+use crate::protocol::MessageId;
 use crate::sync;
 
 /// How many requests may wait before their sender has to wait.
@@ -28,8 +32,8 @@ enum Request {
     Ask(Kind, String),
     /// Change the prompt of the line that was asked for, unless it has come already.
     AskAgain(Kind, String),
-    /// Show a text of whole lines.
-    Print(String, SyncSender<io::Result<()>>),
+    /// Show something above the line.
+    Show(Shown, SyncSender<io::Result<()>>),
     /// Leave the terminal to another program.
     Lend(SyncSender<()>),
     /// Take the terminal back from that program.
@@ -38,12 +42,26 @@ enum Request {
     End(SyncSender<()>),
 }
 
+/// What is shown above the line.
+enum Shown {
+    /// A text of whole lines.
+    Text(String),
+    /// A message of one's own, in place of the line that it was typed as.
+    Sent(MessageId, String),
+    /// How far messages of one's own got: the mark, and what to show if none was printed.
+    Mark(Vec<MessageId>, ProgressMark, String),
+    /// An empty terminal.
+    Nothing,
+}
+
 /// What wakes the thread besides keys.
 struct Bell {
     wake: UnixStream,
     /// The terminal has another size, or the program goes on after a stop.
-    redraw: AtomicBool,
+    resized: AtomicBool,
     resumed: AtomicBool,
+    /// The prompt is another.
+    changed: AtomicBool,
     /// Ctrl-C, on a terminal that edits lines by itself.
     interrupted: AtomicBool,
     /// Whether Ctrl-C comes as a signal and only drops what is being typed.
@@ -74,12 +92,18 @@ impl Input {
         let (requests, receiver) = sync_channel(REQUESTS);
         let bell = Arc::new(Bell {
             wake,
-            redraw: AtomicBool::new(false),
+            resized: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             signals: AtomicBool::new(!modes.edits_lines()),
         });
         let sources = (receiver, woken, Arc::clone(&bell));
+        let changed = Arc::clone(&bell);
+        completion.on_change(move || {
+            changed.changed.store(true, Ordering::SeqCst);
+            changed.ring();
+        });
         let console = Console::new(sources, modes, tell, completion);
         sync::spawn("input", None, move || console.run())?;
         Ok(Input { requests, bell })
@@ -127,7 +151,7 @@ impl Input {
 
     /// Reports that the terminal has another size.
     pub(super) fn resized(&self) {
-        self.bell.redraw.store(true, Ordering::SeqCst);
+        self.bell.resized.store(true, Ordering::SeqCst);
         self.bell.ring();
     }
 
@@ -155,15 +179,39 @@ impl Bell {
     }
 }
 
-impl PrintAbove for Input {
-    fn print(&mut self, text: String) -> io::Result<()> {
+impl Input {
+    /// Shows something above the line. Once the thread has ended, no line is being typed that
+    /// `otherwise` could break, so that is written directly.
+    fn show(&mut self, shown: Shown, otherwise: &str) -> io::Result<()> {
         let (done, printed) = sync_channel(1);
-        if self.request(Request::Print(text.clone(), done))
+        if self.request(Request::Show(shown, done))
             && let Ok(printed) = printed.recv()
         {
             return printed;
         }
-        // The thread has ended, so no line is being typed that this could break.
-        Stream::Out.write(&text)
+        Stream::Out.write(otherwise)
+    }
+}
+
+impl PrintAbove for Input {
+    fn print(&mut self, text: String) -> io::Result<()> {
+        self.show(Shown::Text(text.clone()), &text)
+    }
+
+    fn sent(&mut self, id: MessageId, text: String) -> io::Result<()> {
+        self.show(Shown::Sent(id, text), "")
+    }
+
+    fn mark(
+        &mut self,
+        ids: Vec<MessageId>,
+        mark: ProgressMark,
+        otherwise: String,
+    ) -> io::Result<()> {
+        self.show(Shown::Mark(ids, mark, otherwise.clone()), &otherwise)
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        self.show(Shown::Nothing, "")
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn create(dir: &TempDir) -> (Vault, RecoveryCode) {
     (vault, code)
 }
 
-fn open(dir: &TempDir, password: &str) -> Option<Vault> {
+pub(super) fn open(dir: &TempDir, password: &str) -> Option<Vault> {
     let mut closed = take(dir).unwrap().read().unwrap();
     let slots: Vec<SlotKdf> = closed.passwords().collect();
     for slot in slots {

@@ -238,7 +238,7 @@ impl Connection {
                 return self.handle(None, request, batch);
             }
             console::ConsoleLine::Greeting => self.send_queue.text(console::GREETING),
-            console::ConsoleLine::Help => self.send_queue.text(console::HELP),
+            console::ConsoleLine::Help(answer) => self.send_queue.text(&answer),
             console::ConsoleLine::Quit => {
                 // The answers to earlier requests come before the goodbye.
                 batch.to_flush.flush();

@@ -7,7 +7,7 @@ const LONGEST: usize = 40;
 
 /// The known word that is nearest to `word`, if one is near enough to be what was meant: a few
 /// letters differ, or it alone begins with `word`.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word
         .to_lowercase()
         .chars()

@@ -1,0 +1,209 @@
+//! From the words behind a command to what the messenger is asked. Each function fails with a
+//! sentence that says what to type instead; nothing is done then.
+
+use crate::client::local_time;
+use crate::client::messenger::command::{Command, SettingsChange, WhichMessages};
+use crate::client::messenger::command::{FindFrom, HistoryQuery};
+use crate::protocol::UserName;
+use crate::protocol::request::ChangeSettings;
+
+/// How many messages `/history` and `/find` show if they are not told.
+const SHOWN: usize = 50;
+
+/// The most messages of one page, so that a slip does not flood the terminal.
+const MOST_SHOWN: usize = 1000;
+
+/// The longest time of `/keep`, in days: a hundred years.
+const LONGEST_KEPT: u32 = 36_500;
+
+type Parsed = Result<Command, String>;
+
+/// The name that a command is about.
+pub(crate) fn name(given: &[String]) -> Result<UserName, String> {
+    let name = given.first().map_or("", String::as_str);
+    name.parse::<UserName>().map_err(|error| error.to_string())
+}
+
+/// The name that a command may be about.
+pub(crate) fn optional_name(given: &[String]) -> Result<Option<UserName>, String> {
+    match given.is_empty() {
+        true => Ok(None),
+        false => name(given).map(Some),
+    }
+}
+
+/// The last argument of a command, a text.
+pub(super) fn text(given: &[String]) -> String {
+    optional_text(given).unwrap_or_default()
+}
+
+pub(super) fn optional_text(given: &[String]) -> Option<String> {
+    given.last().cloned()
+}
+
+pub(super) fn verify(given: &[String]) -> Parsed {
+    let name = name(given)?;
+    match given.get(1).map(String::as_str) {
+        None => Ok(Command::Verify(name, false)),
+        Some("yes") => Ok(Command::Verify(name, true)),
+        Some(_) => Err("after comparing, it is: /verify NAME yes".to_owned()),
+    }
+}
+
+pub(super) fn info(given: &[String]) -> Parsed {
+    given
+        .first()
+        .map(|word| id(word))
+        .transpose()
+        .map(Command::Info)
+}
+
+/// `/history [NAME] [N] [since DATE|ID] [before ID]`
+pub(super) fn history(given: &[String]) -> Parsed {
+    let mut words = given.iter().map(String::as_str).peekable();
+    let mut query = HistoryQuery::default();
+    let is_name = |word: &&str| !is_count(word) && !matches!(*word, "since" | "before");
+    if let Some(word) = words.next_if(is_name) {
+        query.with = Some(word.parse().map_err(|error| format!("{error}"))?);
+    }
+    let mut count = SHOWN;
+    if let Some(word) = words.next_if(|word| is_count(word)) {
+        count = word
+            .parse()
+            .ok()
+            .filter(|count| (1..=MOST_SHOWN).contains(count))
+            .ok_or_else(|| format!("a page has 1 to {MOST_SHOWN} messages"))?;
+    }
+    query.count = Some(count);
+    let wrong = || {
+        "it is /history NAME N, each of them optional; then since DATE (2026-11-27), since ID, or before ID"
+            .to_owned()
+    };
+    match (words.next(), words.next(), words.next()) {
+        (None, ..) => {}
+        (Some("since"), Some(point), None) => query.from = Some(since(point)?),
+        (Some("before"), Some(word), None) => query.before = Some(id(word)?),
+        _ => return Err(wrong()),
+    }
+    Ok(Command::History(query))
+}
+
+fn is_count(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A date or an id behind `since`.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn since(word: &str) -> Result<FindFrom, String> {
+    match local_time::parse(word) {
+        Some(time) => Ok(FindFrom::Time(time)),
+        None => id(word).map(FindFrom::Behind).map_err(|_| {
+            format!("{word} is neither a date, such as 2026-11-27, nor the id of a message")
+        }),
+    }
+}
+
+/// `/find TEXT [before ID]`
+pub(super) fn find(given: &[String]) -> Parsed {
+    let whole = text(given);
+    let (mut wanted, mut before) = (whole.as_str(), None);
+    if let Some((front, last)) = whole.rsplit_once(" before ")
+        && let Ok(id) = id(last.trim())
+    {
+        (wanted, before) = (front, Some(id));
+    }
+    Ok(Command::Find(HistoryQuery {
+        containing: Some(wanted.trim().to_owned()),
+        before,
+        count: Some(SHOWN),
+        ..HistoryQuery::default()
+    }))
+}
+
+/// The id of a message, or its beginning.
+fn id(word: &str) -> Result<String, String> {
+    let word = word.trim_start_matches('[').trim_end_matches(']');
+    let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match digits && word.len() <= 32 {
+        true => Ok(word.to_ascii_lowercase()),
+        false => Err(format!(
+            "{word} is no id: ids have only the digits 0-9 and a-f, and /history shows them in brackets"
+        )),
+    }
+}
+
+/// `/outbox [cancel ID|all]`
+pub(super) fn outbox(given: &[String]) -> Parsed {
+    let wanted = match given {
+        [] => return Ok(Command::Outbox),
+        [cancel, all] if cancel == "cancel" && all == "all" => WhichMessages::All,
+        [cancel, word] if cancel == "cancel" => WhichMessages::One(id(word)?),
+        _ => return Err("it is /outbox, /outbox cancel ID or /outbox cancel all".to_owned()),
+    };
+    Ok(Command::CancelHeld(wanted))
+}
+
+/// `/delete ID` or `/delete NAME all`
+pub(super) fn delete(given: &[String]) -> Parsed {
+    match given {
+        [_, all] if all == "all" => Ok(Command::DeleteAll(name(given)?)),
+        [word] => id(word)
+            .map(Command::Delete)
+            .map_err(|why| format!("{why}; all messages with somebody go with /delete NAME all")),
+        _ => Err("it is /delete ID, or /delete NAME all".to_owned()),
+    }
+}
+
+/// `/keep [TIME]`: how many days; `Some(None)` for ever, `None` to be told.
+pub(crate) fn keep(given: &[String]) -> Result<Option<Option<u32>>, String> {
+    let Some(word) = given.first() else {
+        return Ok(None);
+    };
+    if word == "forever" {
+        return Ok(Some(None));
+    }
+    let days = word
+        .strip_suffix('d')
+        .map(|number| (number, 1))
+        .or_else(|| word.strip_suffix('w').map(|number| (number, 7)))
+        .or_else(|| word.strip_suffix('y').map(|number| (number, 365)))
+        .and_then(|(number, unit)| number.parse::<u32>().ok()?.checked_mul(unit))
+        .filter(|days| (1..=LONGEST_KEPT).contains(days));
+    match days {
+        Some(days) => Ok(Some(Some(days))),
+        None => {
+            Err("a time is a number of days, weeks or years: 90d, 12w, 2y; or forever".to_owned())
+        }
+    }
+}
+
+/// `/settings [NAME on|off]`
+pub(super) fn settings(given: &[String]) -> Parsed {
+    let mut change = ChangeSettings::default();
+    let [what, value] = given else {
+        return match given.is_empty() {
+            true => Ok(Command::Settings(SettingsChange::Account(change))),
+            false => Err("say on or off, for instance: /settings presence off".to_owned()),
+        };
+    };
+    let value = match value.as_str() {
+        "on" => true,
+        "off" => false,
+        _ => return Err("a setting is on or off".to_owned()),
+    };
+    match what.as_str() {
+        "listed" => change.listed = Some(value),
+        "presence" => change.presence = Some(value),
+        "refuse-unencrypted" => change.refuse_unencrypted = Some(value),
+        "receipts" => return Ok(Command::Settings(SettingsChange::Receipts(value))),
+        _ => {
+            return Err(
+                "there are four settings: listed, presence, receipts, refuse-unencrypted"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(Command::Settings(SettingsChange::Account(change)))
+}
