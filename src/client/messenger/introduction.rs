@@ -5,7 +5,7 @@
 use super::batch::Batch;
 use super::command::CommandError;
 use super::identity::{fingerprint, identity_keys, wire_identity};
-use super::trust::{NoSession, pin_identity};
+use super::trust::pin_identity;
 use super::{Messenger, random_id, retry};
 use crate::client::vault::{Contact, ControlKind, Result};
 use crate::client::view::ViewEvent;
@@ -85,9 +85,7 @@ impl Messenger {
             Some(known) => known,
             None => match self.bundle(&name) {
                 Ok(bundle) => wire_identity(bundle.identity()),
-                Err(NoSession::Refused(why) | NoSession::Later(why) | NoSession::Paused(why)) => {
-                    return Err(CommandError::Refused(why));
-                }
+                Err(no_session) => return Err(no_session.into()),
             },
         };
         let keys = identity_keys(&identity).filter(|_| fingerprint(&identity) == named);

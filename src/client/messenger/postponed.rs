@@ -68,7 +68,7 @@ impl Messenger {
         if sessions.is_none() {
             match self.start_session(&contact.name)? {
                 SessionStart::Ready => {}
-                SessionStart::None(NoSession::Later(_)) => {
+                SessionStart::None(NoSession::Later(_) | NoSession::Disconnected(_)) => {
                     // Without a connection the next one brings it up again.
                     if self.server.connection.is_some() {
                         self.resend_later();

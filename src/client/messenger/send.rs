@@ -64,7 +64,7 @@ impl Messenger {
                 SessionStart::None(NoSession::Paused(warning)) => {
                     self.say(ViewEvent::warning(warning))
                 }
-                SessionStart::None(NoSession::Later(why)) => self.say(ViewEvent::warning(format!(
+                SessionStart::None(NoSession::Later(why) | NoSession::Disconnected(why)) => self.say(ViewEvent::warning(format!(
                     "{why}; the message waits here and goes out by itself"
                 ))),
             }
@@ -434,7 +434,7 @@ impl Messenger {
                 self.say(ViewEvent::warning(warning));
                 Ok(())
             }
-            SessionStart::None(NoSession::Later(_)) => Ok(()),
+            SessionStart::None(NoSession::Later(_) | NoSession::Disconnected(_)) => Ok(()),
             SessionStart::None(NoSession::Refused(why)) => self.fail(seq, to, &why),
         }
     }

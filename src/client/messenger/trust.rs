@@ -8,6 +8,7 @@
 //! for the known one, so what is sent is held, too, until the server publishes the
 //! known one again or the person has decided.
 
+use super::command::CommandError;
 use super::identity::{fingerprint, identity_keys, wire_identity};
 use super::{Messenger, Trust, findings, renewal};
 use crate::client::net::error::{CallError, said};
@@ -35,8 +36,21 @@ pub(super) enum NoSession {
     Paused(String),
     /// The server, or the keys it gave, rule it out: sending is given up.
     Refused(String),
-    /// The connection is gone, or the server asks for patience: later.
+    /// The server asks for patience: later.
     Later(String),
+    /// The connection is gone: later.
+    Disconnected(String),
+}
+
+impl From<NoSession> for CommandError {
+    fn from(no_session: NoSession) -> Self {
+        match no_session {
+            NoSession::Paused(why) | NoSession::Refused(why) | NoSession::Later(why) => {
+                CommandError::Refused(why)
+            }
+            NoSession::Disconnected(why) => CommandError::Disconnected(why),
+        }
+    }
 }
 
 /// The warning about an identity that is not the known one, with the ways out.
@@ -241,7 +255,7 @@ impl Messenger {
                 NoSession::Later(said(&refusal))
             }
             CallError::Refused(refusal) => NoSession::Refused(said(&refusal)),
-            CallError::Lost(why) => NoSession::Later(why.to_string()),
+            CallError::Lost(why) => NoSession::Disconnected(why.to_string()),
         })?;
         let bad = || {
             NoSession::Refused(format!(

@@ -48,9 +48,7 @@ impl Messenger {
         let published = match contact.paused {
             true => match self.bundle(&name) {
                 Ok(bundle) => Some(wire_identity(bundle.identity())),
-                Err(NoSession::Refused(why) | NoSession::Later(why) | NoSession::Paused(why)) => {
-                    return Err(CommandError::Refused(why));
-                }
+                Err(no_session) => return Err(no_session.into()),
             },
             false => claims_of(&self.vault, contact.id)?.into_iter().next(),
         };
@@ -150,7 +148,7 @@ impl Messenger {
             SessionStart::None(NoSession::Paused(why) | NoSession::Refused(why)) => {
                 return Err(CommandError::Refused(why));
             }
-            SessionStart::None(NoSession::Later(why)) => {
+            SessionStart::None(NoSession::Later(why) | NoSession::Disconnected(why)) => {
                 self.say(ViewEvent::warning(format!(
                     "{why}; the new session starts when that is over"
                 )));
@@ -179,12 +177,7 @@ impl Messenger {
         if self.vault.contact(name).and_then(known).is_none() {
             match self.start_session(name)? {
                 SessionStart::Ready | SessionStart::None(NoSession::Paused(_)) => {}
-                SessionStart::None(NoSession::Later(why)) if self.server.connection.is_none() => {
-                    return Err(CommandError::Disconnected(why));
-                }
-                SessionStart::None(NoSession::Refused(why) | NoSession::Later(why)) => {
-                    return Err(CommandError::Refused(why));
-                }
+                SessionStart::None(no_session) => return Err(no_session.into()),
             }
         }
         let contact = self.vault.contact(name).cloned();
