@@ -13,6 +13,8 @@
 mod commands;
 #[path = "scripts/config_file.rs"]
 mod config_file;
+#[path = "scripts/definition.rs"]
+mod definition;
 #[path = "scripts/examples.rs"]
 mod examples;
 mod harness;

@@ -88,6 +88,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("bin/server", &["programs::server"]),
     ("bin/client", &["programs::client"]),
+    ("bin/secure-chat", &["programs::client"]),
+    ("bin/secure-chat-server", &["programs::server"]),
 ];
 
 /// What each folder or file directly below `server` and `client` may see of its
@@ -100,6 +102,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::delivery", &["log", "net", "stats"]),
     ("server::error", &["capacity", "data_folder", "delivery"]),
     ("server::limits", &["log"]),
+    ("server::manual", &["args"]),
     (
         "server::net",
         &["delivery", "limits", "log", "requests", "shared"],
@@ -116,6 +119,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "delivery",
             "error",
             "log",
+            "manual",
             "net",
             "shared",
         ],

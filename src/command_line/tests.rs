@@ -41,6 +41,8 @@ impl Program for Options {
     const TYPED_ONLY: &'static [&'static str] = &["config", "once"];
     const GROUPS: &'static [&'static [&'static str]] = &[&["first", "second"]];
 
+    const SHORT_HELP: &'static [&'static str] = &[];
+
     fn config_file() -> Option<PathBuf> {
         None
     }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
 use super::config::Config;
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
 use crate::command_line::Program;
+use crate::command_line::completions::Shell;
 use crate::protocol::limits;
 use crate::xdg;
 
@@ -20,7 +21,11 @@ const LIMITS: &str = "Limits";
 
 /// A private chat server: one program, one file, no set-up.
 #[derive(Debug, Parser)]
-#[command(name = "server", version, max_term_width = 100)]
+#[command(
+    name = "server",
+    version,
+    after_help = "More commands: options (lists all), man, completions SHELL"
+)]
 pub(super) struct Options {
     /// Address and port to listen on; port 0 is any that is free
     #[arg(
@@ -36,12 +41,13 @@ pub(super) struct Options {
         long,
         global = true,
         env = "SECURE_CHAT_DATA",
+        value_hint = ValueHint::DirPath,
         default_value = "secure-chat-data"
     )]
     data: PathBuf,
 
-    /// Read defaults of these options from FILE, lines of the form name = value
-    /// [default: $XDG_CONFIG_HOME/secure-chat/server.conf or ~/.config/secure-chat/server.conf]
+    /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
+    /// $XDG_CONFIG_HOME or ~/.config]
     #[arg(long, global = true, env = "SECURE_CHAT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -150,6 +156,18 @@ pub(super) struct Options {
 pub(super) enum Action {
     /// Print the certificate's fingerprint, and the address to hand out
     Fingerprint,
+    /// List every option
+    #[command(hide = true)]
+    Options,
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// What any one address or account may ask for; 0 is no limit.
@@ -197,6 +215,7 @@ struct LimitFlags {
 
 impl Program for Options {
     const TYPED_ONLY: &'static [&'static str] = &["config", "new"];
+    const SHORT_HELP: &'static [&'static str] = &["listen", "data", "config", "version"];
     const GROUPS: &'static [&'static [&'static str]] = &[&["tls_cert", "tls_key"]];
 
     fn config_file() -> Option<PathBuf> {

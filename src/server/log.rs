@@ -18,6 +18,7 @@ use termcolor::{Buffer, Color, ColorSpec, WriteColor};
 
 use crate::appearance;
 use crate::clock;
+use crate::command_line;
 use crate::protocol::sanitize::sanitize;
 use crate::sync;
 use crate::sync::{Condvar, Mutex};
@@ -149,7 +150,8 @@ pub(crate) fn error(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) 
 
 /// Writes why the server fails, for the person who has typed its command: a line without a time.
 pub(crate) fn start_error(error: &dyn fmt::Display) {
-    append(format!("server: {error}\n").as_bytes());
+    let me = command_line::called("server");
+    append(format!("{me}: {error}\n").as_bytes());
 }
 
 fn append(line: &[u8]) {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`run`] | starts everything, waits for signals, shuts down |
 //! | [`args`], [`config`] | the command line, and the settings that it gives |
+//! | `manual` | what the manual page has besides options and commands |
 //! | `data_folder` | whether the server may start on a folder |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`shared`] | the parts that all connections share |
@@ -25,6 +26,7 @@ pub(crate) mod delivery;
 mod error;
 pub(crate) mod limits;
 pub(crate) mod log;
+mod manual;
 pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod run;

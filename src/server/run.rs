@@ -22,6 +22,7 @@ use super::data_folder;
 use super::data_folder::{FolderError, Lock};
 use super::error::RunError;
 use super::log;
+use super::manual;
 use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::shared::Shared;
@@ -63,7 +64,13 @@ pub fn main() -> ExitCode {
     };
     let action = options.action.take();
     let config = options.config();
+    let print = |text: &str| command_line::print("server", text, FAILED);
     let done = match action {
+        Some(Action::Options) => return print(&command_line::full_help::<Options>()),
+        Some(Action::Man) => return print(&manual::page()),
+        Some(Action::Completions { shell }) => {
+            return print(&command_line::completions::<Options>(shell));
+        }
         None => {
             // If the thread can't be started, each thread writes its own lines.
             let _ = log::start();

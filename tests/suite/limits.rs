@@ -225,7 +225,7 @@ fn wrong_logins_lock_nobody_out() {
 #[test]
 fn the_operators_page_names_every_limit_of_the_help() {
     let help = std::process::Command::new(env!("CARGO_BIN_EXE_server"))
-        .arg("--help")
+        .arg("options")
         .output()
         .unwrap();
     let help = String::from_utf8(help.stdout).unwrap();

@@ -16,6 +16,7 @@ use crate::client::messenger::identity::wire_identity;
 use crate::client::vault::{Export, Opened, Vault, VaultError, VaultFile};
 use crate::client::view::ViewEvent;
 use crate::clock;
+use crate::command_line;
 use crate::protocol::UserName;
 
 /// The largest export that is read.
@@ -164,11 +165,11 @@ impl Attempt<'_> {
         };
         match self.flow.new_identity || self.prompt.yes(&question) {
             true => Ok(()),
-            false => Err(LoginError::Refused(
+            false => Err(LoginError::Refused(format!(
                 "nothing was changed; bring the identity from the other device with \
-                 `client vault export` there and `client vault import` here, or use --new-identity"
-                    .to_owned(),
-            )),
+                 `{me} vault export` there and `{me} vault import` here, or use --new-identity",
+                me = command_line::called("client")
+            ))),
         }
     }
 }

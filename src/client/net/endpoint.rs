@@ -16,6 +16,7 @@ use clap::ValueEnum;
 
 use super::error::{EndpointError, Untrusted};
 use super::known_servers::{KnownBy, KnownServers};
+use crate::command_line::server_name;
 use crate::protocol::json;
 use crate::protocol::json::ServerLine;
 use crate::protocol::{Code, Refusal};
@@ -278,9 +279,10 @@ impl Endpoint {
     fn question(&self, shown: Fingerprint) -> String {
         format!(
             "This is the first time here for the server {}. Its certificate's fingerprint: {}. \
-             Its operator can tell you whether that is right ('server fingerprint' prints it). Is it?",
+             Its operator can tell you whether that is right ('{} fingerprint' prints it). Is it?",
             self.address.host_and_port(),
-            shown.groups()
+            shown.groups(),
+            server_name()
         )
     }
 }
