@@ -562,6 +562,9 @@ class User:
         ad = b"\x02" + mid + short(sender.encode()) + short(self.name.encode()) + theirs + self.identity
         content = unseal(key, ad, header.encode(), ciphertext, mac)
         session.initial = b""
+        if not old:
+            answered = (s for s in self.sessions[sender] if not s.initial)
+            session.only_reads = any(s.rank() > session.rank() for s in answered)
         self.pin(sender, theirs)
         self.sessions[sender] = [s for s in self.sessions[sender] if s is not old] + [session]
         if not session.only_reads:

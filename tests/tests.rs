@@ -46,6 +46,8 @@ mod suite {
     mod log;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
+    /// What the log says, in both formats, and the metrics.
+    mod observability;
     /// Blocks, settings and full mailboxes, as people meet them.
     mod people;
     /// Power cuts under load: only what was synced is left.

@@ -95,9 +95,9 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// What each folder or file directly below `server` and `client` may see of its
 /// neighbours there. `net` has the send queue, which everybody writes to.
 const FOLDERS: &[(&str, &[&str])] = &[
-    ("server::args", &["config", "delivery", "limits"]),
+    ("server::args", &["config", "delivery", "limits", "log"]),
     ("server::banner", &["config", "log"]),
-    ("server::config", &["delivery", "limits"]),
+    ("server::config", &["delivery", "limits", "log"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
     ("server::error", &["capacity", "data_folder", "delivery"]),
@@ -105,9 +105,16 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::manual", &["args"]),
     (
         "server::net",
-        &["delivery", "limits", "log", "requests", "shared"],
+        &["delivery", "limits", "log", "requests", "shared", "stats"],
     ),
-    ("server::requests", &["delivery", "limits", "net", "shared"]),
+    (
+        "server::metrics",
+        &["data_folder", "delivery", "log", "net", "shared", "stats"],
+    ),
+    (
+        "server::requests",
+        &["delivery", "limits", "net", "shared", "stats"],
+    ),
     (
         "server::run",
         &[
@@ -120,6 +127,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "error",
             "log",
             "manual",
+            "metrics",
             "net",
             "shared",
         ],

@@ -11,6 +11,7 @@ use super::config::Config;
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
+use super::log;
 use crate::command_line::Program;
 use crate::command_line::completions::Shell;
 use crate::protocol::limits;
@@ -18,6 +19,9 @@ use crate::xdg;
 
 /// The heading, in the help text, of what bounds the server as a whole.
 const LIMITS: &str = "Limits";
+
+/// The heading of what lets an operator see inside.
+const LOG: &str = "Log and metrics";
 
 /// A private chat server: one program, one file, no set-up.
 #[derive(Debug, Parser)]
@@ -144,6 +148,24 @@ pub(super) struct Options {
     )]
     tls_key: Option<PathBuf>,
 
+    /// How each line of the log is written
+    #[arg(long = "log", help_heading = LOG, env = "SECURE_CHAT_LOG", value_name = "FORMAT",
+          default_value = "human")]
+    log_format: log::Format,
+
+    /// Events of less importance are left out of the log
+    #[arg(long, help_heading = LOG, env = "SECURE_CHAT_LOG_LEVEL", value_name = "LEVEL",
+          default_value = "info")]
+    log_level: log::Level,
+
+    /// File to append the log to, opened again on SIGHUP [default: standard error]
+    #[arg(long, help_heading = LOG, env = "SECURE_CHAT_LOG_FILE", value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
+    /// Address and port at which Prometheus may fetch metrics over HTTP, as 127.0.0.1:9120
+    #[arg(long, help_heading = LOG, env = "SECURE_CHAT_METRICS", value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
+
     #[command(flatten)]
     limits: LimitFlags,
 
@@ -257,6 +279,12 @@ impl Options {
             registration: self.registration,
             plaintext: self.plaintext,
             console_from: self.console_from,
+            log: log::Settings {
+                format: self.log_format,
+                level: self.log_level,
+                file: self.log_file,
+            },
+            metrics: self.metrics,
             certificate: self.tls_cert.zip(self.tls_key),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
+use super::log;
 
 /// The server's settings.
 #[derive(Debug, Clone)]
@@ -41,6 +42,10 @@ pub(crate) struct Config {
     pub plaintext: bool,
     /// From where, besides this machine, the console may be used.
     pub console_from: Vec<IpPrefix>,
+    /// Where the log goes, and what is in it.
+    pub log: log::Settings,
+    /// Where Prometheus may fetch the metrics; nowhere without it.
+    pub metrics: Option<SocketAddr>,
     /// The files of the operator's own certificate and its key. With `None`, the server makes one.
     pub certificate: Option<(PathBuf, PathBuf)>,
 }

@@ -21,6 +21,8 @@ const LOG_LEFT: &str =
 /// Why the server's program fails.
 #[derive(Debug)]
 pub(super) enum RunError {
+    /// The log can't be written to this file, or to standard error.
+    Log(Option<PathBuf>, io::Error),
     /// The signals that stop it can't be received.
     Signals(io::Error),
     /// The data folder can't be used.
@@ -41,6 +43,8 @@ pub(super) enum RunError {
     FileLost(PathBuf),
     /// The address can't be listened on.
     Listen(SocketAddr, io::Error),
+    /// Metrics can't be served at this address.
+    Metrics(SocketAddr, io::Error),
     /// The system has no thread to give.
     NoThread(io::Error),
     /// Standard output did not take what was asked for.
@@ -72,6 +76,12 @@ impl RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            RunError::Log(Some(file), error) => write!(
+                f,
+                "the log's file {} can't be opened: {error}; choose another with --log-file",
+                file.display()
+            ),
+            RunError::Log(None, error) => write!(f, "the log can't be started: {error}"),
             RunError::Signals(error) => write!(f, "signals can't be received: {error}"),
             RunError::Folder(error) => error.fmt(f),
             RunError::Database(error) => error.fmt(f),
@@ -96,6 +106,10 @@ impl fmt::Display for RunError {
                 path.display()
             ),
             RunError::Listen(address, error) => write_listen(f, *address, error),
+            RunError::Metrics(address, error) => write!(
+                f,
+                "metrics can't be served at {address}: {error}; choose another with --metrics"
+            ),
             RunError::NoThread(error) => write!(f, "the system has no thread: {error}"),
             RunError::Output(error) => write!(f, "standard output can't be written: {error}"),
             RunError::Unrecorded(count) => {
@@ -155,8 +169,10 @@ fn write_unrecorded(f: &mut fmt::Formatter<'_>, count: u64) -> fmt::Result {
 impl Error for RunError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            RunError::Signals(error)
+            RunError::Log(_, error)
+            | RunError::Signals(error)
             | RunError::Listen(_, error)
+            | RunError::Metrics(_, error)
             | RunError::NoThread(error)
             | RunError::Output(error) => Some(error),
             // These are shown as they are, so what is below them is below this.

@@ -8,7 +8,7 @@
 //! | `data_folder` | whether the server may start on a folder |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`shared`] | the parts that all connections share |
-//! | [`log`], `banner`, `error`, [`stats`] | what an operator reads |
+//! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
 //! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
@@ -27,6 +27,7 @@ mod error;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod manual;
+pub(crate) mod metrics;
 pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod run;

@@ -2,6 +2,7 @@
 //! comes, and shuts down. What a client asks for is handled in `net` and below.
 
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::data_folder::{FolderError, Lock};
 use super::error::RunError;
 use super::log;
 use super::manual;
+use super::metrics::{Observer, http};
 use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::shared::Shared;
@@ -71,11 +73,10 @@ pub fn main() -> ExitCode {
         Some(Action::Completions { shell }) => {
             return print(&command_line::completions::<Options>(shell));
         }
-        None => {
-            // If the thread can't be started, each thread writes its own lines.
-            let _ = log::start();
-            run(config)
-        }
+        None => match log::start(config.log.clone()) {
+            Ok(()) => run(config),
+            Err(error) => Err(RunError::Log(config.log.file, error)),
+        },
         Some(Action::Fingerprint) => print_fingerprint(&config),
     };
     if let Err(error) = &done {
@@ -113,6 +114,12 @@ fn run(mut config: Config) -> Result<(), RunError> {
     let listener =
         socket::listen(config.listen).map_err(|error| RunError::Listen(config.listen, error))?;
     let address = listener.local_addr().unwrap_or(config.listen);
+    let metrics = match config.metrics {
+        None => None,
+        Some(address) => {
+            Some(http::listen(address).map_err(|error| RunError::Metrics(address, error))?)
+        }
+    };
     watch_lasting(&store, &config)?;
     banner::print(&config, address, tls.as_ref().map(Acceptor::fingerprint));
     if let Some(shortage) = shortage {
@@ -151,7 +158,7 @@ fn run(mut config: Config) -> Result<(), RunError> {
         Arc::clone(&store) as Arc<dyn Store>,
         tls,
     ));
-    serve(shared, &store, listener)?;
+    serve(shared, &store, listener, metrics)?;
     lock.note_closed();
     Ok(())
 }
@@ -205,7 +212,8 @@ fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
 fn serve(
     shared: Arc<Shared>,
     store: &Arc<Sqlite>,
-    listener: std::net::TcpListener,
+    listener: TcpListener,
+    metrics: Option<TcpListener>,
 ) -> Result<(), RunError> {
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     let writer = shared
@@ -218,6 +226,10 @@ fn serve(
     watch_files(Arc::clone(store), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
+    let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));
+    if let Some(metrics) = metrics {
+        http::start(metrics, observer).map_err(RunError::NoThread)?;
+    }
     Listener::new(Arc::clone(&shared), Arc::clone(&connections), listener).run(&stopping);
 
     log::info(None, format_args!("shutting down"));
@@ -258,6 +270,7 @@ fn watch_signals(
     sync::spawn("signals", None, move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
+                log::reopen();
                 start_reload(&shared);
             } else if stopping.swap(true, Ordering::AcqRel) {
                 std::process::exit(128 + signal);

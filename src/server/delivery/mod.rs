@@ -100,6 +100,31 @@ struct Mailboxes {
     first_number: u64,
 }
 
+/// What waits in the mailboxes in memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OpenMailboxes {
+    /// How many mailboxes those are.
+    pub count: u64,
+    /// Messages in all of them.
+    pub messages: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Messages in the one that has most.
+    pub most_messages: u64,
+    /// Bytes in the one that has most.
+    pub most_bytes: u64,
+}
+
+impl OpenMailboxes {
+    fn add(&mut self, mailbox: Tally) {
+        self.count += 1;
+        self.messages += mailbox.messages();
+        self.bytes += mailbox.bytes;
+        self.most_messages = self.most_messages.max(mailbox.messages());
+        self.most_bytes = self.most_bytes.max(mailbox.bytes);
+    }
+}
+
 /// A mailbox that is being opened: whoever wants it waits until this is dropped.
 struct Opening<'a> {
     delivery: &'a Delivery,
@@ -237,6 +262,17 @@ impl Delivery {
             self.send_receipts(mailbox.name, follow_up.receipts, to_flush);
         }
         value
+    }
+
+    /// What waits in the mailboxes in memory. It looks into one after the other.
+    pub(crate) fn open_mailboxes(&self) -> OpenMailboxes {
+        let mailboxes: Vec<_> = self.mailboxes.lock().by_name.values().cloned().collect();
+        let mut all = OpenMailboxes::default();
+        for mailbox in mailboxes {
+            let pending = mailbox.lock().machine.pending();
+            all.add(pending);
+        }
+        all
     }
 
     /// What is pending at a login, with a notice of who was turned away since the last one.

@@ -15,6 +15,7 @@ use crate::protocol::reply::{Acked, Event, Fetched};
 use crate::protocol::request::{Ack, Sender};
 use crate::server::log;
 use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::server::stats::Ending;
 use crate::store::StoreError;
 
 impl Delivery {
@@ -95,7 +96,7 @@ impl Delivery {
                 Err(error) => {
                     log::error(None, format_args!("reading mail failed: {error}"));
                     // The client connects again, and the new session reads again.
-                    session.send_queue.end();
+                    session.send_queue.end_for(Ending::Unreadable);
                     return pushed;
                 }
             };
@@ -114,13 +115,16 @@ impl Delivery {
         ack: &Ack,
         to_flush: &mut FlushSet,
     ) -> Acked {
-        let acked = self.update(mailbox, to_flush, |state, effects| {
+        let (acked, elided) = self.update(mailbox, to_flush, |state, effects| {
             let hidden = state.recipient.hides_from(&ack.from, &mailbox.name);
             let machine = &mut state.machine;
             let mids = ack.ids.iter();
-            mids.filter(|mid| machine.acknowledge(session.id, ack.from, **mid, hidden, effects))
-                .count()
+            let acked = mids
+                .filter(|mid| machine.acknowledge(session.id, ack.from, **mid, hidden, effects))
+                .count();
+            (acked, machine.take_elided())
         });
+        self.stats.elided.add(elided);
         self.after_ack(session, mailbox, acked, to_flush);
         Acked {
             acked,
@@ -161,11 +165,14 @@ impl Delivery {
         mailbox: &Arc<SharedMailbox>,
         to_flush: &mut FlushSet,
     ) -> (usize, usize) {
-        let acked = self.update(mailbox, to_flush, |state, effects| {
+        let (acked, elided) = self.update(mailbox, to_flush, |state, effects| {
             let recipient = &state.recipient;
             let hidden = |from: &Sender| recipient.hides_from(from, &mailbox.name);
-            state.machine.acknowledge_shown(session.id, hidden, effects)
+            let machine = &mut state.machine;
+            let acked = machine.acknowledge_shown(session.id, hidden, effects);
+            (acked, machine.take_elided())
         });
+        self.stats.elided.add(elided);
         (acked, self.after_ack(session, mailbox, acked, to_flush))
     }
 

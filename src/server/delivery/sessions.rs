@@ -172,6 +172,11 @@ impl Sessions {
         }
     }
 
+    /// How many sessions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.table.lock().by_name.len()
+    }
+
     /// The account's session.
     pub(crate) fn find(&self, name: &UserName) -> Option<Arc<Session>> {
         self.table.lock().by_name.get(name).cloned()
@@ -192,7 +197,7 @@ mod tests {
             name: name.parse().unwrap(),
             user: UserId(1),
             secret: ByteArray([secret; 16]),
-            send_queue: Arc::new(SendQueue::new(Socket::new(stream).unwrap())),
+            send_queue: Arc::new(SendQueue::new(Socket::new(stream).unwrap(), Arc::default())),
             present: true,
             version: 0,
         }

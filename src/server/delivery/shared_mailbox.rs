@@ -20,6 +20,7 @@ use crate::protocol::reply::{Accepted, Event, Reply};
 use crate::server::log;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::server::stats::Ending;
 use crate::store::{StoreError, UserId};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -180,8 +181,7 @@ impl SharedMailbox {
         if let Some(send_queue) = send_queue {
             send_queue.answer(None, &Err(damaged()));
             send_queue.flush();
-            // The connection's own thread sees this, sends what is left and ends.
-            send_queue.socket().close_reading();
+            send_queue.stop_reading_for(Ending::Unreadable);
         }
     }
 

@@ -174,7 +174,7 @@ fn who_does_not_read_gets_no_receipts_without_end() {
     let (delivery, _) = delivery(folder.path(), true);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let send_queue = Arc::new(SendQueue::new(Socket::new(stream).unwrap()));
+    let send_queue = Arc::new(SendQueue::new(Socket::new(stream).unwrap(), Arc::default()));
     let alice: UserName = "alice".parse().unwrap();
     let candidate = Candidate {
         name: alice,

@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::server::limits::connections::TooMany;
 use crate::server::log;
-use crate::server::log::ConnectionId;
+use crate::server::log::{ConnectionId, Level};
 use crate::server::shared::Shared;
 use crate::sync;
 use crate::transport::socket;
@@ -128,10 +128,16 @@ impl Listener {
             Ok(socket) => socket,
             Err(_) => return, // The peer has left already.
         };
-        let send_queue = Arc::new(SendQueue::new(socket));
+        let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&self.shared.stats)));
         let registration = match self.register(peer.ip(), &send_queue) {
             Ok(registration) => registration,
-            Err(refusal) => return refuse(&send_queue, &refusal),
+            Err(refusal) => {
+                let (address, reason) = (peer, refusal.code.as_str());
+                let fields: [log::Field<'_>; 2] = [("address", &address), ("reason", &reason)];
+                let text = format_args!("{address} was turned away ({reason})");
+                log::event(Level::Debug, "turned_away", None, &fields, text);
+                return refuse(&send_queue, &refusal);
+            }
         };
         self.shared.stats.connections.add(1);
         let shared = Arc::clone(&self.shared);

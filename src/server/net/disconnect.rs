@@ -5,6 +5,7 @@ use std::io;
 
 use super::deadlines::Due;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::server::stats::{Disconnects, Ending};
 
 /// Why a connection ended; logged once.
 #[derive(Debug)]
@@ -15,9 +16,8 @@ pub(crate) enum Disconnect {
     Broken(io::Error),
     /// The client said `quit`.
     Quit,
-    /// Another thread ended it: the session was replaced, the peer read nothing for too long, or
-    /// the server shuts down.
-    Ended,
+    /// Another thread ended it.
+    Ended(Ending),
     /// The client broke a rule and was told which.
     Refused(Refusal),
 }
@@ -28,8 +28,40 @@ impl fmt::Display for Disconnect {
             Disconnect::Closed => f.write_str("closed the connection"),
             Disconnect::Broken(error) => write!(f, "the connection broke ({error})"),
             Disconnect::Quit => f.write_str("quit"),
-            Disconnect::Ended => f.write_str("was disconnected"),
+            Disconnect::Ended(ending) => f.write_str(match ending {
+                Ending::Replaced => "was replaced by another login",
+                Ending::Revoked => "the password was changed or the account deleted",
+                Ending::Stalled => "read nothing for too long",
+                Ending::Broken => "the connection broke while it was written to",
+                Ending::ShuttingDown => "the server shuts down",
+                Ending::Unreadable => "the mailbox could not be read",
+                Ending::NoThread => "no thread was left to write to it",
+            }),
             Disconnect::Refused(refusal) => write!(f, "was refused ({})", refusal.code.as_str()),
+        }
+    }
+}
+
+impl Disconnect {
+    /// The reason for programs: the code of a refusal, or a word of its own.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Disconnect::Closed => "closed",
+            Disconnect::Broken(_) => Ending::Broken.name(),
+            Disconnect::Quit => "quit",
+            Disconnect::Ended(ending) => ending.name(),
+            Disconnect::Refused(refusal) => refusal.code.as_str(),
+        }
+    }
+
+    /// Counts it.
+    pub(crate) fn count(&self, disconnects: &Disconnects) {
+        match self {
+            Disconnect::Closed => disconnects.closed.add(1),
+            Disconnect::Broken(_) => disconnects.count(Ending::Broken),
+            Disconnect::Quit => disconnects.quit.add(1),
+            Disconnect::Ended(ending) => disconnects.count(*ending),
+            Disconnect::Refused(refusal) => disconnects.refused.count(refusal.code),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::protocol::reply::Event;
 use crate::server::limits::connections::{ConnectionsPerAddress, TooMany};
 use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::log::ConnectionId;
+use crate::server::stats::Ending;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Condvar, Mutex};
 
@@ -133,7 +134,7 @@ impl Connections {
         for send_queue in self.send_queues() {
             send_queue.event(&Event::ShuttingDown {});
             send_queue.flush();
-            send_queue.socket().close_reading();
+            send_queue.stop_reading_for(Ending::ShuttingDown);
         }
         let deadline = clock::now() + limit;
         let mut open = self.open.lock();
@@ -146,7 +147,7 @@ impl Connections {
         }
         drop(open);
         for send_queue in self.send_queues() {
-            send_queue.end();
+            send_queue.end_for(Ending::ShuttingDown);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::server::delivery::resend::Resends;
 use crate::server::delivery::sessions::{Candidate, NotInserted, Precedence, Session};
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::server::stats::Ending;
 use crate::store::{Account, Change, Changed};
 
 /// A login key that nobody has. It is checked for unknown users, so that the answer takes
@@ -176,7 +177,7 @@ impl Handler {
             };
             match sessions.insert(candidate, precedence) {
                 Ok((session, displaced)) => {
-                    end_displaced(displaced.as_deref());
+                    end_displaced(displaced.as_deref(), Ending::Replaced);
                     return Ok((account, session));
                 }
                 Err(NotInserted::Outdated) => {}
@@ -281,12 +282,11 @@ impl Handler {
     }
 }
 
-/// Ends the connection of a session that another one has displaced.
-pub(super) fn end_displaced(displaced: Option<&Session>) {
+/// Ends the connection of a session that may not go on, and tells its client.
+pub(super) fn end_displaced(displaced: Option<&Session>, why: Ending) {
     if let Some(displaced) = displaced {
         displaced.send_queue.event(&Event::Replaced {});
         displaced.send_queue.flush();
-        // The connection's own thread sees this, sends what is left and ends.
-        displaced.send_queue.socket().close_reading();
+        displaced.send_queue.stop_reading_for(why);
     }
 }

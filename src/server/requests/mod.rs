@@ -81,6 +81,8 @@ pub(crate) struct Handler {
     network: Option<IpPrefix>,
     request_rate: RequestRate,
     failed_logins: u32,
+    /// Why the last request was refused, if it was refused at once.
+    refused: Option<Code>,
     /// How long the connection is not read after this request.
     pause: Duration,
     /// When the connection ends, whatever it is waiting for.
@@ -105,6 +107,7 @@ impl Handler {
             envelopes: true,
             network,
             failed_logins: 0,
+            refused: None,
             pause: Duration::ZERO,
             deadline: None,
         }
@@ -128,6 +131,11 @@ impl Handler {
     /// The logged-in user.
     pub(crate) fn user(&self) -> Option<UserName> {
         self.logged_in.as_ref().map(|it| it.session.name)
+    }
+
+    /// Why the last request was refused, if it was refused at once.
+    pub(crate) fn refused(&self) -> Option<Code> {
+        self.refused
     }
 
     /// How many logins in a row have failed.
@@ -154,9 +162,11 @@ impl Handler {
             Ok(()) => self.dispatch(request_id, request, now, to_flush),
             Err(refusal) => Response::Now(Err(refusal)),
         };
-        if let Response::Now(Err(refusal)) = &response
-            && refusal.code == Code::UnknownUser
-        {
+        self.refused = match &response {
+            Response::Now(Err(refusal)) => Some(refusal.code),
+            _ => None,
+        };
+        if self.refused == Some(Code::UnknownUser) {
             self.count_unlisted(now);
         }
         match response {

@@ -11,6 +11,7 @@ use crate::protocol::reply::{Answer, Done, Reply};
 use crate::protocol::request::{DeleteAccount, KdfParams, PasswordLogin, Register, SessionOptions};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
+use crate::server::stats::Ending;
 use crate::store::{Account, Change, Changed, NewAccount};
 
 impl Handler {
@@ -98,7 +99,8 @@ impl Handler {
         deleted?;
         let own = self.logged_in.as_ref().map(|it| it.session.id);
         let ended = self.shared.sessions.credentials_changed(&name, None);
-        end_displaced(ended.as_deref().filter(|ended| Some(ended.id) != own));
+        let others = ended.as_deref().filter(|ended| Some(ended.id) != own);
+        end_displaced(others, Ending::Revoked);
         self.leave(now);
         Ok(Reply::Done(Done {}))
     }

@@ -12,6 +12,7 @@ use crate::protocol::reply::{AccountSettings, Answer, Done, Reply};
 use crate::protocol::request::{ChangeSettings, KdfParams, Passwd, Password};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
+use crate::server::stats::Ending;
 use crate::store::{Account, Change, Flags};
 
 impl Handler {
@@ -105,7 +106,7 @@ impl Handler {
         self.shared.writer.change(change)?;
         let sessions = &self.shared.sessions;
         let displaced = sessions.credentials_changed(&account.name, Some(session));
-        end_displaced(displaced.as_deref());
+        end_displaced(displaced.as_deref(), Ending::Revoked);
         Ok(Reply::Done(Done {}))
     }
 

@@ -17,6 +17,7 @@ use crate::server::config::Config;
 use crate::server::delivery::mailbox::Quota;
 use crate::server::delivery::writer::Ended;
 use crate::server::limits::Settings;
+use crate::server::log;
 use crate::server::log::ConnectionId;
 use crate::server::net::connection::Connection;
 use crate::server::net::registry::Connections;
@@ -110,6 +111,8 @@ fn config() -> Config {
         registration: false,
         plaintext: true,
         console_from: Vec::new(),
+        log: log::Settings::default(),
+        metrics: None,
         certificate: None,
     }
 }
@@ -209,7 +212,7 @@ impl Stage {
             clients.push(end.clone());
             ConnectionId(clients.len() as u64)
         };
-        let send_queue = Arc::new(SendQueue::new(socket));
+        let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&running.shared.stats)));
         let registered = running.connections.register(id, &send_queue, None, 0);
         let registration = registered.ok().unwrap();
         let shared = Arc::clone(&running.shared);

@@ -10,6 +10,7 @@
 //! | `client` | the client's sessions, and how they check a certificate |
 //! | `certificate` | the files of a certificate and its key |
 //! | `small_file` | reads those, without waiting for ever |
+//! | `validity` | when a certificate ends |
 //! | `error` | why TLS can't be used |
 //! | `stub` | the same names for a build without TLS |
 
@@ -18,6 +19,7 @@ mod client;
 mod error;
 mod server;
 mod small_file;
+mod validity;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::crypto::ring::Ticketer;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::{TlsError, TlsSession, certificate, provider};
+use super::{TlsError, TlsSession, certificate, provider, validity};
 use crate::transport::fingerprint::Fingerprint;
 
 /// The file, in the data folder, of the certificate that the first start makes.
@@ -34,6 +34,8 @@ pub struct Acceptor {
 struct Current {
     config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
+    /// In seconds since 1970.
+    end: Option<i64>,
 }
 
 impl Acceptor {
@@ -93,6 +95,11 @@ impl Acceptor {
         self.current().fingerprint
     }
 
+    /// When the certificate in use ends, in seconds since 1970 (UTC), if it says so.
+    pub fn certificate_end(&self) -> Option<i64> {
+        self.current().end
+    }
+
     /// A session for a new connection, and the fingerprint of the certificate
     /// that its client sees.
     ///
@@ -102,6 +109,7 @@ impl Acceptor {
         let Current {
             config,
             fingerprint,
+            ..
         } = self.current();
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
         Ok((TlsSession::new(connection), fingerprint))
@@ -111,6 +119,7 @@ impl Acceptor {
 fn load(certificate: &Path, key: &Path) -> Result<Current, TlsError> {
     let files = certificate::read(certificate, key)?;
     let fingerprint = certificate::fingerprint(&files.chain[0]);
+    let end = validity::not_after(&files.chain[0]);
     let unusable = |source| TlsError::Unusable {
         certificate: certificate.to_owned(),
         key: key.to_owned(),
@@ -129,5 +138,6 @@ fn load(certificate: &Path, key: &Path) -> Result<Current, TlsError> {
     Ok(Current {
         config: Arc::new(config),
         fingerprint,
+        end,
     })
 }

@@ -85,6 +85,11 @@ impl Acceptor {
         match self.0 {}
     }
 
+    /// When the certificate ends, in seconds since 1970 (UTC).
+    pub fn certificate_end(&self) -> Option<i64> {
+        match self.0 {}
+    }
+
     /// Reads the files again.
     ///
     /// # Errors

@@ -115,10 +115,11 @@ impl SessionSet {
         let outdated = |session: &RatchetSession| session.version == OLD_VERSION;
         let goes_on = !self.received.is_empty() || self.sessions.iter().any(outdated);
         let rank = session.rank();
+        // Also by a session that was superseded since: its links came later than this one's.
         let is_outranked = self
             .sessions
             .iter()
-            .any(|other| other.is_live() && other.is_answered() && other.rank() > rank);
+            .any(|other| other.is_answered() && other.rank() > rank);
         if is_outranked || origin.is_none() {
             session.superseded = Some(age_ms);
         } else {

@@ -209,6 +209,27 @@ fn who_starts_anew_is_followed_and_an_earlier_start_that_comes_late_is_only_read
     assert_eq!(current(&pair, ALICE), current(&pair, BOB));
 }
 
+/// The session that outranks it is superseded already, and the other side has dropped the
+/// link that the late one would give.
+#[test]
+fn a_session_that_comes_late_gives_no_link() {
+    let mut pair = Pair::new();
+    pair.conversations[BOB] = SessionSet::new(pair.devices[ALICE].our.public());
+    pair.start(ALICE, Cause::First).unwrap();
+    let late = pair.send(ALICE, "late");
+    pair.start(ALICE, Cause::Person).unwrap();
+    pair.say(ALICE, "on");
+    let answer = pair.send(BOB, "answer");
+    pair.start(BOB, Cause::Linked).unwrap();
+    let opened = pair.receive(BOB, &late).unwrap();
+    assert!(opened.started.unwrap().is_outranked);
+    pair.receive(ALICE, &answer).unwrap();
+    pair.start(BOB, Cause::Linked).unwrap();
+    pair.say(BOB, "linked");
+    pair.say(ALICE, "understood");
+    assert_eq!(current(&pair, ALICE), current(&pair, BOB));
+}
+
 #[test]
 fn numbers_go_through_all_sessions() {
     let mut pair = Pair::acquainted();

@@ -184,6 +184,8 @@ pub(crate) struct Mailbox<R> {
     /// The writer was told to come, and has not called [`take_work`](Self::take_work) yet.
     woken_now: bool,
     woken_later: bool,
+    /// Messages that were acknowledged before they were written, since this was asked last.
+    elided: u64,
 }
 
 impl<R> Mailbox<R> {
@@ -203,6 +205,7 @@ impl<R> Mailbox<R> {
             counts: Counts::new(summary, quota),
             woken_now: false,
             woken_later: false,
+            elided: 0,
         }
     }
 
@@ -362,6 +365,11 @@ impl<R> Mailbox<R> {
         count
     }
 
+    /// How many messages were acknowledged before they were written, since this was asked last.
+    pub(crate) fn take_elided(&mut self) -> u64 {
+        std::mem::take(&mut self.elided)
+    }
+
     /// Ends a message's way: its recipient has it, so neither disk nor memory need it. With
     /// `hidden`, all that its sender can see goes on as if it were stored and stayed.
     fn conclude(&mut self, message: InFlight, hidden: bool, effects: &mut Vec<Effect<R>>) {
@@ -395,6 +403,7 @@ impl<R> Mailbox<R> {
             }
             Some(_) => {
                 if let Some(mut unwritten) = self.unwritten.remove(message.number) {
+                    self.elided += 1;
                     self.forget_progress(&unwritten);
                     answer(unwritten.take_waiters(), taken, effects);
                 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ChangeReply;
+use crate::clock;
 use crate::server::delivery::mailbox::Work;
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::stats::Stats;
@@ -31,8 +32,12 @@ pub(super) fn commit_by_halves(
         return;
     }
     let batch = batch_of(parts);
-    match store.commit(&batch) {
+    let begun = clock::now();
+    let committed = store.commit(&batch);
+    match committed {
         Ok(changed) => {
+            let took = clock::now().saturating_duration_since(begun);
+            stats.commit_times.observe(took);
             stats.stored.add(batch.messages.len() as u64);
             stats.commits.add(1);
             let mut changed = changed.into_iter();

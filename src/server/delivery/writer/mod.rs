@@ -170,6 +170,12 @@ impl Writer {
         receiver
     }
 
+    /// How many mailboxes and changes wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let queue = self.queue.lock();
+        queue.ready.len() + queue.later.len() + queue.changes.len()
+    }
+
     /// Asks the thread to end once all that waits is written, or can't be.
     pub(crate) fn stop(&self) {
         self.queue.lock().stopping = true;

@@ -55,6 +55,11 @@ impl KdfQueue {
         }
     }
 
+    /// How many wait for a slot.
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.lock().waiting()
+    }
+
     /// Waits for a slot, for some seconds at most and only while `gives_up`, which is asked
     /// now and then, says no. Holds no lock meanwhile.
     ///

@@ -98,6 +98,11 @@ impl WaitingLine {
         Ok(ticket)
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Takes a slot for this ticket if it is first in the line and a slot is free. Says whether
     /// it has taken one.
     pub(super) fn take_slot(&mut self, ticket: Ticket) -> bool {

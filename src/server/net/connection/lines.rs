@@ -2,6 +2,7 @@
 //! handled before anything is written, so that a burst of requests costs a few writes, not one
 //! each.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::Connection;
@@ -12,6 +13,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::{Request, UserName, console, json};
 use crate::server::delivery::Now;
 use crate::server::log;
+use crate::server::log::Level;
 use crate::server::net::disconnect;
 use crate::server::net::disconnect::Disconnect;
 use crate::server::net::send_queue::WireFormat;
@@ -115,6 +117,7 @@ impl Connection {
         self.handler.set_deadline(self.deadlines.first());
         let failed = self.handler.failed_logins();
         let user = self.handler.user();
+        let attempt = Attempt::of(&request);
         let pause = self
             .handler
             .handle(id, request, batch.now, &mut batch.to_flush);
@@ -122,11 +125,39 @@ impl Connection {
             self.user_changed(user);
         }
         let wrong = self.handler.failed_logins() > failed;
+        if let Some(code) = self.handler.refused()
+            && !wrong
+        {
+            self.log_refusal(attempt, code);
+        }
         self.keep_pause(pause, wrong, batch)?;
         match wrong {
             true => self.failed_login(),
             false => Ok(()),
         }
+    }
+
+    /// Logs why a request was refused. Only registrations and logins are of interest in general.
+    /// A name is logged where it is known to be one: whoever mixes up the words of a console's
+    /// command sends a password in its place.
+    fn log_refusal(&self, attempt: Attempt, code: Code) {
+        let (level, kind, what, name) = match attempt {
+            Attempt::Registration(name) => (
+                Level::Info,
+                "registration_refused",
+                "an account",
+                Some(name),
+            ),
+            Attempt::Login(name) => (Level::Info, "login_refused", "a login", Some(name)),
+            Attempt::Other => (Level::Debug, "request_refused", "a request", None),
+        };
+        let name = name.filter(|_| matches!(code, Code::NameTaken | Code::AlreadyOnline));
+        let (peer, reason) = (self.peer, code.as_str());
+        let mut fields: Vec<log::Field<'_>> = vec![("address", &peer), ("reason", &reason)];
+        fields.extend(name.iter().map(|name| ("name", name as &dyn fmt::Display)));
+        let named = name.map_or(String::new(), |name| format!(", {name}"));
+        let text = format_args!("{peer} was refused {what} ({reason}{named})");
+        log::event(level, kind, Some(self.id), &fields, text);
     }
 
     /// Keeps the pause that a line costs which is no request and was answered all the same.
@@ -150,10 +181,10 @@ impl Connection {
         if !wrong {
             self.send_queue.flush();
             if !std::mem::replace(&mut self.slowdown_was_logged, true) {
-                log::warn(
-                    Some(self.id),
-                    format_args!("{} asks faster than it may, and is slowed down", self.peer),
-                );
+                let fields: [log::Field<'_>; 1] = [("address", &self.peer)];
+                let text =
+                    format_args!("{} asks faster than it may, and is slowed down", self.peer);
+                log::event(Level::Warn, "slowed_down", Some(self.id), &fields, text);
             }
         }
         self.pause(pause)?;
@@ -167,14 +198,16 @@ impl Connection {
         match (before, self.handler.user()) {
             (_, Some(user)) => {
                 self.deadlines.login = None;
-                log::info(
-                    Some(self.id),
-                    format_args!("{} logged in as {user}", self.peer),
-                );
+                self.shared.stats.logins.add(1);
+                let fields: [log::Field<'_>; 2] = [("address", &self.peer), ("user", &user)];
+                let text = format_args!("{} logged in as {user}", self.peer);
+                log::event(Level::Info, "login", Some(self.id), &fields, text);
             }
             (Some(user), None) => {
                 self.deadlines.login = Some(clock::now() + self.shared.config.login_time);
-                log::info(Some(self.id), format_args!("{user} logged out"));
+                let fields: [log::Field<'_>; 2] = [("address", &self.peer), ("user", &user)];
+                let text = format_args!("{user} logged out");
+                log::event(Level::Info, "logout", Some(self.id), &fields, text);
             }
             (None, None) => {}
         }
@@ -183,10 +216,9 @@ impl Connection {
     /// Logs a wrong login, and ends the connection after too many.
     fn failed_login(&self) -> Result<(), Disconnect> {
         let failed = self.handler.failed_logins();
-        log::warn(
-            Some(self.id),
-            format_args!("{} failed to log in ({failed})", self.peer),
-        );
+        let fields: [log::Field<'_>; 2] = [("address", &self.peer), ("failures", &failed)];
+        let text = format_args!("{} failed to log in ({failed})", self.peer);
+        log::event(Level::Warn, "login_failed", Some(self.id), &fields, text);
         if failed >= MAX_FAILED_LOGINS {
             return Err(Disconnect::Refused(Refusal::new(
                 Code::SlowDown,
@@ -229,6 +261,7 @@ impl Connection {
     ) -> Result<(), Disconnect> {
         // A request that is only too large does not count.
         self.bad_lines += u32::from(refusal.code != Code::TooLarge);
+        self.log_refusal(Attempt::Other, refusal.code);
         self.send_queue.answer(id, &Err(refusal));
         if self.bad_lines >= MAX_BAD_LINES {
             return Err(Disconnect::Refused(Refusal::new(
@@ -237,6 +270,26 @@ impl Connection {
             )));
         }
         self.keep_pace(batch)
+    }
+}
+
+/// What a request is, for the log.
+#[derive(Debug, Clone, Copy)]
+enum Attempt {
+    Registration(UserName),
+    Login(UserName),
+    Other,
+}
+
+impl Attempt {
+    fn of(request: &Request) -> Self {
+        match request {
+            Request::Register(register) => Attempt::Registration(register.name),
+            Request::PasswordRegister(register) => Attempt::Registration(register.name),
+            Request::Login(login) => Attempt::Login(login.name),
+            Request::PasswordLogin(login) => Attempt::Login(login.name),
+            _ => Attempt::Other,
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::clock;
 use crate::protocol::line_buffer::LineBuffer;
 use crate::server::delivery::Now;
 use crate::server::log;
-use crate::server::log::ConnectionId;
+use crate::server::log::{ConnectionId, Level};
 use crate::server::requests::Handler;
 use crate::server::shared::Shared;
 use crate::transport::buffer::ReadBuffer;
@@ -154,22 +154,30 @@ impl Connection {
             }
             self.send_queue.answer(None, &Err(refusal.clone()));
         }
-        log::info(
-            Some(self.id),
-            format_args!(
-                "{} {} left: {}",
-                self.peer,
-                user.map_or("(not logged in)".to_owned(), |user| user.to_string()),
-                end
-            ),
-        );
+        end.count(&self.shared.stats.disconnects);
+        let name = user.map_or("(not logged in)".to_owned(), |user| user.to_string());
+        let reason = end.reason();
+        let mut fields: Vec<log::Field<'_>> = vec![("address", &self.peer), ("reason", &reason)];
+        if user.is_some() {
+            fields.push(("user", &name));
+        }
+        let text = format_args!("{} {name} left: {end}", self.peer);
+        log::event(Level::Info, "left", Some(self.id), &fields, text);
         // The account may log in elsewhere from here on. What is undecided is still answered.
         self.handler.leave(Now::read());
         let limit = match end {
-            Disconnect::Closed => self.time_to_answer(),
+            Disconnect::Closed | Disconnect::Ended(_) => self.time_to_answer(),
             _ => LAST_ANSWERS,
         };
         self.send_queue.finish(limit);
+    }
+
+    /// Why another thread has ended the connection.
+    fn ended(&self) -> Disconnect {
+        match self.send_queue.ending() {
+            Some(why) => Disconnect::Ended(why),
+            None => Disconnect::Closed,
+        }
     }
 
     /// How long a peer that has closed its side still has to read its answers.
@@ -194,7 +202,7 @@ impl Connection {
     /// Waits until so much is answered and written that the connection may be read again.
     fn wait_for_room(&mut self) -> Result<(), Disconnect> {
         if !self.send_queue.wait_for_room(self.deadlines.first()) {
-            return Err(Disconnect::Ended);
+            return Err(self.ended());
         }
         self.check_deadlines()
     }
@@ -208,7 +216,7 @@ impl Connection {
             PeerState::HalfClosed => {
                 self.deadlines.peer_closed(clock::now());
             }
-            PeerState::Gone if self.send_queue.has_ended() => return Err(Disconnect::Ended),
+            PeerState::Gone if self.send_queue.has_ended() => return Err(self.ended()),
             PeerState::Gone => {
                 self.send_queue.end(); // Nobody is left to be answered.
                 return Err(Disconnect::Closed);

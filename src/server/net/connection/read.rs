@@ -51,10 +51,10 @@ impl Connection {
             match read {
                 Ok(ReadOutcome::End) => {
                     // A thread of the server that ends the connection shuts the socket down.
-                    return Err(match self.send_queue.has_ended() {
-                        false if self.standing.is_displaced() => disconnect::displaced(),
-                        false => Disconnect::Closed,
-                        true => Disconnect::Ended,
+                    return Err(match self.send_queue.ending() {
+                        Some(why) => Disconnect::Ended(why),
+                        None if self.standing.is_displaced() => disconnect::displaced(),
+                        None => Disconnect::Closed,
                     });
                 }
                 Ok(ReadOutcome::TlsOnly) => {

@@ -25,7 +25,7 @@ pub(crate) mod flush_set;
 mod state;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::state::{Hook, MAX_UNDECIDED, QueueState, REPLY_ROOM, Reading};
@@ -33,6 +33,7 @@ use crate::clock;
 use crate::protocol::reply::{Answer, Event, Incoming, News, Notice};
 use crate::protocol::request::Sender;
 use crate::protocol::{Body, console, json};
+use crate::server::stats::{Ending, Stats};
 use crate::store::Message;
 use crate::sync;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -70,17 +71,23 @@ pub(crate) struct SendQueue {
     undecided: AtomicUsize,
     /// The length of the queue, to be read without the lock.
     queued: AtomicUsize,
+    /// Why another thread than the connection's own ends it: the first reason.
+    ending: OnceLock<Ending>,
+    /// Counts the refusals among the answers.
+    stats: Arc<Stats>,
 }
 
 impl SendQueue {
     /// An empty queue over a socket.
-    pub(crate) fn new(socket: Socket) -> Self {
+    pub(crate) fn new(socket: Socket, stats: Arc<Stats>) -> Self {
         SendQueue {
             channel: Channel::new(socket),
             state: Mutex::new(QueueState::new()),
             reader_wakes: Condvar::new(),
             undecided: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
+            ending: OnceLock::new(),
+            stats,
         }
     }
 
@@ -112,7 +119,14 @@ impl SendQueue {
 
     /// Appends the answer to a request.
     pub(crate) fn answer(&self, id: Option<u64>, answer: &Answer) {
+        self.count_refusal(answer);
         self.append(|queue, wire_format| write_answer(queue, wire_format, id, answer));
+    }
+
+    fn count_refusal(&self, answer: &Answer) {
+        if let Err(refusal) = answer {
+            self.stats.refusals.count(refusal.code);
+        }
     }
 
     /// Appends an event.
@@ -164,6 +178,7 @@ impl SendQueue {
 
     /// Appends an answer that was counted by [`expect_answer`](Self::expect_answer).
     pub(crate) fn late_answer(&self, id: Option<u64>, answer: &Answer) {
+        self.count_refusal(answer);
         let mut state = self.state.lock();
         let queued =
             state.append(|queue, wire_format| write_answer(queue, wire_format, id, answer));
@@ -233,14 +248,14 @@ impl SendQueue {
         };
         loop {
             let Ok(sealed) = self.channel.seal(batch) else {
-                return self.end();
+                return self.end_for(Ending::Broken);
             };
             let mut written = 0;
             while written < sealed.len() {
                 match self.socket().try_write(&sealed[written..]) {
                     Ok(WriteOutcome::Some(count)) => written += count,
                     Ok(WriteOutcome::Full) => return self.drain_later(sealed, written),
-                    Err(_) => return self.end(),
+                    Err(_) => return self.end_for(Ending::Broken),
                 }
             }
             match self.next_batch(sealed) {
@@ -282,7 +297,7 @@ impl SendQueue {
             send_queue.drain(sealed, written)
         });
         if spawned.is_err() {
-            self.end(); // Without a thread to spare, the slow peer goes first.
+            self.end_for(Ending::NoThread); // The slow peer goes first.
         }
     }
 
@@ -299,11 +314,14 @@ impl SendQueue {
                     Ok(WriteOutcome::Full) => {
                         let stalled = clock::now().saturating_duration_since(progress);
                         let left = STALL_LIMIT.saturating_sub(stalled);
-                        if left.is_zero() || self.wait_to_write(left).is_err() {
-                            return self.end();
+                        if left.is_zero() {
+                            return self.end_for(Ending::Stalled);
+                        }
+                        if self.wait_to_write(left).is_err() {
+                            return self.end_for(Ending::Broken);
                         }
                     }
-                    Err(_) => return self.end(),
+                    Err(_) => return self.end_for(Ending::Broken),
                 }
             }
             written = 0;
@@ -312,7 +330,7 @@ impl SendQueue {
             };
             match self.channel.seal(batch) {
                 Ok(next) => sealed = next,
-                Err(_) => return self.end(),
+                Err(_) => return self.end_for(Ending::Broken),
             }
         }
         self.resume();
@@ -335,6 +353,24 @@ impl SendQueue {
             state = self.state.lock();
             state.end_resume();
         }
+    }
+
+    /// Ends the connection now, as [`end`](Self::end) does: for another thread than its own.
+    pub(crate) fn end_for(&self, why: Ending) {
+        let _first = self.ending.set(why);
+        self.end();
+    }
+
+    /// Stops reading from the connection: for another thread than its own, which sees this, sends
+    /// what is left and ends.
+    pub(crate) fn stop_reading_for(&self, why: Ending) {
+        let _first = self.ending.set(why);
+        self.socket().close_reading();
+    }
+
+    /// Why another thread ends the connection, if one does.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.ending.get().copied()
     }
 
     /// Ends the connection now, dropping what waits; the reader sees the end.
