@@ -98,6 +98,7 @@ fn the_documentation_names_no_option_that_does_not_exist() {
         "--bench",
         "--bin",
         "--locked",
+        "--no-pager",
         "--now",
         "--path",
         "--release",
