@@ -59,7 +59,8 @@ pub const HELP: &str = "\
 +OK\r\n";
 
 /// The operations that exist in JSON only.
-const JSON_ONLY: [&str; 6] = [
+const JSON_ONLY: [&str; 7] = [
+    "available",
     "hello",
     "kdf",
     "keys",

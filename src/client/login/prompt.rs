@@ -9,7 +9,7 @@ use super::credentials::check_new;
 use super::error::LoginError;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::ViewEvent;
-use crate::protocol::{UserName, limits};
+use crate::protocol::UserName;
 
 /// A person, or the options in a person's place.
 pub(crate) trait Prompt {
@@ -20,14 +20,35 @@ pub(crate) trait Prompt {
     fn new_password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// A secret that only a person can type; `None` without a person.
     fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
+    /// A password that is being chosen.
+    fn choose(&mut self, prompt: &str) -> Chosen {
+        match self.password(prompt) {
+            Some(password) => Chosen::Given(password),
+            None => Chosen::Nothing,
+        }
+    }
     /// Yes or no; no without a person.
     fn yes(&mut self, question: &str) -> bool;
+    /// Yes or no, where Enter alone means yes; no without a person.
+    fn yes_by_default(&mut self, question: &str) -> bool {
+        self.yes(question)
+    }
     /// The file for a new recovery code; `None` for the screen.
     fn recovery_file(&self) -> Option<PathBuf> {
         None
     }
     /// Shows something.
     fn say(&mut self, event: ViewEvent);
+}
+
+/// A password that is being chosen.
+pub(crate) enum Chosen {
+    /// The options give it, so nobody can be asked for another.
+    Given(Zeroizing<String>),
+    /// It was typed; perhaps Enter alone.
+    Typed(Zeroizing<String>),
+    /// Neither gives one.
+    Nothing,
 }
 
 /// The terminal as a prompt.
@@ -64,13 +85,34 @@ impl Prompt for TerminalPrompt<'_> {
         }
     }
 
+    fn choose(&mut self, prompt: &str) -> Chosen {
+        if let Some(password) = &self.password {
+            return Chosen::Given(password.clone());
+        }
+        match self.terminal.secret(prompt) {
+            InputEvent::Line(line) => Chosen::Typed(line),
+            _ => Chosen::Nothing,
+        }
+    }
+
     fn yes(&mut self, question: &str) -> bool {
         if !self.terminal.interactive() {
             return false;
         }
         self.terminal.say(&ViewEvent::warning(question));
         match self.terminal.question("y/N> ") {
-            InputEvent::Line(line) => matches!(line.trim(), "y" | "Y" | "yes"),
+            InputEvent::Line(line) => is_yes(&line),
+            _ => false,
+        }
+    }
+
+    fn yes_by_default(&mut self, question: &str) -> bool {
+        if !self.terminal.interactive() {
+            return false;
+        }
+        self.terminal.say(&ViewEvent::plain(question));
+        match self.terminal.question("Y/n> ") {
+            InputEvent::Line(line) => line.trim().is_empty() || is_yes(&line),
             _ => false,
         }
     }
@@ -84,6 +126,10 @@ impl Prompt for TerminalPrompt<'_> {
     }
 }
 
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim(), "y" | "Y" | "yes" | "Yes")
+}
+
 /// Asks for the password of an account.
 pub(super) fn known_password(
     name: &UserName,
@@ -91,18 +137,6 @@ pub(super) fn known_password(
 ) -> Result<Zeroizing<String>, LoginError> {
     let password = prompt.password(&format!("Password for {name}: "));
     password.ok_or_else(no_password)
-}
-
-/// Asks for a new password, twice.
-pub(super) fn new_password(prompt: &mut dyn Prompt) -> Result<Zeroizing<String>, LoginError> {
-    let question = format!(
-        "New password (at least {} characters): ",
-        limits::MIN_PASSWORD
-    );
-    let password = prompt.password(&question).ok_or_else(no_password)?;
-    check_new(&password).map_err(LoginError::Refused)?;
-    let again = prompt.password("The same password again: ");
-    same(password, &again.ok_or_else(no_password)?)
 }
 
 /// Asks, twice, for the password that the account has now, where the vault was opened with
@@ -129,7 +163,7 @@ fn same(password: Zeroizing<String>, again: &str) -> Result<Zeroizing<String>, L
     }
 }
 
-fn no_password() -> LoginError {
+pub(super) fn no_password() -> LoginError {
     LoginError::Refused(
         "no password was given, so nothing was done; type it on a terminal, or use --password-file or --password-command"
             .to_owned(),

@@ -239,6 +239,7 @@ fn example_of(request: &Request) -> Option<usize> {
         Request::Passwd(_) => 16,
         Request::DeleteAccount(_) => 17,
         Request::Ping => 18,
+        Request::Available(_) => 19,
         Request::AckShown
         | Request::PasswordRegister(_)
         | Request::PasswordLogin(_)
@@ -246,7 +247,7 @@ fn example_of(request: &Request) -> Option<usize> {
     })
 }
 
-const EXAMPLES: [&str; 19] = [
+const EXAMPLES: [&str; 20] = [
     r#"{"op":"hello","version":1}"#,
     r#"{"op":"kdf","name":"bob"}"#,
     r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":false,"receive":false,"presence":true}"#,
@@ -266,6 +267,7 @@ const EXAMPLES: [&str; 19] = [
     r#"{"op":"passwd","kdf":KDF,"login_key":"B32","proof":"B64"}"#,
     r#"{"op":"delete_account","proof":"B64"}"#,
     r#"{"op":"ping"}"#,
+    r#"{"op":"available","name":"bob"}"#,
 ];
 
 /// An example with real values in the place of its capitals.
