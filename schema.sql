@@ -87,6 +87,7 @@ CREATE TABLE server (
                                                  -- 'begun': a server has served with this file;
                                                  -- 'generation': which start of a server this is,
                                                  -- and which write-ahead log of it;
+                                                 -- 'epoch': 16 random bytes of the last restore;
                                                  -- 'runs': how many servers have, 8 bytes, big-endian
     value               BLOB    NOT NULL
 ) WITHOUT ROWID;

@@ -18,6 +18,12 @@ pub(crate) fn config() -> Option<PathBuf> {
     folder("XDG_CONFIG_HOME", ".config")
 }
 
+/// The folder of sockets of running programs: `$XDG_RUNTIME_DIR/secure-chat`. `None` if the
+/// environment names none, as in a job of cron.
+pub(crate) fn runtime() -> Option<PathBuf> {
+    absolute("XDG_RUNTIME_DIR").map(|base| base.join(OURS))
+}
+
 fn folder(variable: &str, below_home: &str) -> Option<PathBuf> {
     absolute(variable)
         .or_else(|| absolute("HOME").map(|home| home.join(below_home)))

@@ -9,6 +9,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+#[path = "scripts/beside.rs"]
+mod beside;
 #[path = "scripts/commands.rs"]
 mod commands;
 #[path = "scripts/config_file.rs"]
@@ -70,6 +72,8 @@ impl Place {
             .env("SECURE_CHAT_CLIENT_DATA", self.folder.path().join(name))
             .env("SECURE_CHAT_PASSWORD_FILE", self.password())
             .env("SECURE_CHAT_USER", name)
+            // The sockets are in the folder, too.
+            .env_remove("XDG_RUNTIME_DIR")
             .current_dir(self.folder.path());
         command
     }

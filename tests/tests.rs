@@ -16,6 +16,8 @@ mod suite {
     mod accounts;
     /// More mail than a window holds, quotas, scripts that fetch.
     mod backlog;
+    /// Backups: made under load, checked, sealed, restored.
+    mod backup;
     /// What changes while a login or a request waits.
     mod changes;
     /// The language that a person types into telnet.

@@ -68,6 +68,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "xdg",
             "crypto::account::password",
             "crypto::account::login_proof",
+            "crypto::archive",
             "crypto::handle",
             "crypto::keys",
         ],
@@ -96,11 +97,15 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// neighbours there. `net` has the send queue, which everybody writes to.
 const FOLDERS: &[(&str, &[&str])] = &[
     ("server::args", &["config", "delivery", "limits", "log"]),
+    ("server::backup", &["config", "data_folder"]),
     ("server::banner", &["config", "log"]),
     ("server::config", &["delivery", "limits", "log"]),
     ("server::data_folder", &["config"]),
     ("server::delivery", &["log", "net", "stats"]),
-    ("server::error", &["capacity", "data_folder", "delivery"]),
+    (
+        "server::error",
+        &["backup", "capacity", "data_folder", "delivery"],
+    ),
     ("server::limits", &["log"]),
     ("server::manual", &["args"]),
     (
@@ -119,6 +124,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "server::run",
         &[
             "args",
+            "backup",
             "banner",
             "capacity",
             "config",
@@ -137,6 +143,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "client::app",
         &[
             "args",
+            "control",
             "local_time",
             "login",
             "messenger",
@@ -146,6 +153,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client::args", &["messenger", "net", "terminal"]),
+    ("client::control", &["messenger", "view"]),
     (
         "client::login",
         &["messenger", "net", "terminal", "vault", "view"],

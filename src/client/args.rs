@@ -120,6 +120,16 @@ pub(crate) struct Options {
     /// End another session of the account without asking
     #[arg(long, global = true, hide = true)]
     pub take_over: bool,
+    /// How long to wait for a vault that another client has, in seconds
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = clap::value_parser!(u32).range(0..=86_400)
+    )]
+    pub wait: u32,
     /// Replace the account's published identity by this device's without asking
     #[arg(long, global = true, hide = true)]
     pub new_identity: bool,

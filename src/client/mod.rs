@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `args` | the command line and its environment |
 //! | [`app`] | the conversation with the person: menu, questions, the table of commands, exit codes |
+//! | [`control`] | the socket through which other processes of the same person use this client |
 //! | [`login`] | makes accounts, logs in and opens vaults, and asks for what that needs |
 //! | [`net`] | endpoint, known certificates, connection, event queue |
 //! | [`messenger`] | the thread that owns keys and messages while somebody is logged in |
@@ -19,6 +20,7 @@
 
 pub(crate) mod app;
 pub(crate) mod args;
+pub(crate) mod control;
 pub(crate) mod local_time;
 pub(crate) mod login;
 pub(crate) mod messenger;

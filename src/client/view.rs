@@ -4,11 +4,14 @@
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::protocol::reply::UserStatus;
 use crate::protocol::{MessageId, UserName};
 
 /// The kind of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Tone {
     /// Something worked.
     Good,
@@ -23,7 +26,8 @@ pub(crate) enum Tone {
 }
 
 /// What a reader has to know about a message before they trust it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Mark {
     /// Nothing; it was encrypted.
     None,
@@ -38,8 +42,12 @@ pub(crate) enum Mark {
     Held,
 }
 
-/// An event to show.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The state of a message, one of [`STATES`].
+pub(crate) type StateWord = &'static str;
+
+/// An event to show. Between processes of one person it travels as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum ViewEvent {
     /// A line by the client itself.
     Line(Tone, String),
@@ -56,7 +64,8 @@ pub(crate) enum ViewEvent {
         /// What to know about it.
         mark: Mark,
         /// How far a sent message got, or how a received one came.
-        state: &'static str,
+        #[serde(deserialize_with = "known_state")]
+        state: StateWord,
         /// Its id.
         id: MessageId,
         /// Whether the other side's identity had been verified by hand then.
@@ -68,7 +77,8 @@ pub(crate) enum ViewEvent {
         /// The recipient.
         to: UserName,
         /// "stored", "delivered" or "received".
-        state: &'static str,
+        #[serde(deserialize_with = "known_state")]
+        state: StateWord,
         /// How many messages.
         count: usize,
     },
@@ -150,6 +160,25 @@ impl ViewEvent {
     }
 }
 
+/// The states of messages.
+const STATES: &[StateWord] = &[
+    "",
+    "again",
+    "waiting",
+    "stored",
+    "delivered",
+    "received",
+    "not sent",
+];
+
+fn known_state<'de, D: Deserializer<'de>>(from: D) -> Result<StateWord, D::Error> {
+    let word = String::deserialize(from)?;
+    let known = STATES.iter().find(|state| **state == word);
+    known
+        .copied()
+        .ok_or_else(|| serde::de::Error::custom("not the state of a message"))
+}
+
 /// How far a change of the vault's key is.
 pub(super) fn rotation_progress(done: u64, total: u64) -> ViewEvent {
     let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
@@ -162,7 +191,7 @@ pub(super) fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
 }
 
 /// Somebody whom the prompt and completion know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Person {
     /// Their name.
     pub name: UserName,
@@ -171,13 +200,16 @@ pub(crate) struct Person {
 }
 
 /// Why a session ended by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum End {
     /// The server refuses this client: the account was taken over, is logged in
     /// elsewhere, or has another password or identity.
     ShutOut(String),
     /// The vault can't be trusted to keep what arrives.
     Vault(String),
+    /// The client on this machine that this one worked through has ended, or ended it.
+    Gone(String),
 }
 
 /// Tells the messenger that the whole of a message has reached the screen. Only then does the
@@ -196,6 +228,12 @@ impl Written {
         }
     }
 
+    /// For a message that another process counts as read.
+    pub(super) fn elsewhere() -> Self {
+        let (to, _) = std::sync::mpsc::channel();
+        Written { seq: 0, to }
+    }
+
     /// Reports that the message was written and flushed.
     pub(crate) fn note(self) {
         // A session that has ended shows the message again at the next login.
@@ -207,8 +245,17 @@ impl Written {
 pub(crate) trait Display: Send + Sync {
     /// Shows an event.
     fn event(&self, event: ViewEvent);
+    /// Shows an event that answers the person's own command, and concerns no other window.
+    fn answer(&self, event: ViewEvent) {
+        self.event(event);
+    }
+    /// Shows a message that was sent from the window of this number, or from here (`None`), to
+    /// all others.
+    fn sent(&self, _event: ViewEvent, _window: Option<u64>) {}
     /// Shows a message that is unread until `written` says otherwise.
     fn show_unread(&self, event: ViewEvent, written: Written);
+    /// Wakes whoever asks for messages by itself: something may have come.
+    fn woken(&self) {}
     /// Waits, for a limited time, until everything that was shown is written.
     fn finish_writing(&self);
     /// Replaces the people whom the prompt and completion know.

@@ -10,12 +10,14 @@
 //! | [`message`] | the bytes of one message, from the outside in |
 //! | [`keys`] | identities and prekeys |
 //! | [`account`] | what opens an account and its vault: password, login proof, recovery code |
+//! | [`archive`] | a file of any size, sealed under a passphrase |
 //! | [`handle`] | how a server names a message's place to its sender |
 //! | [`safety_number`] | what two people compare |
 //! | [`cipher`], [`kdf`] | AES-CBC then HMAC; HKDF and the list of its labels |
 //! | [`secret`], `codec` | how secrets are held and wiped; how bytes are read and written |
 
 pub mod account;
+pub mod archive;
 pub mod cipher;
 mod codec;
 pub mod handle;

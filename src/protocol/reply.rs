@@ -91,6 +91,10 @@ pub struct Welcome {
     /// named a greater one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<u64>,
+    /// Random bytes that were made when the server was restored from a backup last; absent if it
+    /// never was. A client that knows others publishes its keys anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<ByteArray<16>>,
     /// The settings in force.
     pub settings: AccountSettings,
 }

@@ -190,6 +190,33 @@ pub(super) enum Action {
         /// The shell
         shell: Shell,
     },
+    /// Write the database and the certificate to one new file, while the server runs
+    Backup {
+        /// The file, which must not exist, or a folder to put one into
+        to: PathBuf,
+        /// Remove the oldest backups of the folder, so that this many stay
+        #[arg(long, value_name = "COUNT", value_parser = count())]
+        keep: Option<usize>,
+        /// Seal it under the first line of FILE
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Say whether a backup is whole, and what it holds
+    Check {
+        /// The backup
+        file: PathBuf,
+        /// The file whose first line it is sealed under
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Make an empty data folder that of a backup
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// The file whose first line it is sealed under
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
 }
 
 /// What any one address or account may ask for; 0 is no limit.

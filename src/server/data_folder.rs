@@ -27,6 +27,8 @@ use crate::transport::tls::Acceptor;
 pub(super) enum FolderError {
     /// Another server runs on it.
     InUse(PathBuf),
+    /// There is no database in it.
+    NoDatabase(PathBuf),
     /// It can't be made or written.
     Unwritable(PathBuf, io::Error),
     /// It has lost something, and `--new` was not given.
@@ -44,6 +46,11 @@ impl fmt::Display for FolderError {
                 f,
                 "another server is running on the folder {}; stop it, or choose another folder \
                  with --data",
+                data.display()
+            ),
+            FolderError::NoDatabase(data) => write!(
+                f,
+                "there is no database in the folder {}; give the --data that the server runs with",
                 data.display()
             ),
             FolderError::Unwritable(data, error) => write!(
@@ -69,7 +76,7 @@ impl Error for FolderError {
             FolderError::Unwritable(_, error) | FolderError::LogStays(_, error) => Some(error),
             // It is shown as it is, so what is below it is below this.
             FolderError::Database(error) => error.source(),
-            FolderError::InUse(_) | FolderError::Lost(..) => None,
+            FolderError::InUse(_) | FolderError::NoDatabase(_) | FolderError::Lost(..) => None,
         }
     }
 }
@@ -134,6 +141,13 @@ impl Note {
     }
 }
 
+/// The note in a lock's file. One that can't be read is none.
+fn read_note(mut file: &File) -> Option<Note> {
+    let mut text = String::new();
+    let read = Read::by_ref(&mut file).take(256).read_to_string(&mut text);
+    read.ok().and_then(|_| Note::parse(&text))
+}
+
 impl Lock {
     /// Makes the data folder, and locks it.
     ///
@@ -145,16 +159,13 @@ impl Lock {
         crate::fs::make_folder(data).map_err(failed)?;
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(lock_path(data)).map_err(failed)?;
+        let file = options.open(lock_path(data)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(data.to_owned())),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let mut text = String::new();
-        // A note that can't be read is none.
-        let read = Read::by_ref(&mut file).take(256).read_to_string(&mut text);
-        let note = read.ok().and_then(|_| Note::parse(&text));
+        let note = read_note(&file);
         Ok(Lock { file, note })
     }
 
@@ -183,6 +194,40 @@ impl Lock {
         let written = self.file.set_len(0);
         let _written = written.and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
     }
+}
+
+/// Refuses a folder without a database, and one whose log belongs to another copy of it: reading
+/// such a database would apply the log. It makes nothing, and a server may be running.
+///
+/// # Errors
+/// It is such a folder.
+pub(super) fn require_own_log(data: &Path) -> Result<(), FolderError> {
+    let database = database(data);
+    if !crate::fs::has_content(&database) {
+        return Err(FolderError::NoDatabase(data.to_owned()));
+    }
+    let unwritable = |error| FolderError::Unwritable(data.to_owned(), error);
+    let mut options = File::options();
+    let file = match options.read(true).write(true).open(lock_path(data)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unwritable(error)),
+    };
+    match file.try_lock() {
+        // A server runs, and has made sure of it.
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(unwritable(error)),
+        Ok(()) => {}
+    }
+    match has_foreign_log(&database, read_note(&file)) {
+        true => Err(FolderError::Lost(data.to_owned(), Loss::ForeignLog)),
+        false => Ok(()),
+    }
+}
+
+/// Removes the lock of a folder in which nothing else is. Call it while the lock is held.
+pub(super) fn remove_lock(data: &Path) {
+    let _removed = fs::remove_file(lock_path(data));
 }
 
 /// The files besides the database that have to stay where they are while a server runs.

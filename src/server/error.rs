@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::backup::BackupError;
 use super::capacity::Shortage;
 use super::data_folder::FolderError;
 use super::delivery::writer::Ended;
@@ -27,6 +28,8 @@ pub(super) enum RunError {
     Signals(io::Error),
     /// The data folder can't be used.
     Folder(FolderError),
+    /// A command about backups failed.
+    Backup(BackupError),
     /// The database can't be used.
     Database(OpenError),
     /// The certificate can't be used.
@@ -85,6 +88,7 @@ impl fmt::Display for RunError {
             RunError::Signals(error) => write!(f, "signals can't be received: {error}"),
             RunError::Folder(error) => error.fmt(f),
             RunError::Database(error) => error.fmt(f),
+            RunError::Backup(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
             RunError::NoFingerprint(error) => write!(
                 f,
@@ -178,6 +182,7 @@ impl Error for RunError {
             // These are shown as they are, so what is below them is below this.
             RunError::Folder(error) => error.source(),
             RunError::Database(error) => error.source(),
+            RunError::Backup(error) => error.source(),
             RunError::Tls(error) => error.source(),
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),

@@ -6,6 +6,7 @@
 //! | [`args`], [`config`] | the command line, and the settings that it gives |
 //! | `manual` | what the manual page has besides options and commands |
 //! | `data_folder` | whether the server may start on a folder |
+//! | `backup` | copies of all that the server keeps, and back |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
@@ -18,6 +19,7 @@
 //! threads, its queues and the order of its locks.
 
 pub(crate) mod args;
+mod backup;
 mod banner;
 mod capacity;
 pub(crate) mod config;

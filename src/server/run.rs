@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::{Action, Options};
+use super::backup;
 use super::banner;
 use super::banner::public_address;
 use super::capacity;
@@ -78,6 +79,21 @@ pub fn main() -> ExitCode {
             Err(error) => Err(RunError::Log(config.log.file, error)),
         },
         Some(Action::Fingerprint) => print_fingerprint(&config),
+        Some(Action::Backup {
+            to,
+            keep,
+            passphrase_file,
+        }) => {
+            backup::make(&config, &to, keep, passphrase_file.as_deref()).map_err(RunError::Backup)
+        }
+        Some(Action::Check {
+            file,
+            passphrase_file,
+        }) => backup::check(&file, passphrase_file.as_deref()).map_err(RunError::Backup),
+        Some(Action::Restore {
+            file,
+            passphrase_file,
+        }) => backup::restore(&config, &file, passphrase_file.as_deref()).map_err(RunError::Backup),
     };
     if let Err(error) = &done {
         log::start_error(error);

@@ -339,6 +339,10 @@ pub(crate) trait Store: Send + Sync {
     /// begin here, so that a number never comes again after its message was deleted.
     fn first_number(&self) -> u64;
 
+    /// Random bytes that were made when the store was restored from a backup last; `None` if it
+    /// never was.
+    fn epoch(&self) -> Option<[u8; 16]>;
+
     /// 32 random bytes that were made with the database. The answers about users that do
     /// not exist are derived from them, so that they stay the same.
     fn secret(&self) -> [u8; 32];

@@ -115,24 +115,6 @@ fn a_password_that_others_can_read_is_refused_before_it_is_used() {
 }
 
 #[test]
-fn a_vault_in_use_is_said_so() {
-    let place = Place::with(&["alice"]);
-    let mut listen = place.client("alice");
-    listen
-        .arg("listen")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut listener = process::spawn(&mut listen).unwrap();
-    // Registering was the first login.
-    crate::harness::eventually("it has the vault", || {
-        place.server.log().matches("logged in as alice").count() == 2
-    });
-    refused(&place, &["contacts"], "", 5, "in use by another client");
-    process::kill(&mut listener);
-}
-
-#[test]
 fn what_could_not_be_written_is_no_success_and_stays_unread() {
     let place = Place::with(&["alice", "bob"]);
     place.json("alice", &["send", "bob", "precious"], "");

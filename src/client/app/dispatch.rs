@@ -5,8 +5,7 @@ use super::commands;
 use super::commands::{Operation, Spec, TypedLine};
 use super::exit_code::FAILED;
 use super::{App, Next};
-use crate::client::messenger::command::Command;
-use crate::client::messenger::command::CommandResult;
+use crate::client::messenger::command::{Command, CommandResult};
 use crate::client::terminal::InputEvent;
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
@@ -115,7 +114,12 @@ impl App {
     }
 
     /// Has the session run a command, and waits for its result.
-    pub(super) fn ask_session(&mut self, command: Command) -> CommandResult {
+    pub(super) fn ask_session(&mut self, command: Command) -> Result<(), String> {
+        self.ask_for(command).map(drop)
+    }
+
+    /// Has the session run a command, and waits for what it is answered with.
+    pub(super) fn ask_for(&mut self, command: Command) -> CommandResult {
         match &self.session {
             Some((_, session)) => session.run(command),
             None => Err("log in first".to_owned()),

@@ -65,7 +65,7 @@ pub(super) fn of_login(error: &LoginError) -> u8 {
         LoginError::Endpoint(_)
         | LoginError::Call(CallError::Lost(_))
         | LoginError::Unpublished(_) => UNREACHABLE,
-        LoginError::Vault(_) => VAULT,
+        LoginError::Vault(_) | LoginError::Occupied(_) => VAULT,
     }
 }
 

@@ -201,6 +201,10 @@ impl Display for HookedDisplay {
         self.screen.event(event);
     }
 
+    fn sent(&self, event: ViewEvent, window: Option<u64>) {
+        self.screen.sent(event, window);
+    }
+
     fn show_unread(&self, event: ViewEvent, written: Written) {
         // The messenger, which calls this, must not wait for the command.
         if self.queue.try_send(event.clone()).is_err() && !self.failed.swap(true, Ordering::SeqCst)

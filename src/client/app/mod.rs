@@ -6,6 +6,7 @@
 //! | this one | start and end of the program and of a session |
 //! | `commands` | the table of commands, parsing and completion |
 //! | `dispatch` | from a typed line to what runs it |
+//! | `session` | the session that commands go to: this process's, or another one's |
 //! | `settings` | the arguments of `/settings` |
 //! | `talk` | `/to`: plain lines go to one person |
 //! | `password` | secrets from the options, `/passwd` and `/recovery` |
@@ -24,6 +25,7 @@ mod hook;
 mod manual;
 mod password;
 mod scripts;
+mod session;
 mod settings;
 mod talk;
 mod transfer;
@@ -35,9 +37,11 @@ use std::time::Duration;
 
 use self::commands::Operation;
 use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
+use self::session::{Opened, Session};
 use super::args::{Action, Options, OptionsError, VaultTask};
+use super::control::WindowKind;
+use super::login::prompt::TerminalPrompt;
 use super::login::{LoginError, LoginFlow};
-use super::messenger::SessionHandle;
 use super::messenger::command::Command;
 use super::terminal::{InputEvent, NotWritten, Screen, Terminal};
 use super::view::{Display, End, ViewEvent};
@@ -62,7 +66,7 @@ struct App {
     options: Options,
     login_flow: LoginFlow,
     /// The running session and its account.
-    session: Option<(UserName, SessionHandle)>,
+    session: Option<(UserName, Session)>,
     /// The person to whom lines without a command go.
     talks_to: Option<UserName>,
     /// The number of the line of standard input that is being run; 0 before the first.
@@ -299,9 +303,17 @@ impl App {
     fn ended(&mut self, end: &End) -> Next {
         let code = match end {
             End::ShutOut(_) => REFUSED,
-            End::Vault(_) => VAULT,
+            End::Vault(_) | End::Gone(_) => VAULT,
         };
+        let me = self.session.as_ref().map(|(me, _)| *me);
+        let talks_to = self.talks_to;
         self.leave();
+        if let (End::Gone(_), Some(me)) = (end, me) {
+            // The vault is free, or another window has it by now.
+            let next = self.start_session(me, Operation::Login);
+            self.talks_to = talks_to.filter(|_| self.session.is_some());
+            return next;
+        }
         if self.terminal.interactive() {
             self.menu();
             return Next::GoOn;
@@ -334,27 +346,36 @@ impl App {
     }
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
-        let prompt = password::prompt(&mut self.terminal, &self.options);
-        let mut prompt = prompt.map_err(by_options)?;
-        let (account, done) = match operation {
-            Operation::Register => (
-                self.login_flow.register(name, &mut prompt)?,
-                format!("account {name} created; you are logged in"),
-            ),
-            _ => (
-                self.login_flow.log_in(name, &mut prompt)?,
-                format!("logged in as {name}"),
-            ),
-        };
-        let screen = self.screen();
-        screen.set_logged_in(true);
-        self.terminal.say(&ViewEvent::good(done));
         let display: Arc<dyn Display> = match &self.hook {
-            Some(hook) => Arc::new(hook.display(screen)),
-            None => screen,
+            Some(hook) => Arc::new(hook.display(self.screen())),
+            None => self.screen(),
         };
-        let session = SessionHandle::start(account, self.options.trust, display)
-            .map_err(LoginError::Thread)?;
+        let (session, done) = if let Operation::Register = operation {
+            let prompt = password::prompt(&mut self.terminal, &self.options);
+            let account = self
+                .login_flow
+                .register(name, &mut prompt.map_err(by_options)?)?;
+            let done = format!("account {name} created; you are logged in");
+            (Opened::Free(account), done)
+        } else {
+            let log_in =
+                |flow: &LoginFlow, prompt: &mut TerminalPrompt<'_>| flow.log_in(name, prompt);
+            let opened = self.open(name, WindowKind::Chat, &display, log_in)?;
+            let done = match &opened {
+                Opened::Free(_) => format!("logged in as {name}"),
+                Opened::Beside(other) => format!(
+                    "this is another window of {name}, whose client runs as process {}; /quit ends this window only",
+                    other.pid
+                ),
+            };
+            (opened, done)
+        };
+        self.screen().set_logged_in(true);
+        self.terminal.say(&ViewEvent::good(done));
+        let session = match session {
+            Opened::Free(account) => self.start(account, display)?,
+            Opened::Beside(attached) => Session::Beside(attached),
+        };
         self.session = Some((name, session));
         self.menu();
         Ok(())

@@ -47,6 +47,9 @@ fn given_password(
 impl App {
     /// Changes the password to one that the options give, or that is typed twice.
     pub(super) fn change_password(&mut self) {
+        if self.only_elsewhere() {
+            return;
+        }
         let given = given_password(&self.terminal, &self.options);
         match (given, self.options.new_password()) {
             (Ok(Some(old)), Ok(Some(new))) => {
@@ -59,6 +62,24 @@ impl App {
                 Err(why) => self.fail(&why, FAILED),
             },
         }
+    }
+
+    /// Says so if another process has the vault, which alone can change its secrets.
+    fn only_elsewhere(&mut self) -> bool {
+        let other = self
+            .session
+            .as_ref()
+            .and_then(|(_, session)| session.other());
+        let Some(pid) = other else {
+            return false;
+        };
+        self.fail(
+            &format!(
+                "this is a window of the client that runs as process {pid}; change that there"
+            ),
+            FAILED,
+        );
+        true
     }
 
     /// Has the old password, the new one and the recovery code typed.
@@ -95,6 +116,9 @@ impl App {
 
     /// Makes a new recovery code, for whoever knows the password.
     pub(super) fn renew_recovery_code(&mut self) {
+        if self.only_elsewhere() {
+            return;
+        }
         let password = match given_password(&self.terminal, &self.options) {
             Ok(Some(password)) => Some(password),
             Ok(None) => self.secret("Password: "),

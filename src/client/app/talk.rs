@@ -4,14 +4,13 @@
 use super::App;
 use super::exit_code::FAILED;
 use crate::client::messenger::command::Command;
-use crate::client::messenger::command::CommandResult;
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
 
 impl App {
     /// Whether this name has an account. It is checked before a text is typed for a name that is
     /// not a contact.
-    pub(super) fn exists(&mut self, name: UserName) -> CommandResult {
+    pub(super) fn exists(&mut self, name: UserName) -> Result<(), String> {
         match self.terminal.screen().verified(&name) {
             Some(_) => Ok(()),
             None => self.ask_session(Command::Status(name)),

@@ -126,7 +126,7 @@ fn import(
         "use this machine from now on; the other one's sessions are left behind",
     ));
     // What was not sent is sent at the next login.
-    published.map_err(LoginError::Unpublished)
+    published.map(drop).map_err(LoginError::Unpublished)
 }
 
 fn check(passphrase: &str) -> Result<(), LoginError> {

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use super::credentials::DeriveError;
 use crate::client::net::error::{CallError, EndpointError};
@@ -29,19 +30,38 @@ pub(crate) enum LoginError {
     WrongPassword,
     /// The vault can't be opened, made or used.
     Vault(VaultError),
+    /// The client that has the vault does not let this one work through it; the sentence says
+    /// which and why.
+    Occupied(String),
     /// The session has no thread to run on.
     Thread(io::Error),
     /// The vault was imported, but the new keys were not published; the sentence says why.
     Unpublished(String),
 }
 
+impl LoginError {
+    /// Whether another process has the account's vault, and that one's control socket.
+    pub(crate) fn holder(&self) -> Option<Option<&Path>> {
+        match self {
+            // Without a process, it is SQLite that says so, and nothing explains it.
+            LoginError::Vault(VaultError::InUse {
+                pid: Some(_),
+                socket,
+                ..
+            }) => Some(socket.as_deref()),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ADVICE: &str = "check the address and that the server runs";
         match self {
-            LoginError::Refused(why) | LoginError::NotFound(why) | LoginError::NameTaken(why) => {
-                f.write_str(why)
-            }
+            LoginError::Refused(why)
+            | LoginError::NotFound(why)
+            | LoginError::NameTaken(why)
+            | LoginError::Occupied(why) => f.write_str(why),
             LoginError::Call(CallError::Refused(refusal)) if refusal.code == Code::TlsRequired => {
                 let said = crate::client::net::error::said(refusal);
                 write!(
@@ -74,6 +94,7 @@ impl Error for LoginError {
             LoginError::Refused(_)
             | LoginError::NotFound(_)
             | LoginError::NameTaken(_)
+            | LoginError::Occupied(_)
             | LoginError::WrongPassword
             | LoginError::Unpublished(_) => None,
             LoginError::Call(error) => Some(error),

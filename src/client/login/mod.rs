@@ -86,6 +86,14 @@ impl LoginFlow {
         }
     }
 
+    /// That no other process has the account's vault on this device.
+    ///
+    /// # Errors
+    /// One has it ([`LoginError::holder`] says which), or the vault has no place here.
+    pub(crate) fn check_free(&self, name: &UserName) -> Result<(), LoginError> {
+        self.vault_file(name).map(drop)
+    }
+
     /// The account's vault on this device, which may not exist yet, locked for this process.
     fn vault_file(&self, name: &UserName) -> Result<VaultFile, LoginError> {
         let place = self.endpoint.place().as_str();

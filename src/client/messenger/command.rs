@@ -2,19 +2,61 @@
 //! commands to the messenger needs this file only.
 
 use std::path::PathBuf;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::search::HistoryQuery;
 use crate::client::vault::VaultError;
-use crate::client::view::{ViewEvent, Written};
+use crate::client::view::ViewEvent;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::ChangeSettings;
 use crate::protocol::{MessageId, UserName};
 
 /// How a command ended: an error is a sentence for the person.
-pub(crate) type CommandResult = Result<(), String>;
+pub(crate) type CommandResult = Result<Answer, String>;
+
+/// What a command is answered with, besides what it shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// It was done.
+    Done,
+    /// The message is in the vault, under this id.
+    Sent(MessageId),
+    /// A message that was asked for; `None` if there is none.
+    Message(Option<Box<ViewEvent>>),
+    /// Messages, the oldest first, each with its place in the vault.
+    Messages(Vec<(i64, ViewEvent)>),
+    /// A place in the vault, behind which messages are asked for.
+    Place(i64),
+    /// How many messages came from the server, and how many wait there.
+    Fetched {
+        /// Came.
+        came: usize,
+        /// Wait still.
+        waiting: u64,
+    },
+}
+
+/// Who asked for a command, and where its result is awaited.
+pub(crate) struct Asker {
+    /// Where the result is awaited.
+    pub done: SyncSender<CommandResult>,
+    /// The window that asked; `None` for the client's own person or script.
+    pub window: Option<WindowOutput>,
+}
+
+/// Another process that works through this one: its number, and what its command shows.
+#[derive(Clone)]
+pub(crate) struct WindowOutput {
+    /// The window's number.
+    pub number: u64,
+    /// Takes what the command shows.
+    pub shows: Sender<ViewEvent>,
+}
 
 /// Why a command was not carried out.
 #[derive(Debug)]
@@ -38,6 +80,8 @@ impl From<VaultError> for CommandError {
 }
 
 /// What `/settings` changes.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum SettingsChange {
     /// Settings of the account, which the server keeps.
     Account(ChangeSettings),
@@ -53,19 +97,12 @@ pub(crate) enum NextCode {
     New(Option<PathBuf>),
 }
 
-/// Which messages are asked for, and how many at most.
-#[derive(Debug, Clone)]
-pub(crate) struct Backlog {
-    /// Those that were received behind the message whose id begins like this, also read ones;
-    /// `None` for all that are unread.
-    pub behind: Option<String>,
-    /// At most so many.
-    pub limit: usize,
-}
-
-/// What the person can ask of a session.
+/// What the person can ask of a session. Other processes of the same person may ask for it through
+/// the control socket, except for what is skipped here.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
-    /// Send an encrypted message.
+    /// Send an encrypted message, and answer with its id.
     Send(UserName, String),
     /// Send a message that the server can read.
     SendUnencrypted(UserName, String),
@@ -96,6 +133,7 @@ pub(crate) enum Command {
     /// Receive from somebody again.
     Unblock(UserName),
     /// Change the password, and the vault's key with it.
+    #[serde(skip)]
     Passwd {
         /// The password so far.
         old: Zeroizing<String>,
@@ -105,6 +143,7 @@ pub(crate) enum Command {
         code: NextCode,
     },
     /// Make a new recovery code, which ends the one so far.
+    #[serde(skip)]
     NewRecoveryCode {
         /// The password.
         password: Zeroizing<String>,
@@ -113,14 +152,29 @@ pub(crate) enum Command {
     },
     /// Wait until the server has answered for everything sent, no longer than this.
     AwaitAnswers(Duration),
-    /// Answer with the messages that wait to be shown, oldest first. Each counts as read once
-    /// its [`Written`] is noted.
-    Unread(Backlog, SyncSender<Vec<(ViewEvent, Written)>>),
-    /// Answer with the latest message sent to somebody, or with this one.
-    Sent(UserName, Option<MessageId>, SyncSender<Option<ViewEvent>>),
+    /// Answer with the place of the latest message, or of the one whose id begins like this.
+    PlaceOf(Option<String>),
+    /// Answer with received messages, at most so many: those that are unread, and those behind
+    /// a place, read or not.
+    Received {
+        /// The place; `None` for unread ones only.
+        after: Option<i64>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Note that the messages at these places were read.
+    MarkRead(Vec<i64>),
+    /// Answer with earlier messages.
+    Earlier(HistoryQuery),
+    /// Answer with a message that was sent to somebody.
+    Sent(UserName, MessageId),
     /// Get at most so many of the messages that wait on the server, and answer how many came
     /// and how many wait still.
-    FetchSome(usize, SyncSender<(usize, u64)>),
+    FetchSome(usize),
     /// End the session and the thread.
+    #[serde(skip)]
     Logout,
+    /// End the session for another process on this machine, which takes the account over.
+    #[serde(skip)]
+    Yield,
 }

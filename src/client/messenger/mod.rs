@@ -29,7 +29,9 @@
 //! | `renewal` | new sessions with somebody who is known, and their causes |
 //! | `retry` | asks for messages again, and answers such requests |
 //! | `script_queries` | what scripts ask for, answered in values |
+//! | `session_handle` | a running session, as others hold it |
 //! | `session_kind` | what a session is for |
+//! | `search` | finds earlier messages in the vault |
 //! | `send` | from a typed text to the server's answer |
 //! | `trust` | pins other identities, and starts sessions |
 //! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
@@ -55,7 +57,9 @@ mod reconnect;
 mod renewal;
 mod retry;
 mod script_queries;
+pub(crate) mod search;
 mod send;
+mod session_handle;
 pub(crate) mod session_kind;
 mod trust;
 mod verification;
@@ -63,21 +67,21 @@ mod verification;
 use super::view::{Display, End, Person, ViewEvent, Written};
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use self::account::Account;
 use self::aging::Aging;
 use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
-use self::command::{Command, CommandResult};
+use self::command::{Asker, WindowOutput};
 use self::confirmations::Confirmations;
 use self::log_upkeep::LogUpkeep;
 use self::passwd::PasswordChange;
 pub(crate) use self::queries::contact_view;
 use self::send::Awaited;
+pub(crate) use self::session_handle::{SessionHandle, SessionPort};
 use self::session_kind::SessionKind;
 use super::login::credentials::Credentials;
 use super::net::connection::Connection;
@@ -93,7 +97,6 @@ use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Accepted, Event, Incoming, Welcome};
 use crate::protocol::{ByteArray, UserName};
-use crate::sync::{self, JoinHandle};
 use rand::Rng;
 
 /// How many arrivals share one transaction at most, so that a long backlog is
@@ -157,8 +160,20 @@ pub(super) struct Messenger {
     /// identity, and who are to be looked up once more.
     look_again: Vec<i64>,
     /// Who waits until everything that was sent is answered, and until when.
-    awaiting_answers: Option<(SyncSender<CommandResult>, Instant)>,
+    awaiting_answers: Vec<(Asker, Instant)>,
+    /// Whom what is said concerns.
+    audience: Audience,
     over: bool,
+}
+
+/// Whom what is said concerns.
+enum Audience {
+    /// Everybody: it is news.
+    All,
+    /// The client's own person or script, whose command is run.
+    Own,
+    /// The window whose command is run.
+    Window(WindowOutput),
 }
 
 /// What logs in, now and after a lost connection.
@@ -223,55 +238,6 @@ struct PrekeyUpkeep {
     published_at: Option<Instant>,
 }
 
-/// A running session, as the person's side holds it.
-pub(crate) struct SessionHandle {
-    events: SyncSender<QueuedEvent>,
-    thread: JoinHandle<()>,
-}
-
-impl SessionHandle {
-    /// Starts the thread. It ends on [`Command::Logout`], or by itself after
-    /// telling [`Display::ended`].
-    ///
-    /// # Errors
-    /// That there is no thread to be had.
-    pub(crate) fn start(
-        account: Account,
-        trust: Trust,
-        display: Arc<dyn Display>,
-    ) -> io::Result<Self> {
-        let events = account.events.sender();
-        let mut messenger = Messenger::new(account, trust, display);
-        let thread = sync::spawn("messenger", None, move || messenger.run())?;
-        Ok(SessionHandle { events, thread })
-    }
-
-    /// Runs a command and waits until it is done.
-    ///
-    /// # Errors
-    /// What failed, as a sentence.
-    pub(crate) fn run(&self, command: Command) -> CommandResult {
-        let over = || "the session is over; log in again".to_owned();
-        let (sender, receiver) = sync_channel(1);
-        self.events
-            .send(QueuedEvent::Command(command, sender))
-            .map_err(|_| over())?;
-        receiver.recv().map_err(|_| over())?
-    }
-
-    /// Whether the session goes on.
-    pub(crate) fn goes_on(&self) -> bool {
-        !self.thread.is_finished()
-    }
-
-    /// Logs out and waits for the thread's end.
-    pub(crate) fn end(self) {
-        // If the session is over already, there is nothing to end.
-        let _outcome = self.run(Command::Logout);
-        let _ended = self.thread.join();
-    }
-}
-
 impl Messenger {
     fn new(account: Account, trust: Trust, display: Arc<dyn Display>) -> Self {
         let now = clock::now();
@@ -314,7 +280,8 @@ impl Messenger {
             aging: Aging::new(now),
             confirmations: Confirmations::default(),
             look_again: Vec::new(),
-            awaiting_answers: None,
+            awaiting_answers: Vec::new(),
+            audience: Audience::All,
             over: false,
         }
     }
@@ -339,8 +306,8 @@ impl Messenger {
         self.display.finish_writing();
         let done = self.save_progress();
         self.end_on_failure(done);
-        if let Some((waiting, _)) = self.awaiting_answers.take() {
-            let _gone = waiting.send(Err("the session is over".to_owned()));
+        for (asker, _) in self.awaiting_answers.drain(..) {
+            let _gone = asker.done.send(Err("the session is over".to_owned()));
         }
     }
 
@@ -360,8 +327,19 @@ impl Messenger {
         }
     }
 
+    /// Shows an event to whom it concerns.
     pub(super) fn say(&self, event: ViewEvent) {
-        self.display.event(event);
+        match &self.audience {
+            Audience::All => self.display.event(event),
+            Audience::Own => self.display.answer(event),
+            Audience::Window(output) => {
+                // A script's standard error may be read by nobody.
+                if event.is_warning() {
+                    self.display.answer(event.clone());
+                }
+                let _gone = output.shows.send(event);
+            }
+        }
     }
 
     pub(super) fn publish_people(&self) {
@@ -379,10 +357,10 @@ impl Messenger {
         let mut next = Some(first);
         while let Some(input) = next {
             match input {
-                QueuedEvent::Command(command, outcome) => {
+                QueuedEvent::Command(command, asker) => {
                     // What arrived before the command is dealt with before it.
                     self.process_arrivals(&mut arrivals)?;
-                    self.command(command, outcome)?;
+                    self.command(command, asker)?;
                     return Ok(());
                 }
                 QueuedEvent::Server(number, line) => {

@@ -57,8 +57,9 @@ impl Messenger {
         Ok(true)
     }
 
-    /// Publishes what the server lacks of this device's keys.
-    pub(super) fn keep_published(&mut self, welcome: &Welcome) -> Result<()> {
+    /// Publishes what the server lacks of this device's keys: all of them if it went back in time,
+    /// since it may have handed them out before.
+    pub(super) fn keep_published(&mut self, welcome: &Welcome, went_back: bool) -> Result<()> {
         let mine = wire_identity(&self.me.keys.public());
         let anew = welcome.identity != Some(mine);
         if anew && welcome.identity.is_some() && !self.login.new_identity {
@@ -73,7 +74,7 @@ impl Messenger {
         }
         // One-time prekeys of a copy are of no use with a signed prekey of ours, and the
         // copy is to see that this device was used.
-        let replace = anew || self.foreign_prekeys(welcome)?;
+        let replace = anew || went_back || self.foreign_prekeys(welcome)?;
         let (signed, is_new) = self.signed_prekey(replace)?;
         if is_new || welcome.signed_prekey != Some(signed.public().id) {
             self.publish(&signed, 0, true)?;

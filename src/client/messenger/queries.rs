@@ -1,12 +1,10 @@
 //! Commands that ask something and show the answer.
 
-use std::sync::mpsc::SyncSender;
-
-use super::Messenger;
-use super::command::{Command, CommandError, CommandResult, SettingsChange};
+use super::command::{Answer, Asker, Command, CommandError, SettingsChange};
+use super::{Audience, Messenger};
 use crate::client::local_time;
 use crate::client::vault::{Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result};
-use crate::client::view::{ViewEvent, plural};
+use crate::client::view::{End, ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::{AccountSettings, Done, Fetched, SearchPage, UserStatus};
 use crate::protocol::request::{Fetch, Search, UserRef};
@@ -17,34 +15,45 @@ const SHOWN: u32 = 50;
 
 impl Messenger {
     /// Runs a command and says what it came to.
-    pub(super) fn command(
-        &mut self,
-        command: Command,
-        done: SyncSender<CommandResult>,
-    ) -> Result<()> {
-        if !matches!(command, Command::Send(..)) {
+    pub(super) fn command(&mut self, command: Command, asker: Asker) -> Result<()> {
+        if !matches!(command, Command::Send(..) | Command::MarkRead(_)) {
             self.save_progress()?;
         }
-        let outcome = match command {
-            Command::AwaitAnswers(limit) => {
-                self.awaiting_answers = Some((done, clock::now() + limit));
-                return Ok(());
-            }
-            command => self.run_command(command),
+        if let Command::AwaitAnswers(limit) = command {
+            self.awaiting_answers.push((asker, clock::now() + limit));
+            return Ok(());
+        }
+        self.audience = match asker.window {
+            None => Audience::Own,
+            Some(output) => Audience::Window(output),
         };
+        let outcome = self.answer(command);
+        self.audience = Audience::All;
         let (outcome, result) = match outcome {
-            Ok(()) => (Ok(()), Ok(())),
+            Ok(answer) => (Ok(answer), Ok(())),
             Err(CommandError::Refused(why)) => (Err(why), Ok(())),
             Err(CommandError::Vault(error)) => (Err(error.to_string()), Err(error)),
         };
         // Whoever asked may be gone: the program is ending.
-        let _gone = done.send(outcome);
+        let _gone = asker.done.send(outcome);
         result
+    }
+
+    fn answer(&mut self, command: Command) -> std::result::Result<Answer, CommandError> {
+        match command {
+            Command::Send(to, text) => self.send(&to, text).map(Answer::Sent),
+            Command::PlaceOf(id) => self.place_of(id.as_deref()),
+            Command::Received { after, limit } => self.received(after, limit),
+            Command::MarkRead(places) => Ok(self.note_read(places)),
+            Command::Earlier(query) => self.earlier(&query),
+            Command::Sent(to, id) => self.sent(&to, id),
+            Command::FetchSome(limit) => self.fetch_some(limit),
+            command => self.run_command(command).map(|()| Answer::Done),
+        }
     }
 
     fn run_command(&mut self, command: Command) -> std::result::Result<(), CommandError> {
         match command {
-            Command::Send(to, text) => self.send(&to, text),
             Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text),
             Command::Status(name) => self.status(&name),
             Command::Search(text) => self.search(text),
@@ -72,12 +81,20 @@ impl Messenger {
             Command::NewRecoveryCode { password, file } => {
                 self.new_recovery_code(&password, file.as_deref())
             }
-            Command::Unread(backlog, found) => self.answer_unread(&backlog, &found),
-            Command::Sent(to, id, found) => self.answer_sent(&to, id, &found),
-            Command::FetchSome(limit, fetched) => self.answer_fetched(limit, &fetched),
             Command::Logout => self.log_out(),
-            // Taken care of by the caller, who keeps its sender.
-            Command::AwaitAnswers(_) => Ok(()),
+            Command::Yield => {
+                self.yield_vault();
+                Ok(())
+            }
+            // The callers take care of these.
+            Command::AwaitAnswers(_)
+            | Command::Send(..)
+            | Command::PlaceOf(_)
+            | Command::Received { .. }
+            | Command::MarkRead(_)
+            | Command::Earlier(_)
+            | Command::Sent(..)
+            | Command::FetchSome(_) => Ok(()),
         }
     }
 
@@ -254,6 +271,15 @@ impl Messenger {
         self.server.connection = None;
         self.over = true;
         Ok(())
+    }
+
+    /// Ends the session, and with it the hold on the vault. The server's side of it is left for
+    /// the next login from this vault, which replaces it.
+    fn yield_vault(&mut self) {
+        self.end(End::ShutOut(
+            "another client on this machine took this account over; log in again to take it back"
+                .to_owned(),
+        ));
     }
 
     pub(super) fn ask<T: serde::de::DeserializeOwned>(

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::Messenger;
 use super::batch::Batch;
+use super::command::Answer;
 use super::retry;
 use super::send::Awaited;
 use super::session_kind::SessionKind;
@@ -97,10 +98,14 @@ impl Messenger {
             self.warn_of_logins(elsewhere, copied);
         }
         let mut device = self.vault.device()?;
+        // It may have forgotten the keys of the time in between, and hand out others a second time.
+        let went_back =
+            device.logins > 0 && (welcome.epoch != device.epoch || welcome.logins < device.logins);
         // One that was just made or imported has no session to send in.
         let is_behind = device.logins > 0 && self.vault.is_behind(welcome.vault);
         device.registered = true;
         device.logins = welcome.logins;
+        device.epoch = welcome.epoch;
         device.tried = 0;
         device.session = Some(welcome.session);
         device.hidden |= !welcome.settings.presence;
@@ -128,7 +133,13 @@ impl Messenger {
                  between is not in this vault",
             ));
         }
-        self.keep_published(welcome)?;
+        if went_back {
+            self.say(ViewEvent::warning(
+                "the server was restored from a backup: messages that it had not delivered since then may \
+                 be lost, and what people changed since then may be undone; your keys are published anew",
+            ));
+        }
+        self.keep_published(welcome, went_back)?;
         self.carry_out(effects);
         if waiting > 0 {
             self.say(ViewEvent::plain(format!(
@@ -232,23 +243,28 @@ impl Messenger {
     }
 
     fn check_answered(&mut self, now: Instant) -> Result<()> {
-        let Some((_, deadline)) = &self.awaiting_answers else {
-            return Ok(());
-        };
-        // What is held until an identity is accepted can take any time.
-        if now < *deadline && (!self.outbox.accepted.is_empty() || self.is_busy()?) {
+        if self.awaiting_answers.is_empty() {
             return Ok(());
         }
-        let outcome = match (
-            self.unanswered_sentence()?,
-            std::mem::take(&mut self.outbox.failed),
-        ) {
-            (Some(sentence), _) => Err(sentence),
-            (None, 0) => Ok(()),
-            (None, count) => Err(format!("{count} of the messages could not be sent")),
-        };
-        if let Some((waiting, _)) = self.awaiting_answers.take() {
-            let _gone = waiting.send(outcome);
+        // What is held until an identity is accepted can take any time.
+        let answered = self.outbox.accepted.is_empty() && !self.is_busy()?;
+        let waiting = std::mem::take(&mut self.awaiting_answers);
+        let (due, waiting): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|(_, deadline)| answered || now >= *deadline);
+        self.awaiting_answers = waiting;
+        for (asker, _) in due {
+            let failed = match asker.window {
+                None => std::mem::take(&mut self.outbox.failed),
+                // It asks for the state of its own message.
+                Some(_) => 0,
+            };
+            let outcome = match (self.unanswered_sentence()?, failed) {
+                (Some(sentence), _) => Err(sentence),
+                (None, 0) => Ok(Answer::Done),
+                (None, count) => Err(format!("{count} of the messages could not be sent")),
+            };
+            let _gone = asker.done.send(outcome);
         }
         Ok(())
     }

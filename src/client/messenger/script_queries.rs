@@ -1,11 +1,9 @@
 //! What scripts ask for. They pull: the answers are values, so a script that reads slowly stops
 //! nothing here, and what it has not read yet stays unread in the vault.
 
-use std::sync::mpsc::SyncSender;
-
-use super::Messenger;
-use super::command::{Backlog, CommandError};
-use crate::client::view::{ViewEvent, Written};
+use super::command::{Answer, CommandError};
+use super::search::HistoryQuery;
+use super::{Messenger, search};
 use crate::protocol::reply::Fetched;
 use crate::protocol::request::Fetch;
 use crate::protocol::{MessageId, Request, UserName};
@@ -13,71 +11,75 @@ use crate::protocol::{MessageId, Request, UserName};
 /// How many of the latest messages with somebody are searched for one that was just sent.
 const LATEST: u32 = 64;
 
-type Done = std::result::Result<(), CommandError>;
+type Result = std::result::Result<Answer, CommandError>;
 
 impl Messenger {
-    /// Answers with received messages, each with what marks it as read.
-    pub(super) fn answer_unread(
-        &mut self,
-        backlog: &Backlog,
-        found: &SyncSender<Vec<(ViewEvent, Written)>>,
-    ) -> Done {
-        let messages = match &backlog.behind {
-            None => self.vault.all_unread()?,
-            Some(id) => {
-                let Some(known) = self.vault.find_message(Some(id))? else {
-                    return Err(CommandError::Refused(format!(
-                        "there is no message with the id {id}"
-                    )));
-                };
-                let mut messages = self.vault.history(None, u32::MAX)?;
-                messages.retain(|message| message.seq > known.seq && !message.record.outgoing);
-                messages
-            }
-        };
-        let mut events = Vec::new();
-        for message in messages.into_iter().take(backlog.limit) {
-            if let Some(contact) = self.vault.contact_by_id(message.contact) {
-                let written = Written::new(message.seq, &self.screen.reports);
-                events.push((message.event(contact), written));
-            }
+    /// The place of a message, by the beginning of its id; without one, of the latest.
+    pub(super) fn place_of(&self, id: Option<&str>) -> Result {
+        let found = self.vault.find_message(id)?;
+        match (found, id) {
+            (Some(message), _) => Ok(Answer::Place(message.seq)),
+            (None, None) => Ok(Answer::Place(0)),
+            (None, Some(id)) => Err(CommandError::Refused(format!(
+                "there is no message with the id {id}"
+            ))),
         }
-        self.screen.is_writing = true;
-        // Whoever asked may be gone: the program is ending.
-        let _gone = found.send(events);
-        Ok(())
     }
 
-    /// Answers with a message that was sent to somebody.
-    pub(super) fn answer_sent(
-        &mut self,
-        to: &UserName,
-        id: Option<MessageId>,
-        found: &SyncSender<Option<ViewEvent>>,
-    ) -> Done {
-        let mut sent = None;
-        if let Some(contact) = self.vault.contact(to) {
-            let fits = |mid| id.is_none_or(|id| id == mid);
-            let latest = self.vault.history(Some(contact.id), LATEST)?;
-            let mut latest = latest.into_iter().rev();
-            sent = latest
-                .find(|message| message.record.outgoing && fits(message.mid))
-                .map(|message| message.event(contact));
+    /// Received messages that are unread, and those behind a place.
+    pub(super) fn received(&self, after: Option<i64>, limit: usize) -> Result {
+        let mut messages = self.vault.all_unread()?;
+        if let Some(after) = after {
+            let mut behind = self.vault.received_after(after, limit)?;
+            behind.retain(|message| messages.iter().all(|unread| unread.seq != message.seq));
+            messages.append(&mut behind);
+            messages.sort_by_key(|message| message.seq);
         }
-        let _gone = found.send(sent);
-        Ok(())
+        messages.truncate(limit);
+        let placed = messages.into_iter().filter_map(|message| {
+            let contact = self.vault.contact_by_id(message.contact)?;
+            Some((message.seq, message.event(contact)))
+        });
+        Ok(Answer::Messages(placed.collect()))
+    }
+
+    /// Notes that messages were read; the vault has it with the next transaction.
+    pub(super) fn note_read(&mut self, places: Vec<i64>) -> Answer {
+        self.screen.is_writing = true;
+        for place in places {
+            // This thread holds the receiver.
+            let _sent = self.screen.reports.send(place);
+        }
+        Answer::Done
+    }
+
+    /// Earlier messages.
+    pub(super) fn earlier(&self, query: &HistoryQuery) -> Result {
+        match search::search(&self.vault, query)? {
+            Ok(messages) => Ok(Answer::Messages(messages)),
+            Err(why) => Err(CommandError::Refused(why)),
+        }
+    }
+
+    /// A message that was sent to somebody.
+    pub(super) fn sent(&self, to: &UserName, id: MessageId) -> Result {
+        let Some(contact) = self.vault.contact(to) else {
+            return Ok(Answer::Message(None));
+        };
+        let latest = self.vault.history(Some(contact.id), LATEST)?;
+        let mut sent = latest.into_iter().rev();
+        let found = sent.find(|message| message.record.outgoing && message.mid == id);
+        Ok(Answer::Message(
+            found.map(|message| Box::new(message.event(contact))),
+        ))
     }
 
     /// Fetches, and answers how many messages came and how many wait. They are in the vault by
     /// the time that the next command runs.
-    pub(super) fn answer_fetched(
-        &mut self,
-        limit: usize,
-        fetched: &SyncSender<(usize, u64)>,
-    ) -> Done {
+    pub(super) fn fetch_some(&mut self, limit: usize) -> Result {
         let limit = Some(limit);
         let Fetched { sent, waiting } = self.ask(&Request::Fetch(Fetch { limit }))?;
-        let _gone = fetched.send((sent, waiting));
-        Ok(())
+        let came = sent;
+        Ok(Answer::Fetched { came, waiting })
     }
 }

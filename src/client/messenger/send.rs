@@ -7,7 +7,7 @@ use super::encrypt;
 use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
 use super::identity::fingerprint;
 use super::trust::{NoSession, SessionStart};
-use super::{Messenger, random_id};
+use super::{Audience, Messenger, random_id};
 use crate::client::net::connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::vault::{
@@ -54,7 +54,7 @@ impl Messenger {
         &mut self,
         to: &UserName,
         text: String,
-    ) -> std::result::Result<(), CommandError> {
+    ) -> std::result::Result<MessageId, CommandError> {
         if let Err(why) = self.check_text(to, &text) {
             return Err(CommandError::Refused(why));
         }
@@ -74,6 +74,7 @@ impl Messenger {
             }
         }
         let record = outgoing(text, EncryptionStatus::Encrypted);
+        let shown = record.clone();
         let (me, now, mid) = (&self.me, clock::unix_ms(), MessageId(random_id()));
         let accepted = std::mem::take(&mut self.outbox.accepted);
         let encrypted = self.vault.transact(|vault| {
@@ -92,12 +93,32 @@ impl Messenger {
             vault.postpone(seq, contact.id)?;
             Ok(None)
         })?;
+        self.show_sent(to, mid, now, shown);
         match encrypted {
             Some(Encrypted::Queued(outgoing)) => self.pump_from(Some(outgoing))?,
             Some(Encrypted::Failed(seq, why)) => self.fail(seq, to, &why)?,
             Some(Encrypted::Dropped) | None => self.send_postponed()?,
         }
-        Ok(())
+        Ok(mid)
+    }
+
+    /// Shows a message to all windows but the one that it was written in.
+    fn show_sent(&self, to: &UserName, mid: MessageId, at: u64, record: MessageRecord) {
+        let Some(contact) = self.vault.contact(to) else {
+            return;
+        };
+        let message = HistoryEntry {
+            seq: 0,
+            contact: contact.id,
+            mid,
+            at,
+            record,
+        };
+        let window = match &self.audience {
+            Audience::Window(output) => Some(output.number),
+            Audience::All | Audience::Own => None,
+        };
+        self.display.sent(message.event(contact), window);
     }
 
     /// `/send-unencrypted NAME TEXT`
@@ -133,6 +154,7 @@ impl Messenger {
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
             vault.add_to_outbox(seq, &send, None)
         })?;
+        self.show_sent(to, mid, now, record);
         self.say(ViewEvent::warning(
             "sent unencrypted: the server and the network can read it",
         ));

@@ -15,6 +15,11 @@ pub(crate) enum SessionKind {
 }
 
 impl SessionKind {
+    /// Whether it stays until somebody ends it, so that others may work through it.
+    pub(crate) fn stays(self) -> bool {
+        self == SessionKind::Chat
+    }
+
     /// What a login asks for.
     pub(crate) fn options(self) -> SessionOptions {
         let is_chat = self == SessionKind::Chat;

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::error::CallError;
-use crate::client::messenger::command::Command;
-use crate::client::messenger::command::CommandResult;
+use crate::client::messenger::command::{Asker, Command};
 use crate::clock;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Event, News};
@@ -24,8 +23,8 @@ const MAX_ASIDE: usize = 4 * 1024 * 1024;
 
 /// One event.
 pub(crate) enum QueuedEvent {
-    /// A command, and where its result is awaited.
-    Command(Command, SyncSender<CommandResult>),
+    /// A command, and who asked for it.
+    Command(Command, Asker),
     /// A line from the connection of this number, or why it ended.
     Server(u64, Result<ServerLine, CallError>),
 }

@@ -181,6 +181,13 @@ impl Display for Screen {
         self.queue.put(Print::ViewEvent(event, None));
     }
 
+    fn sent(&self, event: ViewEvent, window: Option<u64>) {
+        // What was typed here is on the screen already.
+        if window.is_some() {
+            self.event(event);
+        }
+    }
+
     fn show_unread(&self, event: ViewEvent, written: Written) {
         self.queue.put(Print::ViewEvent(event, Some(written)));
     }
@@ -194,8 +201,10 @@ impl Display for Screen {
     }
 
     fn ended(&self, end: End) {
-        let (End::ShutOut(why) | End::Vault(why)) = &end;
-        self.print(&ViewEvent::bad(why.as_str()));
+        self.print(&match &end {
+            End::ShutOut(why) | End::Vault(why) => ViewEvent::bad(why.as_str()),
+            End::Gone(why) => ViewEvent::quiet(why.as_str()),
+        });
         // If nobody listens, the program is ending already.
         let _gone = self.tell.try_send(InputEvent::Ended(end));
     }

@@ -7,9 +7,7 @@
 //! is in `sqlite_file`.
 
 use std::cell::Cell;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use aes::Aes256;
@@ -17,6 +15,7 @@ use aes::cipher::KeyInit;
 use rusqlite::Connection;
 
 use super::key_slots::{KeySlot, PasswordKey, SlotKdf, SlotSecret};
+use super::lock::Lock;
 use super::migration_source::Source;
 use super::root::Rows;
 use super::seal::Sealer;
@@ -31,7 +30,7 @@ use crate::protocol::request::KdfParams;
 pub struct VaultFile {
     path: PathBuf,
     name: UserName,
-    lock: File,
+    lock: Lock,
 }
 
 /// A vault that was checked and is not open yet: only its key slots have been read.
@@ -62,7 +61,7 @@ impl VaultFile {
         let folder = folder::find(data, server, name)?;
         crate::fs::make_folder(&folder).map_err(|error| VaultError::Io(folder.clone(), error))?;
         let path = folder.join(format!("{name}.vault"));
-        let lock = lock(&folder.join(format!("{name}.lock")), &path)?;
+        let lock = Lock::take(&folder.join(format!("{name}.lock")), &path)?;
         let name = *name;
         Ok(VaultFile { path, name, lock })
     }
@@ -200,7 +199,7 @@ impl Closed {
 
 /// Makes a vault of this version from one of an earlier version, in a draft that takes its
 /// place when it is complete: a kill leaves one or the other, and each is whole.
-fn migrate(source: Source, key: SealKey, name: UserName, lock: File) -> Result<Vault> {
+fn migrate(source: Source, key: SealKey, name: UserName, lock: Lock) -> Result<Vault> {
     let path = source.path().to_owned();
     let draft = path.with_extension("draft");
     // A process that was killed here may have left one; we hold the lock.
@@ -223,7 +222,7 @@ impl<T> Opened<T> {
 
 impl Vault {
     /// A vault of which nothing has been read.
-    fn over(db: Connection, key: SealKey, path: PathBuf, lock: File) -> Self {
+    fn over(db: Connection, key: SealKey, path: PathBuf, lock: Lock) -> Self {
         Vault {
             db,
             sealer: Sealer::new(key),
@@ -233,7 +232,7 @@ impl Vault {
             last_filed: Cell::new(None),
             contacts: Vec::new(),
             path,
-            _lock: lock,
+            lock,
         }
     }
 
@@ -258,7 +257,7 @@ impl Vault {
 }
 
 /// Makes a vault without a row in it.
-fn create_empty(path: PathBuf, key: SealKey, lock: File) -> Result<Vault> {
+fn create_empty(path: PathBuf, key: SealKey, lock: Lock) -> Result<Vault> {
     sqlite_file::create_empty(&path)?;
     let mut db = sqlite_file::connect(&path)?;
     sqlite_file::prepare_to_write(&path, &db)?;
@@ -283,35 +282,4 @@ fn check_version(db: &Connection, path: &Path) -> Result<i32> {
         1..=schema::VERSION => Ok(version),
         _ => Err(VaultError::Newer(path.to_owned())),
     }
-}
-
-/// Locks the vault at `vault` through the file at `path`, and writes our process id
-/// into that for whoever comes second.
-fn lock(path: &Path, vault: &Path) -> Result<File> {
-    let failed = |error: io::Error| VaultError::Io(path.to_owned(), error);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            // If the number can't be read, the sentence without it is still true.
-            let read = (&file).take(16).read_to_string(&mut pid);
-            return Err(VaultError::InUse {
-                path: vault.to_owned(),
-                pid: read.ok().and_then(|_| pid.trim().parse().ok()),
-            });
-        }
-        Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
-    }
-    file.set_len(0).map_err(failed)?;
-    file.rewind().map_err(failed)?;
-    writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(file)
 }

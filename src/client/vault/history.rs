@@ -384,6 +384,33 @@ impl Vault {
         Ok(messages)
     }
 
+    /// At most `limit` received messages behind a place, oldest first; one whose row was
+    /// changed says so in place of its text.
+    ///
+    /// # Errors
+    /// That they could not be read.
+    pub fn received_after(&self, place: i64, limit: usize) -> Result<Vec<HistoryEntry>> {
+        let (first, _) = place_of(place);
+        let mut messages = Vec::new();
+        for chunk in self.numbers(Table::MessageChunks) {
+            if chunk < first {
+                continue;
+            }
+            for (seq, listing) in self.listed(chunk)? {
+                if messages.len() >= limit {
+                    return Ok(messages);
+                }
+                if seq > place {
+                    let message = self.message_or_damage(seq, listing)?;
+                    if !message.record.outgoing {
+                        messages.push(message);
+                    }
+                }
+            }
+        }
+        Ok(messages)
+    }
+
     /// How many messages there are.
     pub(super) fn count_messages(&self) -> Result<u64> {
         let mut count = 0;

@@ -31,6 +31,9 @@ pub struct Device {
     /// Logins tried from here since, whose answer may never have been read.
     #[serde(default)]
     pub tried: u64,
+    /// What the server said when it was restored from a backup last, at the last login from here.
+    #[serde(default)]
+    pub epoch: Option<ByteArray<16>>,
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<ByteArray<16>>,

@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `folder` | the folder of a server's vaults |
 //! | `file` | an account's place: lock, create, check and open the vault |
+//! | `lock` | keeps a second process out, and tells it whom to ask |
 //! | `sqlite_file` | how SQLite makes, connects and writes the file |
 //! | `schema` | the tables, and whether a file has exactly these |
 //! | `migration`, `migration_source` | from versions 1 and 2 to version 3 |
@@ -42,6 +43,7 @@ mod folder;
 mod history;
 mod key_slots;
 mod keys;
+mod lock;
 mod log;
 mod migration;
 mod migration_source;
@@ -67,13 +69,13 @@ pub(crate) use self::keys::{Device, PrekeyReader};
 
 use std::cell::Cell;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
 use aes::Aes256;
 use rusqlite::Connection;
 
+use self::lock::Lock;
 use self::root::Rows;
 use self::seal::Sealer;
 use self::seen_ids::Filed;
@@ -95,7 +97,7 @@ pub struct Vault {
     contacts: Vec<Contact>,
     path: PathBuf,
     /// Held until drop.
-    _lock: File,
+    lock: Lock,
 }
 
 /// Why the vault could not be opened, read or written.
@@ -107,6 +109,8 @@ pub enum VaultError {
         path: PathBuf,
         /// That process, if it said so.
         pid: Option<u32>,
+        /// Its control socket, if it has one.
+        socket: Option<PathBuf>,
     },
     /// The file is something else, or what is left of a vault.
     NotAVault(PathBuf),
@@ -131,7 +135,7 @@ pub enum VaultError {
 impl fmt::Display for VaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            VaultError::InUse { path, pid } => {
+            VaultError::InUse { path, pid, .. } => {
                 write!(
                     f,
                     "the vault {} is in use by another client",

@@ -145,6 +145,7 @@ pub(super) fn classify(path: &Path, error: rusqlite::Error) -> VaultError {
         Some(DatabaseBusy | DatabaseLocked) => VaultError::InUse {
             path: path.to_owned(),
             pid: None,
+            socket: None,
         },
         Some(_) => VaultError::Database(error),
     }

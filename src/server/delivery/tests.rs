@@ -70,6 +70,10 @@ impl Store for Gated {
     ) -> Result<Vec<Place>, StoreError> {
         self.store.places_after(recipient, number, limit)
     }
+    fn epoch(&self) -> Option<[u8; 16]> {
+        None
+    }
+
     fn first_number(&self) -> u64 {
         self.store.first_number()
     }

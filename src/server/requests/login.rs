@@ -223,6 +223,7 @@ impl Handler {
             one_time: account.one_time,
             logins,
             vault,
+            epoch: self.shared.store.epoch().map(ByteArray),
             settings: self.settings_of(account)?,
         })
     }

@@ -219,6 +219,10 @@ impl Store for DiskStore {
         Ok(rows.take(limit).map(|(_, m)| place(m)).collect())
     }
 
+    fn epoch(&self) -> Option<[u8; 16]> {
+        None
+    }
+
     fn first_number(&self) -> u64 {
         self.first_number
     }

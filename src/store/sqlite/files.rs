@@ -6,8 +6,12 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
+
+/// How long another program's lock is waited for. A stop has to end within it.
+pub(super) const BUSY: Duration = Duration::from_secs(1);
 
 /// The write-ahead log of the database at `path`.
 pub(crate) fn wal_path(path: &Path) -> PathBuf {
@@ -27,6 +31,14 @@ pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
             Some("another program uses it".to_owned()),
         )),
     }
+}
+
+/// The same, without waiting for another program that uses the database.
+pub(super) fn checkpoint_now(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let folded = checkpoint(connection);
+    connection.busy_timeout(BUSY)?;
+    folded
 }
 
 /// A file or folder, by its path and by what that led to.

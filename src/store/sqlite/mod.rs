@@ -6,14 +6,18 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | this one | the connections, and what an error of SQLite means |
+//! | this one | the connections |
+//! | [`backup`] | copies of a database in use, and what becomes of them |
 //! | `open` | opening and making the database file |
+//! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
 //! | `statements` | all SQL statements |
 
+pub(crate) mod backup;
+mod failure;
 mod files;
 mod generation;
 mod open;
@@ -21,17 +25,17 @@ mod read;
 mod statements;
 mod write;
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
+use self::failure::{Unusable, is_damage, store_error};
 pub(crate) use self::files::wal_path;
-use self::files::{Files, checkpoint};
+use self::files::{Files, checkpoint, checkpoint_now};
 pub(crate) use self::generation::{LogOf, judge_log};
 pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::write::Reclaimed;
@@ -67,6 +71,9 @@ pub(crate) struct Sqlite {
     path: PathBuf,
     secret: [u8; 32],
     first_number: u64,
+    epoch: Option<[u8; 16]>,
+    /// From so many bytes on, the log is folded at once.
+    log_bound: AtomicU64,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
@@ -125,41 +132,6 @@ enum Lane {
     Opening,
 }
 
-/// Why the store can't be used although SQLite did not fail, or said it too briefly.
-#[derive(Debug)]
-enum Unusable {
-    Closed,
-    Lost(PathBuf),
-    StillRead,
-    NotADatabase(rusqlite::Error),
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unusable::Lost(path) => {
-                return write!(
-                    f,
-                    "{} was moved, removed or replaced under the server",
-                    path.display()
-                );
-            }
-            Unusable::Closed => "it is closed",
-            Unusable::StillRead => "a read is still under way",
-            Unusable::NotADatabase(_) => "the file is not a database, or is damaged",
-        })
-    }
-}
-
-impl Error for Unusable {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Unusable::Closed | Unusable::Lost(_) | Unusable::StillRead => None,
-            Unusable::NotADatabase(error) => Some(error),
-        }
-    }
-}
-
 impl Sqlite {
     /// Opens the database, and makes it if the file does not exist or is empty.
     ///
@@ -173,6 +145,8 @@ impl Sqlite {
             path: path.to_owned(),
             secret: opened.secret,
             first_number: opened.first_number,
+            epoch: opened.epoch,
+            log_bound: AtomicU64::new(MAX_LOG),
             deleted: Mutex::new(opened.deleted),
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
@@ -328,14 +302,20 @@ impl Sqlite {
     /// Folds the log into the database while nobody reads, if it has become long. If a read does
     /// not end in time, the next commit tries again.
     fn bound_log(&self, connection: &Connection) {
-        let log = std::fs::metadata(wal_path(&self.path));
-        if log.is_ok_and(|log| log.len() > MAX_LOG) {
+        let log = std::fs::metadata(wal_path(&self.path)).map_or(0, |log| log.len());
+        if log > self.log_bound.load(Ordering::Relaxed) {
             let mut readers = self.readers.lock();
             readers.paused = true;
             let free = self.wait_for_reads(readers);
             if free {
-                // A failure is found by the next commit, or is none: the log is read as it is.
-                let _ = checkpoint(connection);
+                // Another program that reads, as a backup does, is not waited for at each commit:
+                // the log may grow on, and is tried again later.
+                let folded = checkpoint_now(connection);
+                let bound = match folded {
+                    Ok(()) => MAX_LOG,
+                    Err(_) => log + MAX_LOG / 4,
+                };
+                self.log_bound.store(bound, Ordering::Relaxed);
             }
             self.readers.lock().paused = false;
             self.reader_freed.notify_all();
@@ -441,6 +421,10 @@ impl Store for Sqlite {
         self.first_number
     }
 
+    fn epoch(&self) -> Option<[u8; 16]> {
+        self.epoch
+    }
+
     fn secret(&self) -> [u8; 32] {
         self.secret
     }
@@ -514,39 +498,6 @@ impl Store for Sqlite {
         connection
             .close()
             .map_err(|(_, error)| store_error(error, true))
-    }
-}
-
-/// Whether an error says that what was read or to be changed is damaged, rather
-/// than that the disk or the system failed.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error;
-    match error {
-        Error::SqliteFailure(failure, _) => matches!(
-            failure.code,
-            ErrorCode::DatabaseCorrupt
-                | ErrorCode::ConstraintViolation
-                | ErrorCode::TypeMismatch
-                | ErrorCode::TooBig
-        ),
-        // A value that no server wrote, or a row that is missing.
-        Error::FromSqlConversionFailure(..)
-        | Error::IntegralValueOutOfRange(..)
-        | Error::InvalidColumnType(..)
-        | Error::QueryReturnedNoRows => true,
-        _ => false,
-    }
-}
-
-/// What an error of SQLite means. With `whole`, damage is not limited to what was asked for.
-fn store_error(error: rusqlite::Error, whole: bool) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::Full,
-        Some(ErrorCode::NotADatabase) => {
-            StoreError::Failed(Arc::new(Unusable::NotADatabase(error)))
-        }
-        _ if !whole && is_damage(&error) => StoreError::Damaged(Arc::new(error)),
-        _ => StoreError::Failed(Arc::new(error)),
     }
 }
 

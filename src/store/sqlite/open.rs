@@ -7,11 +7,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
-use super::files::{checkpoint, wal_path};
+use super::files::{BUSY, checkpoint, wal_path};
 use super::write::{INCREMENTAL, set_value};
 use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
@@ -29,14 +28,14 @@ const APPLICATION_ID: i64 = 0x5343_6873;
 /// SQLite's usual 1,000 a busy server spends more on folding than on storing.
 const CHECKPOINT_PAGES: i64 = 16_000;
 
-/// How long another program's lock is waited for. A stop has to end within it.
-const BUSY: Duration = Duration::from_secs(1);
-
 /// The key in table `server` of the bytes behind stable fake answers.
 const SECRET: &str = "secret";
 
 /// The key in table `server` of how many runs of the server there were.
-const RUNS: &str = "runs";
+pub(super) const RUNS: &str = "runs";
+
+/// The key in table `server` of the bytes that were made when a backup was restored last.
+pub(super) const EPOCH: &str = "epoch";
 
 /// A database with at most so many pages in use, 32 MiB, is written anew at a start, which takes less
 /// than a second and as much memory.
@@ -83,14 +82,14 @@ pub(crate) struct OpenError {
 }
 
 impl OpenError {
-    fn new(sentence: String) -> Self {
+    pub(super) fn new(sentence: String) -> Self {
         OpenError {
             sentence,
             source: None,
         }
     }
 
-    fn caused_by(sentence: String, source: impl Error + Send + Sync + 'static) -> Self {
+    pub(super) fn caused_by(sentence: String, source: impl Error + Send + Sync + 'static) -> Self {
         OpenError {
             sentence,
             source: Some(Box::new(source)),
@@ -146,17 +145,29 @@ pub(crate) fn inspect(path: &Path) -> Result<Found, OpenError> {
     match inspect().map_err(|error| open_error(path, error))? {
         (Identity::Empty, _) => Ok(Found::Empty),
         (Identity::Ours, begun) => Ok(Found::Made { begun }),
-        (Identity::Newer(version), _) => Err(OpenError::new(format!(
+        (other, _) => expect_ours(path, other).map(|()| Found::Empty),
+    }
+}
+
+/// Refuses what is no database of this server's.
+pub(super) fn expect_ours(path: &Path, identity: Identity) -> Result<(), OpenError> {
+    Err(OpenError::new(match identity {
+        Identity::Ours => return Ok(()),
+        Identity::Empty => format!(
+            "{} is missing or has no tables, so it is no database of a server",
+            path.display()
+        ),
+        Identity::Newer(version) => format!(
             "{} was written by a newer version of the server (its schema is {version}, this \
              server knows {SCHEMA_VERSION}) and was left as it is; start that version, or choose another \
              folder with --data",
             path.display()
-        ))),
-        (Identity::Foreign, _) => Err(OpenError::new(format!(
+        ),
+        Identity::Foreign => format!(
             "{} belongs to another program and was left as it is; choose another folder with --data",
             path.display()
-        ))),
-    }
+        ),
+    }))
 }
 
 /// An open database, and what had to be read of it.
@@ -169,6 +180,8 @@ pub(super) struct Opened {
     /// Deleted accounts that have mail.
     pub(super) deleted: Vec<UserId>,
     pub(super) name_index: NameIndex,
+    /// See [`Sqlite::epoch`](super::Sqlite::epoch).
+    pub(super) epoch: Option<[u8; 16]>,
 }
 
 /// Opens the database, and makes it where there is none.
@@ -207,12 +220,14 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         let name_index = check_names(&connection);
         let first_number = first_number(&connection)?;
         let deleted = deleted_with_mail(&connection);
+        let epoch = read::value(&connection, EPOCH)?;
         Ok(Opened {
             connection,
             secret,
             first_number,
             deleted,
             name_index,
+            epoch: epoch.and_then(|epoch| epoch.try_into().ok()),
         })
     };
     open().map_err(|error| open_error(path, error))
@@ -263,11 +278,16 @@ fn let_shrink(connection: &Connection) -> rusqlite::Result<()> {
 /// bits. On a full disk the last run's go on, and at worst the first copy of a message that is
 /// sent again is not found; then the recipient's vault recognises it.
 fn first_number(connection: &Connection) -> rusqlite::Result<u64> {
-    let runs = read::value(connection, RUNS)?;
-    let runs = runs.and_then(|runs| runs.try_into().ok());
-    let runs = runs.map_or(0, u64::from_be_bytes).min(MAX_RUNS) + 1;
+    let runs = runs(connection)?.min(MAX_RUNS) + 1;
     unless_full(set_value(connection, RUNS, &runs.to_be_bytes()))?;
     Ok(runs << RUN_BITS)
+}
+
+/// How many runs of the server there were.
+pub(super) fn runs(connection: &Connection) -> rusqlite::Result<u64> {
+    let runs = read::value(connection, RUNS)?;
+    let runs = runs.and_then(|runs| runs.try_into().ok());
+    Ok(runs.map_or(0, u64::from_be_bytes))
 }
 
 /// Deleted accounts whose mail was not yet deleted when the server ended. Where that cannot be
@@ -335,7 +355,7 @@ pub(super) fn mark_used(connection: &Connection, path: &Path) -> Result<(), Open
     note().map_err(|error| open_error(path, error))
 }
 
-fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags | more)?;
     // SQLite is content with reading what it may not write.
@@ -366,14 +386,14 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Identity {
+pub(super) enum Identity {
     Empty,
     Ours,
     Newer(i64),
     Foreign,
 }
 
-fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
+pub(super) fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     let table = connection.query_row(statements::ANY_TABLE, [], |_| Ok(()));
@@ -413,7 +433,7 @@ fn has_wal(path: &Path) -> bool {
     fs::metadata(wal_path(path)).is_ok_and(|log| log.len() > 0)
 }
 
-fn open_error(path: &Path, error: rusqlite::Error) -> OpenError {
+pub(super) fn open_error(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.display();
     let sentence = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => format!(

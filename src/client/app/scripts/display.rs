@@ -32,6 +32,10 @@ impl Display for ScriptDisplay {
         self.waker.wake();
     }
 
+    fn woken(&self) {
+        self.waker.wake();
+    }
+
     fn finish_writing(&self) {
         self.screen.finish_writing();
     }

@@ -20,19 +20,19 @@ use clap::CommandFactory;
 
 use self::display::ScriptDisplay;
 use super::exit_code::{self, DECLINED, MEANINGS, REFUSED, VAULT, WRONG_USAGE};
+use super::session::{Opened, Session};
 use super::{App, by_options, password};
 use crate::client::args::scripts::{History, Script};
 use crate::client::args::{Action, Options};
+use crate::client::control::WindowKind;
 use crate::client::local_time;
-use crate::client::login::offline::HistoryQuery;
 use crate::client::login::prompt::TerminalPrompt;
 use crate::client::login::{LoginError, LoginFlow};
-use crate::client::messenger::SessionHandle;
-use crate::client::messenger::account::Account;
-use crate::client::messenger::command::Command;
+use crate::client::messenger::command::{Answer, Command};
+use crate::client::messenger::search::HistoryQuery;
 use crate::client::messenger::session_kind::SessionKind;
 use crate::client::terminal::{InputEvent, Routes, Terminal};
-use crate::client::view::{End, ViewEvent};
+use crate::client::view::{Display, End, ViewEvent};
 use crate::clock;
 use crate::protocol::UserName;
 
@@ -176,9 +176,10 @@ impl App {
             Script::History(history) => self.print_history(history),
             Script::Contacts => {
                 let name = self.account()?;
-                let (login_flow, mut prompt) = self.script_prompt()?;
-                let contacts = login_flow.contacts(name, &mut prompt)?;
-                self.print_all(&contacts)
+                self.read_vault(
+                    |flow, prompt| flow.contacts(name, prompt),
+                    Command::Contacts,
+                )
             }
             Script::Register { name } => self.register_one(*name),
         }
@@ -193,31 +194,58 @@ impl App {
     /// Logs in and starts the session.
     fn open_session(&mut self) -> Done {
         let name = self.account()?;
-        let (login_flow, mut prompt) = self.script_prompt()?;
-        let account = login_flow.log_in(name, &mut prompt)?;
-        self.start(name, account)
-    }
-
-    fn start(&mut self, name: UserName, account: Account) -> Done {
-        let screen = Arc::clone(self.terminal.screen());
-        let waker = Arc::clone(self.terminal.waker());
-        let display = Arc::new(ScriptDisplay::new(screen, waker));
-        let session = SessionHandle::start(account, self.options.trust, display)
-            .map_err(LoginError::Thread)?;
+        let display = self.script_display();
+        let log_in = |flow: &LoginFlow, prompt: &mut TerminalPrompt<'_>| flow.log_in(name, prompt);
+        let session = match self.open(name, WindowKind::Script, &display, log_in)? {
+            Opened::Free(account) => self.start(account, display)?,
+            Opened::Beside(attached) => Session::Beside(attached),
+        };
         self.session = Some((name, session));
         Ok(())
     }
 
-    /// What logs in, and what it asks.
-    fn script_prompt(&mut self) -> Result<(&LoginFlow, TerminalPrompt<'_>), Failure> {
-        let prompt = password::prompt(&mut self.terminal, &self.options).map_err(by_options)?;
-        Ok((&self.login_flow, prompt))
+    /// Goes on after the client that this command worked through has ended: with a login of its
+    /// own, or as a window of another.
+    fn reopen_session(&mut self) -> Done {
+        if let Some((_, session)) = self.session.take() {
+            session.end();
+        }
+        self.open_session()
+    }
+
+    fn script_display(&self) -> Arc<dyn Display> {
+        let screen = Arc::clone(self.terminal.screen());
+        let waker = Arc::clone(self.terminal.waker());
+        Arc::new(ScriptDisplay::new(screen, waker))
+    }
+
+    /// Reads the vault without a server, or has the client that has it run a command.
+    fn read_vault(
+        &mut self,
+        read: impl Fn(&LoginFlow, &mut TerminalPrompt<'_>) -> Result<Vec<ViewEvent>, LoginError>,
+        command: Command,
+    ) -> Done {
+        let name = self.account()?;
+        let display = self.script_display();
+        match self.open(name, WindowKind::Script, &display, read)? {
+            Opened::Free(events) => self.print_all(&events),
+            Opened::Beside(attached) => {
+                self.session = Some((name, Session::Beside(attached)));
+                match self.ask_script_session(command)? {
+                    Answer::Messages(messages) => {
+                        let events: Vec<_> = messages.into_iter().map(|(_, event)| event).collect();
+                        self.print_all(&events)
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
     }
 
     /// Has the session run a command.
-    fn ask_script_session(&mut self, command: Command) -> Done {
-        match self.ask_session(command) {
-            Ok(()) => Ok(()),
+    fn ask_script_session(&mut self, command: Command) -> Result<Answer, Failure> {
+        match self.ask_for(command) {
+            Ok(answer) => Ok(answer),
             Err(why) => Err(match self.why_ended() {
                 Some(code) => Failure::said(code),
                 None => Failure::new(DECLINED, why),
@@ -237,7 +265,7 @@ impl App {
 
     fn ask_once(&mut self, command: Command) -> Done {
         self.open_session()?;
-        self.ask_script_session(command)
+        self.ask_script_session(command).map(drop)
     }
 
     fn print_all(&mut self, events: &[ViewEvent]) -> Done {
@@ -270,9 +298,10 @@ impl App {
             query.count = Some(SHOWN);
         }
         let name = self.account()?;
-        let (login_flow, mut prompt) = self.script_prompt()?;
-        let messages = login_flow.history(name, &query, &mut prompt)?;
-        self.print_all(&messages)
+        self.read_vault(
+            |flow, prompt| flow.history(name, &query, prompt),
+            Command::Earlier(query.clone()),
+        )
     }
 
     fn register_one(&mut self, name: UserName) -> Done {
@@ -283,9 +312,12 @@ impl App {
                 "where does the recovery code go? Name a new file with --recovery-file FILE, so that no log has it",
             ));
         }
-        let (login_flow, mut prompt) = self.script_prompt()?;
-        let account = login_flow.register(name, &mut prompt)?;
-        self.start(name, account)?;
+        let prompt = password::prompt(&mut self.terminal, &self.options);
+        let account = self
+            .login_flow
+            .register(name, &mut prompt.map_err(by_options)?)?;
+        let session = self.start(account, self.script_display())?;
+        self.session = Some((name, session));
         self.terminal.say(&ViewEvent::Registered {
             name,
             recovery_file: file,
@@ -297,6 +329,6 @@ impl App {
 fn code_of(end: &End) -> u8 {
     match end {
         End::ShutOut(_) => REFUSED,
-        End::Vault(_) => VAULT,
+        End::Vault(_) | End::Gone(_) => VAULT,
     }
 }

@@ -1,7 +1,6 @@
 //! `client fetch`, `listen` and `unread`. A message counts as read once it was written and the
 //! command of `--on-message` has had it; a kill before that leaves it unread.
 
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::{Done, Failure, code_of};
@@ -9,9 +8,9 @@ use crate::client::app::App;
 use crate::client::app::exit_code::{FAILED, TIMED_OUT, UNWRITTEN};
 use crate::client::app::hook::Hook;
 use crate::client::args::scripts::{Fetch, Listen};
-use crate::client::messenger::command::{Backlog, Command};
+use crate::client::messenger::command::{Answer, Command};
 use crate::client::terminal::InputEvent;
-use crate::client::view::{ViewEvent, Written};
+use crate::client::view::{End, ViewEvent};
 use crate::clock;
 
 /// How many messages are fetched, and printed, at a time: so few that the longest texts fit into
@@ -22,8 +21,9 @@ const AT_ONCE: usize = 64;
 #[derive(Default)]
 struct Printed {
     count: u64,
-    /// Where to begin: behind this id, also with what was read.
-    behind: Option<String>,
+    /// What was received behind this place is printed, read or not: another window of the account
+    /// may have shown it.
+    after: i64,
     /// The command of `--on-message` failed.
     hook_failed: bool,
 }
@@ -33,11 +33,11 @@ impl App {
     pub(super) fn fetch_all(&mut self, fetch: &Fetch) -> Done {
         let hook = Hook::of(&self.options, &self.terminal);
         self.open_session()?;
-        while self.fetch_some(AT_ONCE)?.0 > 0 && self.terminal.signal().is_none() {}
         let mut printed = Printed {
-            behind: fetch.since.clone(),
+            after: self.place_of(fetch.since.clone())?,
             ..Printed::default()
         };
+        while self.fetch_some(AT_ONCE)?.0 > 0 && self.terminal.signal().is_none() {}
         self.print_new(&mut printed, None, hook.as_ref())?;
         printed.end()
     }
@@ -51,7 +51,7 @@ impl App {
             .map(|seconds| Duration::from_secs(seconds.into()));
         let until = limit.map(|limit| clock::now() + limit);
         let mut printed = Printed {
-            behind: listen.since.clone(),
+            after: self.place_of(listen.since.clone())?,
             ..Printed::default()
         };
         loop {
@@ -67,6 +67,8 @@ impl App {
                     ));
                 }
                 None | Some(InputEvent::Stop) => return printed.end(),
+                // The vault is the same, and so is the place up to which was printed.
+                Some(InputEvent::Ended(End::Gone(_))) => self.reopen_session()?,
                 Some(InputEvent::Ended(end)) => return Err(Failure::said(code_of(&end))),
                 Some(_) => {}
             }
@@ -76,7 +78,7 @@ impl App {
     /// Prints what no client has shown, and how many messages wait on the server; both stay.
     pub(super) fn print_unread(&mut self) -> Done {
         self.open_session()?;
-        for (event, _) in self.unread(None, usize::MAX)? {
+        for (_, event) in self.received(None, usize::MAX)? {
             self.terminal.say(&event);
         }
         let (_, waiting) = self.fetch_some(0)?;
@@ -85,43 +87,49 @@ impl App {
     }
 
     fn fetch_some(&mut self, limit: usize) -> Result<(usize, u64), Failure> {
-        let (tell, fetched) = sync_channel(1);
-        self.ask_script_session(Command::FetchSome(limit, tell))?;
-        Ok(fetched.recv().unwrap_or_default())
+        Ok(match self.ask_script_session(Command::FetchSome(limit))? {
+            Answer::Fetched { came, waiting } => (came, waiting),
+            _ => (0, 0),
+        })
     }
 
-    fn unread(
+    /// The place of the message whose id begins like this; without one, of the latest.
+    fn place_of(&mut self, id: Option<String>) -> Result<i64, Failure> {
+        Ok(match self.ask_script_session(Command::PlaceOf(id))? {
+            Answer::Place(place) => place,
+            _ => 0,
+        })
+    }
+
+    fn received(
         &mut self,
-        behind: Option<String>,
+        after: Option<i64>,
         limit: usize,
-    ) -> Result<Vec<(ViewEvent, Written)>, Failure> {
-        let (tell, found) = sync_channel(1);
-        self.ask_script_session(Command::Unread(Backlog { behind, limit }, tell))?;
-        Ok(found.recv().unwrap_or_default())
+    ) -> Result<Vec<(i64, ViewEvent)>, Failure> {
+        let command = Command::Received { after, limit };
+        Ok(match self.ask_script_session(command)? {
+            Answer::Messages(messages) => messages,
+            _ => Vec::new(),
+        })
     }
 
-    /// Prints unread messages, no more than make `most` in all.
+    /// Prints messages that were not printed yet, no more than make `most` in all.
     fn print_new(&mut self, printed: &mut Printed, most: Option<u64>, hook: Option<&Hook>) -> Done {
         loop {
             let left = most.map_or(u64::MAX, |most| most.saturating_sub(printed.count));
-            let behind = printed.behind.take();
-            let chunk = match behind {
-                // They are asked for once, and what comes meanwhile is unread.
-                Some(_) => usize::MAX,
-                None => AT_ONCE,
-            };
-            let limit = usize::try_from(left).unwrap_or(usize::MAX).min(chunk);
-            let found = self.unread(behind, limit)?;
+            let limit = usize::try_from(left).unwrap_or(usize::MAX).min(AT_ONCE);
+            let found = self.received(Some(printed.after), limit)?;
             if found.is_empty() {
                 return Ok(());
             }
-            for (event, written) in found {
+            for (place, event) in found {
                 self.print_one(printed, &event, hook)?;
                 let stopped = self.terminal.signal().is_some();
                 // The signal may have ended the command, which gets it again then.
                 if !(stopped && printed.hook_failed) {
-                    written.note();
+                    self.ask_script_session(Command::MarkRead(vec![place]))?;
                 }
+                printed.after = printed.after.max(place);
                 if stopped {
                     return Ok(());
                 }

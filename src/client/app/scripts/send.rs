@@ -3,16 +3,15 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use super::{Done, Failure, code_of};
 use crate::client::app::App;
 use crate::client::app::exit_code::{DECLINED, FAILED, TIMED_OUT, WAITS};
 use crate::client::args::scripts::Send;
-use crate::client::messenger::command::Command;
+use crate::client::messenger::command::{Answer, Command};
 use crate::client::terminal::InputEvent;
-use crate::client::view::ViewEvent;
+use crate::client::view::{End, ViewEvent};
 use crate::clock;
 use crate::protocol::{MessageId, UserName, limits};
 
@@ -24,8 +23,7 @@ impl App {
         self.open_session()?;
         let limit = Duration::from_secs(send.timeout.into());
         let until = clock::now() + limit;
-        self.ask_script_session(Command::Send(send.to, text))?;
-        let Some((id, _, _)) = self.sent(send.to, None)? else {
+        let Answer::Sent(id) = self.ask_script_session(Command::Send(send.to, text))? else {
             return Err(Failure::new(FAILED, "the message is not in the vault"));
         };
         // What it says is also about earlier messages; this one's state counts.
@@ -64,7 +62,7 @@ impl App {
             if let Some(code) = self.why_ended() {
                 return Err(Failure::said(code));
             }
-            let Some((_, state, event)) = self.sent(send.to, Some(id))? else {
+            let Some((state, event)) = self.sent(send.to, id)? else {
                 return Err(Failure::new(FAILED, "the message is not in the vault"));
             };
             let goes_on = send.wait_delivered && state == "stored" && clock::now() < until;
@@ -75,6 +73,7 @@ impl App {
                 return Ok(state);
             }
             match self.terminal.wait(Some(until)) {
+                Some(InputEvent::Ended(End::Gone(_))) => self.reopen_session()?,
                 Some(InputEvent::Ended(end)) => return Err(Failure::said(code_of(&end))),
                 Some(InputEvent::Stop) => return Err(Failure::said(0)),
                 _ => {}
@@ -82,19 +81,20 @@ impl App {
         }
     }
 
-    /// A message that was sent: its id, how far it got, and itself.
+    /// A message that was sent: how far it got, and itself.
     fn sent(
         &mut self,
         to: UserName,
-        id: Option<MessageId>,
-    ) -> Result<Option<(MessageId, &'static str, ViewEvent)>, Failure> {
-        let (tell, found) = sync_channel(1);
-        self.ask_script_session(Command::Sent(to, id, tell))?;
-        let event = found.recv().ok().flatten();
-        Ok(event.and_then(|event| match &event {
-            ViewEvent::Message { id, state, .. } => Some((*id, *state, event)),
+        id: MessageId,
+    ) -> Result<Option<(&'static str, ViewEvent)>, Failure> {
+        let answer = self.ask_script_session(Command::Sent(to, id))?;
+        Ok(match answer {
+            Answer::Message(Some(event)) => match *event {
+                ViewEvent::Message { state, .. } => Some((state, *event)),
+                _ => None,
+            },
             _ => None,
-        }))
+        })
     }
 
     fn text_of(&self, send: &Send) -> Result<String, Failure> {

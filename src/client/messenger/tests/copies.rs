@@ -4,6 +4,7 @@ use super::retries::texts;
 use super::*;
 use crate::client::vault::Export;
 use crate::client::view::{Mark, ViewEvent};
+use crate::protocol::ByteArray;
 
 fn export_of(somebody: &Somebody) -> Export {
     let export = somebody
@@ -71,6 +72,42 @@ fn an_old_export_in_the_middle_of_a_chat_goes_on() {
     let again = bob.run(Command::Verify(alice.name, false));
     again.unwrap();
     bob.sees_line("alice is verified");
+}
+
+#[test]
+fn keys_are_published_anew_once_for_each_time_the_server_was_restored() {
+    let server = Double::start();
+    let mut bob = Somebody::registered(&server, "bob");
+    let published = || {
+        let world = server.world.lock().unwrap();
+        let bob = world.accounts.values().next().unwrap();
+        let published = bob.published.clone().unwrap();
+        let one_time: Vec<_> = published.one_time.iter().map(|prekey| prekey.id).collect();
+        (published.signed_prekey.id, one_time)
+    };
+    let restored = "the server was restored from a backup";
+    for epoch in 1..3 {
+        let before = published();
+        bob.log_out();
+        server.world.lock().unwrap().epoch = Some(ByteArray([epoch; 16]));
+        bob.log_in();
+        bob.sees_line(restored);
+        let after = published();
+        assert_ne!(before.0, after.0);
+        assert!(!after.1.iter().any(|id| before.1.contains(id)));
+        bob.log_out();
+        bob.log_in();
+        assert_eq!(published(), after, "once");
+    }
+    // A machine that was put back tells it by its count.
+    let before = published();
+    bob.log_out();
+    for account in server.world.lock().unwrap().accounts.values_mut() {
+        account.logins = 1;
+    }
+    bob.log_in();
+    bob.sees_line(restored);
+    assert_ne!(before.0, published().0);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) struct World {
     pub(super) asked: Vec<&'static str>,
     /// What the next `send` is refused with.
     pub(super) refuse_send: Option<&'static str>,
+    /// What it says of the backup that it was restored from.
+    pub(super) epoch: Option<ByteArray<16>>,
     /// Every `send` that came, accepted or not.
     pub(super) sends: Vec<(MessageId, Vec<u8>, bool)>,
     connections: Vec<TcpStream>,
@@ -66,7 +68,7 @@ pub(super) struct Account {
     blocked: Vec<UserName>,
     online: Option<TcpStream>,
     session: ByteArray<16>,
-    logins: u64,
+    pub(super) logins: u64,
     vault: Option<u64>,
 }
 
@@ -363,6 +365,7 @@ impl Connection {
                 .map_or(0, |published| published.one_time.len() as u32),
             logins: account.logins,
             vault: told.filter(|_| account.vault == told),
+            epoch: world.epoch,
             settings: settings(),
         })))
     }

@@ -26,7 +26,7 @@ use self::double::Double;
 use super::*;
 use crate::client::login::credentials;
 use crate::client::login::{LoginError, LoginFlow, Prompt};
-use crate::client::messenger::command::SettingsChange;
+use crate::client::messenger::command::{Command, CommandResult, SettingsChange};
 use crate::client::net::endpoint::{Endpoint, Protection};
 use crate::protocol::{Blob, Body, MessageId};
 
@@ -48,7 +48,7 @@ impl Display for Recorder {
     fn people(&self, _: Vec<Person>) {}
 
     fn ended(&self, end: End) {
-        let (End::ShutOut(why) | End::Vault(why)) = end;
+        let (End::ShutOut(why) | End::Vault(why) | End::Gone(why)) = end;
         self.event(ViewEvent::bad(format!("ended: {why}")));
     }
 }

@@ -1,0 +1,320 @@
+//! `server backup`, `server check` and `server restore`: a server's database and certificate in one
+//! file, and back.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | this one | what each command does |
+//! | `place` | names of backups, and writing one that overwrites nothing |
+//! | `error` | why a command fails, in a sentence |
+//!
+//! A backup is made by the command's own process, whether or not a server runs: SQLite lets others
+//! read while the server writes. What is in the file is decided in
+//! [`store::sqlite::backup`](crate::store::sqlite::backup), and how it is sealed in
+//! [`crypto::archive`](crate::crypto::archive).
+
+mod error;
+mod place;
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+pub(super) use self::error::BackupError;
+use self::place::{Draft, Target};
+use super::config::Config;
+use super::data_folder;
+use super::data_folder::Lock;
+use crate::crypto::archive;
+use crate::store::sqlite::backup;
+use crate::store::sqlite::backup::Contents;
+use crate::sync;
+use crate::transport::tls::Acceptor;
+
+/// How often the progress of a copy is shown.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// A passphrase's file has at most so many bytes.
+const MAX_PASSPHRASE: u64 = 4096;
+
+/// Writes a backup to a new file, or under a new name into a folder. Of the backups with such names
+/// in a folder, the newest `keep` stay.
+///
+/// # Errors
+/// Why there is no backup, or why older ones stay.
+pub(super) fn make(
+    config: &Config,
+    to: &Path,
+    keep: Option<usize>,
+    passphrase: Option<&Path>,
+) -> Result<(), BackupError> {
+    data_folder::require_own_log(&config.data).map_err(BackupError::Folder)?;
+    let database = data_folder::database(&config.data);
+    let passphrase = passphrase.map(read_passphrase).transpose()?;
+    let target = Target::new(to, passphrase.is_some())?;
+    if keep.is_some() && target.folder.is_none() {
+        return Err(BackupError::KeepNeedsFolder(to.to_owned()));
+    }
+    // Only a sealed backup may lie where others can read; what is not sealed stays beside the database.
+    let copy = match &passphrase {
+        None => Draft::beside(&target.path)?,
+        Some(_) => Draft::beside(&database)?,
+    };
+    let files = own_files(&config.data)?;
+    copy_with_progress(&database, &copy, files)?;
+    let whole = match &passphrase {
+        None => copy,
+        Some(passphrase) => {
+            let sealed = Draft::beside(&target.path)?;
+            seal(passphrase, &copy.path, &sealed.path)?;
+            sealed
+        }
+    };
+    whole.publish(&target.path)?;
+    say(format_args!("{}", target.path.display()))?;
+    match (keep, &target.folder) {
+        (Some(keep), Some(folder)) => place::remove_old(folder, keep),
+        _ => Ok(()),
+    }
+}
+
+/// The files of the server's own certificate, which the first start has made.
+fn own_files(data: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, BackupError> {
+    let Some(paths) = Acceptor::own_files(data) else {
+        return Ok(Vec::new());
+    };
+    let mut files = Vec::new();
+    for (name, path) in FILES.into_iter().zip(&paths) {
+        match fs::read(path) {
+            Ok(content) => files.push((name, content)),
+            // The operator's own certificate lies elsewhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BackupError::Unreadable(path.clone(), error)),
+        }
+    }
+    Ok(files)
+}
+
+/// The names, in a backup, of the certificate and its key: those that they have in the folder.
+const FILES: [&str; 2] = ["tls-cert.pem", "tls-key.pem"];
+
+/// Copies the database on a thread of its own, and shows on a terminal how far it is.
+fn copy_with_progress(
+    database: &Path,
+    copy: &Draft,
+    files: Vec<(&'static str, Vec<u8>)>,
+) -> Result<(), BackupError> {
+    let all = fs::metadata(database).map_or(0, |found| found.len());
+    let (done, receiver) = mpsc::channel();
+    let (from, to) = (database.to_owned(), copy.path.clone());
+    sync::spawn("backup", None, move || {
+        // Nobody listens if the process ends.
+        let _ = done.send(backup::copy(&from, &to, &files));
+    })
+    .map_err(BackupError::NoThread)?;
+    let terminal = io::stderr().is_terminal();
+    loop {
+        match receiver.recv_timeout(PROGRESS) {
+            Ok(copied) => {
+                if terminal {
+                    eprint!("\r\x1b[K");
+                }
+                return copied.map_err(BackupError::Database);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) if terminal => {
+                let so_far = fs::metadata(&copy.path).map_or(0, |found| found.len());
+                let percent = (so_far.min(all) * 100).checked_div(all).unwrap_or(0);
+                eprint!("\r{} MiB copied, {percent} %", so_far / 1024 / 1024);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(BackupError::NoThread(io::Error::other(
+                    "it has ended early",
+                )));
+            }
+        }
+    }
+}
+
+fn seal(passphrase: &str, from: &Path, to: &Path) -> Result<(), BackupError> {
+    let seal = || {
+        let sealed = File::options().write(true).truncate(true).open(to)?;
+        archive::seal(passphrase, File::open(from)?, BufWriter::new(&sealed))?;
+        sealed.sync_all()
+    };
+    seal().map_err(|error| BackupError::Unwritable(to.to_owned(), error))
+}
+
+/// Says whether a backup is whole, and what it holds.
+///
+/// # Errors
+/// It is not.
+pub(super) fn check(file: &Path, passphrase: Option<&Path>) -> Result<(), BackupError> {
+    let folder = place::private_folder()?;
+    let checked = || {
+        let plain = unsealed(file, passphrase, &folder)?;
+        let contents = backup::check(&plain).map_err(BackupError::Database)?;
+        let certificate = put_files(&plain, &folder)?;
+        Ok((contents, certificate))
+    };
+    let checked = checked();
+    let _removed = fs::remove_dir_all(&folder);
+    let (Contents { accounts, messages }, certificate) = checked?;
+    say(format_args!(
+        "{} is whole: {accounts} accounts, {messages} messages that wait, {}",
+        file.display(),
+        match certificate {
+            true => "the certificate and its key",
+            false => "no certificate",
+        }
+    ))
+}
+
+/// Makes an empty folder the data folder of the server that was backed up.
+///
+/// # Errors
+/// Nothing was restored.
+pub(super) fn restore(
+    config: &Config,
+    file: &Path,
+    passphrase: Option<&Path>,
+) -> Result<(), BackupError> {
+    let data = &config.data;
+    place::require_empty(data)?;
+    let lock = Lock::take(data).map_err(BackupError::Folder)?;
+    let draft = data.join(".restoring");
+    crate::fs::make_folder(&draft).map_err(|error| BackupError::Unwritable(data.clone(), error))?;
+    let restored = restore_through(&draft, data, file, passphrase);
+    let _removed = fs::remove_dir_all(&draft);
+    if restored.is_err() {
+        data_folder::remove_lock(data);
+    }
+    drop(lock);
+    let Contents { accounts, messages } = restored?;
+    say(format_args!(
+        "restored into {}: {accounts} accounts, {messages} messages that wait. Start the server; \
+         clients are told that it has gone back in time",
+        data.display()
+    ))
+}
+
+fn restore_through(
+    draft: &Path,
+    data: &Path,
+    file: &Path,
+    passphrase: Option<&Path>,
+) -> Result<Contents, BackupError> {
+    let unwritable = |error| BackupError::Unwritable(data.to_owned(), error);
+    let plain = unsealed(file, passphrase, draft)?;
+    let database = draft.join("chat.db");
+    if plain != database {
+        copy_private(&plain, &database).map_err(unwritable)?;
+    }
+    let contents = backup::check(&database).map_err(BackupError::Database)?;
+    put_files(&database, draft)?;
+    let mut epoch = [0; 16];
+    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut epoch)
+        .map_err(|error| unwritable(io::Error::other(error)))?;
+    backup::begin_epoch(&database, &epoch).map_err(BackupError::Database)?;
+    // The database comes last: without it, a folder with a certificate is not served.
+    for name in FILES.into_iter().chain(["chat.db"]) {
+        match fs::rename(draft.join(name), data.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            moved => moved.map_err(unwritable)?,
+        }
+    }
+    crate::fs::sync_name(&data.join("chat.db")).map_err(unwritable)?;
+    Ok(contents)
+}
+
+/// The backup without its seal, if it has one, in this folder.
+fn unsealed(file: &Path, passphrase: Option<&Path>, folder: &Path) -> Result<PathBuf, BackupError> {
+    let unreadable = |error| BackupError::Unreadable(file.to_owned(), error);
+    let mut sealed = File::open(file).map_err(unreadable)?;
+    if !sealed.metadata().map_err(unreadable)?.is_file() {
+        return Err(BackupError::NoFile(file.to_owned()));
+    }
+    let mut beginning = Vec::new();
+    let read = Read::by_ref(&mut sealed)
+        .take(64)
+        .read_to_end(&mut beginning);
+    read.map_err(unreadable)?;
+    if !archive::is_sealed(&beginning) {
+        return Ok(file.to_owned());
+    }
+    let Some(passphrase) = passphrase else {
+        return Err(BackupError::Sealed(file.to_owned()));
+    };
+    let passphrase = read_passphrase(passphrase)?;
+    let plain = folder.join("chat.db");
+    let to = new_private(&plain).map_err(|error| BackupError::Unwritable(plain.clone(), error))?;
+    let from = BufReader::new(File::open(file).map_err(unreadable)?);
+    archive::open(&passphrase, from, BufWriter::new(&to))
+        .map_err(|error| BackupError::Archive(file.to_owned(), error))?;
+    to.sync_all()
+        .map_err(|error| BackupError::Unwritable(plain.clone(), error))?;
+    Ok(plain)
+}
+
+/// Writes the certificate and the key of a backup into a folder, and says whether there are any
+/// and whether they belong together.
+fn put_files(backup: &Path, folder: &Path) -> Result<bool, BackupError> {
+    let files = backup::files(backup).map_err(BackupError::Database)?;
+    let mut found = 0;
+    for (name, content) in files {
+        // Only these have a place.
+        if !FILES.contains(&name.as_str()) {
+            continue;
+        }
+        found += 1;
+        let path = folder.join(name);
+        let written = new_private(&path).and_then(|mut file| {
+            file.write_all(&content)?;
+            file.sync_all()
+        });
+        written.map_err(|error| BackupError::Unwritable(path, error))?;
+    }
+    if found > 0 {
+        Acceptor::read(folder, None).map_err(BackupError::Certificate)?;
+    }
+    Ok(found > 0)
+}
+
+fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copy = new_private(to)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
+}
+
+fn new_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// The first line of a file that others can't read.
+fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, BackupError> {
+    use std::os::unix::fs::PermissionsExt;
+    let unreadable = |error| BackupError::Unreadable(path.to_owned(), error);
+    let file = File::open(path).map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?;
+    if found.is_file() && found.permissions().mode() & 0o077 != 0 {
+        return Err(BackupError::PassphraseShown(path.to_owned()));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(MAX_PASSPHRASE as usize + 1));
+    file.take(MAX_PASSPHRASE)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    let line = text.lines().next().unwrap_or_default();
+    match line.is_empty() {
+        true => Err(BackupError::NoPassphrase(path.to_owned())),
+        false => Ok(Zeroizing::new(line.to_owned())),
+    }
+}
+
+fn say(line: std::fmt::Arguments<'_>) -> Result<(), BackupError> {
+    writeln!(io::stdout(), "{line}").map_err(BackupError::Output)
+}
