@@ -177,12 +177,12 @@ fn hint(password: &str) -> String {
         .filter(|kind| password.chars().any(|c| kind(&c)))
         .count();
     let length = password.chars().count();
-    let worth = new_characters(password) + length / 2 + 2 * kinds;
+    let worth = new_characters(password) + length + kinds;
     match worth {
-        0..=14 => {
+        0..=20 => {
             "weak: who steals the server's database can try it out; four random words are better"
         }
-        15..=20 => "fair; another random word makes it strong",
+        21..=28 => "fair; another random word makes it strong",
         _ => "strong",
     }
     .to_owned()
