@@ -1,4 +1,4 @@
--- Secure Chat's database, version 1.
+-- Secure Chat's database, version 2.
 --
 -- All that the server keeps: accounts, public keys, who blocks whom, and mail
 -- that waits for its recipient. It holds no key that opens a message, and no
@@ -10,7 +10,7 @@
 
 -- "SChs": tells `file` and us that this is a server's database of ours.
 PRAGMA application_id = 0x53436873;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 -- One row per account, for ever: a deleted account keeps its row, emptied, so
 -- that nobody inherits the name and with it somebody else's mail.
@@ -36,7 +36,9 @@ CREATE TABLE users (
     identity_dh         BLOB,                    -- X25519, 32 bytes
     prekey_id           INTEGER,
     prekey              BLOB,                    -- X25519, 32 bytes
-    prekey_signature    BLOB                     -- 64 bytes
+    prekey_signature    BLOB,                    -- 64 bytes
+    -- 1: the operator has disabled the account. It keeps its mail, and cannot log in.
+    disabled            INTEGER NOT NULL DEFAULT 0
 );
 
 -- The greatest generation of an account's vault that a login named. A server adds the table
@@ -49,6 +51,34 @@ CREATE TABLE vault_generations (
 -- What a search reads, so that names which it must not find cost it nothing. A server adds it to a
 -- database that was made without it.
 CREATE INDEX listed_names ON users (name) WHERE listed = 1 AND deleted = 0;
+
+-- Accounts whose password the operator has reset. Until the owner has set another one with the
+-- one-time code that they were given, `users.login_key` is zeros, so that no password logs in.
+CREATE TABLE resets (
+    user                INTEGER PRIMARY KEY REFERENCES users (id),
+    key                 BLOB    NOT NULL,        -- Ed25519 public key that the code leads to, 32 bytes
+    expires             INTEGER NOT NULL
+);
+
+-- Invitations to make an account. One that is used up or expired stays a while, so that
+-- whoever tries it again learns why it does not work.
+CREATE TABLE invitations (
+    id                  INTEGER PRIMARY KEY,
+    code                BLOB    NOT NULL UNIQUE, -- SHA-256 of the code, 32 bytes
+    inviter             INTEGER NOT NULL,        -- users.id; 0 for the operator
+    created             INTEGER NOT NULL,
+    expires             INTEGER NOT NULL,
+    uses                INTEGER NOT NULL         -- how many accounts it may still make
+);
+
+-- The invitations of one person.
+CREATE INDEX invitations_of ON invitations (inviter);
+
+-- Networks from which no connection is taken.
+CREATE TABLE bans (
+    network             TEXT    PRIMARY KEY,     -- 192.0.2.7, 10.0.0.0/8, 2001:db8::/32
+    created             INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- One-time prekeys not handed out yet. Handing one out deletes it.
 CREATE TABLE one_time_prekeys (

@@ -85,7 +85,9 @@ pub mod programs {
     pub mod client {
         pub use crate::client::app::main;
         pub use crate::client::messenger::Trust;
-        pub use crate::client::vault::{EncryptionStatus, Opened, Vault, VaultFile};
+        pub use crate::client::vault::{
+            Closed, EncryptionStatus, Opened, Vault, VaultFile, reads_back,
+        };
     }
 
     /// The server.

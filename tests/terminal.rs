@@ -30,6 +30,8 @@ mod pinning;
 mod seat;
 #[path = "terminal/typing.rs"]
 mod typing;
+#[path = "terminal/writing.rs"]
+mod writing;
 
 use harness::process;
 use seat::*;

@@ -14,6 +14,8 @@ mod suite {
 
     /// Registering, proofs and nonces, passwords, deletion, settings, blocking.
     mod accounts;
+    /// The operator's commands, and what they do to a running server.
+    mod admin;
     /// More mail than a window holds, quotas, scripts that fetch.
     mod backlog;
     /// Backups: made under load, checked, sealed, restored.
@@ -59,6 +61,8 @@ mod suite {
     mod reconnect;
     /// Messages that are sent again, and what became of others.
     mod resends;
+    /// A password that the operator has reset.
+    mod resets;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// SIGTERM, and what nothing depends on.

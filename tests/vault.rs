@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use secure_chat::programs::client::{EncryptionStatus, Opened, Vault, VaultFile};
+use secure_chat::programs::client::{Closed, EncryptionStatus, Opened, Vault, VaultFile};
 use secure_chat::protocol::UserName;
 
 /// A full or failing disk under a vault.
@@ -190,7 +190,12 @@ impl World {
         panic!("no login at all");
     }
 
-    fn vault(&self, name: &str) -> Vault {
+    /// How many passwords open alice's vault.
+    fn passwords_of_alice(&self) -> usize {
+        self.closed_vault("alice").passwords().count()
+    }
+
+    fn closed_vault(&self, name: &str) -> Closed {
         let user: UserName = name.parse().unwrap();
         let data = self.data(name);
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -201,7 +206,11 @@ impl World {
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         };
-        let mut closed = file.read().unwrap();
+        file.read().unwrap()
+    }
+
+    fn vault(&self, name: &str) -> Vault {
+        let mut closed = self.closed_vault(name);
         let slots: Vec<_> = closed.passwords().collect();
         for slot in slots {
             let password = PASSWORDS[self.password_of(name)];
@@ -406,7 +415,12 @@ struct Kills {
     bob: u32,
     server: u32,
     passwd: u32,
+    /// Of these, how many left the vault with two passwords.
+    in_between: u32,
+    /// How many left a changed password.
     changed: u32,
+    /// And how many came after the vault had its new key.
+    finished: u32,
 }
 
 fn change_password_and_kill(world: &mut World, dice: &mut Dice, kills: &mut Kills) {
@@ -415,18 +429,24 @@ fn change_password_and_kill(world: &mut World, dice: &mut Dice, kills: &mut Kill
     command
         .args(["--user", "alice", "--new-password-file"])
         .arg(world.password_file(next));
+    let begun = Instant::now();
     let mut child = process::spawn(&mut command).unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let lines = lines_of(child.stdout.take().unwrap());
-    let _said = lines_of(child.stderr.take().unwrap());
+    let errors = lines_of(child.stderr.take().unwrap());
     if lines.iter().any(|line| line.contains("logged in as")) {
         // Gone already, if it is.
         let _written = writeln!(stdin, "/passwd");
-        dice.nap(1500);
+        // A login derives two keys and a change three, at whatever pace the machine has now;
+        // the later steps come behind them.
+        dice.nap(3 * begun.elapsed().as_millis() as u64);
     }
     let _dead = child.kill();
     child.wait().unwrap();
     kills.passwd += 1;
+    let is_changed = |line: String| line.contains("encrypted under a new key");
+    kills.finished += u32::from(lines.iter().chain(errors.iter()).any(is_changed));
+    kills.in_between += u32::from(world.passwords_of_alice() == 2);
     let accepted = [world.password, next].map(|number| world.lets_in("alice", number));
     assert!(
         accepted[0] != accepted[1],

@@ -14,19 +14,22 @@
 
 mod crypto;
 mod scene;
+mod values;
 mod wire;
 
 pub(crate) use crypto::{envelope, prekey_bundle, vault_row};
+pub(crate) use values::vault_value;
 pub(crate) use wire::{console, json, lines, sniff};
 
 /// A target's name and its function.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them: for the replay, and for a test that none is missing.
-pub(crate) const ALL: [Target; 7] = [
+pub(crate) const ALL: [Target; 8] = [
     ("envelope", envelope),
     ("prekey_bundle", prekey_bundle),
     ("vault_row", vault_row),
+    ("vault_value", vault_value),
     ("json", json),
     ("console", console),
     ("lines", lines),
@@ -37,6 +40,7 @@ pub(crate) const ALL: [Target; 7] = [
 /// they are as deep in it as valid input is.
 pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut seeds = crypto::seeds();
+    seeds.extend(values::seeds());
     seeds.extend(wire::seeds());
     seeds
 }

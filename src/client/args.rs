@@ -24,6 +24,7 @@ use super::net::endpoint::{Endpoint, Protection, SetupError};
 use super::terminal::Colours;
 use crate::command_line::Program;
 use crate::command_line::completions::Shell;
+use crate::crypto::account::reset::ResetCode;
 use crate::protocol::UserName;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
@@ -158,6 +159,10 @@ pub(crate) struct Options {
     /// if the password opens the vault but was changed elsewhere or reset: the first line of a file
     #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
+    /// The one-time code that the operator has given you, on the first line of a file. It makes
+    /// --new-password-file the password; --password-file then opens the vault
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    pub reset_code_file: Option<PathBuf>,
     /// Write a recovery code that is made into a new file, instead of showing it
     #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub recovery_file: Option<PathBuf>,
@@ -335,6 +340,19 @@ impl Options {
     /// The file can't be read, or its first line is empty.
     pub(crate) fn new_password(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
         secret_file("--new-password-file", self.new_password_file.as_deref())
+    }
+
+    /// The operator's one-time code, if a file gives it.
+    ///
+    /// # Errors
+    /// The file can't be read, or its first line is no such code.
+    pub(crate) fn reset_code(&self) -> Result<Option<ResetCode>, OptionsError> {
+        let text = secret_file("--reset-code-file", self.reset_code_file.as_deref())?;
+        let code = text.map(|text| ResetCode::parse(&text)).transpose();
+        code.map_err(|error| {
+            let path = self.reset_code_file.clone().unwrap_or_default();
+            OptionsError::SecretFile("--reset-code-file", path, io::Error::other(error))
+        })
     }
 
     /// The password, if a file, a command or the environment gives it.

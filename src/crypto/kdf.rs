@@ -41,6 +41,12 @@ pub mod label {
     pub const RECOVERY: &[u8] = b"secure-chat/1 recovery";
     /// `checksum = SHA-256(RECOVERY_CHECK || 16 bytes of the recovery code)[..4]`.
     pub const RECOVERY_CHECK: &[u8] = b"secure-chat/1 recovery-check";
+    /// `seed of the key after a reset = HKDF(32 zero bytes, 16 bytes of the reset code, RESET_KEY, 32)`.
+    pub const RESET_KEY: &[u8] = b"secure-chat/1 reset-key";
+    /// `checksum = SHA-256(RESET_CHECK || 16 bytes of the reset code)[..4]`.
+    pub const RESET_CHECK: &[u8] = b"secure-chat/1 reset-check";
+    /// `what the server keeps of a code = SHA-256(INVITATION_CODE || code (16))`.
+    pub const INVITATION_CODE: &[u8] = b"secure-chat/1 invitation-code";
     /// Signed with the Ed25519 identity key:
     /// `SIGNED_PREKEY || X25519 identity key || prekey id (4 bytes) || prekey`.
     pub const SIGNED_PREKEY: &[u8] = b"secure-chat/1 signed-prekey";
@@ -54,6 +60,8 @@ pub mod label {
     pub const LOGIN: &[u8] = b"secure-chat/1 login";
     /// The first field that a change of the password signs.
     pub const PASSWD: &[u8] = b"secure-chat/1 passwd";
+    /// The first field that a new password signs after a reset.
+    pub const RESET: &[u8] = b"secure-chat/1 reset";
     /// The first field that the deletion of an account signs.
     pub const DELETE: &[u8] = b"secure-chat/1 delete";
     /// `salt = HMAC-SHA-256(server's secret, FAKE_SALT || name)[..16]`.
@@ -63,7 +71,7 @@ pub mod label {
 
     /// All labels, for the test that no two are equal.
     #[cfg(test)]
-    pub(crate) const ALL: [&[u8]; 22] = [
+    pub(crate) const ALL: [&[u8]; 26] = [
         X3DH,
         SESSION,
         LINKED_ROOT,
@@ -77,12 +85,16 @@ pub mod label {
         WRAP,
         RECOVERY,
         RECOVERY_CHECK,
+        RESET_KEY,
+        RESET_CHECK,
+        INVITATION_CODE,
         SIGNED_PREKEY,
         IDENTITY,
         SAFETY_NUMBER,
         REGISTER,
         LOGIN,
         PASSWD,
+        RESET,
         DELETE,
         FAKE_SALT,
         HANDLE,

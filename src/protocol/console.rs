@@ -52,6 +52,7 @@ pub const HELP: &str = "\
 * block NAME, unblock NAME   drop what NAME sends, or stop doing so\r\n\
 * settings                   show them; settings listed|presence|encrypted-only on|off\r\n\
 * passwd OLD NEW             change the password\r\n\
+* reset NAME CODE PASSWORD   set a password with the operator's code, and log in\r\n\
 * logout                     end the session, stay connected\r\n\
 * quit                       end the connection\r\n\
 * The console shows unencrypted messages only; encrypted ones wait for your client.\r\n\
@@ -126,6 +127,7 @@ pub fn parse(line: &[u8], new_id: impl FnOnce() -> MessageId) -> Result<ConsoleL
         "ack" => Request::AckShown,
         "settings" => Request::Settings(settings(rest)?),
         "passwd" => passwd(rest)?,
+        "reset" => reset(rest)?,
         "logout" => Request::Logout,
         "ping" => Request::Ping,
         op if JSON_ONLY.contains(&op) => {
@@ -224,6 +226,20 @@ fn passwd(rest: &str) -> Result<Request, Refusal> {
     Ok(Request::PasswordChange {
         old: Password(old.to_owned().into()),
         new: Password(new.to_owned().into()),
+    })
+}
+
+fn reset(rest: &str) -> Result<Request, Refusal> {
+    let usage = || "reset NAME CODE PASSWORD, the code with dashes and without spaces".to_owned();
+    let (who, rest) = split(rest);
+    let (code, password) = split(rest);
+    if password.is_empty() {
+        return Err(Refusal::bad_request(format!("usage: {}", usage())));
+    }
+    Ok(Request::PasswordReset {
+        name: name(who, usage)?,
+        code: Password(code.to_owned().into()),
+        password: Password(password.to_owned().into()),
     })
 }
 
@@ -389,7 +405,10 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event) {
             }
         }
         Event::Notice(notice) => {
-            if let News::TurnedAway { names, count } = &notice.news {
+            if let News::Announcement { text } = &notice.news {
+                let head = format!("* {} from the server's operator: ", utc(notice.at));
+                news(out, &[&head, text]);
+            } else if let News::TurnedAway { names, count } = &notice.news {
                 let names: Vec<&str> = names.iter().map(UserName::as_str).collect();
                 let count = match count {
                     1 => "1 message was".to_owned(),
@@ -443,118 +462,4 @@ fn line(out: &mut Vec<u8>, text: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::reply::{Incoming, SearchPage};
-
-    fn parse_text(text: &[u8]) -> Result<ConsoleLine, Refusal> {
-        parse(text, || MessageId([7; 16]))
-    }
-
-    #[test]
-    fn commands_become_requests() {
-        let Ok(ConsoleLine::Request(Request::Send(send))) = parse_text(b"SEND Bob  hello  there ")
-        else {
-            panic!()
-        };
-        assert_eq!((send.to.as_str(), send.mid), ("bob", MessageId([7; 16])));
-        assert_eq!(send.body, Body::Plain("hello  there".into()));
-        let Ok(ConsoleLine::Request(Request::PasswordLogin(login))) =
-            parse_text(b"takeover bob pass word")
-        else {
-            panic!()
-        };
-        assert!(login.take_over && login.password.0.as_str() == "pass word");
-        assert!(matches!(parse_text(b"  "), Ok(ConsoleLine::Greeting)));
-        assert!(matches!(parse_text(b"HELP"), Ok(ConsoleLine::Help)));
-        let Ok(ConsoleLine::Request(Request::Settings(change))) =
-            parse_text(b"settings presence off")
-        else {
-            panic!()
-        };
-        assert_eq!((change.presence, change.listed), (Some(false), None));
-    }
-
-    #[test]
-    fn telnet_negotiation_is_ignored() {
-        let line =
-            b"\xff\xfd\x01\xff\xfb\x1f\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0hel\xff\xf1p\r\x00";
-        assert!(matches!(parse_text(line), Ok(ConsoleLine::Help)));
-        for cut in 0..line.len() {
-            let _ = parse_text(&line[..cut]);
-        }
-    }
-
-    #[test]
-    fn mistakes_are_explained() {
-        for (line, code) in [
-            (&b"send bob"[..], Code::BadRequest),
-            (b"send b\xc3\xb6b hi", Code::BadRequest),
-            (b"login bob", Code::BadRequest),
-            (b"publish", Code::UseJson),
-            (b"dance", Code::UnknownOp),
-            (b"\xfe\x80", Code::BadRequest),
-            (b"send bob \x1b[2J", Code::BadRequest),
-            (b"settings presence maybe", Code::BadRequest),
-            (b"passwd a b c", Code::BadRequest),
-        ] {
-            assert_eq!(parse_text(line).unwrap_err().code, code, "{line:?}");
-        }
-    }
-
-    #[test]
-    fn http_is_recognised() {
-        for line in [
-            &b"GET / HTTP/1.1"[..],
-            b"POST /x",
-            b"PRI * HTTP/2.0",
-            b"FOO / HTTP/1.0",
-        ] {
-            assert!(is_http(line));
-        }
-        assert!(!is_http(b"send bob GET / it") && !is_http(b"get"));
-    }
-
-    #[test]
-    fn nobody_can_forge_a_line_or_a_row() {
-        let shown = |text: &str| {
-            let mut out = Vec::new();
-            let event = Event::Message(Incoming {
-                from: "mallory".parse().unwrap(),
-                mid: MessageId([0; 16]),
-                at: 1_700_000_000_000,
-                body: Body::Plain(text.into()),
-            });
-            write_event(&mut out, &event);
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(
-            shown("hi\r\n+OK you are root\x1b[31m"),
-            "* 2023-11-14 22:13 UTC NOT ENCRYPTED from mallory: hi\r\n\
-             *     | +OK you are root\\u{1b}[31m\r\n"
-        );
-        for pad in [" ".repeat(29), "-".repeat(29), "-".repeat(160)] {
-            let text = shown(&format!("{pad}+OK you are root"));
-            let fits = |row: &str| row.starts_with("* ") && row.len() < COLUMNS + 2;
-            assert!(text.split_inclusive("\r\n").all(fits), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn times_out_of_range_are_survived() {
-        let user = UserStatus {
-            name: "bob".parse().unwrap(),
-            online: false,
-            last_seen: Some(u64::MAX),
-        };
-        let mut out = Vec::new();
-        write_answer(
-            &mut out,
-            &Ok(Reply::Found(SearchPage {
-                users: vec![user],
-                more: false,
-            })),
-        );
-        assert!(out.starts_with(b"* bob is offline, last seen at an unknown time\r\n+OK 1 found"));
-    }
-}
+mod tests;

@@ -60,6 +60,17 @@ impl MessageId {
         // Hexadecimal digits are ASCII, so the fallback is never taken.
         consumer(std::str::from_utf8(&digits).unwrap_or_default())
     }
+
+    fn from_ascii(text: &[u8]) -> Result<Self, IdError> {
+        let mut id = [0; 16];
+        if text.len() != 32 {
+            return Err(IdError::MessageId);
+        }
+        match HEXLOWER_PERMISSIVE.decode_mut(text, &mut id) {
+            Ok(16) => Ok(MessageId(id)),
+            _ => Err(IdError::MessageId),
+        }
+    }
 }
 
 /// Why a text is not one of this file's values.
@@ -96,14 +107,7 @@ impl FromStr for MessageId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let mut id = [0; 16];
-        if text.len() != 32 {
-            return Err(IdError::MessageId);
-        }
-        match HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut id) {
-            Ok(16) => Ok(MessageId(id)),
-            _ => Err(IdError::MessageId),
-        }
+        Self::from_ascii(text.as_bytes())
     }
 }
 
@@ -140,15 +144,36 @@ impl<T, E: fmt::Display> Visitor<'_> for TextVisitor<T, E> {
     }
 }
 
+/// Like [`TextVisitor`], for a parser that takes ASCII only: it gets the bytes of the string, and
+/// nobody has to check first that they are UTF-8.
+struct AsciiVisitor<T>(&'static str, fn(&[u8]) -> Result<T, IdError>);
+
+impl<T> Visitor<'_> for AsciiVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_bytes<D: de::Error>(self, text: &[u8]) -> Result<T, D> {
+        (self.1)(text).map_err(D::custom)
+    }
+
+    fn visit_str<D: de::Error>(self, text: &str) -> Result<T, D> {
+        self.visit_bytes(text.as_bytes())
+    }
+}
+
 impl<'de> Deserialize<'de> for MessageId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor("32 hexadecimal digits", MessageId::from_str))
+        let parse = AsciiVisitor("32 hexadecimal digits", MessageId::from_ascii);
+        deserializer.deserialize_bytes(parse)
     }
 }
 
 impl<'de, const N: usize> Deserialize<'de> for ByteArray<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor("base64", |text| {
+        deserializer.deserialize_bytes(AsciiVisitor("base64", |text| {
             let bytes = <[u8; N]>::try_from(decode(text)?);
             bytes.map(ByteArray).map_err(|bytes| IdError::Length {
                 expected: N,
@@ -160,14 +185,14 @@ impl<'de, const N: usize> Deserialize<'de> for ByteArray<N> {
 
 impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor("base64", |text| {
+        deserializer.deserialize_bytes(AsciiVisitor("base64", |text| {
             decode(text).map(|bytes| Blob(bytes.into_boxed_slice()))
         }))
     }
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, IdError> {
-    let decoded = BASE64.decode(text.as_bytes());
+fn decode(text: &[u8]) -> Result<Vec<u8>, IdError> {
+    let decoded = BASE64.decode(text);
     decoded.map_err(|_| IdError::Base64)
 }
 
@@ -195,7 +220,16 @@ mod tests {
             serde_json::from_str::<ByteArray<2>>("\"AAE=\"").unwrap(),
             ByteArray([0, 1])
         );
-        for wrong in ["\"AAE\"", "\"AAF=\"", "\"AA==\"", "\"AA E=\"", "7", "null"] {
+        for wrong in [
+            "\"AAE\"",
+            "\"AAF=\"",
+            "\"AA==\"",
+            "\"AA E=\"",
+            "7",
+            "null",
+            "[0, 1]",
+            "\"\\ud800\"",
+        ] {
             assert!(
                 serde_json::from_str::<ByteArray<2>>(wrong).is_err(),
                 "{wrong}"

@@ -60,12 +60,22 @@ codes! {
     NoNonce = "no_nonce", retry: false;
     /// The name or the password is wrong; the server does not say which.
     WrongLogin = "wrong_login", retry: false;
+    /// The operator has disabled the account.
+    AccountDisabled = "account_disabled", retry: false;
+    /// The operator has ended this session; the sentence says why. The connection ends.
+    SessionEnded = "session_ended", retry: false;
+    /// The operator takes no connections from this address; the connection ends.
+    Banned = "banned", retry: false;
     /// The account is logged in elsewhere; log in with `take_over` to end that session.
     AlreadyOnline = "already_online", retry: true;
     /// The name belongs, or once belonged, to an account.
     NameTaken = "name_taken", retry: false;
     /// The server makes no new accounts.
     RegistrationClosed = "registration_closed", retry: false;
+    /// The server makes accounts by invitation only, and none was given.
+    InvitationRequired = "invitation_required", retry: false;
+    /// The invitation is unknown here, used up or expired.
+    BadInvitation = "bad_invitation", retry: false;
     /// The password is too short or too long.
     BadPassword = "bad_password", retry: false;
     /// A key, a signature or a cost is not acceptable.

@@ -310,6 +310,11 @@ pub enum News {
         /// How many messages were refused.
         count: u64,
     },
+    /// What the operator announces to everybody.
+    Announcement {
+        /// The text.
+        text: String,
+    },
     /// A notice of a newer server.
     #[serde(other)]
     Unknown,

@@ -24,7 +24,7 @@ pub enum Request {
     /// `available`: whether an account of this name may be made.
     Available(UserRef),
     /// `register`: make an account and log in.
-    Register(Register),
+    Register(Box<Register>),
     /// `login`: begin a session with an account that exists.
     Login(Login),
     /// `logout`: end the session, keep the connection.
@@ -53,6 +53,8 @@ pub enum Request {
     Fetch(Fetch),
     /// `passwd`: set a new password's salt, cost and login key.
     Passwd(Passwd),
+    /// `reset`: set another password with the operator's code, and log in.
+    Reset(Box<Reset>),
     /// `delete_account`: delete the account for good; its name stays reserved.
     DeleteAccount(DeleteAccount),
     /// `ping`: get an answer at once.
@@ -63,6 +65,15 @@ pub enum Request {
     PasswordRegister(PasswordLogin),
     /// The console's `login` and `takeover NAME PASSWORD`.
     PasswordLogin(PasswordLogin),
+    /// The console's `reset NAME CODE PASSWORD`.
+    PasswordReset {
+        /// The account.
+        name: UserName,
+        /// The operator's code, as it was typed.
+        code: Password,
+        /// The password that it sets.
+        password: Password,
+    },
     /// The console's `passwd OLD NEW`.
     PasswordChange {
         /// The present password.
@@ -137,6 +148,9 @@ pub struct Register {
     pub login_key: ByteArray<32>,
     /// The login key's signature over the registration.
     pub proof: ByteArray<64>,
+    /// The code of an invitation, for a server that asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<ByteArray<16>>,
     /// What kind of session to begin.
     #[serde(flatten)]
     pub session: SessionOptions,
@@ -507,6 +521,23 @@ pub struct Passwd {
     pub login_key: ByteArray<32>,
     /// The old login key's signature over the change.
     pub proof: ByteArray<64>,
+}
+
+/// Fields of `reset`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reset {
+    /// The account whose password the operator has reset.
+    pub name: UserName,
+    /// How the new login key is derived.
+    #[serde(deserialize_with = "object::one")]
+    pub kdf: KdfParams,
+    /// The new login key's public half.
+    pub login_key: ByteArray<32>,
+    /// The signature over the change by the key that the operator's code leads to.
+    pub proof: ByteArray<64>,
+    /// What kind of session to begin.
+    #[serde(flatten)]
+    pub session: SessionOptions,
 }
 
 /// Fields of `delete_account`.

@@ -1,5 +1,7 @@
 //! The server's command line and environment, parsed into a [`Config`].
 
+pub(super) mod tasks;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +9,8 @@ use std::time::Duration;
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
-use super::config::Config;
+use self::tasks::Task;
+use super::config::{Config, Registration};
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
@@ -109,10 +112,14 @@ pub(super) struct Options {
           value_name = "true|false")]
     unencrypted: bool,
 
-    /// Let people make accounts
-    #[arg(long, env = "SECURE_CHAT_REGISTRATION", default_value_t = true, action = ArgAction::Set,
-          value_name = "true|false")]
-    registration: bool,
+    /// Who may make an account
+    #[arg(
+        long,
+        env = "SECURE_CHAT_REGISTRATION",
+        value_enum,
+        default_value = "open"
+    )]
+    registration: Registration,
 
     /// Take plain TCP from other machines too: anybody between can see who writes to whom
     #[arg(long, env = "SECURE_CHAT_PLAINTEXT")]
@@ -147,6 +154,10 @@ pub(super) struct Options {
         requires = "tls_cert"
     )]
     tls_key: Option<PathBuf>,
+
+    /// The result of a command as JSON, one object a line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
 
     /// How each line of the log is written
     #[arg(long = "log", help_heading = LOG, env = "SECURE_CHAT_LOG", value_name = "FORMAT",
@@ -190,6 +201,8 @@ pub(super) enum Action {
         /// The shell
         shell: Shell,
     },
+    #[command(flatten)]
+    Admin(Task),
     /// Write the database and the certificate to one new file, while the server runs
     Backup {
         /// The file, which must not exist, or a folder to put one into

@@ -9,6 +9,19 @@ use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
 use super::log;
 
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Registration {
+    /// Anybody
+    #[value(alias = "true")]
+    Open,
+    /// Who has an invitation
+    Invite,
+    /// Nobody; the operator adds accounts
+    #[value(alias = "false")]
+    Closed,
+}
+
 /// The server's settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -36,8 +49,8 @@ pub(crate) struct Config {
     pub limits: Settings,
     /// Whether to accept unencrypted messages.
     pub unencrypted: bool,
-    /// Whether people may make accounts.
-    pub registration: bool,
+    /// Who may make an account.
+    pub registration: Registration,
     /// Whether to accept plain TCP from other machines as well.
     pub plaintext: bool,
     /// From where, besides this machine, the console may be used.

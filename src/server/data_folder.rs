@@ -203,10 +203,16 @@ impl Lock {
 /// It is such a folder.
 pub(super) fn require_own_log(data: &Path) -> Result<(), FolderError> {
     let database = database(data);
-    if !crate::fs::has_content(&database) {
-        return Err(FolderError::NoDatabase(data.to_owned()));
-    }
     let unwritable = |error| FolderError::Unwritable(data.to_owned(), error);
+    match fs::metadata(&database) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(unwritable(error));
+        }
+        _ if !crate::fs::has_content(&database) => {
+            return Err(FolderError::NoDatabase(data.to_owned()));
+        }
+        _ => {}
+    }
     let mut options = File::options();
     let file = match options.read(true).write(true).open(lock_path(data)) {
         Ok(file) => file,

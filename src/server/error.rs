@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::admin;
 use super::backup::BackupError;
 use super::capacity::Shortage;
 use super::data_folder::FolderError;
@@ -46,6 +47,10 @@ pub(super) enum RunError {
     FileLost(PathBuf),
     /// The address can't be listened on.
     Listen(SocketAddr, io::Error),
+    /// The list of bans can't be read.
+    Bans(StoreError),
+    /// An operator's command failed.
+    Admin(admin::Error),
     /// Metrics can't be served at this address.
     Metrics(SocketAddr, io::Error),
     /// The system has no thread to give.
@@ -90,6 +95,11 @@ impl fmt::Display for RunError {
             RunError::Database(error) => error.fmt(f),
             RunError::Backup(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
+            RunError::Admin(error) => error.fmt(f),
+            RunError::Bans(error) => write!(
+                f,
+                "the banned addresses can't be read: {error}; restore a backup"
+            ),
             RunError::NoFingerprint(error) => write!(
                 f,
                 "{error}; give the --listen, --data and --tls-cert that the server runs with, or \
@@ -184,6 +194,8 @@ impl Error for RunError {
             RunError::Database(error) => error.source(),
             RunError::Backup(error) => error.source(),
             RunError::Tls(error) => error.source(),
+            RunError::Admin(error) => error.source(),
+            RunError::Bans(error) => Some(error),
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),
             RunError::WithoutTls

@@ -3,6 +3,7 @@
 //! | file or folder | what |
 //! | --- | --- |
 //! | [`run`] | starts everything, waits for signals, shuts down |
+//! | `admin` | the operator's commands, on a running server and without one |
 //! | [`args`], [`config`] | the command line, and the settings that it gives |
 //! | `manual` | what the manual page has besides options and commands |
 //! | `data_folder` | whether the server may start on a folder |
@@ -18,6 +19,7 @@
 //! The server never imports the ratchet, so it cannot read messages. docs/ARCHITECTURE.md has its
 //! threads, its queues and the order of its locks.
 
+mod admin;
 pub(crate) mod args;
 mod backup;
 mod banner;

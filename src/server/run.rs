@@ -14,6 +14,7 @@ use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::admin;
 use super::args::{Action, Options};
 use super::backup;
 use super::banner;
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     let action = options.action.take();
+    let json = options.json;
     let config = options.config();
     let print = |text: &str| command_line::print("server", text, FAILED);
     let done = match action {
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
             Err(error) => Err(RunError::Log(config.log.file, error)),
         },
         Some(Action::Fingerprint) => print_fingerprint(&config),
+        Some(Action::Admin(task)) => admin::run(config, task, json).map_err(RunError::Admin),
         Some(Action::Backup {
             to,
             keep,
@@ -168,13 +171,16 @@ fn run(mut config: Config) -> Result<(), RunError> {
             ),
         ),
     }
+    let bans = store.bans().map_err(RunError::Bans)?;
     let store = Arc::new(store);
     let shared = Arc::new(Shared::new(
         config,
         Arc::clone(&store) as Arc<dyn Store>,
         tls,
     ));
-    serve(shared, &store, listener, metrics)?;
+    shared.limits.set_bans(&bans);
+    let commands = admin::Control::open(&shared.config.data);
+    serve(shared, &store, listener, metrics, commands)?;
     lock.note_closed();
     Ok(())
 }
@@ -230,6 +236,7 @@ fn serve(
     store: &Arc<Sqlite>,
     listener: TcpListener,
     metrics: Option<TcpListener>,
+    commands: io::Result<admin::Control>,
 ) -> Result<(), RunError> {
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     let writer = shared
@@ -246,9 +253,29 @@ fn serve(
     if let Some(metrics) = metrics {
         http::start(metrics, observer).map_err(RunError::NoThread)?;
     }
+    let address = listener.local_addr().unwrap_or(shared.config.listen);
+    let performer = admin::Performer::new(
+        Arc::clone(&shared),
+        Arc::clone(&connections),
+        public_address(address, shared.tls.as_ref().map(Acceptor::fingerprint)),
+        true,
+    );
+    let commands = commands.and_then(|commands| commands.start(performer, Arc::clone(&stopping)));
+    if let Err(error) = &commands {
+        log::warn(
+            None,
+            format_args!(
+                "the operator's commands can't reach this server: {}: {error}",
+                shared.config.data.join("admin.sock").display()
+            ),
+        );
+    }
     Listener::new(Arc::clone(&shared), Arc::clone(&connections), listener).run(&stopping);
 
     log::info(None, format_args!("shutting down"));
+    if let Ok(commands) = commands {
+        commands.remove();
+    }
     let deadline = clock::now() + SHUTDOWN;
     connections.shut_down(CLIENTS_LEAVE);
     shared.writer.stop();

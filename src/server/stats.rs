@@ -110,6 +110,8 @@ pub(crate) enum Ending {
     Replaced,
     /// The account's password was changed, or the account deleted, elsewhere.
     Revoked,
+    /// The operator ended it.
+    Operator,
     /// Its peer read nothing for too long.
     Stalled,
     /// Writing to it failed.
@@ -124,9 +126,10 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// All of them, in order.
-    pub(crate) const ALL: [Ending; 7] = [
+    pub(crate) const ALL: [Ending; 8] = [
         Ending::Replaced,
         Ending::Revoked,
+        Ending::Operator,
         Ending::Stalled,
         Ending::Broken,
         Ending::ShuttingDown,
@@ -139,6 +142,7 @@ impl Ending {
         match self {
             Ending::Replaced => "replaced",
             Ending::Revoked => "revoked",
+            Ending::Operator => "operator",
             Ending::Stalled => "stalled",
             Ending::Broken => "broken",
             Ending::ShuttingDown => "shutting_down",

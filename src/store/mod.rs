@@ -53,7 +53,70 @@ pub(crate) struct Account {
     pub signed_prekey: Option<u32>,
     /// How many one-time prekeys are left.
     pub one_time: u32,
+    /// The operator has disabled it.
+    pub disabled: bool,
 }
+
+/// A row of the list of accounts, deleted ones included.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedAccount {
+    /// The account's number.
+    pub id: UserId,
+    /// The name.
+    pub name: UserName,
+    /// When it was made, ms since 1970.
+    pub created: u64,
+    /// It was deleted, and its name is reserved.
+    pub deleted: bool,
+    /// The operator has disabled it.
+    pub disabled: bool,
+    /// Until when the code of a reset works, ms since 1970; `None` if its password was not reset.
+    pub reset_until: Option<u64>,
+    /// Logins so far.
+    pub logins: u64,
+    /// End of the last visible session, ms since 1970.
+    pub last_seen: Option<u64>,
+    /// A client has published keys for it.
+    pub has_keys: bool,
+}
+
+/// A reset whose code was not used yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reset {
+    /// The public key that the code leads to.
+    pub key: ByteArray<32>,
+    /// Until when it works, ms since 1970.
+    pub expires: u64,
+}
+
+/// An invitation as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Invitation {
+    /// SHA-256 of its code.
+    pub code: ByteArray<32>,
+    /// Who made it; [`UserId::SERVER`] for the operator.
+    pub inviter: UserId,
+    /// When it was made, ms since 1970.
+    pub created: u64,
+    /// Until when it works, ms since 1970.
+    pub expires: u64,
+    /// How many accounts it may still make.
+    pub uses: u32,
+}
+
+/// An invitation in a list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ListedInvitation {
+    /// Its number.
+    pub id: i64,
+    /// The name of who made it, if that is an account that still exists.
+    pub inviter: Option<UserName>,
+    /// What is stored.
+    pub invitation: Invitation,
+}
+
+/// A banned network, as text, and since when, ms since 1970.
+pub(crate) type Ban = (String, u64);
 
 /// An account's settings that are yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +236,21 @@ pub(crate) struct NewAccount {
     pub login_key: ByteArray<32>,
     /// The time of the request, ms since 1970.
     pub created: u64,
+    /// SHA-256 of the code of the invitation that it uses up, if it needs one.
+    pub invitation: Option<ByteArray<32>>,
+}
+
+/// Another login key for an account.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewLogin {
+    /// The account.
+    pub user: UserId,
+    /// The key that the change was proven with: the account's, or the one of its reset.
+    pub proven: ByteArray<32>,
+    /// How the new one is derived.
+    pub kdf: KdfParams,
+    /// The new one.
+    pub login_key: ByteArray<32>,
 }
 
 /// A change of accounts or keys.
@@ -197,25 +275,57 @@ pub(crate) enum Change {
     SetFlags(UserId, Flags),
     /// Let the first user block the second one, or with `false` unblock them.
     Block(UserId, UserId, bool),
-    /// Replace the password's derivation and login key.
-    SetLogin(UserId, KdfParams, ByteArray<32>),
+    /// Replace the password's derivation and login key, unless the proven one is the account's
+    /// no more.
+    SetLogin(NewLogin),
+    /// Take the login key away from an account, and let the code of a reset set another.
+    Reset(UserId, Reset),
+    /// Do that: replace the derivation and the login key of an account that was reset with the
+    /// proven key, unless the code has expired at this time, ms since 1970.
+    FinishReset(NewLogin, u64),
+    /// Disable an account, or enable it again.
+    Disable(UserId, bool),
     /// Delete an account's keys, mail and blocks; its name stays taken.
-    Delete(UserId),
+    Delete {
+        /// The account.
+        user: UserId,
+        /// The login key by which its owner has proven the request. If it is not the account's
+        /// any more, nothing changes.
+        proven: Option<ByteArray<32>>,
+    },
+    /// Purge what is left of a deleted account, its mail among it that waits for others, and give
+    /// its name to a new account.
+    Reuse(UserId, NewAccount),
+    /// Store an invitation, unless its inviter has this many others that still work.
+    Invite(Invitation, u32),
+    /// Take an invitation back; one that does not work any more is forgotten.
+    Revoke(i64),
+    /// Take no connection from a network, since this time, ms since 1970.
+    Ban(String, u64),
+    /// Take connections from a banned network again.
+    LiftBan(String),
 }
 
 impl Change {
     /// The account that is changed; `None` if it does not exist yet.
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
-            Change::Register(_) => None,
+            Change::Register(_)
+            | Change::Invite(..)
+            | Change::Revoke(_)
+            | Change::Ban(..)
+            | Change::LiftBan(_) => None,
             Change::CountLogin(user, _)
             | Change::Seen(user, _)
             | Change::Publish(user, _)
             | Change::ClaimBundle { of: user, .. }
             | Change::SetFlags(user, _)
             | Change::Block(user, ..)
-            | Change::SetLogin(user, ..)
-            | Change::Delete(user) => Some(*user),
+            | Change::Reset(user, _)
+            | Change::Disable(user, _)
+            | Change::Reuse(user, _)
+            | Change::Delete { user, .. } => Some(*user),
+            Change::SetLogin(new) | Change::FinishReset(new, _) => Some(new.user),
         }
     }
 }
@@ -225,10 +335,20 @@ impl Change {
 pub(crate) enum Changed {
     /// The change was made.
     Done,
+    /// Nothing changed, because the password has changed since the request was proven.
+    OtherLogin,
     /// The account was made.
     Registered(UserId),
     /// The name was taken before.
     NameTaken,
+    /// No such invitation, ban or reset is there; nothing changed.
+    Unknown,
+    /// The invitation is used up, or the inviter has as many as permitted; nothing changed.
+    UsedUp,
+    /// The invitation or the code has expired; nothing changed.
+    Expired,
+    /// The invitation is stored under this number.
+    Invited(i64),
     /// The keys are published; this many one-time prekeys are left.
     Published(u32),
     /// Another identity is published; nothing changed.
@@ -298,6 +418,25 @@ impl Error for StoreError {
 pub(crate) trait Store: Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
+
+    /// Accounts, deleted ones included, whose names come after `after`, in order.
+    fn accounts(
+        &self,
+        after: Option<&UserName>,
+        limit: usize,
+    ) -> Result<Vec<ListedAccount>, StoreError>;
+
+    /// An account in that list, by name.
+    fn listed_account(&self, name: &UserName) -> Result<Option<ListedAccount>, StoreError>;
+
+    /// The reset of an account whose code was not used yet; it may have expired.
+    fn reset(&self, user: UserId) -> Result<Option<Reset>, StoreError>;
+
+    /// Invitations whose numbers come after `after`, in order, also those that do not work any more.
+    fn invitations(&self, after: i64, limit: usize) -> Result<Vec<ListedInvitation>, StoreError>;
+
+    /// All banned networks.
+    fn bans(&self) -> Result<Vec<Ban>, StoreError>;
 
     /// Whether one account blocks another.
     fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError>;

@@ -4,6 +4,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `address`, `host`, `fingerprint` | what a person types to name a server, and its certificate |
+//! | `invitation` | the link of an invitation |
 //! | `sniff` | a connection's language, by its first byte |
 //! | `socket` | a TCP socket: timeouts, non-blocking writes, closing |
 //! | `buffer` | bytes that were read and are not decrypted yet |
@@ -17,6 +18,7 @@ pub mod channel;
 pub mod connector;
 pub mod fingerprint;
 mod host;
+pub mod invitation;
 pub mod sniff;
 pub mod socket;
 #[cfg(feature = "tls")]

@@ -283,7 +283,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// The wait itself failed.
-pub fn wait_for_connection(listener: &TcpListener, limit: Duration) -> io::Result<bool> {
+pub fn wait_for_connection(listener: &impl std::os::fd::AsFd, limit: Duration) -> io::Result<bool> {
     wait(listener, PollFlags::IN, limit)
 }
 

@@ -141,6 +141,10 @@ impl Seat {
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
             .env_remove("CLICOLOR_FORCE")
+            // The emulator of the tests cuts rows off, unlike the terminals that set these.
+            .env_remove("TMUX")
+            .env_remove("VTE_VERSION")
+            .env_remove("XDG_RUNTIME_DIR")
             .envs(environment.iter().copied())
             .spawn(pts)
             .unwrap();

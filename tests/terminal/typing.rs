@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::seat::*;
 use crate::harness::process;
 
-const CTRL_C: &str = "\u{3}";
+pub(crate) const CTRL_C: &str = "\u{3}";
 
 /// Runs the client without a terminal.
 fn script(server: &Server, name: &str, commands: &str) -> Output {

@@ -1,7 +1,7 @@
 //! The table of commands. Parsing, help, the menu, completion and the tests all read it. A command
 //! is run by `dispatch` and the messenger.
 
-use super::settings;
+use super::{files, settings};
 use crate::client::messenger::command::Command;
 use crate::protocol::UserName;
 
@@ -303,8 +303,8 @@ fn cut_word(line: &str) -> (&str, &str) {
     line.split_once(char::is_whitespace).unwrap_or((line, ""))
 }
 
-/// Completes the word at the cursor to a command's name, or to a person's where a command takes
-/// one. Returns where the word starts, and the candidates.
+/// Completes the word at the cursor to a command's name, or to a person's or a file's where a
+/// command takes one. Returns where the word starts, and the candidates.
 pub(crate) fn complete(line: &str, logged_in: bool, people: &[String]) -> (usize, Vec<String>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let word = &line[start..];
@@ -317,11 +317,15 @@ pub(crate) fn complete(line: &str, logged_in: bool, people: &[String]) -> (usize
     let command = words.next().unwrap_or_default();
     let spec = TABLE.iter().find(|spec| spec.names.contains(&command));
     let argument = spec.and_then(|spec| spec.arguments.get(words.count()));
-    if argument.is_none_or(|argument| argument.trim_matches(['[', ']']) != "NAME") {
-        return (start, Vec::new());
-    }
-    let fitting = people.iter().filter(|name| name.starts_with(word));
-    (start, fitting.map(|name| format!("{name} ")).collect())
+    let fitting = match argument.map(|argument| argument.trim_matches(['[', ']'])) {
+        Some("NAME") => {
+            let fitting = people.iter().filter(|name| name.starts_with(word));
+            fitting.map(|name| format!("{name} ")).collect()
+        }
+        Some("FILE") => files::complete(word),
+        _ => Vec::new(),
+    };
+    (start, fitting)
 }
 
 #[cfg(test)]

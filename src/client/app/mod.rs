@@ -11,6 +11,7 @@
 //! | `talk` | `/to`: plain lines go to one person |
 //! | `password` | secrets from the options, `/passwd` and `/recovery` |
 //! | `transfer` | `client vault export`, `import` and `read` |
+//! | `files` | completes the names of files |
 //! | `exit_code` | the exit codes |
 //! | `manual` | what the manual page has besides options and commands |
 //! | `hook` | runs the command of `--on-message` |
@@ -20,6 +21,7 @@
 pub(crate) mod commands;
 mod dispatch;
 mod exit_code;
+mod files;
 mod hardening;
 mod hook;
 mod manual;

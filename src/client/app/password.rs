@@ -27,6 +27,7 @@ pub(super) fn prompt<'a>(
     Ok(TerminalPrompt {
         password: given_password(terminal, options)?,
         new_password: options.new_password()?,
+        reset_code: options.reset_code()?,
         recovery_file: options.recovery_file.clone(),
         terminal,
     })

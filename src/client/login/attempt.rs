@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::LoginFlow;
-use super::credentials::{Credentials, derive, login_request, new_kdf, register_request};
+use super::credentials::{
+    Credentials, derive, login_request, new_kdf, register_request, reset_request,
+};
 use super::error::LoginError;
 use super::new_password;
 use super::prompt::{Prompt, known_password};
@@ -22,6 +24,7 @@ use crate::client::net::event_queue::EventQueue;
 use crate::client::vault::{Closed, NewSecrets, Opened, PasswordKey, Vault, VaultError, VaultFile};
 use crate::client::view::{ViewEvent, rotation_progress};
 use crate::crypto::account::recovery::RecoveryCode;
+use crate::crypto::account::reset::ResetCode;
 use crate::crypto::os_rng;
 use crate::protocol::reply::{Done, Welcome};
 use crate::protocol::request::{KdfParams, SessionOptions, UserRef};
@@ -97,6 +100,7 @@ impl<'a> Attempt<'a> {
             &self.name,
             &credentials,
             &challenge,
+            None,
             self.flow.kind.options(),
         );
         let welcome = match self.call(&request) {
@@ -139,8 +143,14 @@ impl<'a> Attempt<'a> {
     /// that does not open the vault: it is probably a slip, and so close to the right one.
     pub(super) fn log_in(mut self, closed: Closed) -> Result<Account> {
         let typed = known_password(&self.name, self.prompt)?;
+        if let Ok(code) = ResetCode::parse(&typed) {
+            return self.log_in_after_reset(closed, &code);
+        }
         let (mut unlocked, password) = self.unlock(closed, typed)?;
         unlocked.vault.note_login_tried()?;
+        if let Some(code) = self.prompt.reset_code() {
+            return self.set_password(unlocked.vault, &code);
+        }
         let Some(credentials) = unlocked.credentials(&password)? else {
             return self.log_in_with_code(unlocked.vault);
         };
@@ -161,7 +171,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Opens the vault with what was typed, or with what is typed instead.
-    fn unlock(
+    pub(super) fn unlock(
         &mut self,
         mut closed: Closed,
         mut secret: Zeroizing<String>,
@@ -327,6 +337,18 @@ impl<'a> Attempt<'a> {
             }
             options.take_over = true;
         }
+    }
+
+    /// Has the server set another password with the operator's code, and logs in.
+    pub(super) fn reset(
+        &mut self,
+        code: &ResetCode,
+        new: &Credentials,
+        options: SessionOptions,
+    ) -> Result<Welcome> {
+        let challenge = self.connection.challenge();
+        let request = reset_request(&self.name, &code.key(), new, &challenge, options);
+        Ok(self.call(&request)?)
     }
 
     /// Gets a nonce for another login: the server takes each only once.

@@ -1,22 +1,27 @@
 //! A login whose password the vault does not know yet: it was changed on another device, or
-//! the operator has reset it. The vault is open, by the password before or by the recovery
+//! the operator has reset it, and the person has a one-time code that sets another. The vault is open, by the password before or by the recovery
 //! code, and takes the new password once the server has.
 //!
 //! A server that only claims such a change gets no further than a question. What is typed
 //! there opens the vault from then on only if it was typed twice and logs in; the cost of
 //! its slot is never the server's.
 
+use zeroize::Zeroizing;
+
 use super::attempt::Attempt;
-use super::credentials::{Credentials, check_not_lowered, derive};
+use super::credentials::{Credentials, check_not_lowered, derive, new_kdf};
 use super::error::LoginError;
 use super::prompt::changed_password;
 use super::unlock::password_key;
 use crate::client::messenger::account::Account;
 use crate::client::net::error::said;
-use crate::client::vault::Vault;
+use crate::client::vault::{Closed, Vault};
 use crate::client::view::ViewEvent;
 use crate::command_line;
-use crate::protocol::Refusal;
+use crate::crypto::account::reset::ResetCode;
+use crate::protocol::reply::Welcome;
+use crate::protocol::request::SessionOptions;
+use crate::protocol::{ByteArray, Refusal};
 
 impl Attempt<'_> {
     /// Logs in where the server refuses the password that opens the vault.
@@ -51,9 +56,85 @@ impl Attempt<'_> {
         )
     }
 
+    /// Logs in where the operator's one-time code was typed in place of the password.
+    pub(super) fn log_in_after_reset(
+        mut self,
+        closed: Closed,
+        code: &ResetCode,
+    ) -> Result<Account, LoginError> {
+        self.prompt.say(ViewEvent::warning(
+            "That is the operator's one-time code. It sets a new password; the vault on this device opens \
+             with the old password or with the recovery code.",
+        ));
+        let Some(secret) = self.prompt.secret("Old password, or recovery code: ") else {
+            return Err(LoginError::Refused(format!(
+                "the vault was not opened, so the code was not used and nothing was changed; without the old \
+                 password and the recovery code, move {} away, and log in with the code to begin with a new \
+                 identity (in a script: the code in --reset-code-file, what opens the vault in \
+                 --password-file)",
+                closed.path().display()
+            )));
+        };
+        let (unlocked, _) = self.unlock(closed, secret)?;
+        self.set_password(unlocked.vault, code)
+    }
+
+    /// Sets another password with the operator's code, and logs in. The vault takes it once the
+    /// server has; until then, what has opened it still does.
+    pub(super) fn set_password(
+        mut self,
+        mut vault: Vault,
+        code: &ResetCode,
+    ) -> Result<Account, LoginError> {
+        let session = vault.device()?.session;
+        let generation = Some(vault.generation());
+        let (password, credentials, welcome) = self.use_code(code, session, generation)?;
+        let key = password_key(&vault, &password)?;
+        vault.replace_passwords(&key, credentials.kdf)?;
+        self.finish_log_in(vault, credentials, welcome)
+    }
+
+    /// Asks for a new password, has the server set it, and logs in.
+    pub(super) fn use_code(
+        &mut self,
+        code: &ResetCode,
+        last: Option<ByteArray<16>>,
+        vault: Option<u64>,
+    ) -> Result<(Zeroizing<String>, Credentials, Welcome), LoginError> {
+        let Some(password) = changed_password(self.prompt, "A new password: ")? else {
+            return Err(LoginError::Refused(
+                "there is no new password, so the code was not used and nothing was changed; type one, or \
+                 name its file with --new-password-file"
+                    .to_owned(),
+            ));
+        };
+        let kdf = new_kdf();
+        let login_key = derive(&password, kdf)?.login_key;
+        let credentials = Credentials { kdf, login_key };
+        let options = SessionOptions {
+            // The operator has ended the sessions of before.
+            take_over: true,
+            replaces: last,
+            vault,
+            ..self.flow.kind.options()
+        };
+        let welcome = self.reset(code, &credentials, options)?;
+        Ok((password, credentials, welcome))
+    }
+
     /// `what` begins the sentence if there is no new password.
     fn log_in_with_changed(mut self, mut vault: Vault, what: &str) -> Result<Account, LoginError> {
-        let Some(password) = changed_password(self.prompt)? else {
+        let given = self.prompt.reset_code();
+        if let Some(code) = given {
+            return self.set_password(vault, &code);
+        }
+        let asked = changed_password(self.prompt, "The account's new password: ")?;
+        if let Some(typed) = &asked
+            && let Ok(code) = ResetCode::parse(typed)
+        {
+            return self.set_password(vault, &code);
+        }
+        let Some(password) = asked else {
             return Err(LoginError::Refused(format!(
                 "{what}; nothing was changed. If there is a new password, type it, or name its file with --new-password-file"
             )));

@@ -13,7 +13,7 @@ use crate::crypto::account::password::{
     Argon2Params, Argon2ParamsError, Derived, ImpossibleCost, LoginKey,
 };
 use crate::crypto::os_rng;
-use crate::protocol::request::{KdfParams, Login, Register, SessionOptions};
+use crate::protocol::request::{KdfParams, Login, Register, Reset, SessionOptions};
 use crate::protocol::{ByteArray, Request, UserName, limits};
 
 /// A login key and how it comes from the password.
@@ -140,16 +140,35 @@ pub(crate) fn register_request(
     name: &UserName,
     credentials: &Credentials,
     challenge: &Challenge,
+    invitation: Option<ByteArray<16>>,
     session: SessionOptions,
 ) -> Request {
     let statement = Purpose::Register(signed(credentials));
-    Request::Register(Register {
+    Request::Register(Box::new(Register {
         name: *name,
         kdf: credentials.kdf,
         login_key: ByteArray(credentials.login_key.public()),
         proof: prove(name, &credentials.login_key, &statement, challenge),
+        invitation,
         session,
-    })
+    }))
+}
+
+/// The request that sets a new password with the operator's code, and logs in.
+pub(crate) fn reset_request(
+    name: &UserName,
+    code: &LoginKey,
+    new: &Credentials,
+    challenge: &Challenge,
+    session: SessionOptions,
+) -> Request {
+    Request::Reset(Box::new(Reset {
+        name: *name,
+        kdf: new.kdf,
+        login_key: ByteArray(new.login_key.public()),
+        proof: prove(name, code, &Purpose::Reset(signed(new)), challenge),
+        session,
+    }))
 }
 
 /// The request that logs in, with a proof for one connection.

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::LoginFlow;
 use super::attempt::Attempt;
 use super::credentials::{Credentials, derive};
@@ -17,6 +19,7 @@ use crate::client::vault::{Export, Opened, Vault, VaultError, VaultFile};
 use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::command_line;
+use crate::crypto::account::reset::ResetCode;
 use crate::protocol::UserName;
 
 /// The largest export that is read.
@@ -99,6 +102,13 @@ impl LoginFlow {
     }
 }
 
+/// What a login without a vault begins with.
+enum Typed {
+    Password(Zeroizing<String>),
+    /// The operator's, after a reset of the password.
+    Code(ResetCode),
+}
+
 impl Attempt<'_> {
     /// Logs in, then makes the vault: with an export's contents, or with a new identity.
     pub(super) fn log_in_without_vault(
@@ -106,21 +116,36 @@ impl Attempt<'_> {
         file: VaultFile,
         export: Option<&Export>,
     ) -> Result<Account, LoginError> {
-        let password = known_password(&self.name, self.prompt)?;
-        let kdf = self.ask_kdf()?;
-        let login_key = derive(&password, kdf)?.login_key;
-        let credentials = Credentials { kdf, login_key };
-        let mut confirmed = false;
-        let welcome = match self.try_log_in(&credentials, self.flow.kind.options())? {
-            Some(welcome) => welcome,
+        let code = match self.prompt.reset_code() {
+            Some(code) => Typed::Code(code),
             None => {
-                // The device that is online has keys that this one lacks: its session is
-                // not ended before the person has agreed to replace them.
-                if export.is_none() {
-                    self.confirm_new_identity(None)?;
-                    confirmed = true;
+                let typed = known_password(&self.name, self.prompt)?;
+                match ResetCode::parse(&typed) {
+                    Ok(code) => Typed::Code(code),
+                    Err(_) => Typed::Password(typed),
                 }
-                self.log_in_over(&credentials, None, None)?
+            }
+        };
+        let mut confirmed = false;
+        let (password, credentials, welcome) = match code {
+            Typed::Code(code) => self.use_code(&code, None, None)?,
+            Typed::Password(password) => {
+                let kdf = self.ask_kdf()?;
+                let login_key = derive(&password, kdf)?.login_key;
+                let credentials = Credentials { kdf, login_key };
+                let welcome = match self.try_log_in(&credentials, self.flow.kind.options())? {
+                    Some(welcome) => welcome,
+                    None => {
+                        // The device that is online has keys that this one lacks: its session is
+                        // not ended before the person has agreed to replace them.
+                        if export.is_none() {
+                            self.confirm_new_identity(None)?;
+                            confirmed = true;
+                        }
+                        self.log_in_over(&credentials, None, None)?
+                    }
+                };
+                (password, credentials, welcome)
             }
         };
         let mine = match export {
@@ -140,10 +165,17 @@ impl Attempt<'_> {
             return Err(refused);
         }
         let code = self.new_code()?;
-        let mut vault = create_vault(file, &password, kdf, &code.code, |vault| match export {
-            Some(export) => vault.import(export, clock::unix_ms()),
-            None => vault.make_identity().map(drop),
-        })?;
+        let mut vault =
+            create_vault(
+                file,
+                &password,
+                credentials.kdf,
+                &code.code,
+                |vault| match export {
+                    Some(export) => vault.import(export, clock::unix_ms()),
+                    None => vault.make_identity().map(drop),
+                },
+            )?;
         self.show_code(&mut vault, &code)?;
         self.into_account(vault, credentials, welcome, replaces)
     }
@@ -166,7 +198,7 @@ impl Attempt<'_> {
         match self.flow.new_identity || self.prompt.yes(&question) {
             true => Ok(()),
             false => Err(LoginError::Refused(format!(
-                "nothing was changed; bring the identity from the other device with \
+                "nothing was changed about the identity; bring the one from the other device with \
                  `{me} vault export` there and `{me} vault import` here, or use --new-identity",
                 me = command_line::called("client")
             ))),

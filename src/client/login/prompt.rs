@@ -9,6 +9,7 @@ use super::credentials::check_new;
 use super::error::LoginError;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::ViewEvent;
+use crate::crypto::account::reset::ResetCode;
 use crate::protocol::UserName;
 
 /// A person, or the options in a person's place.
@@ -32,6 +33,10 @@ pub(crate) trait Prompt {
     /// Yes or no, where Enter alone means yes; no without a person.
     fn yes_by_default(&mut self, question: &str) -> bool {
         self.yes(question)
+    }
+    /// The operator's one-time code, if the options give it.
+    fn reset_code(&mut self) -> Option<ResetCode> {
+        None
     }
     /// The file for a new recovery code; `None` for the screen.
     fn recovery_file(&self) -> Option<PathBuf> {
@@ -59,6 +64,8 @@ pub(crate) struct TerminalPrompt<'a> {
     pub password: Option<Zeroizing<String>>,
     /// The password of the account after a change, if the options give it.
     pub new_password: Option<Zeroizing<String>>,
+    /// The operator's one-time code, if the options give it.
+    pub reset_code: Option<ResetCode>,
     /// The file for a new recovery code, if the options name one.
     pub recovery_file: Option<PathBuf>,
 }
@@ -117,6 +124,10 @@ impl Prompt for TerminalPrompt<'_> {
         }
     }
 
+    fn reset_code(&mut self) -> Option<ResetCode> {
+        self.reset_code.take()
+    }
+
     fn recovery_file(&self) -> Option<PathBuf> {
         self.recovery_file.clone()
     }
@@ -143,10 +154,15 @@ pub(super) fn known_password(
 /// another secret. `None` if there is none.
 pub(super) fn changed_password(
     prompt: &mut dyn Prompt,
+    question: &str,
 ) -> Result<Option<Zeroizing<String>>, LoginError> {
-    let Some(password) = prompt.new_password("The account's new password: ") else {
+    let Some(password) = prompt.new_password(question) else {
         return Ok(None);
     };
+    // The operator's code is checked as it is.
+    if ResetCode::parse(&password).is_ok() {
+        return Ok(Some(password));
+    }
     check_new(&password).map_err(LoginError::Refused)?;
     match prompt.new_password("The same password again: ") {
         Some(again) => same(password, &again).map(Some),

@@ -210,6 +210,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
         identity: None,
         verified: false,
         resends: Vec::new(),
+        handle: None,
     }
 }
 

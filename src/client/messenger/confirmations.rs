@@ -199,6 +199,8 @@ pub(super) fn confirmed(
         }
         record.state = DeliveryState::Confirmed;
         record.received_at = Some(batch.now);
+        // It arrived although the server said that it had not accepted it.
+        batch.vault.unpostpone(message.seq)?;
         batch.vault.update_message(&message)?;
         count += 1;
     }

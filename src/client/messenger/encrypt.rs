@@ -1,14 +1,10 @@
 //! Encrypting what is to be sent, in the transaction that moves the ratchet and puts
-//! the ciphertext into the outbox; and whether a row of the vault that asks to be
-//! encrypted or sent was written by this client. Touches no network.
+//! the ciphertext into the outbox. Touches no network.
 
 use super::Me;
 use super::batch::Batch;
 use super::retry;
-use crate::client::vault::{
-    Contact, ControlKind, DeliveryState, EncryptionStatus, HistoryEntry, MessageRecord, Result,
-    Vault, unchanged,
-};
+use crate::client::vault::{Contact, MessageRecord, Result, Vault};
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::os_rng;
@@ -41,54 +37,6 @@ pub(super) enum Encrypted {
     Dropped,
     /// The message at this place can't be encrypted, for this reason.
     Failed(i64, String),
-}
-
-/// The message of the person's at a place that the server has not accepted yet.
-pub(super) fn waiting_message(vault: &Vault, seq: i64) -> Result<Option<HistoryEntry>> {
-    let message = unchanged(vault.message(seq))?;
-    Ok(message.filter(|message| {
-        message.record.outgoing && message.record.state == DeliveryState::Waiting
-    }))
-}
-
-/// Whether this client noted that the message or control message at a place has to be
-/// encrypted for a contact. The note is readable and anybody can have written it; who
-/// gets what, in which direction, is sealed.
-pub(super) fn is_postponed_here(vault: &Vault, seq: i64, contact: i64) -> Result<bool> {
-    if vault.contact_by_id(contact).is_none() || vault.is_in_outbox(seq) {
-        return Ok(false);
-    }
-    if let Some(message) = waiting_message(vault, seq)? {
-        return Ok(message.contact == contact && message.record.form == EncryptionStatus::Encrypted);
-    }
-    let control = unchanged(vault.control(seq))?;
-    Ok(control.is_some_and(|control| {
-        let kept_back = matches!(control.kind, ControlKind::Requested(..));
-        control.contact == contact && !control.sent && !kept_back
-    }))
-}
-
-/// Who wanted the content of the outbox at a place sent; `None` if this client did not
-/// write it for that place.
-pub(super) fn origin_of(vault: &Vault, seq: i64, send: &Send) -> Result<Option<Origin>> {
-    let encrypted = matches!(send.body, Body::Envelope(_));
-    let (contact, mid, origin) = if let Some(message) = unchanged(vault.message(seq))? {
-        if !message.record.outgoing
-            || (message.record.form == EncryptionStatus::Encrypted) != encrypted
-        {
-            return Ok(None);
-        }
-        (message.contact, message.mid, Origin::Person)
-    } else if let Some(control) = unchanged(vault.control(seq))? {
-        if !control.sent || !encrypted {
-            return Ok(None);
-        }
-        (control.contact, control.mid, Origin::Client)
-    } else {
-        return Ok(None);
-    };
-    let to = vault.contact_by_id(contact).map(|contact| contact.name);
-    Ok((to == Some(send.to) && mid == send.mid).then_some(origin))
 }
 
 /// Encrypts a text that was just typed: its record, the moved ratchet and the
@@ -200,9 +148,13 @@ fn queue(
     sessions: &SessionSet,
     contact: &Contact,
     seq: i64,
-    (send, number): Sealed,
+    (mut send, number): Sealed,
     origin: Origin,
 ) -> Result<Encrypted> {
+    // The message is sent after this, so it comes behind every message with a handle.
+    send.after = vault
+        .contact_by_id(contact.id)
+        .and_then(|contact| contact.last_handle);
     vault.save_conversation(contact.id, sessions)?;
     vault.add_to_outbox(seq, &send, number)?;
     Ok(Encrypted::Queued(Outgoing { seq, send, origin }))

@@ -96,7 +96,7 @@ use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::os_rng;
 use crate::protocol::json::ServerLine;
 use crate::protocol::reply::{Accepted, Event, Incoming, Welcome};
-use crate::protocol::{ByteArray, UserName};
+use crate::protocol::{ByteArray, Code, UserName};
 use rand::Rng;
 
 /// How many arrivals share one transaction at most, so that a long backlog is
@@ -428,6 +428,9 @@ impl Messenger {
                     }
                     None => {}
                 },
+                ServerLine::Answer(None, Err(refusal)) if ends_session(refusal.code) => {
+                    self.end(End::ShutOut(said(&refusal)));
+                }
                 ServerLine::Answer(None, Err(refusal)) => {
                     self.say(ViewEvent::warning(said(&refusal)));
                 }
@@ -497,6 +500,15 @@ impl Messenger {
         }
         Ok(())
     }
+}
+
+/// Whether the operator has ended the session with this code, so that another login is the
+/// person's decision.
+fn ends_session(code: Code) -> bool {
+    matches!(
+        code,
+        Code::AccountDisabled | Code::SessionEnded | Code::Banned
+    )
 }
 
 /// 128 random bits.

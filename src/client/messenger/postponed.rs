@@ -1,15 +1,13 @@
 //! What waits to be encrypted: for a session, a connection, an identity, or the
-//! person's word. Rows in the vault's file that this client did not write are not
-//! sent, and the person is told.
+//! person's word.
 
 use super::Messenger;
 use super::batch::Batch;
-use super::encrypt;
 use super::encrypt::{Encrypted, encrypt_postponed};
 use super::retry;
 use super::trust::{NoSession, SessionStart};
 use crate::client::vault::{Contact, Result};
-use crate::client::view::{ViewEvent, plural};
+use crate::client::view::ViewEvent;
 use crate::clock;
 
 impl Messenger {
@@ -25,13 +23,7 @@ impl Messenger {
             // answered already.
             self.save_progress()?;
         }
-        let mut foreign = 0;
         for (seq, contact) in postponed {
-            if !encrypt::is_postponed_here(&self.vault, seq, contact)? {
-                self.drop_foreign_mark(seq)?;
-                foreign += 1;
-                continue;
-            }
             if stuck.contains(&contact) {
                 continue;
             }
@@ -39,7 +31,6 @@ impl Messenger {
                 stuck.push(contact);
             }
         }
-        self.say_foreign(foreign);
         self.pump()
     }
 
@@ -135,10 +126,7 @@ impl Messenger {
     pub(super) fn waiting_for_word(&self, contact: &Contact) -> Result<Vec<i64>> {
         let mut waiting = Vec::new();
         for (seq, to) in self.vault.postponed()? {
-            if to == contact.id
-                && encrypt::is_postponed_here(&self.vault, seq, to)?
-                && self.waits_for_word(seq, contact)?
-            {
+            if to == contact.id && self.waits_for_word(seq, contact)? {
                 waiting.push(seq);
             }
         }
@@ -172,45 +160,5 @@ impl Messenger {
             }
         }
         Ok(false)
-    }
-
-    /// Removes a note that this client did not write, or not like that. What is under
-    /// way at its place stays under way.
-    fn drop_foreign_mark(&mut self, seq: i64) -> Result<()> {
-        match self.vault.is_in_outbox(seq) {
-            true => self.vault.transact(|vault| vault.unpostpone(seq)),
-            false => self.drop_foreign(seq),
-        }
-    }
-
-    /// Removes from what is to be sent a row that this client did not write, or not
-    /// like that. A message of the person's counts as not sent.
-    pub(super) fn drop_foreign(&mut self, seq: i64) -> Result<()> {
-        let waiting = encrypt::waiting_message(&self.vault, seq)?;
-        let to = waiting.and_then(|message| {
-            let contact = self.vault.contact_by_id(message.contact)?;
-            Some(contact.name)
-        });
-        if let Some(to) = to {
-            return self.fail(seq, &to, "its row in the vault's file was changed");
-        }
-        self.vault.transact(|vault| {
-            vault.unpostpone(seq)?;
-            vault.remove_from_outbox(seq)
-        })
-    }
-
-    pub(super) fn say_foreign(&self, count: u64) {
-        if count > 0 {
-            self.say(ViewEvent::warning(format!(
-                "{count} {} in the vault's file {} not as this client wrote {}, so nothing was sent for {}: \
-                 somebody may have changed {}",
-                plural(count, "row", "rows"),
-                plural(count, "is", "are"),
-                plural(count, "it", "them"),
-                plural(count, "it", "them"),
-                self.vault.path().display(),
-            )));
-        }
     }
 }

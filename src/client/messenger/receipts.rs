@@ -1,12 +1,15 @@
 //! What the server says became of messages that were sent: its `delivered` events, and
 //! the question after an absence. What the recipient says is in `confirmations`.
 
+use std::collections::BTreeMap;
+
 use super::Messenger;
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result, unchanged,
 };
 use crate::client::view::{Mark, ViewEvent};
 use crate::clock;
+use crate::protocol::ids::Handle;
 use crate::protocol::reply::Waiting;
 use crate::protocol::request::Outcome;
 use crate::protocol::{MessageId, Request, UserName};
@@ -27,7 +30,9 @@ impl Messenger {
                 let Some(mut message) = unchanged(vault.message_by_mid(contact, mid))? else {
                     continue;
                 };
-                if message.record.outgoing && !message.record.state.has_arrived() {
+                // What waits to be encrypted was not accepted: the server contradicts itself.
+                let is_sent = message.record.outgoing && !vault.is_postponed(message.seq);
+                if is_sent && !message.record.state.has_arrived() {
                     message.record.state = DeliveryState::Delivered;
                     message.record.delivered_at = Some(now);
                     vault.update_message(&message)?;
@@ -48,16 +53,15 @@ impl Messenger {
 
     /// Asks what became of messages whose delivery may have happened while away.
     pub(super) fn ask_outcomes(&mut self) -> Result<()> {
-        let mut stored: Vec<(i64, Vec<MessageId>)> = Vec::new();
+        let mut stored: BTreeMap<i64, (Vec<MessageId>, Vec<Option<Handle>>)> = BTreeMap::new();
         for message in self.vault.history(None, LOOK_BACK)? {
             if message.record.state == DeliveryState::Stored {
-                match stored.iter_mut().find(|(id, _)| *id == message.contact) {
-                    Some((_, ids)) => ids.push(message.mid),
-                    None => stored.push((message.contact, vec![message.mid])),
-                }
+                let (ids, handles) = stored.entry(message.contact).or_default();
+                ids.push(message.mid);
+                handles.push(message.record.handle);
             }
         }
-        for (contact, ids) in stored {
+        for (contact, (ids, handles)) in stored {
             let Some(to) = self
                 .vault
                 .contact_by_id(contact)
@@ -68,7 +72,7 @@ impl Messenger {
             let ask = Request::Outcome(Outcome {
                 to,
                 ids: ids.clone(),
-                handles: Vec::new(),
+                handles,
             });
             // Not worth a word if it fails: the next login asks again.
             if let Ok(Waiting { waiting }) = self.call(&ask) {

@@ -37,6 +37,7 @@ pub(super) fn receive_notice(batch: &mut Batch, notice: &Notice) -> Result<()> {
                 names.join(", ")
             )
         }
+        News::Announcement { text } => format!("the server's operator announces: {text}"),
         News::Unknown => {
             "the server has news that this version does not understand; update the client".to_owned()
         }

@@ -49,33 +49,30 @@ pub(super) fn want(batch: &mut Batch, contact: &Contact, mid: &MessageId) -> Res
     Ok(())
 }
 
-/// Asks a contact for the messages that were asked for fewer than `times` times, and
-/// gives their number.
-pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Result<usize> {
+/// Asks a contact for what was asked for fewer than `times` times; `false` if there is
+/// nothing to ask for.
+pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Result<bool> {
     let Some(mut contact) = vault.contact_by_id(contact).cloned() else {
-        return Ok(0);
+        return Ok(false);
     };
     let mut ids = Vec::new();
     for mid in vault.wanted(contact.id, times, MAX_IDS)? {
-        // The list is readable, and anybody can have written it; the row of a message
-        // that could not be decrypted is sealed.
         match unchanged(vault.message_by_mid(contact.id, &mid))?.filter(is_undecryptable) {
             Some(_) => ids.push(mid),
             None => vault.want_no_more(contact.id, &mid)?,
         }
     }
     if ids.is_empty() || contact.asked >= IN_VAIN {
-        return Ok(0);
+        return Ok(false);
     }
     for mid in &ids {
         vault.asked(contact.id, mid)?;
     }
     contact.asked += 1;
     vault.save_contact(&contact)?;
-    let count = ids.len();
     let request = ControlKind::ResendRequest(ids);
     vault.add_control_message(contact.id, &MessageId(random_id()), now, &request)?;
-    Ok(count)
+    Ok(true)
 }
 
 /// Asks for all messages that a batch could not decrypt, and tells the person what
@@ -83,16 +80,16 @@ pub(super) fn ask(vault: &mut Vault, contact: i64, times: u8, now: u64) -> Resul
 pub(super) fn ask_for_all(batch: &mut Batch) -> Result<()> {
     let times = if batch.ask_again { TIMES } else { 1 };
     for contact in std::mem::take(&mut batch.wanted_of) {
-        let count = ask(batch.vault, contact, times, batch.now)? as u64;
-        if count == 0 {
+        if !ask(batch.vault, contact, times, batch.now)? {
             continue;
         }
         batch.effects.postponed = true;
         if let Some(contact) = batch.vault.contact_by_id(contact) {
+            // Without a number: a receipt that can't be decrypted looks like a message.
             batch.show(ViewEvent::quiet(format!(
-                "{0}'s client is asked to send {count} {1} again; it answers when it is online (if it never does: /renew {0})",
+                "{0}'s client is asked to send again what could not be decrypted; it answers when it is online \
+                 (if it never does: /renew {0})",
                 contact.name,
-                plural(count, "message", "messages"),
             )));
         }
     }
@@ -173,7 +170,7 @@ enum Asked {
 }
 
 fn asked_message(vault: &Vault, contact: &Contact, mid: &MessageId) -> Result<Asked> {
-    let control = unchanged(vault.control_message_by_mid(contact.id, mid))?;
+    let control = vault.control_message_by_mid(contact.id, mid)?;
     let message = match control.map(|control| control.kind) {
         Some(
             ControlKind::ResendRequest(_) | ControlKind::NothingThere(..) | ControlKind::Receipt,

@@ -1,6 +1,8 @@
 //! From a typed text to the server's answer: encrypted and stored in one
 //! transaction, then sent, and sent again with the same bytes until answered.
 
+use std::collections::BTreeMap;
+
 use super::batch::{Batch, Received};
 use super::command::CommandError;
 use super::encrypt;
@@ -16,6 +18,7 @@ use crate::client::vault::{
 use crate::client::view::{ViewEvent, plural};
 use crate::clock;
 use crate::crypto::ratchet::session_set::SessionSet;
+use crate::protocol::ids::Handle;
 use crate::protocol::reply::{Accepted, MessageState};
 use crate::protocol::request::Send;
 use crate::protocol::{Body, Code, MessageId, Refusal, Request, UserName, limits};
@@ -38,14 +41,6 @@ pub(super) struct Sent {
     seq: i64,
     to: UserName,
     origin: Origin,
-}
-
-/// What is next in the outbox.
-enum Next {
-    Nothing,
-    Outgoing(Outgoing),
-    /// The row at this place was not written by this client.
-    Foreign(i64),
 }
 
 impl Messenger {
@@ -152,7 +147,8 @@ impl Messenger {
         self.vault.transact(|vault| {
             let contact = vault.contact_or_new(to)?;
             let seq = vault.add_message(contact.id, &mid, now, &record)?;
-            vault.add_to_outbox(seq, &send, None)
+            let after = contact.last_handle;
+            vault.add_to_outbox(seq, &Send { after, ..send }, None)
         })?;
         self.show_sent(to, mid, now, record);
         self.say(ViewEvent::warning(
@@ -201,14 +197,7 @@ impl Messenger {
     }
 
     /// Sends from the outbox, and need not read what is in hand from it.
-    fn pump_from(&mut self, in_hand: Option<Outgoing>) -> Result<()> {
-        let mut foreign = 0;
-        let pumped = self.pump_counting(in_hand, &mut foreign);
-        self.say_foreign(foreign);
-        pumped
-    }
-
-    fn pump_counting(&mut self, mut in_hand: Option<Outgoing>, foreign: &mut u64) -> Result<()> {
+    fn pump_from(&mut self, mut in_hand: Option<Outgoing>) -> Result<()> {
         while self.under_way() < WINDOW && self.outbox.resend_at.is_none() {
             let outgoing = match in_hand.take() {
                 Some(out)
@@ -219,15 +208,8 @@ impl Messenger {
                     out
                 }
                 _ => match self.next_outgoing()? {
-                    Next::Outgoing(outgoing) => outgoing,
-                    Next::Foreign(seq) => {
-                        self.drop_foreign(seq)?;
-                        self.outbox.again_through =
-                            self.outbox.again_through.min(self.vault.last_in_outbox());
-                        *foreign += 1;
-                        continue;
-                    }
-                    Next::Nothing => return Ok(()),
+                    Some(outgoing) => outgoing,
+                    None => return Ok(()),
                 },
             };
             if self.server.connection.is_none() {
@@ -239,14 +221,15 @@ impl Messenger {
     }
 
     /// Reads the next of the outbox that was not sent on this connection.
-    fn next_outgoing(&self) -> Result<Next> {
+    fn next_outgoing(&self) -> Result<Option<Outgoing>> {
         let Some((seq, send)) = self.vault.next_in_outbox(self.outbox.sent_through)? else {
-            return Ok(Next::Nothing);
+            return Ok(None);
         };
-        Ok(match encrypt::origin_of(&self.vault, seq, &send)? {
-            Some(origin) => Next::Outgoing(Outgoing { seq, send, origin }),
-            None => Next::Foreign(seq),
-        })
+        let origin = match self.vault.contact_of_message(seq)? {
+            Some(_) => Origin::Person,
+            None => Origin::Client,
+        };
+        Ok(Some(Outgoing { seq, send, origin }))
     }
 
     fn post(&mut self, outgoing: Outgoing) {
@@ -260,8 +243,15 @@ impl Messenger {
             return;
         };
         let to = send.to;
+        // An earlier place to search from means nothing unless the server has to search.
+        let after = send.after.filter(|_| again);
+        let send = Send {
+            again,
+            after,
+            ..send
+        };
         // A connection that is lost just now says so by itself.
-        if let Ok(id) = connection.post(&Request::Send(Send { again, ..send })) {
+        if let Ok(id) = connection.post(&Request::Send(send)) {
             let sent = Awaited::Send(Sent { seq, to, origin });
             self.server.awaited.insert(id, sent);
         }
@@ -301,9 +291,11 @@ impl Messenger {
                 Ok(())
             }
             Err(CallError::Refused(refusal)) if refusal.code == Code::IdentityChanged => {
-                match self.vault.message(*seq)? {
+                let message = self.vault.message(*seq)?;
+                match message.filter(|message| message.record.form == EncryptionStatus::Encrypted) {
                     Some(message) => self.refused_for_identity(to, message),
-                    None => Ok(()),
+                    // Without encryption no identity was named that could be another.
+                    None => self.give_up(*seq, to, &said(&refusal), encrypt::remove_unsent),
                 }
             }
             Err(CallError::Refused(refusal)) => {
@@ -478,18 +470,29 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
         identity: None,
         verified: false,
         resends: Vec::new(),
+        handle: None,
     }
 }
 
-/// Removes from the outbox what the server has accepted.
+/// Removes from the outbox what the server has accepted, and keeps where it says that it is.
 pub(super) fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> Result<()> {
+    let mut last_handles: BTreeMap<i64, Handle> = BTreeMap::new();
     for (seq, accepted) in accepted {
         vault.remove_from_outbox(*seq)?;
-        let Some(mut message) = vault.message(*seq)? else {
+        let message = vault.message(*seq)?;
+        let contact = match &message {
+            Some(message) => Some(message.contact),
+            None => vault.control(*seq)?.map(|control| control.contact),
+        };
+        if let (Some(contact), Some(handle)) = (contact, accepted.handle) {
+            last_handles.insert(contact, handle);
+        }
+        let Some(mut message) = message else {
             continue;
         };
         let record = &mut message.record;
         record.stored_at = Some(accepted.at);
+        record.handle = accepted.handle;
         if accepted.state == MessageState::Delivered {
             record.delivered_at = Some(clock::unix_ms());
         }
@@ -504,6 +507,12 @@ pub(super) fn save_accepted(vault: &mut Vault, accepted: &[(i64, Accepted)]) -> 
             MessageState::Delivered | MessageState::Stored => {}
         }
         vault.update_message(&message)?;
+    }
+    for (contact, handle) in last_handles {
+        if let Some(mut contact) = vault.contact_by_id(contact).cloned() {
+            contact.last_handle = Some(handle);
+            vault.save_contact(&contact)?;
+        }
     }
     Ok(())
 }

@@ -125,6 +125,7 @@ fn weight_of_event(event: &Event) -> usize {
         Event::Delivered { ids, .. } => size_of_val(ids.as_slice()),
         Event::Notice(notice) => match &notice.news {
             News::TurnedAway { names, .. } => size_of_val(names.as_slice()),
+            News::Announcement { text } => text.len(),
             News::Unknown => 0,
         },
         Event::PrekeysLow { .. }

@@ -29,6 +29,28 @@ pub(super) struct Drawn {
     pub(super) text: String,
     /// How many rows there are above the cursor.
     pub(super) above: usize,
+    /// What these rows are after a change of the terminal's width.
+    pub(super) shape: Shape,
+}
+
+/// The widths of the rows above the cursor, in columns, and the column of the cursor.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shape {
+    above: Vec<usize>,
+    column: usize,
+}
+
+impl Shape {
+    /// How many rows there are above the cursor once a terminal has wrapped them anew at another
+    /// width. Rows are joined never, because each ends with a line break of its own.
+    pub(super) fn above_at(&self, columns: usize) -> usize {
+        let columns = columns.max(1);
+        let rows = self
+            .above
+            .iter()
+            .map(|width| width.div_ceil(columns).max(1));
+        rows.sum::<usize>() + self.column / columns
+    }
 }
 
 /// Goes back to the first row of what was drawn, and clears from there on.
@@ -53,6 +75,11 @@ pub(super) fn draw(prompt: &str, text: &str, cursor: usize, size: Size) -> Drawn
     }
     out.push_str(&layout.rows[last]);
     let (cursor, column) = layout.cursor;
+    let above = layout.rows[first..cursor].iter();
+    let shape = Shape {
+        above: above.map(|row| row.width()).collect(),
+        column,
+    };
     if cursor < last {
         out.push_str(&format!("\x1b[{}A", last - cursor));
     }
@@ -63,6 +90,7 @@ pub(super) fn draw(prompt: &str, text: &str, cursor: usize, size: Size) -> Drawn
     Drawn {
         text: out,
         above: cursor - first,
+        shape,
     }
 }
 
@@ -173,6 +201,19 @@ mod tests {
         let layout = lay_out("> ", "a\n\tb\x03\u{202e}", 2, 40);
         assert_eq!(layout.rows, ["> a", "    b^C\\u{202e}"]);
         assert_eq!(layout.cursor, (1, 0));
+    }
+
+    #[test]
+    fn a_narrower_terminal_wraps_what_was_drawn() {
+        let text = "1234567890123456789";
+        let drawn = draw("a> ", text, text.len(), SIZE);
+        assert_eq!(drawn.above, 2);
+        // Ten columns, ten and two.
+        for (columns, above) in [(20, 2), (10, 2), (9, 4), (5, 4), (4, 6), (2, 11)] {
+            assert_eq!(drawn.shape.above_at(columns), above, "{columns}");
+        }
+        let wide = draw("", "世界世界世界", 18, SIZE);
+        assert_eq!(wide.shape.above_at(4), 3, "{:?}", wide.shape);
     }
 
     #[test]

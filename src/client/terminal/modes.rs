@@ -103,6 +103,38 @@ fn name_obeys_controls(term: Option<&str>) -> bool {
     )
 }
 
+/// Terminals that wrap the rows on the screen anew when they are made narrower, by what they set
+/// in the environment. Others cut rows off, such as xterm and the Linux console. No sequence asks
+/// for it.
+const REWRAP: &[&str] = &[
+    "TMUX",
+    "VTE_VERSION",
+    "KITTY_WINDOW_ID",
+    "ALACRITTY_WINDOW_ID",
+    "KONSOLE_VERSION",
+    "WEZTERM_PANE",
+    "GHOSTTY_RESOURCES_DIR",
+    "ITERM_SESSION_ID",
+    "WT_SESSION",
+];
+
+/// The same, by their names in `TERM`, which also come through SSH.
+const REWRAP_NAMES: &[&str] = &[
+    "tmux",
+    "alacritty",
+    "xterm-kitty",
+    "foot",
+    "wezterm",
+    "xterm-ghostty",
+];
+
+/// Whether the terminal wraps rows anew when it is made narrower, as far as one can know.
+pub(super) fn rewraps() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    REWRAP.iter().any(|name| std::env::var_os(name).is_some())
+        || REWRAP_NAMES.iter().any(|name| term.starts_with(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::name_obeys_controls;

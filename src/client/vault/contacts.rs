@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::table::Table;
 use super::{Result, Vault};
 use crate::crypto::ratchet::session_set::SessionSet;
+use crate::protocol::ids::Handle;
 use crate::protocol::request::Identity;
 use crate::protocol::{ByteArray, UserName};
 
@@ -58,6 +59,9 @@ pub struct Contact {
     /// is about that number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_shown: Option<ByteArray<32>>,
+    /// The server's handle of the message to them that it accepted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handle: Option<Handle>,
 }
 
 /// Why the next message to a contact starts another session.
@@ -120,6 +124,7 @@ impl Vault {
             written_to: false,
             asked: 0,
             number_shown: None,
+            last_handle: None,
         };
         self.save_contact(&contact)?;
         Ok(contact)

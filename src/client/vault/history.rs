@@ -12,6 +12,7 @@ use super::codec::{Header, Reader};
 use super::seal::Sealer;
 use super::table::Table;
 use super::{Result, Vault, VaultError};
+use crate::protocol::ids::Handle;
 use crate::protocol::{ByteArray, MessageId};
 
 /// How many messages a chunk lists.
@@ -19,7 +20,7 @@ const CHUNK: i64 = 32;
 
 /// Bytes of a listing: the end of the row's tag (12), the contact (4), the beginning of
 /// the id (4). All zeros stand for no message.
-const LISTING_LEN: usize = 20;
+pub(super) const LISTING_LEN: usize = 20;
 
 /// Bytes of the tag that a listing has. A row can only be replaced by what it was before,
 /// so 96 bits are plenty.
@@ -27,7 +28,7 @@ const TAG_IN_LISTING: usize = 12;
 
 /// What a chunk says of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Listing {
+pub(super) struct Listing {
     tag: [u8; TAG_IN_LISTING],
     /// The vault's number for the contact, which is never 0.
     contact: u32,
@@ -35,7 +36,7 @@ struct Listing {
 }
 
 impl Listing {
-    fn to_bytes(self) -> [u8; LISTING_LEN] {
+    pub(super) fn to_bytes(self) -> [u8; LISTING_LEN] {
         let mut bytes = [0; LISTING_LEN];
         bytes[..12].copy_from_slice(&self.tag);
         bytes[12..16].copy_from_slice(&self.contact.to_be_bytes());
@@ -43,7 +44,7 @@ impl Listing {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let listing = Listing {
             tag: reader.array()?,
@@ -106,6 +107,9 @@ pub struct MessageRecord {
     /// The ids of the answers to requests to send it again.
     #[serde(rename = "again", default, skip_serializing_if = "Vec::is_empty")]
     pub resends: Vec<MessageId>,
+    /// The server's handle of the message, once it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<Handle>,
 }
 
 /// How a message travelled.
@@ -215,8 +219,9 @@ impl Vault {
         Ok(page.get(at).and_then(Listing::from_bytes))
     }
 
-    /// Whether there is a message at a place, and with whom.
-    pub(super) fn contact_of_message(&self, seq: i64) -> Result<Option<i64>> {
+    /// Whether there is a message at a place, and with whom; `None` also for a control
+    /// message.
+    pub fn contact_of_message(&self, seq: i64) -> Result<Option<i64>> {
         Ok(self.listing(seq)?.map(Listing::contact))
     }
 
@@ -493,6 +498,7 @@ impl MessageRecord {
             identity: None,
             verified: false,
             resends: Vec::new(),
+            handle: None,
         }
     }
 }

@@ -136,8 +136,8 @@ impl KeySlot {
 }
 
 /// What the vault remembers of its key slots, sealed. The names are a format.
-#[derive(Default, Serialize, Deserialize)]
-struct SlotNotes {
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct SlotNotes {
     /// By the salt of each password's slot, how the account's login key is derived from
     /// the same password.
     accounts: Vec<(ByteArray<16>, KdfParams)>,

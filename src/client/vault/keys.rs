@@ -333,7 +333,7 @@ struct Signed {
 
 /// The value of a prekey: its bytes, and if it is out of use, the age of the vault since
 /// when (8).
-fn with_age(prekey: &[u8], age: Option<u64>) -> Zeroizing<Vec<u8>> {
+pub(super) fn with_age(prekey: &[u8], age: Option<u64>) -> Zeroizing<Vec<u8>> {
     let mut plain = Zeroizing::new(Vec::with_capacity(prekey.len() + 8));
     plain.extend_from_slice(prekey);
     if let Some(age) = age {
@@ -343,7 +343,7 @@ fn with_age(prekey: &[u8], age: Option<u64>) -> Zeroizing<Vec<u8>> {
 }
 
 /// Takes apart a value whose prekey has `length` bytes.
-fn split_age(plain: &[u8], length: usize) -> (&[u8], Option<u64>) {
+pub(super) fn split_age(plain: &[u8], length: usize) -> (&[u8], Option<u64>) {
     match plain.split_last_chunk() {
         Some((prekey, age)) if prekey.len() == length => (prekey, Some(u64::from_be_bytes(*age))),
         _ => (plain, None),

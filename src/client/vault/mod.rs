@@ -24,6 +24,7 @@
 //! | `rows` | reads and writes rows, under a root over all of them |
 //! | `root` | what is remembered of the rows and of the root |
 //! | `codec` | numbers and bytes in a value |
+//! | `values` | all forms of values, for the fuzzer |
 //! | `keys` | this device's identity and prekeys |
 //! | `aging` | the clock that keys expire by, and their erasure |
 //! | `contacts` | contacts and the sessions with them |
@@ -56,16 +57,17 @@ mod seal;
 mod seen_ids;
 mod sqlite_file;
 mod table;
+mod values;
 
 pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::Export;
-pub(crate) use self::file::Closed;
-pub use self::file::{Opened, VaultFile};
+pub use self::file::{Closed, Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::{Device, PrekeyReader};
+pub use self::values::reads_back;
 
 use std::cell::Cell;
 use std::fmt;
@@ -229,12 +231,13 @@ impl From<rusqlite::Error> for VaultError {
 /// What reading and writing the vault gives.
 pub(crate) type Result<T> = std::result::Result<T, VaultError>;
 
-/// What was read of a row; `None` if somebody changed the row, for readers that can go on
-/// without it.
+/// A message that was read; `None` if its row in the file was changed. Rows of `messages` are
+/// not read at opening (`rows`), and one that is damaged must not stop the mail that is about
+/// it, or the account could not log in any more.
 ///
 /// # Errors
 /// That the vault could not be read.
-pub(crate) fn unchanged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
+pub(crate) fn unchanged(read: Result<Option<HistoryEntry>>) -> Result<Option<HistoryEntry>> {
     match read {
         Err(VaultError::Damaged(..)) => Ok(None),
         read => read,

@@ -5,6 +5,7 @@ use super::codec::{Header, Reader};
 use super::table::Table;
 use super::{Result, Vault};
 use crate::crypto::ratchet::counters::MessageNumber;
+use crate::protocol::ids::Handle;
 use crate::protocol::reply::Incoming;
 use crate::protocol::request::Send;
 use crate::protocol::{Blob, Body, ByteArray, MessageId};
@@ -13,24 +14,32 @@ use crate::protocol::{Blob, Body, ByteArray, MessageId};
 const ENVELOPE: u8 = 1;
 const PLAIN: u8 = 2;
 
-/// What a value of the outbox has before the body: an identity that it is bound to, and a
-/// number in the conversation.
+/// What a value of the outbox has before the body: an identity that it is bound to, a
+/// number in the conversation, and the handle of an earlier message.
 const BOUND: u8 = 1;
 const NUMBERED: u8 = 2;
+const BEHIND: u8 = 4;
 
 /// A value of the outbox, taken apart: `flags (1) || identity (32) [|| instance (16) ||
-/// number (4)] || body`.
-struct OutboxRow<'a> {
+/// number (4)] [|| handle (16)] || body`.
+pub(super) struct OutboxRow<'a> {
     identity: Option<ByteArray<32>>,
     number: Option<MessageNumber>,
+    after: Option<Handle>,
     body: &'a [u8],
 }
 
 impl<'a> OutboxRow<'a> {
-    fn split(plain: &'a [u8]) -> Option<Self> {
+    pub(super) fn split(plain: &'a [u8]) -> Option<Self> {
         let mut reader = Reader(plain);
         let flags = reader.byte()?;
+        if flags & !(BOUND | NUMBERED | BEHIND) != 0 {
+            return None;
+        }
         let identity = ByteArray(reader.array()?);
+        if flags & BOUND == 0 && identity.0 != [0; 32] {
+            return None;
+        }
         let number = match flags & NUMBERED {
             0 => None,
             _ => Some(MessageNumber {
@@ -38,11 +47,33 @@ impl<'a> OutboxRow<'a> {
                 number: u32::from_be_bytes(reader.array()?),
             }),
         };
+        let after = match flags & BEHIND {
+            0 => None,
+            _ => Some(ByteArray(reader.array()?)),
+        };
         Some(OutboxRow {
             identity: (flags & BOUND != 0).then_some(identity),
             number,
+            after,
             body: reader.0,
         })
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let flags = self.identity.map_or(0, |_| BOUND)
+            | self.number.map_or(0, |_| NUMBERED)
+            | self.after.map_or(0, |_| BEHIND);
+        let identity = self.identity.map_or([0; 32], |identity| identity.0);
+        let mut bytes = [&[flags], &identity[..]].concat();
+        if let Some(MessageNumber { instance, number }) = self.number {
+            bytes.extend_from_slice(&instance);
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        if let Some(handle) = self.after {
+            bytes.extend_from_slice(&handle.0);
+        }
+        bytes.extend_from_slice(self.body);
+        bytes
     }
 }
 
@@ -117,8 +148,10 @@ impl Vault {
     }
 
     /// Puts what is to be sent into the outbox, in the transaction that
-    /// encrypted it, with its number in the conversation. Whom it goes to, and under which id, is said by the message or
-    /// control message at its place.
+    /// encrypted it, with its number in the conversation. Whom it goes to, and under which id,
+    /// is said by the message or control message at its place. With it stays the handle of
+    /// the last message that the server had accepted for the same contact: one that comes
+    /// later may lie behind this message.
     ///
     /// # Errors
     /// That nothing was written.
@@ -128,19 +161,13 @@ impl Vault {
         send: &Send,
         number: Option<MessageNumber>,
     ) -> Result<()> {
-        let flags = match (send.identity, number) {
-            (None, _) => 0,
-            (Some(_), None) => BOUND,
-            (Some(_), Some(_)) => BOUND | NUMBERED,
+        let row = OutboxRow {
+            identity: send.identity,
+            number,
+            after: send.after,
+            body: &body_to_bytes(&send.body),
         };
-        let identity = send.identity.map_or([0; 32], |identity| identity.0);
-        let mut plain = [&[flags], &identity[..]].concat();
-        if let Some(MessageNumber { instance, number }) = number {
-            plain.extend_from_slice(&instance);
-            plain.extend_from_slice(&number.to_be_bytes());
-        }
-        plain.extend_from_slice(&body_to_bytes(&send.body));
-        self.put(Table::Outbox, seq, &plain)
+        self.put(Table::Outbox, seq, &row.to_bytes())
     }
 
     /// To whom the message at a place goes, and its number in the conversation, if there is
@@ -175,7 +202,7 @@ impl Vault {
                 body: body_from_bytes(row.body)?,
                 identity: row.identity,
                 again: false,
-                after: None,
+                after: row.after,
             })
         });
         let send = send.ok_or_else(|| self.damaged_row(Table::Outbox, seq))?;
@@ -198,7 +225,7 @@ impl Vault {
     }
 
     /// Whether there is something in the outbox at a place.
-    pub fn is_in_outbox(&self, seq: i64) -> bool {
+    pub(super) fn is_in_outbox(&self, seq: i64) -> bool {
         self.has(Table::Outbox, seq)
     }
 
@@ -239,6 +266,11 @@ impl Vault {
         Ok(postponed)
     }
 
+    /// Whether a message still has to be encrypted.
+    pub fn is_postponed(&self, seq: i64) -> bool {
+        self.has(Table::Unsent, seq)
+    }
+
     /// Notes that a postponed message was encrypted or given up.
     ///
     /// # Errors
@@ -264,14 +296,14 @@ impl Vault {
 }
 
 /// A body as it stands in the vault: its kind, then its bytes as they are.
-fn body_to_bytes(body: &Body) -> Vec<u8> {
+pub(super) fn body_to_bytes(body: &Body) -> Vec<u8> {
     match body {
         Body::Envelope(envelope) => [&[ENVELOPE], &envelope.0[..]].concat(),
         Body::Plain(text) => [&[PLAIN], text.as_bytes()].concat(),
     }
 }
 
-fn body_from_bytes(bytes: &[u8]) -> Option<Body> {
+pub(super) fn body_from_bytes(bytes: &[u8]) -> Option<Body> {
     match bytes.split_first()? {
         (&ENVELOPE, envelope) => Some(Body::Envelope(Blob(envelope.into()))),
         (&PLAIN, text) => Some(Body::Plain(std::str::from_utf8(text).ok()?.into())),

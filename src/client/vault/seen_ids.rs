@@ -33,18 +33,18 @@ pub(super) struct Filed {
 
 /// What is filed under an id.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Entry {
+pub(super) struct Entry {
     /// The number of its message or control message; 0 if it has none.
     number: i64,
     is_seen: bool,
 }
 
 impl Entry {
-    fn to_bytes(self) -> [u8; 8] {
+    pub(super) fn to_bytes(self) -> [u8; 8] {
         ((self.number as u64) << 1 | u64::from(self.is_seen)).to_be_bytes()
     }
 
-    fn from_bytes(bytes: [u8; 8]) -> Self {
+    pub(super) fn from_bytes(bytes: [u8; 8]) -> Self {
         let value = u64::from_be_bytes(bytes);
         Entry {
             number: (value >> 1) as i64,

@@ -61,6 +61,16 @@ pub(super) fn remove_log(path: &Path) -> Result<()> {
 /// opens it.
 pub(super) fn check_header(path: &Path) -> Result<()> {
     let mut header = [0; SQLITE_HEADER];
+    // Opening a pipe would wait for whoever writes into it.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(VaultError::NotAVault(path.to_owned()));
+    }
+    // SQLite would write what it says into the vault. Vaults have a write-ahead log instead,
+    // so this is another database's, or somebody put it there.
+    if beside(path, "-journal").symlink_metadata().is_ok() {
+        let what = "the rollback journal beside it is not its own: move that away first";
+        return Err(VaultError::Damaged(path.to_owned(), what.to_owned()));
+    }
     let read = File::open(path).and_then(|mut file| {
         file.read_exact(&mut header)?;
         Ok(file.metadata()?.len())

@@ -40,6 +40,9 @@ pub enum Purpose {
     /// To change the password; signed with the login key so far. Adds the new
     /// login key (32), the new salt (16) and the new cost (12).
     Passwd(LoginVerifier),
+    /// To set another password after a reset; signed with the key that the operator's code
+    /// leads to. Adds the same as `Passwd`.
+    Reset(LoginVerifier),
     /// To delete the account. Adds nothing.
     Delete,
 }
@@ -97,6 +100,7 @@ fn statement(purpose: &Purpose, challenge: &ProofContext<'_>) -> Vec<u8> {
         Purpose::Register(credentials) => (label::REGISTER, Some(credentials)),
         Purpose::Login => (label::LOGIN, None),
         Purpose::Passwd(credentials) => (label::PASSWD, Some(credentials)),
+        Purpose::Reset(credentials) => (label::RESET, Some(credentials)),
         Purpose::Delete => (label::DELETE, None),
     };
     let mut out = Vec::new();

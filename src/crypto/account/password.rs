@@ -149,6 +149,10 @@ impl std::error::Error for ImpossibleCost {}
 pub struct LoginKey(Secret<32>);
 
 impl LoginKey {
+    pub(super) fn from_seed(seed: Secret<32>) -> Self {
+        Self(seed)
+    }
+
     /// The 32-byte public half, which the server keeps.
     pub fn public(&self) -> [u8; 32] {
         self.signing_key().verifying_key().to_bytes()

@@ -131,6 +131,7 @@ fn parse_op(op: &str, line: &[u8]) -> Result<Request, Refusal> {
         "outcome" => Request::Outcome(fields(line)?),
         "fetch" => Request::Fetch(fields(line)?),
         "passwd" => Request::Passwd(fields(line)?),
+        "reset" => Request::Reset(fields(line)?),
         "delete_account" => Request::DeleteAccount(fields(line)?),
         "ping" => Request::Ping,
         _ => {
@@ -275,11 +276,13 @@ pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> O
         Request::Ack(fields) => line(out, id, "ack", fields),
         Request::Fetch(fields) => line(out, id, "fetch", fields),
         Request::Passwd(fields) => line(out, id, "passwd", fields),
+        Request::Reset(fields) => line(out, id, "reset", fields),
         Request::DeleteAccount(fields) => line(out, id, "delete_account", fields),
         Request::Ping => line(out, id, "ping", none),
         Request::AckShown
         | Request::PasswordRegister(_)
         | Request::PasswordLogin(_)
+        | Request::PasswordReset { .. }
         | Request::PasswordChange { .. } => return None,
     }
     Some(())

@@ -239,18 +239,20 @@ fn example_of(request: &Request) -> Option<usize> {
         Request::Passwd(_) => 16,
         Request::DeleteAccount(_) => 17,
         Request::Ping => 18,
-        Request::Available(_) => 19,
+        Request::Reset(_) => 19,
+        Request::Available(_) => 20,
         Request::AckShown
+        | Request::PasswordReset { .. }
         | Request::PasswordRegister(_)
         | Request::PasswordLogin(_)
         | Request::PasswordChange { .. } => return None,
     })
 }
 
-const EXAMPLES: [&str; 20] = [
+const EXAMPLES: [&str; 21] = [
     r#"{"op":"hello","version":1}"#,
     r#"{"op":"kdf","name":"bob"}"#,
-    r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":false,"receive":false,"presence":true}"#,
+    r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","invitation":"B16","take_over":false,"receive":false,"presence":true}"#,
     r#"{"op":"login","name":"bob","proof":"B64","take_over":true,"replaces":"B16","receive":true,"presence":true}"#,
     r#"{"op":"logout"}"#,
     r#"{"op":"search","text":"bo","after":"bob","limit":5}"#,
@@ -267,6 +269,7 @@ const EXAMPLES: [&str; 20] = [
     r#"{"op":"passwd","kdf":KDF,"login_key":"B32","proof":"B64"}"#,
     r#"{"op":"delete_account","proof":"B64"}"#,
     r#"{"op":"ping"}"#,
+    r#"{"op":"reset","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":true,"receive":true,"presence":false}"#,
     r#"{"op":"available","name":"bob"}"#,
 ];
 

@@ -43,6 +43,7 @@ use crate::clock;
 use crate::crypto::handle::HandleKey;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
+use crate::protocol::reply::News;
 use crate::store::{Store, StoreError, Summary, Tally};
 use crate::sync::{Condvar, Mutex};
 
@@ -262,6 +263,18 @@ impl Delivery {
             self.send_receipts(mailbox.name, follow_up.receipts, to_flush);
         }
         value
+    }
+
+    /// Puts a notice into a mailbox. It is as durable as a message once the writer has committed it.
+    pub(crate) fn notify(&self, mailbox: &Arc<SharedMailbox>, news: &News, now: Now) {
+        let mut to_flush = FlushSet::default();
+        self.update(mailbox, &mut to_flush, |state, effects| {
+            let room = state.send_queue.as_ref();
+            let room = room.is_none_or(|queue| queue.has_room());
+            let machine = &mut state.machine;
+            machine.add_notice(news, now.millis, room, now.instant, effects);
+        });
+        to_flush.flush();
     }
 
     /// What waits in the mailboxes in memory. It looks into one after the other.

@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::mailbox::SessionId;
+use crate::clock;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::server::net::send_queue::SendQueue;
@@ -28,6 +29,8 @@ pub(crate) struct Session {
     pub send_queue: Arc<SendQueue>,
     /// Others see the user as online; scripts choose not to be seen.
     pub present: bool,
+    /// When it began, ms since 1970.
+    pub since: u64,
     /// It was replaced or removed, and its connection may not act for the account.
     over: AtomicBool,
 }
@@ -138,6 +141,7 @@ impl Sessions {
             secret: candidate.secret,
             send_queue: candidate.send_queue,
             present: candidate.present,
+            since: clock::unix_ms(),
             over: AtomicBool::new(false),
         });
         match table.by_name.entry(candidate.name) {
@@ -170,6 +174,11 @@ impl Sessions {
         {
             place.remove();
         }
+    }
+
+    /// All sessions.
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.table.lock().by_name.values().cloned().collect()
     }
 
     /// How many sessions there are.

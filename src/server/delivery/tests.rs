@@ -11,8 +11,8 @@ use crate::protocol::request::KdfParams;
 use crate::server::net::send_queue::SendQueue;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Account, Batch, Change, Changed, Message, NewAccount, Page, PageBounds, Place, SearchHit,
-    UserId,
+    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, NewAccount,
+    Page, PageBounds, Place, Reset, SearchHit, UserId,
 };
 use crate::transport::socket::Socket;
 
@@ -37,6 +37,25 @@ impl Store for Gated {
 
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
         self.store.account(name)
+    }
+    fn accounts(
+        &self,
+        after: Option<&UserName>,
+        limit: usize,
+    ) -> Result<Vec<ListedAccount>, StoreError> {
+        self.store.accounts(after, limit)
+    }
+    fn listed_account(&self, name: &UserName) -> Result<Option<ListedAccount>, StoreError> {
+        self.store.listed_account(name)
+    }
+    fn reset(&self, user: UserId) -> Result<Option<Reset>, StoreError> {
+        self.store.reset(user)
+    }
+    fn invitations(&self, after: i64, limit: usize) -> Result<Vec<ListedInvitation>, StoreError> {
+        self.store.invitations(after, limit)
+    }
+    fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        self.store.bans()
     }
     fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError> {
         self.store.blocks(user, whom)
@@ -104,6 +123,7 @@ fn delivery(folder: &std::path::Path, open: bool) -> (Arc<Delivery>, Arc<Gated>)
         },
         login_key: ByteArray([2; 32]),
         created: 1,
+        invitation: None,
     };
     let batch = Batch {
         changes: vec![Change::Register(account)],

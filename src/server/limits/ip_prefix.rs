@@ -94,7 +94,8 @@ impl FromStr for IpPrefix {
 impl fmt::Display for IpPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.first {
-            IpAddr::V4(v4) => v4.fmt(f),
+            IpAddr::V4(v4) if self.bits == 32 => v4.fmt(f),
+            IpAddr::V4(v4) => write!(f, "{v4}/{}", self.bits),
             IpAddr::V6(v6) => write!(f, "{v6}/{}", self.bits),
         }
     }

@@ -34,7 +34,7 @@ use self::request_rate::{AccountBucket, AccountBuckets};
 use self::token_bucket::Rate;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::UserId;
+use crate::store::{Ban, UserId};
 use crate::sync::Mutex;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -83,6 +83,8 @@ pub(crate) struct Limits {
     bundles: Mutex<Bundles>,
     requests: Mutex<AccountBuckets>,
     look_ups: Mutex<KeyedBuckets<UserId>>,
+    /// Networks from which no connection is taken. Held to look or to change one, alone.
+    bans: Mutex<Vec<IpPrefix>>,
     /// Names asked for that a search would not have found.
     unlisted: Mutex<KeyedBuckets<UserId>>,
 }
@@ -109,6 +111,7 @@ impl Limits {
             bundles: Mutex::default(),
             requests: Mutex::default(),
             look_ups: Mutex::default(),
+            bans: Mutex::default(),
             unlisted: Mutex::default(),
         }
     }
@@ -123,6 +126,30 @@ impl Limits {
     pub(crate) fn counted_address(&self, peer: IpAddr) -> Option<IpPrefix> {
         let counts = self.settings.loopback || !peer.to_canonical().is_loopback();
         counts.then(|| IpPrefix::of(peer))
+    }
+
+    /// Takes no connection from these networks, as they are stored.
+    pub(crate) fn set_bans(&self, bans: &[Ban]) {
+        let parsed = bans.iter().filter_map(|(network, _)| network.parse().ok());
+        *self.bans.lock() = parsed.collect();
+    }
+
+    /// Takes no connection from a network.
+    pub(crate) fn ban(&self, network: IpPrefix) {
+        let mut bans = self.bans.lock();
+        if !bans.contains(&network) {
+            bans.push(network);
+        }
+    }
+
+    /// Takes connections from a network again.
+    pub(crate) fn lift_ban(&self, network: IpPrefix) {
+        self.bans.lock().retain(|banned| *banned != network);
+    }
+
+    /// Whether connections from an address are not taken.
+    pub(crate) fn is_banned(&self, peer: IpAddr) -> bool {
+        self.bans.lock().iter().any(|banned| banned.contains(peer))
     }
 
     /// What an account's requests are taken from, on whatever connection.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::disconnect;
 use super::registry::{Connections, RegistrationGuard};
 use super::send_queue::{SendQueue, WireFormat};
 use super::worker::Worker;
@@ -162,6 +163,9 @@ impl Listener {
         peer: IpAddr,
         send_queue: &Arc<SendQueue>,
     ) -> Result<RegistrationGuard, Refusal> {
+        if self.shared.limits.is_banned(peer) {
+            return Err(disconnect::banned());
+        }
         if self.is_full() {
             return Err(Refusal::new(
                 Code::ServerFull,
@@ -171,7 +175,7 @@ impl Listener {
         let from = self.shared.limits.counted_address(peer);
         let most = self.shared.limits.settings().clients_per_address;
         let id = ConnectionId(self.next_id);
-        let registered = self.connections.register(id, send_queue, from, most);
+        let registered = self.connections.register(id, send_queue, peer, from, most);
         if registered.is_ok() {
             self.next_id += 1;
         }

@@ -31,6 +31,7 @@ impl fmt::Display for Disconnect {
             Disconnect::Ended(ending) => f.write_str(match ending {
                 Ending::Replaced => "was replaced by another login",
                 Ending::Revoked => "the password was changed or the account deleted",
+                Ending::Operator => "the operator ended it",
                 Ending::Stalled => "read nothing for too long",
                 Ending::Broken => "the connection broke while it was written to",
                 Ending::ShuttingDown => "the server shuts down",
@@ -97,6 +98,14 @@ pub(crate) fn no_console() -> Disconnect {
         "the console hands your password to the server, so this one takes it from its own machine \
          only; use the client, or ask the operator for --console-from",
     ))
+}
+
+/// The operator takes no connections from the peer's address.
+pub(crate) fn banned() -> Refusal {
+    Refusal::new(
+        Code::Banned,
+        "the operator of this server takes no connections from your address",
+    )
 }
 
 /// Others need the place of somebody who has not logged in.

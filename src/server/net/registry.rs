@@ -4,11 +4,13 @@
 //! [`RegistrationGuard`].
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::send_queue::SendQueue;
 use crate::clock;
+use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::Event;
 use crate::server::limits::connections::{ConnectionsPerAddress, TooMany};
 use crate::server::limits::ip_prefix::IpPrefix;
@@ -59,6 +61,7 @@ struct Open {
     send_queue: Arc<SendQueue>,
     standing: Arc<Standing>,
     since: Instant,
+    peer: IpAddr,
 }
 
 /// All open connections.
@@ -87,6 +90,7 @@ impl Connections {
         self: &Arc<Self>,
         id: ConnectionId,
         send_queue: &Arc<SendQueue>,
+        peer: IpAddr,
         from: Option<IpPrefix>,
         most: usize,
     ) -> Result<RegistrationGuard, TooMany> {
@@ -98,6 +102,7 @@ impl Connections {
             send_queue: Arc::clone(send_queue),
             standing: Arc::clone(&standing),
             since: clock::now(),
+            peer,
         };
         self.open.lock().insert(id, open);
         Ok(RegistrationGuard {
@@ -126,6 +131,20 @@ impl Connections {
             send_queue.socket().close_reading();
         }
         displaced
+    }
+
+    /// Ends the connections from a network, telling each why. Returns how many that were.
+    pub(crate) fn end_from(&self, network: IpPrefix, why: &Refusal) -> usize {
+        let open = self.open.lock();
+        let banned = open.values().filter(|open| network.contains(open.peer));
+        let banned: Vec<_> = banned.map(|open| Arc::clone(&open.send_queue)).collect();
+        drop(open);
+        for send_queue in &banned {
+            send_queue.answer(None, &Err(why.clone()));
+            send_queue.flush();
+            send_queue.stop_reading_for(Ending::Operator);
+        }
+        banned.len()
     }
 
     /// Tells every client that the server shuts down, stops reading from them, and waits

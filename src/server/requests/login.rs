@@ -23,7 +23,7 @@ use crate::store::{Account, Change, Changed};
 
 /// A login key that nobody has. It is checked for unknown users, so that the answer takes
 /// as long as for known ones. The point is the curve's base point.
-const NOBODY: [u8; 32] = [
+pub(super) const NOBODY: [u8; 32] = [
     0x58, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
     0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
 ];
@@ -167,6 +167,7 @@ impl Handler {
             // In this order, a change that the account does not show yet outdates the version.
             let version = sessions.version();
             let account = self.unchanged(proven)?;
+            check_enabled(&account)?;
             let candidate = Candidate {
                 name: account.name,
                 user: account.id,
@@ -281,6 +282,30 @@ impl Handler {
             drop(self.shared.writer.submit(seen));
         }
     }
+}
+
+/// Refuses an account that the operator has disabled. Only whoever has proven to be its owner may
+/// learn that.
+pub(super) fn check_enabled(account: &Account) -> Result<(), Refusal> {
+    match account.disabled {
+        false => Ok(()),
+        true => Err(disabled()),
+    }
+}
+
+/// The operator has disabled the account.
+pub(crate) fn disabled() -> Refusal {
+    Refusal::new(
+        Code::AccountDisabled,
+        "the operator of the server has disabled this account; its messages wait, so ask the operator",
+    )
+}
+
+/// Ends the connection of a session that is over, and tells its client why.
+pub(crate) fn end_session(session: &Session, why: Refusal) {
+    session.send_queue.answer(None, &Err(why));
+    session.send_queue.flush();
+    session.send_queue.stop_reading_for(Ending::Operator);
 }
 
 /// Ends the connection of a session that may not go on, and tells its client.

@@ -9,6 +9,7 @@
 //! | `send` | `send`, `outcome` |
 //! | `fetch` | `fetch`, `ack` |
 //! | `keys` | `keys`, `publish` |
+//! | `reset` | `reset` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
 //! | [`auth`] | proofs and passwords, for those that need them |
 //!
@@ -18,8 +19,9 @@
 pub(crate) mod auth;
 mod fetch;
 mod keys;
-mod login;
-mod register;
+pub(crate) mod login;
+pub(crate) mod register;
+mod reset;
 mod search;
 mod send;
 mod settings;
@@ -210,6 +212,12 @@ impl Handler {
             Request::Login(login) => return self.login(&login, now),
             Request::PasswordLogin(login) => return self.password_login(&login, now),
             Request::Logout => self.logout(now),
+            Request::Reset(reset) => return self.reset(&reset, now),
+            Request::PasswordReset {
+                name,
+                code,
+                password,
+            } => return self.password_reset(name, &code, &password, now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),
 
             Request::Search(search) => self.search(&search, now),
@@ -270,7 +278,7 @@ impl LoggedIn {
             false => Ok(()),
             true => Err(Refusal::new(
                 Code::NotLoggedIn,
-                "this session was taken over by another login; log in again",
+                "this session was ended, by another login or by the operator; log in again",
             )),
         }
     }

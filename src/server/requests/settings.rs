@@ -13,7 +13,7 @@ use crate::protocol::request::{ChangeSettings, KdfParams, Passwd, Password};
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
 use crate::server::stats::Ending;
-use crate::store::{Account, Change, Flags};
+use crate::store::{Account, Change, Changed, Flags, NewLogin};
 
 impl Handler {
     pub(super) fn settings_of(&self, account: &Account) -> Result<AccountSettings, Refusal> {
@@ -98,12 +98,19 @@ impl Handler {
         self.set_login(&account, passwd.kdf, passwd.login_key)
     }
 
-    /// Replaces the login key of the session's account, and ends a session that has begun with
-    /// the old one meanwhile.
+    /// Replaces the login key of the session's account, unless another change of it was quicker,
+    /// and ends a session that has begun with the old one meanwhile.
     fn set_login(&self, account: &Account, kdf: KdfParams, login_key: ByteArray<32>) -> Answer {
         let session = self.logged_in()?.session.id;
-        let change = Change::SetLogin(account.id, kdf, login_key);
-        self.shared.writer.change(change)?;
+        let change = Change::SetLogin(NewLogin {
+            user: account.id,
+            proven: account.login_key,
+            kdf,
+            login_key,
+        });
+        if self.shared.writer.change(change)? == Changed::OtherLogin {
+            return Err(wrong_login());
+        }
         let sessions = &self.shared.sessions;
         let displaced = sessions.credentials_changed(&account.name, Some(session));
         end_displaced(displaced.as_deref(), Ending::Revoked);
@@ -129,13 +136,13 @@ impl Handler {
 }
 
 /// Refuses to change a password behind the back of a client.
-fn check_no_client(account: &Account) -> Result<(), Refusal> {
+pub(super) fn check_no_client(account: &Account) -> Result<(), Refusal> {
     match account.identity {
         None => Ok(()),
         Some(_) => Err(Refusal::new(
             Code::UseJson,
             "this account has a client, whose vault must learn the new password too; \
-             type /passwd there",
+             change it there: with /passwd, or with the operator's code instead of the password",
         )),
     }
 }

@@ -9,8 +9,8 @@ use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::request::{Body, KdfParams};
 use crate::store::{
-    Account, Batch, Change, Changed, Flags, Message, Page, PageBounds, Place, SearchHit, Store,
-    StoreError, Summary, Tally, UserId,
+    Account, Ban, Batch, Change, Changed, Flags, ListedAccount, ListedInvitation, Message, Page,
+    PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, Tally, UserId,
 };
 use crate::sync;
 
@@ -130,7 +130,32 @@ impl Store for DiskStore {
             identity: None,
             signed_prekey: None,
             one_time: 0,
+            disabled: false,
         }))
+    }
+
+    fn accounts(
+        &self,
+        _after: Option<&UserName>,
+        _limit: usize,
+    ) -> Result<Vec<ListedAccount>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn listed_account(&self, _name: &UserName) -> Result<Option<ListedAccount>, StoreError> {
+        Ok(None)
+    }
+
+    fn reset(&self, _user: UserId) -> Result<Option<Reset>, StoreError> {
+        Ok(None)
+    }
+
+    fn invitations(&self, _after: i64, _limit: usize) -> Result<Vec<ListedInvitation>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn blocks(&self, _user: UserId, _whom: UserId) -> Result<bool, StoreError> {

@@ -13,7 +13,7 @@ use crate::crypto::account::login_proof::{ProofContext, Purpose};
 use crate::crypto::account::password::{Argon2Params, LoginKey, derive};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::request::{Body, Sender};
-use crate::server::config::Config;
+use crate::server::config::{Config, Registration};
 use crate::server::delivery::mailbox::Quota;
 use crate::server::delivery::writer::Ended;
 use crate::server::limits::Settings;
@@ -108,7 +108,7 @@ fn config() -> Config {
             loopback: false,
         },
         unencrypted: true,
-        registration: false,
+        registration: Registration::Closed,
         plaintext: true,
         console_from: Vec::new(),
         log: log::Settings::default(),
@@ -213,10 +213,11 @@ impl Stage {
             ConnectionId(clients.len() as u64)
         };
         let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&running.shared.stats)));
-        let registered = running.connections.register(id, &send_queue, None, 0);
+        let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let connections = &running.connections;
+        let registered = connections.register(id, &send_queue, peer.ip(), None, 0);
         let registration = registered.ok().unwrap();
         let shared = Arc::clone(&running.shared);
-        let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let connection = Connection::new(shared, &registration, peer, send_queue);
         let started = Worker::new(connection, registration).start();
         assert!(started.is_ok(), "a thread for a connection");

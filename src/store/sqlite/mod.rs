@@ -14,12 +14,16 @@
 //! | `files` | whether the paths still lead to the files that are open |
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
+//! | `admin` | resets, invitations and bans |
+//! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
 
+mod admin;
 pub(crate) mod backup;
 mod failure;
 mod files;
 mod generation;
+mod migration;
 mod open;
 mod read;
 mod statements;
@@ -42,8 +46,8 @@ use self::write::Reclaimed;
 
 use super::Message;
 use super::{
-    Account, Batch, Change, Changed, Page, PageBounds, Place, SearchHit, Store, StoreError,
-    Summary, UserId,
+    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Page, PageBounds, Place,
+    Reset, SearchHit, Store, StoreError, Summary, UserId,
 };
 use crate::clock;
 use crate::protocol::name::UserName;
@@ -336,9 +340,10 @@ impl Sqlite {
     }
 
     /// Remembers whose mail has to be deleted.
-    fn note_deleted(&self, batch: &Batch) {
-        let deleted = batch.changes.iter().filter_map(|change| match change {
-            Change::Delete(user) => Some(*user),
+    fn note_deleted(&self, batch: &Batch, changed: &[Changed]) {
+        let changes = batch.changes.iter().zip(changed);
+        let deleted = changes.filter_map(|change| match change {
+            (Change::Delete { user, .. }, Changed::Done) => Some(*user),
             _ => None,
         });
         self.deleted.lock().extend(deleted);
@@ -358,6 +363,36 @@ impl Sqlite {
 impl Store for Sqlite {
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
         self.read(Lane::Short, |connection| read::account(connection, name))
+    }
+
+    fn accounts(
+        &self,
+        after: Option<&UserName>,
+        limit: usize,
+    ) -> Result<Vec<ListedAccount>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::accounts(connection, after, limit)
+        })
+    }
+
+    fn listed_account(&self, name: &UserName) -> Result<Option<ListedAccount>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::listed_account(connection, name)
+        })
+    }
+
+    fn reset(&self, user: UserId) -> Result<Option<Reset>, StoreError> {
+        self.read(Lane::Short, |connection| admin::reset(connection, user))
+    }
+
+    fn invitations(&self, after: i64, limit: usize) -> Result<Vec<ListedInvitation>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::invitations(connection, after, limit)
+        })
+    }
+
+    fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        self.read(Lane::Short, admin::bans)
     }
 
     fn search(
@@ -443,7 +478,7 @@ impl Store for Sqlite {
                 // What went to a file that nobody finds any more is not stored.
                 self.check_files(true)?;
                 drop(writer);
-                self.note_deleted(batch);
+                self.note_deleted(batch, &changed);
                 return Ok(changed);
             }
             Err(error) => error,
@@ -501,6 +536,10 @@ impl Store for Sqlite {
     }
 }
 
+#[cfg(test)]
+mod admin_tests;
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 mod space;
 #[cfg(test)]

@@ -11,22 +11,21 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
 use super::files::{BUSY, checkpoint, wal_path};
+use super::migration::{SCHEMA_VERSION, migrate};
 use super::write::{INCREMENTAL, set_value};
 use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
 
-/// The schema, version 1.
+/// The schema.
 const SCHEMA: &str = include_str!("../../../schema.sql");
-
-/// The schema's version that this server writes.
-const SCHEMA_VERSION: i64 = 1;
 
 /// `PRAGMA application_id` of a server's database.
 const APPLICATION_ID: i64 = 0x5343_6873;
 
-/// Pages in the WAL before a commit folds them into the database file. At
-/// SQLite's usual 1,000 a busy server spends more on folding than on storing.
-const CHECKPOINT_PAGES: i64 = 16_000;
+/// Pages in the WAL before a commit folds them into the database file, 16 MiB. Whoever waits for
+/// the next commit, such as a login, waits for all of that; at SQLite's usual 1,000 a busy server
+/// spends more on folding than on storing.
+const CHECKPOINT_PAGES: i64 = 4000;
 
 /// The key in table `server` of the bytes behind stable fake answers.
 const SECRET: &str = "secret";
@@ -215,6 +214,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
             }
         }
         add_generations(&connection)?;
+        migrate(&mut connection)?;
         add_index(&connection)?;
         let_shrink(&connection)?;
         let name_index = check_names(&connection);
@@ -399,7 +399,7 @@ pub(super) fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
     let table = connection.query_row(statements::ANY_TABLE, [], |_| Ok(()));
     Ok(match (application, version, table.optional()?) {
         (0, 0, None) => Identity::Empty,
-        (APPLICATION_ID, SCHEMA_VERSION, Some(())) => Identity::Ours,
+        (APPLICATION_ID, 1..=SCHEMA_VERSION, Some(())) => Identity::Ours,
         (APPLICATION_ID, newer, _) if newer > SCHEMA_VERSION => Identity::Newer(newer),
         _ => Identity::Foreign,
     })

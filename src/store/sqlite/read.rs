@@ -47,6 +47,7 @@ pub(super) fn account(
             identity: identity(row, 11)?,
             signed_prekey: row.get(13)?,
             one_time: 0,
+            disabled: row.get(14)?,
         })
     };
     let found = statement.query_row([name.as_str()], account).optional()?;
@@ -78,11 +79,11 @@ pub(super) fn identity(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<I
     }))
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(|at| at as u64))
 }
 
-fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
+pub(super) fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
     let text = row.get_ref(column)?.as_str()?;
     text.parse().map_err(|error| {
         FromSqlError::Other(Box::<crate::protocol::name::NameError>::new(error)).into()

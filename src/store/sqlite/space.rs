@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::tests::{Fixture, bounds};
+use super::tests::{Fixture, bounds, delete};
 use super::*;
 use crate::protocol::ids::{Blob, MessageId};
 use crate::protocol::request::{Body, Sender};
@@ -74,7 +74,7 @@ fn a_deleted_accounts_mail_goes_in_slices_and_goes_on_after_a_crash() {
     let (bob, carol) = (fixture.register("bob"), fixture.register("carol"));
     fill(&fixture.store, bob, 1..1701, 10);
     fill(&fixture.store, carol, 1..11, 10);
-    fixture.change(Change::Delete(bob));
+    fixture.change(delete(bob));
     assert!(
         fixture
             .store

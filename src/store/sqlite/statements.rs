@@ -18,8 +18,25 @@ macro_rules! statements {
 statements! {
     ACCOUNT = "
         SELECT id, salt, memory_kib, passes, lanes, login_key, logins, last_seen,
-               listed, presence, refuse_unencrypted, identity_signing, identity_dh, prekey_id
+               listed, presence, refuse_unencrypted, identity_signing, identity_dh, prekey_id, disabled
         FROM users WHERE name = ?1 AND deleted = 0";
+    /// Names that were given away begin with `~`, which follows 'z'.
+    ACCOUNTS = "
+        SELECT id, name, created, deleted, disabled, logins, last_seen,
+               identity_signing IS NOT NULL,
+               (SELECT expires FROM resets WHERE resets.user = users.id)
+        FROM users WHERE name > ?1 AND name < '{' ORDER BY name LIMIT ?2";
+    LISTED_ACCOUNT = "
+        SELECT id, name, created, deleted, disabled, logins, last_seen,
+               identity_signing IS NOT NULL,
+               (SELECT expires FROM resets WHERE resets.user = users.id)
+        FROM users WHERE name = ?1";
+    FIND_RESET = "SELECT key, expires FROM resets WHERE user = ?1";
+    INVITATIONS = "
+        SELECT id, (SELECT name FROM users WHERE users.id = inviter AND deleted = 0),
+               code, inviter, created, expires, uses
+        FROM invitations WHERE id > ?1 ORDER BY id LIMIT ?2";
+    BANS = "SELECT network, created FROM bans ORDER BY network";
     /// This is a range on the index of listed names: '{' follows 'z', the highest character of
     /// a name.
     SEARCH = "
@@ -72,7 +89,25 @@ statements! {
                last_seen = iif(?3, last_seen, NULL) WHERE id = ?1";
     SET_LOGIN = "
         UPDATE users SET salt = ?2, memory_kib = ?3, passes = ?4, lanes = ?5, login_key = ?6
-        WHERE id = ?1";
+        WHERE id = ?1 AND login_key = ?7 AND deleted = 0";
+    /// A login key of zeros is a low-order point: no signature verifies under it.
+    TAKE_LOGIN = "UPDATE users SET login_key = zeroblob(32) WHERE id = ?1 AND deleted = 0";
+    SET_RESET = "INSERT OR REPLACE INTO resets (user, key, expires) VALUES (?1, ?2, ?3)";
+    DROP_RESET = "DELETE FROM resets WHERE user = ?1";
+    DISABLE = "UPDATE users SET disabled = ?2 WHERE id = ?1 AND deleted = 0";
+    FIND_INVITATION = "SELECT uses, expires FROM invitations WHERE code = ?1";
+    USE_INVITATION = "UPDATE invitations SET uses = uses - 1 WHERE code = ?1";
+    COUNT_INVITATIONS = "
+        SELECT count(*) FROM invitations WHERE inviter = ?1 AND uses > 0 AND expires > ?2";
+    INVITE = "
+        INSERT INTO invitations (code, inviter, created, expires, uses)
+        VALUES (?1, ?2, ?3, ?4, ?5)";
+    /// Those that have not worked for a while.
+    FORGET_INVITATIONS = "DELETE FROM invitations WHERE inviter = ?1 AND expires < ?2";
+    REVOKE = "DELETE FROM invitations WHERE id = ?1";
+    DROP_INVITATIONS = "DELETE FROM invitations WHERE inviter = ?1";
+    BAN = "INSERT OR IGNORE INTO bans (network, created) VALUES (?1, ?2)";
+    LIFT_BAN = "DELETE FROM bans WHERE network = ?1";
     BLOCK = "INSERT OR IGNORE INTO blocks (user, blocked) VALUES (?1, ?2)";
     UNBLOCK = "DELETE FROM blocks WHERE user = ?1 AND blocked = ?2";
 
@@ -96,10 +131,10 @@ statements! {
 
     /// A login key of zeros is a low-order point: no signature verifies under it.
     EMPTY_ACCOUNT = "
-        UPDATE users SET deleted = 1, login_key = zeroblob(32), salt = zeroblob(16),
+        UPDATE users SET deleted = 1, disabled = 0, login_key = zeroblob(32), salt = zeroblob(16),
                last_seen = NULL, identity_signing = NULL, identity_dh = NULL,
                prekey_id = NULL, prekey = NULL, prekey_signature = NULL
-        WHERE id = ?1";
+        WHERE id = ?1 AND login_key = ifnull(?2, login_key) AND deleted = 0";
     DROP_PREKEYS = "DELETE FROM one_time_prekeys WHERE user = ?1";
     /// Who blocked this account keeps a row that names nobody any more.
     DROP_BLOCKS = "DELETE FROM blocks WHERE user = ?1";
@@ -108,6 +143,11 @@ statements! {
         DELETE FROM mail WHERE recipient = ?1 AND number <= coalesce(
             (SELECT number FROM mail WHERE recipient = ?1 ORDER BY number LIMIT 1 OFFSET ?2),
             9223372036854775807)";
+    /// What a name that is given away leaves behind. The row stays, so that its number is never
+    /// another account's; no user's name begins with `~`.
+    FREE_NAME = "UPDATE users SET name = '~' || id WHERE id = ?1 AND deleted = 1";
+    DROP_BLOCKS_OF = "DELETE FROM blocks WHERE blocked = ?1";
+    PURGE_MAIL = "DELETE FROM mail WHERE recipient = ?1 OR sender = ?1";
     DELETED_WITH_MAIL = "
         SELECT id FROM users WHERE deleted = 1
            AND EXISTS (SELECT 1 FROM mail WHERE recipient = users.id)";

@@ -8,7 +8,8 @@ use rusqlite::{Connection, StatementStatus};
 
 use super::open::open;
 use super::statements::{
-    self, ALL, DELETED_WITH_MAIL, DROP_MAIL, PAGE, PLACES_AFTER, SEARCH, SIZES, VACUUM,
+    self, ALL, DELETED_WITH_MAIL, DROP_BLOCKS_OF, DROP_MAIL, EMPTY_ACCOUNT, PAGE, PLACES_AFTER,
+    PURGE_MAIL, SEARCH, SIZES, VACUUM,
 };
 
 /// What takes time in proportion to something, and why it may.
@@ -16,6 +17,14 @@ const GROWS: &[(&str, &str)] = &[
     (
         SIZES,
         "opening a mailbox counts it, once until it leaves memory",
+    ),
+    (
+        PURGE_MAIL,
+        "an operator gives a name away, while the server is stopped",
+    ),
+    (
+        DROP_BLOCKS_OF,
+        "an operator gives a name away, while the server is stopped",
     ),
     (DELETED_WITH_MAIL, "asked once, when the server starts"),
 ];
@@ -95,7 +104,19 @@ fn parameters(text: &str, count: i64) -> Vec<Value> {
             number(1),
             number(1),
             blob(32),
+            blob(32),
         ],
+        statements::ACCOUNTS => vec![name("user"), number(50)],
+        statements::LISTED_ACCOUNT => vec![name("user7")],
+        statements::SET_RESET => vec![number(1), blob(32), number(1)],
+        statements::FIND_INVITATION | statements::USE_INVITATION => vec![blob(32)],
+        statements::INVITE => {
+            let [inviter, created, expires, uses] = [1, 1, 1, 1].map(number);
+            vec![blob(31), inviter, created, expires, uses]
+        }
+        statements::BAN => vec![name("192.0.2.1"), number(1)],
+        statements::LIFT_BAN => vec![name("192.0.2.1")],
+        EMPTY_ACCOUNT => vec![number(1), blob(32)],
         // Numbers, the first of which is the account with the large mailbox.
         _ => [1, 1, 1, 1].map(number).into(),
     }

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::protocol::ids::{Blob, ByteArray, MessageId};
-use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
-use crate::protocol::request::{
-    Body, Identity, KdfParams, OneTimePrekey, Publish, Sender, SignedPrekey,
-};
-use crate::store::{Change, Flags, NewAccount};
+use crate::protocol::request::{Body, KdfParams, Sender};
+use crate::store::{Change, Flags, NewAccount, NewLogin};
 
 pub(super) struct Fixture {
     pub(super) store: Sqlite,
@@ -37,7 +34,7 @@ impl Fixture {
         }
     }
 
-    fn put(&self, recipient: UserId, sender: UserId, from: Sender, number: u64) {
+    pub(super) fn put(&self, recipient: UserId, sender: UserId, from: Sender, number: u64) {
         let body = if number.is_multiple_of(2) {
             Body::Envelope(Blob(vec![1; 10].into()))
         } else {
@@ -58,7 +55,7 @@ impl Fixture {
         self.store.commit(&batch).unwrap();
     }
 
-    fn numbers(&self, recipient: UserId) -> Vec<u64> {
+    pub(super) fn numbers(&self, recipient: UserId) -> Vec<u64> {
         let page = self.store.page(recipient, bounds(0, u64::MAX)).unwrap();
         page.messages.iter().map(|message| message.number).collect()
     }
@@ -84,35 +81,53 @@ fn kdf() -> KdfParams {
     }
 }
 
-fn new_account(name: &str) -> NewAccount {
+/// The login key of [`new_account`].
+const LOGIN_KEY: ByteArray<32> = ByteArray([2; 32]);
+
+/// Deletes a new account.
+pub(super) fn delete(user: UserId) -> Change {
+    let proven = Some(LOGIN_KEY);
+    Change::Delete { user, proven }
+}
+
+pub(super) fn new_account(name: &str) -> NewAccount {
     NewAccount {
         name: name.parse().unwrap(),
         kdf: kdf(),
-        login_key: ByteArray([2; 32]),
+        login_key: LOGIN_KEY,
         created: 1,
+        invitation: None,
     }
 }
 
-fn keys(identity: u8, one_time: std::ops::Range<u32>) -> Box<Publish> {
-    Box::new(Publish {
-        identity: Identity {
-            signing: ByteArray([identity; 32]),
-            dh: ByteArray([identity; 32]),
-        },
-        signed_prekey: SignedPrekey {
-            id: 1,
-            key: ByteArray([3; 32]),
-            signature: ByteArray([4; 64]),
-        },
-        one_time: one_time
-            .map(|id| OneTimePrekey {
-                id,
-                key: ByteArray([5; 32]),
-            })
-            .collect(),
-        replace: false,
-        new_identity: false,
-    })
+#[test]
+fn a_password_changes_only_if_it_is_the_one_that_was_proven() {
+    let fixture = Fixture::new();
+    let alice = fixture.register("alice");
+    let [first, second] = [[8; 32], [9; 32]].map(ByteArray);
+    let set = |proven, login_key| {
+        Change::SetLogin(NewLogin {
+            user: alice,
+            proven,
+            kdf: kdf(),
+            login_key,
+        })
+    };
+    let account = || fixture.store.account(&"alice".parse().unwrap()).unwrap();
+    // Both were proven with the key of before.
+    let batch = Batch {
+        changes: vec![set(LOGIN_KEY, first), set(LOGIN_KEY, second)],
+        ..Batch::default()
+    };
+    let changed = fixture.store.commit(&batch).unwrap();
+    assert_eq!(changed, [Changed::Done, Changed::OtherLogin]);
+    assert_eq!(account().unwrap().login_key, first);
+    assert_eq!(fixture.change(delete(alice)), Changed::OtherLogin);
+    assert_eq!(account().unwrap().login_key, first);
+    fixture.put(alice, alice, Sender::User("alice".parse().unwrap()), 1);
+    assert!(!fixture.store.reclaim().unwrap());
+    assert_eq!(fixture.numbers(alice), [1], "nothing of it was deleted");
+    assert_eq!(fixture.change(set(first, second)), Changed::Done);
 }
 
 #[test]
@@ -123,7 +138,7 @@ fn names_are_taken_once_and_stay_taken() {
         fixture.change(Change::Register(new_account("Alice"))),
         Changed::NameTaken
     );
-    fixture.change(Change::Delete(alice));
+    assert_eq!(fixture.change(delete(alice)), Changed::Done);
     assert!(
         fixture
             .store
@@ -226,81 +241,6 @@ fn a_failed_batch_leaves_nothing() {
     assert_eq!(fixture.numbers(bob), [1]);
     fixture.put(bob, alice, from, 2);
     assert_eq!(fixture.numbers(bob), [1, 2], "the connection was reopened");
-}
-
-#[test]
-fn a_one_time_prekey_is_handed_out_once() {
-    let fixture = Fixture::new();
-    let alice = fixture.register("alice");
-    let take = |one_time| {
-        fixture.change(Change::ClaimBundle {
-            of: alice,
-            one_time,
-        })
-    };
-    assert_eq!(take(true), Changed::NoKeys);
-    assert_eq!(
-        fixture.change(Change::Publish(alice, keys(1, 0..2))),
-        Changed::Published(2)
-    );
-    let mut handed_out = Vec::new();
-    for (one_time, left) in [(true, 1), (false, 0), (true, 0), (true, 0)] {
-        let Changed::Bundle(bundle, stock) = take(one_time) else {
-            panic!()
-        };
-        assert_eq!(stock, left);
-        handed_out.push(bundle.one_time.map(|key| key.id));
-    }
-    assert_eq!(handed_out, [Some(0), None, Some(1), None]);
-}
-
-#[test]
-fn earlier_prekeys_make_room_for_new_ones_whatever_their_ids() {
-    let fixture = Fixture::new();
-    let alice = fixture.register("alice");
-    let most = MAX_ONE_TIME_PREKEYS as u32;
-    for (new, left) in [
-        (1000..1000 + most - 50, most - 50),
-        (0..100, most),
-        (5000..5000 + most, most),
-        (100..101, most),
-    ] {
-        let publish = keys(1, new.clone());
-        let published = fixture.change(Change::Publish(alice, publish));
-        assert_eq!(published, Changed::Published(left));
-        let kept: Vec<u32> = (rusqlite::Connection::open(fixture.folder.path().join("chat.db"))
-            .unwrap())
-        .prepare("SELECT id FROM one_time_prekeys")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .map(|id| id.unwrap())
-        .collect();
-        assert!(new.clone().all(|id| kept.contains(&id)), "{new:?}");
-    }
-}
-
-#[test]
-fn an_identity_is_replaced_only_on_request() {
-    let fixture = Fixture::new();
-    let alice = fixture.register("alice");
-    fixture.change(Change::Publish(alice, keys(1, 0..5)));
-    assert_eq!(
-        fixture.change(Change::Publish(alice, keys(2, 5..6))),
-        Changed::OtherIdentity
-    );
-    let mut new = keys(2, 5..6);
-    new.new_identity = true;
-    assert_eq!(
-        fixture.change(Change::Publish(alice, new)),
-        Changed::Published(1),
-        "old prekeys go too"
-    );
-    let many = keys(2, 10..400);
-    assert_eq!(
-        fixture.change(Change::Publish(alice, many)),
-        Changed::Published(200)
-    );
 }
 
 #[test]

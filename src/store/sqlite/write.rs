@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::admin;
 use super::read;
 use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
@@ -110,21 +111,19 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
             transaction.execute(statement, params![user.0, whom.0])?;
             Ok(Changed::Done)
         }
-        Change::SetLogin(user, kdf, login_key) => {
-            transaction.execute(
-                statements::SET_LOGIN,
-                params![
-                    user.0,
-                    kdf.salt.0,
-                    kdf.memory_kib,
-                    kdf.passes,
-                    kdf.lanes,
-                    login_key.0
-                ],
-            )?;
-            Ok(Changed::Done)
-        }
-        Change::Delete(user) => delete_account(transaction, *user),
+        Change::SetLogin(new) => Ok(match admin::set_login(transaction, new)? {
+            true => Changed::Done,
+            false => Changed::OtherLogin,
+        }),
+        Change::Reset(user, reset) => admin::begin_reset(transaction, *user, reset),
+        Change::FinishReset(new, now) => admin::finish_reset(transaction, new, *now),
+        Change::Disable(user, disabled) => admin::disable(transaction, *user, *disabled),
+        Change::Reuse(earlier, account) => reuse(transaction, *earlier, account),
+        Change::Invite(new, most) => admin::invite(transaction, new, *most),
+        Change::Revoke(id) => admin::revoke(transaction, *id),
+        Change::Ban(network, at) => admin::ban(transaction, network, *at),
+        Change::LiftBan(network) => admin::lift_ban(transaction, network),
+        Change::Delete { user, proven } => delete_account(transaction, *user, proven.as_ref()),
     }
 }
 
@@ -134,7 +133,17 @@ fn register(transaction: &Transaction<'_>, account: &NewAccount) -> rusqlite::Re
         kdf,
         login_key,
         created,
+        invitation,
     } = account;
+    if let Some(code) = invitation {
+        // A name that is taken uses nothing up.
+        if admin::listed_account(transaction, name)?.is_some() {
+            return Ok(Changed::NameTaken);
+        }
+        if let Some(why) = admin::use_invitation(transaction, code, *created)? {
+            return Ok(why);
+        }
+    }
     let inserted = transaction
         .prepare_cached(statements::REGISTER)?
         .execute(params![
@@ -271,12 +280,43 @@ fn count_login(
     })
 }
 
-fn delete_account(transaction: &Transaction<'_>, user: UserId) -> rusqlite::Result<Changed> {
+/// Gives a deleted account's name to another one.
+fn reuse(
+    transaction: &Transaction<'_>,
+    earlier: UserId,
+    account: &NewAccount,
+) -> rusqlite::Result<Changed> {
+    if transaction.execute(statements::FREE_NAME, [earlier.0])? == 0 {
+        return Ok(Changed::NameTaken);
+    }
     for statement in [
-        statements::EMPTY_ACCOUNT,
+        statements::PURGE_MAIL,
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
         statements::DROP_BLOCKS,
+        statements::DROP_BLOCKS_OF,
+    ] {
+        transaction.execute(statement, [earlier.0])?;
+    }
+    register(transaction, account)
+}
+
+fn delete_account(
+    transaction: &Transaction<'_>,
+    user: UserId,
+    proven: Option<&ByteArray<32>>,
+) -> rusqlite::Result<Changed> {
+    let proven = proven.map(|key| key.0);
+    let emptied = transaction.execute(statements::EMPTY_ACCOUNT, params![user.0, proven])?;
+    if emptied == 0 {
+        return Ok(Changed::OtherLogin);
+    }
+    for statement in [
+        statements::DROP_PREKEYS,
+        statements::DROP_GENERATION,
+        statements::DROP_BLOCKS,
+        statements::DROP_RESET,
+        statements::DROP_INVITATIONS,
     ] {
         transaction.execute(statement, [user.0])?;
     }

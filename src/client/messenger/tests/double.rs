@@ -9,11 +9,12 @@ use std::thread;
 
 use crate::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose, verify_proof};
 use crate::crypto::account::password::Argon2Params;
+use crate::protocol::ids::Handle;
 use crate::protocol::reply::{
     Accepted, AccountSettings, Acked, Bundle, Done, Fetched, Greeting, Incoming, MessageState,
     Published, SearchPage, UserStatus, Waiting, Welcome,
 };
-use crate::protocol::request::{KdfParams, Publish, SessionOptions};
+use crate::protocol::request::{KdfParams, Outcome, Publish, SessionOptions};
 use crate::protocol::{
     Answer, ByteArray, Code, Event, MessageId, Refusal, Reply, Request, Sender, UserName, json,
 };
@@ -41,11 +42,15 @@ pub(super) struct World {
     /// The operations that were asked for before a login.
     pub(super) asked: Vec<&'static str>,
     /// What the next `send` is refused with.
-    pub(super) refuse_send: Option<&'static str>,
+    pub(super) refuse_send: Option<(Code, &'static str)>,
     /// What it says of the backup that it was restored from.
     pub(super) epoch: Option<ByteArray<16>>,
     /// Every `send` that came, accepted or not.
     pub(super) sends: Vec<(MessageId, Vec<u8>, bool)>,
+    /// The handle in `after` of each of them.
+    pub(super) after: Vec<Option<Handle>>,
+    /// Every `outcome` that was asked for.
+    pub(super) outcomes: Vec<Outcome>,
     connections: Vec<TcpStream>,
 }
 
@@ -398,16 +403,18 @@ impl Connection {
                 };
                 let before = world.sends.iter().any(|(mid, ..)| *mid == send.mid);
                 world.sends.push((send.mid, bytes, send.again));
+                world.after.push(send.after);
                 let account = world.accounts.get(&send.to).ok_or_else(unknown)?;
                 let published = account.published.as_ref().map(|published| {
                     crate::client::messenger::identity::fingerprint(&published.identity)
                 });
                 if send.identity.is_some() && send.identity != published {
                     world.sends.pop();
+                    world.after.pop();
                     return Err(Refusal::new(Code::IdentityChanged, "another identity"));
                 }
-                if let Some(why) = world.refuse_send.take() {
-                    return Err(Refusal::new(Code::TooLarge, why));
+                if let Some((code, why)) = world.refuse_send.take() {
+                    return Err(Refusal::new(code, why));
                 }
                 if !before && !account.blocked.contains(&me) {
                     let message = Incoming {
@@ -421,7 +428,7 @@ impl Connection {
                 Ok(Reply::Accepted(Accepted {
                     state: MessageState::Stored,
                     at: 1_700_000_000_000,
-                    handle: None,
+                    handle: Some(handle_of(&send.mid)),
                 }))
             }
             Request::Ack(ack) => {
@@ -448,6 +455,7 @@ impl Connection {
                 Ok(Reply::Acked(Acked { acked, unknown: 0 }))
             }
             Request::Outcome(outcome) => {
+                world.outcomes.push(outcome.clone());
                 let account = world.accounts.get(&outcome.to).ok_or_else(unknown)?;
                 let waits =
                     |id: &MessageId| account.mailbox.iter().any(|message| message.mid == *id);
@@ -520,6 +528,11 @@ fn credentials(kdf: KdfParams, login_key: ByteArray<32>) -> LoginVerifier {
             lanes: kdf.lanes,
         },
     }
+}
+
+/// The handle that the double gives a message.
+pub(super) fn handle_of(mid: &MessageId) -> Handle {
+    ByteArray(mid.0.map(|byte| !byte))
 }
 
 fn settings() -> AccountSettings {

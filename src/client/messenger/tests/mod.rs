@@ -6,6 +6,7 @@ mod copies;
 mod disclosure;
 mod double;
 mod evil;
+mod handles;
 mod hostile;
 mod key_slots;
 mod passwd;
@@ -28,7 +29,7 @@ use crate::client::login::credentials;
 use crate::client::login::{LoginError, LoginFlow, Prompt};
 use crate::client::messenger::command::{Command, CommandResult, SettingsChange};
 use crate::client::net::endpoint::{Endpoint, Protection};
-use crate::protocol::{Blob, Body, MessageId};
+use crate::protocol::{Blob, Body, Code, MessageId};
 
 /// Collects what is shown.
 struct Recorder(Mutex<Sender<ViewEvent>>);

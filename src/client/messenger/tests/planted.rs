@@ -157,3 +157,25 @@ fn a_row_that_goes_back_in_time_is_noticed() {
     write(&alice, "DELETE FROM contacts");
     refused(&server, &alice, "no contacts");
 }
+
+/// The rows of messages are read when they are needed, not at opening.
+#[test]
+fn a_damaged_message_does_not_stop_the_mail_that_is_about_it() {
+    let (_server, mut alice, mut bob) = acquainted();
+    bob.run(Command::Settings(SettingsChange::Receipts(true)))
+        .unwrap();
+    bob.log_out();
+    alice.send("bob", "soon damaged");
+    alice.log_out();
+    write(
+        &alice,
+        "UPDATE messages SET value = zeroblob(length(value)) WHERE id = (SELECT max(id) FROM messages)",
+    );
+    bob.log_in();
+    bob.reads("soon damaged");
+    bob.send("alice", "behind the receipt");
+    bob.is_connected();
+    alice.log_in();
+    assert_eq!(alice.reads("behind the receipt"), Mark::None);
+    super::setups::they_talk(&alice, &bob, "and on");
+}

@@ -99,7 +99,7 @@ fn renew_starts_one_session_that_both_are_told_of() {
 #[test]
 fn what_the_server_refused_is_void_and_what_it_dropped_is_missing() {
     let (server, alice, bob) = acquainted();
-    server.world.lock().unwrap().refuse_send = Some("too large");
+    server.world.lock().unwrap().refuse_send = Some((Code::TooLarge, "too large"));
     alice.send("bob", "refused");
     alice.sees_line("the message to bob was not sent");
     alice.send("bob", "next");

@@ -77,6 +77,8 @@ pub(super) struct Editor {
     history: History,
     /// The text that was cut out or dropped last.
     cut: Zeroizing<String>,
+    /// The line that was being typed when a question came.
+    draft: Option<Zeroizing<String>>,
 }
 
 impl Editor {
@@ -87,15 +89,25 @@ impl Editor {
             mode: Mode::Edit,
             history: History::default(),
             cut: Zeroizing::default(),
+            draft: None,
         }
     }
 
-    /// Asks for something of this kind. What was typed for another kind is dropped.
+    /// Asks for something of this kind. A line that is being typed comes back after a question;
+    /// what was typed for a question is dropped with it.
     pub(super) fn ask(&mut self, kind: Kind) {
         if self.kind != kind {
-            self.clear();
+            let typed = self.clear();
+            if self.kind == Kind::Line && !typed.is_empty() {
+                self.draft = Some(typed);
+            }
         }
         self.kind = kind;
+        if kind == Kind::Line
+            && let Some(draft) = self.draft.take()
+        {
+            self.line.set(&draft);
+        }
     }
 
     /// Whether the next key is to be inserted as a character, whatever it is.
@@ -136,7 +148,7 @@ impl Editor {
 
     fn edit(&mut self, key: Key, complete: Complete<'_>) -> Step {
         match key {
-            Key::Enter => self.finish(),
+            Key::Enter => self.enter(),
             Key::Tab => self.complete(complete),
             Key::Char(_) | Key::Paste(_) | Key::PasteTooLong => self.put_key(&key),
             Key::Ctrl(letter) => self.ctrl(letter),
@@ -266,6 +278,18 @@ impl Editor {
             self.history.remember(&text);
         }
         Step::Line(text)
+    }
+
+    /// Ends the line, unless a backslash at its end says that it goes on in the next row. Two
+    /// backslashes are just that.
+    fn enter(&mut self) -> Step {
+        let text = self.line.text();
+        let backslashes = text.len() - text.trim_end_matches('\\').len();
+        if self.kind != Kind::Line || backslashes != 1 || self.line.cursor() != text.len() {
+            return self.finish();
+        }
+        let _backslash = self.line.cut(Motion::Left);
+        self.put("\n")
     }
 
     fn interrupt(&mut self) -> Step {

@@ -116,3 +116,39 @@ fn a_line_that_is_too_long_is_said() {
     ));
     assert_eq!(lines(&format!("\x1b[200~{long}\x1b[201~\r")), [long]);
 }
+
+#[test]
+fn a_backslash_at_the_end_goes_on_in_the_next_row() {
+    assert_eq!(lines("one\\\rtwo\r"), ["one\ntwo"]);
+    assert_eq!(lines("one\x1b\rtwo\r"), ["one\ntwo"]);
+    assert_eq!(lines("one\\\\\r"), ["one\\\\"], "two are just that");
+    assert_eq!(lines("one\\ \r"), ["one\\ "]);
+    assert_eq!(
+        lines("one\\\x1b[D\r"),
+        ["one\\"],
+        "the cursor is not behind it"
+    );
+    let mut editor = Editor::new();
+    editor.ask(Kind::Secret);
+    let typed = type_into(&mut editor, "secret\\\r");
+    assert_eq!(typed, [Step::Line(Zeroizing::new("secret\\".to_owned()))]);
+}
+
+#[test]
+fn a_draft_comes_back_after_a_question() {
+    let mut editor = Editor::new();
+    type_into(&mut editor, "a draft");
+    editor.ask(Kind::Secret);
+    assert_eq!(editor.shown("Password: ").1, "");
+    type_into(&mut editor, "hidden\r");
+    editor.ask(Kind::Question);
+    type_into(&mut editor, "answ");
+    editor.ask(Kind::Line);
+    assert_eq!(editor.shown("> ").1, "a draft");
+    let typed = type_into(&mut editor, "!\r");
+    assert_eq!(typed, [Step::Line(Zeroizing::new("a draft!".to_owned()))]);
+    // It comes once.
+    editor.ask(Kind::Question);
+    editor.ask(Kind::Line);
+    assert_eq!(editor.shown("> ").1, "");
+}

@@ -26,9 +26,10 @@ use crate::client::app::commands;
 use crate::client::terminal::InputEvent;
 use crate::client::terminal::completion::Completion;
 use crate::client::terminal::draw;
-use crate::client::terminal::draw::Size;
+use crate::client::terminal::draw::{Shape, Size};
 use crate::client::terminal::editor::{Editor, Kind, Step};
 use crate::client::terminal::keys::{Key, Keys};
+use crate::client::terminal::modes;
 use crate::client::terminal::modes::Modes;
 use crate::client::terminal::output::Stream;
 use crate::clock;
@@ -63,6 +64,8 @@ pub(super) struct Console {
     /// How many rows the drawn line has above the cursor; `None` if no line is drawn. A prompt on a
     /// terminal that edits lines by itself counts as a line.
     drawn: Option<usize>,
+    /// The drawn line's rows, for a change of the terminal's width.
+    shape: Shape,
     /// The terminal has reported the end of its input.
     ended: bool,
     lent: bool,
@@ -89,6 +92,7 @@ impl Console {
             keys: Keys::default(),
             asked: None,
             drawn: None,
+            shape: Shape::default(),
             ended: false,
             lent: false,
             failed: None,
@@ -139,6 +143,9 @@ impl Console {
             self.forget_drawn();
         }
         if self.bell.redraw.swap(false, Ordering::SeqCst) && self.editor.is_some() {
+            if self.drawn.is_some() && modes::rewraps() {
+                self.drawn = Some(self.shape.above_at(size().columns));
+            }
             self.redraw();
         }
         if self.bell.interrupted.swap(false, Ordering::SeqCst) && !self.lent {
@@ -350,6 +357,7 @@ impl Console {
         let drawn = draw::draw(&prompt, text, cursor, size());
         out.push_str(&drawn.text);
         self.drawn = Some(drawn.above);
+        self.shape = drawn.shape;
         out
     }
 

@@ -89,7 +89,7 @@ fn keys_are_erased_a_day_at_a_time_and_thirty_days_after_their_use() {
 }
 
 #[test]
-fn the_outbox_keeps_the_number_of_a_message() {
+fn the_outbox_keeps_the_number_of_a_message_and_an_earlier_handle() {
     let dir = TempDir::new().unwrap();
     let (mut vault, _) = create(&dir);
     let number = MessageNumber {
@@ -108,7 +108,7 @@ fn the_outbox_keeps_the_number_of_a_message() {
                 body: Body::Envelope(Blob([2; 60].as_slice().into())),
                 identity: Some(ByteArray([4; 32])),
                 again: false,
-                after: None,
+                after: Some(ByteArray([5; 16])),
             };
             vault.add_to_outbox(seq, &send, Some(number))?;
             Ok((bob.id, seq))
@@ -117,6 +117,8 @@ fn the_outbox_keeps_the_number_of_a_message() {
     let (place, read) = vault.next_in_outbox(0).unwrap().unwrap();
     assert_eq!((place, read.mid), (seq, mid));
     assert_eq!(read.identity, Some(ByteArray([4; 32])));
+    assert_eq!(read.after, Some(ByteArray([5; 16])));
+    assert!(!read.again);
     let numbered = vault.number_in_outbox(seq).unwrap();
     assert_eq!(numbered, Some((bob, number)));
 }

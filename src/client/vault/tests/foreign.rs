@@ -210,6 +210,24 @@ fn a_change_to_a_message_is_noticed_when_it_is_read() {
     assert!(matches!(added, Err(VaultError::Damaged(..))));
 }
 
+/// A journal with which SQLite would empty the vault's second page.
+fn hot_journal(vault: &[u8]) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let magic = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    let pages = (vault.len() / PAGE) as u32;
+    let mut journal = magic.to_vec();
+    // Records, the nonce of their checksums, pages of the database, bytes of a sector and of a
+    // page.
+    for number in [1, 0, pages, 512, PAGE as u32] {
+        journal.extend_from_slice(&number.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    journal.extend_from_slice(&2_u32.to_be_bytes());
+    // Of zeros, the checksum is the nonce.
+    journal.resize(512 + 4 + PAGE + 4, 0);
+    journal
+}
+
 #[test]
 fn each_file_that_is_no_whole_vault_of_this_account_gets_a_sentence() {
     let dir = TempDir::new().unwrap();
@@ -232,6 +250,27 @@ fn each_file_that_is_no_whole_vault_of_this_account_gets_a_sentence() {
         assert!(said.contains(sentence), "{said}");
         assert_eq!(fs::read(file(&dir)).unwrap(), bytes);
     }
+    // SQLite would write a journal that lies beside it into the vault.
+    fs::write(file(&dir), &whole).unwrap();
+    let journal = file(&dir).with_extension("vault-journal");
+    fs::write(&journal, hot_journal(&whole)).unwrap();
+    let said = opened(&dir).map(drop).unwrap_err().to_string();
+    assert!(said.contains("the rollback journal beside it"), "{said}");
+    assert_eq!(fs::read(file(&dir)).unwrap(), whole);
+    fs::remove_file(&journal).unwrap();
+    assert!(opened(&dir).is_ok());
+    // What is no file at all is not waited for.
+    fs::remove_file(file(&dir)).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, file(&dir), fifo, mode, 0).unwrap();
+    let said = opened(&dir).map(drop).unwrap_err().to_string();
+    assert!(said.contains("is not a vault"), "{said}");
+    fs::remove_file(file(&dir)).unwrap();
+    fs::create_dir(file(&dir)).unwrap();
+    let said = opened(&dir).map(drop).unwrap_err().to_string();
+    assert!(said.contains("is not a vault"), "{said}");
+    fs::remove_dir(file(&dir)).unwrap();
     // Of another account with the same password, renamed to this one's.
     fs::write(file(&dir), &whole).unwrap();
     let bob: UserName = "bob".parse().unwrap();

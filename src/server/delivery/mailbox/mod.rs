@@ -55,7 +55,7 @@ pub(crate) use self::writing::{Room, WRITE_DELAY, Wake, Work};
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::reply::MessageState;
+use crate::protocol::reply::{MessageState, News};
 use crate::protocol::request::{Body, Sender};
 use crate::store::{Message, Summary, Tally, UserId};
 
@@ -428,11 +428,22 @@ impl<R> Mailbox<R> {
         now: Instant,
         effects: &mut Vec<Effect<R>>,
     ) {
-        let Some(news) = self.counts.next_notice() else {
-            return;
-        };
-        let Ok(text) = serde_json::to_string(&news) else {
-            return; // Names and a number always serialise.
+        if let Some(news) = self.counts.next_notice() {
+            self.add_notice(&news, at, room, now, effects);
+        }
+    }
+
+    /// Adds a notice of the server, which no quota refuses.
+    pub(crate) fn add_notice(
+        &mut self,
+        news: &News,
+        at: u64,
+        room: bool,
+        now: Instant,
+        effects: &mut Vec<Effect<R>>,
+    ) {
+        let Ok(text) = serde_json::to_string(news) else {
+            return; // Names, numbers and texts always serialise.
         };
         let mut mid = [0; 16];
         mid[..8].copy_from_slice(&self.next.to_be_bytes());

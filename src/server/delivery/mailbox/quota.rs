@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use foldhash::fast::RandomState;
+
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::News;
@@ -46,7 +48,8 @@ impl Kind {
 pub(super) struct Counts {
     quota: Quota,
     total: Tally,
-    by_sender: HashMap<UserId, Tally>,
+    /// The server gives the numbers of accounts, so nobody can choose them to collide.
+    by_sender: HashMap<UserId, Tally, RandomState>,
     turned_away: BTreeSet<UserName>,
     turned_away_count: u64,
 }

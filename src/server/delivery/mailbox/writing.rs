@@ -221,6 +221,11 @@ impl<R> Mailbox<R> {
 
     /// Makes all deferred messages due, since no early acknowledgement is expected.
     pub(super) fn make_deferred_due(&mut self) {
+        // A body is never empty. With a recipient who is away, none is deferred, and each message
+        // would pay for a look at all others.
+        if self.deferred_bytes == 0 {
+            return;
+        }
         for unwritten in self.unwritten.iter_mut() {
             if let Progress::Deferred(_) = unwritten.progress {
                 unwritten.progress = Progress::Due;

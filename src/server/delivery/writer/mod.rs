@@ -35,8 +35,12 @@ const BATCH: Room = Room {
     deletions: 4096,
 };
 
-/// After this many batches in a row the store may clear up, though more waits.
-const BATCHES_PER_RECLAIM: u32 = 64;
+/// The time between two turns in which the store clears up: with nothing else to do, and beside
+/// other work. A turn takes some milliseconds, by which a login may wait longer. Beside a mailbox
+/// that is being drained, most of it is for nothing: what is moved to the front of the file is
+/// deleted soon.
+const RECLAIM_IDLE: Duration = Duration::from_millis(20);
+const RECLAIM_BUSY: Duration = Duration::from_millis(200);
 
 /// The pause after a batch that failed. Deletions are tried again with the next batch,
 /// and a disk that is full or broken need not be asked more often.
@@ -190,13 +194,16 @@ impl Writer {
         let mut refused: u64 = 0;
         let mut unrecorded = 0;
         let mut last_tries = LAST_TRIES;
-        // A crash may have left something to clear up.
-        let (mut reclaims, mut batches) = (true, 0);
-        while let Some(taken) = self.wait(reclaims) {
-            batches += 1;
-            if taken.is_empty() || batches >= BATCHES_PER_RECLAIM {
-                reclaims = reclaim(store);
-                batches = 0;
+        // When the store clears up next. A crash may have left something to clear up.
+        let mut reclaim_at = Some(clock::now());
+        while let Some(taken) = self.wait(reclaim_at) {
+            if reclaim_at.is_some_and(|at| at <= clock::now()) {
+                let pause = if taken.is_empty() {
+                    RECLAIM_IDLE
+                } else {
+                    RECLAIM_BUSY
+                };
+                reclaim_at = reclaim(store).then(|| clock::now() + pause);
             }
             if taken.is_empty() {
                 continue;
@@ -209,7 +216,9 @@ impl Writer {
                     );
                     refused = 0;
                 }
-                Ok(Committed::Something) => reclaims = true,
+                Ok(Committed::Something) => {
+                    reclaim_at = reclaim_at.or_else(|| Some(clock::now() + RECLAIM_BUSY));
+                }
                 Ok(Committed::Nothing) => {}
                 Err(error) => {
                     if refused == 0 {
@@ -269,9 +278,9 @@ impl Writer {
         }
     }
 
-    /// Waits for work. With `reclaims` it does not wait, and what it returns may be empty.
-    /// Returns `None` when it is time to end.
-    fn wait(&self, reclaims: bool) -> Option<Taken> {
+    /// Waits for work, at most until `limit`: what it returns then may be empty. Returns `None`
+    /// when it is time to end.
+    fn wait(&self, limit: Option<Instant>) -> Option<Taken> {
         let mut queue = self.queue.lock();
         loop {
             let now = clock::now();
@@ -282,19 +291,21 @@ impl Writer {
                 queue.ready.push_back(mailbox);
             }
             let something = !queue.ready.is_empty() || !queue.changes.is_empty();
-            if something || reclaims && !queue.stopping {
+            let waited = limit.is_some_and(|limit| limit <= now);
+            if something || waited && !queue.stopping {
                 return Some(Taken {
                     mailboxes: std::mem::take(&mut queue.ready),
                     changes: std::mem::take(&mut queue.changes),
                 });
             }
-            queue = match queue.later.front() {
+            let due = queue.later.front().map(|(due, _)| *due);
+            queue = match due.into_iter().chain(limit).min() {
                 _ if queue.stopping => {
                     queue.ended = true;
                     return None;
                 }
-                Some((due, _)) => {
-                    let wait = due.saturating_duration_since(now);
+                Some(moment) => {
+                    let wait = moment.saturating_duration_since(now);
                     self.arrived.wait_timeout(queue, wait)
                 }
                 None => self.arrived.wait(queue),

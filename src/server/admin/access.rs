@@ -1,0 +1,206 @@
+//! What an operator's commands do to sessions, invitations and bans.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::accounts::{DAY, random_code, read, refuse};
+use super::error::AdminError;
+use super::perform::{Performer, Rows, emit};
+use super::request::{BanRow, InvitationRow, LinkRow, SessionRow};
+use crate::clock;
+use crate::crypto::account::invitation::digest;
+use crate::protocol::ids::ByteArray;
+use crate::protocol::name::UserName;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::server::config::Registration;
+use crate::server::limits::ip_prefix::IpPrefix;
+use crate::server::net::disconnect;
+use crate::server::requests::login::end_session;
+use crate::store::{Change, Changed, Invitation, Store, UserId};
+use crate::transport::invitation::InvitationLink;
+
+/// Invitations of one read.
+const PAGE: usize = 500;
+
+impl Performer {
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    pub(super) fn list_sessions(&self, rows: Rows<'_>) -> Result<String, AdminError> {
+        let mut sessions = self.shared.sessions.all();
+        sessions.sort_unstable_by_key(|session| session.name);
+        for session in &sessions {
+            let peer = session.send_queue.socket().stream().peer_addr();
+            emit(
+                rows,
+                &SessionRow {
+                    name: session.name,
+                    address: peer.ok().map(|peer| peer.to_string()),
+                    since: session.since,
+                    shown: session.present,
+                },
+            )?;
+        }
+        Ok(format!("{} sessions", sessions.len()))
+    }
+
+    pub(super) fn close_session(&self, name: &UserName) -> Result<String, AdminError> {
+        self.account(name)?;
+        // It outdates a login that is being judged, too, which is then judged again.
+        match self.shared.sessions.credentials_changed(name, None) {
+            Some(session) => {
+                end_session(
+                    &session,
+                    Refusal::new(
+                        Code::SessionEnded,
+                        "the operator of the server has ended this session; log in again when you are to",
+                    ),
+                );
+                Ok(format!(
+                    "the session of {name} was ended; they can log in again"
+                ))
+            }
+            None => refuse(format!("{name} is not logged in")),
+        }
+    }
+
+    pub(super) fn invite(
+        &self,
+        days: u32,
+        uses: u32,
+        rows: Rows<'_>,
+    ) -> Result<String, AdminError> {
+        if self.live && self.shared.config.registration == Registration::Closed {
+            return refuse(
+                "this server makes no accounts, so an invitation would lead nowhere; start it with \
+                 --registration invite, or use `server user add`"
+                    .to_owned(),
+            );
+        }
+        let code = Zeroizing::new(random_code()?);
+        let created = clock::unix_ms();
+        let invitation = Invitation {
+            code: ByteArray(digest(&code)),
+            inviter: UserId::SERVER,
+            created,
+            expires: created + u64::from(days) * DAY,
+            uses,
+        };
+        let change = Change::Invite(invitation, u32::MAX);
+        let Changed::Invited(id) = self.shared.writer.change(change)? else {
+            return refuse("the invitation was not stored; try again".to_owned());
+        };
+        let link = InvitationLink {
+            address: self.address.clone(),
+            code: Some(code),
+            inviter: None,
+        };
+        emit(
+            rows,
+            &LinkRow {
+                id,
+                link: link.to_text().to_string(),
+                expires: invitation.expires,
+                uses,
+            },
+        )?;
+        let accounts = match uses {
+            1 => "one account".to_owned(),
+            _ => format!("{uses} accounts"),
+        };
+        Ok(format!(
+            "invitation {id} makes {accounts} within {days} days: `client join LINK`. It vouches for this \
+             server and for nobody on it; a member's link (/invite) vouches for the member, too"
+        ))
+    }
+
+    pub(super) fn list_invitations(&self, rows: Rows<'_>) -> Result<String, AdminError> {
+        let now = clock::unix_ms();
+        let (mut after, mut count) = (i64::MIN, 0_u64);
+        loop {
+            let page = self.store().invitations(after, PAGE).map_err(read)?;
+            let Some(last) = page.last() else {
+                return Ok(format!("{count} invitations"));
+            };
+            after = last.id;
+            for listed in &page {
+                count += 1;
+                let it = listed.invitation;
+                emit(
+                    rows,
+                    &InvitationRow {
+                        id: listed.id,
+                        inviter: listed.inviter,
+                        state: match it {
+                            Invitation { uses: 0, .. } => "used",
+                            Invitation { expires, .. } if expires < now => "expired",
+                            _ => "open",
+                        },
+                        uses: it.uses,
+                        expires: it.expires,
+                        created: it.created,
+                    },
+                )?;
+            }
+        }
+    }
+
+    pub(super) fn revoke(&self, id: i64) -> Result<String, AdminError> {
+        match self.shared.writer.change(Change::Revoke(id))? {
+            Changed::Done => Ok(format!("invitation {id} makes no account any more")),
+            _ => refuse(format!(
+                "there is no invitation {id}; `server invite list` shows all"
+            )),
+        }
+    }
+
+    pub(super) fn ban(&self, network: &str) -> Result<String, AdminError> {
+        let network = parse(network)?;
+        let change = Change::Ban(network.to_string(), clock::unix_ms());
+        self.shared.writer.change(change)?;
+        self.shared.limits.ban(network);
+        let ended = self.connections.end_from(network, &disconnect::banned());
+        Ok(format!(
+            "no connection is taken from {network}; {ended} that were open were ended"
+        ))
+    }
+
+    pub(super) fn list_bans(&self, rows: Rows<'_>) -> Result<String, AdminError> {
+        let bans = self.store().bans().map_err(read)?;
+        for (network, since) in &bans {
+            emit(
+                rows,
+                &BanRow {
+                    network: network.clone(),
+                    since: *since,
+                },
+            )?;
+        }
+        Ok(format!("{} bans", bans.len()))
+    }
+
+    pub(super) fn lift_ban(&self, network: &str) -> Result<String, AdminError> {
+        let network = parse(network)?;
+        match self
+            .shared
+            .writer
+            .change(Change::LiftBan(network.to_string()))?
+        {
+            Changed::Done => {
+                self.shared.limits.lift_ban(network);
+                Ok(format!("connections from {network} are taken again"))
+            }
+            _ => refuse(format!(
+                "{network} is not banned; `server ban list` shows what is, and a part of a banned network \
+                 can't be lifted"
+            )),
+        }
+    }
+}
+
+fn parse(network: &str) -> Result<IpPrefix, AdminError> {
+    let parsed = network.parse();
+    parsed.map_err(|why: &'static str| AdminError::Refused(format!("{why}; nothing was done")))
+}

@@ -1,0 +1,306 @@
+//! What an operator's commands do to accounts.
+
+use data_encoding::HEXLOWER;
+
+use super::error::AdminError;
+use super::perform::{Performer, Rows, emit};
+use super::request::{CodeRow, UserDetails, UserRow};
+use crate::clock;
+use crate::crypto::account::reset::ResetCode;
+use crate::protocol::ids::ByteArray;
+use crate::protocol::name::UserName;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::reply::News;
+use crate::protocol::request::KdfParams;
+use crate::server::delivery::Now;
+use crate::server::delivery::recipient::public_identity;
+use crate::server::requests::auth::random;
+use crate::server::requests::login::{disabled, end_session};
+use crate::server::requests::register::remove_account;
+use crate::store::{
+    Account, Change, Changed, ListedAccount, NewAccount, Reset, StoreError, Summary,
+};
+
+use super::request::MAX_ANNOUNCEMENT;
+
+/// Accounts of one read.
+const PAGE: usize = 200;
+
+/// A day in milliseconds.
+pub(super) const DAY: u64 = 24 * 3600 * 1000;
+
+impl Performer {
+    pub(super) fn add_user(
+        &self,
+        name: UserName,
+        kdf: KdfParams,
+        login_key: ByteArray<32>,
+        reuse_name: bool,
+    ) -> Result<String, AdminError> {
+        let account = NewAccount {
+            name,
+            kdf,
+            login_key,
+            created: clock::unix_ms(),
+            invitation: None,
+        };
+        let earlier = self.store().listed_account(&name).map_err(read)?;
+        let change = match earlier {
+            None => Change::Register(account),
+            Some(earlier) if !earlier.deleted => {
+                return refuse(format!("the name {name} is taken; choose another"));
+            }
+            Some(_) if !reuse_name => {
+                return refuse(format!(
+                    "{name} was a removed account's name and stays reserved, so that nobody is taken for \
+                     that person; choose another, or give it away with --reuse-name"
+                ));
+            }
+            // What is on its way to somebody at this moment can't be taken back.
+            Some(_) if self.live => {
+                return refuse(format!(
+                    "the name {name} can be given away only while the server is stopped, since messages \
+                     from its last owner may be on their way; stop it, run this, and start it again"
+                ));
+            }
+            Some(earlier) => Change::Reuse(earlier.id, account),
+        };
+        match self.shared.writer.change(change)? {
+            Changed::Registered(_) => Ok(format!("the account {name} was made")),
+            _ => refuse(format!("the name {name} is taken; choose another")),
+        }
+    }
+
+    pub(super) fn list_users(&self, rows: Rows<'_>) -> Result<String, AdminError> {
+        let mut after = None;
+        let mut count = 0_u64;
+        loop {
+            let page = self.store().accounts(after.as_ref(), PAGE).map_err(read)?;
+            let Some(last) = page.last() else {
+                return Ok(format!("{count} accounts"));
+            };
+            after = Some(last.name);
+            for account in &page {
+                count += 1;
+                emit(rows, &self.user_row(account))?;
+            }
+        }
+    }
+
+    fn user_row(&self, account: &ListedAccount) -> UserRow {
+        UserRow {
+            name: account.name,
+            state: match account {
+                ListedAccount { deleted: true, .. } => "removed",
+                ListedAccount { disabled: true, .. } => "disabled",
+                ListedAccount {
+                    reset_until: Some(_),
+                    ..
+                } => "reset",
+                _ => "active",
+            },
+            online: self.shared.sessions.find(&account.name).is_some(),
+            created: account.created,
+            last_seen: account.last_seen,
+            logins: account.logins,
+            has_keys: account.has_keys,
+        }
+    }
+
+    pub(super) fn show_user(&self, name: &UserName, rows: Rows<'_>) -> Result<String, AdminError> {
+        let listed = self.store().listed_account(name).map_err(read)?;
+        let Some(listed) = listed else {
+            return refuse(unknown(name));
+        };
+        let account = self.store().account(name).map_err(read)?;
+        let waiting = match self.store().summary(listed.id) {
+            Err(StoreError::Damaged(_)) => Summary::default(),
+            summary => summary.map_err(read)?,
+        };
+        let identity = account.as_ref().and_then(|account| account.identity);
+        let flags = account.as_ref().map(|account| account.flags);
+        emit(
+            rows,
+            &UserDetails {
+                user: self.user_row(&listed),
+                code_expires: listed.reset_until,
+                identity: identity
+                    .and_then(|identity| public_identity(&identity))
+                    .map(|identity| HEXLOWER.encode(&identity.fingerprint())),
+                one_time_prekeys: account.as_ref().map_or(0, |account| account.one_time),
+                listed: flags.map(|flags| flags.listed),
+                presence: flags.map(|flags| flags.presence),
+                refuse_unencrypted: flags.map(|flags| flags.refuse_unencrypted),
+                waiting_messages: waiting.tallies.iter().map(|(_, it)| it.messages()).sum(),
+                waiting_bytes: waiting.tallies.iter().map(|(_, it)| it.bytes).sum(),
+            },
+        )?;
+        Ok(String::new())
+    }
+
+    pub(super) fn disable_user(&self, name: &UserName, off: bool) -> Result<String, AdminError> {
+        let account = self.account(name)?;
+        if account.disabled == off {
+            let state = if off { "disabled" } else { "enabled" };
+            return Ok(format!("{name} is {state} already"));
+        }
+        match self
+            .shared
+            .writer
+            .change(Change::Disable(account.id, off))?
+        {
+            Changed::Done => {}
+            _ => return refuse(unknown(name)),
+        }
+        if !off {
+            return Ok(format!("{name} is enabled and can log in again"));
+        }
+        let ended = self.shared.sessions.credentials_changed(name, None);
+        if let Some(session) = &ended {
+            end_session(session, disabled());
+        }
+        Ok(format!(
+            "{name} is disabled{}; what waits for them stays, and more is taken",
+            was_ended(ended.is_some())
+        ))
+    }
+
+    pub(super) fn remove_user(&self, name: &UserName) -> Result<String, AdminError> {
+        let account = self.account(name)?;
+        let mailbox = self.shared.delivery.mailbox(name).ok();
+        let ended = remove_account(&self.shared, &account, None, mailbox.as_deref())?;
+        if let Some(session) = &ended {
+            end_session(
+                session,
+                Refusal::new(
+                    Code::SessionEnded,
+                    "the operator of the server has removed this account with all that waited for it",
+                ),
+            );
+        }
+        Ok(format!(
+            "{name} is removed{}; its keys are gone, its mail is being deleted, and its name stays \
+             reserved",
+            was_ended(ended.is_some())
+        ))
+    }
+
+    pub(super) fn reset_user(
+        &self,
+        name: &UserName,
+        days: u32,
+        rows: Rows<'_>,
+    ) -> Result<String, AdminError> {
+        let account = self.account(name)?;
+        let code = ResetCode::generate(&mut crate::crypto::os_rng());
+        let expires = clock::unix_ms() + u64::from(days) * DAY;
+        let reset = Reset {
+            key: ByteArray(code.key().public()),
+            expires,
+        };
+        match self
+            .shared
+            .writer
+            .change(Change::Reset(account.id, reset))?
+        {
+            Changed::Done => {}
+            _ => return refuse(unknown(name)),
+        }
+        let ended = self.shared.sessions.credentials_changed(name, None);
+        if let Some(session) = &ended {
+            end_session(
+                session,
+                Refusal::new(
+                    Code::SessionEnded,
+                    "the operator of the server has reset this account's password; log in with the \
+                     one-time code that the operator gives you, in place of the password",
+                ),
+            );
+        }
+        emit(
+            rows,
+            &CodeRow {
+                name: *name,
+                code: code.to_text().to_string(),
+                expires,
+            },
+        )?;
+        let mail = match account.identity {
+            None => "what waits for them stays",
+            Some(_) => {
+                "what waits for them stays: on a device that has their vault they read it once they open that \
+                 with the old password or the recovery code; on another device they make a new identity, \
+                 and their contacts' clients are asked to send again what it can't read"
+            }
+        };
+        Ok(format!(
+            "the password of {name} is reset{}. Give {name} this code, on a way that nobody else reads: it \
+             is typed in place of the password, works once, for {days} days; {mail}",
+            was_ended(ended.is_some())
+        ))
+    }
+
+    pub(super) fn announce(&self, text: &str) -> Result<String, AdminError> {
+        if text.trim().is_empty() {
+            return refuse("the announcement is empty; give its text as one argument".to_owned());
+        }
+        if text.len() > MAX_ANNOUNCEMENT {
+            return refuse(format!(
+                "the announcement has {} bytes, over the {MAX_ANNOUNCEMENT} that fit; shorten it",
+                text.len()
+            ));
+        }
+        let news = News::Announcement {
+            text: text.to_owned(),
+        };
+        let (mut after, mut told, mut online) = (None, 0_u64, 0_u64);
+        loop {
+            let page = self.store().accounts(after.as_ref(), PAGE).map_err(read)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.name);
+            for account in page.iter().filter(|account| !account.deleted) {
+                // A mailbox that is damaged was set aside, and its owner has been told.
+                if let Ok(mailbox) = self.shared.delivery.mailbox(&account.name) {
+                    self.shared.delivery.notify(&mailbox, &news, Now::read());
+                    told += 1;
+                    online += u64::from(self.shared.sessions.find(&account.name).is_some());
+                }
+            }
+        }
+        Ok(format!(
+            "announced to {told} accounts: {online} are online, the others are told at their next login"
+        ))
+    }
+
+    /// An account that exists.
+    pub(super) fn account(&self, name: &UserName) -> Result<Account, AdminError> {
+        match self.store().account(name).map_err(read)? {
+            Some(account) => Ok(account),
+            None => refuse(unknown(name)),
+        }
+    }
+}
+
+/// Random bytes for a code.
+pub(super) fn random_code() -> Result<[u8; 16], AdminError> {
+    Ok(random()?)
+}
+
+pub(super) fn refuse<T>(why: String) -> Result<T, AdminError> {
+    Err(AdminError::Refused(why))
+}
+
+pub(super) fn read(error: StoreError) -> AdminError {
+    AdminError::Refused(format!("{error}; nothing was done"))
+}
+
+fn unknown(name: &UserName) -> String {
+    format!("there is no account {name}; `server user list` shows all")
+}
+
+fn was_ended(session: bool) -> &'static str {
+    match session {
+        true => ", and their session was ended",
+        false => "",
+    }
+}

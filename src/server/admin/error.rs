@@ -1,0 +1,113 @@
+//! Why an operator's command fails, each a sentence that says what to do next.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::protocol::refusal::Refusal;
+use crate::server::data_folder::FolderError;
+use crate::store::StoreError;
+use crate::store::sqlite::OpenError;
+
+/// Why a command fails.
+#[derive(Debug)]
+pub(crate) enum AdminError {
+    /// The data folder can't be used.
+    Folder(FolderError),
+    /// It belongs to another user of the system, by their number.
+    OtherOwner(PathBuf, u32),
+    /// A server runs on it and has no socket, or none that answers.
+    NoAnswer(PathBuf),
+    /// The socket can't be used.
+    Socket(PathBuf, io::Error),
+    /// The server's answer is not understood.
+    OtherServer,
+    /// What the command asks for was refused, or failed.
+    Refused(String),
+    /// The database can't be used.
+    Database(OpenError),
+    /// The database could not be closed.
+    NotClosed(StoreError),
+    /// The system has no thread to give.
+    NoThread(io::Error),
+    /// The audit log can't be written.
+    Audit(PathBuf, io::Error),
+    /// The file or the terminal gives no password.
+    Password(String),
+    /// The result can't be printed.
+    Output(io::Error),
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdminError::Folder(error) => error.fmt(f),
+            AdminError::OtherOwner(data, owner) => write!(
+                f,
+                "the folder {} belongs to the user with the number {owner}, and no server runs on it; \
+                 run this as that user, or the server can't use the files afterwards",
+                data.display()
+            ),
+            AdminError::NoAnswer(data) => write!(
+                f,
+                "a server runs on the folder {} and does not answer commands: it is starting, stopping \
+                 or busy, so try again; if it goes on, look into its log",
+                data.display()
+            ),
+            AdminError::Socket(path, error) => write!(
+                f,
+                "the running server's socket {} can't be used: {error}; run this as the server's user \
+                 or as root",
+                path.display()
+            ),
+            AdminError::OtherServer => f.write_str(
+                "the running server is of another version and does not know this command; restart it",
+            ),
+            AdminError::Refused(why) | AdminError::Password(why) => f.write_str(why),
+            AdminError::Database(error) => error.fmt(f),
+            AdminError::NotClosed(error) => write!(
+                f,
+                "it was done, but the database could not be closed ({error}); the next start of the \
+                 server completes that"
+            ),
+            AdminError::NoThread(error) => write!(f, "the system has no thread: {error}"),
+            AdminError::Audit(path, error) => write!(
+                f,
+                "the audit log {} can't be written ({error}), so nothing was done; make room on its \
+                 disk, or give the server's user the right to write it",
+                path.display()
+            ),
+            AdminError::Output(error) => write!(
+                f,
+                "it was done, but standard output can't be written: {error}"
+            ),
+        }
+    }
+}
+
+impl Error for AdminError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // They are shown as they are, so what is below them is below this.
+            AdminError::Folder(error) => error.source(),
+            AdminError::Database(error) => error.source(),
+            AdminError::NotClosed(error) => Some(error),
+            AdminError::Socket(_, error)
+            | AdminError::NoThread(error)
+            | AdminError::Audit(_, error)
+            | AdminError::Output(error) => Some(error),
+            AdminError::OtherOwner(..)
+            | AdminError::NoAnswer(_)
+            | AdminError::OtherServer
+            | AdminError::Refused(_)
+            | AdminError::Password(_) => None,
+        }
+    }
+}
+
+impl From<Refusal> for AdminError {
+    fn from(refusal: Refusal) -> Self {
+        AdminError::Refused(refusal.message.into_owned())
+    }
+}

@@ -1,0 +1,100 @@
+//! Carries a command out where no server runs: locks the folder, opens the database, and has the same
+//! parts do the same as in a running server, without a listener.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::AdminError;
+use super::perform::Performer;
+use super::print::Printer;
+use super::request::Request;
+use super::socket;
+use crate::clock;
+use crate::server::banner::public_address;
+use crate::server::config::Config;
+use crate::server::data_folder;
+use crate::server::data_folder::{FolderError, Lock};
+use crate::server::net::registry::Connections;
+use crate::server::shared::Shared;
+use crate::store::Store;
+use crate::store::sqlite::Sqlite;
+use crate::sync;
+use crate::transport::tls::Acceptor;
+
+/// How long a server that has the lock, and no socket yet or no more, is waited for.
+const SERVER_STARTS: Duration = Duration::from_secs(3);
+
+/// How often it is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Carries a request out on the folder, and prints the rows.
+///
+/// # Errors
+/// The folder or the database can't be used, or what the request says.
+pub(super) fn run(
+    mut config: Config,
+    request: &Request,
+    printer: &mut Printer,
+) -> Result<String, AdminError> {
+    check_owner(&config.data)?;
+    // Files are made for this user alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let deadline = clock::now() + SERVER_STARTS;
+    let mut lock = loop {
+        match Lock::take(&config.data) {
+            Ok(lock) => break lock,
+            Err(FolderError::InUse(data)) => {
+                if let Some(stream) = socket::connect(&config.data)? {
+                    return socket::call(stream, request, printer);
+                }
+                if clock::now() >= deadline {
+                    return Err(AdminError::NoAnswer(data));
+                }
+                sync::sleep(LOOK_AGAIN);
+            }
+            Err(error) => return Err(AdminError::Folder(error)),
+        }
+    };
+    config.new = false;
+    data_folder::check(&config, &lock).map_err(AdminError::Folder)?;
+    let store = Sqlite::open(&data_folder::database(&config.data)).map_err(AdminError::Database)?;
+    lock.note_open(&config.data);
+    let own = config.certificate.as_ref();
+    let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+    // Only an invitation's link needs it, and says so by its own check.
+    let tls = Acceptor::read(&config.data, own).ok().flatten();
+    let address = public_address(config.listen, tls.as_ref().map(Acceptor::fingerprint));
+    let shared = Arc::new(Shared::new(config, Arc::new(store) as Arc<dyn Store>, tls));
+    let ended = shared
+        .writer
+        .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
+        .map_err(AdminError::NoThread)?;
+    let performer = Performer::new(
+        Arc::clone(&shared),
+        Arc::new(Connections::default()),
+        address,
+        false,
+    );
+    let uid = rustix::process::geteuid().as_raw();
+    let done = performer.perform(Some(uid), request, &mut |json| printer.row(&json));
+    shared.writer.stop();
+    // Without an answer the thread has panicked, and the next start finds what was committed.
+    let closed = ended.recv().map_or(Ok(()), |ended| ended.closed);
+    let done = done?;
+    closed.map_err(AdminError::NotClosed)?;
+    lock.note_closed();
+    Ok(done)
+}
+
+/// Refuses a folder of another user: the files that SQLite makes would be this one's, and the server
+/// could not open them.
+fn check_owner(data: &Path) -> Result<(), AdminError> {
+    let failed = |error| AdminError::Folder(FolderError::Unwritable(data.to_owned(), error));
+    let owner = std::fs::metadata(data).map_err(failed)?.uid();
+    match owner == rustix::process::geteuid().as_raw() {
+        true => Ok(()),
+        false => Err(AdminError::OtherOwner(data.to_owned(), owner)),
+    }
+}

@@ -1,0 +1,93 @@
+//! Carries out what a command asks for, on the parts of a running server, or on the same parts that
+//! a command has put together for itself where none runs.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::audit::Audit;
+use super::error::AdminError;
+use super::request::Request;
+use crate::server::net::registry::Connections;
+use crate::server::shared::Shared;
+use crate::transport::address::Address;
+
+/// Takes a row of the result, as JSON.
+pub(super) type Rows<'a> = &'a mut dyn FnMut(String) -> Result<(), AdminError>;
+
+/// Carries out requests.
+pub(crate) struct Performer {
+    pub(super) shared: Arc<Shared>,
+    /// The open connections; none where no server runs.
+    pub(super) connections: Arc<Connections>,
+    /// Where clients reach the server.
+    pub(super) address: Address,
+    /// Whether a server is running.
+    pub(super) live: bool,
+    audit: Audit,
+}
+
+impl Performer {
+    /// A performer on these parts.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        connections: Arc<Connections>,
+        address: Address,
+        live: bool,
+    ) -> Self {
+        let audit = Audit::of(&shared.config.data);
+        Performer {
+            shared,
+            connections,
+            address,
+            live,
+            audit,
+        }
+    }
+
+    /// Carries out a request of the system's user `uid`. Returns a sentence about what was done.
+    ///
+    /// # Errors
+    /// A sentence that says why not. Nothing was done, but for rows that were printed.
+    pub(super) fn perform(
+        &self,
+        uid: Option<u32>,
+        request: &Request,
+        rows: Rows<'_>,
+    ) -> Result<String, AdminError> {
+        self.audit.record(uid, request, || self.act(request, rows))
+    }
+
+    fn act(&self, request: &Request, rows: Rows<'_>) -> Result<String, AdminError> {
+        match request {
+            Request::UserAdd {
+                name,
+                kdf,
+                login_key,
+                reuse_name,
+            } => self.add_user(*name, *kdf, *login_key, *reuse_name),
+            Request::UserList {} => self.list_users(rows),
+            Request::UserShow { name } => self.show_user(name, rows),
+            Request::UserDisable { name } => self.disable_user(name, true),
+            Request::UserEnable { name } => self.disable_user(name, false),
+            Request::UserRemove { name } => self.remove_user(name),
+            Request::UserReset { name, days } => self.reset_user(name, *days, rows),
+            Request::InviteCreate { days, uses } => self.invite(*days, *uses, rows),
+            Request::InviteList {} => self.list_invitations(rows),
+            Request::InviteRevoke { id } => self.revoke(*id),
+            Request::SessionsList {} => self.list_sessions(rows),
+            Request::SessionsClose { name } => self.close_session(name),
+            Request::Ban { network } => self.ban(network),
+            Request::BanList {} => self.list_bans(rows),
+            Request::BanLift { network } => self.lift_ban(network),
+            Request::Announce { text } => self.announce(text),
+        }
+    }
+}
+
+/// Hands a row over.
+pub(super) fn emit(rows: Rows<'_>, row: &impl Serialize) -> Result<(), AdminError> {
+    let json =
+        serde_json::to_string(row).map_err(|error| AdminError::Refused(error.to_string()))?;
+    rows(json)
+}

@@ -1,0 +1,207 @@
+//! Prints the answer of a command: rows as a table for people, or as JSON lines for programs. What
+//! was done is a sentence. Where there are rows, it goes to standard error, so that standard output has
+//! the result alone.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::error::AdminError;
+use super::request::Request;
+use crate::protocol::sanitize::sanitize;
+
+/// A column of a table: the field, and its heading.
+type Column = (&'static str, &'static str);
+
+/// Fields that are times: ms since 1970.
+const TIMES: &[&str] = &[
+    "created",
+    "last_seen",
+    "expires",
+    "since",
+    "code_expires",
+    "at",
+];
+
+/// What a list begins with.
+const FIRST: &[&str] = &["name", "state"];
+
+/// How rows look.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// No row comes.
+    None,
+    /// A table with these columns.
+    Table(&'static [Column]),
+    /// One row, a line for each field.
+    List,
+    /// One field alone.
+    Field(&'static str),
+}
+
+/// Prints one answer.
+pub(super) struct Printer {
+    shape: Shape,
+    json: bool,
+    /// The rows of a table, kept until the widths are known.
+    table: Vec<Vec<String>>,
+}
+
+impl Printer {
+    /// A printer for the answer to this request.
+    pub(super) fn new(request: &Request, json: bool) -> Self {
+        Printer {
+            shape: shape(request),
+            json,
+            table: Vec::new(),
+        }
+    }
+
+    /// Prints a row, or keeps it for the table.
+    pub(super) fn row(&mut self, json: &str) -> Result<(), AdminError> {
+        if self.json {
+            return write(&format!("{json}\n"));
+        }
+        let row: Value = serde_json::from_str(json).map_err(|_| AdminError::OtherServer)?;
+        match self.shape {
+            Shape::None => Ok(()),
+            Shape::Field(field) => write(&format!("{}\n", cell(field, &row[field]))),
+            Shape::List => {
+                let (first, others): (Vec<_>, Vec<_>) = row
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .partition(|(field, _)| FIRST.contains(&field.as_str()));
+                let fields = first.into_iter().chain(others);
+                let lines = fields.map(|(field, value)| {
+                    let title = field.replace('_', " ");
+                    format!("{title:<20} {}\n", cell(field, value))
+                });
+                write(&lines.collect::<String>())
+            }
+            Shape::Table(columns) => {
+                let cells = columns.iter().map(|(field, _)| cell(field, &row[*field]));
+                self.table.push(cells.collect());
+                Ok(())
+            }
+        }
+    }
+
+    /// Prints the table and what was done.
+    pub(super) fn finish(self, done: &str) -> Result<(), AdminError> {
+        if let (Shape::Table(columns), false) = (self.shape, self.json) {
+            write(&layout(columns, &self.table))?;
+        }
+        if done.is_empty() {
+            return Ok(());
+        }
+        match (self.shape, self.json) {
+            (Shape::None, true) => write(&format!("{}\n", serde_json::json!({ "done": done }))),
+            (Shape::None, false) => write(&format!("{done}\n")),
+            (_, true) => Ok(()),
+            // A result that was printed is not undone by a standard error that is closed.
+            (_, false) => {
+                let _said = writeln!(io::stderr(), "{done}");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn shape(request: &Request) -> Shape {
+    match request {
+        Request::UserList {} => Shape::Table(&[
+            ("name", "NAME"),
+            ("state", "STATE"),
+            ("online", "ONLINE"),
+            ("last_seen", "LAST SEEN"),
+            ("logins", "LOGINS"),
+            ("has_keys", "CLIENT"),
+            ("created", "CREATED"),
+        ]),
+        Request::UserShow { .. } => Shape::List,
+        Request::UserReset { .. } => Shape::Field("code"),
+        Request::InviteCreate { .. } => Shape::Field("link"),
+        Request::InviteList {} => Shape::Table(&[
+            ("id", "ID"),
+            ("inviter", "BY"),
+            ("state", "STATE"),
+            ("uses", "USES LEFT"),
+            ("expires", "EXPIRES"),
+            ("created", "CREATED"),
+        ]),
+        Request::SessionsList {} => Shape::Table(&[
+            ("name", "NAME"),
+            ("address", "ADDRESS"),
+            ("since", "SINCE"),
+            ("shown", "SHOWN ONLINE"),
+        ]),
+        Request::BanList {} => Shape::Table(&[("network", "NETWORK"), ("since", "SINCE")]),
+        _ => Shape::None,
+    }
+}
+
+/// A value in a word: times in UTC, yes and no, a dash for nothing.
+fn cell(field: &str, value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) if TIMES.contains(&field) => utc(number.as_i64().unwrap_or(0)),
+        Value::String(text) => sanitize(text).to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn utc(millis: i64) -> String {
+    match jiff::Timestamp::from_millisecond(millis) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        Err(_) => millis.to_string(),
+    }
+}
+
+fn layout(columns: &[Column], rows: &[Vec<String>]) -> String {
+    let heading: Vec<String> = columns
+        .iter()
+        .map(|(_, title)| (*title).to_owned())
+        .collect();
+    let all = || std::iter::once(&heading).chain(rows);
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|at| all().map(|row| row[at].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut out = String::new();
+    for row in all() {
+        let cells = row.iter().zip(&widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect();
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn write(text: &str) -> Result<(), AdminError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(AdminError::Output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_as_wide_as_its_widest_cells() {
+        let columns: &[Column] = &[("name", "NAME"), ("since", "SINCE")];
+        let rows = [vec!["a-long-name".to_owned(), "-".to_owned()]];
+        assert_eq!(
+            layout(columns, &rows),
+            "NAME         SINCE\na-long-name  -\n"
+        );
+        assert_eq!(cell("since", &0.into()), "1970-01-01 00:00 UTC");
+        assert_eq!(cell("uses", &0.into()), "0");
+        assert!(!cell("text", &"\u{1b}[2J".into()).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,140 @@
+//! The server's subcommands for its operator: what each takes. `admin` carries them out.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::protocol::UserName;
+use crate::server::limits::ip_prefix::IpPrefix;
+
+/// An operator's command, and how its answer is printed.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Manage accounts
+    #[command(subcommand)]
+    User(UserTask),
+    /// Manage invitations to make an account
+    #[command(subcommand)]
+    Invite(InviteTask),
+    /// See who is logged in, or end a session
+    #[command(subcommand)]
+    Sessions(SessionsTask),
+    /// Take no connections from an address or a network
+    Ban(BanTask),
+    /// Tell everybody something: at once who is online, the others at their next login
+    Announce {
+        /// The text, one argument
+        text: String,
+    },
+}
+
+/// What to do with accounts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserTask {
+    /// Make an account; asks for its password
+    Add(AddUser),
+    /// List all accounts, removed ones too, whose names stay reserved
+    List,
+    /// Show one account
+    Show {
+        /// Its name
+        name: UserName,
+    },
+    /// Keep somebody out; their mail waits, and more is taken for them
+    Disable {
+        /// The account's name
+        name: UserName,
+    },
+    /// Let them in again
+    Enable {
+        /// The account's name
+        name: UserName,
+    },
+    /// Delete an account with its keys and its mail; its name stays reserved
+    Remove {
+        /// The account's name
+        name: UserName,
+    },
+    /// Take the password away, and print a one-time code with which its owner sets another
+    Reset {
+        /// The account's name
+        name: UserName,
+        /// Days for which the code works
+        #[arg(long, default_value_t = 7, value_parser = days())]
+        days: u32,
+    },
+}
+
+/// An account to be made.
+#[derive(Debug, Args)]
+pub(crate) struct AddUser {
+    /// Its name
+    pub name: UserName,
+    /// The file whose first line is the password, - for standard input [default: it is asked for]
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Give away the name of a removed account, while the server is stopped: purges what is left
+    /// of that account first, mail among it that it sent and that waits for others
+    #[arg(long)]
+    pub reuse_name: bool,
+}
+
+/// What to do with invitations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum InviteTask {
+    /// Make an invitation, and print its link
+    Create {
+        /// Days for which it works
+        #[arg(long, default_value_t = 7, value_parser = days())]
+        days: u32,
+        /// How many accounts it makes
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: u32,
+    },
+    /// List the invitations
+    List,
+    /// Take an invitation back
+    Revoke {
+        /// Its number in the list
+        id: i64,
+    },
+}
+
+/// What to do with sessions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsTask {
+    /// List who is logged in
+    List,
+    /// End somebody's session; they can log in again
+    Close {
+        /// Their name
+        name: UserName,
+    },
+}
+
+/// A ban, or what to do with bans.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub(crate) struct BanTask {
+    /// The address or network, as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32
+    pub network: Option<IpPrefix>,
+    /// Something else
+    #[command(subcommand)]
+    pub task: Option<BansTask>,
+}
+
+/// What to do with bans.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BansTask {
+    /// List what is banned
+    List,
+    /// Take connections again
+    Lift {
+        /// The address or network, as the list shows it
+        network: IpPrefix,
+    },
+}
+
+fn days() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=365)
+}
