@@ -65,6 +65,8 @@ mod suite {
     mod resets;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
+    /// Settings: addresses, names, folders, the config file's check; whether a server answers.
+    mod settings;
     /// SIGTERM, and what nothing depends on.
     mod shutdown;
     /// A server that stood still, and reads before it judges.
@@ -76,4 +78,6 @@ mod suite {
     /// TLS on the same port: both languages, certificates, what is refused.
     #[cfg(feature = "tls")]
     mod tls;
+    /// Databases of every schema that a server ever wrote.
+    mod upgrades;
 }

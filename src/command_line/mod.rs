@@ -132,19 +132,29 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
 
 /// The program's definition under the name by which it was called, with a help that is short.
 fn definition<P: Program>() -> Command {
-    let mut command = P::command().help_template(SHORT_HELP).max_term_width(80);
+    let mut command = named::<P>().help_template(SHORT_HELP).max_term_width(80);
     if !P::SHORT_HELP.is_empty() {
         command = command.mut_args(|option| {
             let shown = option
                 .get_long()
                 .is_none_or(|long| P::SHORT_HELP.contains(&long));
             let takes_value = option.get_action().takes_values();
+            let help = option.get_help().map(ToString::to_string);
+            let short = help.unwrap_or_default();
+            let short = short.split([';', ',', '[']).next().unwrap_or_default();
             option
+                .help(short.trim().to_owned())
                 .hide(!shown)
                 .hide_env(true)
                 .hide_default_value(takes_value)
         });
     }
+    command
+}
+
+/// The program's definition under the name by which it was called.
+fn named<P: Program>() -> Command {
+    let command = P::command();
     let name = called(command.get_name());
     command.name(name)
 }
@@ -192,16 +202,15 @@ fn not_printed(name: &str, why: &io::Error, unwritten: u8) -> ExitCode {
 
 /// The help of a program with all its options.
 pub(crate) fn full_help<P: Program>() -> String {
-    let all = P::command().name(called(P::command().get_name()));
-    all.term_width(100).render_help().to_string()
+    named::<P>().term_width(100).render_help().to_string()
 }
 
 /// The script that completes the program's command line in a shell.
 pub(crate) fn completions<P: Program>(shell: Shell) -> String {
-    completions::script(definition::<P>(), shell)
+    completions::script(named::<P>(), shell)
 }
 
 /// The program's page in a section of the manual, with chapters of its own at the end.
 pub(crate) fn manual<P: Program>(section: u8, chapters: &[Chapter]) -> String {
-    manual::page(definition::<P>(), section, chapters)
+    manual::page(named::<P>(), section, chapters)
 }

@@ -14,6 +14,7 @@ use super::config::{Config, Registration};
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
+use super::listen::ListenOn;
 use super::log;
 use crate::command_line::Program;
 use crate::command_line::completions::Shell;
@@ -26,6 +27,9 @@ const LIMITS: &str = "Limits";
 /// The heading of what lets an operator see inside.
 const LOG: &str = "Log and metrics";
 
+/// The data folder in the working directory.
+pub(super) const DATA_HERE: &str = "secure-chat-data";
+
 /// A private chat server: one program, one file, no set-up.
 #[derive(Debug, Parser)]
 #[command(
@@ -34,24 +38,23 @@ const LOG: &str = "Log and metrics";
     after_help = "More commands: options (lists all), man, completions SHELL"
 )]
 pub(super) struct Options {
-    /// Address and port to listen on; port 0 is any that is free
+    /// Address or host name and port to listen on; port 0 is any that is free. It may be given more
+    /// than once, or with commas between several
     #[arg(
         long,
         global = true,
         env = "SECURE_CHAT_LISTEN",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
         default_value = "127.0.0.1:8080"
     )]
-    listen: SocketAddr,
+    listen: Vec<ListenOn>,
 
     /// Folder of the database and the certificate, made if it is missing
-    #[arg(
-        long,
-        global = true,
-        env = "SECURE_CHAT_DATA",
-        value_hint = ValueHint::DirPath,
-        default_value = "secure-chat-data"
-    )]
-    data: PathBuf,
+    /// [default: $XDG_DATA_HOME/secure-chat/server or ~/.local/share/secure-chat/server;
+    /// secure-chat-data in the working directory if that exists]
+    #[arg(long, global = true, env = "SECURE_CHAT_DATA", value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    data: Option<PathBuf>,
 
     /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
     /// $XDG_CONFIG_HOME or ~/.config]
@@ -201,9 +204,17 @@ pub(super) enum Action {
         /// The shell
         shell: Shell,
     },
+    /// Ask the server that runs with these settings whether it answers
+    Ping,
+    /// Check the settings
+    Config {
+        /// What to do with them
+        #[command(subcommand)]
+        task: ConfigTask,
+    },
     #[command(flatten)]
     Admin(Task),
-    /// Write the database and the certificate to one new file, while the server runs
+    /// Write database and certificate to one new file, at any time
     Backup {
         /// The file, which must not exist, or a folder to put one into
         to: PathBuf,
@@ -230,6 +241,13 @@ pub(super) enum Action {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
+}
+
+/// What to do with the settings.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigTask {
+    /// Start nothing; the exit code is 0 if a server could read them
+    Check,
 }
 
 /// What any one address or account may ask for; 0 is no limit.
@@ -277,7 +295,7 @@ struct LimitFlags {
 
 impl Program for Options {
     const TYPED_ONLY: &'static [&'static str] = &["config", "new"];
-    const SHORT_HELP: &'static [&'static str] = &["listen", "data", "config", "version"];
+    const SHORT_HELP: &'static [&'static str] = &["listen", "data", "config"];
     const GROUPS: &'static [&'static [&'static str]] = &[&["tls_cert", "tls_key"]];
 
     fn config_file() -> Option<PathBuf> {
@@ -301,7 +319,7 @@ impl Options {
     pub(super) fn config(self) -> Config {
         Config {
             listen: self.listen,
-            data: self.data,
+            data: self.data.unwrap_or_else(default_data),
             new: self.new,
             max_clients: self.max_clients,
             max_line: self.max_line as usize,
@@ -341,6 +359,15 @@ impl LimitFlags {
             console_logins_per_minute: self.console_login_rate,
             loopback: self.limit_loopback,
         }
+    }
+}
+
+/// The data folder, where none is named. One in the working directory is that of an earlier version.
+fn default_data() -> PathBuf {
+    let here = PathBuf::from(DATA_HERE);
+    match xdg::data() {
+        Some(data) if !here.is_dir() => data.join("server"),
+        _ => here,
     }
 }
 

@@ -50,8 +50,8 @@ fn client_command() -> String {
         .to_string()
 }
 
-/// Prints the banner of a server that listens on `address`.
-pub(super) fn print(config: &Config, address: SocketAddr, fingerprint: Option<Fingerprint>) {
+/// Prints the banner of a server that listens on these addresses; the first is for clients.
+pub(super) fn print(config: &Config, addresses: &[SocketAddr], fingerprint: Option<Fingerprint>) {
     let terminal = io::stdout().is_terminal();
     let mut out = log::buffer(appearance::colours(terminal));
     let data = fs::canonicalize(&config.data).unwrap_or_else(|_| config.data.clone());
@@ -62,7 +62,12 @@ pub(super) fn print(config: &Config, address: SocketAddr, fingerprint: Option<Fi
             out.reset()?;
         }
         writeln!(out, "Secure Chat server {}", env!("CARGO_PKG_VERSION"))?;
-        writeln!(out, "listening on {address}")?;
+        for address in addresses {
+            writeln!(out, "listening on {address}")?;
+        }
+        let Some(address) = addresses.first().copied() else {
+            return Ok(());
+        };
         if let Some(fingerprint) = fingerprint {
             writeln!(out, "certificate {}", fingerprint.groups())?;
             let address = public_address(address, Some(fingerprint));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::delivery::mailbox::Quota;
 use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
+use super::listen::ListenOn;
 use super::log;
 
 /// Who may make an account.
@@ -25,8 +26,8 @@ pub(crate) enum Registration {
 /// The server's settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// The address and port to listen on.
-    pub listen: SocketAddr,
+    /// The addresses and ports to listen on, at least one.
+    pub listen: Vec<ListenOn>,
     /// The folder of the database; made if it is missing.
     pub data: PathBuf,
     /// Whether to begin anew where the folder has lost its database or its certificate.

@@ -12,6 +12,8 @@ use super::backup::BackupError;
 use super::capacity::Shortage;
 use super::data_folder::FolderError;
 use super::delivery::writer::Ended;
+use super::listen::ListenOn;
+use super::ping::PingError;
 use crate::store::StoreError;
 use crate::store::sqlite::OpenError;
 use crate::transport::tls::TlsError;
@@ -29,6 +31,8 @@ pub(super) enum RunError {
     Signals(io::Error),
     /// The data folder can't be used.
     Folder(FolderError),
+    /// No server answers.
+    Ping(PingError),
     /// A command about backups failed.
     Backup(BackupError),
     /// The database can't be used.
@@ -46,7 +50,9 @@ pub(super) enum RunError {
     /// This file was moved, removed or replaced while the server ran.
     FileLost(PathBuf),
     /// The address can't be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(ListenOn, io::Error),
+    /// No address to listen on is set.
+    NoAddress,
     /// The list of bans can't be read.
     Bans(StoreError),
     /// An operator's command failed.
@@ -94,6 +100,7 @@ impl fmt::Display for RunError {
             RunError::Folder(error) => error.fmt(f),
             RunError::Database(error) => error.fmt(f),
             RunError::Backup(error) => error.fmt(f),
+            RunError::Ping(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
             RunError::Admin(error) => error.fmt(f),
             RunError::Bans(error) => write!(
@@ -105,6 +112,7 @@ impl fmt::Display for RunError {
                 "{error}; give the --listen, --data and --tls-cert that the server runs with, or \
                  start it once"
             ),
+            RunError::NoAddress => f.write_str("no address to listen on is set; give one with --listen"),
             RunError::WithoutTls => {
                 f.write_str("this server was built without TLS, so it has no certificate")
             }
@@ -119,7 +127,7 @@ impl fmt::Display for RunError {
                  accepted before is in the files that were there: put them back, then start it again",
                 path.display()
             ),
-            RunError::Listen(address, error) => write_listen(f, *address, error),
+            RunError::Listen(address, error) => write_listen(f, address, error),
             RunError::Metrics(address, error) => write!(
                 f,
                 "metrics can't be served at {address}: {error}; choose another with --metrics"
@@ -154,7 +162,7 @@ impl fmt::Display for RunError {
     }
 }
 
-fn write_listen(f: &mut fmt::Formatter<'_>, address: SocketAddr, error: &io::Error) -> fmt::Result {
+fn write_listen(f: &mut fmt::Formatter<'_>, address: &ListenOn, error: &io::Error) -> fmt::Result {
     match error.kind() {
         io::ErrorKind::AddrInUse => write!(
             f,
@@ -193,12 +201,14 @@ impl Error for RunError {
             RunError::Folder(error) => error.source(),
             RunError::Database(error) => error.source(),
             RunError::Backup(error) => error.source(),
+            RunError::Ping(error) => error.source(),
             RunError::Tls(error) => error.source(),
             RunError::Admin(error) => error.source(),
             RunError::Bans(error) => Some(error),
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),
             RunError::WithoutTls
+            | RunError::NoAddress
             | RunError::CertificateSilent
             | RunError::NoRoom(_)
             | RunError::FileLost(_)

@@ -9,8 +9,10 @@
 //! | `data_folder` | whether the server may start on a folder |
 //! | `backup` | copies of all that the server keeps, and back |
 //! | `capacity` | how many connections the system leaves room for |
+//! | [`listen`] | where it listens |
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
+//! | `ping` | asks a running server whether it answers |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
 //! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
@@ -29,10 +31,12 @@ mod data_folder;
 pub(crate) mod delivery;
 mod error;
 pub(crate) mod limits;
+pub(crate) mod listen;
 pub(crate) mod log;
 mod manual;
 pub(crate) mod metrics;
 pub(crate) mod net;
+mod ping;
 pub(crate) mod requests;
 pub(crate) mod run;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! comes, and shuts down. What a client asks for is handled in `net` and below.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::admin;
-use super::args::{Action, Options};
+use super::args::{Action, ConfigTask, DATA_HERE, Options};
 use super::backup;
 use super::banner;
 use super::banner::public_address;
@@ -29,13 +29,13 @@ use super::manual;
 use super::metrics::{Observer, http};
 use super::net::accept::Listener;
 use super::net::registry::Connections;
+use super::ping::ping;
 use super::shared::Shared;
 use crate::clock;
 use crate::command_line;
 use crate::store::Store;
 use crate::store::sqlite::{NameIndex, Sqlite};
 use crate::sync;
-use crate::transport::socket;
 use crate::transport::tls::Acceptor;
 
 /// How long clients have to read what is left for them.
@@ -81,6 +81,10 @@ pub fn main() -> ExitCode {
             Err(error) => Err(RunError::Log(config.log.file, error)),
         },
         Some(Action::Fingerprint) => print_fingerprint(&config),
+        Some(Action::Ping) => ping(&config).map_err(RunError::Ping),
+        Some(Action::Config {
+            task: ConfigTask::Check,
+        }) => check_config(&config),
         Some(Action::Admin(task)) => admin::run(config, task, json).map_err(RunError::Admin),
         Some(Action::Backup {
             to,
@@ -130,9 +134,13 @@ fn run(mut config: Config) -> Result<(), RunError> {
     lock.note_open(&config.data);
     let tls = open_certificate(&config)?;
     store.mark_used()?;
-    let listener =
-        socket::listen(config.listen).map_err(|error| RunError::Listen(config.listen, error))?;
-    let address = listener.local_addr().unwrap_or(config.listen);
+    let mut listeners = Vec::new();
+    for on in &config.listen {
+        let opened = on.listen();
+        listeners.extend(opened.map_err(|error| RunError::Listen(on.clone(), error))?);
+    }
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    let addresses: Vec<SocketAddr> = addresses.flatten().collect();
     let metrics = match config.metrics {
         None => None,
         Some(address) => {
@@ -140,7 +148,16 @@ fn run(mut config: Config) -> Result<(), RunError> {
         }
     };
     watch_lasting(&store, &config)?;
-    banner::print(&config, address, tls.as_ref().map(Acceptor::fingerprint));
+    banner::print(&config, &addresses, tls.as_ref().map(Acceptor::fingerprint));
+    if config.data == Path::new(DATA_HERE) {
+        log::info(
+            None,
+            format_args!(
+                "the data are in {DATA_HERE} in the working directory; name that folder with --data, \
+                 so that they are found from everywhere"
+            ),
+        );
+    }
     if let Some(shortage) = shortage {
         log::warn(None, format_args!("{shortage}"));
     }
@@ -180,7 +197,7 @@ fn run(mut config: Config) -> Result<(), RunError> {
     ));
     shared.limits.set_bans(&bans);
     let commands = admin::Control::open(&shared.config.data);
-    serve(shared, &store, listener, metrics, commands)?;
+    serve(shared, &store, listeners, metrics, commands)?;
     lock.note_closed();
     Ok(())
 }
@@ -217,11 +234,37 @@ fn print_fingerprint(config: &Config) -> Result<(), RunError> {
         .map_err(RunError::NoFingerprint)?
         .ok_or(RunError::WithoutTls)?;
     let fingerprint = tls.fingerprint();
-    let address = public_address(config.listen, Some(fingerprint));
+    let on = config.listen.first().ok_or(RunError::NoAddress)?;
+    let addresses = on.addresses();
+    let addresses = addresses.map_err(|error| RunError::Listen(on.clone(), error))?;
+    let address = addresses.first().ok_or(RunError::NoAddress)?;
+    let address = public_address(*address, Some(fingerprint));
     writeln!(
         io::stdout(),
         "certificate {}\nfor clients {address}",
         fingerprint.groups()
+    )
+    .map_err(RunError::Output)
+}
+
+/// Says what the settings lead to. Whoever comes here has settings that are each well-formed.
+///
+/// # Errors
+/// A name in them has no address, or the certificate can't be used.
+fn check_config(config: &Config) -> Result<(), RunError> {
+    for on in &config.listen {
+        on.addresses()
+            .map_err(|error| RunError::Listen(on.clone(), error))?;
+    }
+    if config.certificate.is_some() {
+        Acceptor::read(&config.data, own_certificate(config))?;
+    }
+    let on: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+    writeln!(
+        io::stdout(),
+        "the settings can be used: data in {}, listening on {}",
+        config.data.display(),
+        on.join(", ")
     )
     .map_err(RunError::Output)
 }
@@ -234,7 +277,7 @@ fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
 fn serve(
     shared: Arc<Shared>,
     store: &Arc<Sqlite>,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     metrics: Option<TcpListener>,
     commands: io::Result<admin::Control>,
 ) -> Result<(), RunError> {
@@ -253,7 +296,8 @@ fn serve(
     if let Some(metrics) = metrics {
         http::start(metrics, observer).map_err(RunError::NoThread)?;
     }
-    let address = listener.local_addr().unwrap_or(shared.config.listen);
+    let address = listeners.first().map(TcpListener::local_addr);
+    let address = address.and_then(Result::ok).ok_or(RunError::NoAddress)?;
     let performer = admin::Performer::new(
         Arc::clone(&shared),
         Arc::clone(&connections),
@@ -270,7 +314,7 @@ fn serve(
             ),
         );
     }
-    Listener::new(Arc::clone(&shared), Arc::clone(&connections), listener).run(&stopping);
+    Listener::new(Arc::clone(&shared), Arc::clone(&connections), listeners).run(&stopping);
 
     log::info(None, format_args!("shutting down"));
     if let Ok(commands) = commands {

@@ -279,6 +279,27 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+/// Waits until one of these listeners has a connection. Returns the places of those that have;
+/// none after `limit`.
+///
+/// # Errors
+/// The wait itself failed.
+pub fn wait_for_connections(listeners: &[TcpListener], limit: Duration) -> io::Result<Vec<usize>> {
+    let mut fds: Vec<PollFd<'_>> = listeners
+        .iter()
+        .map(|listener| PollFd::new(listener, PollFlags::IN))
+        .collect();
+    let limit = Timespec::try_from(limit).map_err(|_| io::ErrorKind::InvalidInput)?;
+    match poll(&mut fds, Some(&limit)) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    }
+    let ready = fds.iter().enumerate();
+    let ready = ready.filter(|(_, fd)| !fd.revents().is_empty());
+    Ok(ready.map(|(place, _)| place).collect())
+}
+
 /// Waits until a listener has a connection. Returns `false` after `limit`.
 ///
 /// # Errors

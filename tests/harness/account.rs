@@ -43,6 +43,11 @@ impl Password {
         BASE64.encode(&self.credentials.login_key)
     }
 
+    /// The salt and the login key, as a server stores them.
+    pub fn stored(&self) -> ([u8; 16], [u8; 32]) {
+        (self.credentials.salt, self.credentials.login_key)
+    }
+
     /// The fields of a valid `register`.
     pub fn registration(&self, name: &str, nonce: &Nonce) -> Value {
         json!({"name": name, "kdf": self.kdf(), "login_key": self.login_key(),

@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::tls::Acceptor;
+use crate::xdg;
 
-/// The server's folder below the one in which it is started, unless it is told another.
-const DEFAULT: &str = "secure-chat-data";
+/// The server's folder in the one where it is started, if it is there.
+const DATA_HERE: &str = "secure-chat-data";
+
+/// Otherwise, its folder in that of a person's data.
+const DATA: &str = "server";
 
 /// The folder of a server on this machine that has this certificate.
 ///
@@ -18,10 +22,13 @@ const DEFAULT: &str = "secure-chat-data";
 /// any user of the machine can listen on a port of it, and make a folder of that name in theirs.
 pub(super) fn with_certificate(shown: Fingerprint) -> Option<PathBuf> {
     let named = std::env::var_os("SECURE_CHAT_DATA").map(PathBuf::from);
-    let here = std::env::current_dir().ok().map(|here| here.join(DEFAULT));
-    named
+    let here = std::env::current_dir()
+        .ok()
+        .map(|here| here.join(DATA_HERE));
+    let usual = xdg::data().map(|folder| folder.join(DATA));
+    [named, here, usual]
         .into_iter()
-        .chain(here)
+        .flatten()
         .find(|folder| has_certificate(folder, shown))
 }
 

@@ -91,5 +91,6 @@ fn request_of(task: Task) -> Result<Request, AdminError> {
             (None, Some(BansTask::List) | None) => Request::BanList {},
         },
         Task::Announce { text } => Request::Announce { text },
+        Task::Status => Request::Status {},
     })
 }

@@ -1,6 +1,7 @@
 //! Carries a command out where no server runs: locks the folder, opens the database, and has the same
 //! parts do the same as in a running server, without a listener.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -65,7 +66,13 @@ pub(super) fn run(
     let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     // Only an invitation's link needs it, and says so by its own check.
     let tls = Acceptor::read(&config.data, own).ok().flatten();
-    let address = public_address(config.listen, tls.as_ref().map(Acceptor::fingerprint));
+    let on = config.listen.first().and_then(|on| on.addresses().ok());
+    let on = on.and_then(|addresses| addresses.first().copied());
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let address = public_address(
+        on.unwrap_or(nowhere),
+        tls.as_ref().map(Acceptor::fingerprint),
+    );
     let shared = Arc::new(Shared::new(config, Arc::new(store) as Arc<dyn Store>, tls));
     let ended = shared
         .writer

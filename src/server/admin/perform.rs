@@ -1,6 +1,7 @@
 //! Carries out what a command asks for, on the parts of a running server, or on the same parts that
 //! a command has put together for itself where none runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::audit::Audit;
 use super::error::AdminError;
 use super::request::Request;
+use crate::server::metrics::Observer;
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
 use crate::transport::address::Address;
@@ -24,6 +26,7 @@ pub(crate) struct Performer {
     pub(super) address: Address,
     /// Whether a server is running.
     pub(super) live: bool,
+    observer: Observer,
     audit: Audit,
 }
 
@@ -36,11 +39,13 @@ impl Performer {
         live: bool,
     ) -> Self {
         let audit = Audit::of(&shared.config.data);
+        let observer = Observer::new(Arc::clone(&shared), Arc::clone(&connections));
         Performer {
             shared,
             connections,
             address,
             live,
+            observer,
             audit,
         }
     }
@@ -81,7 +86,20 @@ impl Performer {
             Request::BanList {} => self.list_bans(rows),
             Request::BanLift { network } => self.lift_ban(network),
             Request::Announce { text } => self.announce(text),
+            Request::Status {} => self.status(rows),
         }
+    }
+
+    /// Says how a running server is.
+    fn status(&self, rows: Rows<'_>) -> Result<String, AdminError> {
+        if !self.live {
+            return Err(AdminError::Refused(
+                "no server is running on this folder; start it, or give its --data".to_owned(),
+            ));
+        }
+        let facts: BTreeMap<_, _> = self.observer.status().into_iter().collect();
+        emit(rows, &facts)?;
+        Ok(String::new())
     }
 }
 

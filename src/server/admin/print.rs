@@ -119,7 +119,7 @@ fn shape(request: &Request) -> Shape {
             ("has_keys", "CLIENT"),
             ("created", "CREATED"),
         ]),
-        Request::UserShow { .. } => Shape::List,
+        Request::UserShow { .. } | Request::Status {} => Shape::List,
         Request::UserReset { .. } => Shape::Field("code"),
         Request::InviteCreate { .. } => Shape::Field("link"),
         Request::InviteList {} => Shape::Table(&[

@@ -64,6 +64,7 @@ pub(super) enum Request {
     Announce {
         text: String,
     },
+    Status {},
 }
 
 impl Request {
@@ -94,6 +95,7 @@ impl Request {
             Request::BanList {} => ("ban list", String::new()),
             Request::BanLift { network } => ("ban lift", network.clone()),
             Request::Announce { text } => ("announce", text.clone()),
+            Request::Status {} => ("status", String::new()),
         }
     }
 }

@@ -21,7 +21,9 @@ pub(crate) enum Task {
     Sessions(SessionsTask),
     /// Take no connections from an address or a network
     Ban(BanTask),
-    /// Tell everybody something: at once who is online, the others at their next login
+    /// Say how the running server is
+    Status,
+    /// Tell everybody something; who is away hears it at the next login
     Announce {
         /// The text, one argument
         text: String,

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | here | gathering the numbers |
 //! | `prometheus` | the numbers as Prometheus reads them |
+//! | `status` | the numbers as a person reads them |
 //! | `http` | the small web server that Prometheus fetches them from |
 //!
 //! Gathering takes each lock for a moment, one at a time, and asks the store nothing: its time does
@@ -11,6 +12,7 @@
 
 pub(crate) mod http;
 mod prometheus;
+mod status;
 
 use std::fs;
 use std::sync::Arc;

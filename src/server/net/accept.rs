@@ -41,7 +41,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Listener {
     shared: Arc<Shared>,
     connections: Arc<Connections>,
-    listener: TcpListener,
+    /// At least one.
+    listeners: Vec<TcpListener>,
     /// Closed for a moment when descriptors run out, so that a waiting connection can be
     /// accepted and closed, instead of waking this loop again and again.
     spare: Option<File>,
@@ -52,16 +53,16 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// A listener on an open socket.
+    /// A listener on open sockets.
     pub(crate) fn new(
         shared: Arc<Shared>,
         connections: Arc<Connections>,
-        listener: TcpListener,
+        listeners: Vec<TcpListener>,
     ) -> Self {
         Listener {
             shared,
             connections,
-            listener,
+            listeners,
             spare: spare_descriptor(),
             next_id: 1,
             pause: FIRST_PAUSE,
@@ -72,9 +73,8 @@ impl Listener {
     /// Accepts connections until `stopping` is set.
     pub(crate) fn run(mut self, stopping: &AtomicBool) {
         while !stopping.load(Ordering::Acquire) {
-            match socket::wait_for_connection(&self.listener, STOP_CHECK) {
-                Ok(true) => self.accept(),
-                Ok(false) => {}
+            match socket::wait_for_connections(&self.listeners, STOP_CHECK) {
+                Ok(ready) => ready.into_iter().for_each(|place| self.accept(place)),
                 Err(error) => {
                     log::error(None, format_args!("the listener failed to wait: {error}"));
                     sync::sleep(LONGEST_PAUSE);
@@ -83,8 +83,12 @@ impl Listener {
         }
     }
 
-    fn accept(&mut self) {
-        match self.listener.accept() {
+    /// Accepts a connection of the listener in this place.
+    fn accept(&mut self, place: usize) {
+        let Some(listener) = self.listeners.get(place) else {
+            return;
+        };
+        match listener.accept() {
             Ok((stream, peer)) => {
                 if self.pause != FIRST_PAUSE {
                     log::info(None, format_args!("connections are accepted again"));
@@ -94,21 +98,23 @@ impl Listener {
             }
             Err(error) => match socket::judge_accept_error(&error) {
                 AcceptError::Harmless => {}
-                AcceptError::NoResource => self.pause_after(&error),
+                AcceptError::NoResource => self.pause_after(&error, place),
             },
         }
     }
 
     /// Closes one waiting connection by means of the spare descriptor, then pauses.
-    fn pause_after(&mut self, error: &std::io::Error) {
+    fn pause_after(&mut self, error: &std::io::Error, place: usize) {
         if self.pause == FIRST_PAUSE {
             log::error(
                 None,
                 format_args!("connections can't be accepted for now: {error}"),
             );
         }
-        if self.spare.take().is_some() {
-            drop(self.listener.accept());
+        if self.spare.take().is_some()
+            && let Some(listener) = self.listeners.get(place)
+        {
+            drop(listener.accept());
         }
         self.connections.displace_guest(GUEST_GRACE);
         sync::sleep(self.pause);

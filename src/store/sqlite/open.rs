@@ -214,6 +214,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
             }
         }
         add_generations(&connection)?;
+        keep_copy(&connection, path)?;
         migrate(&mut connection)?;
         add_index(&connection)?;
         let_shrink(&connection)?;
@@ -231,6 +232,33 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         })
     };
     open().map_err(|error| open_error(path, error))
+}
+
+/// Before a database of an earlier schema is migrated, keeps a copy of it as it is, `chat.db.schema-1`
+/// for version 1. Without room for it nothing is migrated. One that is there was made by a start
+/// that was cut off, and is made anew.
+fn keep_copy(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version >= SCHEMA_VERSION {
+        return Ok(());
+    }
+    let copy = path.with_extension(format!("db.schema-{version}"));
+    let draft = path.with_extension("db.schema-draft");
+    let kept = || {
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Made empty first, so that nobody else can read it for a moment.
+        crate::fs::write_new(&draft, b"")
+    };
+    let failed = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    kept().map_err(failed)?;
+    connection.execute("VACUUM INTO ?1", [&*draft.to_string_lossy()])?;
+    let synced = File::open(&draft).and_then(|file| file.sync_all());
+    let named = synced.and_then(|()| fs::rename(&draft, &copy));
+    let named = named.and_then(|()| crate::fs::sync_name(&copy));
+    named.map_err(failed)
 }
 
 /// What a full disk does not allow is done at a later start.

@@ -1,0 +1,83 @@
+-- Secure Chat's database, version 1.
+--
+-- All that the server keeps: accounts, public keys, who blocks whom, and mail
+-- that waits for its recipient. It holds no key that opens a message, and no
+-- password: an envelope is opaque bytes to it.
+--
+-- `PRAGMA user_version` is the schema's version. A later version of the server
+-- migrates step by step from the number it finds; a number it does not know
+-- makes it stop, with the file untouched. Times are milliseconds since 1970 (UTC).
+
+-- "SChs": tells `file` and us that this is a server's database of ours.
+PRAGMA application_id = 0x53436873;
+PRAGMA user_version = 1;
+
+-- One row per account, for ever: a deleted account keeps its row, emptied, so
+-- that nobody inherits the name and with it somebody else's mail.
+CREATE TABLE users (
+    id                  INTEGER PRIMARY KEY,     -- never reused, since no row is deleted
+    name                TEXT    NOT NULL UNIQUE, -- canonical: lower case, a-z 0-9 . _ -
+    created             INTEGER NOT NULL,
+    deleted             INTEGER NOT NULL DEFAULT 0,
+    -- How the client derives its keys from the password (Argon2id); public.
+    salt                BLOB    NOT NULL,        -- 16 bytes
+    memory_kib          INTEGER NOT NULL,
+    passes              INTEGER NOT NULL,
+    lanes               INTEGER NOT NULL,
+    login_key           BLOB    NOT NULL,        -- Ed25519 public key, 32 bytes
+    logins              INTEGER NOT NULL DEFAULT 0,
+    last_seen           INTEGER,                 -- end of the last visible session
+    -- Settings.
+    listed              INTEGER NOT NULL DEFAULT 1,
+    presence            INTEGER NOT NULL DEFAULT 1,
+    refuse_unencrypted  INTEGER NOT NULL DEFAULT 0,
+    -- The published identity and signed prekey: all NULL, or none.
+    identity_signing    BLOB,                    -- Ed25519, 32 bytes
+    identity_dh         BLOB,                    -- X25519, 32 bytes
+    prekey_id           INTEGER,
+    prekey              BLOB,                    -- X25519, 32 bytes
+    prekey_signature    BLOB                     -- 64 bytes
+);
+
+-- What a search reads, so that names which it must not find cost it nothing. A server adds it to a
+-- database that was made without it.
+CREATE INDEX listed_names ON users (name) WHERE listed = 1 AND deleted = 0;
+
+-- One-time prekeys not handed out yet. Handing one out deletes it.
+CREATE TABLE one_time_prekeys (
+    user                INTEGER NOT NULL REFERENCES users (id),
+    id                  INTEGER NOT NULL,
+    key                 BLOB    NOT NULL,        -- X25519, 32 bytes
+    PRIMARY KEY (user, id)
+) WITHOUT ROWID;
+
+-- Whose messages an account does not want.
+CREATE TABLE blocks (
+    user                INTEGER NOT NULL REFERENCES users (id),
+    blocked             INTEGER NOT NULL REFERENCES users (id),
+    PRIMARY KEY (user, blocked)
+) WITHOUT ROWID;
+
+-- Accepted and not yet acknowledged. Clustered by mailbox and number, so that
+-- storing appends, delivering scans and acknowledging deletes ranges. There is
+-- no second index on purpose: one on the id would cost two thirds of the rate
+-- of storing and four fifths of the rate of delivering.
+CREATE TABLE mail (
+    recipient           INTEGER NOT NULL REFERENCES users (id),
+    number              INTEGER NOT NULL,        -- the mailbox's own order
+    sender              INTEGER NOT NULL,        -- users.id; 0 for the server's notices
+    id                  BLOB    NOT NULL,        -- 16 bytes, scoped to the sender
+    at                  INTEGER NOT NULL,        -- when it was accepted
+    kind                INTEGER NOT NULL,        -- 0 envelope, 1 unencrypted text, 2 notice (JSON)
+    body                BLOB    NOT NULL,
+    PRIMARY KEY (recipient, number)
+) WITHOUT ROWID;
+
+-- The server's own values.
+CREATE TABLE server (
+    key                 TEXT    PRIMARY KEY,     -- 'secret': 32 random bytes behind the stable
+                                                 -- fake answers about users that don't exist;
+                                                 -- 'begun': a server has served with this file;
+                                                 -- 'runs': how many servers have, 8 bytes, big-endian
+    value               BLOB    NOT NULL
+) WITHOUT ROWID;
