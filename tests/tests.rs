@@ -44,6 +44,9 @@ mod suite {
     mod floods;
     /// Lines that are not requests, and bytes that are not lines.
     mod hostile;
+    /// Invitations of the operator and of members.
+    #[cfg(feature = "tls")]
+    mod invitations;
     /// What one address, account or connection may ask for.
     mod limits;
     /// A log that nobody reads.

@@ -47,6 +47,10 @@ pub mod label {
     pub const RESET_CHECK: &[u8] = b"secure-chat/1 reset-check";
     /// `what the server keeps of a code = SHA-256(INVITATION_CODE || code (16))`.
     pub const INVITATION_CODE: &[u8] = b"secure-chat/1 invitation-code";
+    /// `key of the secrets of somebody's invitations = HKDF(32 zero bytes, private identity (64), INVITER, 32)`.
+    pub const INVITER: &[u8] = b"secure-chat/1 inviter";
+    /// `key of a newcomer's proof = HKDF(32 zero bytes, secret of the invitation (16), INTRODUCTION, 32)`.
+    pub const INTRODUCTION: &[u8] = b"secure-chat/1 introduction";
     /// Signed with the Ed25519 identity key:
     /// `SIGNED_PREKEY || X25519 identity key || prekey id (4 bytes) || prekey`.
     pub const SIGNED_PREKEY: &[u8] = b"secure-chat/1 signed-prekey";
@@ -71,7 +75,7 @@ pub mod label {
 
     /// All labels, for the test that no two are equal.
     #[cfg(test)]
-    pub(crate) const ALL: [&[u8]; 26] = [
+    pub(crate) const ALL: [&[u8]; 28] = [
         X3DH,
         SESSION,
         LINKED_ROOT,
@@ -88,6 +92,8 @@ pub mod label {
         RESET_KEY,
         RESET_CHECK,
         INVITATION_CODE,
+        INVITER,
+        INTRODUCTION,
         SIGNED_PREKEY,
         IDENTITY,
         SAFETY_NUMBER,

@@ -21,6 +21,7 @@ pub mod archive;
 pub mod cipher;
 mod codec;
 pub mod handle;
+pub mod introduction;
 pub mod kdf;
 pub mod keys;
 pub mod message;

@@ -60,13 +60,14 @@ pub const HELP: &str = "\
 +OK\r\n";
 
 /// The operations that exist in JSON only.
-const JSON_ONLY: [&str; 7] = [
+const JSON_ONLY: [&str; 8] = [
     "available",
     "hello",
     "kdf",
     "keys",
     "publish",
     "outcome",
+    "invite",
     "delete_account",
 ];
 
@@ -335,6 +336,7 @@ fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
         | Reply::Kdf(_)
         | Reply::Bundle(_)
         | Reply::Published(_)
+        | Reply::Invited(_)
         | Reply::Waiting(_) => line(out, "+OK"),
     }
 }

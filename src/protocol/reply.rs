@@ -35,6 +35,8 @@ pub enum Reply {
     Accepted(Accepted),
     /// To `outcome`.
     Waiting(Waiting),
+    /// To `invite`.
+    Invited(Invited),
     /// To `ack`.
     Acked(Acked),
     /// To `fetch`.
@@ -178,6 +180,16 @@ pub struct Accepted {
 pub struct Waiting {
     /// The ids of those that are pending. The others were delivered, or never accepted.
     pub waiting: Vec<MessageId>,
+}
+
+/// An invitation that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// The code that makes one account; absent where accounts need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ByteArray<16>>,
+    /// Until when it works, in milliseconds since 1970 (UTC).
+    pub expires: u64,
 }
 
 /// How many of the ids were acknowledged.

@@ -55,6 +55,8 @@ pub enum Request {
     Passwd(Passwd),
     /// `reset`: set another password with the operator's code, and log in.
     Reset(Box<Reset>),
+    /// `invite`: make an invitation, where the operator lets members do that.
+    Invite,
     /// `delete_account`: delete the account for good; its name stays reserved.
     DeleteAccount(DeleteAccount),
     /// `ping`: get an answer at once.

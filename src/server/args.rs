@@ -124,6 +124,11 @@ pub(super) struct Options {
     )]
     registration: Registration,
 
+    /// Invitations that a member may have open, with --registration invite; 0: only you invite
+    #[arg(long, env = "SECURE_CHAT_MEMBER_INVITATIONS", default_value_t = 0, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(..=1000))]
+    member_invitations: u32,
+
     /// Take plain TCP from other machines too: anybody between can see who writes to whom
     #[arg(long, env = "SECURE_CHAT_PLAINTEXT")]
     plaintext: bool,
@@ -335,6 +340,7 @@ impl Options {
             limits: self.limits.settings(),
             unencrypted: self.unencrypted,
             registration: self.registration,
+            member_invitations: self.member_invitations,
             plaintext: self.plaintext,
             console_from: self.console_from,
             log: log::Settings {

@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub unencrypted: bool,
     /// Who may make an account.
     pub registration: Registration,
+    /// How many invitations a member may have open; zero is none.
+    pub member_invitations: u32,
     /// Whether to accept plain TCP from other machines as well.
     pub plaintext: bool,
     /// From where, besides this machine, the console may be used.

@@ -23,6 +23,7 @@ use super::capacity;
 use super::config::Config;
 use super::data_folder;
 use super::data_folder::{FolderError, Lock};
+use super::delivery::writer::Ended;
 use super::error::RunError;
 use super::log;
 use super::manual;
@@ -36,6 +37,7 @@ use crate::command_line;
 use crate::store::Store;
 use crate::store::sqlite::{NameIndex, Sqlite};
 use crate::sync;
+use crate::sync::Receiver;
 use crate::transport::tls::Acceptor;
 
 /// How long clients have to read what is left for them.
@@ -320,10 +322,7 @@ fn serve(
     if let Ok(commands) = commands {
         commands.remove();
     }
-    let deadline = clock::now() + SHUTDOWN;
-    connections.shut_down(CLIENTS_LEAVE);
-    shared.writer.stop();
-    let ended = writer.recv_timeout(deadline.saturating_duration_since(clock::now()));
+    let ended = shut_down(&shared, &connections, &writer);
     let stats = &shared.stats;
     log::info(
         None,
@@ -344,6 +343,21 @@ fn serve(
         Err(RecvTimeoutError::Timeout) => Err(RunError::WriterTimeout),
         Err(RecvTimeoutError::Disconnected) => Err(RunError::WriterPanicked),
     }
+}
+
+/// Sends the clients away, and has the writer store what waits: both for some seconds at most.
+///
+/// # Errors
+/// The writer's thread takes longer, or has panicked.
+pub(super) fn shut_down(
+    shared: &Shared,
+    connections: &Connections,
+    writer: &Receiver<Ended>,
+) -> Result<Ended, RecvTimeoutError> {
+    let deadline = clock::now() + SHUTDOWN;
+    connections.shut_down(CLIENTS_LEAVE);
+    shared.writer.stop();
+    writer.recv_timeout(deadline.saturating_duration_since(clock::now()))
 }
 
 /// Starts the thread that receives signals. The first SIGINT or SIGTERM asks for an orderly

@@ -38,6 +38,8 @@ struct World {
     patience: Duration,
     /// Threads that have not ended.
     threads: usize,
+    /// How many of the next threads with a stack of their own can't be started.
+    failing_starts: usize,
     thread_ended: Arc<Signal>,
     /// How often each timeout has fired.
     fired: BTreeMap<Place, u64>,
@@ -84,11 +86,33 @@ pub(crate) fn begin(patience: Duration) {
         over: false,
         patience,
         threads: 0,
+        failing_starts: 0,
         thread_ended: Arc::new(Signal::default()),
         fired: BTreeMap::new(),
     };
     clock::set_virtual(Some(Duration::ZERO));
     WORLD.with(|slot| *slot.borrow_mut() = Some(world));
+}
+
+/// Lets waits that are longer than `patience` end only when no thread can run.
+pub(crate) fn set_patience(patience: Duration) {
+    with_world(|world| world.patience = patience);
+}
+
+/// Lets the next starts of threads fail, of those that ask for a stack of their own.
+pub(crate) fn fail_starts(count: usize) {
+    with_world(|world| world.failing_starts = count);
+}
+
+/// Whether the start of a thread fails.
+fn start_fails(stack: Option<usize>) -> bool {
+    let fails = with_world(|world| {
+        let fails = stack.is_some() && world.failing_starts > 0;
+        world.failing_starts -= usize::from(fails);
+        world.threads += usize::from(!fails);
+        fails
+    });
+    fails.unwrap_or(false)
 }
 
 /// Ends the schedule, and returns how often each timeout has fired.
@@ -476,7 +500,9 @@ pub(crate) fn spawn<T: Send + 'static>(
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     if is_scheduled() {
-        with_world(|world| world.threads += 1);
+        if start_fails(stack) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let builder = shuttle::thread::Builder::new().name(name.into());
         let spawned = builder.stack_size(STACK).spawn(move || {
             let _ending = Ending;

@@ -51,6 +51,7 @@ impl Channel {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] after the timeout; any other ends the connection.
+    #[cfg_attr(test, track_caller)]
     pub fn read(&self, raw: &mut ReadBuffer, into: &mut [u8]) -> io::Result<ReadOutcome> {
         let Some(session) = self.session() else {
             return Ok(match self.socket.read(into)? {

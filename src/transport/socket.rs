@@ -117,6 +117,7 @@ impl Socket {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] after the timeout; any other ends the connection.
+    #[cfg_attr(test, track_caller)]
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
@@ -175,6 +176,7 @@ impl Socket {
     ///
     /// # Errors
     /// The wait itself failed.
+    #[cfg_attr(test, track_caller)]
     pub fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
@@ -187,6 +189,7 @@ impl Socket {
     ///
     /// # Errors
     /// The wait itself failed.
+    #[cfg_attr(test, track_caller)]
     pub fn wait_writable(&self, limit: Duration) -> io::Result<bool> {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {
@@ -197,6 +200,7 @@ impl Socket {
 
     /// Waits until the peer's state differs from `known`, for at most `limit`, and returns the
     /// state. It reads nothing, and unread bytes do not end the wait.
+    #[cfg_attr(test, track_caller)]
     pub fn watch_peer(&self, known: PeerState, limit: Duration) -> PeerState {
         #[cfg(test)]
         if let End::Memory(memory) = &self.end {

@@ -44,6 +44,13 @@ pub(crate) enum Script {
         #[arg(value_parser = ["yes"])]
         yes: Option<String>,
     },
+    /// Create an account with an invitation
+    Join {
+        /// The link
+        link: String,
+        /// The account's name
+        name: UserName,
+    },
     /// Create an account
     Register {
         /// Its name
@@ -139,12 +146,12 @@ impl Script {
         given: &dyn Fn(&str) -> bool,
     ) -> Option<&'static str> {
         match self {
-            Script::Register { name }
+            Script::Register { name } | Script::Join { name, .. }
                 if given("user") && options.user.is_some_and(|user| user != *name) =>
             {
                 Some("--user names another account than the one to be made; leave it out")
             }
-            Script::Register { .. } => None,
+            Script::Register { .. } | Script::Join { .. } => None,
             _ if options.user.is_none() => {
                 Some("whose? Name the account with --user NAME, or in SECURE_CHAT_USER")
             }

@@ -68,11 +68,15 @@ impl<'a> Attempt<'a> {
 
     /// Makes the account: the vault first, then the server's side of it, so that
     /// a kill in between loses nothing that counts.
-    pub(super) fn register(mut self, file: VaultFile) -> Result<Account> {
+    pub(super) fn register(
+        mut self,
+        file: VaultFile,
+        invitation: Option<ByteArray<16>>,
+    ) -> Result<Account> {
         check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
         let created = !file.exists();
         if created {
-            self.check_name()?;
+            self.check_name(invitation.is_some())?;
         }
         let password = new_password::choose(&self.name, self.prompt)?;
         let code = self.new_code()?;
@@ -100,7 +104,7 @@ impl<'a> Attempt<'a> {
             &self.name,
             &credentials,
             &challenge,
-            None,
+            invitation,
             self.flow.kind.options(),
         );
         let welcome = match self.call(&request) {
@@ -126,10 +130,16 @@ impl<'a> Attempt<'a> {
     }
 
     /// Refuses a name that is taken before a password is thought of for it.
-    fn check_name(&mut self) -> Result<()> {
+    fn check_name(&mut self, is_invited: bool) -> Result<()> {
         let request = Request::Available(UserRef { name: self.name });
         match self.call::<Done>(&request) {
             Ok(Done {}) => Ok(()),
+            // The registration shows the invitation.
+            Err(CallError::Refused(refusal))
+                if refusal.code == Code::InvitationRequired && is_invited =>
+            {
+                Ok(())
+            }
             // An earlier server says so at the registration.
             Err(CallError::Refused(refusal)) if refusal.code == Code::UnknownOp => Ok(()),
             Err(CallError::Refused(refusal)) if refusal.code == Code::NameTaken => {

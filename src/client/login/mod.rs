@@ -37,8 +37,8 @@ use self::attempt::Attempt;
 use super::messenger::account::Account;
 use super::messenger::session_kind::SessionKind;
 use super::net::endpoint::Endpoint;
-use super::vault::VaultFile;
-use crate::protocol::UserName;
+use super::vault::{VaultError, VaultFile};
+use crate::protocol::{ByteArray, UserName};
 
 /// What the command line decides about a login.
 pub(crate) struct LoginFlow {
@@ -66,7 +66,26 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
         let file = self.vault_file(&name)?;
-        Attempt::connect(self, name, prompt)?.register(file)
+        Attempt::connect(self, name, prompt)?.register(file, None)
+    }
+
+    /// Makes an account with an invitation's code, if the server needs one. If this device has the
+    /// account already, logs in instead: an earlier try was cut off behind the registration.
+    ///
+    /// # Errors
+    /// As for a registration and a login.
+    pub(crate) fn join(
+        &self,
+        name: UserName,
+        invitation: Option<ByteArray<16>>,
+        prompt: &mut dyn Prompt,
+    ) -> Result<Account, LoginError> {
+        let file = self.vault_file(&name)?;
+        let exists = file.exists();
+        match Attempt::connect(self, name, prompt)?.register(file, invitation) {
+            Err(LoginError::Vault(VaultError::Exists(_))) if exists => self.log_in(name, prompt),
+            joined => joined,
+        }
     }
 
     /// Logs in with the vault that is on this device; without one, makes it.

@@ -122,6 +122,10 @@ pub(crate) enum Command {
     Accept(UserName),
     /// Reject another identity of a contact, or what the known one asks for.
     Reject(UserName),
+    /// Make an invitation, and show its link.
+    Invite,
+    /// Tell who made the invitation with this link who has joined, and take on their identity.
+    Introduce(String),
     /// Start a new session with a contact, which goes on from none.
     Renew(UserName),
     /// Show all about the latest message, or the one whose id begins like this.

@@ -46,6 +46,7 @@ mod confirmations;
 mod encrypt;
 mod findings;
 pub(crate) mod identity;
+pub(crate) mod introduction;
 mod log_upkeep;
 mod passwd;
 mod postponed;

@@ -66,6 +66,8 @@ impl Messenger {
             Command::Verify(name, confirmed) => self.verify(&name, confirmed),
             Command::Accept(name) => self.accept(&name),
             Command::Reject(name) => self.reject(&name),
+            Command::Invite => self.invite(),
+            Command::Introduce(link) => self.follow_invitation(&link),
             Command::Renew(name) => self.renew(&name),
             Command::Info(id) => self.info(id.as_deref()),
             Command::Settings(change) => self.settings(change),

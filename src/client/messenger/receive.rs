@@ -8,7 +8,7 @@ use super::batch::{Arrival, Batch, received, shown};
 use super::claims::Claim;
 use super::identity::{identity_keys, wire_identity};
 use super::retry::Earlier;
-use super::{Trust, claims, confirmations, findings, renewal, retry, trust};
+use super::{Trust, claims, confirmations, findings, introduction, renewal, retry, trust};
 use crate::client::vault::{Contact, EncryptionStatus, MessageRecord, PrekeyReader, Result};
 use crate::client::view::{Mark, ViewEvent, plural};
 use crate::crypto::keys::PublicIdentity;
@@ -255,6 +255,9 @@ fn receive_content(
         Payload::RetryRequest(ids) => retry::answer(batch, contact, &ids)?,
         Payload::NothingThere(ids) => retry::forget(batch.vault, contact, &ids)?,
         Payload::Receipt(ids) => confirmations::confirmed(batch, contact, from, &ids)?,
+        Payload::Introduction { invitation, proof } => {
+            introduction::introduced(batch, contact, &invitation, &proof)?;
+        }
         Payload::Unknown(_) => {
             let why = "a newer client sent something that this version can't show";
             return batch.keep_undecryptable(arrival, why);

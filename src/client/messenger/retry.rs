@@ -13,6 +13,7 @@ use crate::client::vault::{
     REMEMBERED_MS, Result, Vault, unchanged,
 };
 use crate::client::view::{ViewEvent, plural};
+use crate::crypto::introduction::InvitationId;
 use crate::crypto::message::content::{Content, Id, MAX_IDS, Payload};
 use crate::crypto::ratchet::session_set::DecryptError;
 use crate::protocol::{ByteArray, MessageId};
@@ -173,7 +174,10 @@ fn asked_message(vault: &Vault, contact: &Contact, mid: &MessageId) -> Result<As
     let control = vault.control_message_by_mid(contact.id, mid)?;
     let message = match control.map(|control| control.kind) {
         Some(
-            ControlKind::ResendRequest(_) | ControlKind::NothingThere(..) | ControlKind::Receipt,
+            ControlKind::ResendRequest(_)
+            | ControlKind::NothingThere(..)
+            | ControlKind::Introduction(..)
+            | ControlKind::Receipt,
         ) => {
             return Ok(Asked::ControlMessage);
         }
@@ -312,6 +316,16 @@ pub(super) fn content(
         ControlKind::NothingThere(ids, identity) if for_them(*identity) => {
             Some(content(control.at, Payload::NothingThere(raw(ids))))
         }
+        ControlKind::Introduction(nonce, expires, proof) => Some(content(
+            control.at,
+            Payload::Introduction {
+                invitation: InvitationId {
+                    nonce: nonce.0,
+                    expires: *expires,
+                },
+                proof: proof.0,
+            },
+        )),
         ControlKind::Resend(..)
         | ControlKind::NothingThere(..)
         | ControlKind::Requested(..)

@@ -146,6 +146,17 @@ impl Endpoint {
         })
     }
 
+    /// The address for somebody else's client, with the certificate that this one has seen. Where a
+    /// certificate is checked against the system's roots, it changes, and is not named.
+    pub(crate) fn public_address(&self, certificate: Option<Fingerprint>) -> Address {
+        let mut address = self.address.clone();
+        address.fingerprint = match self.policy {
+            TrustPolicy::Pins(_) => certificate,
+            TrustPolicy::Roots(_) | TrustPolicy::NoTls => None,
+        };
+        address
+    }
+
     /// The server, for what is remembered of it.
     pub(crate) fn place(&self) -> &Place {
         &self.place

@@ -59,6 +59,9 @@ pub struct Contact {
     /// is about that number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_shown: Option<ByteArray<32>>,
+    /// The number of the invitation by which the two were made sure of each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introduced: Option<ByteArray<8>>,
     /// The server's handle of the message to them that it accepted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handle: Option<Handle>,
@@ -124,6 +127,7 @@ impl Vault {
             written_to: false,
             asked: 0,
             number_shown: None,
+            introduced: None,
             last_handle: None,
         };
         self.save_contact(&contact)?;

@@ -48,6 +48,9 @@ pub enum ControlKind {
     /// Tells nothing yet: this identity asks for these, and the person has to decide
     /// whether it gets them.
     Requested(Vec<MessageId>, ByteArray<32>),
+    /// Tells the contact that this account has joined by their invitation: its number, its end,
+    /// and the proof. The proof names both identities, so it is worth nothing to another one.
+    Introduction(ByteArray<8>, u64, ByteArray<32>),
     /// Confirmed messages. It was sent when it was made, and is not sent again.
     Receipt,
 }
@@ -79,6 +82,7 @@ impl Vault {
             ControlKind::Requested(..) | ControlKind::Receipt => Ok(()),
             ControlKind::ResendRequest(_)
             | ControlKind::Resend(..)
+            | ControlKind::Introduction(..)
             | ControlKind::NothingThere(..) => self.postpone(seq, contact),
         }
     }

@@ -4,7 +4,7 @@
 //! body`, numbers big-endian. The body of kind 1 (text) is UTF-8, of kind 2
 //! (receipt), kind 3 (retry request) and kind 5 (nothing there) one or more message
 //! ids of 16 bytes each, of kind 4 (sent again) `number of ids (1) || ids (16 each)
-//! || UTF-8`. A kind that this version doesn't know is kept as a number, so that it
+//! || UTF-8`, of kind 6 (introduction) `number (8) || end (8) || proof (32)`. A kind that this version doesn't know is kept as a number, so that it
 //! can be shown as "sent by a newer client" and not as damage. The message's
 //! position ([`super::position`]) stands before it; padding and encryption come after.
 
@@ -13,6 +13,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::crypto::codec::Reader;
+use crate::crypto::introduction::InvitationId;
 
 /// The longest text, in bytes of UTF-8.
 pub const MAX_TEXT: usize = 16 * 1024;
@@ -29,6 +30,7 @@ const RECEIPT: u8 = 2;
 const RETRY_REQUEST: u8 = 3;
 const AGAIN: u8 = 4;
 const NOTHING_THERE: u8 = 5;
+const INTRODUCTION: u8 = 6;
 
 /// A 128-bit message id, as the sender's client chose it.
 pub type Id = [u8; 16];
@@ -64,6 +66,14 @@ pub enum Payload {
     /// Another answer to a retry request: these messages had nothing in them for
     /// a person. 1 to [`MAX_IDS`] ids.
     NothingThere(Vec<Id>),
+    /// The sender has joined by an invitation of the receiver's, and proves it: see
+    /// [`introduction`](crate::crypto::introduction).
+    Introduction {
+        /// Which invitation it was.
+        invitation: InvitationId,
+        /// The MAC.
+        proof: [u8; 32],
+    },
     /// A kind of a later version, by its number. It can be read, not written.
     Unknown(u8),
 }
@@ -115,7 +125,7 @@ impl Content {
     /// The bytes, unpadded.
     pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, ContentError> {
         let ids = |ids| checked_ids(ids, MAX_IDS);
-        let count;
+        let (count, expires);
         let (kind, body): (u8, [&[u8]; 3]) = match &self.body {
             Payload::Text(text) => (TEXT, [checked_text(text)?, &[], &[]]),
             Payload::Receipt(seen) => (RECEIPT, [ids(seen)?.as_flattened(), &[], &[]]),
@@ -126,6 +136,10 @@ impl Content {
                 (AGAIN, [&count, sent_as.as_flattened(), checked_text(text)?])
             }
             Payload::NothingThere(lost) => (NOTHING_THERE, [ids(lost)?.as_flattened(), &[], &[]]),
+            Payload::Introduction { invitation, proof } => {
+                expires = invitation.expires.to_be_bytes();
+                (INTRODUCTION, [&invitation.nonce, &expires, proof])
+            }
             Payload::Unknown(kind) => return Err(ContentError::UnknownKind(*kind)),
         };
         let length: usize = body.iter().map(|part| part.len()).sum();
@@ -159,6 +173,19 @@ impl Content {
                 Payload::Again { sent_as, text }
             }
             NOTHING_THERE => Payload::NothingThere(ids(body)?),
+            INTRODUCTION => {
+                let mut fields = Reader::new(body);
+                let nonce = fields.array().map_err(|_| ContentError::Malformed)?;
+                let expires = fields.u64().map_err(|_| ContentError::Malformed)?;
+                let proof = fields.array().map_err(|_| ContentError::Malformed)?;
+                Payload::Introduction {
+                    invitation: InvitationId {
+                        nonce: *nonce,
+                        expires,
+                    },
+                    proof: *proof,
+                }
+            }
             kind => Payload::Unknown(kind),
         };
         Ok(Self { sent_at_ms, body })
@@ -276,7 +303,8 @@ mod tests {
         #[test]
         fn decode_inverts_encode(text in ".{0,200}", ids in proptest::collection::vec(any::<Id>(), 1..40)) {
             let again = Payload::Again { sent_as: ids.iter().copied().take(MAX_SENT_AS).collect(), text: text.clone() };
-            let others = [Payload::Text(text), Payload::Receipt(ids.clone()), Payload::RetryRequest(ids.clone()), Payload::NothingThere(ids)];
+            let invitation = InvitationId { nonce: [7; 8], expires: 9 };
+            let others = [Payload::Introduction { invitation, proof: [3; 32] }, Payload::Text(text), Payload::Receipt(ids.clone()), Payload::RetryRequest(ids.clone()), Payload::NothingThere(ids)];
             for body in others.into_iter().chain([again]) {
                 let content = at(body);
                 prop_assert_eq!(Content::decode(&content.encode().unwrap()), Ok(content));

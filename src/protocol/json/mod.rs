@@ -132,6 +132,7 @@ fn parse_op(op: &str, line: &[u8]) -> Result<Request, Refusal> {
         "fetch" => Request::Fetch(fields(line)?),
         "passwd" => Request::Passwd(fields(line)?),
         "reset" => Request::Reset(fields(line)?),
+        "invite" => Request::Invite,
         "delete_account" => Request::DeleteAccount(fields(line)?),
         "ping" => Request::Ping,
         _ => {
@@ -277,6 +278,7 @@ pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> O
         Request::Fetch(fields) => line(out, id, "fetch", fields),
         Request::Passwd(fields) => line(out, id, "passwd", fields),
         Request::Reset(fields) => line(out, id, "reset", fields),
+        Request::Invite => line(out, id, "invite", none),
         Request::DeleteAccount(fields) => line(out, id, "delete_account", fields),
         Request::Ping => line(out, id, "ping", none),
         Request::AckShown

@@ -1,7 +1,7 @@
 //! The recipient's way out of a mailbox: attaching a session, reading what is pending,
 //! acknowledging it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Delivery;
@@ -195,7 +195,7 @@ impl Delivery {
         receipts: Vec<Receipt>,
         to_flush: &mut FlushSet,
     ) {
-        let mut by_sender: HashMap<UserName, Vec<MessageId>> = HashMap::new();
+        let mut by_sender: BTreeMap<UserName, Vec<MessageId>> = BTreeMap::new();
         for Receipt { sender, mid } in receipts {
             by_sender.entry(sender).or_default().push(mid);
         }

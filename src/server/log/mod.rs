@@ -39,7 +39,7 @@ use crate::command_line;
 use crate::sync;
 
 /// The number of a connection, counted from the server's start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub u64);
 
 /// How much an event matters.

@@ -3,7 +3,7 @@
 //! [`accept`](super::accept) registers a connection, and the thread that runs it keeps the
 //! [`RegistrationGuard`].
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,8 +67,8 @@ struct Open {
 /// All open connections.
 #[derive(Default)]
 pub(crate) struct Connections {
-    /// Each of them. Held for single operations on the map, alone.
-    open: Mutex<HashMap<ConnectionId, Open>>,
+    /// Each of them, in the order in which they came. Held for single operations on the map, alone.
+    open: Mutex<BTreeMap<ConnectionId, Open>>,
     /// How many each address has. Held for single operations, alone.
     per_address: Mutex<ConnectionsPerAddress>,
     /// Notified when a connection was removed from `open`.
@@ -118,10 +118,10 @@ impl Connections {
     pub(crate) fn displace_guest(&self, grace: Duration) -> bool {
         let now = clock::now();
         let open = self.open.lock();
-        let guests = open.iter().filter(|(_, open)| {
+        let mut guests = open.values().filter(|open| {
             open.standing.is_guest() && now.saturating_duration_since(open.since) >= grace
         });
-        let Some((_, first)) = guests.min_by_key(|(id, _)| id.0) else {
+        let Some(first) = guests.next() else {
             return false;
         };
         let displaced = first.standing.change(Standing::GUEST, Standing::DISPLACED);

@@ -9,6 +9,7 @@
 //! | `send` | `send`, `outcome` |
 //! | `fetch` | `fetch`, `ack` |
 //! | `keys` | `keys`, `publish` |
+//! | `invite` | `invite` |
 //! | `reset` | `reset` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
 //! | [`auth`] | proofs and passwords, for those that need them |
@@ -18,6 +19,7 @@
 
 pub(crate) mod auth;
 mod fetch;
+mod invite;
 mod keys;
 pub(crate) mod login;
 pub(crate) mod register;
@@ -218,6 +220,7 @@ impl Handler {
                 code,
                 password,
             } => return self.password_reset(name, &code, &password, now),
+            Request::Invite => self.invite(now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),
 
             Request::Search(search) => self.search(&search, now),

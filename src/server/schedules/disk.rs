@@ -1,7 +1,7 @@
 //! A store in memory that can refuse a commit, stall in it, and crash: what survives is what
 //! was committed, whether or not anybody was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ struct State {
     accounts: Vec<(UserName, ByteArray<32>, u64)>,
     mail: BTreeMap<(UserId, u64), Message>,
     last_number: u64,
+    /// The last number that was stored in each mailbox.
+    last_in: BTreeMap<UserId, u64>,
+    /// Whose presence is hidden.
+    hidden: BTreeSet<UserId>,
     /// Which start of the server may write.
     generation: u64,
     /// How many of the next commits fail.
@@ -124,7 +128,7 @@ impl Store for DiskStore {
             last_seen: None,
             flags: Flags {
                 listed: true,
-                presence: true,
+                presence: !state.hidden.contains(&UserId(place as i64 + 1)),
                 refuse_unencrypted: false,
             },
             identity: None,
@@ -282,14 +286,25 @@ impl Store for DiskStore {
                         vault: None,
                     }
                 }
+                Change::SetFlags(user, flags) => {
+                    match flags.presence {
+                        true => state.hidden.remove(user),
+                        false => state.hidden.insert(*user),
+                    };
+                    Changed::Done
+                }
                 _ => Changed::Done,
             });
         }
         for (recipient, message) in &batch.messages {
             state.last_number = state.last_number.max(message.number);
+            let before = state.last_in.insert(*recipient, message.number);
+            assert!(
+                before.is_none_or(|before| before < message.number),
+                "a message reached the disk behind one that was accepted after it"
+            );
             let place = (*recipient, message.number);
-            let before = state.mail.insert(place, (**message).clone());
-            assert!(before.is_none(), "a number of a mailbox was used twice");
+            state.mail.insert(place, (**message).clone());
         }
         for (recipient, range) in &batch.acknowledged {
             for number in range.clone() {

@@ -40,6 +40,12 @@ const PATIENCE: [Duration; 4] = [
 
 thread_local! {
     static SEED: Cell<u64> = const { Cell::new(0) };
+    /// Stands for all choices of the present schedule.
+    static CHOICES: Cell<u64> = const { Cell::new(0) };
+}
+
+fn note_choice(choice: u64) {
+    CHOICES.set(Numbers(CHOICES.get() ^ choice).next());
 }
 
 /// Numbers that a seed decides (splitmix64).
@@ -84,6 +90,7 @@ impl Scheduler for Explorer {
         let seed = self.next_seed;
         self.next_seed += 1;
         SEED.set(seed);
+        CHOICES.set(0);
         self.numbers = Numbers(seed.wrapping_mul(0xD134_2543_DE82_EF95));
         self.step = 0;
         self.strategy = match seed % 3 {
@@ -139,11 +146,14 @@ impl Scheduler for Explorer {
                 first.copied().unwrap_or(CLOCK)
             }
         };
+        note_choice(chosen as u64);
         Some(TaskId::from(chosen))
     }
 
     fn next_u64(&mut self) -> u64 {
-        self.numbers.next()
+        let number = self.numbers.next();
+        note_choice(number);
+        number
     }
 }
 
@@ -160,6 +170,11 @@ pub(super) fn explore(name: &str, scenario: fn()) {
             number("SCHEDULES").unwrap_or(SCHEDULES),
         ),
     };
+    run(name, scenario, first, count);
+}
+
+/// Runs so many schedules, and returns what stands for all choices of the last one.
+fn run(name: &str, scenario: fn(), first: u64, count: u64) -> u64 {
     let fired: Arc<Mutex<BTreeMap<Place, u64>>> = Arc::default();
     let sum = Arc::clone(&fired);
     let mut config = Config::new();
@@ -198,12 +213,21 @@ pub(super) fn explore(name: &str, scenario: fn()) {
             sync::end();
             let seed = SEED.get();
             eprintln!(
-                "{name}: seed {seed} failed; again: SEED={seed} cargo test --lib schedules::{name}"
+                "{name}: seed {seed} failed; again: SEED={seed} scripts/schedules.sh 1 {name}"
             );
             resume_unwind(fault);
         }
     }
     for ((file, line), times) in fired.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         println!("{name}: timeout {file}:{line} fired {times} times");
+    }
+    CHOICES.get()
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    for seed in 0..30 {
+        let once = || run("twice", super::crash_amid_traffic, seed, 1);
+        assert_eq!(once(), once(), "{seed}");
     }
 }

@@ -6,17 +6,25 @@
 //! | --- | --- |
 //! | this one | the scenarios |
 //! | `explorer` | runs a scenario under many schedules |
-//! | `stage` | the server, its clients' connections, and what must hold at the end |
+//! | `stage` | the server, its doors, and what must hold at the end |
 //! | `robots` | clients that send and receive by themselves |
+//! | `client` | one client's connection |
 //! | `disk` | the store |
+//! | `waits` | scenarios in which what is waited for does not come, and time runs out |
+//! | `timeouts` | the waits that have to run out in some schedule |
+//! | `faults` | scenarios for single lines whose loss no other one shows |
 //!
 //! A thread that waits for ever fails its schedule: either nothing can run any more, or its
 //! client is sent a ping, which no honest wait lasts long enough for.
 
+mod client;
 mod disk;
 mod explorer;
+mod faults;
 mod robots;
 mod stage;
+mod timeouts;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,26 +157,28 @@ fn failing_disk() {
 /// kill -9, twice.
 #[test]
 fn crash() {
-    explore("crash", || {
-        let stage = Stage::new();
-        receiver(&stage, BOB, 4096, usize::MAX);
-        let senders = vec![
-            sender(&stage, Sending::small(ALICE, &[BOB], 3)),
-            sender(&stage, Sending::small(CAROL, &[BOB], 3)),
-        ];
-        let crashing = Arc::clone(&stage);
-        let crashes = start("crashes", move || {
-            for _ in 0..2 {
-                let accepted = sync::choose(5);
-                crashing.wait_until(|seen| {
-                    seen.accepted.len() + seen.refused.len() >= accepted || seen.closing
-                });
-                crashing.crash();
-            }
-        });
-        crashes.join().unwrap();
-        conclude(&stage, senders);
+    explore("crash", crash_amid_traffic);
+}
+
+fn crash_amid_traffic() {
+    let stage = Stage::new();
+    receiver(&stage, BOB, 4096, usize::MAX);
+    let senders = vec![
+        sender(&stage, Sending::small(ALICE, &[BOB], 3)),
+        sender(&stage, Sending::small(CAROL, &[BOB], 3)),
+    ];
+    let crashing = Arc::clone(&stage);
+    let crashes = start("crashes", move || {
+        for _ in 0..2 {
+            let accepted = sync::choose(5);
+            crashing.wait_until(|seen| {
+                seen.accepted.len() + seen.refused.len() >= accepted || seen.closing
+            });
+            crashing.crash();
+        }
     });
+    crashes.join().unwrap();
+    conclude(&stage, senders);
 }
 
 /// The server is told to stop in the midst of traffic, perhaps with a disk that is full.

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::stage::{Client, Stage};
+use super::client::Client;
+use super::stage::Stage;
 use crate::sync;
 
 /// What a sender does.
@@ -150,6 +151,24 @@ pub(super) fn rival(stage: &Arc<Stage>, user: usize, rounds: usize) -> sync::Joi
                 continue;
             }
             while client.acts() && sync::choose(4) > 0 {}
+        }
+    })
+}
+
+/// A client that receives until the server goes, and asks now and then for all that is pending.
+pub(super) fn fetcher(stage: &Arc<Stage>, user: usize, capacity: usize) -> sync::JoinHandle<()> {
+    let stage = Arc::clone(stage);
+    start("fetcher", move || {
+        while let Some(mut client) = stage.connect(user, capacity) {
+            if !client.log_in() {
+                continue;
+            }
+            while let Some(line) = client.line() {
+                client.take(&line, true);
+                if sync::choose(8) == 0 {
+                    client.fetch();
+                }
+            }
         }
     })
 }

@@ -3,15 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::disk::Disk;
-use crate::crypto::account::login_proof::{ProofContext, Purpose};
 use crate::crypto::account::password::{Argon2Params, LoginKey, derive};
-use crate::protocol::ids::{ByteArray, MessageId};
+use crate::protocol::ids::MessageId;
 use crate::protocol::request::{Body, Sender};
 use crate::server::config::{Config, Registration};
 use crate::server::delivery::mailbox::Quota;
@@ -23,6 +21,7 @@ use crate::server::net::connection::Connection;
 use crate::server::net::registry::Connections;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::net::worker::Worker;
+use crate::server::run;
 use crate::server::shared::Shared;
 use crate::store::{Message, Store, UserId};
 use crate::sync;
@@ -30,7 +29,7 @@ use crate::sync::{Receiver, Signal};
 use crate::transport::socket::memory::{ClientEnd, connect};
 
 /// Everybody's login key.
-static LOGIN_KEY: LazyLock<LoginKey> = LazyLock::new(|| {
+pub(super) static LOGIN_KEY: LazyLock<LoginKey> = LazyLock::new(|| {
     let cost = Argon2Params {
         memory_kib: 8,
         passes: 1,
@@ -53,9 +52,19 @@ struct Running {
     clients: Mutex<Vec<ClientEnd>>,
 }
 
+impl Running {
+    /// Nobody hears it from here on.
+    fn cut_off(&self) {
+        for client in lock(&self.clients).drain(..) {
+            client.reset();
+        }
+    }
+}
+
 /// The server with its disk, and the record of what clients have seen.
 pub(super) struct Stage {
     pub disk: Arc<Disk>,
+    config: Config,
     running: Mutex<Option<Arc<Running>>>,
     seen: Mutex<Seen>,
     changed: Signal,
@@ -70,14 +79,16 @@ pub(super) struct Seen {
     pub accepted: BTreeSet<(usize, usize, usize)>,
     /// Those that were refused. They may have been shown all the same.
     pub refused: BTreeSet<(usize, usize, usize)>,
+    /// How often each was sent, but for those that went out in one piece.
+    pub sent: BTreeMap<(usize, usize, usize), usize>,
     /// In the order shown, after the vault has dropped what it knew.
     pub shown: Vec<(usize, usize, usize)>,
-    vault: BTreeSet<(usize, usize, usize)>,
+    pub vault: BTreeSet<(usize, usize, usize)>,
     /// Requests that only a live session may make and that were granted: the account, the
     /// session, and how many had been granted when the request was made.
-    granted: Vec<(usize, u64, usize)>,
+    pub granted: Vec<(usize, u64, usize)>,
     /// How many sessions were welcomed.
-    welcomes: u64,
+    pub welcomes: u64,
     /// Nothing more will be sent.
     pub closing: bool,
 }
@@ -109,6 +120,7 @@ fn config() -> Config {
         },
         unencrypted: true,
         registration: Registration::Closed,
+        member_invitations: 0,
         plaintext: true,
         console_from: Vec::new(),
         log: log::Settings::default(),
@@ -119,12 +131,20 @@ fn config() -> Config {
 
 impl Stage {
     pub(super) fn new() -> Arc<Self> {
+        Stage::with(|_| ())
+    }
+
+    /// One whose server has other settings.
+    pub(super) fn with(set: impl FnOnce(&mut Config)) -> Arc<Self> {
+        let mut config = config();
+        set(&mut config);
         let disk = Arc::new(Disk::default());
         for name in NAMES {
             disk.add_account(name, LOGIN_KEY.public());
         }
         let stage = Arc::new(Stage {
             disk,
+            config,
             running: Mutex::new(None),
             seen: Mutex::default(),
             changed: Signal::default(),
@@ -136,7 +156,7 @@ impl Stage {
 
     fn start(&self) {
         let store: Arc<dyn Store> = self.disk.restart();
-        let shared = Arc::new(Shared::new(config(), Arc::clone(&store), None));
+        let shared = Arc::new(Shared::new(self.config.clone(), Arc::clone(&store), None));
         let ended = shared.writer.start(store, Arc::clone(&shared.stats));
         let running = Running {
             shared,
@@ -145,6 +165,11 @@ impl Stage {
             clients: Mutex::default(),
         };
         *lock(&self.running) = Some(Arc::new(running));
+    }
+
+    /// Whether the server asks silent clients for a sign of life in a time that may pass.
+    pub(super) fn asks_the_silent(&self) -> bool {
+        self.config.ping_after < FOREVER
     }
 
     fn running(&self) -> Arc<Running> {
@@ -173,34 +198,33 @@ impl Stage {
     pub(super) fn crash(&self) {
         let door = self.door.lock();
         let old = self.running();
-        // From here on the old one can neither write to the disk nor be heard.
+        // From here on the old one can't write to the disk.
         self.start();
-        for client in lock(&old.clients).drain(..) {
-            client.reset();
-        }
+        old.cut_off();
         drop(door);
         old.connections.shut_down(Duration::from_secs(3));
         old.shared.writer.stop();
     }
 
-    /// An orderly end, as `run::serve` does it, but that it waits for the writer however long a
-    /// schedule makes that; every thread has to end.
-    pub(super) fn shut_down(&self) -> Ended {
+    /// The end as `run::serve` brings it about. The process ends in any case, so what goes on
+    /// then can neither write to the disk nor be heard.
+    fn shut_down(&self) {
         let door = self.door.lock();
         self.note(|seen| seen.closing = true);
         drop(door);
         let running = self.running();
-        running.connections.shut_down(Duration::from_secs(3));
-        running.shared.writer.stop();
-        running
-            .ended
-            .recv_timeout(FOREVER)
-            .expect("the writer's thread ends")
+        let ended = run::shut_down(&running.shared, &running.connections, &running.ended);
+        assert!(
+            !matches!(ended, Err(RecvTimeoutError::Disconnected)),
+            "the writer says how it has ended"
+        );
+        self.disk.restart();
+        running.cut_off();
     }
 
-    /// A new connection, whose buffers hold `capacity` bytes each way; `None` once the server
-    /// accepts no more.
-    pub(super) fn connect(self: &Arc<Self>, user: usize, capacity: usize) -> Option<Client> {
+    /// The client's end of a new connection, whose buffers hold `capacity` bytes each way; `None`
+    /// once the server accepts no more.
+    pub(super) fn accept(&self, capacity: usize) -> Option<ClientEnd> {
         let _door = self.door.lock();
         if self.seen().closing {
             return None;
@@ -219,20 +243,13 @@ impl Stage {
         let registration = registered.ok().unwrap();
         let shared = Arc::clone(&running.shared);
         let connection = Connection::new(shared, &registration, peer, send_queue);
-        let started = Worker::new(connection, registration).start();
-        assert!(started.is_ok(), "a thread for a connection");
-        Some(Client {
-            stage: Arc::clone(self),
-            user,
-            end,
-            lines: Vec::new(),
-            session: 0,
-            bite: usize::MAX,
-        })
+        // Without a thread the connection ends, as in the accept loop.
+        drop(Worker::new(connection, registration).start());
+        Some(end)
     }
 
     /// What must hold of each schedule once nothing more happens.
-    pub(super) fn judge(&self) {
+    fn judge(&self) {
         let seen = self.seen();
         let mut pending = BTreeSet::new();
         for (recipient, message) in self.disk.mail() {
@@ -264,7 +281,7 @@ impl Stage {
     }
 
     /// Nobody is logged in and no session is attached once all connections have ended.
-    pub(super) fn judge_sessions(&self) {
+    fn judge_sessions(&self) {
         let shared = Arc::clone(&self.running().shared);
         for name in NAMES {
             let name = name.parse().unwrap();
@@ -277,29 +294,22 @@ impl Stage {
         }
     }
 
-    /// Ends the server, lets every thread end, and judges.
-    pub(super) fn conclude(&self) {
+    /// Ends the server, and lets every thread end.
+    pub(super) fn end(&self) {
         self.shut_down();
         sync::await_threads();
         self.judge_sessions();
+    }
+
+    /// The same, and judges.
+    pub(super) fn conclude(&self) {
+        self.end();
         self.judge();
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn mid(from: usize, sequence: usize) -> MessageId {
-    let mut bytes = [from as u8; 16];
-    bytes[8..].copy_from_slice(&(sequence as u64).to_be_bytes());
-    MessageId(bytes)
-}
-
-fn sequence(mid: &MessageId) -> usize {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&mid.0[8..]);
-    u64::from_be_bytes(bytes) as usize
 }
 
 /// A message as the disk holds it.
@@ -314,141 +324,16 @@ pub(super) fn stored(from: usize, sequence: usize, size: usize) -> Message {
     }
 }
 
-/// One client's connection.
-pub(super) struct Client {
-    stage: Arc<Stage>,
-    user: usize,
-    end: ClientEnd,
-    lines: Vec<u8>,
-    session: u64,
-    /// How many bytes it reads at once.
-    pub bite: usize,
+/// The id of a sender's message.
+pub(super) fn mid(from: usize, sequence: usize) -> MessageId {
+    let mut bytes = [from as u8; 16];
+    bytes[8..].copy_from_slice(&(sequence as u64).to_be_bytes());
+    MessageId(bytes)
 }
 
-impl Client {
-    pub(super) fn request(&self, request: &Value) -> bool {
-        self.end.write(format!("{request}\n").as_bytes())
-    }
-
-    /// The next line; `None` at the end.
-    pub(super) fn line(&mut self) -> Option<Value> {
-        loop {
-            if let Some(end) = self.lines.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.lines.drain(..=end).collect();
-                let line: Value = serde_json::from_slice(&line).unwrap();
-                assert!(
-                    line["event"] != "ping",
-                    "{} waits for something that never comes",
-                    NAMES[self.user]
-                );
-                return Some(line);
-            }
-            let bytes = self.end.read(self.bite.min(64 * 1024));
-            if bytes.is_empty() {
-                return None;
-            }
-            self.lines.extend(bytes);
-        }
-    }
-
-    /// Logs in, and takes the account's other session over. `false` at the end.
-    pub(super) fn log_in(&mut self) -> bool {
-        self.request(&json!({"id": 1, "op": "hello", "version": 1}));
-        let Some(greeting) = self.answer(1) else {
-            return false;
-        };
-        let nonce: ByteArray<32> = serde_json::from_value(greeting["ok"]["nonce"].clone()).unwrap();
-        let context = ProofContext {
-            name: NAMES[self.user],
-            nonce: &nonce.0,
-            certificate: &[],
-        };
-        let proof = ByteArray(LOGIN_KEY.prove(&Purpose::Login, &context));
-        let login = json!({
-            "id": 2, "op": "login", "name": NAMES[self.user], "proof": proof, "take_over": true,
-        });
-        self.request(&login);
-        let welcomed = self
-            .answer(2)
-            .is_some_and(|welcome| welcome["ok"].is_object());
-        if welcomed {
-            self.session = self.stage.note(|seen| {
-                seen.welcomes += 1;
-                seen.welcomes
-            });
-        }
-        welcomed
-    }
-
-    /// The answer to a request that must come next but for events.
-    fn answer(&mut self, id: u64) -> Option<Value> {
-        loop {
-            let line = self.line()?;
-            if line["id"] == id {
-                return Some(line);
-            }
-        }
-    }
-
-    /// Whether the session may act for the account; not if the connection has ended. It fails
-    /// when the session acts again after another one of the account has acted: then both live.
-    pub(super) fn acts(&mut self) -> bool {
-        let made = self.stage.seen().granted.len();
-        let request = json!({"id": 3, "op": "ack", "from": "alice", "ids": []});
-        if !self.request(&request) || self.answer(3).is_none_or(|line| line["ok"].is_null()) {
-            return false;
-        }
-        let (user, session) = (self.user, self.session);
-        self.stage.note(|seen| {
-            let granted = &mut seen.granted;
-            let ended = granted.iter().take(made).any(|(who, other, since)| {
-                let mut earlier = granted.iter().take(*since);
-                *who == user && *other != session && earlier.any(|(_, s, _)| *s == session)
-            });
-            assert!(!ended, "two sessions of {} live", NAMES[user]);
-            granted.push((user, session, made));
-        });
-        true
-    }
-
-    pub(super) fn send(&self, to: usize, sequence: usize, size: usize, again: bool) -> bool {
-        let send = json!({
-            "id": 100 + sequence, "op": "send", "to": NAMES[to], "mid": mid(self.user, sequence),
-            "text": "x".repeat(size), "again": again,
-        });
-        self.request(&send)
-    }
-
-    /// Takes a message that has come: stores it, shows it if it is new, acknowledges it.
-    pub(super) fn take(&self, line: &Value, acknowledges: bool) {
-        if line["event"] != "message" {
-            return;
-        }
-        let from = NAMES.iter().position(|name| line["from"] == *name).unwrap();
-        let id: MessageId = serde_json::from_value(line["mid"].clone()).unwrap();
-        let message = (from, self.user, sequence(&id));
-        self.stage.note(|seen| {
-            if seen.vault.insert(message) {
-                seen.shown.push(message);
-            }
-        });
-        if acknowledges {
-            self.request(&json!({"op": "ack", "from": NAMES[from], "ids": [id]}));
-        }
-    }
-
-    /// Asks for all that is pending once more.
-    pub(super) fn fetch(&self) {
-        self.request(&json!({"op": "fetch"}));
-    }
-
-    /// Goes without a word.
-    pub(super) fn reset(&self) {
-        self.end.reset();
-    }
-
-    /// Says that it sends no more.
-    pub(super) fn close_writing(&self) {
-        self.end.close_writing();
-    }
+/// Which of its sender's messages has this id.
+pub(super) fn sequence(mid: &MessageId) -> usize {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&mid.0[8..]);
+    u64::from_be_bytes(bytes) as usize
 }

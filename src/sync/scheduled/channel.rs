@@ -91,6 +91,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// There is none.
+    #[track_caller]
     pub(crate) fn recv_timeout(&self, limit: Duration) -> Result<T, RecvTimeoutError> {
         let deadline = crate::clock::now() + limit;
         let mut state = self.0.state.lock();

@@ -118,6 +118,7 @@ fn take(queue: &mut VecDeque<u8>, into: &mut [u8]) -> usize {
 }
 
 impl ServerEnd {
+    #[track_caller]
     pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let limit = self.0.state().read_timeout;
         let read = self.0.wait(limit, |state| {
@@ -155,6 +156,7 @@ impl ServerEnd {
         Ok(WriteOutcome::Some(count))
     }
 
+    #[track_caller]
     pub(super) fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
         let ready = |state: &mut State| {
             let ended = state.reset || state.client_closed || state.reading_closed;
@@ -163,6 +165,7 @@ impl ServerEnd {
         Ok(self.0.wait(Some(limit), ready).is_some())
     }
 
+    #[track_caller]
     pub(super) fn wait_writable(&self, limit: Duration) -> io::Result<bool> {
         let ready = |state: &mut State| {
             let ended = state.reset || state.server_closed;
@@ -171,6 +174,7 @@ impl ServerEnd {
         Ok(self.0.wait(Some(limit), ready).is_some())
     }
 
+    #[track_caller]
     pub(super) fn watch_peer(&self, known: PeerState, limit: Duration) -> PeerState {
         let ready = |state: &mut State| {
             let half = state.client_closed || state.reading_closed;

@@ -7,13 +7,16 @@
 //! | this one | which command runs how, and its exit code |
 //! | `display` | what the messenger shows to a script |
 //! | `send` | `send` |
+//! | `join` | `join` |
 //! | `receive` | `fetch`, `listen`, `unread` |
 
 mod display;
+mod join;
 mod receive;
 mod send;
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::CommandFactory;
@@ -84,7 +87,7 @@ pub(super) fn open_terminal(options: &Options) -> io::Result<Terminal> {
     match &options.task {
         Some(Action::Script(script)) => {
             let me = match script {
-                Script::Register { name } => Some(*name),
+                Script::Register { name } | Script::Join { name, .. } => Some(*name),
                 _ => options.user,
             };
             let routes = Routes::Data {
@@ -182,6 +185,7 @@ impl App {
                 )
             }
             Script::Register { name } => self.register_one(*name),
+            Script::Join { link, name } => self.join(link, *name),
         }
     }
 
@@ -304,7 +308,8 @@ impl App {
         )
     }
 
-    fn register_one(&mut self, name: UserName) -> Done {
+    /// The file for a new account's recovery code; `None` for the screen.
+    fn new_code_goes_to(&self) -> Result<Option<PathBuf>, Failure> {
         let file = self.options.recovery_file.clone();
         if file.is_none() && !io::stderr().is_terminal() {
             return Err(Failure::new(
@@ -312,6 +317,11 @@ impl App {
                 "where does the recovery code go? Name a new file with --recovery-file FILE, so that no log has it",
             ));
         }
+        Ok(file)
+    }
+
+    fn register_one(&mut self, name: UserName) -> Done {
+        let file = self.new_code_goes_to()?;
         let prompt = password::prompt(&mut self.terminal, &self.options);
         let account = self
             .login_flow

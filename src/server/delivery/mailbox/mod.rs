@@ -309,7 +309,7 @@ impl<R> Mailbox<R> {
         let early_ack = pushed && discretion == Discretion::Open;
         let progress = if early_ack && self.deferred_bytes + size <= MAX_DEFERRED_BYTES {
             self.deferred_bytes += size;
-            Progress::Deferred(now)
+            Progress::Deferred(self.unwritten.deferred_since(now))
         } else {
             // No message may reach the disk ahead of one that was accepted before it:
             // a crash in between would turn their order round.

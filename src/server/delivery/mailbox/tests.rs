@@ -336,6 +336,30 @@ fn what_follows_a_refused_message_waits_for_it() {
 }
 
 #[test]
+fn a_sender_that_has_read_the_time_earlier_is_not_written_first() {
+    let mut mailbox = Mailbox::new(&Summary::default(), 1, QUOTA);
+    attach(&mut mailbox, true, None);
+    let (mut effects, early) = (Vec::new(), Instant::now());
+    for (sequence, now) in [(1, early + WRITE_DELAY), (2, early)] {
+        let submission = submission(sequence, "hello");
+        let decision = mailbox.submit(submission, Earlier::None, true, now, &mut effects);
+        assert!(matches!(
+            decision,
+            Decision::Made(Disposition::AnsweredLater)
+        ));
+    }
+    assert!(
+        mailbox
+            .take_work(early + WRITE_DELAY, ROOM)
+            .messages
+            .is_empty()
+    );
+    let work = mailbox.take_work(early + 2 * WRITE_DELAY, ROOM);
+    let order: Vec<_> = work.messages.iter().map(|message| message.mid).collect();
+    assert_eq!(order, [id(1), id(2)]);
+}
+
+#[test]
 fn a_burst_leaves_no_memory_behind() {
     let quota = Quota {
         messages: 1 << 40,

@@ -122,6 +122,15 @@ impl<R> Queue<R> {
         self.messages.get(index)
     }
 
+    /// Since when a message counts as deferred that comes at `now`: not before the one ahead of it,
+    /// although each sender's thread has read the time for itself, or it would be due first.
+    pub(super) fn deferred_since(&self, now: Instant) -> Instant {
+        match self.messages.back().map(|last| last.progress) {
+            Some(Progress::Deferred(before)) => now.max(before),
+            _ => now,
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Unwritten<R>> {
         self.messages.iter()
     }

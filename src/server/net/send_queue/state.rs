@@ -19,13 +19,13 @@ use std::sync::Arc;
 use super::WireFormat;
 
 /// From this many unwritten bytes on, nothing is pushed to a session; it falls behind.
-pub(super) const PUSH_ROOM: usize = 256 * 1024;
+pub(super) const PUSH_ROOM: usize = if cfg!(test) { 4 } else { 256 } * 1024;
 
 /// From this many unwritten bytes on, the connection's requests are not read.
 pub(super) const REPLY_ROOM: usize = 1024 * 1024;
 
 /// From this many `send`s without an answer on, the connection's requests are not read.
-pub(super) const MAX_UNDECIDED: usize = 4096;
+pub(super) const MAX_UNDECIDED: usize = if cfg!(test) { 8 } else { 4096 };
 
 /// The capacity, in bytes, that a buffer may keep for the next batch.
 const KEPT_CAPACITY: usize = 64 * 1024;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use proptest::prelude::*;
 
-use self::ops::op;
+use self::ops::{Op, Taker, op};
 use super::reading::Reading;
 use super::*;
 use crate::protocol::ids::Blob;
@@ -34,11 +34,14 @@ struct World {
     /// What is on disk: survives crashes.
     disk: BTreeMap<u64, Message>,
     writing: Option<Work>,
-    reading: Option<(SessionId, Reading, Page)>,
+    /// Pages that were read and are yet to be handed over: several threads move a session.
+    readings: VecDeque<(SessionId, Reading, Page)>,
     session: Option<Attachment>,
     sessions: u64,
     /// Whether the session's send queue can take more.
     room: bool,
+    /// What the session was pushed since it came, or has asked for all once more.
+    pushed_before: HashSet<(Sender, MessageId)>,
     /// On the wire to the recipient, and acknowledgements on their way back.
     pushed: VecDeque<(Sender, MessageId)>,
     acks: VecDeque<(SessionId, Sender, MessageId)>,
@@ -64,6 +67,7 @@ struct World {
     /// Numbers are given once, whatever leaves memory.
     first_number: u64,
     used: HashMap<u64, (UserId, MessageId)>,
+    last_on_disk: u64,
     /// Refused for good. May have been shown all the same.
     refused: HashSet<(usize, usize)>,
     /// Those that could not be stored at some time.
@@ -72,64 +76,17 @@ struct World {
     clock: u64,
 }
 
-/// What can happen next.
-#[derive(Debug, Clone)]
-enum Op {
-    Send(usize),
-    /// A sender sends again what has no answer: on the same connection, or with
-    /// `again` on a new one.
-    Repeat(usize, bool),
-    /// The recipient's client takes what was pushed.
-    Take(usize),
-    /// The server reads one of its acknowledgements.
-    Acknowledge(usize),
-    /// A person who has seen all types `ack`.
-    AcknowledgeShown,
-    WriterTakes(usize),
-    WriterCommits,
-    WriterFails,
-    /// A page is read, and later handed over.
-    Read,
-    Page,
-    /// A login, in place of the session that is there.
-    Attach(Taker),
-    /// Its connection ends.
-    Detach,
-    /// A session that was replaced attaches, and ends, late.
-    Latecomer,
-    /// `fetch`.
-    Rewind(usize),
-    /// The session's send queue fills up, or drains.
-    Room(bool),
-    Wait,
-    /// The recipient hides its presence, or shows it.
-    Hide(bool),
-    /// The recipient blocks the second sender, or no longer.
-    Block(bool),
-    /// A mailbox that nobody uses leaves the memory.
-    Evict,
-    Crash,
-}
-
-/// What kind of session logs in.
-#[derive(Debug, Clone, Copy)]
-enum Taker {
-    Client,
-    Console,
-    /// A script that fetches.
-    Fetcher,
-}
-
 impl World {
     fn new() -> Self {
         World {
             mailbox: Mailbox::new(&Summary::default(), 1, QUOTA),
             disk: BTreeMap::new(),
             writing: None,
-            reading: None,
+            readings: VecDeque::new(),
             session: None,
             sessions: 0,
             room: true,
+            pushed_before: HashSet::new(),
             pushed: VecDeque::new(),
             acks: VecDeque::new(),
             vault: HashSet::new(),
@@ -146,6 +103,7 @@ impl World {
             blocked: HashSet::new(),
             first_number: 1,
             used: HashMap::new(),
+            last_on_disk: 0,
             refused: HashSet::new(),
             failed: HashSet::new(),
             now: Instant::now(),
@@ -155,12 +113,12 @@ impl World {
 
     fn run(&mut self, op: Op) {
         match op {
-            Op::Send(sender) => {
-                self.sent[sender] += 1;
-                self.unanswered[sender].push(self.sent[sender]);
-                self.held
-                    .insert((sender, self.sent[sender]), self.handles[sender]);
-                self.send(sender, self.sent[sender], Earlier::None);
+            Op::Send(sender) => self.send_next(sender),
+            Op::SendLate(sender) => {
+                let present = self.now;
+                self.now -= WRITE_DELAY;
+                self.send_next(sender);
+                self.now = present;
             }
             Op::Repeat(sender, again) => self.repeat(sender, again),
             Op::Take(count) => (0..count).for_each(|_| self.take()),
@@ -199,7 +157,7 @@ impl World {
             Op::WriterCommits => self.commit(),
             Op::WriterFails => self.fail(),
             Op::Read => self.read(),
-            Op::Page => self.page(),
+            Op::Page(which) => self.page(which),
             Op::Attach(taker) => self.attach(taker),
             Op::Detach => {
                 if let Some(what) = self.session.take() {
@@ -221,6 +179,7 @@ impl World {
             Op::Rewind(budget) => {
                 if let Some(what) = self.session {
                     self.mailbox.rewind(what.session, budget);
+                    self.pushed_before.clear();
                 }
             }
             Op::Room(room) => self.room = room,
@@ -233,9 +192,25 @@ impl World {
                     self.load();
                 }
             }
+            Op::GiveUp => {
+                self.fail();
+                let mut effects = Vec::new();
+                let refusal = Refusal::new(Code::Storage, "full");
+                self.mailbox.abandon(&refusal, &mut effects);
+                self.apply(effects);
+                self.crash();
+            }
             Op::Crash => self.crash(),
         }
         self.check_state();
+    }
+
+    fn send_next(&mut self, sender: usize) {
+        self.sent[sender] += 1;
+        let sequence = self.sent[sender];
+        self.unanswered[sender].push(sequence);
+        self.held.insert((sender, sequence), self.handles[sender]);
+        self.send(sender, sequence, Earlier::None);
     }
 
     fn send(&mut self, sender: usize, sequence: usize, earlier: Earlier) {
@@ -320,6 +295,8 @@ impl World {
             }
             _ => drop(self.refused.insert((sender, sequence))),
         }
+        let message = (Sender::User(name(sender)), id(sequence));
+        self.pushed_before.remove(&message);
         self.unanswered[sender].retain(|unanswered| *unanswered != sequence);
     }
 
@@ -332,7 +309,11 @@ impl World {
     fn apply(&mut self, effects: Vec<Effect<(usize, usize)>>) {
         for effect in effects {
             match effect {
-                Effect::Push(message) => self.pushed.push_back((message.from, message.mid)),
+                Effect::Push(message) => {
+                    let message = (message.from, message.mid);
+                    assert!(self.pushed_before.insert(message), "pushed twice");
+                    self.pushed.push_back(message);
+                }
                 Effect::Answer((sender, sequence), taken) => {
                     let from = Sender::User(name(sender));
                     if self.discretion_by(&from) != Discretion::Open {
@@ -377,6 +358,8 @@ impl World {
         for message in &work.messages {
             let before = self.disk.insert(message.number, (**message).clone());
             assert!(before.is_none(), "a number was used twice");
+            let last = std::mem::replace(&mut self.last_on_disk, message.number);
+            assert!(last < message.number, "written ahead of an earlier one");
             let what = (message.sender, message.mid);
             let before = self.used.insert(message.number, what);
             assert!(
@@ -420,7 +403,7 @@ impl World {
                     .extend(readable(message).then(|| message.clone()));
             }
             page.complete = rows.next().is_none();
-            self.reading = Some((session, reading, page));
+            self.readings.push_back((session, reading, page));
         }
         assert!(
             self.room || effects.is_empty(),
@@ -429,8 +412,8 @@ impl World {
         self.apply(effects);
     }
 
-    fn page(&mut self) {
-        if let Some((session, reading, page)) = self.reading.take() {
+    fn page(&mut self, which: usize) {
+        if let Some((session, reading, page)) = self.readings.remove(which) {
             let mut effects = Vec::new();
             self.mailbox.page(session, reading, page, &mut effects);
             self.apply(effects);
@@ -454,6 +437,7 @@ impl World {
         self.session = Some(what);
         self.room = true;
         self.pushed.clear();
+        self.pushed_before.clear();
         assert!(self.mailbox.attach(what));
     }
 
@@ -482,7 +466,7 @@ impl World {
         self.first_number += 10_000;
         self.load();
         self.writing = None;
-        self.reading = None;
+        self.readings.clear();
         self.session = None;
         self.pushed.clear();
         self.acks.clear();
@@ -502,10 +486,13 @@ impl World {
         if !self.session.is_some_and(takes_all) {
             self.attach(Taker::Client);
         }
+        while !self.readings.is_empty() {
+            self.run(Op::Page(0));
+        }
         for _ in 0..10_000 {
             for op in [
                 Op::Read,
-                Op::Page,
+                Op::Page(0),
                 Op::Take(9),
                 Op::Acknowledge(0),
                 Op::Wait,
