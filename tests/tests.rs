@@ -34,6 +34,8 @@ mod suite {
     mod departures;
     /// Who hides or blocks can't be told from who is away.
     mod discretion;
+    /// What is left of a deleted account in the files.
+    mod erasure;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;

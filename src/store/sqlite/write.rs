@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::admin;
+use super::files::checkpoint_now;
 use super::read;
 use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
@@ -24,6 +25,14 @@ const SLICE: i64 = 500;
 const FREE_PAGES: i64 = 4096;
 
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
+    let deletes = |change: &Change| matches!(change, Change::Delete { .. });
+    match batch.changes.iter().any(deletes) {
+        true => erasing(connection, |connection| write(connection, batch)),
+        false => write(connection, batch),
+    }
+}
+
+fn write(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut changed = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
@@ -334,6 +343,28 @@ pub(super) enum Reclaimed {
     Pages,
 }
 
+/// Has SQLite overwrite with zeros what `run` deletes. All other deletions leave their bytes in free
+/// room, since overwriting costs each acknowledgement a write.
+fn erasing<T>(
+    connection: &mut Connection,
+    run: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.pragma_update(None, "secure_delete", true)?;
+    let done = run(connection);
+    connection.pragma_update(None, "secure_delete", false)?;
+    done
+}
+
+/// Deletes a slice of an account's mail, and returns how many messages that were.
+fn drop_mail(connection: &mut Connection, account: UserId) -> rusqlite::Result<usize> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let dropped = transaction
+        .prepare_cached(statements::DROP_MAIL)?
+        .execute(params![account.0, SLICE - 1])?;
+    transaction.commit()?;
+    Ok(dropped)
+}
+
 /// Deletes a slice of a deleted account's mail or, if there is none, gives free pages back to the
 /// disk, some at a time. Some stay for the mail to come.
 pub(super) fn reclaim(
@@ -341,14 +372,12 @@ pub(super) fn reclaim(
     deleted: Option<UserId>,
 ) -> rusqlite::Result<Reclaimed> {
     if let Some(account) = deleted {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let dropped = transaction
-            .prepare_cached(statements::DROP_MAIL)?
-            .execute(params![account.0, SLICE - 1])?;
-        transaction.commit()?;
-        if dropped > 0 {
+        if erasing(connection, |connection| drop_mail(connection, account))? > 0 {
             return Ok(Reclaimed::Mail);
         }
+        // What was overwritten still stands in the log, until it is folded. A reader who is in the
+        // way leaves that to a later commit.
+        let _folded = checkpoint_now(connection);
     }
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let free = pragma("freelist_count")?;
