@@ -13,6 +13,7 @@
 //! | `transfer` | `client vault export`, `import` and `read` |
 //! | `files` | completes the names of files |
 //! | `exit_code` | the exit codes |
+//! | `manual` | what the manual page has besides options and commands |
 //! | `hook` | runs the command of `--on-message` |
 //! | `scripts` | `client send`, `listen` and the other commands for scripts |
 //! | `hardening` | keeps the process's memory from core dumps and debuggers |
@@ -23,6 +24,7 @@ mod exit_code;
 mod files;
 mod hardening;
 mod hook;
+mod manual;
 mod operations;
 mod password;
 mod scripts;
@@ -80,9 +82,19 @@ struct App {
 /// Runs the client's program as its command line says.
 pub fn main() -> ExitCode {
     match command_line::parse::<Options>(UNWRITTEN) {
-        Ok(options) => ExitCode::from(run(options)),
+        Ok(options) => match &options.task {
+            Some(Action::Man) => print(&manual::page()),
+            Some(Action::Completions { shell }) => {
+                print(&command_line::completions::<Options>(*shell))
+            }
+            _ => ExitCode::from(run(options)),
+        },
         Err(code) => code,
     }
+}
+
+fn print(text: &str) -> ExitCode {
+    command_line::print("client", text, UNWRITTEN)
 }
 
 /// Runs the client to its end, and returns the process's exit code.
@@ -93,7 +105,8 @@ fn run(options: Options) -> u8 {
         Ok(terminal) => terminal,
         Err(error) => {
             // Without a terminal, standard error is all there is.
-            let _said = writeln!(io::stderr(), "client: the terminal can't be used: {error}");
+            let me = command_line::called("client");
+            let _said = writeln!(io::stderr(), "{me}: the terminal can't be used: {error}");
             return FAILED;
         }
     };
@@ -138,7 +151,8 @@ fn run(options: Options) -> u8 {
     match app.options.task.take() {
         Some(Action::Vault(task)) => app.move_vault(&task),
         Some(Action::Script(script)) => app.run_script(&script),
-        Some(Action::Options | Action::ExitCodes) => {}
+        // These were done before.
+        Some(Action::Options | Action::ExitCodes | Action::Man | Action::Completions { .. }) => {}
         None => app.begin(),
     }
     end(&app.terminal, app.code)

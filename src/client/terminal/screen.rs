@@ -14,6 +14,7 @@ use super::printing::{Alerts, Print, PrintAbove, Printer, Queue, Routes};
 use super::{modes, output};
 use crate::appearance;
 use crate::client::view::{Display, End, Person, SessionChange, ViewEvent, Written};
+use crate::command_line;
 use crate::protocol::UserName;
 use crate::sync;
 
@@ -155,8 +156,9 @@ impl Screen {
     /// Something was not written.
     pub(super) fn close(&self) -> Result<(), NotWritten> {
         self.queue.close(self.patience()).map_err(|why| {
+            let me = command_line::called("client");
             output::last_words(&format!(
-                "client: {why}; what was not shown stays unread, and is shown at the next login"
+                "{me}: {why}; what was not shown stays unread, and is shown at the next login"
             ));
             NotWritten
         })
