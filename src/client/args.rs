@@ -361,6 +361,14 @@ impl Options {
         })
     }
 
+    /// Whether an option or the environment gives the password, so that it is not typed.
+    pub(crate) fn gives_password(&self) -> bool {
+        let in_environment = std::env::var_os("SECURE_CHAT_PASSWORD");
+        self.password_file.is_some()
+            || self.password_command.is_some()
+            || in_environment.is_some_and(|given| !given.is_empty())
+    }
+
     /// The password, if a file, a command or the environment gives it.
     ///
     /// # Errors

@@ -260,6 +260,27 @@ impl App {
         self.terminal.screen().table(rows);
     }
 
+    /// Says what somebody does next who has just made an account.
+    fn first_steps(&self) {
+        if !self.terminal.interactive() {
+            return;
+        }
+        let rows = [
+            ("/search al", "finds people whose names begin with al"),
+            (
+                "/to alice",
+                "writes to alice: what you type from then on goes there",
+            ),
+            (
+                "/help",
+                "lists all else; the numbers of the menu do the same",
+            ),
+        ];
+        let rows = rows.map(|(key, what)| (key.to_owned(), what.to_owned()));
+        self.terminal.say(&ViewEvent::plain("What to do next:"));
+        self.terminal.screen().table(rows.to_vec());
+    }
+
     fn fail(&mut self, why: &str, code: u8) {
         let sentence = match (self.terminal.interactive(), self.line_number) {
             (true, _) | (_, 0) => why.to_owned(),
@@ -316,27 +337,38 @@ impl App {
         self.terminal.screen().set_session(None);
     }
 
-    /// Registers or logs in, and starts the session. A script ends if that fails.
-    fn start_session(&mut self, name: UserName, operation: Operation) -> Next {
-        let Err(error) = self.log_in(name, operation) else {
-            return Next::GoOn;
-        };
-        if self.terminal.stopped() {
-            return Next::Quit;
-        }
-        self.fail(&error.to_string(), exit_code::of_login(&error));
-        match self.terminal.interactive() {
-            true => Next::GoOn,
-            false => Next::Quit,
+    /// Registers or logs in, and starts the session. A person whose name or password was refused is
+    /// asked again; a script ends.
+    fn start_session(&mut self, mut name: UserName, operation: Operation) -> Next {
+        loop {
+            let Err(error) = self.log_in(name, operation) else {
+                return Next::GoOn;
+            };
+            if self.terminal.stopped() {
+                return Next::Quit;
+            }
+            self.fail(&error.to_string(), exit_code::of_login(&error));
+            if !self.terminal.interactive() {
+                return Next::Quit;
+            }
+            let other = match error.is_slip() && !self.options.gives_password() {
+                true => self.another_name(operation, &name),
+                false => None,
+            };
+            match other {
+                Some(other) => name = other,
+                None => return Next::GoOn,
+            }
         }
     }
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
+        let is_new = matches!(operation, Operation::Register);
         let display: Arc<dyn Display> = match &self.hook {
             Some(hook) => Arc::new(hook.display(self.screen())),
             None => self.screen(),
         };
-        let (session, done) = if let Operation::Register = operation {
+        let (session, done) = if is_new {
             let prompt = password::prompt(&mut self.terminal, &self.options);
             let account = self
                 .login_flow
@@ -363,6 +395,9 @@ impl App {
             Opened::Beside(attached) => Session::Beside(attached),
         };
         self.session = Some((name, session));
+        if is_new {
+            self.first_steps();
+        }
         self.menu();
         Ok(())
     }

@@ -52,6 +52,15 @@ impl LoginError {
             _ => None,
         }
     }
+
+    /// Whether a name or a password was refused that the person may have mistyped.
+    pub(crate) fn is_slip(&self) -> bool {
+        match self {
+            LoginError::NameTaken(_) => true,
+            LoginError::Call(CallError::Refused(refusal)) => refusal.code == Code::WrongLogin,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for LoginError {

@@ -114,7 +114,8 @@ impl Prompt for TerminalPrompt<'_> {
         if !self.terminal.can_confirm() {
             return false;
         }
-        self.terminal.say(&ViewEvent::plain(question));
+        // A warning is seen in `client | tee log`, too.
+        self.terminal.say(&ViewEvent::warning(question));
         self.yes_or_no("Y/n> ", true)
     }
 

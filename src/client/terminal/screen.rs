@@ -229,10 +229,21 @@ impl Display for Screen {
     }
 
     fn show_unread(&self, event: ViewEvent, written: Written) {
-        if let ViewEvent::Message { name, .. } = &event {
-            self.completion.arrived(*name);
+        let from = match &event {
+            ViewEvent::Message { name, .. } => Some(*name),
+            _ => None,
+        };
+        if let Some(from) = from {
+            self.completion.arrived(from);
         }
         self.queue.put(Print::ViewEvent(event, Some(written)));
+        if let Some(from) = from
+            && self.interactive
+            && self.completion.wants_to_know_how_to_answer()
+        {
+            let hint = format!("to answer, type /to {from} and then just write");
+            self.print(&ViewEvent::quiet(hint));
+        }
     }
 
     fn session_changed(&self, change: SessionChange) {
