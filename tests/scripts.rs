@@ -15,6 +15,8 @@ mod beside;
 mod commands;
 #[path = "scripts/config_file.rs"]
 mod config_file;
+#[path = "scripts/definition.rs"]
+mod definition;
 #[path = "scripts/examples.rs"]
 mod examples;
 #[path = "scripts/golden.rs"]

@@ -20,6 +20,8 @@ use pty_process::blocking::Pty;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
 
+#[path = "terminal/first_minute.rs"]
+mod first_minute;
 mod harness;
 #[path = "terminal/output.rs"]
 mod output;

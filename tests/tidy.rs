@@ -92,6 +92,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("bin/server", &["programs::server"]),
     ("bin/client", &["programs::client"]),
+    ("bin/secure-chat", &["programs::client"]),
+    ("bin/secure-chat-server", &["programs::server"]),
 ];
 
 /// What each folder or file directly below `server` and `client` may see of its
@@ -136,6 +138,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("server::limits", &["log"]),
+    ("server::manual", &["args"]),
     (
         "server::net",
         &["delivery", "limits", "log", "requests", "shared", "stats"],
@@ -162,6 +165,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "delivery",
             "error",
             "log",
+            "manual",
             "metrics",
             "net",
             "ping",

@@ -15,7 +15,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueHint};
 use zeroize::Zeroizing;
 
 use self::scripts::Script;
@@ -23,15 +23,12 @@ use super::messenger::Trust;
 use super::net::endpoint::{Endpoint, Protection, SetupError};
 use super::terminal::Colours;
 use crate::command_line::Program;
+use crate::command_line::completions::Shell;
 use crate::crypto::account::reset::ResetCode;
 use crate::protocol::UserName;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
 use crate::xdg;
-
-/// What `--help` shows: it fits a screen of 24 rows.
-const TEMPLATE: &str =
-    "{about}\n{usage-heading} {usage}\nCommands:\n{subcommands}\nOptions:\n{options}{after-help}";
 
 /// The terminal client of Secure Chat.
 #[derive(Debug, Parser)]
@@ -40,9 +37,7 @@ const TEMPLATE: &str =
     version,
     disable_version_flag = true,
     about = "Secure Chat: encrypted messages on a terminal. Without a command: the chat",
-    help_template = TEMPLATE,
-    after_help = "`client options` lists all options, `client exit-codes` what a code means.",
-    max_term_width = 80
+    after_help = "More commands: options (lists all), exit-codes, man, completions SHELL"
 )]
 pub(crate) struct Options {
     /// HOST:PORT, or chat://FINGERPRINT@HOST:PORT
@@ -91,7 +86,8 @@ pub(crate) struct Options {
         global = true,
         hide = true,
         env = "SECURE_CHAT_CLIENT_DATA",
-        value_name = "DIR"
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath
     )]
     pub data: Option<PathBuf>,
     /// The account; the chat logs in at once
@@ -223,6 +219,15 @@ pub(crate) enum Action {
     /// List the exit codes
     #[command(hide = true)]
     ExitCodes,
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// What to do with a vault.
@@ -356,6 +361,14 @@ impl Options {
         })
     }
 
+    /// Whether an option or the environment gives the password, so that it is not typed.
+    pub(crate) fn gives_password(&self) -> bool {
+        let in_environment = std::env::var_os("SECURE_CHAT_PASSWORD");
+        self.password_file.is_some()
+            || self.password_command.is_some()
+            || in_environment.is_some_and(|given| !given.is_empty())
+    }
+
     /// The password, if a file, a command or the environment gives it.
     ///
     /// # Errors
@@ -385,6 +398,7 @@ impl Program for Options {
         "json",
         "quiet",
     ];
+    const SHORT_HELP: &'static [&'static str] = &[];
     const GROUPS: &'static [&'static [&'static str]] = &[&["password_file", "password_command"]];
 
     fn config_file() -> Option<PathBuf> {

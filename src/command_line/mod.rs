@@ -9,22 +9,34 @@
 //! | this one | the order of these sources, and how a wrong command line is reported |
 //! | `config_file` | reads `name = value` lines |
 //! | `settings` | makes them defaults of the options |
+//! | `levels` | the commands at each level, and what follows an option |
+//! | `completions` | completions for shells |
+//! | `manual` | the manual page |
 
+pub(crate) mod completions;
 mod config_file;
+mod levels;
+pub(crate) mod manual;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser};
 
+use self::completions::Shell;
 use self::config_file::ConfigError;
+use self::manual::Chapter;
+
+/// What `--help` shows: it fits a screen of 24 rows.
+const SHORT_HELP: &str =
+    "{about}\n{usage-heading} {usage}\nCommands:\n{subcommands}\nOptions:\n{options}{after-help}";
 
 /// The options of a program. One of them is `--config FILE`, with the id `config`.
 pub(crate) trait Program: Parser {
@@ -35,6 +47,10 @@ pub(crate) trait Program: Parser {
     /// Groups of options that say one thing together, by their ids: a config file sets those of a
     /// group only if none of them was given otherwise.
     const GROUPS: &'static [&'static [&'static str]];
+
+    /// The options that `--help` shows, by their long names; the others are in the manual and
+    /// wherever else all are listed. With none, it shows those that are not hidden.
+    const SHORT_HELP: &'static [&'static str];
 
     /// The config file that is read, if it exists, when `--config` names none.
     fn config_file() -> Option<PathBuf>;
@@ -55,12 +71,7 @@ pub(crate) fn parse<P: Program>(unwritten: u8) -> Result<P, ExitCode> {
     load(std::env::args_os()).map_err(|error| {
         match error.print().and_then(|()| io::stdout().flush()) {
             Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(unwritten)),
-            Err(why) => {
-                let name = called(P::command().get_name());
-                // If standard error fails as well, only the code is left to tell.
-                let _said = writeln!(io::stderr(), "{name}: the output can't be written: {why}");
-                ExitCode::from(unwritten)
-            }
+            Err(why) => not_printed(definition::<P>().get_name(), &why, unwritten),
         }
     })
 }
@@ -74,16 +85,16 @@ pub(crate) fn load<P: Program>(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<P, clap::Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let mut matches = P::command().try_get_matches_from(&arguments)?;
+    let mut matches = definition::<P>().try_get_matches_from(&arguments)?;
     let configured = with_config_file::<P>(&matches)
-        .map_err(|error| P::command().error(ErrorKind::ValueValidation, error))?;
+        .map_err(|error| definition::<P>().error(ErrorKind::ValueValidation, error))?;
     if let Some(command) = configured {
         matches = command.try_get_matches_from(&arguments)?;
     }
     let options = P::from_arg_matches(&matches)?;
     match options.contradiction(&|id| is_given(&matches, id)) {
         None => Ok(options),
-        Some(sentence) => Err(P::command().error(ErrorKind::ValueValidation, sentence)),
+        Some(sentence) => Err(definition::<P>().error(ErrorKind::ValueValidation, sentence)),
     }
 }
 
@@ -100,7 +111,7 @@ fn with_config_file<P: Program>(matches: &ArgMatches) -> Result<Option<Command>,
         },
     };
     let settings = config_file::read(&path)?;
-    let mut command = settings::as_defaults(P::command(), &settings, P::TYPED_ONLY)
+    let mut command = settings::as_defaults(definition::<P>(), &settings, P::TYPED_ONLY)
         .map_err(|fault| ConfigError::new(&path, fault))?;
     let decided = |group: &&&[&str]| group.iter().any(|id| is_given(matches, id));
     for id in P::GROUPS.iter().filter(decided).copied().flatten() {
@@ -117,13 +128,87 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
     )
 }
 
+/// The program's definition under the name by which it was called, with a help that is short.
+fn definition<P: Program>() -> Command {
+    let mut command = named::<P>().help_template(SHORT_HELP).max_term_width(80);
+    if !P::SHORT_HELP.is_empty() {
+        command = command.mut_args(|option| {
+            let shown = option
+                .get_long()
+                .is_none_or(|long| P::SHORT_HELP.contains(&long));
+            let takes_value = option.get_action().takes_values();
+            let help = option.get_help().map(ToString::to_string);
+            let short = help.unwrap_or_default();
+            let short = short.split([';', ',', '[']).next().unwrap_or_default();
+            option
+                .help(short.trim().to_owned())
+                .hide(!shown)
+                .hide_env(true)
+                .hide_default_value(takes_value)
+        });
+    }
+    command
+}
+
+/// The program's definition under the name by which it was called.
+fn named<P: Program>() -> Command {
+    let command = P::command();
+    let name = called(command.get_name());
+    command.name(name)
+}
+
 /// The name by which this process was called; `name` if the system does not tell.
 pub(crate) fn called(name: &str) -> String {
     let path = std::env::args_os().next().map(PathBuf::from);
-    path.as_deref()
-        .and_then(std::path::Path::file_name)
-        .map_or_else(
-            || name.to_owned(),
-            |called| called.to_string_lossy().into_owned(),
-        )
+    path.as_deref().and_then(Path::file_name).map_or_else(
+        || name.to_owned(),
+        |called| called.to_string_lossy().into_owned(),
+    )
+}
+
+/// The name by which people call the server, as far as this program, the client, can tell.
+pub(crate) fn server_name() -> &'static str {
+    match called("client").as_str() {
+        "client" => "server",
+        _ => "secure-chat-server",
+    }
+}
+
+/// The name by which people call the client, as far as this program, the server, can tell.
+pub(crate) fn client_name() -> &'static str {
+    match called("server").as_str() {
+        "server" => "client",
+        _ => "secure-chat",
+    }
+}
+
+/// Prints a text that a program was asked for, and returns its exit code, which is `unwritten` if
+/// that failed.
+pub(crate) fn print(program: &str, text: &str, unwritten: u8) -> ExitCode {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => not_printed(&called(program), &why, unwritten),
+    }
+}
+
+fn not_printed(name: &str, why: &io::Error, unwritten: u8) -> ExitCode {
+    // If standard error fails as well, only the code is left to tell.
+    let _said = writeln!(io::stderr(), "{name}: the output can't be written: {why}");
+    ExitCode::from(unwritten)
+}
+
+/// The help of a program with all its options.
+pub(crate) fn full_help<P: Program>() -> String {
+    named::<P>().term_width(100).render_help().to_string()
+}
+
+/// The script that completes the program's command line in a shell.
+pub(crate) fn completions<P: Program>(shell: Shell) -> String {
+    completions::script(named::<P>(), shell)
+}
+
+/// The program's page in a section of the manual, with chapters of its own at the end.
+pub(crate) fn manual<P: Program>(section: u8, chapters: &[Chapter]) -> String {
+    manual::page(named::<P>(), section, chapters)
 }

@@ -18,8 +18,8 @@ struct Options {
     #[arg(long, global = true)]
     plain: bool,
     // Every test runs with this variable.
-    #[arg(long, global = true, env = "CARGO_PKG_NAME")]
-    package: Option<String>,
+    #[arg(long, global = true, env = "PATH")]
+    path: Option<String>,
     #[arg(long, global = true, value_delimiter = ',')]
     from: Vec<std::net::Ipv4Addr>,
     #[arg(long, global = true)]
@@ -40,6 +40,8 @@ enum Task {
 impl Program for Options {
     const TYPED_ONLY: &'static [&'static str] = &["config", "once"];
     const GROUPS: &'static [&'static [&'static str]] = &[&["first", "second"]];
+
+    const SHORT_HELP: &'static [&'static str] = &[];
 
     fn config_file() -> Option<PathBuf> {
         None
@@ -69,11 +71,10 @@ fn what_is_typed_comes_before_the_environment_the_file_and_the_default() {
     for typed in [["--count=8", "work"], ["work", "--count=8"]] {
         assert_eq!(run("count = 7", &typed).unwrap().count, 8);
     }
-    let package = env!("CARGO_PKG_NAME");
-    let options = run("package = other", &[]).unwrap();
-    assert_eq!(options.package.as_deref(), Some(package));
-    let typed = run("package = other", &["--package=typed"]).unwrap();
-    assert_eq!(typed.package.as_deref(), Some("typed"));
+    let path = std::env::var("PATH").ok();
+    assert_eq!(run("path = other", &[]).unwrap().path, path);
+    let typed = run("path = other", &["--path=typed"]).unwrap();
+    assert_eq!(typed.path.as_deref(), Some("typed"));
     assert!(run("plain = true", &[]).unwrap().plain);
     assert!(!run("plain = false", &[]).unwrap().plain);
 }
@@ -112,7 +113,7 @@ fn a_wrong_setting_is_named_with_its_line() {
         ),
         (
             "zebra = 7",
-            "there are count, plain, package, from, first, second",
+            "there are count, plain, path, from, first, second",
         ),
         ("--count = 7", "did you mean count?"),
         ("once = true", "use --once where you want it"),

@@ -21,6 +21,8 @@ pub enum Request {
     Hello(Hello),
     /// `kdf`: how a user's password is turned into their login key.
     Kdf(UserRef),
+    /// `available`: whether an account of this name may be made.
+    Available(UserRef),
     /// `register`: make an account and log in.
     Register(Box<Register>),
     /// `login`: begin a session with an account that exists.

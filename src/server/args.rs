@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
 use self::tasks::Task;
 use super::config::{Config, Registration};
@@ -17,6 +17,7 @@ use super::limits::ip_prefix::IpPrefix;
 use super::listen::ListenOn;
 use super::log;
 use crate::command_line::Program;
+use crate::command_line::completions::Shell;
 use crate::protocol::limits;
 use crate::xdg;
 
@@ -31,7 +32,11 @@ pub(super) const DATA_HERE: &str = "secure-chat-data";
 
 /// A private chat server: one program, one file, no set-up.
 #[derive(Debug, Parser)]
-#[command(name = "server", version, max_term_width = 100)]
+#[command(
+    name = "server",
+    version,
+    after_help = "More commands: options (lists all), man, completions SHELL"
+)]
 pub(super) struct Options {
     /// Address or host name and port to listen on; port 0 is any that is free. It may be given more
     /// than once, or with commas between several
@@ -48,11 +53,11 @@ pub(super) struct Options {
     /// Folder of the database and the certificate, made if it is missing
     /// [default: $XDG_DATA_HOME/secure-chat/server or ~/.local/share/secure-chat/server;
     /// secure-chat-data in the working directory if that exists]
-    #[arg(long, global = true, env = "SECURE_CHAT_DATA", value_name = "FOLDER")]
+    #[arg(long, global = true, env = "SECURE_CHAT_DATA", value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     data: Option<PathBuf>,
 
-    /// Read defaults of these options from FILE, lines of the form name = value
-    /// [default: $XDG_CONFIG_HOME/secure-chat/server.conf or ~/.config/secure-chat/server.conf]
+    /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
+    /// $XDG_CONFIG_HOME or ~/.config]
     #[arg(long, global = true, env = "SECURE_CHAT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -192,9 +197,21 @@ pub(super) struct Options {
 pub(super) enum Action {
     /// Print the certificate's fingerprint, and the address to hand out
     Fingerprint,
+    /// List every option
+    #[command(hide = true)]
+    Options,
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Ask the server that runs with these settings whether it answers
     Ping,
-    /// Read the settings, and say what is wrong with them or what they lead to
+    /// Check the settings
     Config {
         /// What to do with them
         #[command(subcommand)]
@@ -202,7 +219,7 @@ pub(super) enum Action {
     },
     #[command(flatten)]
     Admin(Task),
-    /// Write the database and the certificate to one new file, while the server runs
+    /// Write database and certificate to one new file, at any time
     Backup {
         /// The file, which must not exist, or a folder to put one into
         to: PathBuf,
@@ -283,6 +300,7 @@ struct LimitFlags {
 
 impl Program for Options {
     const TYPED_ONLY: &'static [&'static str] = &["config", "new"];
+    const SHORT_HELP: &'static [&'static str] = &["listen", "data", "config"];
     const GROUPS: &'static [&'static [&'static str]] = &[&["tls_cert", "tls_key"]];
 
     fn config_file() -> Option<PathBuf> {
@@ -393,11 +411,10 @@ mod tests {
             let flag = argument.get_long().unwrap();
             let heading = argument.get_help_heading().unwrap_or_default();
             seen += 1;
-            assert_eq!(
-                zero(flag).is_ok(),
-                heading.ends_with("(0: no limit)"),
-                "--{flag} 0"
-            );
+            let help = argument.get_help().map(ToString::to_string);
+            let is_said = heading.ends_with("(0: no limit)")
+                || help.is_some_and(|help| help.contains("; 0: "));
+            assert_eq!(zero(flag).is_ok(), is_said, "--{flag} 0");
         }
         assert!(seen >= 14, "only {seen} flags were found");
     }

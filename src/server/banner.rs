@@ -11,6 +11,7 @@ use termcolor::{Color, ColorSpec, WriteColor};
 use super::config::Config;
 use super::log;
 use crate::appearance;
+use crate::command_line;
 use crate::sync;
 use crate::transport::address::Address;
 use crate::transport::fingerprint::Fingerprint;
@@ -33,12 +34,12 @@ pub(super) fn public_address(listening: SocketAddr, fingerprint: Option<Fingerpr
 /// it lies below; by cargo where only the server was built; otherwise by its name.
 fn client_command() -> String {
     let server = std::env::current_exe().unwrap_or_default();
-    let client = server.with_file_name("client");
+    let client = server.with_file_name(command_line::client_name());
     if !client.is_file() {
         return match server.parent().and_then(Path::file_name) {
             Some(folder) if folder == "debug" => "cargo run --bin client --".to_owned(),
             Some(folder) if folder == "release" => "cargo run --release --bin client --".to_owned(),
-            _ => "client".to_owned(),
+            _ => command_line::client_name().to_owned(),
         };
     }
     let here = std::env::current_dir().unwrap_or_default();

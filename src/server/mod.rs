@@ -5,6 +5,7 @@
 //! | [`run`] | starts everything, waits for signals, shuts down |
 //! | `admin` | the operator's commands, on a running server and without one |
 //! | [`args`], [`config`] | the command line, and the settings that it gives |
+//! | `manual` | what the manual page has besides options and commands |
 //! | `data_folder` | whether the server may start on a folder |
 //! | `backup` | copies of all that the server keeps, and back |
 //! | `capacity` | how many connections the system leaves room for |
@@ -32,6 +33,7 @@ mod error;
 pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod log;
+mod manual;
 pub(crate) mod metrics;
 pub(crate) mod net;
 mod ping;

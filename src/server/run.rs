@@ -26,6 +26,7 @@ use super::data_folder::{FolderError, Lock};
 use super::delivery::writer::Ended;
 use super::error::RunError;
 use super::log;
+use super::manual;
 use super::metrics::{Observer, http};
 use super::net::accept::Listener;
 use super::net::registry::Connections;
@@ -70,7 +71,13 @@ pub fn main() -> ExitCode {
     let action = options.action.take();
     let json = options.json;
     let config = options.config();
+    let print = |text: &str| command_line::print("server", text, FAILED);
     let done = match action {
+        Some(Action::Options) => return print(&command_line::full_help::<Options>()),
+        Some(Action::Man) => return print(&manual::page()),
+        Some(Action::Completions { shell }) => {
+            return print(&command_line::completions::<Options>(shell));
+        }
         None => match log::start(config.log.clone()) {
             Ok(()) => run(config),
             Err(error) => Err(RunError::Log(config.log.file, error)),

@@ -92,6 +92,13 @@ impl From<SocketAddr> for Address {
 }
 
 impl Place {
+    /// Whether it is reached over the loopback interface.
+    pub fn is_this_machine(&self) -> bool {
+        let host = self.0.rsplit_once(':').map(|(host, _)| host);
+        host.and_then(|host| host.parse().ok())
+            .is_some_and(|address: std::net::Ipv4Addr| address.is_loopback())
+    }
+
     /// `HOST:PORT`.
     pub fn as_str(&self) -> &str {
         &self.0

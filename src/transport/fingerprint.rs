@@ -15,7 +15,9 @@ pub struct NotAFingerprint;
 
 impl fmt::Display for NotAFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a fingerprint has 64 hexadecimal digits; 'server fingerprint' prints it")
+        f.write_str(
+            "a fingerprint has 64 hexadecimal digits, as the server prints them when it starts",
+        )
     }
 }
 

@@ -132,10 +132,15 @@ impl fmt::Display for Host {
 fn parse_name(text: &str) -> Result<Host, NotAHost> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.is_ascii() {
+        return Err(NotAHost(
+            "a name with letters other than a-z is written here in its form that begins with xn--; \
+             the command `idn2 NAME` prints it",
+        ));
+    }
     if !name.chars().all(of_name) {
         return Err(NotAHost(
-            "a host's name has only letters, digits, '-', '_' and '.'; one in another script \
-             has a form that begins with xn--",
+            "a host's name has only letters, digits, '-', '_' and '.'",
         ));
     }
     let labels_fit = name

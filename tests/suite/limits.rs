@@ -174,6 +174,31 @@ fn an_address_makes_a_limited_number_of_accounts_per_hour() {
 }
 
 #[test]
+fn a_name_is_looked_up_under_the_limit_of_registrations() {
+    let server = Server::with(&["--limit-loopback", "--registration-rate", "2"]);
+    let available = |name: &str| json!({"name": name});
+    let mut alice = server.client();
+    alice.ok("available", available("alice"));
+    // The registration that follows counts no more.
+    alice.ok("available", available("alice"));
+    alice.register("alice");
+    refused(
+        alice.ask("available", available("bob")),
+        "already_logged_in",
+    );
+    let mut late = server.client();
+    refused(late.ask("available", available("alice")), "name_taken");
+    late.ok("available", available("bob"));
+    refused(late.ask("available", available("carol")), "slow_down");
+    late.register("bob");
+    let closed = Server::with(&["--registration", "false"]);
+    refused(
+        closed.client().ask("available", available("bob")),
+        "registration_closed",
+    );
+}
+
+#[test]
 fn the_server_derives_only_so_many_keys_for_one_address() {
     let server = Server::with(&["--limit-loopback", "--console-login-rate", "3"]);
     let mut alice = server.register("alice");
@@ -225,7 +250,7 @@ fn wrong_logins_lock_nobody_out() {
 #[test]
 fn the_operators_page_names_every_limit_of_the_help() {
     let help = std::process::Command::new(env!("CARGO_BIN_EXE_server"))
-        .arg("--help")
+        .arg("options")
         .output()
         .unwrap();
     let help = String::from_utf8(help.stdout).unwrap();

@@ -118,7 +118,7 @@ fn help_that_could_not_be_written_is_no_success() {
     assert!(
         String::from_utf8(output.stdout)
             .unwrap()
-            .contains("client exit-codes")
+            .contains("exit-codes")
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     let status = command.arg("--nonsense").stderr(Stdio::null()).status();

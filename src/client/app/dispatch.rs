@@ -53,35 +53,64 @@ impl App {
     /// Asks for the arguments that a number in the menu left out.
     fn complete(&mut self, spec: &Spec, given: &mut Vec<String>) -> bool {
         for argument in spec.required().skip(given.len()) {
-            let prompt = match argument {
-                "NAME" => "Name: ",
-                "PART" => "Beginning of the name: ",
-                _ => "Text: ",
-            };
-            match self.question(prompt, spec.names[0]) {
+            match self.answer(spec, argument, String::new()) {
+                Some(answer) => given.push(answer),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Asks for another name than `name` to make an account or to log in, until it is a name.
+    pub(super) fn another_name(
+        &mut self,
+        operation: Operation,
+        name: &UserName,
+    ) -> Option<UserName> {
+        let command = match operation {
+            Operation::Register => "/register",
+            _ => "/login",
+        };
+        let answer = self.answer(commands::find(command)?, "NAME", name.to_string())?;
+        answer.parse().ok()
+    }
+
+    /// Asks for an argument of a command until the answer can be used. `typed` is what was typed
+    /// before, to be changed. `None` if there is no answer, which was said.
+    fn answer(&mut self, spec: &Spec, argument: &str, mut typed: String) -> Option<String> {
+        let prompt = match argument {
+            "NAME" => "Name: ",
+            "PART" => "Beginning of the name: ",
+            _ => "Text: ",
+        };
+        loop {
+            match self.question_again(prompt, spec.names[0], &typed) {
                 InputEvent::Line(line) if !line.trim().is_empty() => {
                     // A text keeps its indentation.
                     let answer = match argument {
                         "NAME" | "PART" => line.trim(),
                         _ => line.as_str(),
                     };
-                    if argument == "NAME" && !self.name_is_usable(spec, answer) {
-                        return false;
+                    if argument != "NAME" || self.name_is_usable(spec, answer) {
+                        return Some(answer.to_owned());
                     }
-                    given.push(answer.to_owned());
+                    // A script has no second answer.
+                    if !self.terminal.interactive() {
+                        return None;
+                    }
+                    typed = answer.to_owned();
                 }
                 InputEvent::Line(_) | InputEvent::Cancelled => {
                     self.terminal.say(&ViewEvent::quiet("never mind"));
-                    return false;
+                    return None;
                 }
                 _ => {
                     let word = prompt.trim_end_matches(": ").to_lowercase();
                     self.fail(&format!("there was no {word}; nothing was done"), FAILED);
-                    return false;
+                    return None;
                 }
             }
         }
-        true
     }
 
     /// Whether a name follows the rules and, before a text is typed for it, has an account.

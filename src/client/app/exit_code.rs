@@ -57,6 +57,7 @@ pub(super) fn of_login(error: &LoginError) -> u8 {
         },
         LoginError::NotFound(_) => DECLINED,
         LoginError::Refused(_)
+        | LoginError::NameTaken(_)
         | LoginError::Derive(_)
         | LoginError::Thread(_)
         | LoginError::WrongPassword => REFUSED,

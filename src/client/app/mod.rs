@@ -13,6 +13,7 @@
 //! | `transfer` | `client vault export`, `import` and `read` |
 //! | `files` | completes the names of files |
 //! | `exit_code` | the exit codes |
+//! | `manual` | what the manual page has besides options and commands |
 //! | `hook` | runs the command of `--on-message` |
 //! | `scripts` | `client send`, `listen` and the other commands for scripts |
 //! | `hardening` | keeps the process's memory from core dumps and debuggers |
@@ -23,6 +24,7 @@ mod exit_code;
 mod files;
 mod hardening;
 mod hook;
+mod manual;
 mod operations;
 mod password;
 mod scripts;
@@ -80,9 +82,19 @@ struct App {
 /// Runs the client's program as its command line says.
 pub fn main() -> ExitCode {
     match command_line::parse::<Options>(UNWRITTEN) {
-        Ok(options) => ExitCode::from(run(options)),
+        Ok(options) => match &options.task {
+            Some(Action::Man) => print(&manual::page()),
+            Some(Action::Completions { shell }) => {
+                print(&command_line::completions::<Options>(*shell))
+            }
+            _ => ExitCode::from(run(options)),
+        },
         Err(code) => code,
     }
+}
+
+fn print(text: &str) -> ExitCode {
+    command_line::print("client", text, UNWRITTEN)
 }
 
 /// Runs the client to its end, and returns the process's exit code.
@@ -93,7 +105,8 @@ fn run(options: Options) -> u8 {
         Ok(terminal) => terminal,
         Err(error) => {
             // Without a terminal, standard error is all there is.
-            let _said = writeln!(io::stderr(), "client: the terminal can't be used: {error}");
+            let me = command_line::called("client");
+            let _said = writeln!(io::stderr(), "{me}: the terminal can't be used: {error}");
             return FAILED;
         }
     };
@@ -138,7 +151,8 @@ fn run(options: Options) -> u8 {
     match app.options.task.take() {
         Some(Action::Vault(task)) => app.move_vault(&task),
         Some(Action::Script(script)) => app.run_script(&script),
-        Some(Action::Options | Action::ExitCodes) => {}
+        // These were done before.
+        Some(Action::Options | Action::ExitCodes | Action::Man | Action::Completions { .. }) => {}
         None => app.begin(),
     }
     end(&app.terminal, app.code)
@@ -246,6 +260,27 @@ impl App {
         self.terminal.screen().table(rows);
     }
 
+    /// Says what somebody does next who has just made an account.
+    fn first_steps(&self) {
+        if !self.terminal.interactive() {
+            return;
+        }
+        let rows = [
+            ("/search al", "finds people whose names begin with al"),
+            (
+                "/to alice",
+                "writes to alice: what you type from then on goes there",
+            ),
+            (
+                "/help",
+                "lists all else; the numbers of the menu do the same",
+            ),
+        ];
+        let rows = rows.map(|(key, what)| (key.to_owned(), what.to_owned()));
+        self.terminal.say(&ViewEvent::plain("What to do next:"));
+        self.terminal.screen().table(rows.to_vec());
+    }
+
     fn fail(&mut self, why: &str, code: u8) {
         let sentence = match (self.terminal.interactive(), self.line_number) {
             (true, _) | (_, 0) => why.to_owned(),
@@ -302,27 +337,38 @@ impl App {
         self.terminal.screen().set_session(None);
     }
 
-    /// Registers or logs in, and starts the session. A script ends if that fails.
-    fn start_session(&mut self, name: UserName, operation: Operation) -> Next {
-        let Err(error) = self.log_in(name, operation) else {
-            return Next::GoOn;
-        };
-        if self.terminal.stopped() {
-            return Next::Quit;
-        }
-        self.fail(&error.to_string(), exit_code::of_login(&error));
-        match self.terminal.interactive() {
-            true => Next::GoOn,
-            false => Next::Quit,
+    /// Registers or logs in, and starts the session. A person whose name or password was refused is
+    /// asked again; a script ends.
+    fn start_session(&mut self, mut name: UserName, operation: Operation) -> Next {
+        loop {
+            let Err(error) = self.log_in(name, operation) else {
+                return Next::GoOn;
+            };
+            if self.terminal.stopped() {
+                return Next::Quit;
+            }
+            self.fail(&error.to_string(), exit_code::of_login(&error));
+            if !self.terminal.interactive() {
+                return Next::Quit;
+            }
+            let other = match error.is_slip() && !self.options.gives_password() {
+                true => self.another_name(operation, &name),
+                false => None,
+            };
+            match other {
+                Some(other) => name = other,
+                None => return Next::GoOn,
+            }
         }
     }
 
     fn log_in(&mut self, name: UserName, operation: Operation) -> Result<(), LoginError> {
+        let is_new = matches!(operation, Operation::Register);
         let display: Arc<dyn Display> = match &self.hook {
             Some(hook) => Arc::new(hook.display(self.screen())),
             None => self.screen(),
         };
-        let (session, done) = if let Operation::Register = operation {
+        let (session, done) = if is_new {
             let prompt = password::prompt(&mut self.terminal, &self.options);
             let account = self
                 .login_flow
@@ -349,6 +395,9 @@ impl App {
             Opened::Beside(attached) => Session::Beside(attached),
         };
         self.session = Some((name, session));
+        if is_new {
+            self.first_steps();
+        }
         self.menu();
         Ok(())
     }

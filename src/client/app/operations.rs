@@ -31,8 +31,13 @@ impl App {
 
     /// Asks a question, and again after an answer that asks for help, which is `about` something.
     pub(super) fn question(&mut self, prompt: &str, about: &str) -> InputEvent {
+        self.question_again(prompt, about, "")
+    }
+
+    /// Like [`question`](Self::question), with what was typed before, to be changed.
+    pub(super) fn question_again(&mut self, prompt: &str, about: &str, typed: &str) -> InputEvent {
         loop {
-            match self.terminal.question(prompt) {
+            match self.terminal.question_again(prompt, typed) {
                 InputEvent::Line(line) if line.trim() == "/help" => {
                     self.help(Some(about));
                     self.terminal

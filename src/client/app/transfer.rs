@@ -14,6 +14,7 @@ use crate::client::messenger::SessionHandle;
 use crate::client::messenger::command::Command;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::{Display, ViewEvent};
+use crate::command_line;
 use crate::protocol::UserName;
 
 /// The shortest passphrase, in characters. It is long because a thief of the file can try
@@ -71,7 +72,8 @@ fn export(
 fn account(options: &Options, usage: &str) -> Result<UserName, LoginError> {
     options.user.ok_or_else(|| {
         LoginError::Refused(format!(
-            "whose? Name the account, as in: client --user NAME vault {usage}"
+            "whose? Name the account, as in: {} --user NAME vault {usage}",
+            command_line::called("client")
         ))
     })
 }

@@ -10,7 +10,8 @@ use super::credentials::{
     Credentials, derive, login_request, new_kdf, register_request, reset_request,
 };
 use super::error::LoginError;
-use super::prompt::{Prompt, known_password, new_password};
+use super::new_password;
+use super::prompt::{Prompt, known_password};
 use super::recovery_code::{NewCode, check_file};
 use super::unlock::{
     OpenedBy, Unlocked, create_vault, identity, open, open_unfinished, password_key,
@@ -50,7 +51,10 @@ impl<'a> Attempt<'a> {
         name: UserName,
         prompt: &'a mut dyn Prompt,
     ) -> Result<Self> {
-        let opened = flow.endpoint.open(&mut |question| prompt.yes(question))?;
+        let opened = flow.endpoint.open(&mut |first| match first.proven {
+            true => prompt.yes_by_default(&first.question),
+            false => prompt.yes(&first.question),
+        })?;
         let mut events = EventQueue::new();
         let connection = Connection::over(opened, &mut events)?;
         Ok(Attempt {
@@ -70,8 +74,11 @@ impl<'a> Attempt<'a> {
         invitation: Option<ByteArray<16>>,
     ) -> Result<Account> {
         check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
-        let password = new_password(self.prompt)?;
         let created = !file.exists();
+        if created {
+            self.check_name(invitation.is_some())?;
+        }
+        let password = new_password::choose(&self.name, self.prompt)?;
         let code = self.new_code()?;
         let (mut vault, credentials) = match created {
             true => {
@@ -105,7 +112,10 @@ impl<'a> Attempt<'a> {
             Err(CallError::Refused(refusal)) if created => {
                 code.discard();
                 VaultFile::discard(vault)?;
-                return Err(CallError::Refused(refusal).into());
+                return Err(match refusal.code {
+                    Code::NameTaken => LoginError::NameTaken(said(&refusal)),
+                    _ => CallError::Refused(refusal).into(),
+                });
             }
             Err(CallError::Refused(refusal)) if refusal.code == Code::NameTaken => {
                 let said = said(&refusal);
@@ -117,6 +127,26 @@ impl<'a> Attempt<'a> {
         };
         self.show_code(&mut vault, &code)?;
         self.into_account(vault, credentials, welcome, false)
+    }
+
+    /// Refuses a name that is taken before a password is thought of for it.
+    fn check_name(&mut self, is_invited: bool) -> Result<()> {
+        let request = Request::Available(UserRef { name: self.name });
+        match self.call::<Done>(&request) {
+            Ok(Done {}) => Ok(()),
+            // The registration shows the invitation.
+            Err(CallError::Refused(refusal))
+                if refusal.code == Code::InvitationRequired && is_invited =>
+            {
+                Ok(())
+            }
+            // An earlier server says so at the registration.
+            Err(CallError::Refused(refusal)) if refusal.code == Code::UnknownOp => Ok(()),
+            Err(CallError::Refused(refusal)) if refusal.code == Code::NameTaken => {
+                Err(LoginError::NameTaken(said(&refusal)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Logs in with the vault that is on this device. The server hears nothing of a password

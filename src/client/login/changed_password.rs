@@ -17,6 +17,7 @@ use crate::client::messenger::account::Account;
 use crate::client::net::error::said;
 use crate::client::vault::{Closed, Vault};
 use crate::client::view::ViewEvent;
+use crate::command_line;
 use crate::crypto::account::reset::ResetCode;
 use crate::protocol::reply::Welcome;
 use crate::protocol::request::SessionOptions;
@@ -43,11 +44,12 @@ impl Attempt<'_> {
 
     /// Logs in where the recovery code has opened the vault.
     pub(super) fn log_in_with_code(self, vault: Vault) -> Result<Account, LoginError> {
-        self.prompt.say(ViewEvent::warning(
+        self.prompt.say(ViewEvent::warning(format!(
             "That is the recovery code, and it opens the vault; to log in takes a password. If the \
              operator has reset it, type the one that you were given. If not, press Ctrl-D: to read and \
-             to export, `client vault read` and `client vault export FILE` take the code.",
-        ));
+             to export, `{me} vault read` and `{me} vault export FILE` take the code.",
+            me = command_line::called("client")
+        )));
         self.log_in_with_changed(
             vault,
             "the recovery code opens the vault but does not log in",

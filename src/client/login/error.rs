@@ -16,6 +16,8 @@ use crate::protocol::Code;
 pub(crate) enum LoginError {
     /// A rule or the person's own answer prevents it; the sentence says which.
     Refused(String),
+    /// The account to be made has a name that is taken; the sentence says so.
+    NameTaken(String),
     /// The vault has no such person or message.
     NotFound(String),
     /// The server refused a request, or the connection was lost.
@@ -50,15 +52,25 @@ impl LoginError {
             _ => None,
         }
     }
+
+    /// Whether a name or a password was refused that the person may have mistyped.
+    pub(crate) fn is_slip(&self) -> bool {
+        match self {
+            LoginError::NameTaken(_) => true,
+            LoginError::Call(CallError::Refused(refusal)) => refusal.code == Code::WrongLogin,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ADVICE: &str = "check the address and that the server runs";
         match self {
-            LoginError::Refused(why) | LoginError::NotFound(why) | LoginError::Occupied(why) => {
-                f.write_str(why)
-            }
+            LoginError::Refused(why)
+            | LoginError::NotFound(why)
+            | LoginError::NameTaken(why)
+            | LoginError::Occupied(why) => f.write_str(why),
             LoginError::Call(CallError::Refused(refusal)) if refusal.code == Code::TlsRequired => {
                 let said = crate::client::net::error::said(refusal);
                 write!(
@@ -90,6 +102,7 @@ impl Error for LoginError {
         match self {
             LoginError::Refused(_)
             | LoginError::NotFound(_)
+            | LoginError::NameTaken(_)
             | LoginError::Occupied(_)
             | LoginError::WrongPassword
             | LoginError::Unpublished(_) => None,

@@ -18,6 +18,7 @@ use crate::client::messenger::identity::wire_identity;
 use crate::client::vault::{Export, Opened, Vault, VaultError, VaultFile};
 use crate::client::view::ViewEvent;
 use crate::clock;
+use crate::command_line;
 use crate::crypto::account::reset::ResetCode;
 use crate::protocol::UserName;
 
@@ -196,11 +197,11 @@ impl Attempt<'_> {
         };
         match self.flow.new_identity || self.prompt.yes(&question) {
             true => Ok(()),
-            false => Err(LoginError::Refused(
+            false => Err(LoginError::Refused(format!(
                 "nothing was changed about the identity; bring the one from the other device with \
-                 `client vault export` there and `client vault import` here, or use --new-identity"
-                    .to_owned(),
-            )),
+                 `{me} vault export` there and `{me} vault import` here, or use --new-identity",
+                me = command_line::called("client")
+            ))),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
 //! | `offline` | reading the vault without a server |
+//! | `new_password` | choosing a password for a new account |
 //! | `prompt` | what the person is asked |
 //! | `recovery_code` | handing over a recovery code |
 //! | `error` | why there is no session |
@@ -19,6 +20,7 @@ mod changed_password;
 pub(crate) mod credentials;
 mod error;
 pub(crate) mod first_login;
+mod new_password;
 pub(crate) mod offline;
 pub(crate) mod prompt;
 pub(crate) mod recovery_code;

@@ -10,7 +10,7 @@ use super::error::LoginError;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::ViewEvent;
 use crate::crypto::account::reset::ResetCode;
-use crate::protocol::{UserName, limits};
+use crate::protocol::UserName;
 
 /// A person, or the options in a person's place.
 pub(crate) trait Prompt {
@@ -21,8 +21,19 @@ pub(crate) trait Prompt {
     fn new_password(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
     /// A secret that only a person can type; `None` without a person.
     fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>>;
+    /// A password that is being chosen.
+    fn choose(&mut self, prompt: &str) -> Chosen {
+        match self.password(prompt) {
+            Some(password) => Chosen::Given(password),
+            None => Chosen::Nothing,
+        }
+    }
     /// Yes or no; no without a person.
     fn yes(&mut self, question: &str) -> bool;
+    /// Yes or no, where Enter alone means yes; no without a person.
+    fn yes_by_default(&mut self, question: &str) -> bool {
+        self.yes(question)
+    }
     /// The operator's one-time code, if the options give it.
     fn reset_code(&mut self) -> Option<ResetCode> {
         None
@@ -33,6 +44,16 @@ pub(crate) trait Prompt {
     }
     /// Shows something.
     fn say(&mut self, event: ViewEvent);
+}
+
+/// A password that is being chosen.
+pub(crate) enum Chosen {
+    /// The options give it, so nobody can be asked for another.
+    Given(Zeroizing<String>),
+    /// It was typed; perhaps Enter alone.
+    Typed(Zeroizing<String>),
+    /// Neither gives one.
+    Nothing,
 }
 
 /// The terminal as a prompt.
@@ -71,22 +92,31 @@ impl Prompt for TerminalPrompt<'_> {
         }
     }
 
+    fn choose(&mut self, prompt: &str) -> Chosen {
+        if let Some(password) = &self.password {
+            return Chosen::Given(password.clone());
+        }
+        match self.terminal.secret(prompt) {
+            InputEvent::Line(line) => Chosen::Typed(line),
+            _ => Chosen::Nothing,
+        }
+    }
+
     fn yes(&mut self, question: &str) -> bool {
         if !self.terminal.can_confirm() {
             return false;
         }
         self.terminal.say(&ViewEvent::warning(question));
-        loop {
-            match self.terminal.confirm("y/N> ") {
-                InputEvent::Line(line) if line.trim() == "/help" => {
-                    self.terminal.say(&ViewEvent::quiet(
-                        "y and Enter agree; anything else, or Enter alone, does not, and changes nothing",
-                    ));
-                }
-                InputEvent::Line(line) => return matches!(line.trim(), "y" | "Y" | "yes"),
-                _ => return false,
-            }
+        self.yes_or_no("y/N> ", false)
+    }
+
+    fn yes_by_default(&mut self, question: &str) -> bool {
+        if !self.terminal.can_confirm() {
+            return false;
         }
+        // A warning is seen in `client | tee log`, too.
+        self.terminal.say(&ViewEvent::warning(question));
+        self.yes_or_no("Y/n> ", true)
     }
 
     fn reset_code(&mut self) -> Option<ResetCode> {
@@ -102,6 +132,25 @@ impl Prompt for TerminalPrompt<'_> {
     }
 }
 
+impl TerminalPrompt<'_> {
+    /// Asks until the answer is yes, no, or Enter alone.
+    fn yes_or_no(&mut self, prompt: &str, enter: bool) -> bool {
+        loop {
+            let InputEvent::Line(line) = self.terminal.confirm(prompt) else {
+                return false;
+            };
+            match line.trim().to_ascii_lowercase().as_str() {
+                "" => return enter,
+                "y" | "yes" => return true,
+                "n" | "no" => return false,
+                _ => self.terminal.say(&ViewEvent::quiet(
+                    "type y and Enter to agree; n and Enter changes nothing",
+                )),
+            }
+        }
+    }
+}
+
 /// Asks for the password of an account.
 pub(super) fn known_password(
     name: &UserName,
@@ -109,18 +158,6 @@ pub(super) fn known_password(
 ) -> Result<Zeroizing<String>, LoginError> {
     let password = prompt.password(&format!("Password for {name}: "));
     password.ok_or_else(no_password)
-}
-
-/// Asks for a new password, twice.
-pub(super) fn new_password(prompt: &mut dyn Prompt) -> Result<Zeroizing<String>, LoginError> {
-    let question = format!(
-        "New password (at least {} characters): ",
-        limits::MIN_PASSWORD
-    );
-    let password = prompt.password(&question).ok_or_else(no_password)?;
-    check_new(&password).map_err(LoginError::Refused)?;
-    let again = prompt.password("The same password again: ");
-    same(password, &again.ok_or_else(no_password)?)
 }
 
 /// Asks, twice, for the password that the account has now, where the vault was opened with
@@ -152,7 +189,7 @@ fn same(password: Zeroizing<String>, again: &str) -> Result<Zeroizing<String>, L
     }
 }
 
-fn no_password() -> LoginError {
+pub(super) fn no_password() -> LoginError {
     LoginError::Refused(
         "no password was given, so nothing was done; type it on a terminal, or use --password-file or --password-command"
             .to_owned(),

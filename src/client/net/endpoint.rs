@@ -16,6 +16,8 @@ use clap::ValueEnum;
 
 use super::error::{EndpointError, Untrusted};
 use super::known_servers::{KnownBy, KnownServers};
+use super::local_server;
+use crate::command_line::server_name;
 use crate::protocol::json;
 use crate::protocol::json::ServerLine;
 use crate::protocol::{Code, Refusal};
@@ -98,6 +100,14 @@ impl std::error::Error for SetupError {
     }
 }
 
+/// What the person is asked about a certificate that was never seen.
+pub(crate) struct FirstContact {
+    /// The question.
+    pub question: String,
+    /// The certificate is that of a server on this machine, so yes is the safe answer.
+    pub proven: bool,
+}
+
 /// A channel to a server whose certificate is trusted, before the first request.
 pub(crate) struct OpenedChannel {
     /// Its bytes.
@@ -160,7 +170,7 @@ impl Endpoint {
     /// TLS and is to be spoken to without.
     pub(crate) fn open(
         &self,
-        first_contact: &mut dyn FnMut(&str) -> bool,
+        first_contact: &mut dyn FnMut(&FirstContact) -> bool,
     ) -> Result<OpenedChannel, EndpointError> {
         let known_by = self.known_by()?;
         let connector = match &self.policy {
@@ -258,7 +268,7 @@ impl Endpoint {
         &self,
         shown: Fingerprint,
         known_by: Option<KnownBy>,
-        first_contact: &mut dyn FnMut(&str) -> bool,
+        first_contact: &mut dyn FnMut(&FirstContact) -> bool,
     ) -> Result<(), EndpointError> {
         let named = self.address.fingerprint;
         if let Some(named) = named.filter(|named| *named != shown) {
@@ -286,13 +296,34 @@ impl Endpoint {
             .map_err(|source| self.no_pins(source))
     }
 
-    fn question(&self, shown: Fingerprint) -> String {
-        format!(
+    fn question(&self, shown: Fingerprint) -> FirstContact {
+        let local = match self.place.is_this_machine() {
+            true => local_server::with_certificate(shown),
+            false => None,
+        };
+        if let Some(folder) = local {
+            return FirstContact {
+                question: format!(
+                    "This is the first time here for the server {}. It is the one of the folder {} on this \
+                     machine, which has printed: certificate {}. There is nothing to compare. Connect?",
+                    self.address.host_and_port(),
+                    folder.display(),
+                    shown.groups()
+                ),
+                proven: true,
+            };
+        }
+        let question = format!(
             "This is the first time here for the server {}. Its certificate's fingerprint: {}. \
-             Its operator can tell you whether that is right ('server fingerprint' prints it). Is it?",
+             Its operator can tell you whether that is right ('{} fingerprint' prints it). Is it?",
             self.address.host_and_port(),
-            shown.groups()
-        )
+            shown.groups(),
+            server_name()
+        );
+        FirstContact {
+            question,
+            proven: false,
+        }
     }
 }
 

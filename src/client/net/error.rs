@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::command_line::server_name;
 use crate::protocol::Refusal;
 use crate::protocol::json::NotAServerLine;
 use crate::transport::fingerprint::Fingerprint;
@@ -273,24 +274,27 @@ impl fmt::Display for Untrusted {
             Untrusted::NotTheNamed { named, shown } => write!(
                 f,
                 "its certificate is not the one you named. Named: {}. Shown: {}. Ask the \
-                 operator what 'server fingerprint' prints there",
+                 operator what '{} fingerprint' prints there",
                 named.groups(),
-                shown.groups()
+                shown.groups(),
+                server_name()
             ),
             Untrusted::Changed { before, shown } => write!(
                 f,
                 "it shows ANOTHER CERTIFICATE than before. Somebody may be between you and the \
                  server, or it was installed anew. Before: {}. Now: {}. Ask the operator what \
-                 'server fingerprint' prints there, on another way than this one; if it is the \
+                 '{} fingerprint' prints there, on another way than this one; if it is the \
                  new one, connect once with --fingerprint and those digits",
                 before.groups(),
-                shown.groups()
+                shown.groups(),
+                server_name()
             ),
             Untrusted::Unconfirmed(shown) => write!(
                 f,
-                "its certificate is not known here. Its fingerprint: {}. If that is what 'server \
+                "its certificate is not known here. Its fingerprint: {}. If that is what '{} \
                  fingerprint' prints there, use --fingerprint, or say yes on a terminal",
-                shown.groups()
+                shown.groups(),
+                server_name()
             ),
             Untrusted::Pins { path, source } => write!(
                 f,

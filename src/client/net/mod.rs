@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `endpoint` | the server's address, and which certificates are trusted there |
 //! | `known_servers` | the file of certificates seen before |
+//! | `local_server` | servers on this machine, known by their folders |
 //! | `connection` | an open connection: requests out, lines in |
 //! | `challenge` | what a proof on a connection has to sign |
 //! | `event_queue` | the bounded queue of commands and server lines |
@@ -16,3 +17,4 @@ pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod event_queue;
 pub(crate) mod known_servers;
+mod local_server;

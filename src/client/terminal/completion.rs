@@ -21,6 +21,8 @@ struct Known {
     people: Vec<Person>,
     /// How many messages each person has sent that this one has not turned to since.
     unread: BTreeMap<UserName, u64>,
+    /// It was said how to answer somebody.
+    knows_how_to_answer: bool,
     is_offline: bool,
     progress: Option<(u64, u64)>,
     shows_title: bool,
@@ -88,6 +90,14 @@ impl Completion {
                 *known.unread.entry(from).or_default() += 1;
             }
         });
+    }
+
+    /// Whether to say how a message of somebody's is answered: once, to whoever talks to nobody.
+    pub(super) fn wants_to_know_how_to_answer(&self) -> bool {
+        let mut known = self.0.lock();
+        let knows = known.talks_to.is_some() || known.knows_how_to_answer;
+        known.knows_how_to_answer = true;
+        !knows
     }
 
     /// How many messages are unread of whom, by name.

@@ -183,12 +183,18 @@ impl Terminal {
     /// Waits for a line of the chat, or for another event that comes first. After such an event,
     /// the next call waits for the same line. Its prompt shows what [`Screen`] knows.
     pub(crate) fn line(&mut self) -> InputEvent {
-        self.ask(Kind::Line, "")
+        self.ask(Kind::Line, "", "")
     }
 
     /// Waits for the answer to a question, which Ctrl-C cancels.
     pub(crate) fn question(&mut self, prompt: &str) -> InputEvent {
-        self.ask(Kind::Question, prompt)
+        self.ask(Kind::Question, prompt, "")
+    }
+
+    /// Waits for the answer to a question that was answered wrongly before: what was typed then
+    /// stands there, to be changed.
+    pub(crate) fn question_again(&mut self, prompt: &str, typed: &str) -> InputEvent {
+        self.ask(Kind::Question, prompt, typed)
     }
 
     /// Whether [`confirm`](Self::confirm) can ask: a person sees warnings.
@@ -212,7 +218,7 @@ impl Terminal {
     /// a terminal, the process's own terminal is asked, if it has one.
     pub(crate) fn secret(&mut self, prompt: &str) -> InputEvent {
         match &self.source {
-            Source::Keys(..) => self.ask(Kind::Secret, prompt),
+            Source::Keys(..) => self.ask(Kind::Secret, prompt, ""),
             Source::Lines(_) | Source::Nothing => {
                 self.screen.ready();
                 let heard = tty::secret(prompt, &self.signal);
@@ -242,14 +248,14 @@ impl Terminal {
         heard
     }
 
-    fn ask(&mut self, kind: Kind, prompt: &str) -> InputEvent {
+    fn ask(&mut self, kind: Kind, prompt: &str, text: &str) -> InputEvent {
         if !self.screen.ready() {
             self.stopped = true;
             return InputEvent::Stop;
         }
         let again = std::mem::replace(&mut self.asked, true);
         let goes_on = match &self.source {
-            Source::Keys(input, _) => input.ask(kind, prompt, again),
+            Source::Keys(input, _) => input.ask(kind, prompt, text, again),
             Source::Lines(asks) => again || asks.send(kind).is_ok(),
             Source::Nothing => false,
         };

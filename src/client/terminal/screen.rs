@@ -14,6 +14,7 @@ use super::printing::{Alerts, Print, PrintAbove, Printer, Queue, Routes};
 use super::{modes, output};
 use crate::appearance;
 use crate::client::view::{Display, End, Person, SessionChange, ViewEvent, Written};
+use crate::command_line;
 use crate::protocol::UserName;
 use crate::sync;
 
@@ -155,8 +156,9 @@ impl Screen {
     /// Something was not written.
     pub(super) fn close(&self) -> Result<(), NotWritten> {
         self.queue.close(self.patience()).map_err(|why| {
+            let me = command_line::called("client");
             output::last_words(&format!(
-                "client: {why}; what was not shown stays unread, and is shown at the next login"
+                "{me}: {why}; what was not shown stays unread, and is shown at the next login"
             ));
             NotWritten
         })
@@ -227,10 +229,21 @@ impl Display for Screen {
     }
 
     fn show_unread(&self, event: ViewEvent, written: Written) {
-        if let ViewEvent::Message { name, .. } = &event {
-            self.completion.arrived(*name);
+        let from = match &event {
+            ViewEvent::Message { name, .. } => Some(*name),
+            _ => None,
+        };
+        if let Some(from) = from {
+            self.completion.arrived(from);
         }
         self.queue.put(Print::ViewEvent(event, Some(written)));
+        if let Some(from) = from
+            && self.interactive
+            && self.completion.wants_to_know_how_to_answer()
+        {
+            let hint = format!("to answer, type /to {from} and then just write");
+            self.print(&ViewEvent::quiet(hint));
+        }
     }
 
     fn session_changed(&self, change: SessionChange) {

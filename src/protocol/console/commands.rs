@@ -51,7 +51,8 @@ const REMARKS: &str = "\
 * The server gets your password here; a client never sends it.\r\n";
 
 /// The operations that exist in JSON only.
-const JSON_ONLY: [&str; 8] = [
+const JSON_ONLY: [&str; 9] = [
+    "available",
     "hello",
     "kdf",
     "keys",

@@ -117,6 +117,7 @@ fn parse_op(op: &str, line: &[u8]) -> Result<Request, Refusal> {
         "ack" => Request::Ack(fields(line)?),
         "hello" => Request::Hello(fields(line)?),
         "kdf" => Request::Kdf(fields(line)?),
+        "available" => Request::Available(fields(line)?),
         "register" => Request::Register(fields(line)?),
         "login" => Request::Login(fields(line)?),
         "logout" => Request::Logout,
@@ -260,6 +261,7 @@ pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> O
     match request {
         Request::Hello(fields) => line(out, id, "hello", fields),
         Request::Kdf(fields) => line(out, id, "kdf", fields),
+        Request::Available(fields) => line(out, id, "available", fields),
         Request::Register(fields) => line(out, id, "register", fields),
         Request::Login(fields) => line(out, id, "login", fields),
         Request::Logout => line(out, id, "logout", none),

@@ -241,6 +241,7 @@ fn example_of(request: &Request) -> Option<usize> {
         Request::Ping => 18,
         Request::Reset(_) => 19,
         Request::Invite => 20,
+        Request::Available(_) => 21,
         Request::AckShown
         | Request::PasswordReset { .. }
         | Request::PasswordRegister(_)
@@ -249,7 +250,7 @@ fn example_of(request: &Request) -> Option<usize> {
     })
 }
 
-const EXAMPLES: [&str; 21] = [
+const EXAMPLES: [&str; 22] = [
     r#"{"op":"hello","version":1}"#,
     r#"{"op":"kdf","name":"bob"}"#,
     r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","invitation":"B16","take_over":false,"receive":false,"presence":true}"#,
@@ -271,6 +272,7 @@ const EXAMPLES: [&str; 21] = [
     r#"{"op":"ping"}"#,
     r#"{"op":"reset","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":true,"receive":true,"presence":false}"#,
     r#"{"op":"invite"}"#,
+    r#"{"op":"available","name":"bob"}"#,
 ];
 
 /// An example with real values in the place of its capitals.

@@ -21,9 +21,9 @@ pub(crate) enum Task {
     Sessions(SessionsTask),
     /// Take no connections from an address or a network
     Ban(BanTask),
-    /// Say how the running server is: who is there, what waits, what was refused
+    /// Say how the running server is
     Status,
-    /// Tell everybody something: at once who is online, the others at their next login
+    /// Tell everybody something; who is away hears it at the next login
     Announce {
         /// The text, one argument
         text: String,

@@ -35,6 +35,7 @@ use self::queue::LogQueue;
 use self::sink::Sink;
 pub(crate) use self::sink::{buffer, write_all};
 use crate::clock;
+use crate::command_line;
 use crate::sync;
 
 /// The number of a connection, counted from the server's start.
@@ -178,7 +179,7 @@ pub(crate) fn error(connection: Option<ConnectionId>, text: fmt::Arguments<'_>) 
 /// Writes why the server fails, for the person who has typed its command: a line without a time
 /// on standard error. A log that goes elsewhere gets it as well.
 pub(crate) fn start_error(failure: &dyn fmt::Display) {
-    let plain = format!("server: {failure}\n");
+    let plain = format!("{}: {failure}\n", command_line::called("server"));
     match SETTINGS.get() {
         Some(Settings {
             file: None,

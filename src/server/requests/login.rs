@@ -113,7 +113,7 @@ impl Handler {
         }
     }
 
-    fn check_logged_out(&self) -> Result<(), Refusal> {
+    pub(super) fn check_logged_out(&self) -> Result<(), Refusal> {
         match &self.logged_in {
             Some(LoggedIn { session, .. }) if !session.is_over() => Err(Refusal::new(
                 Code::AlreadyLoggedIn,

@@ -79,6 +79,8 @@ pub(crate) struct Handler {
     nonce: Option<[u8; 32]>,
     /// The certificate's fingerprint, empty over plain TCP.
     certificate: Vec<u8>,
+    /// The name that the connection was told is free, which counts against its limit once.
+    admitted: Option<UserName>,
     /// Whether messages may be envelopes; the console can't read them.
     envelopes: bool,
     /// The peer's network, by which its requests are limited; `None` if they are not.
@@ -108,6 +110,7 @@ impl Handler {
             logged_in: None,
             nonce: None,
             certificate: Vec::new(),
+            admitted: None,
             envelopes: true,
             network,
             failed_logins: 0,
@@ -205,6 +208,7 @@ impl Handler {
             Request::Hello(hello) => self.hello(&hello),
             Request::Ping => Ok(Reply::Done(Done {})),
             Request::Kdf(user) => self.kdf(&user.name),
+            Request::Available(user) => self.available(user.name, now),
             Request::Register(register) => return self.register(&register, now),
             Request::PasswordRegister(login) => return self.password_register(&login, now),
             Request::Login(login) => return self.login(&login, now),

@@ -22,6 +22,15 @@ use crate::server::stats::Ending;
 use crate::store::{Account, Change, Changed, NewAccount};
 
 impl Handler {
+    /// Says whether an account of this name may be made, so that a person hears that before they
+    /// think of a password. It has the limit of `register`, so that names can't be tried in numbers.
+    pub(super) fn available(&mut self, name: UserName, now: Now) -> Answer {
+        self.check_logged_out()?;
+        self.admit_account(&name, None, now)?;
+        self.admitted = Some(name);
+        Ok(Reply::Done(Done {}))
+    }
+
     /// Makes an account from a client's login key, and logs it in.
     pub(super) fn register(&mut self, register: &Register, now: Now) -> Response {
         self.log_in(register.name, &register.session, now, |handler| {
@@ -91,6 +100,7 @@ impl Handler {
         }
         match self.shared.store.account(name).map_err(read_failed)? {
             Some(_) => Err(name_taken(name)),
+            None if self.admitted.as_ref() == Some(name) => Ok(()),
             None => self.shared.limits.register(self.network, now.instant),
         }
     }

@@ -70,6 +70,13 @@ pub(super) fn read(certificate: &Path, key: &Path) -> Result<Certificate, TlsErr
     Ok(Certificate { chain, key })
 }
 
+/// The fingerprint of the certificate in a file; `None` if there is none.
+pub(super) fn fingerprint_in(certificate: &Path) -> Option<Fingerprint> {
+    let pem = read_file(certificate).ok()?;
+    let first = CertificateDer::pem_slice_iter(&pem).next()?.ok()?;
+    Some(fingerprint(&first))
+}
+
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, pem::Error> {
     small_file::read_small(path, MOST_BYTES, READ_TIME).map_err(pem::Error::Io)
 }

@@ -44,6 +44,12 @@ impl Acceptor {
         Some([data.join(OWN_CERTIFICATE), data.join(OWN_KEY)])
     }
 
+    /// The fingerprint of the certificate that the first start has made in the folder `data`;
+    /// `None` without one.
+    pub fn own_fingerprint(data: &Path) -> Option<Fingerprint> {
+        certificate::fingerprint_in(&data.join(OWN_CERTIFICATE))
+    }
+
     /// Reads the operator's own certificate and key, or those in the data folder, which it
     /// makes if they are missing.
     ///

@@ -61,6 +61,11 @@ impl Acceptor {
         None
     }
 
+    /// Returns nothing, since there is no certificate.
+    pub fn own_fingerprint(_data: &Path) -> Option<Fingerprint> {
+        None
+    }
+
     /// Returns nothing, since a server without TLS needs no certificate.
     ///
     /// # Errors

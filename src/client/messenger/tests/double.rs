@@ -291,6 +291,10 @@ impl Connection {
                 let account = world.accounts.get(&named.name).ok_or_else(unknown)?;
                 Ok(Reply::Kdf(account.kdf))
             }
+            Request::Available(user) => match world.accounts.contains_key(&user.name) {
+                true => Err(Refusal::new(Code::NameTaken, "the name is taken")),
+                false => Ok(Reply::Done(Done {})),
+            },
             Request::Register(register) => {
                 if world.accounts.contains_key(&register.name) {
                     return Err(Refusal::new(Code::NameTaken, "the name is taken"));

@@ -110,6 +110,13 @@ impl Editor {
         }
     }
 
+    /// Puts a text into an empty line, as if it had been typed.
+    pub(super) fn offer(&mut self, text: &str) {
+        if self.line.text().is_empty() && !text.is_empty() {
+            self.line.set(text);
+        }
+    }
+
     /// Whether the next key is to be inserted as a character, whatever it is.
     pub(super) fn quotes_next_key(&self) -> bool {
         matches!(self.mode, Mode::Quote)

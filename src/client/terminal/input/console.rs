@@ -184,8 +184,10 @@ impl Console {
 
     fn do_request(&mut self, request: Request) {
         match request {
-            Request::Ask(kind, prompt) => self.ask(kind, prompt),
-            Request::AskAgain(kind, prompt) if self.asked.is_some() => self.ask(kind, prompt),
+            Request::Ask(kind, prompt, text) => self.ask(kind, prompt, &text),
+            Request::AskAgain(kind, prompt) if self.asked.is_some() => {
+                self.ask(kind, prompt, "");
+            }
             // The line is on its way already.
             Request::AskAgain(..) => {}
             Request::Show(shown, done) => {
@@ -210,9 +212,12 @@ impl Console {
         }
     }
 
-    fn ask(&mut self, kind: Kind, prompt: String) {
+    fn ask(&mut self, kind: Kind, prompt: String, text: &str) {
         match &mut self.editor {
-            Some(editor) => editor.ask(kind),
+            Some(editor) => {
+                editor.ask(kind);
+                editor.offer(text);
+            }
             None if kind == Kind::Secret => {
                 let _set = self.modes.hide();
             }

@@ -28,8 +28,9 @@ const REQUESTS: usize = 16;
 
 /// What the thread is asked to do. It answers each request at once, except for a line.
 enum Request {
-    /// Ask for a line of this kind with this prompt. The line comes as an [`InputEvent`].
-    Ask(Kind, String),
+    /// Ask for a line of this kind with this prompt, and with a text that is there to be changed. The
+    /// line comes as an [`InputEvent`].
+    Ask(Kind, String, String),
     /// Change the prompt of the line that was asked for, unless it has come already.
     AskAgain(Kind, String),
     /// Show something above the line.
@@ -117,11 +118,12 @@ impl Input {
     }
 
     /// Asks for a line, which comes as an [`InputEvent`]. With `again`, it was asked for already,
-    /// and only its prompt changes. Returns `false` if the thread has ended.
-    pub(super) fn ask(&self, kind: Kind, prompt: &str, again: bool) -> bool {
+    /// and only its prompt changes. Otherwise `text` stands in the line as if it had been typed.
+    /// Returns `false` if the thread has ended.
+    pub(super) fn ask(&self, kind: Kind, prompt: &str, text: &str, again: bool) -> bool {
         self.request(match again {
             true => Request::AskAgain(kind, prompt.to_owned()),
-            false => Request::Ask(kind, prompt.to_owned()),
+            false => Request::Ask(kind, prompt.to_owned(), text.to_owned()),
         })
     }
 
