@@ -244,6 +244,8 @@ fn next(wire: &mut Wire) -> Option<Value> {
 /// A message without an answer.
 struct Outgoing {
     request: u64,
+    /// Which of the recipients gets it.
+    to: usize,
     fields: Value,
 }
 
@@ -252,12 +254,16 @@ fn send(stage: &Stage, name: &str) -> [u64; RECIPIENTS.len()] {
     let mut dice = Dice::new();
     let mut places = [0; RECIPIENTS.len()];
     let mut outbox: VecDeque<Outgoing> = VecDeque::new();
+    // The last handle in each mailbox: without it, every resend would have the server search the
+    // whole of a mailbox that nobody empties, until it asks the sender to slow down.
+    let mut handles = RECIPIENTS.map(|_| Value::Null);
     let mut request = 0;
     loop {
         let (_, mut wire) = stage.enter(name);
         let mut lines = Vec::new();
         for outgoing in &mut outbox {
             outgoing.fields["again"] = json!(true);
+            outgoing.fields["after"] = handles[outgoing.to].clone();
             lines.extend_from_slice(&outgoing.line());
         }
         stage
@@ -276,7 +282,11 @@ fn send(stage: &Stage, name: &str) -> [u64; RECIPIENTS.len()] {
                 let padding = "x".repeat(if long { LONG } else { 0 });
                 let fields = plain(recipient, number, &format!("{} {padding}", places[to]));
                 places[to] += 1;
-                let outgoing = Outgoing { request, fields };
+                let outgoing = Outgoing {
+                    request,
+                    to,
+                    fields,
+                };
                 alive &= wire.try_write(&outgoing.line()).is_ok();
                 outbox.push_back(outgoing);
             }
@@ -284,7 +294,7 @@ fn send(stage: &Stage, name: &str) -> [u64; RECIPIENTS.len()] {
                 return places;
             }
             // Now and then it is the sender's connection that dies.
-            alive &= dice.below(3000) != 0 && answered(stage, &mut wire, &mut outbox);
+            alive &= dice.below(3000) != 0 && answered(stage, &mut wire, &mut outbox, &mut handles);
         }
     }
 }
@@ -298,16 +308,22 @@ impl Outgoing {
     }
 }
 
-/// Reads a line, and removes the message that it answers from the outbox. Returns `false` when the
-/// server died.
-fn answered(stage: &Stage, wire: &mut Wire, outbox: &mut VecDeque<Outgoing>) -> bool {
+/// Reads a line, removes the message that it answers from the outbox, and keeps its handle. Returns
+/// `false` when the server died.
+fn answered(
+    stage: &Stage,
+    wire: &mut Wire,
+    outbox: &mut VecDeque<Outgoing>,
+    handles: &mut [Value],
+) -> bool {
     let Some(line) = next(wire) else {
         return false;
     };
     if let Some(id) = line["id"].as_u64() {
         assert!(line["error"].is_null(), "a kill is no error: {line}");
         let place = outbox.iter().position(|outgoing| outgoing.request == id);
-        outbox.remove(place.expect("one answer each"));
+        let outgoing = outbox.remove(place.expect("one answer each")).unwrap();
+        handles[outgoing.to] = line["ok"]["handle"].clone();
         stage.accepted.fetch_add(1, Ordering::Relaxed);
     }
     true
