@@ -367,7 +367,7 @@ impl Client {
         self.types("/settings");
         self.sees("take encrypted messages only");
         self.types("/info ffffffffffffffffffffffffffffffff");
-        self.sees("there is no such message");
+        self.sees("there is no message with the id");
     }
 
     /// The first line shown so far that contains `part`.

@@ -339,6 +339,7 @@ fn what_stands_in_a_commands_way_is_said_in_a_sentence() {
     let mut server = Server::start();
     let data = server.data();
     // The server has the lock, and nobody listens on the socket.
+    eventually("there is a socket", || data.join("admin.sock").exists());
     fs::remove_file(data.join("admin.sock")).unwrap();
     refused(&data, &["user", "list"], "does not answer commands");
     drop(UnixListener::bind(data.join("admin.sock")).unwrap());
