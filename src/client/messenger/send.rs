@@ -64,9 +64,10 @@ impl Messenger {
                 SessionStart::None(NoSession::Paused(warning)) => {
                     self.say(ViewEvent::warning(warning))
                 }
-                SessionStart::None(NoSession::Later(why) | NoSession::Disconnected(why)) => self.say(ViewEvent::warning(format!(
-                    "{why}; the message waits here and goes out by itself"
-                ))),
+                SessionStart::None(NoSession::Later(why) | NoSession::Disconnected(why)) => self
+                    .say(ViewEvent::warning(format!(
+                        "{why}; the message waits here and goes out by itself"
+                    ))),
             }
         }
         let record = outgoing(text, EncryptionStatus::Encrypted);
