@@ -13,7 +13,7 @@
 //! for the reader or the disk. Lines that find the queue full are dropped and counted, and the
 //! count is logged once lines are written again.
 //!
-//! Nothing that a peer says can forge a line: a line for people is [sanitized](sanitize), and JSON
+//! Nothing that a peer says can forge a line: a line for people is [sanitized][sanitize], and JSON
 //! is written by its own rules.
 //!
 //! [sanitize]: crate::protocol::sanitize::sanitize

@@ -282,7 +282,7 @@ pub(super) fn unencrypted_and_lies() -> Vec<Row> {
             onward.to_client = vec![error.to_string().into_bytes()];
         }
     });
-    alice.types("/who bob");
+    alice.types("/status bob");
     let shows = alice.sees("lost his keys");
     assert!(shows.starts_with("the server says \""), "{shows}");
     rows.push(row(
