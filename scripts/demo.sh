@@ -170,7 +170,7 @@ client() {
         --password-file "$folder/password" --color "$colour" "$@"
 }
 
-(umask 077 && printf 'correct horse battery staple\n' >"$folder/password")
+(umask 077 && printf 'harbour-lights-at-noon\n' >"$folder/password")
 
 printf '\n%sSecure Chat%s: Alice and Bob talk, and Carol joins by telnet.\n' "$bold" "$off"
 printf '%sLines with > are typed, lines with | are seen.%s\n' "$quiet" "$off"
