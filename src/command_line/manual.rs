@@ -22,6 +22,13 @@ pub(crate) struct Chapter {
     pub rows: Vec<(String, String)>,
 }
 
+/// The rows of a chapter: terms and what they mean.
+pub(crate) fn rows(rows: &[(&str, &str)]) -> Vec<(String, String)> {
+    rows.iter()
+        .map(|(term, meaning)| ((*term).to_owned(), (*meaning).to_owned()))
+        .collect()
+}
+
 /// The page of a program that is called by the name of `program`, in a section of the manual.
 pub(super) fn page(mut program: Command, section: u8, chapters: &[Chapter]) -> String {
     program.build();

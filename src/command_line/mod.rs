@@ -12,11 +12,13 @@
 //! | `levels` | the commands at each level, and what follows an option |
 //! | `completions` | completions for shells |
 //! | `manual` | the manual page |
+//! | `secret_file` | the first line of a file that holds a secret |
 
 pub(crate) mod completions;
 mod config_file;
 mod levels;
 pub(crate) mod manual;
+pub(crate) mod secret_file;
 mod settings;
 #[cfg(test)]
 mod tests;

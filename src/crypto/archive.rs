@@ -125,15 +125,7 @@ pub fn open(passphrase: &str, mut from: impl Read, mut to: impl Write) -> Result
         });
     }
     from.read_exact(rest)?;
-    let number = |at: usize| {
-        let bytes: [u8; 4] = std::array::from_fn(|i| header[COST_AT + at * 4 + i]);
-        u32::from_be_bytes(bytes)
-    };
-    let cost = Argon2Params {
-        memory_kib: number(0),
-        passes: number(1),
-        lanes: number(2),
-    };
+    let cost = Argon2Params::from_bytes(&std::array::from_fn(|i| header[COST_AT + i]));
     let cost = cost.check().map_err(|_| ArchiveError::Damaged)?;
     let salt: [u8; password::SALT_LEN] = std::array::from_fn(|i| header[FIRST_LINE.len() + i]);
     let derived = password::derive(passphrase, &salt, cost).map_err(|_| ArchiveError::Damaged)?;

@@ -3,7 +3,7 @@
 
 use super::args::Options;
 use crate::command_line;
-use crate::command_line::manual::Chapter;
+use crate::command_line::manual::{Chapter, rows};
 
 /// The server's page in section 8 of the manual.
 pub(super) fn page() -> String {
@@ -11,11 +11,6 @@ pub(super) fn page() -> String {
 }
 
 fn chapters() -> Vec<Chapter> {
-    let rows = |rows: &[(&str, &str)]| {
-        rows.iter()
-            .map(|(term, meaning)| ((*term).to_owned(), (*meaning).to_owned()))
-            .collect()
-    };
     vec![
         Chapter {
             heading: "CONFIG FILE",

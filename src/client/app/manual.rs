@@ -5,7 +5,7 @@ use super::commands;
 use super::exit_code::MEANINGS;
 use crate::client::args::Options;
 use crate::command_line;
-use crate::command_line::manual::Chapter;
+use crate::command_line::manual::{Chapter, rows};
 
 /// The client's page in section 1 of the manual.
 pub(super) fn page() -> String {
@@ -13,11 +13,6 @@ pub(super) fn page() -> String {
 }
 
 fn chapters() -> Vec<Chapter> {
-    let rows = |rows: &[(&str, &str)]| {
-        rows.iter()
-            .map(|(term, meaning)| ((*term).to_owned(), (*meaning).to_owned()))
-            .collect()
-    };
     vec![
         Chapter {
             heading: "THE CHAT",

@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
+
+use crate::command_line::secret_file;
 
 /// The longest file or output that is read, in bytes.
 const MAX_SECRET: u64 = 4096;
@@ -18,14 +19,10 @@ const MAX_SECRET: u64 = 4096;
 /// The file can't be read, others can read it, or its first line is empty.
 pub(super) fn from_file(path: &Path) -> io::Result<Zeroizing<String>> {
     let mut file = File::open(path)?;
-    let found = file.metadata()?;
-    let mode = found.permissions().mode();
-    // A pipe, such as bash's <(pass show chat), has no owner to speak of.
-    if found.is_file() && mode & 0o077 != 0 {
+    if let Some(mode) = secret_file::open_mode(&file)? {
         return Err(io::Error::other(format!(
-            "its mode is {:03o}, so others can read or change it; chmod 600 it, and use another \
-             password if somebody may have seen this one",
-            mode & 0o777
+            "its mode is {mode:03o}, so others can read or change it; chmod 600 it, and use another \
+             password if somebody may have seen this one"
         )));
     }
     first_line(&mut file)
@@ -54,12 +51,8 @@ pub(super) fn from_command(command: &str) -> io::Result<Zeroizing<String>> {
 
 /// The first line, without the byte order mark and the line end of an editor on Windows.
 fn first_line(source: &mut dyn Read) -> io::Result<Zeroizing<String>> {
-    // A string that grows while it is read leaves copies: it is as long as it can get, and
-    // what the standard library wants to have free behind that.
-    let mut text = Zeroizing::new(String::with_capacity(2 * MAX_SECRET as usize));
-    source.take(MAX_SECRET).read_to_string(&mut text)?;
-    let line = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let line = line.lines().next().unwrap_or_default();
+    let line = secret_file::first_line(source, MAX_SECRET)?;
+    let line = line.strip_prefix('\u{feff}').unwrap_or(&line);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.is_empty() {
         return Err(io::Error::other("its first line is empty"));
@@ -69,6 +62,8 @@ fn first_line(source: &mut dyn Read) -> io::Result<Zeroizing<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -174,15 +174,7 @@ impl Export {
         let (header, sealed) = file
             .split_at_checked(SEALED_AT)
             .ok_or(ExportError::NotAnExport)?;
-        let number = |at: usize| {
-            let bytes: [u8; 4] = std::array::from_fn(|i| header[COST_AT + at * 4 + i]);
-            u32::from_be_bytes(bytes)
-        };
-        let cost = Argon2Params {
-            memory_kib: number(0),
-            passes: number(1),
-            lanes: number(2),
-        };
+        let cost = Argon2Params::from_bytes(&std::array::from_fn(|i| header[COST_AT + i]));
         let damaged = |error: &dyn fmt::Display| ExportError::Damaged(error.to_string());
         let cost = cost
             .check()

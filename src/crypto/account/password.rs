@@ -118,6 +118,16 @@ impl Argon2Params {
         let fields = [self.memory_kib, self.passes, self.lanes].map(u32::to_be_bytes);
         std::array::from_fn(|i| fields[i / 4][i % 4])
     }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) gives. The cost is not checked.
+    pub(crate) fn from_bytes(bytes: &[u8; 12]) -> Self {
+        let field = |at: usize| u32::from_be_bytes(std::array::from_fn(|i| bytes[at * 4 + i]));
+        Self {
+            memory_kib: field(0),
+            passes: field(1),
+            lanes: field(2),
+        }
+    }
 }
 
 impl fmt::Display for Argon2Params {

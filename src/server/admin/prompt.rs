@@ -11,6 +11,7 @@ use rustix::termios::{
 use zeroize::Zeroizing;
 
 use super::error::AdminError;
+use crate::command_line::secret_file;
 use crate::crypto::account::password::{Argon2Params, derive};
 use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::{MAX_PASSWORD, MIN_PASSWORD};
@@ -57,14 +58,10 @@ fn fail(why: String) -> AdminError {
 
 /// The first line of a file.
 fn first_line(file: &mut dyn Read, name: &str) -> Result<Zeroizing<String>, AdminError> {
-    // It does not grow, so no copy of it is left behind.
-    let mut text = Zeroizing::new(String::with_capacity(8 * MAX_PASSWORD));
-    file.take(4 * MAX_PASSWORD as u64)
-        .read_to_string(&mut text)
+    let line = secret_file::first_line(file, 4 * MAX_PASSWORD as u64)
         .map_err(|error| fail(format!("{name}: {error}")))?;
-    let line = text.lines().next().unwrap_or_default();
     match line.is_empty() {
-        false => Ok(Zeroizing::new(line.to_owned())),
+        false => Ok(line),
         true => Err(fail(format!(
             "{name}: the first line is empty; the password belongs there"
         ))),

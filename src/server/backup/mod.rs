@@ -29,6 +29,7 @@ use self::place::{Draft, Target};
 use super::config::Config;
 use super::data_folder;
 use super::data_folder::Lock;
+use crate::command_line::secret_file;
 use crate::crypto::archive;
 use crate::store::sqlite::backup;
 use crate::store::sqlite::backup::Contents;
@@ -297,21 +298,15 @@ fn new_private(path: &Path) -> io::Result<File> {
 
 /// The first line of a file that others can't read.
 fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, BackupError> {
-    use std::os::unix::fs::PermissionsExt;
     let unreadable = |error| BackupError::Unreadable(path.to_owned(), error);
     let file = File::open(path).map_err(unreadable)?;
-    let found = file.metadata().map_err(unreadable)?;
-    if found.is_file() && found.permissions().mode() & 0o077 != 0 {
+    if secret_file::open_mode(&file).map_err(unreadable)?.is_some() {
         return Err(BackupError::PassphraseShown(path.to_owned()));
     }
-    let mut text = Zeroizing::new(String::with_capacity(MAX_PASSPHRASE as usize + 1));
-    file.take(MAX_PASSPHRASE)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    let line = text.lines().next().unwrap_or_default();
+    let line = secret_file::first_line(file, MAX_PASSPHRASE).map_err(unreadable)?;
     match line.is_empty() {
         true => Err(BackupError::NoPassphrase(path.to_owned())),
-        false => Ok(Zeroizing::new(line.to_owned())),
+        false => Ok(line),
     }
 }
 

@@ -157,7 +157,7 @@ fn a_database_of_version_1_becomes_what_a_new_one_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.db");
     let old = Connection::open(&path).unwrap();
-    old.execute_batch(include_str!("../../../tests/schemas/server-1.sql"))
+    old.execute_batch(include_str!("../../../tests/schemas/1.5.sql"))
         .unwrap();
     old.execute_batch(
         "INSERT INTO users (name, created, salt, memory_kib, passes, lanes, login_key)
