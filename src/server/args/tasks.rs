@@ -13,7 +13,7 @@ pub(crate) enum Task {
     /// Manage accounts
     #[command(subcommand)]
     User(UserTask),
-    /// Make an invitation to make an account, and print its link; or list and revoke them
+    /// Make an invitation and print its link, or manage invitations
     Invite(InviteTask),
     /// See who is logged in, or end a session
     #[command(subcommand)]
