@@ -9,6 +9,7 @@ use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
 use super::listen::ListenOn;
 use super::log;
+use crate::store::sqlite::Sqlite;
 
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,10 +59,29 @@ pub(crate) struct Config {
     pub plaintext: bool,
     /// From where, besides this machine, the console may be used.
     pub console_from: Vec<IpPrefix>,
+    /// Where changes are written that a restore must not undo; nowhere without it.
+    pub journal: Option<PathBuf>,
     /// Where the log goes, and what is in it.
     pub log: log::Settings,
     /// Where Prometheus may fetch the metrics; nowhere without it.
     pub metrics: Option<SocketAddr>,
     /// The files of the operator's own certificate and its key. With `None`, the server makes one.
     pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl Config {
+    /// Has the store keep the journal, if there is to be one.
+    pub(crate) fn keep_journal(&self, store: &Sqlite) {
+        if let Some(path) = &self.journal {
+            store.keep_journal(path, |path, error| {
+                log::error(
+                    None,
+                    format_args!(
+                        "the journal {} can't be written: {error}; a restore would undo what is not in it",
+                        path.display()
+                    ),
+                );
+            });
+        }
+    }
 }

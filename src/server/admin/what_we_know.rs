@@ -58,7 +58,8 @@ impl Performer {
             }
         }
         let log = self.shared.config.log.file.clone();
-        for file in [Some(audit::file(&self.shared.config.data)), log] {
+        let journal = self.shared.config.journal.clone();
+        for file in [Some(audit::file(&self.shared.config.data)), log, journal] {
             for line in file
                 .into_iter()
                 .flat_map(|file| named_lines(file, name.as_str()))

@@ -125,6 +125,7 @@ fn config() -> Config {
         console_from: Vec::new(),
         log: log::Settings::default(),
         metrics: None,
+        journal: None,
         certificate: None,
     }
 }

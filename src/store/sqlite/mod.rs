@@ -12,6 +12,7 @@
 //! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
+//! | `journal` | the changes that a restore repeats |
 //! | `read`, `readers` | the reads, and the connections for them |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
@@ -24,6 +25,7 @@ pub(crate) mod backup;
 mod failure;
 mod files;
 mod generation;
+mod journal;
 mod migration;
 mod open;
 mod personal_data;
@@ -49,6 +51,7 @@ use self::readers::{Lane, MAX_READERS, Readers};
 use self::write::Reclaimed;
 
 use super::Message;
+use super::journal::{Entry, Journal};
 use super::personal_data::{After, Person, PersonalPage, Section};
 use super::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Page, PageBounds, Place,
@@ -90,7 +93,13 @@ pub(crate) struct Sqlite {
     files: Mutex<Option<Files>>,
     /// The file that was lost, for good.
     lost: OnceLock<PathBuf>,
+    /// The journal, and who is told that it can't be written. Held while it is written, which waits
+    /// for the disk; only the writer thread takes it, under `writer`.
+    journal: Mutex<Option<(Journal, Report)>>,
 }
+
+/// Is told of the journal that it can't be written, and why.
+type Report = Box<dyn Fn(&Path, &io::Error) + Send>;
 
 impl Sqlite {
     /// Opens the database, and makes it if the file does not exist or is empty.
@@ -113,6 +122,7 @@ impl Sqlite {
             reader_freed: Condvar::new(),
             files: Mutex::default(),
             lost: OnceLock::new(),
+            journal: Mutex::default(),
         })
     }
 
@@ -125,6 +135,38 @@ impl Sqlite {
     pub(crate) fn watch(&self, others: &[&Path]) -> io::Result<()> {
         *self.files.lock() = Some(Files::watch(&self.path, others)?);
         Ok(())
+    }
+
+    /// Has changes that a restore must not undo appended to the journal at `path`, from now on.
+    /// `report` is told if that fails; the changes are made, and written later.
+    pub(crate) fn keep_journal(
+        &self,
+        path: &Path,
+        report: impl Fn(&Path, &io::Error) + Send + 'static,
+    ) {
+        *self.journal.lock() = Some((Journal::at(path), Box::new(report)));
+    }
+
+    /// Writes down a batch that was committed; `entries` are those that were known before.
+    fn note(
+        &self,
+        connection: &Connection,
+        batch: &Batch,
+        changed: &[Changed],
+        mut entries: Vec<Entry>,
+    ) {
+        let mut journal = self.journal.lock();
+        let Some((journal, report)) = &mut *journal else {
+            return;
+        };
+        let noted = journal::entries(connection, batch, changed);
+        let noted = noted.map_err(io::Error::other).and_then(|more| {
+            entries.extend(more);
+            journal.append(&entries)
+        });
+        if let Err(error) = noted {
+            report(journal.path(), &error);
+        }
     }
 
     /// Looks at the files, and returns the one that is lost, if one is.
@@ -442,8 +484,15 @@ impl Store for Sqlite {
             Some(connection) => connection,
             None => self.reopen()?,
         };
+        let revoked = match batch.changes.is_empty() {
+            true => Vec::new(),
+            false => journal::before(&connection, batch),
+        };
         let error = match write::commit(&mut connection, batch) {
             Ok(changed) => {
+                if !changed.is_empty() {
+                    self.note(&connection, batch, &changed, revoked);
+                }
                 self.bound_log(&connection);
                 self.mark_log(&connection);
                 *writer = Some(connection);
