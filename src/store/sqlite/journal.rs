@@ -1,11 +1,14 @@
 //! The journal of a database: the changes of a batch as its entries, and entries that are repeated on
 //! a database that was restored.
 
+use std::io;
+use std::path::Path;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::{statements, write};
+use super::{Sqlite, statements, write};
 use crate::protocol::ids::ByteArray;
-use crate::store::journal::Entry;
+use crate::store::journal::{Entry, Journal};
 use crate::store::{Batch, Change, Changed, NewAccount, NewLogin, UserId};
 
 const NAME: &str = "SELECT name FROM users WHERE id = ?1";
@@ -20,6 +23,43 @@ const SET_LOGIN: &str = "
     WHERE id = ?1 AND deleted = 0";
 const IS_ACCOUNT: &str = "SELECT 1 FROM users WHERE id = ?1 AND name = ?2";
 const LIMIT_USES: &str = "UPDATE invitations SET uses = min(uses, ?2) WHERE code = ?1";
+
+/// A journal, and who is told that it can't be written, and why.
+pub(super) type Kept = (Journal, Box<dyn Fn(&Path, &io::Error) + Send>);
+
+impl Sqlite {
+    /// Has changes that a restore must not undo appended to the journal at `path`, from now on.
+    /// `report` is told if that fails; the changes are made, and written later.
+    pub(crate) fn keep_journal(
+        &self,
+        path: &Path,
+        report: impl Fn(&Path, &io::Error) + Send + 'static,
+    ) {
+        *self.journal.lock() = Some((Journal::at(path), Box::new(report)));
+    }
+
+    /// Writes down a batch that was committed; `entries` are those that were known before.
+    pub(super) fn note(
+        &self,
+        connection: &Connection,
+        batch: &Batch,
+        changed: &[Changed],
+        mut entries: Vec<Entry>,
+    ) {
+        let mut journal = self.journal.lock();
+        let Some((journal, report)) = &mut *journal else {
+            return;
+        };
+        let noted = entries_of(connection, batch, changed);
+        let noted = noted.map_err(io::Error::other).and_then(|more| {
+            entries.extend(more);
+            journal.append(&entries)
+        });
+        if let Err(error) = noted {
+            report(journal.path(), &error);
+        }
+    }
+}
 
 /// What is known only before a batch is committed: the codes of the invitations that it takes back.
 pub(super) fn before(connection: &Connection, batch: &Batch) -> Vec<Entry> {
@@ -36,7 +76,7 @@ pub(super) fn before(connection: &Connection, batch: &Batch) -> Vec<Entry> {
 }
 
 /// The entries of a batch that was committed.
-pub(super) fn entries(
+fn entries_of(
     connection: &Connection,
     batch: &Batch,
     changed: &[Changed],

@@ -51,7 +51,6 @@ use self::readers::{Lane, MAX_READERS, Readers};
 use self::write::Reclaimed;
 
 use super::Message;
-use super::journal::{Entry, Journal};
 use super::personal_data::{After, Person, PersonalPage, Section};
 use super::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Page, PageBounds, Place,
@@ -95,11 +94,8 @@ pub(crate) struct Sqlite {
     lost: OnceLock<PathBuf>,
     /// The journal, and who is told that it can't be written. Held while it is written, which waits
     /// for the disk; only the writer thread takes it, under `writer`.
-    journal: Mutex<Option<(Journal, Report)>>,
+    journal: Mutex<Option<journal::Kept>>,
 }
-
-/// Is told of the journal that it can't be written, and why.
-type Report = Box<dyn Fn(&Path, &io::Error) + Send>;
 
 impl Sqlite {
     /// Opens the database, and makes it if the file does not exist or is empty.
@@ -135,38 +131,6 @@ impl Sqlite {
     pub(crate) fn watch(&self, others: &[&Path]) -> io::Result<()> {
         *self.files.lock() = Some(Files::watch(&self.path, others)?);
         Ok(())
-    }
-
-    /// Has changes that a restore must not undo appended to the journal at `path`, from now on.
-    /// `report` is told if that fails; the changes are made, and written later.
-    pub(crate) fn keep_journal(
-        &self,
-        path: &Path,
-        report: impl Fn(&Path, &io::Error) + Send + 'static,
-    ) {
-        *self.journal.lock() = Some((Journal::at(path), Box::new(report)));
-    }
-
-    /// Writes down a batch that was committed; `entries` are those that were known before.
-    fn note(
-        &self,
-        connection: &Connection,
-        batch: &Batch,
-        changed: &[Changed],
-        mut entries: Vec<Entry>,
-    ) {
-        let mut journal = self.journal.lock();
-        let Some((journal, report)) = &mut *journal else {
-            return;
-        };
-        let noted = journal::entries(connection, batch, changed);
-        let noted = noted.map_err(io::Error::other).and_then(|more| {
-            entries.extend(more);
-            journal.append(&entries)
-        });
-        if let Err(error) = noted {
-            report(journal.path(), &error);
-        }
     }
 
     /// Looks at the files, and returns the one that is lost, if one is.
