@@ -55,6 +55,8 @@ pub enum Request {
     Passwd(Passwd),
     /// `reset`: set another password with the operator's code, and log in.
     Reset(Box<Reset>),
+    /// `claim`: set the first password of an imported account with the one of then, and log in.
+    Claim(Box<Claim>),
     /// `invite`: make an invitation, where the operator lets members do that.
     Invite,
     /// `delete_account`: delete the account for good; its name stays reserved.
@@ -104,6 +106,18 @@ pub struct Password(pub Zeroizing<String>);
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(..)")
+    }
+}
+
+impl Serialize for Password {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Password(Zeroizing::new(text)))
     }
 }
 
@@ -537,6 +551,23 @@ pub struct Reset {
     pub login_key: ByteArray<32>,
     /// The signature over the change by the key that the operator's code leads to.
     pub proof: ByteArray<64>,
+    /// What kind of session to begin.
+    #[serde(flatten)]
+    pub session: SessionOptions,
+}
+
+/// Fields of `claim`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Claim {
+    /// The account, which was imported.
+    pub name: UserName,
+    /// Its password in the program that it was imported from.
+    pub password: Password,
+    /// How the new login key is derived.
+    #[serde(deserialize_with = "object::one")]
+    pub kdf: KdfParams,
+    /// The new login key's public half.
+    pub login_key: ByteArray<32>,
     /// What kind of session to begin.
     #[serde(flatten)]
     pub session: SessionOptions,

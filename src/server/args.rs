@@ -1,5 +1,6 @@
 //! The server's command line and environment, parsed into a [`Config`].
 
+pub(super) mod import;
 pub(super) mod tasks;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
+use self::import::ImportTask;
 use self::tasks::Task;
 use super::config::{Config, Registration};
 use super::delivery::mailbox::Quota;
@@ -219,6 +221,12 @@ pub(super) enum Action {
     },
     #[command(flatten)]
     Admin(Task),
+    /// Take over accounts and messages of another program
+    Import {
+        /// Which one
+        #[command(subcommand)]
+        from: ImportTask,
+    },
     /// Write database and certificate to one new file, at any time
     Backup {
         /// The file, which must not exist, or a folder to put one into

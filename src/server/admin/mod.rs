@@ -31,6 +31,7 @@ mod prompt;
 mod request;
 mod socket;
 
+pub(super) use self::audit::{Audit, AuditError};
 use self::error::AdminError;
 pub(super) use self::perform::Performer;
 use self::print::Printer;

@@ -11,6 +11,7 @@
 //! | `keys` | `keys`, `publish` |
 //! | `invite` | `invite` |
 //! | `reset` | `reset` |
+//! | `claim` | `claim` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
 //! | [`auth`] | proofs and passwords, for those that need them |
 //!
@@ -18,6 +19,7 @@
 //! the connection's thread does the rest.
 
 pub(crate) mod auth;
+mod claim;
 mod fetch;
 mod invite;
 mod keys;
@@ -220,6 +222,7 @@ impl Handler {
                 code,
                 password,
             } => return self.password_reset(name, &code, &password, now),
+            Request::Claim(claim) => return self.claim(&claim, now),
             Request::Invite => self.invite(now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),
 
