@@ -134,6 +134,7 @@ fn parse_op(op: &str, line: &[u8]) -> Result<Request, Refusal> {
         "reset" => Request::Reset(fields(line)?),
         "claim" => Request::Claim(fields(line)?),
         "invite" => Request::Invite,
+        "personal_data" => Request::PersonalData(fields(line)?),
         "delete_account" => Request::DeleteAccount(fields(line)?),
         "ping" => Request::Ping,
         _ => {
@@ -281,6 +282,7 @@ pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> O
         Request::Reset(fields) => line(out, id, "reset", fields),
         Request::Claim(fields) => line(out, id, "claim", fields),
         Request::Invite => line(out, id, "invite", none),
+        Request::PersonalData(fields) => line(out, id, "personal_data", fields),
         Request::DeleteAccount(fields) => line(out, id, "delete_account", fields),
         Request::Ping => line(out, id, "ping", none),
         Request::AckShown

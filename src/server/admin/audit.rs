@@ -49,6 +49,11 @@ impl Error for AuditError {
     }
 }
 
+/// The file of a data folder's audit log.
+pub(super) fn file(data: &Path) -> PathBuf {
+    data.join("audit.log")
+}
+
 /// The audit log of a data folder.
 pub(crate) struct Audit {
     path: PathBuf,
@@ -57,9 +62,7 @@ pub(crate) struct Audit {
 impl Audit {
     /// The log of a folder. The file is made with the first line.
     pub(crate) fn of(data: &Path) -> Self {
-        Audit {
-            path: data.join("audit.log"),
-        }
+        Audit { path: file(data) }
     }
 
     /// Carries out an act, with a line before and a line behind. The act is told by its command and by

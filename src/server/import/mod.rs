@@ -77,7 +77,7 @@ pub(super) fn mongo(config: &Config, task: &MongoTask, json: bool) -> Result<(),
 }
 
 fn total_size(files: &[PathBuf]) -> u64 {
-    let sizes = files.iter().map(|file| std::fs::metadata(file));
+    let sizes = files.iter().map(std::fs::metadata);
     sizes.flatten().map(|found| found.len()).sum()
 }
 

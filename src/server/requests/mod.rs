@@ -10,6 +10,7 @@
 //! | `fetch` | `fetch`, `ack` |
 //! | `keys` | `keys`, `publish` |
 //! | `invite` | `invite` |
+//! | `personal_data` | `personal_data` |
 //! | `reset` | `reset` |
 //! | `claim` | `claim` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
@@ -24,6 +25,7 @@ mod fetch;
 mod invite;
 mod keys;
 pub(crate) mod login;
+mod personal_data;
 pub(crate) mod register;
 mod reset;
 mod search;
@@ -224,6 +226,7 @@ impl Handler {
             } => return self.password_reset(name, &code, &password, now),
             Request::Claim(claim) => return self.claim(&claim, now),
             Request::Invite => self.invite(now),
+            Request::PersonalData(after) => self.personal_data(&after, now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),
 
             Request::Search(search) => self.search(&search, now),

@@ -379,10 +379,10 @@ pub(super) fn reclaim(
     connection: &mut Connection,
     deleted: Option<UserId>,
 ) -> rusqlite::Result<Reclaimed> {
-    if let Some(account) = deleted {
-        if erasing(connection, |connection| drop_mail(connection, account))? > 0 {
-            return Ok(Reclaimed::Mail);
-        }
+    if let Some(account) = deleted
+        && erasing(connection, |connection| drop_mail(connection, account))? > 0
+    {
+        return Ok(Reclaimed::Mail);
     }
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let free = pragma("freelist_count")?;
