@@ -141,13 +141,17 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::manual", &["args"]),
     (
         "server::net",
-        &["delivery", "limits", "log", "requests", "shared", "stats"],
+        &[
+            "config", "delivery", "limits", "log", "requests", "shared", "stats",
+        ],
     ),
     (
         "server::metrics",
         &["data_folder", "delivery", "log", "net", "shared", "stats"],
     ),
+    ("server::notify", &["log"]),
     ("server::ping", &["config", "listen"]),
+    ("server::reload", &["args", "log", "notify", "shared"]),
     (
         "server::requests",
         &["config", "delivery", "limits", "net", "shared", "stats"],
@@ -168,11 +172,18 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "manual",
             "metrics",
             "net",
+            "notify",
             "ping",
+            "reload",
             "shared",
+            "signals",
         ],
     ),
-    ("server::shared", &["config", "delivery", "limits", "stats"]),
+    (
+        "server::shared",
+        &["config", "delivery", "limits", "log", "stats"],
+    ),
+    ("server::signals", &["log", "reload"]),
     (
         "client::app",
         &[

@@ -6,6 +6,7 @@
 //! | `address`, `host`, `fingerprint` | what a person types to name a server, and its certificate |
 //! | `invitation` | the link of an invitation |
 //! | `sniff` | a connection's language, by its first byte |
+//! | `proxy_header` | for whom a proxy connects |
 //! | `socket` | a TCP socket: timeouts, non-blocking writes, closing |
 //! | `buffer` | bytes that were read and are not decrypted yet |
 //! | `tls` | TLS sessions, without sockets |
@@ -19,6 +20,7 @@ pub mod connector;
 pub mod fingerprint;
 mod host;
 pub mod invitation;
+pub mod proxy_header;
 pub mod sniff;
 pub mod socket;
 #[cfg(feature = "tls")]
