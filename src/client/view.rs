@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::protocol::reply::UserStatus;
+use crate::protocol::reply::{DataRow, UserStatus, Withheld};
 use crate::protocol::{MessageId, UserName};
 
 /// The kind of a line.
@@ -136,6 +136,10 @@ pub(crate) enum ViewEvent {
     },
     /// How many messages wait on the server.
     Waiting(u64),
+    /// A row that the server holds about this account.
+    ServerRow(DataRow),
+    /// Rows about this account that the server does not show.
+    Withheld(Withheld),
 }
 
 impl ViewEvent {
@@ -153,7 +157,9 @@ impl ViewEvent {
             | ViewEvent::Contact { .. }
             | ViewEvent::SafetyNumber { .. }
             | ViewEvent::Registered { .. }
-            | ViewEvent::Waiting(_) => true,
+            | ViewEvent::Waiting(_)
+            | ViewEvent::ServerRow(_)
+            | ViewEvent::Withheld(_) => true,
         }
     }
 

@@ -14,6 +14,7 @@
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
 //! | `signals`, `reload` | what a signal does, and the settings that change while the server runs |
 //! | `notify` | tells a service manager how the server is |
+//! | `personal_data` | what the server holds about a person, as JSON |
 //! | `ping` | asks a running server whether it answers |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
 //! | [`requests`] | carries out one request; knows no socket |
@@ -39,6 +40,7 @@ mod manual;
 pub(crate) mod metrics;
 pub(crate) mod net;
 mod notify;
+mod personal_data;
 mod ping;
 mod reload;
 pub(crate) mod requests;

@@ -1,4 +1,4 @@
-//! The operator's commands, `server user`, `invite`, `sessions`, `ban` and `announce`.
+//! The operator's commands, `server user`, `invite`, `sessions`, `ban`, `announce` and `what-we-know`.
 //!
 //! A command becomes a [`request::Request`]. If a server runs on the data folder, the request goes
 //! over the socket `admin.sock` in it, and the server carries it out, so its effects are immediate.
@@ -11,6 +11,7 @@
 //! | `request` | the requests, the answers, and their form on the socket |
 //! | `perform` | carries a request out |
 //! | `accounts`, `access` | what it does to accounts; to sessions, invitations, bans |
+//! | `what_we_know` | all that the server holds about a person |
 //! | `socket` | the socket: its path, the server's thread, the command's side |
 //! | `offline` | without a running server |
 //! | `audit` | the audit log |
@@ -30,6 +31,7 @@ mod print;
 mod prompt;
 mod request;
 mod socket;
+mod what_we_know;
 
 use self::error::AdminError;
 pub(super) use self::perform::Performer;
@@ -91,6 +93,7 @@ fn request_of(task: Task) -> Result<Request, AdminError> {
             (None, Some(BansTask::List) | None) => Request::BanList {},
         },
         Task::Announce { text } => Request::Announce { text },
+        Task::WhatWeKnow { name } => Request::WhatWeKnow { name },
         Task::Status => Request::Status {},
     })
 }

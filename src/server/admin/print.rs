@@ -37,12 +37,16 @@ enum Shape {
     List,
     /// One field alone.
     Field(&'static str),
+    /// Rows of many tables: a heading for each kind, a line for each row.
+    Sections,
 }
 
 /// Prints one answer.
 pub(super) struct Printer {
     shape: Shape,
     json: bool,
+    /// The heading of the rows that are printed.
+    section: String,
     /// The rows of a table, kept until the widths are known.
     table: Vec<Vec<String>>,
 }
@@ -53,6 +57,7 @@ impl Printer {
         Printer {
             shape: shape(request),
             json,
+            section: String::new(),
             table: Vec::new(),
         }
     }
@@ -78,6 +83,22 @@ impl Printer {
                     format!("{title:<20} {}\n", cell(field, value))
                 });
                 write(&lines.collect::<String>())
+            }
+            Shape::Sections => {
+                let text = |field: &str| row[field].as_str().unwrap_or_default();
+                let section = format!("{}: {}", text("table"), text("relation"));
+                let heading = match self.section == section {
+                    true => String::new(),
+                    false => format!("{}\n", sanitize(&section)),
+                };
+                self.section = section;
+                let values = row["values"].as_object();
+                let cells = values
+                    .into_iter()
+                    .flatten()
+                    .map(|(field, value)| format!("{field} {}", cell(field, value)));
+                let cells: Vec<_> = cells.collect();
+                write(&format!("{heading}  {}\n", cells.join(", ")))
             }
             Shape::Table(columns) => {
                 let cells = columns.iter().map(|(field, _)| cell(field, &row[*field]));
@@ -120,6 +141,7 @@ fn shape(request: &Request) -> Shape {
             ("created", "CREATED"),
         ]),
         Request::UserShow { .. } | Request::Status {} => Shape::List,
+        Request::WhatWeKnow { .. } => Shape::Sections,
         Request::UserReset { .. } => Shape::Field("code"),
         Request::InviteCreate { .. } => Shape::Field("link"),
         Request::InviteList {} => Shape::Table(&[
@@ -149,6 +171,7 @@ fn cell(field: &str, value: &Value) -> String {
         Value::Bool(false) => "no".to_owned(),
         Value::Number(number) if TIMES.contains(&field) => utc(number.as_i64().unwrap_or(0)),
         Value::String(text) => sanitize(text).to_string(),
+        Value::Object(size) if size.contains_key("bytes") => format!("{} bytes", size["bytes"]),
         other => other.to_string(),
     }
 }

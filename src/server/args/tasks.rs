@@ -21,6 +21,11 @@ pub(crate) enum Task {
     Sessions(SessionsTask),
     /// Take no connections from an address or a network
     Ban(BanTask),
+    /// Print every row that the server holds about a person
+    WhatWeKnow {
+        /// Their name
+        name: UserName,
+    },
     /// Say how the running server is
     Status,
     /// Tell everybody something; who is away hears it at the next login

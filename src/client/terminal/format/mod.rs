@@ -3,6 +3,7 @@
 
 pub(super) mod json;
 mod sent;
+mod server_row;
 
 pub(super) use self::sent::{MARK_COLUMN, ProgressMark, mark};
 
@@ -258,6 +259,13 @@ fn plain(event: &ViewEvent) -> String {
         }
         ViewEvent::Registered { name, .. } => format!("account {name} created"),
         ViewEvent::Waiting(count) => format!("{count} waiting on the server"),
+        ViewEvent::ServerRow(row) => server_row::line(row),
+        ViewEvent::Withheld(rows) => {
+            format!(
+                "not shown: {} ({}), since {}",
+                rows.table, rows.relation, rows.why
+            )
+        }
         _ => String::new(),
     }
 }
