@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `address`, `host`, `fingerprint` | what a person types to name a server, and its certificate |
 //! | `invitation` | the link of an invitation |
+//! | `qr_code` | a link as a picture on a terminal |
 //! | `sniff` | a connection's language, by its first byte |
 //! | `proxy_header` | for whom a proxy connects |
 //! | `socket` | a TCP socket: timeouts, non-blocking writes, closing |
@@ -21,6 +22,7 @@ pub mod fingerprint;
 mod host;
 pub mod invitation;
 pub mod proxy_header;
+pub mod qr_code;
 pub mod sniff;
 pub mod socket;
 #[cfg(feature = "tls")]
