@@ -101,6 +101,8 @@ pub(crate) enum ViewEvent {
         /// Milliseconds since 1970.
         at: u64,
     },
+    /// A text as a QR code, where a terminal is wide enough.
+    QrCode(String),
     /// Somebody's status.
     Status(UserStatus),
     /// Somebody whom this account has written to or heard from.
@@ -151,7 +153,10 @@ impl ViewEvent {
     /// Whether it is what a command was asked for, and not a remark about it.
     pub(crate) fn is_data(&self) -> bool {
         match self {
-            ViewEvent::Line(..) | ViewEvent::Receipt { .. } | ViewEvent::Sent { .. } => false,
+            ViewEvent::Line(..)
+            | ViewEvent::Receipt { .. }
+            | ViewEvent::Sent { .. }
+            | ViewEvent::QrCode(_) => false,
             ViewEvent::Message { .. }
             | ViewEvent::Status(_)
             | ViewEvent::Contact { .. }

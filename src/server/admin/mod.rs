@@ -39,7 +39,9 @@ pub(super) use self::perform::Performer;
 use self::print::Printer;
 use self::request::Request;
 pub(super) use self::socket::Control;
-use super::args::tasks::{BanTask, BansTask, InviteTask, SessionsTask, Task, UserTask};
+use super::args::tasks::{
+    BanTask, BansTask, InvitationsTask, InviteTask, NewInvitation, SessionsTask, Task, UserTask,
+};
 use super::config::Config;
 use super::data_folder;
 
@@ -78,9 +80,15 @@ fn request_of(task: Task) -> Result<Request, AdminError> {
         Task::User(UserTask::Enable { name }) => Request::UserEnable { name },
         Task::User(UserTask::Remove { name }) => Request::UserRemove { name },
         Task::User(UserTask::Reset { name, days }) => Request::UserReset { name, days },
-        Task::Invite(InviteTask::Create { days, uses }) => Request::InviteCreate { days, uses },
-        Task::Invite(InviteTask::List) => Request::InviteList {},
-        Task::Invite(InviteTask::Revoke { id }) => Request::InviteRevoke { id },
+        Task::Invite(InviteTask { new, task }) => {
+            match task.unwrap_or(InvitationsTask::Create(new)) {
+                InvitationsTask::Create(NewInvitation { days, uses }) => {
+                    Request::InviteCreate { days, uses }
+                }
+                InvitationsTask::List => Request::InviteList {},
+                InvitationsTask::Revoke { id } => Request::InviteRevoke { id },
+            }
+        }
         Task::Sessions(SessionsTask::List) => Request::SessionsList {},
         Task::Sessions(SessionsTask::Close { name }) => Request::SessionsClose { name },
         Task::Ban(BanTask { network, task }) => match (network, task) {

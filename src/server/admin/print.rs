@@ -2,13 +2,14 @@
 //! was done is a sentence. Where there are rows, it goes to standard error, so that standard output has
 //! the result alone.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
 use super::error::AdminError;
 use super::request::Request;
 use crate::protocol::sanitize::sanitize;
+use crate::transport::qr_code;
 
 /// A column of a table: the field, and its heading.
 type Column = (&'static str, &'static str);
@@ -22,6 +23,9 @@ const TIMES: &[&str] = &[
     "code_expires",
     "at",
 ];
+
+/// The field that is shown as a QR code, too.
+const LINK: &str = "link";
 
 /// What a list begins with.
 const FIRST: &[&str] = &["name", "state"];
@@ -70,7 +74,14 @@ impl Printer {
         let row: Value = serde_json::from_str(json).map_err(|_| AdminError::OtherServer)?;
         match self.shape {
             Shape::None => Ok(()),
-            Shape::Field(field) => write(&format!("{}\n", cell(field, &row[field]))),
+            Shape::Field(field) => {
+                let text = cell(field, &row[field]);
+                let code = match field {
+                    LINK => code_for_terminal(&text),
+                    _ => String::new(),
+                };
+                write(&format!("{text}\n{code}"))
+            }
             Shape::List => {
                 let (first, others): (Vec<_>, Vec<_>) = row
                     .as_object()
@@ -143,7 +154,7 @@ fn shape(request: &Request) -> Shape {
         Request::UserShow { .. } | Request::Status {} => Shape::List,
         Request::WhatWeKnow { .. } => Shape::Sections,
         Request::UserReset { .. } => Shape::Field("code"),
-        Request::InviteCreate { .. } => Shape::Field("link"),
+        Request::InviteCreate { .. } => Shape::Field(LINK),
         Request::InviteList {} => Shape::Table(&[
             ("id", "ID"),
             ("inviter", "BY"),
@@ -180,6 +191,20 @@ fn utc(millis: i64) -> String {
     match jiff::Timestamp::from_millisecond(millis) {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         Err(_) => millis.to_string(),
+    }
+}
+
+/// The QR code of a link with an end of line, if standard output is a terminal that is wide enough.
+fn code_for_terminal(link: &str) -> String {
+    let stdout = io::stdout();
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    if dumb || !stdout.is_terminal() {
+        return String::new();
+    }
+    let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+    match qr_code::rows(link, columns.into()) {
+        Some(rows) => rows.join("\n") + "\n",
+        None => String::new(),
     }
 }
 

@@ -65,7 +65,10 @@ pub(in crate::client::terminal) fn line(event: &ViewEvent, me: &UserName) -> Opt
             "relation": rows.relation,
             "why": rows.why,
         }),
-        ViewEvent::Line(..) | ViewEvent::Receipt { .. } | ViewEvent::Sent { .. } => return None,
+        ViewEvent::Line(..)
+        | ViewEvent::Receipt { .. }
+        | ViewEvent::Sent { .. }
+        | ViewEvent::QrCode(_) => return None,
     };
     Some(harmless(&object.to_string()) + "\n")
 }

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
 use crate::protocol::rows::{Frame, Row, rows};
+use crate::transport::qr_code;
 
 /// The colours of people's names. No tone of a line uses them.
 const PEOPLE: [Color; 3] = [Color::Cyan, Color::Magenta, Color::Blue];
@@ -218,6 +219,11 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
                 text.push_str(&rows_of(&format!("    {line}"), look, columns));
             }
             return text;
+        }
+        ViewEvent::QrCode(link) => {
+            let columns = columns.filter(|_| !look.plain).unwrap_or(0);
+            let rows = qr_code::rows(link, columns).unwrap_or_default();
+            return rows.iter().map(|row| format!("{row}\n")).collect();
         }
         other => text.say(Tone::Plain, plain(other)),
     }
