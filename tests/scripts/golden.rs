@@ -280,6 +280,7 @@ const LOGGED_IN: &[&str] = &[
     "/settings presence",
     "/settings presence maybe",
     "/settings presence on off",
+    "/what-the-server-knows now",
     "/passwd now",
     "/recovery now",
     "/delete-account bob",
