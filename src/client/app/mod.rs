@@ -48,6 +48,7 @@ use super::messenger::command::Command;
 use super::terminal::{Alerts, InputEvent, NotWritten, Screen, Terminal};
 use super::view::{Display, End, ViewEvent};
 use crate::command_line;
+use crate::command_line::Loaded;
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the server's last answers.
@@ -82,7 +83,7 @@ struct App {
 /// Runs the client's program as its command line says.
 pub fn main() -> ExitCode {
     match command_line::parse::<Options>(UNWRITTEN) {
-        Ok(options) => match &options.task {
+        Ok(Loaded { options, .. }) => match &options.task {
             Some(Action::Man) => print(&manual::page()),
             Some(Action::Completions { shell }) => {
                 print(&command_line::completions::<Options>(*shell))
