@@ -12,6 +12,7 @@
 //! | `invite` | `invite` |
 //! | `personal_data` | `personal_data` |
 //! | `reset` | `reset` |
+//! | `claim` | `claim` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
 //! | [`auth`] | proofs and passwords, for those that need them |
 //!
@@ -19,6 +20,7 @@
 //! the connection's thread does the rest.
 
 pub(crate) mod auth;
+mod claim;
 mod fetch;
 mod invite;
 mod keys;
@@ -30,6 +32,7 @@ mod search;
 mod send;
 mod settings;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,6 +90,8 @@ pub(crate) struct Handler {
     envelopes: bool,
     /// The peer's network, by which its requests are limited; `None` if they are not.
     network: Option<IpPrefix>,
+    /// From where the peer connects, to tell the user.
+    peer: Option<SocketAddr>,
     request_rate: RequestRate,
     failed_logins: u32,
     /// Why the last request was refused, if it was refused at once.
@@ -115,6 +120,7 @@ impl Handler {
             admitted: None,
             envelopes: true,
             network,
+            peer: None,
             failed_logins: 0,
             refused: None,
             pause: Duration::ZERO,
@@ -130,6 +136,16 @@ impl Handler {
     /// Says that the connection is under TLS and that its client sees this certificate.
     pub(crate) fn set_certificate(&mut self, fingerprint: Fingerprint) {
         self.certificate = fingerprint.0.to_vec();
+    }
+
+    /// Says from where the peer connects.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = Some(peer);
+    }
+
+    /// Says which network the peer's requests are limited by, once a proxy has named the peer.
+    pub(crate) fn set_network(&mut self, network: Option<IpPrefix>) {
+        self.network = network;
     }
 
     /// Sets when the connection ends; no request waits beyond that.
@@ -222,6 +238,7 @@ impl Handler {
                 code,
                 password,
             } => return self.password_reset(name, &code, &password, now),
+            Request::Claim(claim) => return self.claim(&claim, now),
             Request::Invite => self.invite(now),
             Request::PersonalData(after) => self.personal_data(&after, now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),

@@ -111,7 +111,10 @@ fn add(
             });
             entries.push(registered(*id, account));
         }
-        (Change::SetLogin(new) | Change::FinishReset(new, _), Changed::Done) => {
+        (
+            Change::SetLogin(new) | Change::FinishReset(new, _) | Change::Claim(new),
+            Changed::Done,
+        ) => {
             let NewLogin {
                 user,
                 kdf,
