@@ -143,6 +143,17 @@ pub(super) struct Options {
     )]
     console_from: Vec<IpPrefix>,
 
+    /// Addresses of proxies, as 127.0.0.2 or 10.0.0.5/32; each connection from there has to begin
+    /// with a PROXY header of version 2, which is refused from elsewhere
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_PROXY_FROM",
+        value_name = "NETWORKS",
+        value_delimiter = ','
+    )]
+    proxy_from: Vec<IpPrefix>,
+
     /// Certificate chain of your own, as PEM, read again on SIGHUP [default: one is made]
     #[arg(
         long,
@@ -344,6 +355,7 @@ impl Options {
             member_invitations: self.member_invitations,
             plaintext: self.plaintext,
             console_from: self.console_from,
+            proxy_from: self.proxy_from,
             log: log::Settings {
                 format: self.log_format,
                 level: self.log_level,

@@ -38,7 +38,7 @@ impl Performer {
         address: Address,
         live: bool,
     ) -> Self {
-        let audit = Audit::of(&shared.config.data);
+        let audit = Audit::of(&shared.config().data);
         let observer = Observer::new(Arc::clone(&shared), Arc::clone(&connections));
         Performer {
             shared,

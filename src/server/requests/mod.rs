@@ -132,6 +132,11 @@ impl Handler {
         self.certificate = fingerprint.0.to_vec();
     }
 
+    /// Says which network the peer's requests are limited by, once a proxy has named the peer.
+    pub(crate) fn set_network(&mut self, network: Option<IpPrefix>) {
+        self.network = network;
+    }
+
     /// Sets when the connection ends; no request waits beyond that.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
