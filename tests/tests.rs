@@ -46,6 +46,8 @@ mod suite {
     mod floods;
     /// Lines that are not requests, and bytes that are not lines.
     mod hostile;
+    /// Accounts and messages of the Python program before this one.
+    mod imports;
     /// Invitations of the operator and of members.
     #[cfg(feature = "tls")]
     mod invitations;
@@ -57,6 +59,9 @@ mod suite {
     mod mailbox;
     /// What the log says, in both formats, and the metrics.
     mod observability;
+    /// The unit, the filter for fail2ban and the settings that packages bring.
+    #[cfg(target_os = "linux")]
+    mod packaging;
     /// Blocks, settings and full mailboxes, as people meet them.
     mod people;
     /// What the server holds about a person, as the operator and the person see it.

@@ -23,6 +23,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/error_texts.rs"]
+mod error_texts;
 #[path = "tidy/links.rs"]
 mod links;
 #[path = "tidy/pages.rs"]
@@ -74,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crypto::os_rng",
             "crypto::handle",
             "crypto::keys",
+            "crypto::original",
         ],
     ),
     (
@@ -134,8 +137,20 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "capacity",
             "data_folder",
             "delivery",
+            "import",
             "listen",
             "ping",
+        ],
+    ),
+    (
+        "server::import",
+        &[
+            "admin",
+            "args",
+            "config",
+            "data_folder",
+            "delivery",
+            "requests",
         ],
     ),
     ("server::limits", &["log"]),
@@ -178,6 +193,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "data_folder",
             "delivery",
             "error",
+            "import",
             "log",
             "manual",
             "metrics",
