@@ -20,6 +20,8 @@ mod suite {
     mod backlog;
     /// Backups: made under load, checked, sealed, restored.
     mod backup;
+    /// What is wrong with the folder, the database or the output, for every subcommand.
+    mod bad_input;
     /// What changes while a login or a request waits.
     mod changes;
     /// The language that a person types into telnet.

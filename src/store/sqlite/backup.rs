@@ -40,12 +40,14 @@ pub(crate) struct Contents {
 /// syncs it.
 ///
 /// # Errors
-/// The database can't be read, or the copy can't be written; the latter is of no use then.
+/// The database can't be read or is a newer server's, or the copy can't be written; the latter is of no use then.
 pub(crate) fn copy(
     from: &Path,
     to: &Path,
     files: &[(&'static str, Vec<u8>)],
 ) -> Result<(), OpenError> {
+    // As the copy does: a connection that only reads would leave files behind.
+    require_ours(from, open::connect(from, OpenFlags::empty()))?;
     let copy = || {
         let source = open::connect(from, OpenFlags::empty())?;
         let target = to.to_string_lossy();
@@ -65,14 +67,19 @@ pub(crate) fn copy(
     })
 }
 
+/// Refuses what is no database of ours, or a newer server's.
+fn require_ours(path: &Path, opened: rusqlite::Result<Connection>) -> Result<(), OpenError> {
+    let identified = opened.and_then(|database| open::identify(&database));
+    let identified = identified.map_err(|error| open::open_error(path, error))?;
+    open::expect_ours(path, identified).map(drop)
+}
+
 /// Reads all of a backup, and refuses one that is not whole.
 ///
 /// # Errors
 /// It is no backup of this server's, a newer server's, or damaged.
 pub(crate) fn check(path: &Path) -> Result<Contents, OpenError> {
-    let identified = open::reader(path).and_then(|backup| open::identify(&backup));
-    let identified = identified.map_err(|error| open::open_error(path, error))?;
-    open::expect_ours(path, identified)?;
+    require_ours(path, open::reader(path))?;
     let check = || {
         let backup = open::reader(path)?;
         let sound: String = backup.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
