@@ -119,8 +119,8 @@ impl Messenger {
 
     /// Logs in with the new password, since a server's word proves nothing.
     fn prove_change(&mut self) -> std::result::Result<(), CommandError> {
-        self.vault.note_login_tried()?;
-        match self.log_in_again() {
+        let told = self.vault.note_login_tried()?;
+        match self.log_in_again(told) {
             Ok((connection, welcome)) => {
                 self.go_on_over(connection, &welcome)?;
                 Ok(())

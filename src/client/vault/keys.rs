@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::codec::Reader;
 use super::table::Table;
+use super::told_generation::ToldGeneration;
 use super::{Result, Vault, VaultError};
 use crate::crypto::keys::{IdentityKeys, OneTimePrekeySecret, SignedPrekeySecret};
 use crate::crypto::os_rng;
@@ -34,6 +35,9 @@ pub struct Device {
     /// What the server said when it was restored from a backup last, at the last login from here.
     #[serde(default)]
     pub epoch: Option<ByteArray<16>>,
+    /// The server was told a generation with its proof.
+    #[serde(default)]
+    pub told_proof: bool,
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<ByteArray<16>>,
@@ -127,16 +131,18 @@ impl Vault {
     }
 
     /// Notes that a login is about to be tried: if this process is killed before
-    /// the answer is noted, the server may count it all the same.
+    /// the answer is noted, the server may count it all the same. Gives what to tell the
+    /// server of the generation.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn note_login_tried(&mut self) -> Result<()> {
+    pub(crate) fn note_login_tried(&mut self) -> Result<Option<ToldGeneration>> {
         self.transact(|vault| {
             let mut device = vault.device()?;
             device.tried += 1;
             vault.save_device(&device)
-        })
+        })?;
+        self.generation_to_tell()
     }
 
     /// Makes `count` one-time prekeys and saves them before anybody sees them.

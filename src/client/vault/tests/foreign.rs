@@ -35,6 +35,10 @@ fn a_schema_that_is_not_ours_is_refused_and_left_alone() {
         "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY CHECK (id > 0), value BLOB NOT NULL) STRICT",
         "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY, value BLOB NOT NULL, \"--\" BLOB) STRICT",
         "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY ON CONFLICT REPLACE, value BLOB NOT NULL) STRICT",
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'PRIMARY KEY', 'PRIMARY\u{a0}KEY') WHERE name = 'messages'",
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', 'NOT\u{2003}NULL') WHERE name = 'messages'",
         "ANALYZE",
         "PRAGMA user_version = 0",
         "PRAGMA user_version = -7",
