@@ -122,6 +122,7 @@ impl Messenger {
         let effects = self.vault.transact(|vault| {
             vault.save_device(&device)?;
             vault.go_behind(told);
+            vault.correct_renewals(now)?;
             if is_behind || proven {
                 vault.renew_all()?;
             }

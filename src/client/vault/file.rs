@@ -126,7 +126,7 @@ impl VaultFile {
         if let Some(difference) = schema::difference(&db, version).map_err(classify)? {
             return Err(VaultError::Damaged(self.path, difference));
         }
-        let key_slots = key_slots::load(&db, version).map_err(classify)?;
+        let key_slots = key_slots::read(&db, version, &self.path)?;
         Ok(Closed {
             file: self,
             db,

@@ -57,6 +57,10 @@ pub struct Device {
     /// copy of this device made itself known.
     #[serde(default)]
     pub signed_ids: Vec<u32>,
+    /// Since when the newest signed prekey is in use: milliseconds since 1970. `None` if it was made
+    /// before this was noted.
+    #[serde(default)]
+    pub signed_since: Option<u64>,
     /// For how many days messages are kept on this device; `None` for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_days: Option<u32>,
@@ -178,6 +182,7 @@ impl Vault {
             let created = newest.map_or(now, |newest| now.max(newest.saturating_add(1)));
             let mut device = vault.device()?;
             device.signed_ids.push(id);
+            device.signed_since = Some(now);
             vault.save_device(&device)?;
             vault.put_signed(&prekey, created, None)?;
             Ok(prekey)
@@ -292,6 +297,24 @@ impl Vault {
             }
             None => Ok(None),
         }
+    }
+
+    /// Since when the newest signed prekey is in use; `None` if there is none. A clock that was
+    /// ahead when it was made must not keep it in use for as long: a time to come counts as `now`.
+    ///
+    /// # Errors
+    /// That it could not be read or written.
+    pub fn signed_since(&mut self, now: u64) -> Result<Option<u64>> {
+        let Some((_, made)) = self.newest_signed()? else {
+            return Ok(None);
+        };
+        let mut device = self.device()?;
+        let since = device.signed_since.unwrap_or(made);
+        if since > now {
+            device.signed_since = Some(now);
+            self.transact(|vault| vault.save_device(&device))?;
+        }
+        Ok(Some(since.min(now)))
     }
 
     /// Deletes a one-time prekey that was used, in the transaction of the message

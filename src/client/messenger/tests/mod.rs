@@ -8,6 +8,7 @@ mod double;
 mod evil;
 mod handles;
 mod hostile;
+mod introductions;
 mod key_slots;
 mod passwd;
 mod planted;

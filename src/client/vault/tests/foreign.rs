@@ -59,6 +59,23 @@ fn a_schema_that_is_not_ours_is_refused_and_left_alone() {
     }
 }
 
+/// Each slot costs a derivation before anything is known to be wrong.
+#[test]
+fn a_vault_with_more_slots_than_any_client_writes_is_refused() {
+    let dir = filled();
+    let more = "INSERT INTO key_slots (kind, salt, memory_kib, passes, lanes, wrapped)
+        SELECT kind, randomblob(16), 1048576, 16, 4, wrapped FROM key_slots WHERE kind = 1";
+    for _ in 0..14 {
+        write(&dir, &format!("{more} LIMIT 1"));
+    }
+    assert!(take(&dir).unwrap().read().is_ok());
+    write(&dir, more);
+    let bytes = fs::read(file(&dir)).unwrap();
+    let read = take(&dir).unwrap().read();
+    assert!(matches!(read.err(), Some(VaultError::Damaged(..))));
+    assert_eq!(fs::read(file(&dir)).unwrap(), bytes);
+}
+
 #[test]
 fn a_schema_in_the_log_alone_is_refused_and_not_folded_in() {
     let dir = filled();
