@@ -59,6 +59,8 @@ mod suite {
     mod observability;
     /// Blocks, settings and full mailboxes, as people meet them.
     mod people;
+    /// What the server holds about a person, as the operator and the person see it.
+    mod personal_data;
     /// Power cuts under load: only what was synced is left.
     #[cfg(target_os = "linux")]
     mod power_loss;

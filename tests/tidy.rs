@@ -111,6 +111,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "log",
             "metrics",
             "net",
+            "personal_data",
             "requests",
             "shared",
             "stats",
@@ -147,10 +148,19 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "server::metrics",
         &["data_folder", "delivery", "log", "net", "shared", "stats"],
     ),
+    ("server::personal_data", &["delivery"]),
     ("server::ping", &["config", "listen"]),
     (
         "server::requests",
-        &["config", "delivery", "limits", "net", "shared", "stats"],
+        &[
+            "config",
+            "delivery",
+            "limits",
+            "net",
+            "personal_data",
+            "shared",
+            "stats",
+        ],
     ),
     (
         "server::run",

@@ -37,7 +37,7 @@ use crate::xdg;
     version,
     disable_version_flag = true,
     about = "Secure Chat: encrypted messages on a terminal. Without a command: the chat",
-    after_help = "More commands: options (lists all), exit-codes, man, completions SHELL"
+    after_help = "More: what-the-server-knows, options (lists all), exit-codes, man, completions"
 )]
 pub(crate) struct Options {
     /// HOST:PORT, or chat://FINGERPRINT@HOST:PORT

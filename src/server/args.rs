@@ -35,7 +35,7 @@ pub(super) const DATA_HERE: &str = "secure-chat-data";
 #[command(
     name = "server",
     version,
-    after_help = "More commands: options (lists all), man, completions SHELL"
+    after_help = "More commands: config check, options (lists all), man, completions SHELL"
 )]
 pub(super) struct Options {
     /// Address or host name and port to listen on; port 0 is any that is free. It may be given more
@@ -212,6 +212,7 @@ pub(super) enum Action {
     /// Ask the server that runs with these settings whether it answers
     Ping,
     /// Check the settings
+    #[command(hide = true)]
     Config {
         /// What to do with them
         #[command(subcommand)]

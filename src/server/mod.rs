@@ -12,6 +12,7 @@
 //! | [`listen`] | where it listens |
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
+//! | `personal_data` | what the server holds about a person, as JSON |
 //! | `ping` | asks a running server whether it answers |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
 //! | [`requests`] | carries out one request; knows no socket |
@@ -36,6 +37,7 @@ pub(crate) mod log;
 mod manual;
 pub(crate) mod metrics;
 pub(crate) mod net;
+mod personal_data;
 mod ping;
 pub(crate) mod requests;
 pub(crate) mod run;

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `address`, `host`, `fingerprint` | what a person types to name a server, and its certificate |
 //! | `invitation` | the link of an invitation |
+//! | `qr_code` | a link as a picture on a terminal |
 //! | `sniff` | a connection's language, by its first byte |
 //! | `socket` | a TCP socket: timeouts, non-blocking writes, closing |
 //! | `buffer` | bytes that were read and are not decrypted yet |
@@ -19,6 +20,7 @@ pub mod connector;
 pub mod fingerprint;
 mod host;
 pub mod invitation;
+pub mod qr_code;
 pub mod sniff;
 pub mod socket;
 #[cfg(feature = "tls")]

@@ -30,6 +30,9 @@ pub(crate) enum Script {
         /// The beginning of the names
         text: String,
     },
+    /// Print every row that the server holds about you, and what it does not show
+    #[command(hide = true)]
+    WhatTheServerKnows,
     /// Print the messages that no client has shown, and leave them unread
     Unread,
     /// Print earlier messages, without a server

@@ -212,6 +212,8 @@ pub(crate) enum Command {
     Unblock(UserName),
     /// Show who is blocked.
     Blocked,
+    /// Show what the server holds about this account.
+    WhatTheServerKnows,
     /// Connect anew.
     Reconnect,
     /// Delete the account on the server, and end the session.

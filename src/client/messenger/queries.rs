@@ -81,6 +81,7 @@ impl Messenger {
             Command::Block(name) => self.block(&name, true),
             Command::Unblock(name) => self.block(&name, false),
             Command::Blocked => self.list_blocked(),
+            Command::WhatTheServerKnows => self.show_personal_data(),
             Command::Reconnect => self.reconnect_at_once(),
             Command::DeleteAccount => self.delete_account(),
             Command::Passwd { old, new, code } => self.passwd(&old, &new, code),

@@ -10,6 +10,7 @@
 //! | `fetch` | `fetch`, `ack` |
 //! | `keys` | `keys`, `publish` |
 //! | `invite` | `invite` |
+//! | `personal_data` | `personal_data` |
 //! | `reset` | `reset` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
 //! | [`auth`] | proofs and passwords, for those that need them |
@@ -22,6 +23,7 @@ mod fetch;
 mod invite;
 mod keys;
 pub(crate) mod login;
+mod personal_data;
 pub(crate) mod register;
 mod reset;
 mod search;
@@ -221,6 +223,7 @@ impl Handler {
                 password,
             } => return self.password_reset(name, &code, &password, now),
             Request::Invite => self.invite(now),
+            Request::PersonalData(after) => self.personal_data(&after, now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),
 
             Request::Search(search) => self.search(&search, now),

@@ -12,9 +12,10 @@
 //! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
-//! | `read` | the reads |
+//! | `read`, `readers` | the reads, and the connections for them |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
+//! | `personal_data` | what the tables hold about a person |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
 
@@ -25,7 +26,9 @@ mod files;
 mod generation;
 mod migration;
 mod open;
+mod personal_data;
 mod read;
+mod readers;
 mod statements;
 mod write;
 
@@ -42,9 +45,11 @@ pub(crate) use self::files::wal_path;
 use self::files::{Files, checkpoint, checkpoint_now};
 pub(crate) use self::generation::{LogOf, judge_log};
 pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
+use self::readers::{Lane, MAX_READERS, Readers};
 use self::write::Reclaimed;
 
 use super::Message;
+use super::personal_data::{After, Person, PersonalPage, Section};
 use super::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Page, PageBounds, Place,
     Reset, SearchHit, Store, StoreError, Summary, UserId,
@@ -52,15 +57,6 @@ use super::{
 use crate::clock;
 use crate::protocol::name::UserName;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-
-/// At most this many connections read. Reads are short, and a thread per client must not
-/// mean a file handle and a page cache per client.
-const MAX_READERS: usize = 4;
-
-/// How many of them may search mail at once, and how many open mailboxes at once: who asks for much
-/// must leave connections for those who ask for little.
-const MAX_SEARCHING: usize = 1;
-const MAX_OPENING: usize = 2;
 
 /// Once the log has this many bytes, reads are stopped for the moment that it takes to fold all of
 /// it: while one read begins before the other ends, it can be folded but not begun anew.
@@ -94,46 +90,6 @@ pub(crate) struct Sqlite {
     files: Mutex<Option<Files>>,
     /// The file that was lost, for good.
     lost: OnceLock<PathBuf>,
-}
-
-#[derive(Default)]
-struct Readers {
-    idle: Vec<Connection>,
-    /// How many connections there are, idle or not.
-    open: usize,
-    /// How many of them search.
-    searching: usize,
-    /// How many of them open a mailbox.
-    opening: usize,
-    /// No read may begin for the moment.
-    paused: bool,
-    /// No read may begin any more.
-    closed: bool,
-}
-
-impl Readers {
-    fn count(&mut self, lane: Lane) -> Option<(&mut usize, usize)> {
-        match lane {
-            Lane::Short => None,
-            Lane::Search => Some((&mut self.searching, MAX_SEARCHING)),
-            Lane::Opening => Some((&mut self.opening, MAX_OPENING)),
-        }
-    }
-
-    fn is_busy(&self) -> bool {
-        self.open > self.idle.len()
-    }
-}
-
-/// What a read is for.
-#[derive(Debug, Clone, Copy)]
-enum Lane {
-    /// It is over at once.
-    Short,
-    /// It looks at many places.
-    Search,
-    /// It counts a mailbox.
-    Opening,
 }
 
 impl Sqlite {
@@ -449,6 +405,22 @@ impl Store for Sqlite {
     ) -> Result<Vec<Place>, StoreError> {
         self.read(Lane::Search, |connection| {
             read::places_after(connection, recipient, number, limit)
+        })
+    }
+
+    fn personal_data(
+        &self,
+        person: Person<'_>,
+        section: Section,
+        after: After,
+        limit: usize,
+    ) -> Result<PersonalPage, StoreError> {
+        let lane = match section.withheld() {
+            None => Lane::Short,
+            Some(_) => Lane::Search,
+        };
+        self.read(lane, |connection| {
+            personal_data::page(connection, person, section, after, limit)
         })
     }
 
