@@ -13,6 +13,8 @@ pub(crate) enum Section {
     Account,
     /// The generation of its vault.
     Generation,
+    /// What its client recognises that by.
+    Proof,
     /// A reset whose code was not used yet.
     Reset,
     /// The invitations that the person has made.
@@ -31,9 +33,10 @@ pub(crate) enum Section {
 
 impl Section {
     /// All of them, in the order in which they are shown.
-    pub(crate) const ALL: [Section; 9] = [
+    pub(crate) const ALL: [Section; 10] = [
         Section::Account,
         Section::Generation,
+        Section::Proof,
         Section::Reset,
         Section::Invitations,
         Section::OneTimePrekeys,
@@ -48,6 +51,7 @@ impl Section {
         match self {
             Section::Account => "users",
             Section::Generation => "vault_generations",
+            Section::Proof => "vault_proofs",
             Section::Reset => "resets",
             Section::Invitations => "invitations",
             Section::OneTimePrekeys => "one_time_prekeys",
@@ -61,6 +65,7 @@ impl Section {
         match self {
             Section::Account => "the account",
             Section::Generation => "the age of its vault",
+            Section::Proof => "what its client recognises that by",
             Section::Reset => "the reset of its password",
             Section::Invitations => "its invitations",
             Section::OneTimePrekeys => "its one-time prekeys",

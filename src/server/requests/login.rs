@@ -132,7 +132,7 @@ impl Handler {
         let (account, session) = self.insert_session(account, options)?;
         let described = self.shared.delivery.mailbox(&account.name);
         let described = described.and_then(|mailbox| {
-            let welcome = self.describe(&account, &session, &mailbox, &options, now)?;
+            let welcome = self.describe(&account, &session, &mailbox, options, now)?;
             Ok((mailbox, welcome))
         });
         match described {

@@ -166,6 +166,9 @@ statements! {
     OWN_GENERATION = "
         SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, generation
         FROM vault_generations WHERE user = ?1 AND user > ?2 LIMIT ?4";
+    OWN_PROOF = "
+        SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, proof
+        FROM vault_proofs WHERE user = ?1 AND user > ?2 LIMIT ?4";
     OWN_RESET = "
         SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, key, expires
         FROM resets WHERE user = ?1 AND user > ?2 LIMIT ?4";
