@@ -216,7 +216,8 @@ statements! {
         CREATE TABLE IF NOT EXISTS vault_generations (
             user       INTEGER PRIMARY KEY REFERENCES users (id),
             generation INTEGER NOT NULL
-        );
+        )";
+    ADD_PROOFS = "
         CREATE TABLE IF NOT EXISTS vault_proofs (
             user       INTEGER PRIMARY KEY REFERENCES users (id),
             proof      BLOB
