@@ -46,6 +46,8 @@ mod suite {
     mod floods;
     /// Lines that are not requests, and bytes that are not lines.
     mod hostile;
+    /// Accounts and messages of the Python program before this one.
+    mod imports;
     /// Invitations of the operator and of members.
     #[cfg(feature = "tls")]
     mod invitations;
@@ -64,6 +66,8 @@ mod suite {
     /// Power cuts under load: only what was synced is left.
     #[cfg(target_os = "linux")]
     mod power_loss;
+    /// Connections that a proxy makes for others, with the PROXY protocol's header.
+    mod proxy;
     /// The client connects again and is refused, for a while or for good.
     mod reconnect;
     /// Messages that are sent again, and what became of others.
@@ -76,6 +80,9 @@ mod suite {
     mod settings;
     /// SIGTERM, and what nothing depends on.
     mod shutdown;
+    /// SIGHUP: settings read again, and terminals that end; what a service manager is told.
+    #[cfg(target_os = "linux")]
+    mod signals;
     /// A server that stood still, and reads before it judges.
     mod standstill;
     /// Why a server refuses to start, in a sentence.

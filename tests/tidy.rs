@@ -74,6 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crypto::os_rng",
             "crypto::handle",
             "crypto::keys",
+            "crypto::original",
         ],
     ),
     (
@@ -134,22 +135,38 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "capacity",
             "data_folder",
             "delivery",
+            "import",
             "listen",
             "ping",
+        ],
+    ),
+    (
+        "server::import",
+        &[
+            "admin",
+            "args",
+            "config",
+            "data_folder",
+            "delivery",
+            "requests",
         ],
     ),
     ("server::limits", &["log"]),
     ("server::manual", &["args"]),
     (
         "server::net",
-        &["delivery", "limits", "log", "requests", "shared", "stats"],
+        &[
+            "config", "delivery", "limits", "log", "requests", "shared", "stats",
+        ],
     ),
     (
         "server::metrics",
         &["data_folder", "delivery", "log", "net", "shared", "stats"],
     ),
+    ("server::notify", &["log"]),
     ("server::personal_data", &["delivery"]),
     ("server::ping", &["config", "listen"]),
+    ("server::reload", &["args", "log", "notify", "shared"]),
     (
         "server::requests",
         &[
@@ -174,15 +191,23 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "data_folder",
             "delivery",
             "error",
+            "import",
             "log",
             "manual",
             "metrics",
             "net",
+            "notify",
             "ping",
+            "reload",
             "shared",
+            "signals",
         ],
     ),
-    ("server::shared", &["config", "delivery", "limits", "stats"]),
+    (
+        "server::shared",
+        &["config", "delivery", "limits", "log", "stats"],
+    ),
+    ("server::signals", &["log", "reload"]),
     (
         "client::app",
         &[

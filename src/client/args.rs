@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use self::scripts::Script;
 use super::messenger::Trust;
 use super::net::endpoint::{Endpoint, Protection, SetupError};
-use super::terminal::Colours;
+use super::terminal::{Colours, Terminal};
 use crate::command_line::Program;
 use crate::command_line::completions::Shell;
 use crate::crypto::account::reset::ResetCode;
@@ -134,6 +134,10 @@ pub(crate) struct Options {
     /// Replace the account's published identity by this device's without asking
     #[arg(long, global = true, hide = true)]
     pub new_identity: bool,
+    /// Give the server the password of an account that was imported from the Python program before
+    /// this one, once and without asking; --new-password-file has the one that replaces it
+    #[arg(long, global = true, hide = true)]
+    pub claim: bool,
     /// How to trust identities
     #[arg(
         long,
@@ -309,8 +313,12 @@ impl ExportFile {
     ///
     /// # Errors
     /// The file can't be read, or its first line is empty.
-    pub(crate) fn passphrase(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
-        secret_file("--passphrase-file", self.passphrase_file.as_deref())
+    pub(crate) fn passphrase(
+        &self,
+        terminal: &Terminal,
+    ) -> Result<Option<Zeroizing<String>>, OptionsError> {
+        let path = self.passphrase_file.as_deref();
+        secret_file(terminal, "--passphrase-file", path)
     }
 }
 
@@ -344,16 +352,24 @@ impl Options {
     ///
     /// # Errors
     /// The file can't be read, or its first line is empty.
-    pub(crate) fn new_password(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
-        secret_file("--new-password-file", self.new_password_file.as_deref())
+    pub(crate) fn new_password(
+        &self,
+        terminal: &Terminal,
+    ) -> Result<Option<Zeroizing<String>>, OptionsError> {
+        let path = self.new_password_file.as_deref();
+        secret_file(terminal, "--new-password-file", path)
     }
 
     /// The operator's one-time code, if a file gives it.
     ///
     /// # Errors
     /// The file can't be read, or its first line is no such code.
-    pub(crate) fn reset_code(&self) -> Result<Option<ResetCode>, OptionsError> {
-        let text = secret_file("--reset-code-file", self.reset_code_file.as_deref())?;
+    pub(crate) fn reset_code(
+        &self,
+        terminal: &Terminal,
+    ) -> Result<Option<ResetCode>, OptionsError> {
+        let path = self.reset_code_file.as_deref();
+        let text = secret_file(terminal, "--reset-code-file", path)?;
         let code = text.map(|text| ResetCode::parse(&text)).transpose();
         code.map_err(|error| {
             let path = self.reset_code_file.clone().unwrap_or_default();
@@ -373,9 +389,12 @@ impl Options {
     ///
     /// # Errors
     /// The file can't be read or others can read it, the command fails, or the first line is empty.
-    pub(crate) fn password(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
+    pub(crate) fn password(
+        &self,
+        terminal: &Terminal,
+    ) -> Result<Option<Zeroizing<String>>, OptionsError> {
         if self.password_file.is_some() {
-            return secret_file("--password-file", self.password_file.as_deref());
+            return secret_file(terminal, "--password-file", self.password_file.as_deref());
         }
         if let Some(command) = &self.password_command {
             return secrets::from_command(command)
@@ -392,6 +411,7 @@ impl Program for Options {
         "config",
         "take-over",
         "new-identity",
+        "claim",
         "new-password-file",
         "recovery-file",
         "keep-going",
@@ -427,11 +447,17 @@ impl Program for Options {
 }
 
 fn secret_file(
+    terminal: &Terminal,
     option: &'static str,
     path: Option<&Path>,
 ) -> Result<Option<Zeroizing<String>>, OptionsError> {
     let read = |path: &Path| {
-        secrets::from_file(path)
+        terminal
+            .open_file(path)
+            .and_then(|mut input| {
+                secrets::check_private(input.file())?;
+                secrets::first_line(&mut input)
+            })
             .map_err(|error| OptionsError::SecretFile(option, path.to_owned(), error))
     };
     path.map(read).transpose()

@@ -60,12 +60,17 @@ codes! {
     NoNonce = "no_nonce", retry: false;
     /// The name or the password is wrong; the server does not say which.
     WrongLogin = "wrong_login", retry: false;
+    /// The account was imported from another program, and its owner has not logged in yet: `claim` it.
+    Imported = "imported", retry: false;
     /// The operator has disabled the account.
     AccountDisabled = "account_disabled", retry: false;
     /// The operator has ended this session; the sentence says why. The connection ends.
     SessionEnded = "session_ended", retry: false;
     /// The operator takes no connections from this address; the connection ends.
     Banned = "banned", retry: false;
+    /// The header of the proxy that made this connection is missing, wrong or not taken from it;
+    /// the connection ends.
+    ProxyHeader = "proxy_header", retry: false;
     /// The account is logged in elsewhere; log in with `take_over` to end that session.
     AlreadyOnline = "already_online", retry: true;
     /// The name belongs, or once belonged, to an account.

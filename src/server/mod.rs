@@ -8,10 +8,13 @@
 //! | `manual` | what the manual page has besides options and commands |
 //! | `data_folder` | whether the server may start on a folder |
 //! | `backup` | copies of all that the server keeps, and back |
+//! | `import` | accounts and messages of the Python program before this one |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`listen`] | where it listens |
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
+//! | `signals`, `reload` | what a signal does, and the settings that change while the server runs |
+//! | `notify` | tells a service manager how the server is |
 //! | `personal_data` | what the server holds about a person, as JSON |
 //! | `ping` | asks a running server whether it answers |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
@@ -31,17 +34,21 @@ pub(crate) mod config;
 mod data_folder;
 pub(crate) mod delivery;
 mod error;
+mod import;
 pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod log;
 mod manual;
 pub(crate) mod metrics;
 pub(crate) mod net;
+mod notify;
 mod personal_data;
 mod ping;
+mod reload;
 pub(crate) mod requests;
 pub(crate) mod run;
 #[cfg(test)]
 mod schedules;
 pub(crate) mod shared;
+mod signals;
 pub(crate) mod stats;

@@ -17,6 +17,8 @@ pub(crate) enum Section {
     Proof,
     /// A reset whose code was not used yet.
     Reset,
+    /// That it was imported.
+    Import,
     /// The invitations that the person has made.
     Invitations,
     /// The one-time prekeys that nobody was given yet.
@@ -33,11 +35,12 @@ pub(crate) enum Section {
 
 impl Section {
     /// All of them, in the order in which they are shown.
-    pub(crate) const ALL: [Section; 10] = [
+    pub(crate) const ALL: [Section; 11] = [
         Section::Account,
         Section::Generation,
         Section::Proof,
         Section::Reset,
+        Section::Import,
         Section::Invitations,
         Section::OneTimePrekeys,
         Section::Blocks,
@@ -53,6 +56,7 @@ impl Section {
             Section::Generation => "vault_generations",
             Section::Proof => "vault_proofs",
             Section::Reset => "resets",
+            Section::Import => "imported_accounts",
             Section::Invitations => "invitations",
             Section::OneTimePrekeys => "one_time_prekeys",
             Section::Blocks | Section::BlockedBy => "blocks",
@@ -67,6 +71,7 @@ impl Section {
             Section::Generation => "the age of its vault",
             Section::Proof => "what its client recognises that by",
             Section::Reset => "the reset of its password",
+            Section::Import => "where it was imported from",
             Section::Invitations => "its invitations",
             Section::OneTimePrekeys => "its one-time prekeys",
             Section::Blocks => "whom it blocks",
@@ -93,6 +98,7 @@ impl Section {
 #[cfg(test)]
 pub(crate) const NOT_PERSONAL: &[(&str, &str)] = &[
     ("bans", "networks, which are nobody's"),
+    ("imported_messages", "ids of messages, and of nobody"),
     ("server", "the server's own values"),
 ];
 

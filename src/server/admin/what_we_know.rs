@@ -57,8 +57,8 @@ impl Performer {
                 after = page.next;
             }
         }
-        let log = self.shared.config.log.file.clone();
-        for file in [Some(audit::file(&self.shared.config.data)), log] {
+        let log = self.shared.config().log.file.clone();
+        for file in [Some(audit::file(&self.shared.config().data)), log] {
             for line in file
                 .into_iter()
                 .flat_map(|file| named_lines(file, name.as_str()))
@@ -66,7 +66,7 @@ impl Performer {
                 show(&line?)?;
             }
         }
-        let unread = match self.shared.config.log.file {
+        let unread = match self.shared.config().log.file {
             Some(_) => "earlier files of the log",
             None => "the log, which went to standard error",
         };

@@ -12,6 +12,7 @@
 //! | `invite` | `invite` |
 //! | `personal_data` | `personal_data` |
 //! | `reset` | `reset` |
+//! | `claim` | `claim` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
 //! | [`auth`] | proofs and passwords, for those that need them |
 //!
@@ -19,6 +20,7 @@
 //! the connection's thread does the rest.
 
 pub(crate) mod auth;
+mod claim;
 mod fetch;
 mod invite;
 mod keys;
@@ -132,6 +134,11 @@ impl Handler {
         self.certificate = fingerprint.0.to_vec();
     }
 
+    /// Says which network the peer's requests are limited by, once a proxy has named the peer.
+    pub(crate) fn set_network(&mut self, network: Option<IpPrefix>) {
+        self.network = network;
+    }
+
     /// Sets when the connection ends; no request waits beyond that.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
@@ -222,6 +229,7 @@ impl Handler {
                 code,
                 password,
             } => return self.password_reset(name, &code, &password, now),
+            Request::Claim(claim) => return self.claim(&claim, now),
             Request::Invite => self.invite(now),
             Request::PersonalData(after) => self.personal_data(&after, now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),

@@ -7,12 +7,12 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose, verify_proof};
-use crate::crypto::account::password::Argon2Params;
+use super::answers::{credentials, settings, unknown};
+use crate::crypto::account::login_proof::{ProofContext, Purpose, verify_proof};
 use crate::protocol::ids::Handle;
 use crate::protocol::reply::{
-    Accepted, AccountSettings, Acked, Bundle, Done, Fetched, Greeting, Incoming, MessageState,
-    Published, SearchPage, UserStatus, Waiting, Welcome,
+    Accepted, Acked, Bundle, Done, Fetched, Greeting, Incoming, MessageState, Published,
+    SearchPage, UserStatus, Waiting, Welcome,
 };
 use crate::protocol::request::{KdfParams, Outcome, Publish, SessionOptions};
 use crate::protocol::{
@@ -541,32 +541,7 @@ impl Connection {
     }
 }
 
-fn credentials(kdf: KdfParams, login_key: ByteArray<32>) -> LoginVerifier {
-    LoginVerifier {
-        login_key: login_key.0,
-        salt: kdf.salt.0,
-        cost: Argon2Params {
-            memory_kib: kdf.memory_kib,
-            passes: kdf.passes,
-            lanes: kdf.lanes,
-        },
-    }
-}
-
 /// The handle that the double gives a message.
 pub(super) fn handle_of(mid: &MessageId) -> Handle {
     ByteArray(mid.0.map(|byte| !byte))
-}
-
-fn settings() -> AccountSettings {
-    AccountSettings {
-        listed: true,
-        presence: true,
-        refuse_unencrypted: false,
-        blocked: Vec::new(),
-    }
-}
-
-fn unknown() -> Refusal {
-    Refusal::new(Code::UnknownUser, "there is no such user")
 }

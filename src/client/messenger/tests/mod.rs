@@ -1,5 +1,6 @@
 //! Whole sessions against a small server, down to the screen.
 
+mod answers;
 mod claims;
 mod confirmations;
 mod copies;
@@ -160,6 +161,7 @@ impl Somebody {
             endpoint: self.endpoint(),
             data: self.home.path().to_owned(),
             take_over: false,
+            claim: false,
             new_identity: false,
             kind: SessionKind::Chat,
         }
