@@ -11,8 +11,8 @@ use super::answers::{credentials, settings, unknown};
 use crate::crypto::account::login_proof::{ProofContext, Purpose, verify_proof};
 use crate::protocol::ids::Handle;
 use crate::protocol::reply::{
-    Accepted, Acked, Bundle, Done, Fetched, Greeting, Incoming, MessageState, Published,
-    SearchPage, UserStatus, Waiting, Welcome,
+    Accepted, AccountSettings, Acked, Bundle, Done, Fetched, Greeting, Incoming, MessageState,
+    Published, SearchPage, UserStatus, Waiting, Welcome,
 };
 use crate::protocol::request::{KdfParams, Outcome, Publish, SessionOptions};
 use crate::protocol::{
