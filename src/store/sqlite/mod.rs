@@ -9,6 +9,7 @@
 //! | this one | the connections |
 //! | [`backup`] | copies of a database in use, and what becomes of them |
 //! | `open` | opening and making the database file |
+//! | `checkpoint` | folding the log into the database |
 //! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
@@ -20,6 +21,7 @@
 
 mod admin;
 pub(crate) mod backup;
+mod checkpoint;
 mod failure;
 mod files;
 mod generation;
@@ -31,15 +33,15 @@ mod write;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
+use self::checkpoint::Checkpoints;
 use self::failure::{Unusable, is_damage, store_error};
 pub(crate) use self::files::wal_path;
-use self::files::{Files, checkpoint, checkpoint_now};
+use self::files::{Files, checkpoint};
 pub(crate) use self::generation::{LogOf, judge_log};
 pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::write::Reclaimed;
@@ -62,10 +64,6 @@ const MAX_READERS: usize = 4;
 const MAX_SEARCHING: usize = 1;
 const MAX_OPENING: usize = 2;
 
-/// Once the log has this many bytes, reads are stopped for the moment that it takes to fold all of
-/// it: while one read begins before the other ends, it can be folded but not begun anew.
-const MAX_LOG: u64 = 80 * 1024 * 1024;
-
 /// How long closing waits for reads that are under way.
 const LAST_READS: Duration = Duration::from_millis(500);
 
@@ -76,8 +74,7 @@ pub(crate) struct Sqlite {
     secret: [u8; 32],
     first_number: u64,
     epoch: Option<[u8; 16]>,
-    /// From so many bytes on, the log is folded at once.
-    log_bound: AtomicU64,
+    checkpoints: Checkpoints,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
@@ -150,7 +147,7 @@ impl Sqlite {
             secret: opened.secret,
             first_number: opened.first_number,
             epoch: opened.epoch,
-            log_bound: AtomicU64::new(MAX_LOG),
+            checkpoints: Checkpoints::default(),
             deleted: Mutex::new(opened.deleted),
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
@@ -301,29 +298,6 @@ impl Sqlite {
             drop(readers);
             self.reader_freed.notify_all();
         })
-    }
-
-    /// Folds the log into the database while nobody reads, if it has become long. If a read does
-    /// not end in time, the next commit tries again.
-    fn bound_log(&self, connection: &Connection) {
-        let log = std::fs::metadata(wal_path(&self.path)).map_or(0, |log| log.len());
-        if log > self.log_bound.load(Ordering::Relaxed) {
-            let mut readers = self.readers.lock();
-            readers.paused = true;
-            let free = self.wait_for_reads(readers);
-            if free {
-                // Another program that reads, as a backup does, is not waited for at each commit:
-                // the log may grow on, and is tried again later.
-                let folded = checkpoint_now(connection);
-                let bound = match folded {
-                    Ok(()) => MAX_LOG,
-                    Err(_) => log + MAX_LOG / 4,
-                };
-                self.log_bound.store(bound, Ordering::Relaxed);
-            }
-            self.readers.lock().paused = false;
-            self.reader_freed.notify_all();
-        }
     }
 
     /// Waits for the reads under way. Returns `false` if one goes on.
@@ -505,6 +479,7 @@ impl Store for Sqlite {
         };
         let reclaimed = write::reclaim(&mut connection, account);
         let reclaimed = reclaimed.map_err(|error| store_error(error, true))?;
+        self.bound_log(&connection);
         *writer = Some(connection);
         drop(writer);
         if account.is_some() && reclaimed != Reclaimed::Mail {
@@ -513,12 +488,22 @@ impl Store for Sqlite {
         Ok(account.is_some() || reclaimed != Reclaimed::Nothing)
     }
 
+    fn wants_folding(&self) -> bool {
+        self.log_is_long()
+    }
+
+    fn fold(&self) -> Result<(), StoreError> {
+        self.fold_log()
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         if !self.close_readers() {
             return Err(StoreError::Failed(Arc::new(Unusable::StillRead)));
         }
         let mut writer = self.writer.lock();
-        if let Err(lost) = self.check_files(writer.is_some()) {
+        let lost = self.check_files(writer.is_some());
+        self.end_folding(lost.is_err());
+        if let Err(lost) = lost {
             // Closing it would remove the log that lies at the path, whosever it is.
             std::mem::forget(writer.take());
             return Err(lost);
