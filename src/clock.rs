@@ -28,6 +28,13 @@ pub(crate) fn unix_ms() -> u64 {
         .map_or(0, |since| since.as_millis() as u64)
 }
 
+/// The system's monotonic clock in microseconds, as a service manager reads it.
+pub(crate) fn monotonic_us() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1000
+}
+
 #[cfg(test)]
 thread_local! {
     /// When this thread's virtual time began, and how much of it is over.

@@ -11,6 +11,9 @@
 
 #[path = "scripts/beside.rs"]
 mod beside;
+#[cfg(all(feature = "tls", target_os = "linux"))]
+#[path = "scripts/clock.rs"]
+mod clock;
 #[path = "scripts/commands.rs"]
 mod commands;
 #[path = "scripts/config_file.rs"]
@@ -22,6 +25,8 @@ mod examples;
 #[path = "scripts/golden.rs"]
 mod golden;
 mod harness;
+#[path = "scripts/inputs.rs"]
+mod inputs;
 #[path = "scripts/losses.rs"]
 mod losses;
 #[path = "scripts/page.rs"]

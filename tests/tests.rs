@@ -59,9 +59,13 @@ mod suite {
     mod observability;
     /// Blocks, settings and full mailboxes, as people meet them.
     mod people;
+    /// What the server holds about a person, as the operator and the person see it.
+    mod personal_data;
     /// Power cuts under load: only what was synced is left.
     #[cfg(target_os = "linux")]
     mod power_loss;
+    /// Connections that a proxy makes for others, with the PROXY protocol's header.
+    mod proxy;
     /// The client connects again and is refused, for a while or for good.
     mod reconnect;
     /// Messages that are sent again, and what became of others.
@@ -74,6 +78,9 @@ mod suite {
     mod settings;
     /// SIGTERM, and what nothing depends on.
     mod shutdown;
+    /// SIGHUP: settings read again, and terminals that end; what a service manager is told.
+    #[cfg(target_os = "linux")]
+    mod signals;
     /// A server that stood still, and reads before it judges.
     mod standstill;
     /// Why a server refuses to start, in a sentence.

@@ -111,6 +111,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "log",
             "metrics",
             "net",
+            "personal_data",
             "requests",
             "shared",
             "stats",
@@ -141,16 +142,29 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::manual", &["args"]),
     (
         "server::net",
-        &["delivery", "limits", "log", "requests", "shared", "stats"],
+        &[
+            "config", "delivery", "limits", "log", "requests", "shared", "stats",
+        ],
     ),
     (
         "server::metrics",
         &["data_folder", "delivery", "log", "net", "shared", "stats"],
     ),
+    ("server::notify", &["log"]),
+    ("server::personal_data", &["delivery"]),
     ("server::ping", &["config", "listen"]),
+    ("server::reload", &["args", "log", "notify", "shared"]),
     (
         "server::requests",
-        &["config", "delivery", "limits", "net", "shared", "stats"],
+        &[
+            "config",
+            "delivery",
+            "limits",
+            "net",
+            "personal_data",
+            "shared",
+            "stats",
+        ],
     ),
     (
         "server::run",
@@ -168,11 +182,18 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "manual",
             "metrics",
             "net",
+            "notify",
             "ping",
+            "reload",
             "shared",
+            "signals",
         ],
     ),
-    ("server::shared", &["config", "delivery", "limits", "stats"]),
+    (
+        "server::shared",
+        &["config", "delivery", "limits", "log", "stats"],
+    ),
+    ("server::signals", &["log", "reload"]),
     (
         "client::app",
         &[

@@ -19,13 +19,13 @@ mod wire;
 
 pub(crate) use crypto::{envelope, prekey_bundle, vault_row};
 pub(crate) use values::vault_value;
-pub(crate) use wire::{console, json, lines, sniff};
+pub(crate) use wire::{console, json, lines, proxy_header, sniff};
 
 /// A target's name and its function.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them: for the replay, and for a test that none is missing.
-pub(crate) const ALL: [Target; 8] = [
+pub(crate) const ALL: [Target; 9] = [
     ("envelope", envelope),
     ("prekey_bundle", prekey_bundle),
     ("vault_row", vault_row),
@@ -34,6 +34,7 @@ pub(crate) const ALL: [Target; 8] = [
     ("console", console),
     ("lines", lines),
     ("sniff", sniff),
+    ("proxy_header", proxy_header),
 ];
 
 /// Files to begin with, by target and name, made by the code itself so that

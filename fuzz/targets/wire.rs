@@ -14,6 +14,7 @@ use secure_chat::protocol::reply::{
 use secure_chat::protocol::request::KdfParams;
 use secure_chat::protocol::sanitize::sanitize;
 use secure_chat::protocol::{Body, Event, MessageId, Request, limits};
+use secure_chat::transport::proxy_header;
 use secure_chat::transport::sniff::Language;
 
 /// A line read as a request and as a server's line.
@@ -214,7 +215,8 @@ pub(crate) fn sniff(data: &[u8]) {
             None | Some(Language::Tls) => return,
             Some(Language::Json) => drop(parse_request(line)),
             Some(Language::Console) => {
-                let is_first = std::mem::take(&mut first_line);
+                let is_first = first_line;
+                first_line &= line.is_empty();
                 if is_first && console::is_http(line) {
                     return;
                 }
@@ -228,6 +230,44 @@ pub(crate) fn sniff(data: &[u8]) {
     }
 }
 
+/// A connection from a proxy, in pieces. The first byte says how long a piece is.
+///
+/// Must hold: pieces change nothing; a refusal is final; a header lies within its bound, and what it
+/// says depends on nothing behind it; a client's address is one that a client can have.
+pub(crate) fn proxy_header(data: &[u8]) {
+    let Some((step, bytes)) = data.split_first() else {
+        return;
+    };
+    let whole = proxy_header::parse(bytes);
+    let step = usize::from(*step).max(1);
+    for cut in (0..bytes.len()).step_by(step) {
+        match proxy_header::parse(&bytes[..cut]) {
+            Ok(None) => {}
+            decided => {
+                assert_eq!(decided, whole, "more bytes have changed the decision");
+                break;
+            }
+        }
+    }
+    match whole {
+        Ok(Some(header)) => {
+            assert!(header.length <= bytes.len().min(proxy_header::MAX_HEADER));
+            assert!(
+                proxy_header::begins(bytes),
+                "a header that elsewhere is not seen"
+            );
+            assert_eq!(proxy_header::parse(&bytes[..header.length]), whole);
+            if let Some(client) = header.client {
+                let ip = client.ip();
+                assert_eq!(ip, ip.to_canonical());
+                assert!(!ip.is_unspecified() && !ip.is_multicast());
+            }
+        }
+        Ok(None) => assert!(bytes.len() < proxy_header::MAX_HEADER),
+        Err(_) => {}
+    }
+}
+
 /// `token SP target SP HTTP/1.x` (RFC 9112 section 3), for any method.
 fn looks_like_http(line: &[u8]) -> bool {
     let words: Vec<_> = line.split(|byte| *byte == b' ').collect();
@@ -237,7 +277,7 @@ fn looks_like_http(line: &[u8]) -> bool {
             && version.starts_with(b"HTTP/1."))
 }
 
-/// Seeds of the four targets.
+/// Seeds of the five targets.
 pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     const MID: &str = "000102030405060708090a0b0c0d0e0f";
     let base64 = |bytes: usize| zeros_in_base64(bytes);
@@ -338,6 +378,19 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         ("tls", b"\x16\x03\x01\x00\xc5\x01\n"),
         ("telnet", b"\xff\xfd\x03GET / HTTP/1.0\r\n"),
     ];
+    let v4 =
+        b"\x01\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x30\x39\x1f\x90";
+    let v6 = b"\x05\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x28 \x01\r\xb8\0\0\0\0\0\0\0\0\0\0\0\x07 \x01\r\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x30\x39\x1f\x90\x04\0\x01x{}";
+    let headers = [
+        ("ipv4", &v4[..]),
+        ("ipv6-and-addition", v6),
+        ("local", b"\x03\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"),
+        ("too-long", b"\x02\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"),
+        (
+            "version-1",
+            b"\x02PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\n",
+        ),
+    ];
     let mut seeds: Vec<(&'static str, String, Vec<u8>)> = Vec::new();
     for (name, line) in json {
         seeds.push(("json", name.to_owned(), line.into_bytes()));
@@ -346,6 +399,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         ("console", &console[..]),
         ("lines", &lines),
         ("sniff", &sniff),
+        ("proxy_header", &headers),
     ];
     for (target, cases) in raw {
         for (name, bytes) in cases {

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use self::scripts::Script;
 use super::messenger::Trust;
 use super::net::endpoint::{Endpoint, Protection, SetupError};
-use super::terminal::Colours;
+use super::terminal::{Colours, Terminal};
 use crate::command_line::Program;
 use crate::command_line::completions::Shell;
 use crate::crypto::account::reset::ResetCode;
@@ -37,7 +37,7 @@ use crate::xdg;
     version,
     disable_version_flag = true,
     about = "Secure Chat: encrypted messages on a terminal. Without a command: the chat",
-    after_help = "More commands: options (lists all), exit-codes, man, completions SHELL"
+    after_help = "More: what-the-server-knows, options (lists all), exit-codes, man, completions"
 )]
 pub(crate) struct Options {
     /// HOST:PORT, or chat://FINGERPRINT@HOST:PORT
@@ -309,8 +309,12 @@ impl ExportFile {
     ///
     /// # Errors
     /// The file can't be read, or its first line is empty.
-    pub(crate) fn passphrase(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
-        secret_file("--passphrase-file", self.passphrase_file.as_deref())
+    pub(crate) fn passphrase(
+        &self,
+        terminal: &Terminal,
+    ) -> Result<Option<Zeroizing<String>>, OptionsError> {
+        let path = self.passphrase_file.as_deref();
+        secret_file(terminal, "--passphrase-file", path)
     }
 }
 
@@ -344,16 +348,24 @@ impl Options {
     ///
     /// # Errors
     /// The file can't be read, or its first line is empty.
-    pub(crate) fn new_password(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
-        secret_file("--new-password-file", self.new_password_file.as_deref())
+    pub(crate) fn new_password(
+        &self,
+        terminal: &Terminal,
+    ) -> Result<Option<Zeroizing<String>>, OptionsError> {
+        let path = self.new_password_file.as_deref();
+        secret_file(terminal, "--new-password-file", path)
     }
 
     /// The operator's one-time code, if a file gives it.
     ///
     /// # Errors
     /// The file can't be read, or its first line is no such code.
-    pub(crate) fn reset_code(&self) -> Result<Option<ResetCode>, OptionsError> {
-        let text = secret_file("--reset-code-file", self.reset_code_file.as_deref())?;
+    pub(crate) fn reset_code(
+        &self,
+        terminal: &Terminal,
+    ) -> Result<Option<ResetCode>, OptionsError> {
+        let path = self.reset_code_file.as_deref();
+        let text = secret_file(terminal, "--reset-code-file", path)?;
         let code = text.map(|text| ResetCode::parse(&text)).transpose();
         code.map_err(|error| {
             let path = self.reset_code_file.clone().unwrap_or_default();
@@ -373,9 +385,12 @@ impl Options {
     ///
     /// # Errors
     /// The file can't be read or others can read it, the command fails, or the first line is empty.
-    pub(crate) fn password(&self) -> Result<Option<Zeroizing<String>>, OptionsError> {
+    pub(crate) fn password(
+        &self,
+        terminal: &Terminal,
+    ) -> Result<Option<Zeroizing<String>>, OptionsError> {
         if self.password_file.is_some() {
-            return secret_file("--password-file", self.password_file.as_deref());
+            return secret_file(terminal, "--password-file", self.password_file.as_deref());
         }
         if let Some(command) = &self.password_command {
             return secrets::from_command(command)
@@ -427,11 +442,17 @@ impl Program for Options {
 }
 
 fn secret_file(
+    terminal: &Terminal,
     option: &'static str,
     path: Option<&Path>,
 ) -> Result<Option<Zeroizing<String>>, OptionsError> {
     let read = |path: &Path| {
-        secrets::from_file(path)
+        terminal
+            .open_file(path)
+            .and_then(|mut input| {
+                secrets::check_private(input.file())?;
+                secrets::first_line(&mut input)
+            })
             .map_err(|error| OptionsError::SecretFile(option, path.to_owned(), error))
     };
     path.map(read).transpose()

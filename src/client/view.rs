@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::protocol::reply::UserStatus;
+use crate::protocol::reply::{DataRow, UserStatus, Withheld};
 use crate::protocol::{MessageId, UserName};
 
 /// The kind of a line.
@@ -101,6 +101,8 @@ pub(crate) enum ViewEvent {
         /// Milliseconds since 1970.
         at: u64,
     },
+    /// A text as a QR code, where a terminal is wide enough.
+    QrCode(String),
     /// Somebody's status.
     Status(UserStatus),
     /// Somebody whom this account has written to or heard from.
@@ -136,6 +138,10 @@ pub(crate) enum ViewEvent {
     },
     /// How many messages wait on the server.
     Waiting(u64),
+    /// A row that the server holds about this account.
+    ServerRow(DataRow),
+    /// Rows about this account that the server does not show.
+    Withheld(Withheld),
 }
 
 impl ViewEvent {
@@ -147,13 +153,18 @@ impl ViewEvent {
     /// Whether it is what a command was asked for, and not a remark about it.
     pub(crate) fn is_data(&self) -> bool {
         match self {
-            ViewEvent::Line(..) | ViewEvent::Receipt { .. } | ViewEvent::Sent { .. } => false,
+            ViewEvent::Line(..)
+            | ViewEvent::Receipt { .. }
+            | ViewEvent::Sent { .. }
+            | ViewEvent::QrCode(_) => false,
             ViewEvent::Message { .. }
             | ViewEvent::Status(_)
             | ViewEvent::Contact { .. }
             | ViewEvent::SafetyNumber { .. }
             | ViewEvent::Registered { .. }
-            | ViewEvent::Waiting(_) => true,
+            | ViewEvent::Waiting(_)
+            | ViewEvent::ServerRow(_)
+            | ViewEvent::Withheld(_) => true,
         }
     }
 

@@ -23,6 +23,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, Parser};
+use clap::{Arg, ArgMatches, Command, Parser};
 
 use self::completions::Shell;
 use self::config_file::ConfigError;
@@ -62,13 +63,23 @@ pub(crate) trait Program: Parser {
     fn contradiction(&self, given: &dyn Fn(&str) -> bool) -> Option<&'static str>;
 }
 
+/// What was parsed.
+pub(crate) struct Loaded<P> {
+    pub options: P,
+    /// What each option has that a config file may set.
+    pub values: Values,
+}
+
+/// The values of options by their long names, as text; `None` where there is none.
+pub(crate) type Values = BTreeMap<String, Option<String>>;
+
 /// Parses the command line of this process, its environment and its config file. `unwritten` is the
 /// exit code if the output can't be written.
 ///
 /// # Errors
 /// The process is to end with this code: help or the version was asked for and is printed, or
 /// the command line or the config file is wrong, which was said.
-pub(crate) fn parse<P: Program>(unwritten: u8) -> Result<P, ExitCode> {
+pub(crate) fn parse<P: Program>(unwritten: u8) -> Result<Loaded<P>, ExitCode> {
     // Clap reports a request for help or the version as an error, too.
     load(std::env::args_os()).map_err(|error| {
         match error.print().and_then(|()| io::stdout().flush()) {
@@ -85,7 +96,7 @@ pub(crate) fn parse<P: Program>(unwritten: u8) -> Result<P, ExitCode> {
 /// Help or the version was asked for, or something is wrong; the error's text says it in full.
 pub(crate) fn load<P: Program>(
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<P, clap::Error> {
+) -> Result<Loaded<P>, clap::Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut matches = definition::<P>().try_get_matches_from(&arguments)?;
     let configured = with_config_file::<P>(&matches)
@@ -95,7 +106,10 @@ pub(crate) fn load<P: Program>(
     }
     let options = P::from_arg_matches(&matches)?;
     match options.contradiction(&|id| is_given(&matches, id)) {
-        None => Ok(options),
+        None => Ok(Loaded {
+            values: values::<P>(&matches),
+            options,
+        }),
         Some(sentence) => Err(definition::<P>().error(ErrorKind::ValueValidation, sentence)),
     }
 }
@@ -120,6 +134,19 @@ fn with_config_file<P: Program>(matches: &ArgMatches) -> Result<Option<Command>,
         command = command.mut_arg(id, |option| option.default_value(None::<&str>));
     }
     Ok(Some(command))
+}
+
+fn values<P: Program>(matches: &ArgMatches) -> Values {
+    let command = definition::<P>();
+    let options = settings::settable(&command, P::TYPED_ONLY);
+    let value = |option: &Arg| {
+        let raw = matches.get_raw(option.get_id().as_str())?;
+        let values: Vec<_> = raw.map(|value| value.to_string_lossy()).collect();
+        (!values.is_empty()).then(|| values.join(","))
+    };
+    options
+        .filter_map(|option| Some((option.get_long()?.to_owned(), value(option))))
+        .collect()
 }
 
 fn is_given(matches: &ArgMatches, id: &str) -> bool {

@@ -60,7 +60,8 @@ fn run(file: &str, arguments: &[&str]) -> Result<Options, String> {
     let config = format!("--config={}", path.display());
     let typed = ["program", &config];
     let typed = typed.iter().chain(arguments).map(OsString::from);
-    load(typed).map_err(|error: clap::Error| error.to_string())
+    let loaded = load(typed).map_err(|error: clap::Error| error.to_string());
+    loaded.map(|loaded| loaded.options)
 }
 
 #[test]

@@ -82,6 +82,12 @@ impl LineBuffer {
         Some(Ok(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
+    /// Passes over `count` unread bytes that are no lines.
+    pub fn skip(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        self.scanned = self.scanned.max(self.start);
+    }
+
     /// The unread bytes, including an incomplete line.
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
@@ -127,6 +133,19 @@ mod tests {
             [Ok(b"one".to_vec()), Ok(b"two".to_vec()), Ok(Vec::new())]
         );
         assert_eq!(buffer.rest(), b"rest");
+    }
+
+    #[test]
+    fn what_is_no_line_is_passed_over() {
+        let mut buffer = LineBuffer::new(100);
+        let bytes = b"a\nb\0one\nrest";
+        buffer.space()[..bytes.len()].copy_from_slice(bytes);
+        buffer.filled(bytes.len());
+        buffer.skip(4);
+        assert_eq!(buffer.next_line(), Some(Ok(&b"one"[..])));
+        buffer.skip(100);
+        assert_eq!(buffer.rest(), b"");
+        assert_eq!(buffer.next_line(), None);
     }
 
     #[test]

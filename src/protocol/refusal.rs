@@ -66,6 +66,9 @@ codes! {
     SessionEnded = "session_ended", retry: false;
     /// The operator takes no connections from this address; the connection ends.
     Banned = "banned", retry: false;
+    /// The header of the proxy that made this connection is missing, wrong or not taken from it;
+    /// the connection ends.
+    ProxyHeader = "proxy_header", retry: false;
     /// The account is logged in elsewhere; log in with `take_over` to end that session.
     AlreadyOnline = "already_online", retry: true;
     /// The name belongs, or once belonged, to an account.

@@ -37,6 +37,8 @@ pub enum Reply {
     Waiting(Waiting),
     /// To `invite`.
     Invited(Invited),
+    /// To `personal_data`.
+    PersonalData(PersonalData),
     /// To `ack`.
     Acked(Acked),
     /// To `fetch`.
@@ -190,6 +192,41 @@ pub struct Invited {
     pub code: Option<ByteArray<16>>,
     /// Until when it works, in milliseconds since 1970 (UTC).
     pub expires: u64,
+}
+
+/// Some of what the server holds about an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonalData {
+    /// The rows.
+    pub rows: Vec<DataRow>,
+    /// What there is besides, and is not shown; named with the last rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<Withheld>,
+    /// Where to go on; absent with the last rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A row of one of the server's tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRow {
+    /// The table.
+    pub table: String,
+    /// What the row is to the account.
+    pub relation: String,
+    /// Its columns. Bytes are in hexadecimal; what is not shown is `{"bytes":COUNT}`.
+    pub values: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Rows that are not shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withheld {
+    /// The table.
+    pub table: String,
+    /// What the rows are to the account.
+    pub relation: String,
+    /// Why they are not shown.
+    pub why: String,
 }
 
 /// How many of the ids were acknowledged.

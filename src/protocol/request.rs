@@ -57,6 +57,8 @@ pub enum Request {
     Reset(Box<Reset>),
     /// `invite`: make an invitation, where the operator lets members do that.
     Invite,
+    /// `personal_data`: what the server holds about this account.
+    PersonalData(AfterRow),
     /// `delete_account`: delete the account for good; its name stays reserved.
     DeleteAccount(DeleteAccount),
     /// `ping`: get an answer at once.
@@ -540,6 +542,14 @@ pub struct Reset {
     /// What kind of session to begin.
     #[serde(flatten)]
     pub session: SessionOptions,
+}
+
+/// Fields of `personal_data`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AfterRow {
+    /// The `next` of the answer before; the first rows without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// Fields of `delete_account`.

@@ -35,7 +35,7 @@ pub(super) const DATA_HERE: &str = "secure-chat-data";
 #[command(
     name = "server",
     version,
-    after_help = "More commands: options (lists all), man, completions SHELL"
+    after_help = "More commands: config check, options (lists all), man, completions SHELL"
 )]
 pub(super) struct Options {
     /// Address or host name and port to listen on; port 0 is any that is free. It may be given more
@@ -143,6 +143,17 @@ pub(super) struct Options {
     )]
     console_from: Vec<IpPrefix>,
 
+    /// Addresses of proxies, as 127.0.0.2 or 10.0.0.5/32; each connection from there has to begin
+    /// with a PROXY header of version 2, which is refused from elsewhere
+    #[arg(
+        long,
+        global = true,
+        env = "SECURE_CHAT_PROXY_FROM",
+        value_name = "NETWORKS",
+        value_delimiter = ','
+    )]
+    proxy_from: Vec<IpPrefix>,
+
     /// Certificate chain of your own, as PEM, read again on SIGHUP [default: one is made]
     #[arg(
         long,
@@ -212,6 +223,7 @@ pub(super) enum Action {
     /// Ask the server that runs with these settings whether it answers
     Ping,
     /// Check the settings
+    #[command(hide = true)]
     Config {
         /// What to do with them
         #[command(subcommand)]
@@ -343,6 +355,7 @@ impl Options {
             member_invitations: self.member_invitations,
             plaintext: self.plaintext,
             console_from: self.console_from,
+            proxy_from: self.proxy_from,
             log: log::Settings {
                 format: self.log_format,
                 level: self.log_level,

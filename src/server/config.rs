@@ -1,6 +1,6 @@
 //! The operator's settings. `args` reads them from the command line and the environment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,10 +58,44 @@ pub(crate) struct Config {
     pub plaintext: bool,
     /// From where, besides this machine, the console may be used.
     pub console_from: Vec<IpPrefix>,
+    /// Addresses of proxies: each connection from there says in a PROXY header whose it is.
+    pub proxy_from: Vec<IpPrefix>,
     /// Where the log goes, and what is in it.
     pub log: log::Settings,
     /// Where Prometheus may fetch the metrics; nowhere without it.
     pub metrics: Option<SocketAddr>,
     /// The files of the operator's own certificate and its key. With `None`, the server makes one.
     pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl Config {
+    /// Whether connections from this address are a proxy's.
+    pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxy_from.iter().any(|net| net.contains(address))
+    }
+
+    /// These settings with those of `new` that a running server takes.
+    pub(crate) fn taking(&self, new: Config) -> Config {
+        Config {
+            login_time: new.login_time,
+            handshake_time: new.handshake_time,
+            ping_after: new.ping_after,
+            idle_limit: new.idle_limit,
+            limits: Settings {
+                console_logins_per_minute: self.limits.console_logins_per_minute,
+                ..new.limits
+            },
+            unencrypted: new.unencrypted,
+            registration: new.registration,
+            member_invitations: new.member_invitations,
+            plaintext: new.plaintext,
+            console_from: new.console_from,
+            proxy_from: new.proxy_from,
+            log: log::Settings {
+                level: new.log.level,
+                ..self.log.clone()
+            },
+            ..self.clone()
+        }
+    }
 }

@@ -16,7 +16,7 @@ fn chapters() -> Vec<Chapter> {
             heading: "CONFIG FILE",
             text: "Each line is the name of an option, an equals sign and its value. A line that \
                    begins with # is a comment.\n\n    \
-                   listen = 0.0.0.0:8080\n    max-clients = 500\n    registration = false\n\n\
+                   listen = 0.0.0.0:8080\n    max-clients = 500\n    registration = closed\n\n\
                    What is typed comes first, then the environment, then this file, then the default. \
                    A file that others can write to is refused.",
             rows: Vec::new(),
@@ -26,7 +26,12 @@ fn chapters() -> Vec<Chapter> {
             text: "",
             rows: rows(&[
                 ("SIGINT, SIGTERM", "End the server in good order"),
-                ("SIGHUP", "Reads the certificate of --tls-cert again"),
+                (
+                    "SIGHUP",
+                    "Read the config file and the certificate again, and open the log's file again; \
+                     the log says what was taken. If the terminal that the server was started from is \
+                     gone, end in good order",
+                ),
             ]),
         },
         Chapter {

@@ -12,6 +12,9 @@
 //! | [`listen`] | where it listens |
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
+//! | `signals`, `reload` | what a signal does, and the settings that change while the server runs |
+//! | `notify` | tells a service manager how the server is |
+//! | `personal_data` | what the server holds about a person, as JSON |
 //! | `ping` | asks a running server whether it answers |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
 //! | [`requests`] | carries out one request; knows no socket |
@@ -36,10 +39,14 @@ pub(crate) mod log;
 mod manual;
 pub(crate) mod metrics;
 pub(crate) mod net;
+mod notify;
+mod personal_data;
 mod ping;
+mod reload;
 pub(crate) mod requests;
 pub(crate) mod run;
 #[cfg(test)]
 mod schedules;
 pub(crate) mod shared;
+mod signals;
 pub(crate) mod stats;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::listen::ListenOn;
+use crate::transport::proxy_header;
 
 /// How long the server has for each step.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,7 +63,7 @@ pub(super) fn ping(config: &Config) -> Result<(), PingError> {
     let addresses = on.addresses().map_err(silent)?;
     let address = addresses.first().copied().map(reachable);
     let address = address.filter(|address| address.port() != 0);
-    let answer = ask(address.ok_or(PingError::NoAddress)?).map_err(silent)?;
+    let answer = ask(address.ok_or(PingError::NoAddress)?, config).map_err(silent)?;
     match is_answer(&answer) {
         true => Ok(()),
         false => Err(PingError::Stranger(on.clone())),
@@ -80,10 +81,13 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn ask(address: SocketAddr) -> io::Result<String> {
+fn ask(address: SocketAddr, config: &Config) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    if config.is_proxy(stream.local_addr()?.ip()) {
+        stream.write_all(&proxy_header::LOCAL)?;
+    }
     stream.write_all(b"{\"id\":1,\"op\":\"ping\"}\n")?;
     let mut answer = String::new();
     BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut answer)?;

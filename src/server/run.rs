@@ -30,10 +30,16 @@ use super::manual;
 use super::metrics::{Observer, http};
 use super::net::accept::Listener;
 use super::net::registry::Connections;
+use super::notify;
+use super::notify::State;
 use super::ping::ping;
+use super::reload::Reloader;
 use super::shared::Shared;
+use super::signals;
+use super::signals::Terminal;
 use crate::clock;
 use crate::command_line;
+use crate::command_line::{Loaded, Values};
 use crate::store::Store;
 use crate::store::sqlite::{NameIndex, Sqlite};
 use crate::sync;
@@ -64,8 +70,11 @@ const FAILED: u8 = 1;
 
 /// Runs the server's program as its command line says.
 pub fn main() -> ExitCode {
-    let mut options = match command_line::parse::<Options>(FAILED) {
-        Ok(options) => options,
+    let Loaded {
+        mut options,
+        values,
+    } = match command_line::parse::<Options>(FAILED) {
+        Ok(loaded) => loaded,
         Err(code) => return code,
     };
     let action = options.action.take();
@@ -79,7 +88,7 @@ pub fn main() -> ExitCode {
             return print(&command_line::completions::<Options>(shell));
         }
         None => match log::start(config.log.clone()) {
-            Ok(()) => run(config),
+            Ok(()) => run(config, values),
             Err(error) => Err(RunError::Log(config.log.file, error)),
         },
         Some(Action::Fingerprint) => print_fingerprint(&config),
@@ -118,7 +127,7 @@ pub fn main() -> ExitCode {
 ///
 /// # Errors
 /// It could not start, or something is missing on the disk after it has ended.
-fn run(mut config: Config) -> Result<(), RunError> {
+fn run(mut config: Config, values: Values) -> Result<(), RunError> {
     // A signal during start-up ends the process in the system's way: no message was accepted
     // yet, and the next start goes on from whatever stands on the disk.
     // All files are for the server's user alone, even in a folder that existed before.
@@ -198,8 +207,8 @@ fn run(mut config: Config) -> Result<(), RunError> {
         tls,
     ));
     shared.limits.set_bans(&bans);
-    let commands = admin::Control::open(&shared.config.data);
-    serve(shared, &store, listeners, metrics, commands)?;
+    let commands = admin::Control::open(&shared.config().data);
+    serve(shared, values, &store, listeners, metrics, commands)?;
     lock.note_closed();
     Ok(())
 }
@@ -278,18 +287,21 @@ fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
 
 fn serve(
     shared: Arc<Shared>,
+    values: Values,
     store: &Arc<Sqlite>,
     listeners: Vec<TcpListener>,
     metrics: Option<TcpListener>,
     commands: io::Result<admin::Control>,
 ) -> Result<(), RunError> {
+    let terminal = Terminal::at_start();
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     let writer = shared
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
         .map_err(RunError::NoThread)?;
     let stopping = Arc::new(AtomicBool::new(false));
-    watch_signals(signals, Arc::clone(&stopping), Arc::clone(&shared))
+    let reloader = Reloader::new(Arc::clone(&shared), values);
+    signals::watch(signals, Arc::clone(&stopping), reloader, terminal)
         .map_err(RunError::NoThread)?;
     watch_files(Arc::clone(store), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
@@ -312,12 +324,14 @@ fn serve(
             None,
             format_args!(
                 "the operator's commands can't reach this server: {}: {error}",
-                shared.config.data.join("admin.sock").display()
+                shared.config().data.join("admin.sock").display()
             ),
         );
     }
+    notify::send(State::Ready);
     Listener::new(Arc::clone(&shared), Arc::clone(&connections), listeners).run(&stopping);
 
+    notify::send(State::Stopping);
     log::info(None, format_args!("shutting down"));
     if let Ok(commands) = commands {
         commands.remove();
@@ -360,27 +374,6 @@ pub(super) fn shut_down(
     writer.recv_timeout(deadline.saturating_duration_since(clock::now()))
 }
 
-/// Starts the thread that receives signals. The first SIGINT or SIGTERM asks for an orderly
-/// shutdown, the second ends the process at once, which loses nothing that was accepted. SIGHUP
-/// reads the certificate again.
-fn watch_signals(
-    mut signals: Signals,
-    stopping: Arc<AtomicBool>,
-    shared: Arc<Shared>,
-) -> io::Result<()> {
-    sync::spawn("signals", None, move || {
-        for signal in signals.forever() {
-            if signal == SIGHUP {
-                log::reopen();
-                start_reload(&shared);
-            } else if stopping.swap(true, Ordering::AcqRel) {
-                std::process::exit(128 + signal);
-            }
-        }
-    })
-    .map(|_| ())
-}
-
 /// Starts the thread that looks whether the files under the server are still there, and asks for
 /// a shutdown if one is not. Nothing is stored from then on in any case; an idle server notices it
 /// here.
@@ -402,44 +395,4 @@ fn watch_files(store: Arc<Sqlite>, stopping: Arc<AtomicBool>) -> io::Result<()> 
         }
     })
     .map(|_| ())
-}
-
-/// Reads the certificate again on a thread of its own, because its file may lie on a disk that does
-/// not answer, and SIGTERM must work nevertheless. A SIGHUP that comes meanwhile only logs that it
-/// came too early.
-fn start_reload(shared: &Arc<Shared>) {
-    static RELOADING: AtomicBool = AtomicBool::new(false);
-    if RELOADING.swap(true, Ordering::AcqRel) {
-        log::warn(
-            None,
-            format_args!("the certificate is still being read; send SIGHUP again later"),
-        );
-        return;
-    }
-    let shared = Arc::clone(shared);
-    let started = sync::spawn("reload", None, move || {
-        reload(&shared);
-        RELOADING.store(false, Ordering::Release);
-    });
-    if let Err(error) = started {
-        RELOADING.store(false, Ordering::Release);
-        log::error(
-            None,
-            format_args!("the certificate stays as it was: no thread to read it: {error}"),
-        );
-    }
-}
-
-fn reload(shared: &Shared) {
-    match shared.tls.as_ref().map(Acceptor::reload) {
-        None => {}
-        Some(Ok(fingerprint)) => log::info(
-            None,
-            format_args!("the certificate was read again: {fingerprint}"),
-        ),
-        Some(Err(error)) => log::error(
-            None,
-            format_args!("the certificate stays as it was: {error}"),
-        ),
-    }
 }

@@ -9,14 +9,16 @@ use super::delivery::sessions::Sessions;
 use super::delivery::writer::Writer;
 use super::limits::Limits;
 use super::limits::kdf_queue::KdfQueue;
+use super::log;
 use super::stats::Stats;
 use crate::store::Store;
+use crate::sync::Mutex;
 use crate::transport::tls::Acceptor;
 
 /// One of each part.
 pub(crate) struct Shared {
-    /// What the operator has set.
-    pub config: Config,
+    /// What the operator has set. Held to copy the pointer or to exchange it, alone.
+    config: Mutex<Arc<Config>>,
     /// Accepts TLS. A build without TLS has none and speaks plain TCP only.
     pub tls: Option<Acceptor>,
     /// For reading; only `writer` changes it.
@@ -49,10 +51,10 @@ impl Shared {
             config.quota,
             config.unencrypted,
         ));
-        let limits = Limits::new(config.limits.clone());
+        let limits = Limits::new(config.limits);
         let kdf_queue = KdfQueue::new(config.limits.console_logins_per_minute);
         Shared {
-            config,
+            config: Mutex::new(Arc::new(config)),
             tls,
             store,
             writer,
@@ -62,5 +64,19 @@ impl Shared {
             limits,
             stats,
         }
+    }
+
+    /// What the operator has set, at this moment.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock())
+    }
+
+    /// Goes on with other settings; what can't change while it runs is as it was in them. Open
+    /// connections keep the times that they began with.
+    pub(crate) fn set_config(&self, config: Config) {
+        self.limits.set(config.limits);
+        self.delivery.set_accepts_unencrypted(config.unencrypted);
+        log::set_level(config.log.level);
+        *self.config.lock() = Arc::new(config);
     }
 }

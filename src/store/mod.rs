@@ -7,8 +7,10 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
+//! | [`personal_data`] | what a store holds about a person |
 //! | [`sqlite`] | a store in one SQLite file |
 
+pub(crate) mod personal_data;
 pub(crate) mod sqlite;
 
 use std::error::Error;
@@ -16,6 +18,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use self::personal_data::{After, Person, PersonalPage, Section};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
@@ -473,6 +476,16 @@ pub(crate) trait Store: Send + Sync {
         number: u64,
         limit: usize,
     ) -> Result<Vec<Place>, StoreError>;
+
+    /// Some rows about a person, of those behind `after`. It looks at no more than `limit` rows; the
+    /// section ends where the answer names no further place.
+    fn personal_data(
+        &self,
+        person: Person<'_>,
+        section: Section,
+        after: After,
+        limit: usize,
+    ) -> Result<PersonalPage, StoreError>;
 
     /// Above every number that was given before the store was opened, in any mailbox. Mailboxes
     /// begin here, so that a number never comes again after its message was deleted.

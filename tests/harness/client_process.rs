@@ -25,12 +25,13 @@ pub struct ClientProcess {
 impl ClientProcess {
     /// Starts a client that keeps its files in `data`.
     pub fn start(server: SocketAddr, data: &Path, flags: &[&str]) -> Self {
+        // Lines that fail are answered as they are at a keyboard; `join` reads none.
+        let keep_going = (flags.first() != Some(&"join")).then_some("--keep-going");
         let mut command = process::command(env!("CARGO_BIN_EXE_client"));
         command
             .arg("--data")
             .arg(data)
-            // Lines that fail are answered as they are at a keyboard.
-            .arg("--keep-going")
+            .args(keep_going)
             .args(flags)
             // Flags may say otherwise.
             .env("SECURE_CHAT_SERVER", server.to_string())

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use data_encoding::{BASE64, HEXLOWER};
+use secure_chat::transport::invitation::InvitationLink;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -324,8 +325,39 @@ impl Client {
         Self::start(proxy, name, &["--user", name, "--take-over"])
     }
 
-    fn start(proxy: Proxy, name: &'static str, flags: &[&str]) -> Self {
+    /// A client that makes its account by an invitation, every line through `meddler`, and ends.
+    pub(crate) fn join(
+        server: &Server,
+        name: &'static str,
+        link: &InvitationLink,
+        meddler: impl FnMut(&Seen<'_>, &mut Onward) + Send + 'static,
+    ) -> Self {
+        let proxy = Proxy::start(server.address());
+        proxy.meddle(meddler);
+        let mut link = link.clone();
+        link.address = proxy.address.to_string().parse().unwrap();
+        let link = link.to_text();
         let home = temporary_folder();
+        let recovery = home.path().join("code");
+        let recovery = recovery.to_str().unwrap();
+        let flags = ["join", &link, name, "--recovery-file", recovery];
+        Self::start_in(home, proxy, name, &flags)
+    }
+
+    /// A link that the operator makes.
+    pub(crate) fn operators_link(server: &Server) -> InvitationLink {
+        let mut command = process::command(env!("CARGO_BIN_EXE_server"));
+        command.arg("invite").arg("--data").arg(server.data());
+        let made = command.output().unwrap();
+        let link = String::from_utf8(made.stdout).unwrap();
+        link.trim().parse().unwrap()
+    }
+
+    fn start(proxy: Proxy, name: &'static str, flags: &[&str]) -> Self {
+        Self::start_in(temporary_folder(), proxy, name, flags)
+    }
+
+    fn start_in(home: TempDir, proxy: Proxy, name: &'static str, flags: &[&str]) -> Self {
         Client {
             name,
             process: ClientProcess::start(proxy.address, home.path(), flags),

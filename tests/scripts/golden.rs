@@ -79,48 +79,88 @@ fn every_shape_of_json_is_as_it_was() {
     compare("shapes.jsonl", &text);
 }
 
+/// What may differ from run to run in a sentence.
+fn without_places(place: &Place, text: &str) -> String {
+    let server = place.server.address().to_string();
+    text.replace(&place.path().display().to_string(), "FOLDER")
+        .replace(&server, "SERVER")
+        .replace(&server.replace(':', "_"), "SERVER")
+}
+
 #[test]
-fn every_refusal_says_what_it_said() {
+fn every_refusal_of_a_command_says_what_it_said() {
     let place = Place::with(&["alice", "bob"]);
     let long = "x".repeat(20_000);
     fs::write(place.path().join("latin1"), b"\xe9t\xe9").unwrap();
     let mut text = String::new();
     for (arguments, input) in [
         (&["send", "bob"][..], long.as_str()),
+        (&["send"], ""),
         (&["send", "bob"], ""),
+        (&["send", "bob", "-"], "\n"),
+        (&["send", "bob", "two", "words"], ""),
+        (&["send", "bob", "x", "--file", "latin1"], ""),
         (&["send", "bob", "--file", "latin1"], ""),
         (&["send", "bob", "--file", "missing"], ""),
+        (&["send", "bob", "--file", "."], ""),
+        (&["send", "b~b", "x"], ""),
         (&["send", "nobody", "x"], ""),
         (&["send", "alice", "x"], ""),
+        (&["send", "bob", "x", "--timeout", "0"], ""),
+        (&["send", "bob", "x", "--on-message", "true"], ""),
+        (&["send", "bob", "x", "--keep-going"], ""),
+        (&["send", "bob", "x", "--server", "127.0.0.1:1"], ""),
+        (&["send", "bob", "x", "--server", "chat.exämple.org:1"], ""),
+        (&["sned", "bob", "x"], ""),
+        (&["status"], ""),
         (&["status", "nobody"], ""),
         (&["search", "b"], ""),
+        (&["search", "b", "c"], ""),
+        (&["unread", "bob"], ""),
+        (&["contacts", "bob"], ""),
+        (&["contacts", "--user", "carol"], ""),
         (&["verify", "nobody"], ""),
+        (&["verify", "alice"], ""),
+        (&["verify", "bob", "no"], ""),
         (&["verify", "bob", "yes"], ""),
         (&["history", "nobody"], ""),
+        (&["history", "0"], ""),
+        (&["history", "bob", "0"], ""),
         (&["history", "--before", "abcd"], ""),
         (&["history", "--since", "yesterday"], ""),
+        (&["history", "--since", "2026-13-45"], ""),
+        (
+            &["history", "--since", "2026-11-27", "--before", "abcd"],
+            "",
+        ),
         (&["fetch", "--since", "abcd"], ""),
+        (&["fetch", "--since", "xyz"], ""),
+        (&["listen", "--count", "0"], ""),
         (&["listen", "--count", "1", "--timeout", "1"], ""),
-        (&["send", "bob", "x", "--server", "127.0.0.1:1"], ""),
-        (&["contacts", "--user", "carol"], ""),
         (&["register", "carol", "--user", "carol"], ""),
+        (&["register", "carol", "--user", "dave"], ""),
+        (&["register", "alice", "--recovery-file", "new"], ""),
+        (
+            &["register", "c", "--user", "c", "--recovery-file", "latin1"],
+            "",
+        ),
+        (&["join", "chat://x", "carol", "--user", "carol"], ""),
+        (&["unread", "--user", ""], ""),
+        (&["unread", "--password-file", "missing"], ""),
+        (&["unread", "--password-file", "/dev/null"], ""),
+        (&["unread", "--password-file", "latin1"], ""),
+        (&["unread", "--config", "missing"], ""),
+        (&["unread", "--jsom"], ""),
+        (&["vault"], ""),
+        (&["vault", "read", "nobody"], ""),
+        (&["vault", "import", "latin1"], ""),
+        (&["vault", "export", "latin1"], ""),
+        (&["completions", "csh"], ""),
+        (&["--json"], ""),
+        (&["--quiet"], ""),
         (&[], "/mgs bob x\n"),
-        (&[], "/block bob please no\n"),
-        (&[], "/to alice\n"),
-        (&[], "/msg bob\n"),
-        (&[], "/info ffff\n"),
-        (&[], "/info xyz\n"),
-        (&[], "/history bob since yesterday\n"),
-        (&[], "/history carol\n"),
-        (&[], "/delete bob\n"),
-        (&[], "/keep 90\n"),
-        (&[], "/outbox drop all\n"),
-        (&[], "/reply hello\n"),
-        (&[], "/settings presence maybe\n"),
-        (&[], "/export-history latin1\n"),
-        (&[], "/delete-account bob\n"),
-        (&[], "/help dance\n"),
         (&[], "hello\n"),
+        (&["--user", "carol"], "/contacts\n"),
     ] {
         let ended = place.run("alice", arguments, input);
         assert_ne!(ended.code, 0, "{arguments:?} {input:?} {ended:?}");
@@ -129,14 +169,186 @@ fn every_refusal_says_what_it_said() {
             length => format!("({length} characters)"),
         };
         writeln!(text, "$ client {} <<< \"{typed}\"", arguments.join(" ")).unwrap();
-        let folder = place.path().display().to_string();
-        let server = place.server.address().to_string();
-        let said = ended
-            .err
-            .replace(&folder, "FOLDER")
-            .replace(&server, "SERVER");
+        let said = without_places(&place, &ended.err);
         writeln!(text, "{}", said.trim_end()).unwrap();
         writeln!(text, "exit code {}\n", ended.code).unwrap();
     }
     compare("refusals.txt", &text);
+}
+
+/// Wrong lines for every command before a login.
+const LOGGED_OUT: &[&str] = &[
+    "hello",
+    "7",
+    "/contacts",
+    "/lgoin alice",
+    "/register",
+    "/register al ice",
+    "/register Al!ce",
+    "/login",
+    "/login al ice",
+    "/login b~b",
+    "/clear now",
+    "/help dance",
+    "/help to me",
+    "/quit now",
+    "/exit now",
+];
+
+/// Wrong lines for every command behind a login.
+const LOGGED_IN: &[&str] = &[
+    "hello",
+    "7",
+    "/dance",
+    "/mgs bob x",
+    "/",
+    "/register carol",
+    "/login bob",
+    "/msg",
+    "/msg bob",
+    "/msg b~b x",
+    "/msg nobody x",
+    "/msg alice x",
+    "/send-unencrypted bob",
+    "/send-unencrypted alice x",
+    "/fetch 3",
+    "/to alice",
+    "/to bob carol",
+    "/to b~b",
+    "/to nobody",
+    "/reply",
+    "/reply hello",
+    "/unread bob",
+    "/outbox drop all",
+    "/outbox cancel",
+    "/outbox cancel xyz",
+    "/outbox cancel ffff",
+    "/outbox cancel all now",
+    "/history nobody",
+    "/history b~b",
+    "/history bob 0",
+    "/history bob 1001",
+    "/history bob since",
+    "/history bob since yesterday",
+    "/history bob before xyz",
+    "/history bob before ffff",
+    "/history bob since ffff before ffff",
+    "/find",
+    "/find x before ffff",
+    "/info xyz",
+    "/info ffff",
+    "/info 1 2",
+    "/delete",
+    "/delete bob",
+    "/delete ffff",
+    "/delete bob some",
+    "/delete nobody all",
+    "/keep 90",
+    "/keep 0d",
+    "/keep 99999999999y",
+    "/keep 90 days",
+    "/export-history",
+    "/export-history latin1",
+    "/export-history missing/file",
+    "/export-history two words",
+    "/search",
+    "/search b",
+    "/search b c",
+    "/who b c",
+    "/status",
+    "/status nobody",
+    "/contacts bob",
+    "/block",
+    "/block alice",
+    "/block nobody",
+    "/block bob please no",
+    "/unblock",
+    "/unblock nobody",
+    "/blocked bob",
+    "/verify",
+    "/verify alice",
+    "/verify nobody",
+    "/verify bob no",
+    "/accept",
+    "/accept alice",
+    "/accept nobody",
+    "/reject",
+    "/reject nobody",
+    "/renew",
+    "/renew nobody",
+    "/invite bob",
+    "/settings bell",
+    "/settings bell on",
+    "/settings presence",
+    "/settings presence maybe",
+    "/settings presence on off",
+    "/what-the-server-knows now",
+    "/passwd now",
+    "/recovery now",
+    "/delete-account bob",
+    "/delete-account alice now",
+    "/reconnect now",
+    "/clear now",
+    "/help dance",
+    "/help mesages",
+    "/help to me",
+    "/logout please",
+    "/quit now",
+];
+
+/// What a script of lines that all fail is told, each line with what was said of it.
+fn refusals(place: &Place, lines: &[&str], user: bool) -> String {
+    let mut client = place.client("alice");
+    if !user {
+        client.env_remove("SECURE_CHAT_USER");
+    }
+    let ended = crate::end(client.arg("--keep-going"), &(lines.join("\n") + "\n"));
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let mut text = String::new();
+    for (number, line) in (1..).zip(lines) {
+        let marked = format!("line {number}: ");
+        let said: Vec<_> = ended
+            .err
+            .lines()
+            .filter_map(|line| line.strip_prefix(&marked))
+            .collect();
+        assert_eq!(said.len(), 1, "{line:?} was not refused once: {ended:?}");
+        writeln!(text, "{line}\n    {}", without_places(place, said[0])).unwrap();
+    }
+    text
+}
+
+/// Every command of the chat that can be used then, as `/help` lists them.
+fn commands(place: &Place, user: bool) -> Vec<String> {
+    let mut client = place.client("alice");
+    if !user {
+        client.env_remove("SECURE_CHAT_USER");
+    }
+    let ended = crate::end(&mut client, "/help\n");
+    let mut words: Vec<_> = ended
+        .out
+        .split_whitespace()
+        .filter(|word| word.starts_with('/') && word.len() > 1)
+        .map(str::to_owned)
+        .collect();
+    words.sort();
+    words.dedup();
+    words
+}
+
+#[test]
+fn every_refusal_of_a_typed_line_says_what_it_said() {
+    let place = Place::with(&["alice", "bob"]);
+    fs::write(place.path().join("latin1"), b"\xe9t\xe9").unwrap();
+    let mut text = String::new();
+    for (lines, user) in [(LOGGED_OUT, false), (LOGGED_IN, true)] {
+        let commands = commands(&place, user);
+        assert!(commands.len() > 4, "{commands:?}");
+        for command in commands {
+            let has = |line: &&str| line.split_whitespace().next() == Some(command.as_str());
+            assert!(lines.iter().any(has), "no refusal of {command} is here");
+        }
+        text.push_str(&refusals(&place, lines, user));
+    }
+    compare("typed.txt", &text);
 }

@@ -40,6 +40,7 @@ fn every_object_is_as_the_schema_says_and_the_schema_has_no_other() {
         &["status", "alice"],
         &["search", "al"],
         &["verify", "alice"],
+        &["what-the-server-knows"],
     ] {
         printed.extend(place.json("bob", arguments, ""));
     }

@@ -55,7 +55,7 @@ fn an_operators_link_makes_as_many_accounts_as_it_says_and_vouches_for_the_serve
     let mut server = Server::with(&["--registration", "invite"]);
     let (folder, data) = (temporary_folder(), server.data());
     let place = folder.path();
-    let link = done(&data, &["invite", "create"]).trim().to_owned();
+    let link = done(&data, &["invite"]).trim().to_owned();
     let joined = join(place, &link, "bob");
     assert_eq!(joined.0, 0, "{joined:?}");
     assert!(
@@ -80,7 +80,8 @@ fn an_operators_link_makes_as_many_accounts_as_it_says_and_vouches_for_the_serve
         "invitation_required"
     );
 
-    let revoked = rows(&data, &["invite", "create"]).remove(0);
+    let revoked = rows(&data, &["invite", "--days", "2", "--uses", "3"]).remove(0);
+    assert_eq!(revoked["uses"], 3);
     done(&data, &["invite", "revoke", &revoked["id"].to_string()]);
     let revoked = revoked["link"].as_str().unwrap();
     refused(

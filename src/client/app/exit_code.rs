@@ -3,6 +3,7 @@
 
 use crate::client::login::LoginError;
 use crate::client::net::error::{CallError, EndpointError};
+use crate::client::vault::ExportError;
 use crate::protocol::Code;
 
 /// Something failed.
@@ -13,7 +14,7 @@ pub(super) const WRONG_USAGE: u8 = 2;
 pub(super) const REFUSED: u8 = 3;
 /// The server could not be reached, or takes no connections at present.
 pub(super) const UNREACHABLE: u8 = 4;
-/// The vault could not be used.
+/// The vault, or an export of one, could not be used.
 pub(super) const VAULT: u8 = 5;
 /// The server's certificate is not trusted.
 pub(super) const UNTRUSTED: u8 = 6;
@@ -32,9 +33,9 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("0", "everything was done"),
     ("1", "something failed"),
     ("2", "wrong usage"),
-    ("3", "the login was refused, or the password is wrong"),
+    ("3", "the login was refused, or a password is wrong"),
     ("4", "no connection"),
-    ("5", "the vault is in the way"),
+    ("5", "the vault, or an export, can't be used"),
     ("6", "not the right server"),
     ("7", "the output could not be written"),
     (
@@ -65,7 +66,11 @@ pub(super) fn of_login(error: &LoginError) -> u8 {
         LoginError::Endpoint(_)
         | LoginError::Call(CallError::Lost(_))
         | LoginError::Unpublished(_) => UNREACHABLE,
-        LoginError::Vault(_) | LoginError::Occupied(_) => VAULT,
+        LoginError::Export(_, ExportError::WrongPassphrase) => REFUSED,
+        LoginError::Vault(_)
+        | LoginError::Occupied(_)
+        | LoginError::Export(..)
+        | LoginError::NoExport(..) => VAULT,
     }
 }
 

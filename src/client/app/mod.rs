@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::Operation;
-use self::exit_code::{FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
+use self::exit_code::{DECLINED, FAILED, REFUSED, UNWRITTEN, VAULT, WRONG_USAGE};
 use self::session::{Opened, Session};
 use super::args::{Action, Options, OptionsError, VaultTask};
 use super::control::WindowKind;
@@ -48,6 +48,7 @@ use super::messenger::command::Command;
 use super::terminal::{Alerts, InputEvent, NotWritten, Screen, Terminal};
 use super::view::{Display, End, ViewEvent};
 use crate::command_line;
+use crate::command_line::Loaded;
 use crate::protocol::UserName;
 
 /// How long the end of a script waits for the server's last answers.
@@ -82,7 +83,7 @@ struct App {
 /// Runs the client's program as its command line says.
 pub fn main() -> ExitCode {
     match command_line::parse::<Options>(UNWRITTEN) {
-        Ok(options) => match &options.task {
+        Ok(Loaded { options, .. }) => match &options.task {
             Some(Action::Man) => print(&manual::page()),
             Some(Action::Completions { shell }) => {
                 print(&command_line::completions::<Options>(*shell))
@@ -163,8 +164,9 @@ fn end(terminal: &Terminal, code: u8) -> u8 {
     let written = terminal.finish();
     match (terminal.signal(), written) {
         (_, Err(NotWritten)) if matches!(code, 0 | FAILED) => UNWRITTEN,
-        // The shells' convention for a program that a signal ended.
-        (Some(signal), _) if code == 0 => 128 + signal,
+        // The shells' convention for a program that a signal ended. What a command was given, or asked
+        // for, did not come then.
+        (Some(signal), _) if matches!(code, 0 | REFUSED | DECLINED | VAULT) => 128 + signal,
         _ => code,
     }
 }

@@ -26,8 +26,8 @@ pub(super) fn prompt<'a>(
 ) -> Result<TerminalPrompt<'a>, OptionsError> {
     Ok(TerminalPrompt {
         password: given_password(terminal, options)?,
-        new_password: options.new_password()?,
-        reset_code: options.reset_code()?,
+        new_password: options.new_password(terminal)?,
+        reset_code: options.reset_code(terminal)?,
         recovery_file: options.recovery_file.clone(),
         terminal,
     })
@@ -40,8 +40,8 @@ fn given_password(
     options: &Options,
 ) -> Result<Option<Zeroizing<String>>, OptionsError> {
     match options.password_command {
-        Some(_) => terminal.lend(|| options.password()),
-        None => options.password(),
+        Some(_) => terminal.lend(|| options.password(terminal)),
+        None => options.password(terminal),
     }
 }
 
@@ -52,7 +52,7 @@ impl App {
             return;
         }
         let given = given_password(&self.terminal, &self.options);
-        match (given, self.options.new_password()) {
+        match (given, self.options.new_password(&self.terminal)) {
             (Ok(Some(old)), Ok(Some(new))) => {
                 let code = NextCode::New(self.options.recovery_file.clone());
                 self.send_passwords(old, new, code);

@@ -3,7 +3,7 @@
 
 use super::App;
 use super::exit_code::FAILED;
-use crate::client::messenger::command::{Command, CommandFailure};
+use crate::client::messenger::command::{Command, CommandFailure, THAT_IS_YOU};
 use crate::client::view::ViewEvent;
 use crate::protocol::UserName;
 
@@ -24,7 +24,7 @@ impl App {
             return;
         };
         if self.session.as_ref().is_some_and(|(me, _)| *me == name) {
-            return self.fail("that is you; name somebody else", FAILED);
+            return self.fail(THAT_IS_YOU, FAILED);
         }
         if let Err(failure) = self.exists(name) {
             return self.fail(&failure.why, FAILED);

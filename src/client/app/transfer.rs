@@ -48,7 +48,7 @@ fn export(
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
     let name = account(options, "export FILE")?;
-    let passphrase = match export_file.passphrase().map_err(by_options)? {
+    let passphrase = match export_file.passphrase(terminal).map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
@@ -99,11 +99,14 @@ fn import(
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let passphrase = match export_file.passphrase().map_err(by_options)? {
+    let passphrase = match export_file.passphrase(terminal).map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => secret(terminal, "Passphrase of the export: ")?,
     };
-    let export = read_export(&export_file.file, &passphrase).map_err(LoginError::Refused)?;
+    let path = &export_file.file;
+    let opened = terminal.open_file(path);
+    let opened = opened.map_err(|error| LoginError::NoExport(path.clone(), error))?;
+    let export = read_export(path, opened, &passphrase)?;
     if let Some(user) = options.user.filter(|user| *user != export.name) {
         return Err(LoginError::Refused(format!(
             "the export is of {}, not of {user}; nothing was imported",

@@ -30,6 +30,9 @@ pub(crate) enum Script {
         /// The beginning of the names
         text: String,
     },
+    /// Print every row that the server holds about you, and what it does not show
+    #[command(hide = true)]
+    WhatTheServerKnows,
     /// Print the messages that no client has shown, and leave them unread
     Unread,
     /// Print earlier messages, without a server
@@ -106,7 +109,7 @@ pub(crate) struct History {
     #[arg(value_name = "NAME")]
     pub first: Option<String>,
     /// How many messages at most [default: 50]
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub second: Option<u32>,
     /// From a date on (2026-11-27, or a time as RFC 3339), or behind an id
     #[arg(long, value_name = "DATE|ID", conflicts_with = "before")]
@@ -125,8 +128,9 @@ impl History {
         match (&self.first, self.second) {
             (None, _) => Ok((None, None)),
             (Some(first), None) if first.bytes().all(|byte| byte.is_ascii_digit()) => {
-                let count = first.parse().map_err(|_| format!("{first} is too large"))?;
-                Ok((None, Some(count)))
+                let count = first.parse().ok().filter(|count| *count > 0);
+                let wrong = || format!("{first} is no number of messages: 1 to {}", u32::MAX);
+                Ok((None, Some(count.ok_or_else(wrong)?)))
             }
             (Some(first), count) => {
                 let name = first

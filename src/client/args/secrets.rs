@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
@@ -13,19 +12,18 @@ use crate::command_line::secret_file;
 /// The longest file or output that is read, in bytes.
 const MAX_SECRET: u64 = 4096;
 
-/// The first line of a file that nobody but its owner can read.
+/// That nobody but its owner can read a file.
 ///
 /// # Errors
-/// The file can't be read, others can read it, or its first line is empty.
-pub(super) fn from_file(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut file = File::open(path)?;
-    if let Some(mode) = secret_file::open_mode(&file)? {
-        return Err(io::Error::other(format!(
+/// Others can, or the file does not say its mode.
+pub(super) fn check_private(file: &File) -> io::Result<()> {
+    match secret_file::open_mode(file)? {
+        None => Ok(()),
+        Some(mode) => Err(io::Error::other(format!(
             "its mode is {mode:03o}, so others can read or change it; chmod 600 it, and use another \
              password if somebody may have seen this one"
-        )));
+        ))),
     }
-    first_line(&mut file)
 }
 
 /// The first line of a command's output.
@@ -50,8 +48,14 @@ pub(super) fn from_command(command: &str) -> io::Result<Zeroizing<String>> {
 }
 
 /// The first line, without the byte order mark and the line end of an editor on Windows.
-fn first_line(source: &mut dyn Read) -> io::Result<Zeroizing<String>> {
-    let line = secret_file::first_line(source, MAX_SECRET)?;
+///
+/// # Errors
+/// Reading failed, or the line is empty.
+pub(super) fn first_line(source: &mut dyn Read) -> io::Result<Zeroizing<String>> {
+    let line = secret_file::first_line(source, MAX_SECRET).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => io::Error::other("it is not UTF-8; save it as UTF-8"),
+        _ => error,
+    })?;
     let line = line.strip_prefix('\u{feff}').unwrap_or(&line);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.is_empty() {
@@ -92,10 +96,11 @@ mod tests {
         std::fs::write(&path, "secret\n").unwrap();
         for (mode, works) in [(0o600, true), (0o400, true), (0o644, false), (0o640, false)] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-            let read = from_file(&path);
+            let read = check_private(&File::open(&path).unwrap());
             assert_eq!(read.is_ok(), works, "{mode:o} {read:?}");
         }
-        let said = from_file(&path).unwrap_err().to_string();
+        let said = check_private(&File::open(&path).unwrap()).unwrap_err();
+        let said = said.to_string();
         assert!(said.contains("640") && said.contains("chmod 600"), "{said}");
     }
 }

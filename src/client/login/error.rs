@@ -4,11 +4,11 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::credentials::DeriveError;
 use crate::client::net::error::{CallError, EndpointError};
-use crate::client::vault::VaultError;
+use crate::client::vault::{ExportError, VaultError};
 use crate::protocol::Code;
 
 /// Why there is no session.
@@ -33,6 +33,10 @@ pub(crate) enum LoginError {
     /// The client that has the vault does not let this one work through it; the sentence says
     /// which and why.
     Occupied(String),
+    /// The file of an export can't be read.
+    NoExport(PathBuf, io::Error),
+    /// The file gives no export.
+    Export(PathBuf, ExportError),
     /// The session has no thread to run on.
     Thread(io::Error),
     /// The vault was imported, but the new keys were not published; the sentence says why.
@@ -91,6 +95,8 @@ impl fmt::Display for LoginError {
                  (in a script: that one in --password-file, the new one in --new-password-file)",
             ),
             LoginError::Vault(error) => error.fmt(f),
+            LoginError::Export(path, error) => write!(f, "{}: {error}", path.display()),
+            LoginError::NoExport(path, error) => write!(f, "{}: {error}", path.display()),
             LoginError::Thread(error) => write!(f, "no thread for the session: {error}"),
             LoginError::Unpublished(why) => write!(f, "{why}; {ADVICE}"),
         }
@@ -110,7 +116,8 @@ impl Error for LoginError {
             LoginError::Endpoint(error) => Some(error),
             LoginError::Derive(error) => Some(error),
             LoginError::Vault(error) => Some(error),
-            LoginError::Thread(error) => Some(error),
+            LoginError::Export(_, error) => Some(error),
+            LoginError::NoExport(_, error) | LoginError::Thread(error) => Some(error),
         }
     }
 }

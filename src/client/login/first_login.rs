@@ -2,7 +2,7 @@
 //! the one from an export of another device. Also what needs no server: making that export,
 //! and reading the history. The export's format is the vault's business.
 
-use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -15,7 +15,9 @@ use super::prompt::{Prompt, known_password};
 use super::unlock::{create_vault, open};
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
-use crate::client::vault::{Export, Opened, Vault, VaultError, VaultFile};
+use crate::client::vault::{
+    EXPORT_FIRST_LINE, Export, ExportError, Opened, Vault, VaultError, VaultFile,
+};
 use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::command_line;
@@ -222,13 +224,24 @@ pub(crate) fn write_export(path: &Path, bytes: &[u8]) -> Result<(), String> {
 /// Reads an export and opens it.
 ///
 /// # Errors
-/// A sentence that names the file: it can't be read, is no export, or has another passphrase.
-pub(crate) fn read_export(path: &Path, passphrase: &str) -> Result<Export, String> {
-    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let length = fs::metadata(path).map_err(|error| named(&error))?.len();
-    if length > MAX_EXPORT {
-        return Err(named(&"it is too large to be an export"));
+/// It can't be read, is no export, or has another passphrase.
+pub(crate) fn read_export(
+    path: &Path,
+    mut source: impl Read,
+    passphrase: &str,
+) -> Result<Export, LoginError> {
+    let named = |error: ExportError| LoginError::Export(path.to_owned(), error);
+    let mut bytes = Vec::new();
+    let mut read = |bytes: &mut Vec<u8>, most| {
+        let read = source.by_ref().take(most).read_to_end(bytes);
+        read.map_err(|error| LoginError::NoExport(path.to_owned(), error))
+    };
+    read(&mut bytes, EXPORT_FIRST_LINE.len() as u64)?;
+    // Whatever is something else may have no end.
+    Export::check_first_line(&bytes).map_err(named)?;
+    read(&mut bytes, MAX_EXPORT)?;
+    if bytes.len() as u64 > MAX_EXPORT {
+        return Err(named(ExportError::Damaged("it is too large".to_owned())));
     }
-    let bytes = fs::read(path).map_err(|error| named(&error))?;
-    Export::open(&bytes, passphrase).map_err(|error| named(&error))
+    Export::open(&bytes, passphrase).map_err(named)
 }

@@ -166,7 +166,7 @@ impl Messenger {
         let before = oldest_kept(days);
         let (mut from, mut count) = (i64::MIN, 0);
         loop {
-            let expired = self.vault.expire(from, before)?;
+            let expired = self.vault.expire(from, before, clock::unix_ms())?;
             count += expired.count;
             match expired.next {
                 Some(next) => from = next,

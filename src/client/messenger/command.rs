@@ -84,6 +84,9 @@ pub(crate) struct WindowOutput {
     pub shows: Sender<ViewEvent>,
 }
 
+/// Why a command about somebody else is refused if it names the account itself.
+pub(crate) const THAT_IS_YOU: &str = "that is you; name somebody else";
+
 /// Why a command was not carried out.
 #[derive(Debug)]
 pub(crate) enum CommandError {
@@ -212,6 +215,8 @@ pub(crate) enum Command {
     Unblock(UserName),
     /// Show who is blocked.
     Blocked,
+    /// Show what the server holds about this account.
+    WhatTheServerKnows,
     /// Connect anew.
     Reconnect,
     /// Delete the account on the server, and end the session.

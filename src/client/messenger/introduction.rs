@@ -54,7 +54,9 @@ impl Messenger {
             "This link is for one person. Whoever has it can make an account and is taken for somebody you \
              know, so send it on a way that only that person reads; they run `client join LINK`:",
         ));
-        self.say(ViewEvent::plain(link.to_text().to_string()));
+        let link = link.to_text();
+        self.say(ViewEvent::plain(link.to_string()));
+        self.say(ViewEvent::QrCode(link.to_string()));
         Ok(())
     }
 

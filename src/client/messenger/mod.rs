@@ -24,6 +24,7 @@
 //! | `missed` | what arrives after a login, as a block with its progress |
 //! | `passwd` | changes of the password and of the recovery code |
 //! | `people` | `/who`, `/search`, `/contacts`, `/block` and others about people |
+//! | `personal_data` | `/what-the-server-knows` |
 //! | `postponed` | messages that wait for a session, a connection or a decision |
 //! | `prekeys` | publishes the keys that others need |
 //! | `queries` | runs commands |
@@ -58,6 +59,7 @@ mod log_upkeep;
 mod missed;
 mod passwd;
 mod people;
+mod personal_data;
 mod postponed;
 mod prekeys;
 mod queries;

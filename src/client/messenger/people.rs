@@ -114,10 +114,7 @@ impl Messenger {
         let who = UserRef { name: *name };
         let (request, said) = match on {
             true => (Request::Block(who), format!("{name} is blocked")),
-            false => (
-                Request::Unblock(who),
-                format!("{name} is not blocked any more"),
-            ),
+            false => (Request::Unblock(who), format!("{name} is not blocked")),
         };
         let settings: AccountSettings = self.ask(&request)?;
         self.note_blocked(&settings)?;

@@ -1,6 +1,8 @@
 //! Commands that ask something and show the answer.
 
-use super::command::{Answer, Asker, Command, CommandError, CommandFailure, SettingsChange};
+use super::command::{
+    Answer, Asker, Command, CommandError, CommandFailure, SettingsChange, THAT_IS_YOU,
+};
 use super::{Audience, Messenger};
 use crate::client::login::credentials;
 use crate::client::vault::Result;
@@ -56,6 +58,16 @@ impl Messenger {
 
     fn run_command(&mut self, command: Command) -> std::result::Result<(), CommandError> {
         match command {
+            // The others ask the server or the vault, which know no such contact.
+            Command::Verify(name, _)
+            | Command::Accept(name)
+            | Command::Reject(name)
+            | Command::Renew(name)
+            | Command::Block(name)
+                if name == self.me.name =>
+            {
+                Err(CommandError::Refused(THAT_IS_YOU.to_owned()))
+            }
             Command::SendUnencrypted(to, text) => self.send_unencrypted(&to, text),
             Command::Status(name) => self.status(&name),
             Command::Who(part) => self.who(part),
@@ -81,6 +93,7 @@ impl Messenger {
             Command::Block(name) => self.block(&name, true),
             Command::Unblock(name) => self.block(&name, false),
             Command::Blocked => self.list_blocked(),
+            Command::WhatTheServerKnows => self.show_personal_data(),
             Command::Reconnect => self.reconnect_at_once(),
             Command::DeleteAccount => self.delete_account(),
             Command::Passwd { old, new, code } => self.passwd(&old, &new, code),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Messenger;
 use super::browse::oldest_kept;
 use crate::client::vault::Result;
+use crate::clock;
 
 /// How often the whole history is looked through.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -46,7 +47,10 @@ impl Messenger {
             self.retention.start_over(now);
             return Ok(());
         };
-        let expired = self.vault.expire(self.retention.from, oldest_kept(days))?;
+        let from = self.retention.from;
+        let expired = self
+            .vault
+            .expire(from, oldest_kept(days), clock::unix_ms())?;
         match expired.next {
             Some(next) => self.retention.from = next,
             None => self.retention.start_over(now),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::batch::{Batch, Received};
-use super::command::CommandError;
+use super::command::{CommandError, THAT_IS_YOU};
 use super::encrypt;
 use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
 use super::identity::fingerprint;
@@ -189,7 +189,7 @@ impl Messenger {
 
     fn check_text(&self, to: &UserName, text: &str) -> std::result::Result<(), String> {
         if *to == self.me.name {
-            return Err("that is you; name somebody else".to_owned());
+            return Err(THAT_IS_YOU.to_owned());
         }
         if text.len() > limits::MAX_TEXT {
             return Err(format!(

@@ -55,11 +55,14 @@ impl Shape {
     }
 }
 
-/// Goes back to the first row of what was drawn, and clears from there on.
+/// Goes back to the first row of what was drawn, and clears from there on. It clears below from the
+/// second column on: tmux takes "all below" in the first cell of the screen for the screen's end, and
+/// puts what was drawn there into its history.
 pub(super) fn erase(above: usize) -> String {
+    const CLEAR: &str = "\x1b[C\x1b[J\r\x1b[K";
     match above {
-        0 => "\r\x1b[J".to_owned(),
-        _ => format!("\r\x1b[{above}A\x1b[J"),
+        0 => format!("\r{CLEAR}"),
+        _ => format!("\r\x1b[{above}A{CLEAR}"),
     }
 }
 

@@ -4,9 +4,10 @@
 //! are printed above the line. Without one, lines are read when they are asked for, there are no
 //! prompts, banners or colours, and warnings and errors go to standard error.
 //!
-//! It has three threads. `screen` prints what is put into its queue. `input` reads every byte that
+//! It has three threads, and a fourth after a signal. `screen` prints what is put into its queue. `input` reads every byte that
 //! is typed, and draws the line. Both end with [`Terminal::finish`]; without a terminal, `input`
-//! ends with the process. `signals` receives signals and ends with the process.
+//! ends with the process. `signals` receives signals and ends with the process; after
+//! the first one that ends the program, `signal-limit` bounds how long that takes.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -15,6 +16,7 @@
 //! | `format` | how events look, in rows and colours |
 //! | `input` | the thread that reads a terminal and draws the line |
 //! | `lines` | the thread that reads a pipe or a file |
+//! | `input_file` | reads what is named as input, until a signal ends the wait |
 //! | `type_ahead`, `keys`, `editor`, `line`, `draw` | from bytes to keys, to a line, to rows, without I/O |
 //! | `tty` | asks for a secret or a yes where input and output are not a terminal |
 //! | `waker` | what wakes a script that waits |
@@ -26,6 +28,7 @@ mod draw;
 mod editor;
 mod format;
 mod input;
+mod input_file;
 mod keys;
 mod line;
 mod lines;
@@ -85,6 +88,10 @@ const MAX_EVENTS: usize = 16;
 
 /// How long the end of the program waits for a terminal that accepts no more output.
 const END_WAITS: Duration = Duration::from_secs(1);
+
+/// How long the orderly end may take after a signal. What was not done by then is done at the next
+/// start, as after a kill.
+const SIGNAL_WAITS: Duration = Duration::from_secs(5);
 
 /// The person or the script that uses the program.
 pub(crate) struct Terminal {
@@ -344,17 +351,27 @@ fn watch(
                     screen.hurry();
                     let number = u8::try_from(signal).unwrap_or(1);
                     let first = told.swap(number, Ordering::SeqCst) == 0;
+                    let modes = terminal.as_ref().map(|(_, modes)| modes.clone());
                     // A person sends a second one if the orderly end takes too long.
                     if !first || tell.try_send(InputEvent::Stop).is_err() {
-                        if let Some((_, modes)) = &terminal {
-                            modes.restore();
-                        }
-                        std::process::exit(128 + i32::from(number));
+                        exit(modes.as_ref(), number);
                     }
+                    let _at_a_second_signal = sync::spawn("signal-limit", None, move || {
+                        sync::sleep(SIGNAL_WAITS);
+                        exit(modes.as_ref(), number);
+                    });
                 }
             }
         }
     };
     sync::spawn("signals", None, watch)?;
     Ok(())
+}
+
+/// Ends the process because of a signal.
+fn exit(modes: Option<&Modes>, signal: u8) -> ! {
+    if let Some(modes) = modes {
+        modes.restore();
+    }
+    std::process::exit(128 + i32::from(signal));
 }

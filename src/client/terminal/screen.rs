@@ -158,7 +158,7 @@ impl Screen {
         self.queue.close(self.patience()).map_err(|why| {
             let me = command_line::called("client");
             output::last_words(&format!(
-                "{me}: {why}; what was not shown stays unread, and is shown at the next login"
+                "{me}: {why}; messages that were not shown stay unread"
             ));
             NotWritten
         })

@@ -30,7 +30,7 @@ use crate::protocol::{MessageId, UserName};
 const MAGIC: &[u8] = b"secure-chat export ";
 
 /// The first line, its version included.
-const FIRST_LINE: &[u8] = b"secure-chat export 1\n";
+pub(crate) const FIRST_LINE: &[u8] = b"secure-chat export 1\n";
 
 /// The length of the identity's private halves, in bytes.
 const IDENTITY_LEN: usize = 64;
@@ -160,17 +160,24 @@ impl Export {
         Ok(file)
     }
 
+    /// That a file begins like an export of this version.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_first_line(file: &[u8]) -> std::result::Result<(), ExportError> {
+        match (file.starts_with(FIRST_LINE), file.starts_with(MAGIC)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(ExportError::Newer),
+            (false, false) => Err(ExportError::NotAnExport),
+        }
+    }
+
     /// Opens a file with its passphrase.
     ///
     /// # Errors
     /// Why it gives none.
     pub fn open(file: &[u8], passphrase: &str) -> std::result::Result<Self, ExportError> {
-        if !file.starts_with(FIRST_LINE) {
-            return Err(match file.starts_with(MAGIC) {
-                true => ExportError::Newer,
-                false => ExportError::NotAnExport,
-            });
-        }
+        Export::check_first_line(file)?;
         let (header, sealed) = file
             .split_at_checked(SEALED_AT)
             .ok_or(ExportError::NotAnExport)?;

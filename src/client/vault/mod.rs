@@ -66,7 +66,7 @@ mod values;
 pub(crate) use self::browse::{BrowseError, FindFrom, HistoryPage, HistoryQuery};
 pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
-pub(crate) use self::export::Export;
+pub(crate) use self::export::{Export, ExportError, FIRST_LINE as EXPORT_FIRST_LINE};
 pub use self::file::{Closed, Opened, VaultFile};
 pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};

@@ -40,9 +40,13 @@ impl Vault {
     /// Deletes, from chunk `from` on, the messages of a slice that are older than `before`
     /// (milliseconds since 1970), and were shown. A row that somebody changed stays.
     ///
+    /// A date later than `now` is wrong, by the server's clock or its will. Such a message is as old
+    /// as the next one with a possible date, which came after it. This device's clock does not date it:
+    /// one that is behind for a day would make the latest messages old for good.
+    ///
     /// # Errors
     /// That nothing was written.
-    pub(crate) fn expire(&mut self, from: i64, before: u64) -> Result<Expired> {
+    pub(crate) fn expire(&mut self, from: i64, before: u64, now: u64) -> Result<Expired> {
         let mut chunks: Vec<i64> = self
             .numbers(Table::MessageChunks)
             .filter(|chunk| *chunk >= from)
@@ -50,13 +54,19 @@ impl Vault {
             .collect();
         let next = (chunks.len() > SLICE).then(|| chunks.pop()).flatten();
         let mut old = Vec::new();
-        for chunk in chunks {
-            for (seq, _) in self.listed(chunk)? {
-                if self.has(Table::Unread, seq) || self.is_bound(seq) {
+        let mut next_is_old = match next {
+            Some(next) => self.is_next_old(next, before, now)?,
+            None => false,
+        };
+        for chunk in chunks.into_iter().rev() {
+            for (seq, _) in self.listed(chunk)?.into_iter().rev() {
+                let Some(message) = unchanged(self.message(seq))? else {
                     continue;
+                };
+                if message.at <= now {
+                    next_is_old = message.at < before;
                 }
-                let message = unchanged(self.message(seq))?;
-                if message.is_some_and(|message| message.at < before) {
+                if next_is_old && !self.has(Table::Unread, seq) && !self.is_bound(seq) {
                     old.push(seq);
                 }
             }
@@ -66,6 +76,20 @@ impl Vault {
             self.transact(|vault| old.iter().try_for_each(|seq| vault.remove_message(*seq)))?;
         }
         Ok(Expired { count, next })
+    }
+
+    /// Whether the first message with a possible date, from a chunk on, is older than `before`.
+    fn is_next_old(&self, from: i64, before: u64, now: u64) -> Result<bool> {
+        let chunks = self.numbers(Table::MessageChunks);
+        for chunk in chunks.filter(|chunk| *chunk >= from) {
+            for (seq, _) in self.listed(chunk)? {
+                let message = unchanged(self.message(seq))?;
+                if let Some(message) = message.filter(|message| message.at <= now) {
+                    return Ok(message.at < before);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Deletes all messages with a contact that can go. Returns how many went, and how many stay.
@@ -136,7 +160,7 @@ mod tests {
         vault.transact(|vault| vault.postpone(2, contact)).unwrap();
         let (mut from, mut gone, mut slices) = (i64::MIN, 0, 0);
         loop {
-            let expired = vault.expire(from, 1_000_000).unwrap();
+            let expired = vault.expire(from, 1_000_000, u64::MAX).unwrap();
             (gone, slices) = (gone + expired.count, slices + 1);
             match expired.next {
                 Some(next) => from = next,
@@ -154,6 +178,43 @@ mod tests {
         let vault = crate::client::vault::tests::open(&dir, "right").unwrap();
         assert_eq!(vault.whole_history().unwrap().len(), 502);
         assert!(vault.is_seen(contact, &mid(500)).unwrap());
+    }
+
+    #[test]
+    fn a_message_from_the_future_goes_with_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut vault, _) = create(&dir);
+        // Enough for several slices, each with every fifth message from the future.
+        let future = 1_000_000_000;
+        vault
+            .transact(|vault| {
+                let contact = vault.contact_or_new(&"bob".parse().unwrap())?.id;
+                for number in 0..1500_u32 {
+                    let at = match number % 5 {
+                        0 => u64::MAX,
+                        1 => future,
+                        _ => u64::from(number) * 1000,
+                    };
+                    vault.add_message(contact, &mid(number), at, &record("text"))?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        let mut expire = |before| {
+            let mut from = i64::MIN;
+            loop {
+                match vault.expire(from, before, future - 1).unwrap().next {
+                    Some(next) => from = next,
+                    None => break vault.whole_history().unwrap(),
+                }
+            }
+        };
+        let left = expire(1_000_000);
+        assert_eq!(left.len(), 500);
+        assert_eq!(left[0].mid, mid(1000), "it came after what is old");
+        // Behind the last ones from the future, nothing is old yet.
+        assert_eq!(expire(1_499_000).len(), 1);
+        assert_eq!(expire(1_500_000).len(), 0);
     }
 
     #[test]

@@ -51,7 +51,7 @@ const REMARKS: &str = "\
 * The server gets your password here; a client never sends it.\r\n";
 
 /// The operations that exist in JSON only.
-const JSON_ONLY: [&str; 9] = [
+const JSON_ONLY: [&str; 10] = [
     "available",
     "hello",
     "kdf",
@@ -59,6 +59,7 @@ const JSON_ONLY: [&str; 9] = [
     "publish",
     "outcome",
     "invite",
+    "personal_data",
     "delete_account",
     "delete-account",
 ];

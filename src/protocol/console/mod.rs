@@ -110,6 +110,7 @@ fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
         | Reply::Bundle(_)
         | Reply::Published(_)
         | Reply::Invited(_)
+        | Reply::PersonalData(_)
         | Reply::Waiting(_) => line(out, "+OK"),
     }
 }

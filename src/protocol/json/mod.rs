@@ -133,6 +133,7 @@ fn parse_op(op: &str, line: &[u8]) -> Result<Request, Refusal> {
         "passwd" => Request::Passwd(fields(line)?),
         "reset" => Request::Reset(fields(line)?),
         "invite" => Request::Invite,
+        "personal_data" => Request::PersonalData(fields(line)?),
         "delete_account" => Request::DeleteAccount(fields(line)?),
         "ping" => Request::Ping,
         _ => {
@@ -279,6 +280,7 @@ pub fn write_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request) -> O
         Request::Passwd(fields) => line(out, id, "passwd", fields),
         Request::Reset(fields) => line(out, id, "reset", fields),
         Request::Invite => line(out, id, "invite", none),
+        Request::PersonalData(fields) => line(out, id, "personal_data", fields),
         Request::DeleteAccount(fields) => line(out, id, "delete_account", fields),
         Request::Ping => line(out, id, "ping", none),
         Request::AckShown

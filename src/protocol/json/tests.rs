@@ -242,6 +242,7 @@ fn example_of(request: &Request) -> Option<usize> {
         Request::Reset(_) => 19,
         Request::Invite => 20,
         Request::Available(_) => 21,
+        Request::PersonalData(_) => 22,
         Request::AckShown
         | Request::PasswordReset { .. }
         | Request::PasswordRegister(_)
@@ -250,7 +251,7 @@ fn example_of(request: &Request) -> Option<usize> {
     })
 }
 
-const EXAMPLES: [&str; 22] = [
+const EXAMPLES: [&str; 23] = [
     r#"{"op":"hello","version":1}"#,
     r#"{"op":"kdf","name":"bob"}"#,
     r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","invitation":"B16","take_over":false,"receive":false,"presence":true}"#,
@@ -273,6 +274,7 @@ const EXAMPLES: [&str; 22] = [
     r#"{"op":"reset","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":true,"receive":true,"presence":false}"#,
     r#"{"op":"invite"}"#,
     r#"{"op":"available","name":"bob"}"#,
+    r#"{"op":"personal_data","after":"6.17.0"}"#,
 ];
 
 /// An example with real values in the place of its capitals.

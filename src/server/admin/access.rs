@@ -31,13 +31,14 @@ impl Performer {
     pub(super) fn list_sessions(&self, rows: Rows<'_>) -> Result<String, AdminError> {
         let mut sessions = self.shared.sessions.all();
         sessions.sort_unstable_by_key(|session| session.name);
+        let peers = self.connections.peers();
         for session in &sessions {
-            let peer = session.send_queue.socket().stream().peer_addr();
+            let peer = peers.get(&Arc::as_ptr(&session.send_queue));
             emit(
                 rows,
                 &SessionRow {
                     name: session.name,
-                    address: peer.ok().map(|peer| peer.to_string()),
+                    address: peer.map(ToString::to_string),
                     since: session.since,
                     shown: session.present,
                 },
@@ -72,7 +73,7 @@ impl Performer {
         uses: u32,
         rows: Rows<'_>,
     ) -> Result<String, AdminError> {
-        if self.live && self.shared.config.registration == Registration::Closed {
+        if self.live && self.shared.config().registration == Registration::Closed {
             return refuse(
                 "this server makes no accounts, so an invitation would lead nowhere; start it with \
                  --registration invite, or use `server user add`"

@@ -294,7 +294,7 @@ pub(super) fn read(error: StoreError) -> AdminError {
     AdminError::Refused(format!("{error}; nothing was done"))
 }
 
-fn unknown(name: &UserName) -> String {
+pub(super) fn unknown(name: &UserName) -> String {
     format!("there is no account {name}; `server user list` shows all")
 }
 

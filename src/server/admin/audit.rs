@@ -28,6 +28,11 @@ struct Entry<'a> {
     why: Option<&'a str>,
 }
 
+/// The file of a data folder's audit log.
+pub(super) fn file(data: &Path) -> PathBuf {
+    data.join("audit.log")
+}
+
 /// The audit log of a data folder.
 pub(super) struct Audit {
     path: PathBuf,
@@ -36,9 +41,7 @@ pub(super) struct Audit {
 impl Audit {
     /// The log of a folder. The file is made with the first line.
     pub(super) fn of(data: &Path) -> Self {
-        Audit {
-            path: data.join("audit.log"),
-        }
+        Audit { path: file(data) }
     }
 
     /// Carries out what `request` asks for, with a line before and a line behind.

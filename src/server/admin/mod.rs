@@ -1,4 +1,4 @@
-//! The operator's commands, `server user`, `invite`, `sessions`, `ban` and `announce`.
+//! The operator's commands, `server user`, `invite`, `sessions`, `ban`, `announce` and `what-we-know`.
 //!
 //! A command becomes a [`request::Request`]. If a server runs on the data folder, the request goes
 //! over the socket `admin.sock` in it, and the server carries it out, so its effects are immediate.
@@ -11,6 +11,7 @@
 //! | `request` | the requests, the answers, and their form on the socket |
 //! | `perform` | carries a request out |
 //! | `accounts`, `access` | what it does to accounts; to sessions, invitations, bans |
+//! | `what_we_know` | all that the server holds about a person |
 //! | `socket` | the socket: its path, the server's thread, the command's side |
 //! | `offline` | without a running server |
 //! | `audit` | the audit log |
@@ -30,13 +31,16 @@ mod print;
 mod prompt;
 mod request;
 mod socket;
+mod what_we_know;
 
 use self::error::AdminError;
 pub(super) use self::perform::Performer;
 use self::print::Printer;
 use self::request::Request;
 pub(super) use self::socket::Control;
-use super::args::tasks::{BanTask, BansTask, InviteTask, SessionsTask, Task, UserTask};
+use super::args::tasks::{
+    BanTask, BansTask, InvitationsTask, InviteTask, NewInvitation, SessionsTask, Task, UserTask,
+};
 use super::config::Config;
 use super::data_folder;
 
@@ -75,9 +79,15 @@ fn request_of(task: Task) -> Result<Request, AdminError> {
         Task::User(UserTask::Enable { name }) => Request::UserEnable { name },
         Task::User(UserTask::Remove { name }) => Request::UserRemove { name },
         Task::User(UserTask::Reset { name, days }) => Request::UserReset { name, days },
-        Task::Invite(InviteTask::Create { days, uses }) => Request::InviteCreate { days, uses },
-        Task::Invite(InviteTask::List) => Request::InviteList {},
-        Task::Invite(InviteTask::Revoke { id }) => Request::InviteRevoke { id },
+        Task::Invite(InviteTask { new, task }) => {
+            match task.unwrap_or(InvitationsTask::Create(new)) {
+                InvitationsTask::Create(NewInvitation { days, uses }) => {
+                    Request::InviteCreate { days, uses }
+                }
+                InvitationsTask::List => Request::InviteList {},
+                InvitationsTask::Revoke { id } => Request::InviteRevoke { id },
+            }
+        }
         Task::Sessions(SessionsTask::List) => Request::SessionsList {},
         Task::Sessions(SessionsTask::Close { name }) => Request::SessionsClose { name },
         Task::Ban(BanTask { network, task }) => match (network, task) {
@@ -91,6 +101,7 @@ fn request_of(task: Task) -> Result<Request, AdminError> {
             (None, Some(BansTask::List) | None) => Request::BanList {},
         },
         Task::Announce { text } => Request::Announce { text },
+        Task::WhatWeKnow { name } => Request::WhatWeKnow { name },
         Task::Status => Request::Status {},
     })
 }

@@ -38,7 +38,7 @@ impl Performer {
         address: Address,
         live: bool,
     ) -> Self {
-        let audit = Audit::of(&shared.config.data);
+        let audit = Audit::of(&shared.config().data);
         let observer = Observer::new(Arc::clone(&shared), Arc::clone(&connections));
         Performer {
             shared,
@@ -86,6 +86,7 @@ impl Performer {
             Request::BanList {} => self.list_bans(rows),
             Request::BanLift { network } => self.lift_ban(network),
             Request::Announce { text } => self.announce(text),
+            Request::WhatWeKnow { name } => self.what_we_know(name, rows),
             Request::Status {} => self.status(rows),
         }
     }

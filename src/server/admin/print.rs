@@ -2,13 +2,14 @@
 //! was done is a sentence. Where there are rows, it goes to standard error, so that standard output has
 //! the result alone.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
 use super::error::AdminError;
 use super::request::Request;
 use crate::protocol::sanitize::sanitize;
+use crate::transport::qr_code;
 
 /// A column of a table: the field, and its heading.
 type Column = (&'static str, &'static str);
@@ -22,6 +23,9 @@ const TIMES: &[&str] = &[
     "code_expires",
     "at",
 ];
+
+/// The field that is shown as a QR code, too.
+const LINK: &str = "link";
 
 /// What a list begins with.
 const FIRST: &[&str] = &["name", "state"];
@@ -37,12 +41,16 @@ enum Shape {
     List,
     /// One field alone.
     Field(&'static str),
+    /// Rows of many tables: a heading for each kind, a line for each row.
+    Sections,
 }
 
 /// Prints one answer.
 pub(super) struct Printer {
     shape: Shape,
     json: bool,
+    /// The heading of the rows that are printed.
+    section: String,
     /// The rows of a table, kept until the widths are known.
     table: Vec<Vec<String>>,
 }
@@ -53,6 +61,7 @@ impl Printer {
         Printer {
             shape: shape(request),
             json,
+            section: String::new(),
             table: Vec::new(),
         }
     }
@@ -65,7 +74,14 @@ impl Printer {
         let row: Value = serde_json::from_str(json).map_err(|_| AdminError::OtherServer)?;
         match self.shape {
             Shape::None => Ok(()),
-            Shape::Field(field) => write(&format!("{}\n", cell(field, &row[field]))),
+            Shape::Field(field) => {
+                let text = cell(field, &row[field]);
+                let code = match field {
+                    LINK => code_for_terminal(&text),
+                    _ => String::new(),
+                };
+                write(&format!("{text}\n{code}"))
+            }
             Shape::List => {
                 let (first, others): (Vec<_>, Vec<_>) = row
                     .as_object()
@@ -78,6 +94,22 @@ impl Printer {
                     format!("{title:<20} {}\n", cell(field, value))
                 });
                 write(&lines.collect::<String>())
+            }
+            Shape::Sections => {
+                let text = |field: &str| row[field].as_str().unwrap_or_default();
+                let section = format!("{}: {}", text("table"), text("relation"));
+                let heading = match self.section == section {
+                    true => String::new(),
+                    false => format!("{}\n", sanitize(&section)),
+                };
+                self.section = section;
+                let values = row["values"].as_object();
+                let cells = values
+                    .into_iter()
+                    .flatten()
+                    .map(|(field, value)| format!("{field} {}", cell(field, value)));
+                let cells: Vec<_> = cells.collect();
+                write(&format!("{heading}  {}\n", cells.join(", ")))
             }
             Shape::Table(columns) => {
                 let cells = columns.iter().map(|(field, _)| cell(field, &row[*field]));
@@ -120,8 +152,9 @@ fn shape(request: &Request) -> Shape {
             ("created", "CREATED"),
         ]),
         Request::UserShow { .. } | Request::Status {} => Shape::List,
+        Request::WhatWeKnow { .. } => Shape::Sections,
         Request::UserReset { .. } => Shape::Field("code"),
-        Request::InviteCreate { .. } => Shape::Field("link"),
+        Request::InviteCreate { .. } => Shape::Field(LINK),
         Request::InviteList {} => Shape::Table(&[
             ("id", "ID"),
             ("inviter", "BY"),
@@ -149,6 +182,7 @@ fn cell(field: &str, value: &Value) -> String {
         Value::Bool(false) => "no".to_owned(),
         Value::Number(number) if TIMES.contains(&field) => utc(number.as_i64().unwrap_or(0)),
         Value::String(text) => sanitize(text).to_string(),
+        Value::Object(size) if size.contains_key("bytes") => format!("{} bytes", size["bytes"]),
         other => other.to_string(),
     }
 }
@@ -157,6 +191,20 @@ fn utc(millis: i64) -> String {
     match jiff::Timestamp::from_millisecond(millis) {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         Err(_) => millis.to_string(),
+    }
+}
+
+/// The QR code of a link with an end of line, if standard output is a terminal that is wide enough.
+fn code_for_terminal(link: &str) -> String {
+    let stdout = io::stdout();
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    if dumb || !stdout.is_terminal() {
+        return String::new();
+    }
+    let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+    match qr_code::rows(link, columns.into()) {
+        Some(rows) => rows.join("\n") + "\n",
+        None => String::new(),
     }
 }
 

@@ -64,6 +64,9 @@ pub(super) enum Request {
     Announce {
         text: String,
     },
+    WhatWeKnow {
+        name: UserName,
+    },
     Status {},
 }
 
@@ -95,6 +98,7 @@ impl Request {
             Request::BanList {} => ("ban list", String::new()),
             Request::BanLift { network } => ("ban lift", network.clone()),
             Request::Announce { text } => ("announce", text.clone()),
+            Request::WhatWeKnow { name: who } => ("what-we-know", name(who)),
             Request::Status {} => ("status", String::new()),
         }
     }

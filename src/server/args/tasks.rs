@@ -13,14 +13,18 @@ pub(crate) enum Task {
     /// Manage accounts
     #[command(subcommand)]
     User(UserTask),
-    /// Manage invitations to make an account
-    #[command(subcommand)]
+    /// Make an invitation and print its link, or manage invitations
     Invite(InviteTask),
     /// See who is logged in, or end a session
     #[command(subcommand)]
     Sessions(SessionsTask),
     /// Take no connections from an address or a network
     Ban(BanTask),
+    /// Print every row that the server holds about a person
+    WhatWeKnow {
+        /// Their name
+        name: UserName,
+    },
     /// Say how the running server is
     Status,
     /// Tell everybody something; who is away hears it at the next login
@@ -81,18 +85,34 @@ pub(crate) struct AddUser {
     pub reuse_name: bool,
 }
 
+/// An invitation, or what to do with those that were made.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct InviteTask {
+    /// Without anything else, one is made
+    #[command(flatten)]
+    pub new: NewInvitation,
+    /// Something else
+    #[command(subcommand)]
+    pub task: Option<InvitationsTask>,
+}
+
+/// An invitation to be made.
+#[derive(Debug, Args)]
+pub(crate) struct NewInvitation {
+    /// Days for which it works
+    #[arg(long, default_value_t = 7, value_parser = days())]
+    pub days: u32,
+    /// How many accounts it makes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub uses: u32,
+}
+
 /// What to do with invitations.
 #[derive(Debug, Subcommand)]
-pub(crate) enum InviteTask {
+pub(crate) enum InvitationsTask {
     /// Make an invitation, and print its link
-    Create {
-        /// Days for which it works
-        #[arg(long, default_value_t = 7, value_parser = days())]
-        days: u32,
-        /// How many accounts it makes
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        uses: u32,
-    },
+    Create(NewInvitation),
     /// List the invitations
     List,
     /// Take an invitation back

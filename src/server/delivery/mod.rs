@@ -29,6 +29,7 @@ pub(crate) mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use self::mailbox::{Effect, Mailbox, Quota};
@@ -81,7 +82,7 @@ pub(crate) struct Delivery {
     sessions: Arc<Sessions>,
     stats: Arc<Stats>,
     quota: Quota,
-    accepts_unencrypted: bool,
+    accepts_unencrypted: AtomicBool,
     /// The mailboxes in memory. Held for single operations that leave the map whole, and
     /// for a look into each mailbox when there are too many. The store is never asked
     /// under it.
@@ -180,10 +181,15 @@ impl Delivery {
             sessions,
             stats,
             quota,
-            accepts_unencrypted,
+            accepts_unencrypted: AtomicBool::new(accepts_unencrypted),
             mailboxes: Mutex::new(mailboxes),
             opened: Condvar::new(),
         }
+    }
+
+    /// Says whether unencrypted messages are taken from here on.
+    pub(crate) fn set_accepts_unencrypted(&self, accepts: bool) {
+        self.accepts_unencrypted.store(accepts, Ordering::Relaxed);
     }
 
     /// A user's mailbox, loaded if it is not in memory.

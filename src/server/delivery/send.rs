@@ -1,6 +1,7 @@
 //! The sender's way into a mailbox.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::mailbox::{Decision, Discretion, Disposition, Earlier, Submission};
 use super::resend::Resends;
@@ -63,7 +64,7 @@ impl Delivery {
         loop {
             let decision = self.update(mailbox, to_flush, |state, effects| {
                 let recipient = &state.recipient;
-                let accepts_unencrypted = self.accepts_unencrypted;
+                let accepts_unencrypted = self.accepts_unencrypted.load(Ordering::Relaxed);
                 if let Err(refusal) =
                     recipient.check(&submission.body, send.identity, accepts_unencrypted)
                 {

@@ -11,6 +11,7 @@ use super::*;
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::request::KdfParams;
 use crate::server::net::send_queue::SendQueue;
+use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, NewAccount,
@@ -103,6 +104,16 @@ impl Store for Gated {
     ) -> Result<Vec<Place>, StoreError> {
         self.store.places_after(recipient, number, limit)
     }
+    fn personal_data(
+        &self,
+        person: Person<'_>,
+        section: Section,
+        after: After,
+        limit: usize,
+    ) -> Result<PersonalPage, StoreError> {
+        self.store.personal_data(person, section, after, limit)
+    }
+
     fn epoch(&self) -> Option<[u8; 16]> {
         None
     }

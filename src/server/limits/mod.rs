@@ -55,7 +55,7 @@ const PREKEYS_PER_OWNER: (u32, Duration) = (50, Duration::from_secs(60));
 const LOOK_UPS: (u32, u32) = (200_000, 2000);
 
 /// What the operator can set. Zero is no limit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     /// Connections from one address.
     pub clients_per_address: usize,
@@ -75,7 +75,8 @@ pub(crate) struct Settings {
 
 /// The limits and what counts towards them.
 pub(crate) struct Limits {
-    settings: Settings,
+    /// Held to copy or to exchange them, alone.
+    settings: Mutex<Settings>,
     // Each lock guards one table, and is held for one step in it, alone.
     login_backoff: Mutex<LoginBackoff>,
     registrations: Mutex<KeyedBuckets<IpPrefix>>,
@@ -104,7 +105,7 @@ impl Limits {
     /// Limits towards which nothing counts yet.
     pub(crate) fn new(settings: Settings) -> Self {
         Limits {
-            settings,
+            settings: Mutex::new(settings),
             login_backoff: Mutex::default(),
             registrations: Mutex::default(),
             searches: Mutex::default(),
@@ -117,14 +118,19 @@ impl Limits {
     }
 
     /// What the operator has set.
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
+    pub(crate) fn settings(&self) -> Settings {
+        *self.settings.lock()
+    }
+
+    /// Goes on with other settings. What was counted still counts.
+    pub(crate) fn set(&self, settings: Settings) {
+        *self.settings.lock() = settings;
     }
 
     /// The address that a peer counts as. `None` for this machine, where a tunnel or a proxy may
     /// stand for many people, unless the operator has it counted.
     pub(crate) fn counted_address(&self, peer: IpAddr) -> Option<IpPrefix> {
-        let counts = self.settings.loopback || !peer.to_canonical().is_loopback();
+        let counts = self.settings().loopback || !peer.to_canonical().is_loopback();
         counts.then(|| IpPrefix::of(peer))
     }
 
@@ -162,7 +168,7 @@ impl Limits {
     /// # Errors
     /// Too many were made from this address.
     pub(crate) fn register(&self, from: Option<IpPrefix>, now: Instant) -> Result<(), Refusal> {
-        let count = self.settings.registrations_per_hour;
+        let count = self.settings().registrations_per_hour;
         let (Some(from), Some(rate)) = (from, Rate::new(count, HOUR, count)) else {
             return Ok(());
         };
@@ -194,7 +200,7 @@ impl Limits {
     /// # Errors
     /// The account has searched so often that a short pause is not enough.
     pub(crate) fn search(&self, user: UserId, now: Instant) -> Result<Duration, Refusal> {
-        let count = self.settings.searches_per_minute;
+        let count = self.settings().searches_per_minute;
         let Some(rate) = Rate::new(count, MINUTE, count) else {
             return Ok(Duration::ZERO);
         };
@@ -232,7 +238,7 @@ impl Limits {
     /// # Errors
     /// It has asked for too many names lately that a search would not have found.
     pub(crate) fn ask_for_name(&self, user: UserId, now: Instant) -> Result<(), Refusal> {
-        let count = self.settings.searches_per_minute;
+        let count = self.settings().searches_per_minute;
         let Some(rate) = Rate::new(count, MINUTE, count) else {
             return Ok(());
         };
@@ -247,7 +253,7 @@ impl Limits {
 
     /// Counts that an account has asked for a name that a search would not have found.
     pub(crate) fn count_unlisted(&self, user: UserId, now: Instant) {
-        let count = self.settings.searches_per_minute;
+        let count = self.settings().searches_per_minute;
         if let Some(rate) = Rate::new(count, MINUTE, count) {
             // Whoever may not ask is refused before it comes to that.
             let _ = self.unlisted.lock().take(user, rate, now, Duration::ZERO);
@@ -259,7 +265,7 @@ impl Limits {
     /// # Errors
     /// The account has asked too often.
     pub(crate) fn ask_for_keys(&self, asker: UserId, now: Instant) -> Result<(), Refusal> {
-        let count = self.settings.bundles_per_minute;
+        let count = self.settings().bundles_per_minute;
         let Some(rate) = Rate::new(count, MINUTE, count) else {
             return Ok(());
         };
@@ -280,7 +286,7 @@ impl Limits {
     /// lately. A session can begin without one, so this refuses nobody, and nobody can use up all
     /// of them.
     pub(crate) fn grant_prekey(&self, asker: UserId, owner: UserId, now: Instant) -> bool {
-        if self.settings.bundles_per_minute == 0 {
+        if self.settings().bundles_per_minute == 0 {
             return true;
         }
         let mut bundles = self.bundles.lock();
@@ -341,13 +347,16 @@ mod tests {
 
     #[test]
     fn this_machine_is_counted_only_if_told_to() {
-        let mut limits = limits();
+        let limits = limits();
         let [here, mapped, there] =
             ["::1", "::ffff:127.0.0.1", "192.0.2.1"].map(|ip| ip.parse().unwrap());
         assert_eq!(limits.counted_address(here), None);
         assert_eq!(limits.counted_address(mapped), None);
         assert!(limits.counted_address(there).is_some());
-        limits.settings.loopback = true;
+        limits.set(Settings {
+            loopback: true,
+            ..limits.settings()
+        });
         assert!(limits.counted_address(here).is_some() && limits.counted_address(mapped).is_some());
     }
 

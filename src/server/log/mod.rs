@@ -26,6 +26,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -91,6 +92,9 @@ pub(crate) type Field<'a> = (&'static str, &'a dyn fmt::Display);
 static QUEUE: LogQueue = LogQueue::new();
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
+/// The [`Level`] below which events are left out, as a number.
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+
 /// Starts the thread `log`, which ends with the process, and sends the messages of panics to it.
 /// Call it once, before anything is logged.
 ///
@@ -98,6 +102,7 @@ static SETTINGS: OnceLock<Settings> = OnceLock::new();
 /// The file can't be opened, or the system has no thread to give.
 pub(crate) fn start(settings: Settings) -> io::Result<()> {
     let mut sink = Sink::open(settings.file.as_deref())?;
+    set_level(settings.level);
     let _first = SETTINGS.set(settings);
     sync::spawn("log", None, move || {
         loop {
@@ -121,6 +126,11 @@ pub(crate) fn start(settings: Settings) -> io::Result<()> {
         error(None, format_args!("a fault of the program: {panic}"));
     }));
     Ok(())
+}
+
+/// Leaves out events below this level from here on.
+pub(crate) fn set_level(level: Level) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
 }
 
 /// Has the file opened again before the next line is written: it was moved aside.
@@ -152,11 +162,7 @@ pub(crate) fn event(
     fields: &[Field<'_>],
     text: fmt::Arguments<'_>,
 ) {
-    if level
-        >= SETTINGS
-            .get()
-            .map_or(Level::Info, |settings| settings.level)
-    {
+    if level as u8 >= LEVEL.load(Ordering::Relaxed) {
         append(&line(level, kind, connection, fields, text));
     }
 }

@@ -66,7 +66,7 @@ impl Observer {
 
     fn gauges(&self) -> Gauges {
         let shared = &self.shared;
-        let database = data_folder::database(&shared.config.data);
+        let database = data_folder::database(&shared.config().data);
         let size = |path| fs::metadata(path).map_or(0, |found| found.len());
         Gauges {
             uptime: clock::now().saturating_duration_since(self.started),

@@ -2,7 +2,7 @@
 //! for each of the others. It goes on when descriptors, memory or threads run out.
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,6 @@ use super::registry::{Connections, RegistrationGuard};
 use super::send_queue::{SendQueue, WireFormat};
 use super::worker::Worker;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::server::limits::connections::TooMany;
 use crate::server::log;
 use crate::server::log::{ConnectionId, Level};
 use crate::server::shared::Shared;
@@ -124,19 +123,21 @@ impl Listener {
 
     /// Registers a new connection and starts its worker, or tells it why it can't stay.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let config = self.shared.config();
         // On some systems an accepted socket inherits the listener's mode.
         let socket = match stream
             .set_nonblocking(false)
             .and_then(|()| Socket::new(stream))
             .and_then(|socket| {
-                socket.set_unacknowledged_limit(self.shared.config.idle_limit)?;
+                socket.set_unacknowledged_limit(config.idle_limit)?;
                 Ok(socket)
             }) {
             Ok(socket) => socket,
             Err(_) => return, // The peer has left already.
         };
         let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&self.shared.stats)));
-        let registration = match self.register(peer.ip(), &send_queue) {
+        let by_proxy = config.is_proxy(peer.ip());
+        let registration = match self.register(peer, by_proxy, &send_queue) {
             Ok(registration) => registration,
             Err(refusal) => {
                 let (address, reason) = (peer, refusal.code.as_str());
@@ -148,7 +149,8 @@ impl Listener {
         };
         self.shared.stats.connections.add(1);
         let shared = Arc::clone(&self.shared);
-        let connection = Connection::new(shared, &registration, peer, Arc::clone(&send_queue));
+        let connection =
+            Connection::new(shared, config, &registration, peer, Arc::clone(&send_queue));
         // The worker that comes back ends the connection when it is dropped, which has to
         // happen after the refusal was written.
         if let Err((error, _worker)) = Worker::new(connection, registration).start() {
@@ -166,10 +168,12 @@ impl Listener {
     /// Registers a connection, unless there are too many, in all or from its address.
     fn register(
         &mut self,
-        peer: IpAddr,
+        peer: SocketAddr,
+        by_proxy: bool,
         send_queue: &Arc<SendQueue>,
     ) -> Result<RegistrationGuard, Refusal> {
-        if self.shared.limits.is_banned(peer) {
+        // A proxy's connection is judged by its client's address, once that is known.
+        if !by_proxy && self.shared.limits.is_banned(peer.ip()) {
             return Err(disconnect::banned());
         }
         if self.is_full() {
@@ -178,36 +182,23 @@ impl Listener {
                 "the server has as many connections as it takes; try again later",
             ));
         }
-        let from = self.shared.limits.counted_address(peer);
+        let from = match by_proxy {
+            true => None,
+            false => self.shared.limits.counted_address(peer.ip()),
+        };
         let most = self.shared.limits.settings().clients_per_address;
         let id = ConnectionId(self.next_id);
         let registered = self.connections.register(id, send_queue, peer, from, most);
         if registered.is_ok() {
             self.next_id += 1;
         }
-        registered.map_err(|too_many| {
-            let TooMany { who, most, first } = too_many;
-            if first {
-                log::warn(
-                    None,
-                    format_args!(
-                        "{who} has {most} connections, the most for one; more are refused"
-                    ),
-                );
-            }
-            Refusal::new(
-                Code::ServerFull,
-                format!(
-                    "your address has as many connections as one may have, {most}; close one first"
-                ),
-            )
-        })
+        registered.map_err(disconnect::too_many)
     }
 
     /// Whether there are as many connections as the operator permits.
     fn is_full(&mut self) -> bool {
         let connections = self.connections.count();
-        let most = self.shared.config.max_clients;
+        let most = self.shared.config().max_clients;
         let makes_room =
             || connections < most + HEADROOM && self.connections.displace_guest(GUEST_GRACE);
         let full = connections >= most && !makes_room();

@@ -11,6 +11,8 @@ const CLOSING_TIME: Duration = Duration::from_secs(10);
 pub(crate) enum Due {
     /// Nobody has logged in in time.
     Login,
+    /// The proxy has not said in time for whom it connects.
+    ProxyHeader,
     /// The TLS handshake was not completed in time.
     Handshake,
     /// The peer has closed its side, and its time to read the answers is over.
@@ -22,6 +24,8 @@ pub(crate) enum Due {
 pub(crate) struct Deadlines {
     /// When a login must have succeeded.
     pub login: Option<Instant>,
+    /// When a proxy must have said for whom it connects.
+    pub proxy_header: Option<Instant>,
     /// When the TLS handshake that is under way must be complete.
     pub handshake: Option<Instant>,
     /// When all answers must be written, once the peer has closed its side.
@@ -45,14 +49,15 @@ impl Deadlines {
 
     /// Moves those that the peer has to meet by a time in which the server itself stood still.
     pub(crate) fn postpone(&mut self, by: Duration) {
-        for deadline in [&mut self.login, &mut self.handshake].into_iter().flatten() {
+        let all = [&mut self.login, &mut self.proxy_header, &mut self.handshake];
+        for deadline in all.into_iter().flatten() {
             *deadline += by;
         }
     }
 
     /// The earliest of them.
     pub(crate) fn first(&self) -> Option<Instant> {
-        let all = [self.login, self.handshake, self.closing];
+        let all = [self.login, self.proxy_header, self.handshake, self.closing];
         all.into_iter().flatten().min()
     }
 
@@ -60,6 +65,7 @@ impl Deadlines {
     pub(crate) fn due(&self, now: Instant) -> Option<Due> {
         let all = [
             (self.closing, Due::Closing),
+            (self.proxy_header, Due::ProxyHeader),
             (self.handshake, Due::Handshake),
             (self.login, Due::Login),
         ];
@@ -77,6 +83,9 @@ mod tests {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut deadlines = Deadlines::new(after(60));
+        deadlines.proxy_header = Some(after(10));
+        assert_eq!(deadlines.due(after(10)), Some(Due::ProxyHeader));
+        deadlines.proxy_header = None;
         deadlines.handshake = Some(after(20));
         assert_eq!(deadlines.first(), Some(after(20)));
         assert_eq!(deadlines.due(after(19)), None);

@@ -5,7 +5,10 @@ use std::io;
 
 use super::deadlines::Due;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::server::limits::connections::TooMany;
+use crate::server::log;
 use crate::server::stats::{Disconnects, Ending};
+use crate::transport::proxy_header::HeaderError;
 
 /// Why a connection ended; logged once.
 #[derive(Debug)]
@@ -108,6 +111,40 @@ pub(crate) fn banned() -> Refusal {
     )
 }
 
+/// The header of a connection from a proxy's address is missing or wrong.
+pub(crate) fn bad_proxy_header(why: HeaderError) -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::ProxyHeader,
+        format!(
+            "from this address the server takes connections that begin with a PROXY header of \
+             version 2 (send-proxy-v2), and this one does not: {why}"
+        ),
+    ))
+}
+
+/// The connection begins with the header of a proxy, and comes from elsewhere.
+pub(crate) fn no_proxy() -> Disconnect {
+    Disconnect::Refused(Refusal::new(
+        Code::ProxyHeader,
+        "the server takes no PROXY header from this address; start it with --proxy-from if a proxy of \
+         yours has it",
+    ))
+}
+
+/// An address has as many connections as one may have.
+pub(crate) fn too_many(TooMany { who, most, first }: TooMany) -> Refusal {
+    if first {
+        log::warn(
+            None,
+            format_args!("{who} has {most} connections, the most for one; more are refused"),
+        );
+    }
+    Refusal::new(
+        Code::ServerFull,
+        format!("your address has as many connections as one may have, {most}; close one first"),
+    )
+}
+
 /// Others need the place of somebody who has not logged in.
 pub(crate) fn displaced() -> Disconnect {
     Disconnect::Refused(Refusal::new(
@@ -121,6 +158,9 @@ pub(crate) fn displaced() -> Disconnect {
 pub(crate) fn deadline_past(due: Due) -> Disconnect {
     match due {
         Due::Closing => Disconnect::Closed,
+        Due::ProxyHeader => {
+            timed_out("the proxy has not said in time for whom it connects (send-proxy-v2)")
+        }
         Due::Handshake => timed_out("the TLS handshake took too long; connect again"),
         Due::Login => timed_out("nobody logged in in time; connect again when you are ready"),
     }

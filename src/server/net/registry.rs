@@ -3,8 +3,8 @@
 //! [`accept`](super::accept) registers a connection, and the thread that runs it keeps the
 //! [`RegistrationGuard`].
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,10 @@ struct Open {
     send_queue: Arc<SendQueue>,
     standing: Arc<Standing>,
     since: Instant,
-    peer: IpAddr,
+    /// Its client's address: that of the other end, unless a proxy has named another.
+    peer: SocketAddr,
+    /// The address that it is counted for.
+    from: Option<IpPrefix>,
 }
 
 /// All open connections.
@@ -90,7 +93,7 @@ impl Connections {
         self: &Arc<Self>,
         id: ConnectionId,
         send_queue: &Arc<SendQueue>,
-        peer: IpAddr,
+        peer: SocketAddr,
         from: Option<IpPrefix>,
         most: usize,
     ) -> Result<RegistrationGuard, TooMany> {
@@ -103,14 +106,42 @@ impl Connections {
             standing: Arc::clone(&standing),
             since: clock::now(),
             peer,
+            from,
         };
         self.open.lock().insert(id, open);
         Ok(RegistrationGuard {
             connections: Arc::clone(self),
             id,
-            from,
             standing,
         })
+    }
+
+    /// Says whose connection it is that a proxy has made; it was not counted for an address before.
+    ///
+    /// # Errors
+    /// The client's address has `most` connections already.
+    pub(crate) fn identify(
+        &self,
+        id: ConnectionId,
+        peer: SocketAddr,
+        from: Option<IpPrefix>,
+        most: usize,
+    ) -> Result<(), TooMany> {
+        if let Some(from) = from {
+            self.per_address.lock().enter(from, most)?;
+        }
+        if let Some(open) = self.open.lock().get_mut(&id) {
+            (open.peer, open.from) = (peer, from);
+        }
+        Ok(())
+    }
+
+    /// The client's address of each connection, by its send queue's place in memory.
+    pub(crate) fn peers(&self) -> HashMap<*const SendQueue, SocketAddr> {
+        let open = self.open.lock();
+        open.values()
+            .map(|open| (Arc::as_ptr(&open.send_queue), open.peer))
+            .collect()
     }
 
     /// Ends the guest who came first, if one came at least `grace` ago. Its connection's own
@@ -136,7 +167,9 @@ impl Connections {
     /// Ends the connections from a network, telling each why. Returns how many that were.
     pub(crate) fn end_from(&self, network: IpPrefix, why: &Refusal) -> usize {
         let open = self.open.lock();
-        let banned = open.values().filter(|open| network.contains(open.peer));
+        let banned = open
+            .values()
+            .filter(|open| network.contains(open.peer.ip()));
         let banned: Vec<_> = banned.map(|open| Arc::clone(&open.send_queue)).collect();
         drop(open);
         for send_queue in &banned {
@@ -183,8 +216,6 @@ impl Connections {
 pub(crate) struct RegistrationGuard {
     connections: Arc<Connections>,
     id: ConnectionId,
-    /// The address that it is counted for.
-    from: Option<IpPrefix>,
     standing: Arc<Standing>,
 }
 
@@ -192,6 +223,11 @@ impl RegistrationGuard {
     /// Which connection it registers.
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// The registry.
+    pub(crate) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// Whether somebody has logged in on it.
@@ -209,10 +245,10 @@ impl RegistrationGuard {
 
 impl Drop for RegistrationGuard {
     fn drop(&mut self) {
-        if let Some(from) = self.from {
+        let open = self.connections.open.lock().remove(&self.id);
+        if let Some(from) = open.and_then(|open| open.from) {
             self.connections.per_address.lock().leave(from);
         }
-        self.connections.open.lock().remove(&self.id);
         self.connections.closed.notify_all();
     }
 }

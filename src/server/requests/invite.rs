@@ -17,7 +17,7 @@ const LIFETIME: u64 = 7 * 24 * 3600 * 1000;
 impl Handler {
     pub(super) fn invite(&self, now: Now) -> Answer {
         let user = self.logged_in()?.session.user;
-        let config = &self.shared.config;
+        let config = self.shared.config();
         let expires = now.millis + LIFETIME;
         let closed = |why| Err(Refusal::new(Code::RegistrationClosed, why));
         let most = match (config.registration, config.member_invitations) {

@@ -53,7 +53,7 @@ impl Handler {
             oldest: OLDEST_VERSION,
             nonce: ByteArray(nonce),
             certificate: <[u8; 32]>::try_from(&*self.certificate).ok().map(ByteArray),
-            max_line: self.shared.config.max_line,
+            max_line: self.shared.config().max_line,
         }))
     }
 

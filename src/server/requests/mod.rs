@@ -10,6 +10,7 @@
 //! | `fetch` | `fetch`, `ack` |
 //! | `keys` | `keys`, `publish` |
 //! | `invite` | `invite` |
+//! | `personal_data` | `personal_data` |
 //! | `reset` | `reset` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
 //! | [`auth`] | proofs and passwords, for those that need them |
@@ -22,6 +23,7 @@ mod fetch;
 mod invite;
 mod keys;
 pub(crate) mod login;
+mod personal_data;
 pub(crate) mod register;
 mod reset;
 mod search;
@@ -130,6 +132,11 @@ impl Handler {
         self.certificate = fingerprint.0.to_vec();
     }
 
+    /// Says which network the peer's requests are limited by, once a proxy has named the peer.
+    pub(crate) fn set_network(&mut self, network: Option<IpPrefix>) {
+        self.network = network;
+    }
+
     /// Sets when the connection ends; no request waits beyond that.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
@@ -221,6 +228,7 @@ impl Handler {
                 password,
             } => return self.password_reset(name, &code, &password, now),
             Request::Invite => self.invite(now),
+            Request::PersonalData(after) => self.personal_data(&after, now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),
 
             Request::Search(search) => self.search(&search, now),

@@ -82,7 +82,7 @@ impl Handler {
         invitation: Option<ByteArray<16>>,
         now: Now,
     ) -> Result<(), Refusal> {
-        match (self.shared.config.registration, invitation) {
+        match (self.shared.config().registration, invitation) {
             (Registration::Closed, _) => {
                 return Err(Refusal::new(
                     Code::RegistrationClosed,

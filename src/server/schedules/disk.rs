@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::request::{Body, KdfParams};
+use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::{
     Account, Ban, Batch, Change, Changed, Flags, ListedAccount, ListedInvitation, Message, Page,
     PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, Tally, UserId,
@@ -254,6 +255,17 @@ impl Store for DiskStore {
             .mail
             .range((recipient, number + 1)..=(recipient, u64::MAX));
         Ok(rows.take(limit).map(|(_, m)| place(m)).collect())
+    }
+
+    fn personal_data(
+        &self,
+        person: Person<'_>,
+        section: Section,
+        after: After,
+        limit: usize,
+    ) -> Result<PersonalPage, StoreError> {
+        let _ = (person, section, after, limit);
+        Ok(PersonalPage::default())
     }
 
     fn epoch(&self) -> Option<[u8; 16]> {

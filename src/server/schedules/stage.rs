@@ -123,6 +123,7 @@ fn config() -> Config {
         member_invitations: 0,
         plaintext: true,
         console_from: Vec::new(),
+        proxy_from: Vec::new(),
         log: log::Settings::default(),
         metrics: None,
         certificate: None,
@@ -239,10 +240,11 @@ impl Stage {
         let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&running.shared.stats)));
         let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let connections = &running.connections;
-        let registered = connections.register(id, &send_queue, peer.ip(), None, 0);
+        let registered = connections.register(id, &send_queue, peer, None, 0);
         let registration = registered.ok().unwrap();
         let shared = Arc::clone(&running.shared);
-        let connection = Connection::new(shared, &registration, peer, send_queue);
+        let config = shared.config();
+        let connection = Connection::new(shared, config, &registration, peer, send_queue);
         // Without a thread the connection ends, as in the accept loop.
         drop(Worker::new(connection, registration).start());
         Some(end)

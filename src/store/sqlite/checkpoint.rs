@@ -12,8 +12,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::failure::store_error;
-use super::files::{checkpoint_now, wal_path};
-use super::{Sqlite, open};
+use super::files::{BUSY, checkpoint_now, wal_path};
+use super::{Sqlite, generation, open};
 use crate::store::StoreError;
 use crate::sync::{self, Mutex};
 
@@ -134,6 +134,12 @@ impl Sqlite {
             Some(connection) => connection,
             None => self.open_folder()?,
         };
+        // With the mark in the database, an earlier state of the log is seen not to belong to it.
+        let no_wait = connection.busy_timeout(BUSY).and_then(|()| {
+            let _marked = generation::mark_log(&connection);
+            connection.busy_timeout(Duration::ZERO)
+        });
+        no_wait.map_err(|error| store_error(error, true))?;
         for _ in 0..TRIES {
             let log = Log::fold(&connection).map_err(|error| store_error(error, true))?;
             if log.folded == log.pages {

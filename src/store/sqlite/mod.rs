@@ -13,9 +13,10 @@
 //! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
-//! | `read` | the reads |
+//! | `read`, `readers` | the reads, and the connections for them |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
+//! | `personal_data` | what the tables hold about a person |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
 
@@ -27,7 +28,9 @@ mod files;
 mod generation;
 mod migration;
 mod open;
+mod personal_data;
 mod read;
+mod readers;
 mod statements;
 mod write;
 
@@ -44,9 +47,11 @@ pub(crate) use self::files::wal_path;
 use self::files::{Files, checkpoint};
 pub(crate) use self::generation::{LogOf, judge_log};
 pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
+use self::readers::{Lane, MAX_READERS, Readers};
 use self::write::Reclaimed;
 
 use super::Message;
+use super::personal_data::{After, Person, PersonalPage, Section};
 use super::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Page, PageBounds, Place,
     Reset, SearchHit, Store, StoreError, Summary, UserId,
@@ -54,15 +59,6 @@ use super::{
 use crate::clock;
 use crate::protocol::name::UserName;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-
-/// At most this many connections read. Reads are short, and a thread per client must not
-/// mean a file handle and a page cache per client.
-const MAX_READERS: usize = 4;
-
-/// How many of them may search mail at once, and how many open mailboxes at once: who asks for much
-/// must leave connections for those who ask for little.
-const MAX_SEARCHING: usize = 1;
-const MAX_OPENING: usize = 2;
 
 /// How long closing waits for reads that are under way.
 const LAST_READS: Duration = Duration::from_millis(500);
@@ -91,46 +87,6 @@ pub(crate) struct Sqlite {
     files: Mutex<Option<Files>>,
     /// The file that was lost, for good.
     lost: OnceLock<PathBuf>,
-}
-
-#[derive(Default)]
-struct Readers {
-    idle: Vec<Connection>,
-    /// How many connections there are, idle or not.
-    open: usize,
-    /// How many of them search.
-    searching: usize,
-    /// How many of them open a mailbox.
-    opening: usize,
-    /// No read may begin for the moment.
-    paused: bool,
-    /// No read may begin any more.
-    closed: bool,
-}
-
-impl Readers {
-    fn count(&mut self, lane: Lane) -> Option<(&mut usize, usize)> {
-        match lane {
-            Lane::Short => None,
-            Lane::Search => Some((&mut self.searching, MAX_SEARCHING)),
-            Lane::Opening => Some((&mut self.opening, MAX_OPENING)),
-        }
-    }
-
-    fn is_busy(&self) -> bool {
-        self.open > self.idle.len()
-    }
-}
-
-/// What a read is for.
-#[derive(Debug, Clone, Copy)]
-enum Lane {
-    /// It is over at once.
-    Short,
-    /// It looks at many places.
-    Search,
-    /// It counts a mailbox.
-    Opening,
 }
 
 impl Sqlite {
@@ -204,7 +160,7 @@ impl Sqlite {
         self.check_files(false)?;
         let connection = open::writer(&self.path).map_err(|error| store_error(error, true))?;
         // A log that could not be marked is not proven to belong to the database, no more.
-        let _marked = generation::begin_log(&connection);
+        let _marked = generation::mark_log(&connection);
         if let Some(files) = &mut *self.files.lock() {
             files.reopened(&self.path);
         }
@@ -215,7 +171,7 @@ impl Sqlite {
     fn mark_log(&self, connection: &Connection) {
         let begun = self.files.lock().as_mut().is_some_and(Files::log_has_begun);
         if begun {
-            let _marked = generation::begin_log(connection);
+            let _marked = generation::mark_log(connection);
         }
     }
 
@@ -426,6 +382,22 @@ impl Store for Sqlite {
         })
     }
 
+    fn personal_data(
+        &self,
+        person: Person<'_>,
+        section: Section,
+        after: After,
+        limit: usize,
+    ) -> Result<PersonalPage, StoreError> {
+        let lane = match section.withheld() {
+            None => Lane::Short,
+            Some(_) => Lane::Search,
+        };
+        self.read(lane, |connection| {
+            personal_data::page(connection, person, section, after, limit)
+        })
+    }
+
     fn first_number(&self) -> u64 {
         self.first_number
     }
@@ -513,6 +485,9 @@ impl Store for Sqlite {
             None => self.reopen()?,
         };
         drop(writer);
+        // An earlier state of the log, put beside the closed database, is told by that. A disk that
+        // refuses the mark refuses the fold as well, or the mark is not missed.
+        let _marked = generation::mark_log(&connection);
         checkpoint(&connection).map_err(|error| store_error(error, true))?;
         // SQLite removes the WAL when the last connection is closed.
         connection

@@ -7,7 +7,6 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
@@ -366,7 +365,6 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn folder(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::empty())?;
     prepare(&connection)?;
-    connection.busy_timeout(Duration::ZERO)?;
     Ok(connection)
 }
 

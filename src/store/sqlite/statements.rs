@@ -152,6 +152,52 @@ statements! {
         SELECT id FROM users WHERE deleted = 1
            AND EXISTS (SELECT 1 FROM mail WHERE recipient = users.id)";
 
+    /// What the tables hold about a person: each statement begins with the row's key, in two numbers,
+    /// and whether the row is the person's; see `personal_data`.
+    OWN_ACCOUNT = "
+        SELECT id, 0, 1, id, name, created, deleted, salt, memory_kib, passes, lanes, login_key, logins,
+               last_seen, listed, presence, refuse_unencrypted, identity_signing, identity_dh, prekey_id,
+               prekey, prekey_signature, disabled
+        FROM users WHERE id = ?1 AND id > ?2 LIMIT ?4";
+    OWN_GENERATION = "
+        SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, generation
+        FROM vault_generations WHERE user = ?1 AND user > ?2 LIMIT ?4";
+    OWN_RESET = "
+        SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, key, expires
+        FROM resets WHERE user = ?1 AND user > ?2 LIMIT ?4";
+    OWN_INVITATIONS = "
+        SELECT id, 0, 1, id, code, (SELECT name FROM users WHERE users.id = inviter) AS inviter,
+               created, expires, uses
+        FROM invitations WHERE inviter = ?1 AND id > ?2 ORDER BY id LIMIT ?4";
+    OWN_PREKEYS = "
+        SELECT id, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, id, key
+        FROM one_time_prekeys WHERE user = ?1 AND id > ?2 ORDER BY id LIMIT ?4";
+    OWN_BLOCKS = "
+        SELECT blocked, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user,
+               (SELECT name FROM users WHERE users.id = blocked) AS blocked
+        FROM blocks WHERE user = ?1 AND blocks.blocked > ?2 ORDER BY blocks.blocked LIMIT ?4";
+    OWN_MAILBOX = "
+        SELECT number, 0, 1, (SELECT name FROM users WHERE users.id = recipient) AS recipient, number,
+               (SELECT name FROM users WHERE users.id = sender) AS sender, id, at,
+               CASE kind WHEN 0 THEN 'envelope' WHEN 1 THEN 'unencrypted' ELSE 'notice' END AS kind,
+               iif(kind >= 1, body, octet_length(body)) AS body
+        FROM mail WHERE recipient = ?1 AND number > ?2 ORDER BY number LIMIT ?4";
+    /// Nothing leads to those who block a person, so all blocks are looked through, a part at a time.
+    EACH_BLOCK = "
+        SELECT user, blocked, blocked = ?1, (SELECT name FROM users WHERE users.id = user) AS user,
+               (SELECT name FROM users WHERE users.id = blocked) AS blocked
+        FROM blocks WHERE (blocks.user, blocks.blocked) > (?2, ?3)
+        ORDER BY blocks.user, blocks.blocked LIMIT ?4";
+    /// The same holds for the mail of a sender. A person's own mailbox is another section.
+    EACH_MESSAGE = "
+        SELECT recipient, number, sender = ?1 AND recipient <> ?1,
+               (SELECT name FROM users WHERE users.id = recipient) AS recipient, number,
+               (SELECT name FROM users WHERE users.id = sender) AS sender, id, at,
+               CASE kind WHEN 0 THEN 'envelope' WHEN 1 THEN 'unencrypted' ELSE 'notice' END AS kind,
+               iif(kind >= 1, body, octet_length(body)) AS body
+        FROM mail WHERE (mail.recipient, mail.number) > (?2, ?3)
+        ORDER BY mail.recipient, mail.number LIMIT ?4";
+
     /// 64 pages are 256 KiB, and take some milliseconds.
     VACUUM = "PRAGMA incremental_vacuum(64)";
 

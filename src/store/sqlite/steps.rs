@@ -108,6 +108,10 @@ fn parameters(text: &str, count: i64) -> Vec<Value> {
         ],
         statements::ACCOUNTS => vec![name("user"), number(50)],
         statements::LISTED_ACCOUNT => vec![name("user7")],
+        statements::OWN_MAILBOX | statements::EACH_BLOCK => {
+            [1, count / 2, 0, 100].map(number).into()
+        }
+        statements::EACH_MESSAGE => [1, 1, count / 2, 100].map(number).into(),
         statements::SET_RESET => vec![number(1), blob(32), number(1)],
         statements::FIND_INVITATION | statements::USE_INVITATION => vec![blob(32)],
         statements::INVITE => {

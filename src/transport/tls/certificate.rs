@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -51,9 +52,22 @@ fn make(certificate: &Path, key: &Path) -> Result<(), Box<dyn Error + Send + Syn
         .distinguished_name
         .push(DnType::CommonName, "Secure Chat server");
     let made = params.self_signed(&pair)?;
-    crate::fs::replace(key, 0o600, &pair.serialize_pem())?;
-    crate::fs::replace(certificate, 0o644, &made.pem())?;
+    let secret = Zeroizing::new(pem_of("PRIVATE KEY", pair.serialized_der()));
+    crate::fs::replace(key, 0o600, &secret)?;
+    crate::fs::replace(certificate, 0o644, &pem_of("CERTIFICATE", made.der()))?;
     Ok(())
+}
+
+/// The textual form of what is in DER (RFC 7468): base64 in lines of 64 characters.
+fn pem_of(label: &str, der: &[u8]) -> String {
+    let mut pem = format!("-----BEGIN {label}-----\n");
+    // 48 bytes are 64 characters.
+    for line in der.chunks(48) {
+        pem.push_str(&BASE64.encode(line));
+        pem.push('\n');
+    }
+    pem.push_str(&format!("-----END {label}-----\n"));
+    pem
 }
 
 /// Reads a certificate chain and its key, both PEM.

@@ -13,7 +13,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use super::{TlsError, TlsSession, certificate, provider};
+use super::{Clock, TlsError, TlsSession, certificate, provider};
 use crate::transport::fingerprint::Fingerprint;
 
 /// Makes sessions with servers. It keeps the tickets that resume a session, so a client that
@@ -31,7 +31,7 @@ impl ClientTls {
     pub fn pinning() -> Result<Self, TlsError> {
         let provider = provider();
         let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Provider)?
             .dangerous()
@@ -53,7 +53,7 @@ impl ClientTls {
         if added == 0 {
             return Err(TlsError::NoRoots);
         }
-        let config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_details(provider(), Arc::new(Clock))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Provider)?
             .with_root_certificates(roots)

@@ -24,18 +24,33 @@ mod validity;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 
 pub use self::client::ClientTls;
 pub use self::error::TlsError;
 pub use self::server::Acceptor;
 
 use super::buffer::{ReadBuffer, ReadOutcome};
+use crate::clock;
 use crate::sync::{Mutex, MutexGuard};
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The program's clock for TLS. The one that rustls brings panics before 1970.
+#[derive(Debug)]
+struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = Duration::from_millis(clock::unix_ms());
+        Some(UnixTime::since_unix_epoch(now))
+    }
 }
 
 /// One end of a TLS connection.

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::crypto::ring::Ticketer;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::{TlsError, TlsSession, certificate, provider, validity};
+use super::{Clock, TlsError, TlsSession, certificate, provider, validity};
+use crate::clock;
 use crate::transport::fingerprint::Fingerprint;
 
 /// The file, in the data folder, of the certificate that the first start makes.
@@ -131,7 +132,7 @@ fn load(certificate: &Path, key: &Path) -> Result<Current, TlsError> {
         key: key.to_owned(),
         source,
     };
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .with_no_client_auth()
@@ -139,8 +140,11 @@ fn load(certificate: &Path, key: &Path) -> Result<Current, TlsError> {
         .map_err(unusable)?;
     // Tickets are sealed under keys of this configuration, so they cost the server no memory,
     // and a new certificate invalidates them: no session is resumed under the old one.
-    config.ticketer = Ticketer::new().map_err(unusable)?;
-    config.send_tls13_tickets = TICKETS;
+    // rustls reads the system's clock for them, and panics before 1970.
+    if clock::unix_ms() > 0 {
+        config.ticketer = Ticketer::new().map_err(unusable)?;
+        config.send_tls13_tickets = TICKETS;
+    }
     Ok(Current {
         config: Arc::new(config),
         fingerprint,

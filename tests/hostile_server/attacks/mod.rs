@@ -1,5 +1,6 @@
 //! The attacks, in groups that share a server and its clients.
 
+mod invitations;
 mod keys;
 mod messages;
 mod passwords;
@@ -48,6 +49,9 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     wire::logins,
     receipts::receipts,
     passwords::known_vault,
+    invitations::newcomer,
+    invitations::introductions,
+    invitations::code_for_another,
     #[cfg(feature = "tls")]
     pins::without_tls,
 ];

@@ -181,29 +181,33 @@ pub(crate) fn keep(given: &[String]) -> Result<Option<Option<u32>>, String> {
 
 /// `/settings [NAME on|off]`
 pub(super) fn settings(given: &[String]) -> Parsed {
-    let mut change = ChangeSettings::default();
-    let [what, value] = given else {
-        return match given.is_empty() {
-            true => Ok(Command::Settings(SettingsChange::Account(change))),
-            false => Err("say on or off, for instance: /settings presence off".to_owned()),
-        };
+    let (mut change, mut receipts) = (ChangeSettings::default(), None);
+    let Some(what) = given.first() else {
+        return Ok(Command::Settings(SettingsChange::Account(change)));
     };
-    let value = match value.as_str() {
-        "on" => true,
-        "off" => false,
-        _ => return Err("a setting is on or off".to_owned()),
-    };
-    match what.as_str() {
-        "listed" => change.listed = Some(value),
-        "presence" => change.presence = Some(value),
-        "refuse-unencrypted" => change.refuse_unencrypted = Some(value),
-        "receipts" => return Ok(Command::Settings(SettingsChange::Receipts(value))),
+    let setting = match what.as_str() {
+        "listed" => &mut change.listed,
+        "presence" => &mut change.presence,
+        "refuse-unencrypted" => &mut change.refuse_unencrypted,
+        "receipts" => &mut receipts,
         _ => {
-            return Err(
-                "there are four settings: listed, presence, receipts, refuse-unencrypted"
-                    .to_owned(),
-            );
+            return Err(format!(
+                "there is no setting {what}; there are listed, presence, receipts, refuse-unencrypted"
+            ));
         }
-    }
-    Ok(Command::Settings(SettingsChange::Account(change)))
+    };
+    let value = match given.get(1).map(String::as_str) {
+        Some("on") => true,
+        Some("off") => false,
+        _ => {
+            return Err(format!(
+                "a setting is on or off, such as: /settings {what} off"
+            ));
+        }
+    };
+    *setting = Some(value);
+    Ok(Command::Settings(match receipts {
+        Some(on) => SettingsChange::Receipts(on),
+        None => SettingsChange::Account(change),
+    }))
 }

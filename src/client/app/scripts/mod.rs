@@ -163,6 +163,7 @@ impl App {
             Script::Fetch(fetch) => self.fetch_all(fetch),
             Script::Listen(listen) => self.listen(listen),
             Script::Unread => self.print_unread(),
+            Script::WhatTheServerKnows => self.ask_once(Command::WhatTheServerKnows),
             Script::Status { name } => self.ask_once(Command::Status(*name)),
             Script::Search { text } => self.ask_once(Command::Search(text.clone())),
             Script::Verify { name, yes } => self.ask_once(Command::Verify(*name, yes.is_some())),

@@ -1,7 +1,6 @@
 //! `client send`: one message from an argument, a file or all of standard input, and how far it
 //! got by the end.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::time::{Duration, Instant};
 
@@ -101,23 +100,25 @@ impl App {
         let text = match (&send.text, &send.file) {
             (Some(text), _) if text != "-" => text.clone(),
             (_, Some(path)) => {
-                let file = File::open(path);
+                let file = self.terminal.open_file(path);
                 let read = file.and_then(|mut file| read_all(&mut file));
                 let named = |error: io::Error| format!("{}: {error}", path.display());
                 read.map_err(|error| Failure::new(DECLINED, named(error)))?
             }
             _ => {
-                let mut input = io::stdin().lock();
-                if input.is_terminal() {
+                if io::stdin().is_terminal() {
                     self.terminal
                         .say(&ViewEvent::quiet("type the message; Ctrl-D ends it"));
                 }
-                read_all(&mut input).map_err(|error| {
-                    Failure::new(
-                        DECLINED,
-                        format!("standard input: {error}; nothing was sent"),
-                    )
-                })?
+                let input = self.terminal.standard_input();
+                input
+                    .and_then(|mut input| read_all(&mut input))
+                    .map_err(|error| {
+                        Failure::new(
+                            DECLINED,
+                            format!("standard input: {error}; nothing was sent"),
+                        )
+                    })?
             }
         };
         match text.len() {

@@ -53,7 +53,22 @@ pub(in crate::client::terminal) fn line(event: &ViewEvent, me: &UserName) -> Opt
             "recovery_file": recovery_file.as_ref().map(|file| file.to_string_lossy()),
         }),
         ViewEvent::Waiting(count) => json!({"type": "waiting", "count": count}),
-        ViewEvent::Line(..) | ViewEvent::Receipt { .. } | ViewEvent::Sent { .. } => return None,
+        ViewEvent::ServerRow(row) => json!({
+            "type": "server_row",
+            "table": row.table,
+            "relation": row.relation,
+            "values": row.values,
+        }),
+        ViewEvent::Withheld(rows) => json!({
+            "type": "withheld",
+            "table": rows.table,
+            "relation": rows.relation,
+            "why": rows.why,
+        }),
+        ViewEvent::Line(..)
+        | ViewEvent::Receipt { .. }
+        | ViewEvent::Sent { .. }
+        | ViewEvent::QrCode(_) => return None,
     };
     Some(harmless(&object.to_string()) + "\n")
 }

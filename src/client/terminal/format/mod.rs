@@ -3,6 +3,7 @@
 
 pub(super) mod json;
 mod sent;
+mod server_row;
 
 pub(super) use self::sent::{MARK_COLUMN, ProgressMark, mark};
 
@@ -18,6 +19,7 @@ use crate::clock;
 use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
 use crate::protocol::rows::{Frame, Row, rows};
+use crate::transport::qr_code;
 
 /// The colours of people's names. No tone of a line uses them.
 const PEOPLE: [Color; 3] = [Color::Cyan, Color::Magenta, Color::Blue];
@@ -218,6 +220,11 @@ pub(super) fn lines(event: &ViewEvent, look: Look, columns: Option<usize>) -> St
             }
             return text;
         }
+        ViewEvent::QrCode(link) => {
+            let columns = columns.filter(|_| !look.plain).unwrap_or(0);
+            let rows = qr_code::rows(link, columns).unwrap_or_default();
+            return rows.iter().map(|row| format!("{row}\n")).collect();
+        }
         other => text.say(Tone::Plain, plain(other)),
     }
     text.finish(look, columns)
@@ -258,6 +265,13 @@ fn plain(event: &ViewEvent) -> String {
         }
         ViewEvent::Registered { name, .. } => format!("account {name} created"),
         ViewEvent::Waiting(count) => format!("{count} waiting on the server"),
+        ViewEvent::ServerRow(row) => server_row::line(row),
+        ViewEvent::Withheld(rows) => {
+            format!(
+                "not shown: {} ({}), since {}",
+                rows.table, rows.relation, rows.why
+            )
+        }
         _ => String::new(),
     }
 }

@@ -19,6 +19,7 @@ use crate::server::net::disconnect::Disconnect;
 use crate::server::net::send_queue::WireFormat;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::requests::auth;
+use crate::transport::proxy_header;
 
 /// A connection ends after this many lines in a row that are not a request.
 const MAX_BAD_LINES: u32 = 10;
@@ -70,7 +71,7 @@ impl Connection {
             let parsed = match (self.lines.next_line(), wire_format) {
                 (None, _) => return Ok(()),
                 (Some(Err(TooLong)), _) => {
-                    return Err(disconnect::too_long(self.shared.config.max_line));
+                    return Err(disconnect::too_long(self.config.max_line));
                 }
                 (Some(Ok(line)), Some(WireFormat::Json)) => {
                     if line.iter().all(u8::is_ascii_whitespace) {
@@ -80,8 +81,13 @@ impl Connection {
                     ParsedLine::Json(json::parse_request(line))
                 }
                 (Some(Ok(line)), _) => {
-                    if std::mem::take(&mut self.first_line) && console::is_http(line) {
+                    let is_first = self.first_line;
+                    self.first_line &= line.is_empty();
+                    if is_first && console::is_http(line) {
                         return Err(disconnect::not_http());
+                    }
+                    if is_first && proxy_header::is_in_line(line) {
+                        return Err(disconnect::no_proxy());
                     }
                     let id = auth::random().map(MessageId);
                     ParsedLine::Console(id.and_then(|id| console::parse(line, || id)))
@@ -204,7 +210,7 @@ impl Connection {
                 log::event(Level::Info, "login", Some(self.id), &fields, text);
             }
             (Some(user), None) => {
-                self.deadlines.login = Some(clock::now() + self.shared.config.login_time);
+                self.deadlines.login = Some(clock::now() + self.config.login_time);
                 let fields: [log::Field<'_>; 2] = [("address", &self.peer), ("user", &user)];
                 let text = format_args!("{user} logged out");
                 log::event(Level::Info, "logout", Some(self.id), &fields, text);

@@ -4,6 +4,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | here | the connection's life: running, pausing, ending |
+//! | `proxy` | whose connection it is, where a proxy has made it |
 //! | `read` | reads, detects language and TLS, pings and gives up a silent peer |
 //! | `lines` | has the lines handled, and answers those that are not a request |
 //!
@@ -11,6 +12,7 @@
 //! [`worker`](super::worker).
 
 mod lines;
+mod proxy;
 mod read;
 
 use std::net::SocketAddr;
@@ -21,10 +23,11 @@ use self::lines::Batch;
 use self::read::Received;
 use super::deadlines::Deadlines;
 use super::disconnect::Disconnect;
-use super::registry::{RegistrationGuard, Standing};
+use super::registry::{Connections, RegistrationGuard, Standing};
 use super::send_queue::{SendQueue, WireFormat};
 use crate::clock;
 use crate::protocol::line_buffer::LineBuffer;
+use crate::server::config::Config;
 use crate::server::delivery::Now;
 use crate::server::log;
 use crate::server::log::{ConnectionId, Level};
@@ -52,10 +55,19 @@ pub(crate) enum Stopped {
 /// A connection: its socket, its client's session, and how far it has been read.
 pub(crate) struct Connection {
     shared: Arc<Shared>,
+    /// The operator's settings when it began.
+    config: Arc<Config>,
     id: ConnectionId,
     /// Whether somebody has logged in, for those who need its place.
     standing: Arc<Standing>,
+    /// Its client's address: that of the other end, unless a proxy has named another.
     peer: SocketAddr,
+    /// Its client is on this machine, and so is the proxy if there is one.
+    is_here: bool,
+    /// The registry, which is to know whose connection it is, until the proxy has said it.
+    unidentified: Option<Arc<Connections>>,
+    /// A proxy has made it, and no client is known of it: it may look whether the server answers.
+    is_proxys_own: bool,
     send_queue: Arc<SendQueue>,
     handler: Handler,
     /// What was read and TLS has not opened yet.
@@ -88,28 +100,36 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection that was accepted from `peer`, before anything is read from it.
+    /// A connection that was accepted from `peer`, before anything is read from it. `config` says
+    /// whether that is a proxy.
     pub(crate) fn new(
         shared: Arc<Shared>,
+        config: Arc<Config>,
         registration: &RegistrationGuard,
         peer: SocketAddr,
         send_queue: Arc<SendQueue>,
     ) -> Self {
         let now = clock::now();
-        let from = shared.limits.counted_address(peer.ip());
+        let (here, by_proxy) = (peer.ip(), config.is_proxy(peer.ip()));
+        let from = shared.limits.counted_address(here).filter(|_| !by_proxy);
+        let mut deadlines = Deadlines::new(now + config.login_time);
+        deadlines.proxy_header = by_proxy.then_some(now + config.handshake_time);
         Connection {
             id: registration.id(),
             standing: Arc::clone(registration.standing()),
             peer,
+            is_here: here.to_canonical().is_loopback(),
+            is_proxys_own: by_proxy,
+            unidentified: by_proxy.then(|| Arc::clone(registration.connections())),
             handler: Handler::new(Arc::clone(&shared), Arc::clone(&send_queue), from, now),
-            lines: LineBuffer::new(shared.config.max_line),
+            lines: LineBuffer::new(config.max_line),
             send_queue,
             raw: ReadBuffer::default(),
             wire_format: None,
             bad_lines: 0,
             first_line: true,
             slowdown_was_logged: false,
-            deadlines: Deadlines::new(now + shared.config.login_time),
+            deadlines,
             peer_state: PeerState::Open,
             next_timer: now,
             has_worked: false,
@@ -117,6 +137,7 @@ impl Connection {
             last_received: now,
             pinged: false,
             read_timeout: Duration::ZERO,
+            config,
             shared,
         }
     }
@@ -162,7 +183,12 @@ impl Connection {
             fields.push(("user", &name));
         }
         let text = format_args!("{} {name} left: {end}", self.peer);
-        log::event(Level::Info, "left", Some(self.id), &fields, text);
+        let level = match end {
+            // A proxy looks after the server every few seconds.
+            Disconnect::Closed | Disconnect::Broken(_) if self.is_proxys_own => Level::Debug,
+            _ => Level::Info,
+        };
+        log::event(level, "left", Some(self.id), &fields, text);
         // The account may log in elsewhere from here on. What is undecided is still answered.
         self.handler.leave(Now::read());
         let limit = match end {

@@ -13,6 +13,7 @@ use crate::server::net::disconnect;
 use crate::server::net::disconnect::Disconnect;
 use crate::server::net::send_queue::WireFormat;
 use crate::transport::buffer::{ReadBuffer, ReadOutcome};
+use crate::transport::proxy_header;
 use crate::transport::sniff::Language;
 
 /// Silence after which a connection gives back the memory of its last burst, and changes to a
@@ -64,8 +65,10 @@ impl Connection {
                 Ok(ReadOutcome::Bytes(count)) => {
                     self.lines.filled(count);
                     self.note_received();
-                    self.detect_language()?;
-                    return Ok(Received::Bytes);
+                    if self.take_proxy_header()? {
+                        self.detect_language()?;
+                        return Ok(Received::Bytes);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.lines.shrink();
@@ -123,7 +126,7 @@ impl Connection {
         if let Some(first) = self.deadlines.first() {
             return Ok(first);
         }
-        let config = &self.shared.config;
+        let config = &self.config;
         if !self.pinged && now >= self.last_received + config.idle_limit {
             // The server stood still or was busy, so nobody was asked yet.
             self.last_received = now.checked_sub(config.ping_after).unwrap_or(now);
@@ -176,6 +179,9 @@ impl Connection {
         let (None, Some(&first)) = (self.wire_format, self.lines.rest().first()) else {
             return Ok(());
         };
+        if proxy_header::begins(self.lines.rest()) {
+            return Err(disconnect::no_proxy());
+        }
         let encrypted = self.send_queue.channel().session().is_some();
         match Language::of(first) {
             Language::Tls if !encrypted => return self.begin_tls(),
@@ -185,13 +191,12 @@ impl Connection {
                 self.handler.without_envelopes();
             }
         }
-        let config = &self.shared.config;
+        let config = self.shared.config();
         let from = self.peer.ip();
-        let is_here = from.to_canonical().is_loopback();
-        if !encrypted && !config.plaintext && !is_here {
+        if !encrypted && !config.plaintext && !self.is_here {
             return Err(disconnect::tls_required());
         }
-        let may_type = is_here || config.console_from.iter().any(|net| net.contains(from));
+        let may_type = self.is_here || config.console_from.iter().any(|net| net.contains(from));
         match self.wire_format {
             Some(WireFormat::Console) if !may_type => Err(disconnect::no_console()),
             _ => Ok(()),
@@ -210,8 +215,8 @@ impl Connection {
         self.send_queue.channel().begin_tls(session);
         self.handler.set_certificate(certificate);
         self.raw = ReadBuffer::with(self.lines.rest());
-        self.lines = LineBuffer::new(self.shared.config.max_line);
-        self.deadlines.handshake = Some(clock::now() + self.shared.config.handshake_time);
+        self.lines = LineBuffer::new(self.config.max_line);
+        self.deadlines.handshake = Some(clock::now() + self.config.handshake_time);
         Ok(())
     }
 }
