@@ -120,6 +120,8 @@ fn whatever_takes_the_place_of_the_logs_file_stops_nobody() {
     let folder = crate::harness::temporary_folder();
     let log = folder.path().join("log");
     let mut server = Server::with(&["--log-file", log.to_str().unwrap()]);
+    // A server that has not begun to serve ends at a signal.
+    server.register("early");
     let logged = |text: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
     let kinds: [(&str, &dyn Fn()); 3] = [
         ("pipe", &|| {
@@ -133,9 +135,10 @@ fn whatever_takes_the_place_of_the_logs_file_stops_nobody() {
         fs::rename(&log, &aside).unwrap();
         put();
         server.signal(Signal::HUP);
-        eventually("the fault is logged where lines went before", || {
-            fs::read_to_string(&aside).is_ok_and(|log| log.contains("can't be opened again"))
-        });
+        eventually(
+            &format!("the {kind} is logged where lines went before"),
+            || fs::read_to_string(&aside).is_ok_and(|log| log.contains("can't be opened again")),
+        );
         let name = format!("user-{kind}");
         server.register(&name);
         // The right file comes, and is used.
