@@ -134,6 +134,10 @@ pub(crate) struct Options {
     /// Replace the account's published identity by this device's without asking
     #[arg(long, global = true, hide = true)]
     pub new_identity: bool,
+    /// Give the server the password of an account that was imported from the Python program before
+    /// this one, once and without asking; --new-password-file has the one that replaces it
+    #[arg(long, global = true, hide = true)]
+    pub claim: bool,
     /// How to trust identities
     #[arg(
         long,
@@ -407,6 +411,7 @@ impl Program for Options {
         "config",
         "take-over",
         "new-identity",
+        "claim",
         "new-password-file",
         "recovery-file",
         "keep-going",
