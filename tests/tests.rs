@@ -59,6 +59,9 @@ mod suite {
     mod mailbox;
     /// What the log says, in both formats, and the metrics.
     mod observability;
+    /// The unit, the filter for fail2ban and the settings that packages bring.
+    #[cfg(target_os = "linux")]
+    mod packaging;
     /// Blocks, settings and full mailboxes, as people meet them.
     mod people;
     /// What the server holds about a person, as the operator and the person see it.
@@ -74,6 +77,9 @@ mod suite {
     mod resends;
     /// A password that the operator has reset.
     mod resets;
+    /// A lost folder, a restore, and what becomes of people and messages.
+    #[cfg(feature = "tls")]
+    mod restore;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// Settings: addresses, names, folders, the config file's check; whether a server answers.
