@@ -19,8 +19,6 @@
 
 mod account;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ByteArray, Handle, MessageId};
@@ -135,6 +133,7 @@ impl Request {
             | Request::Invite
             | Request::PersonalData(_)
             | Request::DeleteAccount(_)
+            | Request::Claim(_)
             | Request::Ping
             | Request::AckShown
             | Request::PasswordRegister(_)
