@@ -130,6 +130,7 @@ impl Request {
             | Request::Fetch(_)
             | Request::Passwd(_)
             | Request::Reset(_)
+            | Request::Claim(_)
             | Request::Invite
             | Request::PersonalData(_)
             | Request::DeleteAccount(_)
