@@ -134,7 +134,6 @@ impl Request {
             | Request::Invite
             | Request::PersonalData(_)
             | Request::DeleteAccount(_)
-            | Request::Claim(_)
             | Request::Ping
             | Request::AckShown
             | Request::PasswordRegister(_)
