@@ -270,6 +270,14 @@ pub(crate) enum Change {
     CountLogin(UserId, Option<u64>),
     /// A visible session ended at this time, ms since 1970.
     Seen(UserId, u64),
+    /// Forget, of some accounts behind this one, when they were last seen if that is before this
+    /// time, ms since 1970.
+    ForgetSeen {
+        /// The account.
+        after: UserId,
+        /// The time.
+        before: u64,
+    },
     /// Replace identity and prekeys, or add to them.
     Publish(UserId, Box<Publish>),
     /// Hand out a user's prekey bundle.
@@ -322,6 +330,7 @@ impl Change {
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Change::Register(_)
+            | Change::ForgetSeen { .. }
             | Change::Invite(..)
             | Change::Revoke(_)
             | Change::Ban(..)
@@ -362,6 +371,8 @@ pub(crate) enum Changed {
     Expired,
     /// The invitation is stored under this number.
     Invited(i64),
+    /// The change was made up to this account, and there are more.
+    LookedUpTo(UserId),
     /// The keys are published; this many one-time prekeys are left.
     Published(u32),
     /// Another identity is published; nothing changed.
