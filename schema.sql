@@ -1,4 +1,4 @@
--- Secure Chat's database, version 2.
+-- Secure Chat's database, version 3.
 --
 -- All that the server keeps: accounts, public keys, who blocks whom, and mail
 -- that waits for its recipient. It holds no key that opens a message, and no
@@ -10,7 +10,7 @@
 
 -- "SChs": tells `file` and us that this is a server's database of ours.
 PRAGMA application_id = 0x53436873;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 -- One row per account, for ever: a deleted account keeps its row, emptied, so
 -- that nobody inherits the name and with it somebody else's mail.
@@ -59,6 +59,24 @@ CREATE TABLE resets (
     key                 BLOB    NOT NULL,        -- Ed25519 public key that the code leads to, 32 bytes
     expires             INTEGER NOT NULL
 );
+
+-- Whom `server import` has brought from the Python program before this one. A row stays for ever,
+-- so that a second import revives nobody.
+CREATE TABLE imported_accounts (
+    user                INTEGER PRIMARY KEY REFERENCES users (id),
+    name                TEXT    NOT NULL UNIQUE, -- as it was spelled there
+    -- 1: it sent messages and had no account there; `users` has it as deleted, so the name is reserved.
+    only_sender         INTEGER NOT NULL,
+    -- The public key to which Argon2id leads from the hash of the password of then, with the salt and
+    -- the cost in `users`; 32 bytes. NULL once the owner has set a password. Until then
+    -- `users.login_key` is zeros, so that no password logs in.
+    verifier            BLOB
+);
+
+-- Messages that `server import` has brought, for ever, so that a second import brings none again.
+CREATE TABLE imported_messages (
+    id                  BLOB    PRIMARY KEY      -- the ObjectId, 12 bytes
+) WITHOUT ROWID;
 
 -- Invitations to make an account. One that is used up or expired stays a while, so that
 -- whoever tries it again learns why it does not work.

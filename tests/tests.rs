@@ -46,6 +46,8 @@ mod suite {
     mod floods;
     /// Lines that are not requests, and bytes that are not lines.
     mod hostile;
+    /// Accounts and messages of the Python program before this one.
+    mod imports;
     /// Invitations of the operator and of members.
     #[cfg(feature = "tls")]
     mod invitations;

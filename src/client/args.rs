@@ -138,6 +138,10 @@ pub(crate) struct Options {
     /// Let no other command or window of this account work through this client
     #[arg(long, global = true, hide = true, env = "SECURE_CHAT_NO_SOCKET")]
     pub no_socket: bool,
+    /// Give the server the password of an account that was imported from the Python program before
+    /// this one, once and without asking; --new-password-file has the one that replaces it
+    #[arg(long, global = true, hide = true)]
+    pub claim: bool,
     /// How to trust identities
     #[arg(
         long,
@@ -414,6 +418,7 @@ impl Program for Options {
         "config",
         "take-over",
         "new-identity",
+        "claim",
         "new-password-file",
         "recovery-file",
         "keep-going",

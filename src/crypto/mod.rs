@@ -11,6 +11,7 @@
 //! | [`keys`] | identities and prekeys |
 //! | [`account`] | what opens an account and its vault: password, login proof, recovery code |
 //! | [`archive`] | a file of any size, sealed under a passphrase |
+//! | [`original`] | what the Python program before this one kept |
 //! | [`handle`] | how a server names a message's place to its sender |
 //! | [`safety_number`] | what two people compare |
 //! | [`cipher`], [`kdf`] | AES-CBC then HMAC; HKDF and the list of its labels |
@@ -25,6 +26,7 @@ pub mod introduction;
 pub mod kdf;
 pub mod keys;
 pub mod message;
+pub mod original;
 pub mod ratchet;
 pub mod safety_number;
 pub mod secret;

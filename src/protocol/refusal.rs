@@ -60,6 +60,8 @@ codes! {
     NoNonce = "no_nonce", retry: false;
     /// The name or the password is wrong; the server does not say which.
     WrongLogin = "wrong_login", retry: false;
+    /// The account was imported from another program, and its owner has not logged in yet: `claim` it.
+    Imported = "imported", retry: false;
     /// The operator has disabled the account.
     AccountDisabled = "account_disabled", retry: false;
     /// The operator has ended this session; the sentence says why. The connection ends.

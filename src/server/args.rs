@@ -1,5 +1,6 @@
 //! The server's command line and environment, parsed into a [`Config`].
 
+pub(super) mod import;
 pub(super) mod tasks;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
+use self::import::ImportTask;
 use self::tasks::Task;
 use super::config::{Config, Registration};
 use super::delivery::mailbox::Quota;
@@ -35,7 +37,7 @@ pub(super) const DATA_HERE: &str = "secure-chat-data";
 #[command(
     name = "server",
     version,
-    after_help = "More commands: config check, options (lists all), man, completions SHELL"
+    after_help = "More: import mongo, config check, options (lists all), man, completions SHELL"
 )]
 pub(super) struct Options {
     /// Address or host name and port to listen on; port 0 is any that is free. It may be given more
@@ -231,6 +233,13 @@ pub(super) enum Action {
     },
     #[command(flatten)]
     Admin(Task),
+    /// Take over accounts and messages of another program
+    #[command(hide = true)]
+    Import {
+        /// Which one
+        #[command(subcommand)]
+        from: ImportTask,
+    },
     /// Write database and certificate to one new file, at any time
     Backup {
         /// The file, which must not exist, or a folder to put one into

@@ -12,7 +12,7 @@ use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -27,6 +27,8 @@ use crate::transport::tls::Acceptor;
 pub(super) enum FolderError {
     /// Another server runs on it.
     InUse(PathBuf),
+    /// It belongs to another user of the system, by their number.
+    OtherOwner(PathBuf, u32),
     /// There is no database in it.
     NoDatabase(PathBuf),
     /// It can't be made or written.
@@ -46,6 +48,12 @@ impl fmt::Display for FolderError {
                 f,
                 "another server is running on the folder {}; stop it, or choose another folder \
                  with --data",
+                data.display()
+            ),
+            FolderError::OtherOwner(data, owner) => write!(
+                f,
+                "the folder {} belongs to the user with the number {owner}, and no server runs on it; \
+                 run this as that user, or the server can't use the files afterwards",
                 data.display()
             ),
             FolderError::NoDatabase(data) => write!(
@@ -76,7 +84,10 @@ impl Error for FolderError {
             FolderError::Unwritable(_, error) | FolderError::LogStays(_, error) => Some(error),
             // It is shown as it is, so what is below it is below this.
             FolderError::Database(error) => error.source(),
-            FolderError::InUse(_) | FolderError::NoDatabase(_) | FolderError::Lost(..) => None,
+            FolderError::InUse(_)
+            | FolderError::OtherOwner(..)
+            | FolderError::NoDatabase(_)
+            | FolderError::Lost(..) => None,
         }
     }
 }
@@ -228,6 +239,20 @@ pub(super) fn require_own_log(data: &Path) -> Result<(), FolderError> {
     match has_foreign_log(&database, read_note(&file)) {
         true => Err(FolderError::Lost(data.to_owned(), Loss::ForeignLog)),
         false => Ok(()),
+    }
+}
+
+/// Refuses a folder of another user: the files that SQLite makes would be this one's, and the server
+/// could not open them.
+///
+/// # Errors
+/// It is another user's, or can't be looked at.
+pub(super) fn require_owner(data: &Path) -> Result<(), FolderError> {
+    let failed = |error| FolderError::Unwritable(data.to_owned(), error);
+    let owner = fs::metadata(data).map_err(failed)?.uid();
+    match owner == rustix::process::geteuid().as_raw() {
+        true => Ok(()),
+        false => Err(FolderError::OtherOwner(data.to_owned(), owner)),
     }
 }
 

@@ -12,6 +12,7 @@ use super::backup::BackupError;
 use super::capacity::Shortage;
 use super::data_folder::FolderError;
 use super::delivery::writer::Ended;
+use super::import::ImportError;
 use super::listen::ListenOn;
 use super::ping::PingError;
 use crate::store::StoreError;
@@ -35,6 +36,8 @@ pub(super) enum RunError {
     Ping(PingError),
     /// A command about backups failed.
     Backup(BackupError),
+    /// Nothing was imported.
+    Import(ImportError),
     /// The database can't be used.
     Database(OpenError),
     /// The certificate can't be used.
@@ -100,6 +103,7 @@ impl fmt::Display for RunError {
             RunError::Folder(error) => error.fmt(f),
             RunError::Database(error) => error.fmt(f),
             RunError::Backup(error) => error.fmt(f),
+            RunError::Import(error) => error.fmt(f),
             RunError::Ping(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
             RunError::Admin(error) => error.fmt(f),
@@ -201,6 +205,7 @@ impl Error for RunError {
             RunError::Folder(error) => error.source(),
             RunError::Database(error) => error.source(),
             RunError::Backup(error) => error.source(),
+            RunError::Import(error) => error.source(),
             RunError::Ping(error) => error.source(),
             RunError::Tls(error) => error.source(),
             RunError::Admin(error) => error.source(),

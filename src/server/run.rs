@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::admin;
+use super::args::import::ImportTask;
 use super::args::{Action, ConfigTask, DATA_HERE, Options};
 use super::backup;
 use super::banner;
@@ -25,6 +26,7 @@ use super::data_folder;
 use super::data_folder::{FolderError, Lock};
 use super::delivery::writer::Ended;
 use super::error::RunError;
+use super::import;
 use super::log;
 use super::manual;
 use super::metrics::{Observer, http};
@@ -97,6 +99,9 @@ pub fn main() -> ExitCode {
             task: ConfigTask::Check,
         }) => check_config(&config),
         Some(Action::Admin(task)) => admin::run(config, task, json).map_err(RunError::Admin),
+        Some(Action::Import {
+            from: ImportTask::Mongo(task),
+        }) => import::mongo(&config, &task, json).map_err(RunError::Import),
         Some(Action::Backup {
             to,
             keep,

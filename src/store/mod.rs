@@ -58,6 +58,9 @@ pub(crate) struct Account {
     pub one_time: u32,
     /// The operator has disabled it.
     pub disabled: bool,
+    /// What the password of an imported account is checked against until its owner has set
+    /// another; see [`crypto::original`](crate::crypto::original).
+    pub verifier: Option<ByteArray<32>>,
 }
 
 /// A row of the list of accounts, deleted ones included.
@@ -81,6 +84,8 @@ pub(crate) struct ListedAccount {
     pub last_seen: Option<u64>,
     /// A client has published keys for it.
     pub has_keys: bool,
+    /// It was imported, and its owner has not logged in yet.
+    pub is_unclaimed: bool,
 }
 
 /// A reset whose code was not used yet.
@@ -286,6 +291,9 @@ pub(crate) enum Change {
     /// Do that: replace the derivation and the login key of an account that was reset with the
     /// proven key, unless the code has expired at this time, ms since 1970.
     FinishReset(NewLogin, u64),
+    /// Replace the derivation and the login key of an imported account with the proven verifier,
+    /// which is erased.
+    Claim(NewLogin),
     /// Disable an account, or enable it again.
     Disable(UserId, bool),
     /// Delete an account's keys, mail and blocks; its name stays taken.
@@ -328,7 +336,9 @@ impl Change {
             | Change::Disable(user, _)
             | Change::Reuse(user, _)
             | Change::Delete { user, .. } => Some(*user),
-            Change::SetLogin(new) | Change::FinishReset(new, _) => Some(new.user),
+            Change::SetLogin(new) | Change::FinishReset(new, _) | Change::Claim(new) => {
+                Some(new.user)
+            }
         }
     }
 }

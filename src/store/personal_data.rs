@@ -15,6 +15,8 @@ pub(crate) enum Section {
     Generation,
     /// A reset whose code was not used yet.
     Reset,
+    /// That it was imported.
+    Import,
     /// The invitations that the person has made.
     Invitations,
     /// The one-time prekeys that nobody was given yet.
@@ -31,10 +33,11 @@ pub(crate) enum Section {
 
 impl Section {
     /// All of them, in the order in which they are shown.
-    pub(crate) const ALL: [Section; 9] = [
+    pub(crate) const ALL: [Section; 10] = [
         Section::Account,
         Section::Generation,
         Section::Reset,
+        Section::Import,
         Section::Invitations,
         Section::OneTimePrekeys,
         Section::Blocks,
@@ -49,6 +52,7 @@ impl Section {
             Section::Account => "users",
             Section::Generation => "vault_generations",
             Section::Reset => "resets",
+            Section::Import => "imported_accounts",
             Section::Invitations => "invitations",
             Section::OneTimePrekeys => "one_time_prekeys",
             Section::Blocks | Section::BlockedBy => "blocks",
@@ -62,6 +66,7 @@ impl Section {
             Section::Account => "the account",
             Section::Generation => "the age of its vault",
             Section::Reset => "the reset of its password",
+            Section::Import => "where it was imported from",
             Section::Invitations => "its invitations",
             Section::OneTimePrekeys => "its one-time prekeys",
             Section::Blocks => "whom it blocks",
@@ -88,6 +93,7 @@ impl Section {
 #[cfg(test)]
 pub(crate) const NOT_PERSONAL: &[(&str, &str)] = &[
     ("bans", "networks, which are nobody's"),
+    ("imported_messages", "ids of messages, and of nobody"),
     ("server", "the server's own values"),
 ];
 

@@ -11,13 +11,13 @@ use serde_json::json;
 use crate::harness::{Server, eventually, plain, process, temporary_folder, write_secret};
 
 /// Runs a command of the server's on this data folder.
-fn command(data: &Path, arguments: &[&str]) -> Output {
+pub fn command(data: &Path, arguments: &[&str]) -> Output {
     let mut command = process::command(env!("CARGO_BIN_EXE_server"));
     command.args(arguments).arg("--data").arg(data);
     command.output().unwrap()
 }
 
-fn succeeds(data: &Path, arguments: &[&str]) -> String {
+pub fn succeeds(data: &Path, arguments: &[&str]) -> String {
     let output = command(data, arguments);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{arguments:?}: {said}");
@@ -25,7 +25,7 @@ fn succeeds(data: &Path, arguments: &[&str]) -> String {
 }
 
 /// The one sentence of a command that fails.
-fn fails(data: &Path, arguments: &[&str]) -> String {
+pub fn fails(data: &Path, arguments: &[&str]) -> String {
     let output = command(data, arguments);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");

@@ -10,13 +10,14 @@ use serde_json::json;
 use crate::harness::{Server, credentials, run_to_the_end, temporary_folder};
 
 /// `schema.sql` as each version of it landed, oldest first. A schema that changes gets a file here.
-const SCHEMAS: [(&str, &str); 6] = [
+const SCHEMAS: [(&str, &str); 7] = [
     ("1.1", include_str!("../schemas/1.1.sql")),
     ("1.2", include_str!("../schemas/1.2.sql")),
     ("1.3", include_str!("../schemas/1.3.sql")),
     ("1.4", include_str!("../schemas/1.4.sql")),
     ("1.5", include_str!("../schemas/1.5.sql")),
     ("2.1", include_str!("../schemas/2.1.sql")),
+    ("3.1", include_str!("../schemas/3.1.sql")),
 ];
 
 const SCHEMA: &str = include_str!("../../schema.sql");

@@ -137,6 +137,7 @@ fn run(options: Options) -> u8 {
         data,
         take_over: options.take_over,
         new_identity: options.new_identity,
+        claim: options.claim,
         kind: scripts::session_kind(options.task.as_ref()),
     };
     let mut app = App {

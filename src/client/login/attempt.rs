@@ -390,7 +390,12 @@ impl<'a> Attempt<'a> {
         let _answer = self.call::<Done>(&Request::Logout);
     }
 
-    fn call<T: DeserializeOwned>(
+    /// Whether the server has shown a certificate, which was checked.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.connection.challenge().certificate.is_some()
+    }
+
+    pub(super) fn call<T: DeserializeOwned>(
         &mut self,
         request: &Request,
     ) -> std::result::Result<T, CallError> {

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 
 use rand::Rng;
+use zeroize::Zeroizing;
 
 use crate::client::net::challenge::Challenge;
 use crate::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose};
@@ -13,7 +14,9 @@ use crate::crypto::account::password::{
     Argon2Params, Argon2ParamsError, Derived, ImpossibleCost, LoginKey,
 };
 use crate::crypto::os_rng;
-use crate::protocol::request::{KdfParams, Login, Register, Reset, SessionOptions};
+use crate::protocol::request::{
+    Claim, KdfParams, Login, Password, Register, Reset, SessionOptions,
+};
 use crate::protocol::{ByteArray, Request, UserName, limits};
 
 /// A login key and how it comes from the password.
@@ -167,6 +170,22 @@ pub(crate) fn reset_request(
         kdf: new.kdf,
         login_key: ByteArray(new.login_key.public()),
         proof: prove(name, code, &Purpose::Reset(signed(new)), challenge),
+        session,
+    }))
+}
+
+/// The request that gives the password of an imported account, sets another one and logs in.
+pub(crate) fn claim_request(
+    name: &UserName,
+    then: &str,
+    new: &Credentials,
+    session: SessionOptions,
+) -> Request {
+    Request::Claim(Box::new(Claim {
+        name: *name,
+        password: Password(Zeroizing::new(then.to_owned())),
+        kdf: new.kdf,
+        login_key: ByteArray(new.login_key.public()),
         session,
     }))
 }

@@ -57,6 +57,14 @@ impl LoginError {
         }
     }
 
+    /// Whether the server says that the account was imported, and waits for its owner.
+    pub(super) fn is_imported(&self) -> bool {
+        let LoginError::Call(CallError::Refused(refusal)) = self else {
+            return false;
+        };
+        refusal.code == Code::Imported
+    }
+
     /// Whether a name or a password was refused that the person may have mistyped.
     pub(crate) fn is_slip(&self) -> bool {
         match self {

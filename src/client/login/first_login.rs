@@ -104,8 +104,13 @@ impl Attempt<'_> {
         let mut confirmed = false;
         let (password, credentials, welcome) = match code {
             Typed::Code(code) => self.use_code(&code, None, None)?,
-            Typed::Password(password) => {
-                let kdf = self.ask_kdf()?;
+            Typed::Password(password) => 'typed: {
+                let kdf = match self.ask_kdf() {
+                    Err(error) if error.is_imported() && export.is_none() => {
+                        break 'typed self.claim(&password)?;
+                    }
+                    kdf => kdf?,
+                };
                 let login_key = derive(&password, kdf)?.login_key;
                 let credentials = Credentials { kdf, login_key };
                 let welcome = match self.try_log_in(&credentials, self.flow.kind.options())? {

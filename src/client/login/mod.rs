@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `attempt` | a registration, or a login with the vault that is on this device |
 //! | `first_login` | a login without a vault: with a new identity or an export's; making an export |
+//! | `claim` | the first login to an imported account |
 //! | `changed_password` | a login with a password that the vault does not know yet |
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
@@ -17,6 +18,7 @@
 
 mod attempt;
 mod changed_password;
+mod claim;
 pub(crate) mod credentials;
 mod error;
 pub(crate) mod first_login;
@@ -50,6 +52,8 @@ pub(crate) struct LoginFlow {
     pub take_over: bool,
     /// Replace a published identity without asking.
     pub new_identity: bool,
+    /// Give the server the password of an imported account without asking.
+    pub claim: bool,
     /// What the session is for.
     pub kind: SessionKind,
 }

@@ -242,7 +242,8 @@ fn example_of(request: &Request) -> Option<usize> {
         Request::Reset(_) => 19,
         Request::Invite => 20,
         Request::Available(_) => 21,
-        Request::PersonalData(_) => 22,
+        Request::Claim(_) => 22,
+        Request::PersonalData(_) => 23,
         Request::AckShown
         | Request::PasswordReset { .. }
         | Request::PasswordRegister(_)
@@ -251,7 +252,7 @@ fn example_of(request: &Request) -> Option<usize> {
     })
 }
 
-const EXAMPLES: [&str; 23] = [
+const EXAMPLES: [&str; 24] = [
     r#"{"op":"hello","version":1}"#,
     r#"{"op":"kdf","name":"bob"}"#,
     r#"{"op":"register","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","invitation":"B16","take_over":false,"receive":false,"presence":true}"#,
@@ -274,6 +275,7 @@ const EXAMPLES: [&str; 23] = [
     r#"{"op":"reset","name":"bob","kdf":KDF,"login_key":"B32","proof":"B64","take_over":true,"receive":true,"presence":false}"#,
     r#"{"op":"invite"}"#,
     r#"{"op":"available","name":"bob"}"#,
+    r#"{"op":"claim","name":"bob","password":"of then","kdf":KDF,"login_key":"B32","take_over":false,"receive":true,"presence":true}"#,
     r#"{"op":"personal_data","after":"6.17.0"}"#,
 ];
 

@@ -97,6 +97,9 @@ impl Performer {
                     reset_until: Some(_),
                     ..
                 } => "reset",
+                ListedAccount {
+                    is_unclaimed: true, ..
+                } => "imported",
                 _ => "active",
             },
             online: self.shared.sessions.find(&account.name).is_some(),

@@ -4,15 +4,14 @@
 //! An act that can't be written is refused. The file is opened for each line, so it can be moved away
 //! while a server runs. It has names and texts that the operator typed, and no secrets.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-
-use super::error::AdminError;
-use super::request::Request;
 
 /// One line.
 #[derive(Serialize)]
@@ -28,33 +27,55 @@ struct Entry<'a> {
     why: Option<&'a str>,
 }
 
+/// The log at this path can't be written, so the act was not carried out.
+#[derive(Debug)]
+pub(crate) struct AuditError(PathBuf, io::Error);
+
+impl fmt::Display for AuditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AuditError(path, error) = self;
+        write!(
+            f,
+            "the audit log {} can't be written ({error}), so nothing was done; make room on its disk, or \
+             give the server's user the right to write it",
+            path.display()
+        )
+    }
+}
+
+impl Error for AuditError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.1)
+    }
+}
+
 /// The file of a data folder's audit log.
 pub(super) fn file(data: &Path) -> PathBuf {
     data.join("audit.log")
 }
 
 /// The audit log of a data folder.
-pub(super) struct Audit {
+pub(crate) struct Audit {
     path: PathBuf,
 }
 
 impl Audit {
     /// The log of a folder. The file is made with the first line.
-    pub(super) fn of(data: &Path) -> Self {
+    pub(crate) fn of(data: &Path) -> Self {
         Audit { path: file(data) }
     }
 
-    /// Carries out what `request` asks for, with a line before and a line behind.
+    /// Carries out an act, with a line before and a line behind. The act is told by its command and by
+    /// what that is about.
     ///
     /// # Errors
     /// The first line can't be written, and nothing was done; or what `act` says.
-    pub(super) fn record(
+    pub(crate) fn record<T, E: From<AuditError> + fmt::Display>(
         &self,
         uid: Option<u32>,
-        request: &Request,
-        act: impl FnOnce() -> Result<String, AdminError>,
-    ) -> Result<String, AdminError> {
-        let (what, subject) = request.describe();
+        (what, subject): (&str, String),
+        act: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let entry = |state, why| Entry {
             at: jiff::Timestamp::now()
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -66,7 +87,7 @@ impl Audit {
             why,
         };
         self.append(&entry("begun", None))
-            .map_err(|error| AdminError::Audit(self.path.clone(), error))?;
+            .map_err(|error| AuditError(self.path.clone(), error))?;
         let done = act();
         let why = done.as_ref().err().map(ToString::to_string);
         let state = if why.is_some() { "failed" } else { "done" };
@@ -98,23 +119,22 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::admin::AdminError;
 
     #[test]
     fn an_act_is_written_before_it_is_done_and_refused_if_that_fails() {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::of(folder.path());
-        let request = Request::Announce {
-            text: "two\nlines".to_owned(),
-        };
+        let request = || ("announce", "two\nlines".to_owned());
         let read = || std::fs::read_to_string(folder.path().join("audit.log")).unwrap();
         audit
-            .record(Some(7), &request, || {
+            .record(Some(7), request(), || {
                 assert!(read().contains("begun"), "{}", read());
-                Ok(String::new())
+                Ok::<_, AdminError>(())
             })
             .unwrap();
-        let refused = || Err(AdminError::Refused("no".to_owned()));
-        assert!(audit.record(Some(7), &request, refused).is_err());
+        let refused = || Err::<(), _>(AdminError::Refused("no".to_owned()));
+        assert!(audit.record(Some(7), request(), refused).is_err());
         let states: Vec<String> = read()
             .lines()
             .map(|line| {
@@ -129,7 +149,7 @@ mod tests {
         assert_eq!(states, ["begun", "done", "begun", "failed"]);
 
         let nowhere = Audit::of(&folder.path().join("missing"));
-        let never = nowhere.record(None, &request, || panic!("it was done"));
-        assert!(matches!(never, Err(AdminError::Audit(..))));
+        let never = nowhere.record::<(), AdminError>(None, request(), || panic!("it was done"));
+        assert!(matches!(never, Err(AdminError::Audit(_))));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::audit::AuditError;
 use crate::protocol::refusal::Refusal;
 use crate::server::data_folder::FolderError;
 use crate::store::StoreError;
@@ -15,8 +16,6 @@ use crate::store::sqlite::OpenError;
 pub(crate) enum AdminError {
     /// The data folder can't be used.
     Folder(FolderError),
-    /// It belongs to another user of the system, by their number.
-    OtherOwner(PathBuf, u32),
     /// A server runs on it and has no socket, or none that answers.
     NoAnswer(PathBuf),
     /// The socket can't be used.
@@ -32,7 +31,7 @@ pub(crate) enum AdminError {
     /// The system has no thread to give.
     NoThread(io::Error),
     /// The audit log can't be written.
-    Audit(PathBuf, io::Error),
+    Audit(AuditError),
     /// The file or the terminal gives no password.
     Password(String),
     /// The result can't be printed.
@@ -43,12 +42,6 @@ impl fmt::Display for AdminError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AdminError::Folder(error) => error.fmt(f),
-            AdminError::OtherOwner(data, owner) => write!(
-                f,
-                "the folder {} belongs to the user with the number {owner}, and no server runs on it; \
-                 run this as that user, or the server can't use the files afterwards",
-                data.display()
-            ),
             AdminError::NoAnswer(data) => write!(
                 f,
                 "a server runs on the folder {} and does not answer commands: it is starting, stopping \
@@ -72,12 +65,7 @@ impl fmt::Display for AdminError {
                  server completes that"
             ),
             AdminError::NoThread(error) => write!(f, "the system has no thread: {error}"),
-            AdminError::Audit(path, error) => write!(
-                f,
-                "the audit log {} can't be written ({error}), so nothing was done; make room on its \
-                 disk, or give the server's user the right to write it",
-                path.display()
-            ),
+            AdminError::Audit(error) => error.fmt(f),
             AdminError::Output(error) => write!(
                 f,
                 "it was done, but standard output can't be written: {error}"
@@ -92,17 +80,22 @@ impl Error for AdminError {
             // They are shown as they are, so what is below them is below this.
             AdminError::Folder(error) => error.source(),
             AdminError::Database(error) => error.source(),
+            AdminError::Audit(error) => error.source(),
             AdminError::NotClosed(error) => Some(error),
             AdminError::Socket(_, error)
             | AdminError::NoThread(error)
-            | AdminError::Audit(_, error)
             | AdminError::Output(error) => Some(error),
-            AdminError::OtherOwner(..)
-            | AdminError::NoAnswer(_)
+            AdminError::NoAnswer(_)
             | AdminError::OtherServer
             | AdminError::Refused(_)
             | AdminError::Password(_) => None,
         }
+    }
+}
+
+impl From<AuditError> for AdminError {
+    fn from(error: AuditError) -> Self {
+        AdminError::Audit(error)
     }
 }
 

@@ -33,6 +33,7 @@ mod request;
 mod socket;
 mod what_we_know;
 
+pub(super) use self::audit::{Audit, AuditError};
 use self::error::AdminError;
 pub(super) use self::perform::Performer;
 use self::print::Printer;

@@ -2,8 +2,6 @@
 //! parts do the same as in a running server, without a listener.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +37,7 @@ pub(super) fn run(
     request: &Request,
     printer: &mut Printer,
 ) -> Result<String, AdminError> {
-    check_owner(&config.data)?;
+    data_folder::require_owner(&config.data).map_err(AdminError::Folder)?;
     // Files are made for this user alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let deadline = clock::now() + SERVER_STARTS;
@@ -93,15 +91,4 @@ pub(super) fn run(
     closed.map_err(AdminError::NotClosed)?;
     lock.note_closed();
     Ok(done)
-}
-
-/// Refuses a folder of another user: the files that SQLite makes would be this one's, and the server
-/// could not open them.
-fn check_owner(data: &Path) -> Result<(), AdminError> {
-    let failed = |error| AdminError::Folder(FolderError::Unwritable(data.to_owned(), error));
-    let owner = std::fs::metadata(data).map_err(failed)?.uid();
-    match owner == rustix::process::geteuid().as_raw() {
-        true => Ok(()),
-        false => Err(AdminError::OtherOwner(data.to_owned(), owner)),
-    }
 }

@@ -60,7 +60,8 @@ impl Performer {
         request: &Request,
         rows: Rows<'_>,
     ) -> Result<String, AdminError> {
-        self.audit.record(uid, request, || self.act(request, rows))
+        self.audit
+            .record(uid, request.describe(), || self.act(request, rows))
     }
 
     fn act(&self, request: &Request, rows: Rows<'_>) -> Result<String, AdminError> {

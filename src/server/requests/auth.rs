@@ -105,6 +105,9 @@ impl Handler {
             return Err(wrong_login());
         }
         let account = self.shared.store.account(name).map_err(read_failed)?;
+        if account.as_ref().is_some_and(|it| it.verifier.is_some()) {
+            return Err(imported());
+        }
         let kdf = account
             .as_ref()
             .map_or_else(|| self.fake_kdf(name), |account| account.kdf);
@@ -157,6 +160,15 @@ pub(super) fn wrong_login() -> Refusal {
     Refusal::new(
         Code::WrongLogin,
         "the name or the password is wrong; try again",
+    )
+}
+
+/// The account waits for its owner to give the password of then.
+pub(super) fn imported() -> Refusal {
+    Refusal::new(
+        Code::Imported,
+        "this account comes from the program before this one, and nobody has logged in to it here; do \
+         that with a client of this version over TLS, or ask the operator for a code",
     )
 }
 

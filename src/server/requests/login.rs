@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::auth::{check_proof, random, wrong_login};
+use super::auth::{check_proof, imported, random, wrong_login};
 use super::{Handler, LoggedIn, Response};
 use crate::clock;
 use crate::crypto::account::login_proof::Purpose;
@@ -58,10 +58,11 @@ impl Handler {
     }
 
     /// Tells how a user's login key is derived. The answer for an unknown user looks like
-    /// any other.
+    /// any other; that one is imported and was never logged in to is told.
     pub(super) fn kdf(&self, name: &UserName) -> Answer {
         let account = self.shared.store.account(name).map_err(read_failed)?;
         Ok(Reply::Kdf(match account {
+            Some(account) if account.verifier.is_some() => return Err(imported()),
             Some(account) => account.kdf,
             None => self.fake_kdf(name),
         }))

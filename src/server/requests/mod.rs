@@ -12,6 +12,7 @@
 //! | `invite` | `invite` |
 //! | `personal_data` | `personal_data` |
 //! | `reset` | `reset` |
+//! | `claim` | `claim` |
 //! | `settings` | `settings`, `block`, `unblock`, `passwd` |
 //! | [`auth`] | proofs and passwords, for those that need them |
 //!
@@ -19,6 +20,7 @@
 //! the connection's thread does the rest.
 
 pub(crate) mod auth;
+mod claim;
 mod fetch;
 mod invite;
 mod keys;
@@ -227,6 +229,7 @@ impl Handler {
                 code,
                 password,
             } => return self.password_reset(name, &code, &password, now),
+            Request::Claim(claim) => return self.claim(&claim, now),
             Request::Invite => self.invite(now),
             Request::PersonalData(after) => self.personal_data(&after, now),
             Request::DeleteAccount(delete) => self.delete_account(&delete, now),

@@ -136,6 +136,7 @@ impl Store for DiskStore {
             signed_prekey: None,
             one_time: 0,
             disabled: false,
+            verifier: None,
         }))
     }
 

@@ -47,6 +47,7 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<ListedAccount> {
         last_seen: time(row, 6)?,
         has_keys: row.get(7)?,
         reset_until: time(row, 8)?,
+        is_unclaimed: row.get::<_, Option<bool>>(9)? == Some(true),
     })
 }
 
@@ -119,6 +120,7 @@ pub(super) fn begin_reset(
     if transaction.execute(statements::TAKE_LOGIN, [user.0])? == 0 {
         return Ok(Changed::Unknown);
     }
+    transaction.execute(statements::FORGET_VERIFIER, [user.0])?;
     let values = params![user.0, reset.key.0, reset.expires as i64];
     transaction.execute(statements::SET_RESET, values)?;
     Ok(Changed::Done)
@@ -145,6 +147,21 @@ pub(super) fn finish_reset(
     }
     transaction.execute(statements::DROP_RESET, [new.user.0])?;
     Ok(Changed::Done)
+}
+
+pub(super) fn claim(transaction: &Transaction<'_>, new: &NewLogin) -> rusqlite::Result<Changed> {
+    let values = params![new.user.0, new.proven.0];
+    if transaction.execute(statements::USE_VERIFIER, values)? == 0 {
+        return Ok(Changed::OtherLogin);
+    }
+    let taken = NewLogin {
+        proven: ByteArray([0; 32]),
+        ..*new
+    };
+    Ok(match set_login(transaction, &taken)? {
+        true => Changed::Done,
+        false => Changed::OtherLogin,
+    })
 }
 
 pub(super) fn disable(

@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const SCHEMA_VERSION: i64 = 1 + STEPS.len() as i64;
 
 /// The statements that lead from version 1 to 2, from 2 to 3, and so on.
-const STEPS: [&str; 1] = [
+const STEPS: [&str; 2] = [
     // 2: disabled accounts, resets, invitations, bans.
     "
     ALTER TABLE users ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
@@ -31,6 +31,17 @@ const STEPS: [&str; 1] = [
     CREATE TABLE bans (
         network TEXT    PRIMARY KEY,
         created INTEGER NOT NULL
+    ) WITHOUT ROWID;",
+    // 3: what was imported.
+    "
+    CREATE TABLE imported_accounts (
+        user        INTEGER PRIMARY KEY REFERENCES users (id),
+        name        TEXT    NOT NULL UNIQUE,
+        only_sender INTEGER NOT NULL,
+        verifier    BLOB
+    );
+    CREATE TABLE imported_messages (
+        id BLOB PRIMARY KEY
     ) WITHOUT ROWID;",
 ];
 

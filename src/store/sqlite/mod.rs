@@ -15,6 +15,7 @@
 //! | `read`, `readers` | the reads, and the connections for them |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
+//! | [`import`] | one transaction with all that an import writes |
 //! | `personal_data` | what the tables hold about a person |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
@@ -24,6 +25,7 @@ pub(crate) mod backup;
 mod failure;
 mod files;
 mod generation;
+pub(crate) mod import;
 mod migration;
 mod open;
 mod personal_data;
@@ -34,7 +36,7 @@ mod write;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -77,6 +79,8 @@ pub(crate) struct Sqlite {
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
+    /// Something was erased that still stands in the log until it is folded.
+    to_fold: AtomicBool,
     /// The writing connection; `None` after a failure, until it is reopened. Held during
     /// a commit, but only the writer thread takes it.
     writer: Mutex<Option<Connection>>,
@@ -108,6 +112,7 @@ impl Sqlite {
             epoch: opened.epoch,
             log_bound: AtomicU64::new(MAX_LOG),
             deleted: Mutex::new(opened.deleted),
+            to_fold: AtomicBool::new(false),
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
             reader_freed: Condvar::new(),
@@ -450,6 +455,9 @@ impl Store for Sqlite {
                 // What went to a file that nobody finds any more is not stored.
                 self.check_files(true)?;
                 drop(writer);
+                if batch.changes.iter().any(write::erases) {
+                    self.to_fold.store(true, Ordering::Relaxed);
+                }
                 self.note_deleted(batch, &changed);
                 return Ok(changed);
             }
@@ -477,6 +485,13 @@ impl Store for Sqlite {
         };
         let reclaimed = write::reclaim(&mut connection, account);
         let reclaimed = reclaimed.map_err(|error| store_error(error, true))?;
+        if reclaimed == Reclaimed::Mail {
+            self.to_fold.store(true, Ordering::Relaxed);
+        } else if self.to_fold.load(Ordering::Relaxed) {
+            // A reader who is in the way leaves it to the time after a later commit.
+            let stays = checkpoint_now(&connection).is_err();
+            self.to_fold.store(stays, Ordering::Relaxed);
+        }
         *writer = Some(connection);
         drop(writer);
         if account.is_some() && reclaimed != Reclaimed::Mail {

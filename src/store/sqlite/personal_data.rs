@@ -18,6 +18,7 @@ fn statement(section: Section) -> &'static str {
         Section::Account => statements::OWN_ACCOUNT,
         Section::Generation => statements::OWN_GENERATION,
         Section::Reset => statements::OWN_RESET,
+        Section::Import => statements::OWN_IMPORT,
         Section::Invitations => statements::OWN_INVITATIONS,
         Section::OneTimePrekeys => statements::OWN_PREKEYS,
         Section::Blocks => statements::OWN_BLOCKS,
@@ -170,6 +171,7 @@ mod tests {
         let sought: BTreeSet<String> = [
             "vault_generations.user",
             "resets.user",
+            "imported_accounts.user",
             "invitations.inviter",
             "one_time_prekeys.user",
             "blocks.user",
@@ -225,6 +227,8 @@ mod tests {
             ),
         ];
         let writer = fixture.store.writer.lock();
+        let imported = "INSERT INTO imported_accounts VALUES (?1, 'Bob', 0, NULL)";
+        writer.as_ref().unwrap().execute(imported, [bob.0]).unwrap();
         for (recipient, number, sender, rest) in fill {
             writer
                 .as_ref()
@@ -257,7 +261,7 @@ mod tests {
         }
         let count = |section| found.iter().filter(|(of, _)| *of == section).count();
         let counts = Section::ALL.map(count);
-        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 2], "{found:?}");
+        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 2], "{found:?}");
         let of = |section| {
             let row = found.iter().find(|(of, _)| *of == section).unwrap();
             row.1.clone()

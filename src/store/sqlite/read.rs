@@ -48,6 +48,7 @@ pub(super) fn account(
             signed_prekey: row.get(13)?,
             one_time: 0,
             disabled: row.get(14)?,
+            verifier: row.get::<_, Option<[u8; 32]>>(15)?.map(ByteArray),
         })
     };
     let found = statement.query_row([name.as_str()], account).optional()?;

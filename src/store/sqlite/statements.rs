@@ -18,18 +18,21 @@ macro_rules! statements {
 statements! {
     ACCOUNT = "
         SELECT id, salt, memory_kib, passes, lanes, login_key, logins, last_seen,
-               listed, presence, refuse_unencrypted, identity_signing, identity_dh, prekey_id, disabled
+               listed, presence, refuse_unencrypted, identity_signing, identity_dh, prekey_id, disabled,
+               (SELECT verifier FROM imported_accounts WHERE user = users.id)
         FROM users WHERE name = ?1 AND deleted = 0";
     /// Names that were given away begin with `~`, which follows 'z'.
     ACCOUNTS = "
         SELECT id, name, created, deleted, disabled, logins, last_seen,
                identity_signing IS NOT NULL,
-               (SELECT expires FROM resets WHERE resets.user = users.id)
+               (SELECT expires FROM resets WHERE resets.user = users.id),
+               (SELECT verifier IS NOT NULL FROM imported_accounts WHERE user = users.id)
         FROM users WHERE name > ?1 AND name < '{' ORDER BY name LIMIT ?2";
     LISTED_ACCOUNT = "
         SELECT id, name, created, deleted, disabled, logins, last_seen,
                identity_signing IS NOT NULL,
-               (SELECT expires FROM resets WHERE resets.user = users.id)
+               (SELECT expires FROM resets WHERE resets.user = users.id),
+               (SELECT verifier IS NOT NULL FROM imported_accounts WHERE user = users.id)
         FROM users WHERE name = ?1";
     FIND_RESET = "SELECT key, expires FROM resets WHERE user = ?1";
     INVITATIONS = "
@@ -93,6 +96,25 @@ statements! {
     /// A login key of zeros is a low-order point: no signature verifies under it.
     TAKE_LOGIN = "UPDATE users SET login_key = zeroblob(32) WHERE id = ?1 AND deleted = 0";
     SET_RESET = "INSERT OR REPLACE INTO resets (user, key, expires) VALUES (?1, ?2, ?3)";
+    FORGET_VERIFIER = "UPDATE imported_accounts SET verifier = NULL WHERE user = ?1";
+    USE_VERIFIER = "
+        UPDATE imported_accounts SET verifier = NULL WHERE user = ?1 AND verifier = ?2";
+    FIND_IMPORTED = "
+        SELECT id, users.name, deleted, only_sender, refuse_unencrypted
+        FROM imported_accounts JOIN users ON id = user WHERE imported_accounts.name = ?1";
+    IMPORT_ACCOUNT = "
+        INSERT INTO imported_accounts (user, name, only_sender, verifier) VALUES (?1, ?2, ?3, ?4)";
+    RESERVE_SENDER = "
+        INSERT INTO users (name, created, deleted, salt, memory_kib, passes, lanes, login_key)
+        VALUES (?1, ?2, 1, zeroblob(16), 0, 0, 0, zeroblob(32)) ON CONFLICT (name) DO NOTHING";
+    /// A name that only senders' messages had reserved becomes an account.
+    ADMIT_SENDER = "
+        UPDATE users SET deleted = 0, created = ?2, salt = ?3, memory_kib = ?4, passes = ?5,
+               lanes = ?6, login_key = zeroblob(32) WHERE id = ?1 AND deleted = 1";
+    ADMIT_IMPORTED = "
+        UPDATE imported_accounts SET only_sender = 0, verifier = ?2 WHERE user = ?1";
+    IMPORT_MESSAGE = "INSERT OR IGNORE INTO imported_messages (id) VALUES (?1)";
+    IS_IMPORTED = "SELECT 1 FROM imported_messages WHERE id = ?1";
     DROP_RESET = "DELETE FROM resets WHERE user = ?1";
     DISABLE = "UPDATE users SET disabled = ?2 WHERE id = ?1 AND deleted = 0";
     FIND_INVITATION = "SELECT uses, expires FROM invitations WHERE code = ?1";
@@ -165,6 +187,10 @@ statements! {
     OWN_RESET = "
         SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, key, expires
         FROM resets WHERE user = ?1 AND user > ?2 LIMIT ?4";
+    OWN_IMPORT = "
+        SELECT user, 0, 1, (SELECT users.name FROM users WHERE users.id = user) AS user, name,
+               only_sender, verifier
+        FROM imported_accounts WHERE user = ?1 AND imported_accounts.user > ?2 LIMIT ?4";
     OWN_INVITATIONS = "
         SELECT id, 0, 1, id, code, (SELECT name FROM users WHERE users.id = inviter) AS inviter,
                created, expires, uses

@@ -106,6 +106,14 @@ fn parameters(text: &str, count: i64) -> Vec<Value> {
             blob(32),
             blob(32),
         ],
+        statements::ADMIT_SENDER => vec![
+            number(1),
+            number(0),
+            blob(16),
+            number(1),
+            number(1),
+            number(1),
+        ],
         statements::ACCOUNTS => vec![name("user"), number(50)],
         statements::LISTED_ACCOUNT => vec![name("user7")],
         statements::OWN_MAILBOX | statements::EACH_BLOCK => {

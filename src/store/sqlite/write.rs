@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::admin;
-use super::files::checkpoint_now;
 use super::read;
 use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
@@ -25,11 +24,18 @@ const SLICE: i64 = 500;
 const FREE_PAGES: i64 = 4096;
 
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
-    let deletes = |change: &Change| matches!(change, Change::Delete { .. });
-    match batch.changes.iter().any(deletes) {
+    match batch.changes.iter().any(erases) {
         true => erasing(connection, |connection| write(connection, batch)),
         false => write(connection, batch),
     }
+}
+
+/// Whether a change takes something away that is not to be found in free room afterwards.
+pub(super) fn erases(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Delete { .. } | Change::Claim(_) | Change::Reset(..)
+    )
 }
 
 fn write(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
@@ -126,6 +132,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         }),
         Change::Reset(user, reset) => admin::begin_reset(transaction, *user, reset),
         Change::FinishReset(new, now) => admin::finish_reset(transaction, new, *now),
+        Change::Claim(new) => admin::claim(transaction, new),
         Change::Disable(user, disabled) => admin::disable(transaction, *user, *disabled),
         Change::Reuse(earlier, account) => reuse(transaction, *earlier, account),
         Change::Invite(new, most) => admin::invite(transaction, new, *most),
@@ -325,6 +332,7 @@ fn delete_account(
         statements::DROP_GENERATION,
         statements::DROP_BLOCKS,
         statements::DROP_RESET,
+        statements::FORGET_VERIFIER,
         statements::DROP_INVITATIONS,
     ] {
         transaction.execute(statement, [user.0])?;
@@ -371,13 +379,10 @@ pub(super) fn reclaim(
     connection: &mut Connection,
     deleted: Option<UserId>,
 ) -> rusqlite::Result<Reclaimed> {
-    if let Some(account) = deleted {
-        if erasing(connection, |connection| drop_mail(connection, account))? > 0 {
-            return Ok(Reclaimed::Mail);
-        }
-        // What was overwritten still stands in the log, until it is folded. A reader who is in the
-        // way leaves that to a later commit.
-        let _folded = checkpoint_now(connection);
+    if let Some(account) = deleted
+        && erasing(connection, |connection| drop_mail(connection, account))? > 0
+    {
+        return Ok(Reclaimed::Mail);
     }
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let free = pragma("freelist_count")?;

@@ -159,6 +159,7 @@ impl Somebody {
             endpoint: self.endpoint(),
             data: self.home.path().to_owned(),
             take_over: false,
+            claim: false,
             new_identity: false,
             kind: SessionKind::Chat,
         }
