@@ -26,9 +26,10 @@ server='' installed=''
 
 cleanup() {
     [ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true
-    [ -z "$installed" ] || DEBIAN_FRONTEND=noninteractive apt-get -qq purge --yes \
-        secure-chat secure-chat-server >/dev/null 2>&1 || true
-    [ -z "$installed" ] || rm -rf "$backups"
+    if [ -n "$installed" ]; then
+        dpkg --purge secure-chat secure-chat-server >/dev/null 2>&1 || true
+        rm -rf "$backups"
+    fi
     rm -rf "$folder"
 }
 trap cleanup EXIT
@@ -50,13 +51,6 @@ see() {
     said=$("$@" 2>&1 </dev/null) || fail "$* ended with an error: $said"
     printf '$ %s\n%s\n' "${*/$folder\//}" "$said" | cut -c1-160
     grep -qF -e "$words" <<<"$said" || fail "no '$words' in what $1 said"
-}
-
-# refuses COMMAND…: runs a command that has to fail with a sentence.
-refuses() {
-    local said
-    said=$("$@" 2>&1 </dev/null) && fail "$* was done"
-    printf '$ %s\n%s\n' "${*/$folder\//}" "$said" | cut -c1-160
 }
 
 until_true() {
@@ -121,7 +115,9 @@ scripts/package.sh "$profile"
 installed=yes
 DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
     "$PWD/$target"/debian/*.deb >/dev/null
-see "secure-chat-server" man --where secure-chat-server secure-chat-ctl secure-chat
+for package in "$target"/debian/*.deb; do
+    echo "$(basename "$package"): $(dpkg-deb --contents "$package" | grep -c '^-') files"
+done
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 sed -i "s/^listen = .*/listen = 127.0.0.1:$port/" "$conf"
 see "the settings can be used" secure-chat-ctl config check
@@ -134,10 +130,11 @@ see "alice: happy new year" as bob fetch
 see "3 accounts" secure-chat-ctl user list
 
 step "March: a backup under load"
-load() { for number in $(seq 40); do echo "/msg bob load $number"; done; }
-load >"$folder/load"
+for number in {1..60}; do echo "/msg bob load $number"; done >"$folder/load"
 as alice <"$folder/load" >"$folder/load.out" 2>&1 &
 busy=$!
+waits() { secure-chat-ctl --json user show bob | grep -q '"waiting_messages":[1-9]'; }
+until_true "mail waits for bob" waits
 see "" secure-chat-ctl backup "$backups" --keep 7
 wait "$busy" || fail "the load ended with an error: $(tail -3 "$folder/load.out")"
 backup=$(ls "$backups"/*)
@@ -159,6 +156,7 @@ install -d -m 0700 -o secure-chat -g secure-chat "$data"
 see "" secure-chat-ctl restore "$backup"
 start_server
 as bob fetch >"$folder/bob.log" 2>&1 || fail "bob can't fetch: $(cat "$folder/bob.log")"
+head -n 12 "$folder/bob.log"
 see "stored for carol" as bob send carol "after the restore"
 as carol fetch >"$folder/carol.log" 2>&1 || fail "carol can't fetch: $(cat "$folder/carol.log")"
 cat "$folder/carol.log"
@@ -196,16 +194,19 @@ start_server
 step "November: carol leaves, and nothing of hers stays"
 see "stored for carol" as bob send carol "this waits for carol"
 see "" secure-chat-ctl user remove carol
-refuses secure-chat-ctl user add carol --password-file "$folder/carol/password"
+said=$(secure-chat-ctl user add carol --password-file - <"$folder/carol/password" 2>&1) &&
+    fail "a removed name was given away"
+echo "$said"
+grep -q reserved <<<"$said" || fail "it was refused for another reason"
 stop_server
 mail=$(sqlite3 "$data/chat.db" "SELECT count(*) FROM mail")
 echo "messages that wait: $mail"
 [ "$mail" -eq 0 ] || fail "mail of a removed account waits"
 
 step "December: remove keeps the data, purge removes it"
-DEBIAN_FRONTEND=noninteractive apt-get -qq remove --yes secure-chat secure-chat-server >/dev/null
+dpkg --remove secure-chat secure-chat-server >/dev/null
 [ -e "$data/chat.db" ] && [ -e "$conf" ] || fail "remove took more than the programs"
-DEBIAN_FRONTEND=noninteractive apt-get -qq purge --yes secure-chat secure-chat-server >/dev/null
+dpkg --purge secure-chat-server >/dev/null
 for gone in "$data" /etc/secure-chat /usr/bin/secure-chat-server /usr/bin/secure-chat; do
     [ ! -e "$gone" ] || fail "the purge has left $gone"
 done

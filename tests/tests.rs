@@ -59,6 +59,9 @@ mod suite {
     mod mailbox;
     /// What the log says, in both formats, and the metrics.
     mod observability;
+    /// The unit, the filter for fail2ban and the settings that packages bring.
+    #[cfg(target_os = "linux")]
+    mod packaging;
     /// Blocks, settings and full mailboxes, as people meet them.
     mod people;
     /// What the server holds about a person, as the operator and the person see it.

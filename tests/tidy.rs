@@ -23,6 +23,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/error_texts.rs"]
+mod error_texts;
 #[path = "tidy/links.rs"]
 mod links;
 #[path = "tidy/pages.rs"]

@@ -36,7 +36,15 @@ fn the_scanner_finds_paths_and_tests() {
 
 /// Paths that a page names, and tests in back-ticks: names of four words or more.
 fn names(page: &str) -> Vec<(usize, String)> {
-    const FOLDERS: [&str; 6] = ["src/", "tests/", "scripts/", "fuzz/", "benches/", "docs/"];
+    const FOLDERS: [&str; 7] = [
+        "src/",
+        "tests/",
+        "scripts/",
+        "fuzz/",
+        "benches/",
+        "docs/",
+        "packaging/",
+    ];
     let in_path = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     let in_test = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let mut found = Vec::new();

@@ -39,7 +39,7 @@
 //! | `session_handle` | a running session, as others hold it |
 //! | `session_kind` | what a session is for |
 //! | `send` | from a typed text to the server's answer |
-//! | `trust` | pins other identities, and starts sessions |
+//! | `trust` | pins the identity of whoever one writes to first, offers other ones, starts sessions |
 //! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
 
 pub(crate) mod account;
