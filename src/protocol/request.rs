@@ -19,8 +19,6 @@
 
 mod account;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ByteArray, Handle, MessageId};
@@ -132,6 +130,7 @@ impl Request {
             | Request::Fetch(_)
             | Request::Passwd(_)
             | Request::Reset(_)
+            | Request::Claim(_)
             | Request::Invite
             | Request::PersonalData(_)
             | Request::DeleteAccount(_)

@@ -148,6 +148,7 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
     let replaces_certificate = data_folder::check(&config, &lock)?;
     let store = Sqlite::open(&data_folder::database(&config.data))?;
     lock.note_open(&config.data);
+    config.keep_journal(&store);
     let tls = open_certificate(&config)?;
     store.mark_used()?;
     let mut listeners = Vec::new();

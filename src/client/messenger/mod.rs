@@ -33,6 +33,7 @@
 //! | `reconnect` | logins, lost connections, the clock |
 //! | `renewal` | new sessions with somebody who is known, and their causes |
 //! | `reply` | `/reply`: who wrote last |
+//! | `restored` | what a restored server may have lost |
 //! | `retention` | deletes what is older than messages are kept |
 //! | `retry` | asks for messages again, and answers such requests |
 //! | `script_queries` | what scripts ask for, answered in values |
@@ -68,6 +69,7 @@ mod receive;
 mod reconnect;
 mod renewal;
 mod reply;
+mod restored;
 mod retention;
 mod retry;
 mod script_queries;
