@@ -20,6 +20,7 @@ use crate::client::vault::{
 };
 use crate::clock;
 use crate::command_line;
+use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::account::reset::ResetCode;
 use crate::protocol::UserName;
 
@@ -95,6 +96,13 @@ impl Attempt<'_> {
             Some(code) => Typed::Code(code),
             None => {
                 let typed = known_password(&self.name, self.prompt)?;
+                if RecoveryCode::parse(&typed).is_ok() {
+                    return Err(LoginError::Refused(format!(
+                        "that is a recovery code. It opens the vault that it was made for, and there is none of {} \
+                         here, so the server was not asked: type the account's password",
+                        self.name
+                    )));
+                }
                 match ResetCode::parse(&typed) {
                     Ok(code) => Typed::Code(code),
                     Err(_) => Typed::Password(typed),
