@@ -263,13 +263,22 @@ pub(crate) struct NewLogin {
     pub login_key: ByteArray<32>,
 }
 
+/// The generation of a client's vault, as a login names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VaultGeneration {
+    /// It grows with every change of the vault.
+    pub number: u64,
+    /// What the client recognises it by; none from earlier clients.
+    pub proof: Option<ByteArray<16>>,
+}
+
 /// A change of accounts or keys.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// Make an account.
     Register(NewAccount),
     /// Count a login, which may tell the generation of the client's vault.
-    CountLogin(UserId, Option<u64>),
+    CountLogin(UserId, Option<VaultGeneration>),
     /// A visible session ended at this time, ms since 1970.
     Seen(UserId, u64),
     /// Forget, of some accounts behind this one, when they were last seen if that is before this
@@ -389,7 +398,7 @@ pub(crate) enum Changed {
         logins: u64,
         /// The greatest generation of a vault that was told before, unless this login told
         /// a greater one.
-        vault: Option<u64>,
+        vault: Option<VaultGeneration>,
     },
 }
 
@@ -536,6 +545,17 @@ pub(crate) trait Store: Send + Sync {
     /// # Errors
     /// It is left undone, and nothing else is lost.
     fn reclaim(&self) -> Result<bool, StoreError>;
+
+    /// Whether what was committed takes so much more room than it needs that [`fold`](Self::fold) is
+    /// due.
+    fn wants_folding(&self) -> bool;
+
+    /// Brings what was committed to its final place, which takes as long as writing it. Accounts
+    /// may be changed meanwhile, from another thread.
+    ///
+    /// # Errors
+    /// It is left undone for the moment, and nothing is lost.
+    fn fold(&self) -> Result<(), StoreError>;
 
     /// Closes the store. Afterwards a copy of the one file is a copy of everything, and
     /// reads fail. It does not wait long for reads that are under way.

@@ -22,11 +22,6 @@ const SCHEMA: &str = include_str!("../../../schema.sql");
 /// `PRAGMA application_id` of a server's database.
 const APPLICATION_ID: i64 = 0x5343_6873;
 
-/// Pages in the WAL before a commit folds them into the database file, 16 MiB. Whoever waits for
-/// the next commit, such as a login, waits for all of that; at SQLite's usual 1,000 a busy server
-/// spends more on folding than on storing.
-const CHECKPOINT_PAGES: i64 = 4000;
-
 /// The key in table `server` of the bytes behind stable fake answers.
 const SECRET: &str = "secret";
 
@@ -269,13 +264,16 @@ fn unless_full(done: rusqlite::Result<()>) -> rusqlite::Result<()> {
     }
 }
 
-/// Adds the table of vaults' generations to a database of before it existed. Until then no
+/// Adds the tables of vaults' generations to a database of before they existed. Until then no
 /// vault's generation is kept.
 fn add_generations(connection: &Connection) -> rusqlite::Result<()> {
-    match connection.execute_batch(statements::ADD_GENERATIONS) {
-        Err(error) if is_damage(&error) => Ok(()),
-        done => unless_full(done),
+    for statement in [statements::ADD_GENERATIONS, statements::ADD_PROOFS] {
+        match connection.execute_batch(statement) {
+            Err(error) if is_damage(&error) => {}
+            done => unless_full(done)?,
+        }
     }
+    Ok(())
 }
 
 /// Adds the index of listed names to a database of before it existed. Without it a search is
@@ -366,6 +364,13 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Opens the database to fold its log.
+pub(super) fn folder(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path, OpenFlags::empty())?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
 /// Opens the database for reading.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -409,7 +414,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // No commit folds the log by itself; see `checkpoint`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "foreign_keys", false)
 }
 
