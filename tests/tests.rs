@@ -77,6 +77,9 @@ mod suite {
     mod resends;
     /// A password that the operator has reset.
     mod resets;
+    /// A lost folder, a restore, and what becomes of people and messages.
+    #[cfg(feature = "tls")]
+    mod restore;
     /// One login per account, and what becomes of dead ones.
     mod sessions;
     /// Settings: addresses, names, folders, the config file's check; whether a server answers.

@@ -6,6 +6,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `request`, `reply`, `refusal` | what a client asks, and how the server answers or refuses |
+//! | `message` | the body and the sender of a message, and the request that sends it |
 //! | `name`, `ids`, `limits` | the values inside them; each that exists is valid |
 //! | `json`, `console` | the two wire formats |
 //! | `object` | reads a struct from a JSON object only |
@@ -18,6 +19,7 @@ pub mod ids;
 pub mod json;
 pub mod limits;
 pub mod line_buffer;
+pub mod message;
 pub mod name;
 pub mod nearest;
 mod object;

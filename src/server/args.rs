@@ -176,6 +176,11 @@ pub(super) struct Options {
     )]
     tls_key: Option<PathBuf>,
 
+    /// File beside the backups, to which what a restore must not undo is appended: deletions, new
+    /// accounts, passwords, blocks, used invitations
+    #[arg(long, global = true, env = "SECURE_CHAT_JOURNAL", value_name = "FILE")]
+    journal: Option<PathBuf>,
+
     /// The result of a command as JSON, one object a line
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -364,6 +369,7 @@ impl Options {
             member_invitations: self.member_invitations,
             plaintext: self.plaintext,
             console_from: self.console_from,
+            journal: self.journal,
             proxy_from: self.proxy_from,
             log: log::Settings {
                 format: self.log_format,

@@ -9,6 +9,7 @@ use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
 use super::listen::ListenOn;
 use super::log;
+use crate::store::sqlite::Sqlite;
 
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,6 +59,8 @@ pub(crate) struct Config {
     pub plaintext: bool,
     /// From where, besides this machine, the console may be used.
     pub console_from: Vec<IpPrefix>,
+    /// Where changes are written that a restore must not undo; nowhere without it.
+    pub journal: Option<PathBuf>,
     /// Addresses of proxies: each connection from there says in a PROXY header whose it is.
     pub proxy_from: Vec<IpPrefix>,
     /// Where the log goes, and what is in it.
@@ -69,6 +72,21 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// Has the store keep the journal, if there is to be one.
+    pub(crate) fn keep_journal(&self, store: &Sqlite) {
+        if let Some(path) = &self.journal {
+            store.keep_journal(path, |path, error| {
+                log::error(
+                    None,
+                    format_args!(
+                        "the journal {} can't be written: {error}; a restore would undo what is not in it",
+                        path.display()
+                    ),
+                );
+            });
+        }
+    }
+
     /// Whether connections from this address are a proxy's.
     pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxy_from.iter().any(|net| net.contains(address))

@@ -1,6 +1,8 @@
 //! What the server holds about a person, as JSON: the rows of the store, and the session in memory.
 //! Which rows there are is decided in [`store::personal_data`](crate::store::personal_data).
 
+use std::net::SocketAddr;
+
 use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 
@@ -29,12 +31,11 @@ pub(crate) fn data_row(section: Section, row: PersonalRow, bodies: bool) -> Data
     }
 }
 
-/// What is in memory of a session.
-pub(crate) fn session_row(session: &Session) -> DataRow {
-    let peer = session.send_queue.socket().stream().peer_addr();
+/// What is in memory of a session whose client connects from `peer`.
+pub(crate) fn session_row(session: &Session, peer: Option<SocketAddr>) -> DataRow {
     let values = [
         ("name", session.name.as_str().into()),
-        ("address", peer.ok().map(|peer| peer.to_string()).into()),
+        ("address", peer.map(|peer| peer.to_string()).into()),
         ("since", session.since.into()),
         ("shown", session.present.into()),
     ];

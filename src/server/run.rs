@@ -148,6 +148,7 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
     let replaces_certificate = data_folder::check(&config, &lock)?;
     let store = Sqlite::open(&data_folder::database(&config.data))?;
     lock.note_open(&config.data);
+    config.keep_journal(&store);
     let tls = open_certificate(&config)?;
     store.mark_used()?;
     let mut listeners = Vec::new();
@@ -308,7 +309,12 @@ fn serve(
     let reloader = Reloader::new(Arc::clone(&shared), values);
     signals::watch(signals, Arc::clone(&stopping), reloader, terminal)
         .map_err(RunError::NoThread)?;
-    watch_files(Arc::clone(store), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
+    watch_storage(
+        Arc::clone(store),
+        Arc::clone(&shared),
+        Arc::clone(&stopping),
+    )
+    .map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
     let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));
@@ -379,10 +385,14 @@ pub(super) fn shut_down(
     writer.recv_timeout(deadline.saturating_duration_since(clock::now()))
 }
 
-/// Starts the thread that looks whether the files under the server are still there, and asks for
-/// a shutdown if one is not. Nothing is stored from then on in any case; an idle server notices it
-/// here.
-fn watch_files(store: Arc<Sqlite>, stopping: Arc<AtomicBool>) -> io::Result<()> {
+/// Starts the thread that looks whether the server can still store, and asks for a shutdown if it
+/// can't: a file under it was moved or removed, or the writer's thread has panicked. Nothing is
+/// accepted from then on in any case; an idle server notices it here.
+fn watch_storage(
+    store: Arc<Sqlite>,
+    shared: Arc<Shared>,
+    stopping: Arc<AtomicBool>,
+) -> io::Result<()> {
     sync::spawn("files", Some(FILES_STACK), move || {
         while !stopping.load(Ordering::Acquire) {
             if let Some(path) = store.lost() {
@@ -395,6 +405,14 @@ fn watch_files(store: Arc<Sqlite>, stopping: Arc<AtomicBool>) -> io::Result<()> 
                     ),
                 );
                 stopping.store(true, Ordering::Release);
+            } else if shared.writer.has_ended() && !stopping.swap(true, Ordering::AcqRel) {
+                log::error(
+                    None,
+                    format_args!(
+                        "the thread that stores has panicked: the server ends, and loses nothing \
+                         that it has accepted. Start it again, and report the panic"
+                    ),
+                );
             }
             sync::sleep(FILES_CHECK);
         }

@@ -7,9 +7,11 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
+//! | [`journal`] | what a restore must not undo |
 //! | [`personal_data`] | what a store holds about a person |
 //! | [`sqlite`] | a store in one SQLite file |
 
+pub(crate) mod journal;
 pub(crate) mod personal_data;
 pub(crate) mod sqlite;
 

@@ -33,13 +33,14 @@
 //! | `reconnect` | logins, lost connections, the clock |
 //! | `renewal` | new sessions with somebody who is known, and their causes |
 //! | `reply` | `/reply`: who wrote last |
+//! | `restored` | what a restored server may have lost |
 //! | `retention` | deletes what is older than messages are kept |
 //! | `retry` | asks for messages again, and answers such requests |
 //! | `script_queries` | what scripts ask for, answered in values |
 //! | `session_handle` | a running session, as others hold it |
 //! | `session_kind` | what a session is for |
 //! | `send` | from a typed text to the server's answer |
-//! | `trust` | pins other identities, and starts sessions |
+//! | `trust` | pins the identity of whoever one writes to first, offers other ones, starts sessions |
 //! | `verification` | `/verify`, `/accept`, `/reject`, `/renew` |
 
 pub(crate) mod account;
@@ -68,6 +69,7 @@ mod receive;
 mod reconnect;
 mod renewal;
 mod reply;
+mod restored;
 mod retention;
 mod retry;
 mod script_queries;

@@ -56,7 +56,9 @@ impl Messenger {
     pub(super) fn ask_outcomes(&mut self) -> Result<()> {
         let mut stored: BTreeMap<i64, (Vec<MessageId>, Vec<Option<Handle>>)> = BTreeMap::new();
         for message in self.vault.history(None, LOOK_BACK)? {
-            if message.record.state == DeliveryState::Stored {
+            // Of what was sent again, only the first id would be asked for.
+            let once = message.record.resends.is_empty();
+            if once && message.record.state == DeliveryState::Stored {
                 let (ids, handles) = stored.entry(message.contact).or_default();
                 ids.push(message.mid);
                 handles.push(message.record.handle);

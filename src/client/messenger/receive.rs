@@ -288,9 +288,11 @@ fn receive_sent_again(
         }
         Earlier::Nothing => {
             let own = sent_as.first().map_or(message.mid, |id| MessageId(*id));
-            if !batch.vault.is_seen(contact.id, &own)? {
-                batch.vault.mark_seen(contact.id, &own)?;
+            // It came before, and was deleted since.
+            if batch.vault.is_seen(contact.id, &own)? {
+                return Ok(());
             }
+            batch.vault.mark_seen(contact.id, &own)?;
             let at = message.at;
             (
                 batch.vault.add_message(contact.id, &own, at, &record)?,

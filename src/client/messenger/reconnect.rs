@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use super::Messenger;
 use super::batch::Batch;
 use super::command::{Answer, CommandError, CommandFailure};
-use super::retry;
 use super::send::Awaited;
 use super::session_kind::SessionKind;
+use super::{restored, retry};
 use crate::client::login::credentials;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, Lost, said};
@@ -124,6 +124,9 @@ impl Messenger {
             // The answers may have gone to the copy.
             batch.ask_again = elsewhere > 0;
             retry::ask_for_all(&mut batch)?;
+            if went_back {
+                restored::send_uncovered(&mut batch)?;
+            }
             batch.finish()
         })?;
         if is_behind {
@@ -142,7 +145,10 @@ impl Messenger {
         self.keep_published(welcome, went_back)?;
         self.carry_out(effects);
         self.begin_missed(waiting);
-        self.ask_outcomes()?;
+        // A server that has forgotten messages would be taken to have delivered them.
+        if !went_back {
+            self.ask_outcomes()?;
+        }
         for (_, contact) in self.vault.postponed()? {
             self.look_again(contact);
         }

@@ -1,9 +1,9 @@
 //! New sessions with somebody who is known: what brings one about, and for which cause.
 //!
-//! A session that goes on from the one before takes in a secret of it and is as good. One
-//! that does not can be opened by whoever has long-lived keys, so the network must not
-//! be able to bring it about: it takes a cause on this device, a cause of the other side's that its
-//! identity key proves, or the person's word. Without that word there is at most one a day.
+//! A linked session includes a secret of the one before, and is as safe. An unlinked one could be
+//! opened by a thief of the long-lived keys, so the network must not be able to force one: it needs
+//! a cause on this device, a cause that the other side has signed with its identity, or `/renew`.
+//! Without `/renew` there is at most one a day.
 
 use super::batch::Batch;
 use crate::client::vault::{Contact, Renewal, Result};

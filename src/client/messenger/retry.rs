@@ -255,7 +255,11 @@ pub(super) fn answer(batch: &mut Batch, contact: &Contact, ids: &[Id]) -> Result
 }
 
 /// Sends a message once more, to the identity that asked, under an id of its own.
-fn send_again(batch: &mut Batch, mut message: HistoryEntry, identity: ByteArray<32>) -> Result<()> {
+pub(super) fn send_again(
+    batch: &mut Batch,
+    mut message: HistoryEntry,
+    identity: ByteArray<32>,
+) -> Result<()> {
     let mid = MessageId(random_id());
     message.record.resends.push(mid);
     batch.vault.update_message(&message)?;
@@ -269,7 +273,7 @@ fn add_control(batch: &mut Batch, contact: i64, mid: MessageId, kind: &ControlKi
         .add_control_message(contact, &mid, batch.now, kind)
 }
 
-fn may_go_again(message: &HistoryEntry, now: u64) -> bool {
+pub(super) fn may_go_again(message: &HistoryEntry, now: u64) -> bool {
     let record = &message.record;
     record.outgoing
         && record.form == EncryptionStatus::Encrypted

@@ -80,9 +80,8 @@ pub(super) fn changed(contact: &Contact) -> String {
     }
 }
 
-/// Another identity than the known one has proven itself in a message: the person
-/// is offered the choice, once, and one identity at a time. Gives the warning, if
-/// there is something new to say.
+/// A message has proven another identity than the known one. Offers it to the person, once; further
+/// ones wait until they have decided. Gives the warning, if there is something new to say.
 pub(super) fn claimed(
     vault: &mut Vault,
     contact: &mut Contact,

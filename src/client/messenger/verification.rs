@@ -103,7 +103,7 @@ impl Messenger {
         Ok(())
     }
 
-    /// No other identity is there to be rejected: what the known one asked for is.
+    /// No other identity waits for a decision, so this rejects what the known one has asked for.
     fn decline(&mut self, contact: &Contact) -> std::result::Result<(), CommandError> {
         let name = contact.name;
         let waiting = self.waiting_for_word(contact)?;

@@ -44,7 +44,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// How many rows there are above the cursor once a terminal has wrapped them anew at another
-    /// width. Rows are joined never, because each ends with a line break of its own.
+    /// width. Rows are never joined, since each ends with its own line break.
     pub(super) fn above_at(&self, columns: usize) -> usize {
         let columns = columns.max(1);
         let rows = self

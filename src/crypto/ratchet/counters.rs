@@ -190,7 +190,7 @@ struct Instance {
     id: [u8; INSTANCE_LEN],
     /// All numbers from here on are still to come.
     next: u32,
-    /// Nothing is known of numbers below: their ranges made room.
+    /// Numbers below this are unknown: their ranges were dropped to bound the memory.
     floor: u32,
     missing: Ranges,
     void: Ranges,

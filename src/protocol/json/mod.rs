@@ -12,10 +12,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Blob, ByteArray, Handle, MessageId};
+use super::message::SendFields;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Accepted, Answer, Event, MessageState, Reply};
-use super::request::{Ack, Body, Request, Send, SendFields, Sender};
+use super::request::{Ack, Body, Request, Send, Sender};
 
 /// A parsed line: the request's id, if it has one, and the request, or why it is refused.
 pub type ParsedLine = (Option<u64>, Result<Request, Refusal>);

@@ -60,6 +60,7 @@ pub(super) fn run(
     data_folder::check(&config, &lock).map_err(AdminError::Folder)?;
     let store = Sqlite::open(&data_folder::database(&config.data)).map_err(AdminError::Database)?;
     lock.note_open(&config.data);
+    config.keep_journal(&store);
     let own = config.certificate.as_ref();
     let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     // Only an invitation's link needs it, and says so by its own check.

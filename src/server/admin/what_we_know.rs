@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -40,7 +41,9 @@ impl Performer {
             emit(rows, row)
         };
         if let Some(session) = self.shared.sessions.find(name) {
-            show(&session_row(&session))?;
+            let peers = self.connections.peers();
+            let peer = peers.get(&Arc::as_ptr(&session.send_queue)).copied();
+            show(&session_row(&session, peer))?;
         }
         let person = Person {
             id: listed.id,
@@ -58,7 +61,8 @@ impl Performer {
             }
         }
         let log = self.shared.config().log.file.clone();
-        for file in [Some(audit::file(&self.shared.config().data)), log] {
+        let journal = self.shared.config().journal.clone();
+        for file in [Some(audit::file(&self.shared.config().data)), log, journal] {
             for line in file
                 .into_iter()
                 .flat_map(|file| named_lines(file, name.as_str()))

@@ -31,10 +31,15 @@ use super::data_folder;
 use super::data_folder::Lock;
 use crate::command_line::secret_file;
 use crate::crypto::archive;
+use crate::store::journal;
+use crate::store::journal::Entry;
 use crate::store::sqlite::backup;
 use crate::store::sqlite::backup::Contents;
 use crate::sync;
 use crate::transport::tls::Acceptor;
+
+/// The name of a journal beside the backups, where none is named.
+const JOURNAL: &str = "secure-chat.journal";
 
 /// How often the progress of a copy is shown.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -189,18 +194,51 @@ pub(super) fn restore(
     let lock = Lock::take(data).map_err(BackupError::Folder)?;
     let draft = data.join(".restoring");
     crate::fs::make_folder(&draft).map_err(|error| BackupError::Unwritable(data.clone(), error))?;
-    let restored = restore_through(&draft, data, file, passphrase);
+    let journal = journal_of(config.journal.as_deref(), file);
+    let restored = journal.and_then(|journal| {
+        let entries = journal.as_ref().map_or(&[][..], |(_, entries)| entries);
+        let contents = restore_through(&draft, data, file, passphrase, entries)?;
+        Ok((contents, journal))
+    });
     let _removed = fs::remove_dir_all(&draft);
     if restored.is_err() {
         data_folder::remove_lock(data);
     }
     drop(lock);
-    let Contents { accounts, messages } = restored?;
+    let (Contents { accounts, messages }, journal) = restored?;
+    let repeated = match journal {
+        Some((path, entries)) => {
+            format!(
+                "{} changes of the journal {} were repeated",
+                entries.len(),
+                path.display()
+            )
+        }
+        None => "there is no journal, so deletions, blocks and used invitations since are undone"
+            .to_owned(),
+    };
     say(format_args!(
-        "restored into {}: {accounts} accounts, {messages} messages that wait. Start the server; \
-         clients are told that it has gone back in time",
+        "restored into {}: {accounts} accounts, {messages} messages that wait; {repeated}. Start the \
+         server; clients are told that it has gone back in time",
         data.display()
     ))
+}
+
+/// The journal that is named, or else the one beside the backup, if there is one.
+fn journal_of(
+    named: Option<&Path>,
+    backup: &Path,
+) -> Result<Option<(PathBuf, Vec<Entry>)>, BackupError> {
+    let beside = backup.with_file_name(JOURNAL);
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None if beside.exists() => beside,
+        None => return Ok(None),
+    };
+    match journal::read(&path) {
+        Ok(entries) => Ok(Some((path, entries))),
+        Err(error) => Err(BackupError::Unreadable(path, error)),
+    }
 }
 
 fn restore_through(
@@ -208,6 +246,7 @@ fn restore_through(
     data: &Path,
     file: &Path,
     passphrase: Option<&Path>,
+    entries: &[Entry],
 ) -> Result<Contents, BackupError> {
     let unwritable = |error| BackupError::Unwritable(data.to_owned(), error);
     let plain = unsealed(file, passphrase, draft)?;
@@ -220,7 +259,7 @@ fn restore_through(
     let mut epoch = [0; 16];
     rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut epoch)
         .map_err(|error| unwritable(io::Error::other(error)))?;
-    backup::begin_epoch(&database, &epoch).map_err(BackupError::Database)?;
+    backup::begin_epoch(&database, &epoch, entries).map_err(BackupError::Database)?;
     // The database comes last: without it, a folder with a certificate is not served.
     for name in FILES.into_iter().chain(["chat.db"]) {
         match fs::rename(draft.join(name), data.join(name)) {

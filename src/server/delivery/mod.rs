@@ -72,7 +72,7 @@ impl Now {
 
 /// Pays for rows that are read on a user's behalf, out of what the user may have read.
 ///
-/// It refuses once that is used up, and takes a last one that is too large.
+/// It refuses once that is used up; the read that overdraws it is still allowed.
 pub(crate) type Budget<'a> = &'a dyn Fn(usize) -> Result<(), Refusal>;
 
 /// The mailboxes, and what moves messages through them.

@@ -74,7 +74,7 @@ pub(crate) struct Candidate {
     pub send_queue: Arc<SendQueue>,
     /// Others see the user as online.
     pub present: bool,
-    /// What [`Sessions::version`] was before the account was read that the login was judged by.
+    /// [`Sessions::version`] as it was just before the account was read.
     pub version: u64,
 }
 

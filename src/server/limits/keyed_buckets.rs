@@ -86,8 +86,8 @@ impl<K: Copy + Eq + Hash> KeyedBuckets<K> {
 }
 
 impl KeyedBuckets<IpPrefix> {
-    /// Takes one token of an address and, in IPv6, one of the site that it belongs to, which has
-    /// some times as many.
+    /// Takes one token of an address and, in IPv6, one of the site that it belongs to, whose bucket
+    /// holds those of several networks.
     ///
     /// # Errors
     /// One of them has none; after the time returned, it has.

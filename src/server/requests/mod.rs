@@ -32,6 +32,7 @@ mod search;
 mod send;
 mod settings;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,8 @@ pub(crate) struct Handler {
     envelopes: bool,
     /// The peer's network, by which its requests are limited; `None` if they are not.
     network: Option<IpPrefix>,
+    /// From where the peer connects, to tell the user.
+    peer: Option<SocketAddr>,
     request_rate: RequestRate,
     failed_logins: u32,
     /// Why the last request was refused, if it was refused at once.
@@ -117,6 +120,7 @@ impl Handler {
             admitted: None,
             envelopes: true,
             network,
+            peer: None,
             failed_logins: 0,
             refused: None,
             pause: Duration::ZERO,
@@ -132,6 +136,11 @@ impl Handler {
     /// Says that the connection is under TLS and that its client sees this certificate.
     pub(crate) fn set_certificate(&mut self, fingerprint: Fingerprint) {
         self.certificate = fingerprint.0.to_vec();
+    }
+
+    /// Says from where the peer connects.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = Some(peer);
     }
 
     /// Says which network the peer's requests are limited by, once a proxy has named the peer.

@@ -22,7 +22,7 @@ impl Handler {
                 Refusal::bad_request("'after' is the 'next' of the answer before, or is left out")
             })?,
             None => {
-                rows.push(session_row(session));
+                rows.push(session_row(session, self.peer));
                 (0, START)
             }
         };

@@ -126,6 +126,7 @@ fn config() -> Config {
         proxy_from: Vec::new(),
         log: log::Settings::default(),
         metrics: None,
+        journal: None,
         certificate: None,
     }
 }

@@ -10,8 +10,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::journal;
 use super::open::{self, OpenError};
 use super::write::set_value;
+use crate::store::journal::Entry;
 
 /// So many runs are skipped by a restore: more than servers have run since any backup, so that no
 /// number that was given since names another message.
@@ -116,16 +118,24 @@ pub(crate) fn files(path: &Path) -> Result<Vec<(String, Vec<u8>)>, OpenError> {
     read().map_err(|error| open::open_error(path, error))
 }
 
-/// Makes a backup the database of a server: takes the files out of it, and marks it with the bytes
-/// of a new epoch, by which clients learn that it has gone back in time.
+/// Makes a backup the database of a server: takes the files out of it, repeats the changes of a
+/// journal, and marks it with the bytes of a new epoch, by which clients learn that it has gone back
+/// in time.
 ///
 /// # Errors
 /// It can't be written.
-pub(crate) fn begin_epoch(path: &Path, epoch: &[u8; 16]) -> Result<(), OpenError> {
+pub(crate) fn begin_epoch(
+    path: &Path,
+    epoch: &[u8; 16],
+    entries: &[Entry],
+) -> Result<(), OpenError> {
     let begin = || {
         let mut database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let transaction = database.transaction()?;
         transaction.execute_batch(DROP_FILES)?;
+        for entry in entries {
+            journal::repeat(&transaction, entry)?;
+        }
         set_value(&transaction, open::EPOCH, epoch)?;
         let runs = open::runs(&transaction)?.saturating_add(SKIPPED_RUNS);
         set_value(&transaction, open::RUNS, &runs.to_be_bytes())?;
@@ -167,7 +177,7 @@ mod tests {
             [("tls-key.pem".to_owned(), b"secret key".to_vec())]
         );
         assert!(files(&database).unwrap().is_empty());
-        begin_epoch(&target, &[9; 16]).unwrap();
+        begin_epoch(&target, &[9; 16], &[]).unwrap();
         assert!(files(&target).unwrap().is_empty());
         let bytes = std::fs::read(&target).unwrap();
         assert!(!bytes.windows(10).any(|part| part == b"secret key"));

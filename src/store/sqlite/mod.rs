@@ -12,6 +12,7 @@
 //! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
+//! | `journal` | the changes that a restore repeats |
 //! | `read`, `readers` | the reads, and the connections for them |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
@@ -26,6 +27,7 @@ mod failure;
 mod files;
 mod generation;
 pub(crate) mod import;
+mod journal;
 mod migration;
 mod open;
 mod personal_data;
@@ -94,6 +96,9 @@ pub(crate) struct Sqlite {
     files: Mutex<Option<Files>>,
     /// The file that was lost, for good.
     lost: OnceLock<PathBuf>,
+    /// The journal, and who is told that it can't be written. Held while it is written, which waits
+    /// for the disk; only the writer thread takes it, under `writer`.
+    journal: Mutex<Option<journal::Kept>>,
 }
 
 impl Sqlite {
@@ -118,6 +123,7 @@ impl Sqlite {
             reader_freed: Condvar::new(),
             files: Mutex::default(),
             lost: OnceLock::new(),
+            journal: Mutex::default(),
         })
     }
 
@@ -447,8 +453,15 @@ impl Store for Sqlite {
             Some(connection) => connection,
             None => self.reopen()?,
         };
+        let revoked = match batch.changes.is_empty() {
+            true => Vec::new(),
+            false => journal::before(&connection, batch),
+        };
         let error = match write::commit(&mut connection, batch) {
             Ok(changed) => {
+                if !changed.is_empty() {
+                    self.note(&connection, batch, &changed, revoked);
+                }
                 self.bound_log(&connection);
                 self.mark_log(&connection);
                 *writer = Some(connection);

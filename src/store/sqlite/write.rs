@@ -302,8 +302,19 @@ fn reuse(
     earlier: UserId,
     account: &NewAccount,
 ) -> rusqlite::Result<Changed> {
+    match release_name(transaction, earlier)? {
+        true => register(transaction, account),
+        false => Ok(Changed::NameTaken),
+    }
+}
+
+/// Takes the name from a deleted account, with all that is left of it; `false` if it is not deleted.
+pub(super) fn release_name(
+    transaction: &Transaction<'_>,
+    earlier: UserId,
+) -> rusqlite::Result<bool> {
     if transaction.execute(statements::FREE_NAME, [earlier.0])? == 0 {
-        return Ok(Changed::NameTaken);
+        return Ok(false);
     }
     for statement in [
         statements::PURGE_MAIL,
@@ -314,10 +325,10 @@ fn reuse(
     ] {
         transaction.execute(statement, [earlier.0])?;
     }
-    register(transaction, account)
+    Ok(true)
 }
 
-fn delete_account(
+pub(super) fn delete_account(
     transaction: &Transaction<'_>,
     user: UserId,
     proven: Option<&ByteArray<32>>,

@@ -12,6 +12,7 @@ mod key_slots;
 mod passwd;
 mod planted;
 mod renewals;
+mod restored;
 mod retries;
 mod setups;
 

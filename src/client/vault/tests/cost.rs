@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::history::hexadecimal;
 use super::*;
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::ratchet::session_set::SessionSet;
@@ -119,7 +120,8 @@ fn opening_with_a_million_messages() {
         assert!(vault.message_by_mid(1, &id(5)).unwrap().is_some());
     });
     timed("an id that no message has", &mut |vault| {
-        assert!(vault.find_message(Some("00000000")).unwrap().is_none());
+        let absent = hexadecimal(&id(2 * count).0);
+        assert!(vault.find_message(Some(&absent)).unwrap().is_none());
     });
     timed("256 more", &mut |vault| {
         let sessions = SessionSet::new(IdentityKeys::generate(&mut os_rng()).public());

@@ -91,7 +91,7 @@ pub(crate) struct Receipt {
 /// How a message was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// Its place in the mailbox. The sender is told it sealed only.
+    /// Its place in the mailbox. The sender gets it only as a sealed handle.
     pub number: u64,
     /// Whether it is on disk or acknowledged.
     pub state: MessageState,
@@ -238,7 +238,7 @@ impl<R> Mailbox<R> {
             Earlier::Searched(Some(stored)) if submission.discretion == Discretion::Open => {
                 return Decision::Made(self.repeated(&submission, digest, &stored));
             }
-            // That it is still there must not show.
+            // The sender must not learn that the first copy still waits.
             Earlier::Searched(Some(stored)) if stored.body == submission.body => {
                 first_copy = Some(stored.number);
             }

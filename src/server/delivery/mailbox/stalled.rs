@@ -15,8 +15,8 @@ use crate::store::UserId;
 /// within seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who has to send something again first. Senders are counted by the connections that had
-/// something undecided when a batch failed.
+/// Who has to send something again first. It is bounded: only senders that had an unanswered message
+/// when a batch failed are in it.
 #[derive(Debug, Default)]
 pub(super) struct Stalled {
     senders: HashMap<UserId, (MessageId, Instant)>,

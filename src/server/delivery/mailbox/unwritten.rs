@@ -19,9 +19,9 @@ pub(super) enum Progress {
     Deferred(Instant),
     /// It has to be written as soon as possible.
     Due,
-    /// The same, but nobody needs it: the recipient has it or must not get it, and the sender
-    /// must not notice. It is written and deleted in one transaction, so that the answer
-    /// takes as long as any other's.
+    /// The same, but nobody needs it: the recipient has it, or blocks the sender, who must not notice.
+    /// It is written and deleted in one transaction, so that the answer takes as long as any
+    /// other.
     DueUnneeded,
     /// The writer has it.
     Writing,

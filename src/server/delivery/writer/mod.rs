@@ -1,8 +1,8 @@
 //! The writer: the one thread that commits, with a queue of what waits for it.
 //!
 //! A mailbox that has something to write is put in the queue, and the writer takes its
-//! work when the mailbox's turn comes. A change of an account brings a channel for the
-//! answer. All mail that waits is committed as one transaction, and nobody is answered before
+//! work when the mailbox's turn comes. A change of an account carries the channel on which its
+//! answer is returned. All mail that waits is committed as one transaction, and nobody is answered before
 //! it is on disk. Changes go ahead of it, in a transaction of their own, so that a login does
 //! not wait for more than the batch under way. When nothing waits, and now and then when
 //! something always does, the store gets a moment to clear up. `batch` makes a transaction and
@@ -36,9 +36,9 @@ const BATCH: Room = Room {
 };
 
 /// The time between two turns in which the store clears up: with nothing else to do, and beside
-/// other work. A turn takes some milliseconds, by which a login may wait longer. Beside a mailbox
-/// that is being drained, most of it is for nothing: what is moved to the front of the file is
-/// deleted soon.
+/// other work. A turn takes some milliseconds, by which a login may wait longer. While a
+/// mailbox is being drained, most of that work is wasted: the pages that it moves are about to be
+/// deleted.
 const RECLAIM_IDLE: Duration = Duration::from_millis(20);
 const RECLAIM_BUSY: Duration = Duration::from_millis(200);
 
@@ -103,6 +103,24 @@ enum Committed {
     Nothing,
 }
 
+/// Ends the queue when the thread panics, unless it was told that the thread ends in the ordinary way:
+/// whoever waits for a change is told, and the server notices that it has to shut down.
+struct EndOnPanic<'a>(Option<&'a Writer>);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        let Some(writer) = self.0 else {
+            return;
+        };
+        let mut queue = writer.queue.lock();
+        queue.ended = true;
+        let changes = std::mem::take(&mut queue.changes);
+        drop(queue);
+        // Without their senders, the receivers return.
+        drop(changes);
+    }
+}
+
 impl Writer {
     /// Starts the thread. It ends after [`stop`](Self::stop), once nothing waits or
     /// the disk takes no more, closes the store, and says how that went.
@@ -117,7 +135,9 @@ impl Writer {
         let writer = Arc::clone(self);
         let (sender, ended) = sync_channel(1);
         sync::spawn("writer", None, move || {
+            let mut end = EndOnPanic(Some(&writer));
             let unrecorded = writer.run(&*store, &stats);
+            end.0 = None;
             // Nobody listens if the process is ending without it.
             let _ = sender.send(Ended {
                 unrecorded,
@@ -184,6 +204,11 @@ impl Writer {
     pub(crate) fn stop(&self) {
         self.queue.lock().stopping = true;
         self.arrived.notify_one();
+    }
+
+    /// Whether the thread has ended: it stores nothing any more, and refuses changes.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.queue.lock().ended
     }
 
     /// Commits what waits until it is time to end. Returns how many acknowledgements were
@@ -450,4 +475,25 @@ fn not_answered() -> Refusal {
         Code::Internal,
         "the server does not know whether this was done; look before you try again",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_thread_ends_the_queue_and_those_who_wait() {
+        let writer = Arc::new(Writer::default());
+        let waiting = writer.submit(Change::Revoke(1));
+        let of_the_thread = Arc::clone(&writer);
+        let thread = sync::spawn("writer", None, move || {
+            let _end = EndOnPanic(Some(&of_the_thread));
+            panic!("this panic is the test's");
+        });
+        assert!(thread.unwrap().join().is_err());
+        assert!(writer.has_ended());
+        assert!(waiting.recv().is_err());
+        let refused = writer.change(Change::Revoke(1)).unwrap_err();
+        assert_eq!(refused.code, Code::ShuttingDown);
+    }
 }

@@ -24,7 +24,7 @@ use crate::transport::proxy_header;
 /// A connection ends after this many lines in a row that are not a request.
 const MAX_BAD_LINES: u32 = 10;
 
-/// A connection ends after this many failed logins.
+/// A connection ends after this many failed proofs or passwords in a row.
 const MAX_FAILED_LOGINS: u32 = 5;
 
 /// The shortest pause that is made, because sleeping for less costs more than it saves. What was not
@@ -302,6 +302,7 @@ impl Attempt {
 /// Whether a request is answered from memory, or later: nothing waits for it. The others may
 /// wait for the disk or for a turn.
 fn is_quick(request: &Request) -> bool {
+    // An operation that is missing here is answered in its turn, which is never wrong.
     use Request::{Ack, AckShown, Hello, Ping, Send};
     matches!(request, Send(_) | Ack(_) | AckShown | Hello(_) | Ping)
 }

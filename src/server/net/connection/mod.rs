@@ -114,6 +114,8 @@ impl Connection {
         let from = shared.limits.counted_address(here).filter(|_| !by_proxy);
         let mut deadlines = Deadlines::new(now + config.login_time);
         deadlines.proxy_header = by_proxy.then_some(now + config.handshake_time);
+        let mut handler = Handler::new(Arc::clone(&shared), Arc::clone(&send_queue), from, now);
+        handler.set_peer(peer);
         Connection {
             id: registration.id(),
             standing: Arc::clone(registration.standing()),
@@ -121,7 +123,7 @@ impl Connection {
             is_here: here.to_canonical().is_loopback(),
             is_proxys_own: by_proxy,
             unidentified: by_proxy.then(|| Arc::clone(registration.connections())),
-            handler: Handler::new(Arc::clone(&shared), Arc::clone(&send_queue), from, now),
+            handler,
             lines: LineBuffer::new(config.max_line),
             send_queue,
             raw: ReadBuffer::default(),

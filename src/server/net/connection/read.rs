@@ -23,8 +23,8 @@ const RELEASE_MEMORY_AFTER: Duration = Duration::from_secs(5);
 /// A wait that ends so much later than it was due to shows that the server stood still.
 const STANDSTILL: Duration = Duration::from_millis(100);
 
-/// How long a deadline that the server has slept through is put off beyond that: what came in
-/// time is read and handled first.
+/// After a standstill, deadlines move by its length and this much more, so that input which came in
+/// time is handled first.
 const AFTER_STANDSTILL: Duration = Duration::from_secs(1);
 
 /// What came of reading.
