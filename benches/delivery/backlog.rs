@@ -23,12 +23,13 @@ const SENDERS: usize = 4;
 const WINDOW: usize = 512;
 
 /// What goes on meanwhile.
-const OTHERS: [&str; 3] = ["another pair", "search", "login"];
+const OTHERS: [&str; 4] = ["another pair", "search", "login", "change"];
 
 /// How often.
 const CHAT_PERIOD: Duration = Duration::from_millis(5);
 const SEARCH_PERIOD: Duration = Duration::from_millis(10);
 const LOGIN_PERIOD: Duration = Duration::from_millis(20);
+const CHANGE_PERIOD: Duration = Duration::from_millis(10);
 
 /// The phases in which the others are measured.
 const PHASES: [&str; 3] = ["before", "storing", "draining"];
@@ -131,7 +132,15 @@ fn others(peer: &Peer) -> [Probes; OTHERS.len()] {
         ask(&mut stream, "logout", json!({}))?;
         Ok(done)
     });
-    [chat, search, logins]
+    // A change of an account waits for the writer as a login does, and for hardly anything else.
+    let mut changes = Probes::new();
+    let mut changer = register(peer.connect(), "changer");
+    let mut listed = true;
+    changes.add(CHANGE_PERIOD, move || {
+        listed = !listed;
+        ask(&mut changer, "settings", json!({"listed": listed})).map(|_| Instant::now())
+    });
+    [chat, search, logins, changes]
 }
 
 fn store(senders: Vec<Sender>) {

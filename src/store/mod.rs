@@ -526,6 +526,17 @@ pub(crate) trait Store: Send + Sync {
     /// It is left undone, and nothing else is lost.
     fn reclaim(&self) -> Result<bool, StoreError>;
 
+    /// Whether what was committed takes so much more room than it needs that [`fold`](Self::fold) is
+    /// due.
+    fn wants_folding(&self) -> bool;
+
+    /// Brings what was committed to its final place, which takes as long as writing it. Accounts
+    /// may be changed meanwhile, from another thread.
+    ///
+    /// # Errors
+    /// It is left undone for the moment, and nothing is lost.
+    fn fold(&self) -> Result<(), StoreError>;
+
     /// Closes the store. Afterwards a copy of the one file is a copy of everything, and
     /// reads fail. It does not wait long for reads that are under way.
     ///

@@ -149,6 +149,8 @@ fn a_log_beside_a_database_that_was_closed_is_refused() {
     assert!(server.wait(PATIENCE).success());
     copy(&hot, &data, &["chat.db-wal"]);
     starts_not(&data);
+    fs::rename(data.join("server.lock"), hot.join("server.lock")).unwrap();
+    starts_not(&data);
     fs::remove_file(data.join("chat.db-wal")).unwrap();
     server.start_again();
     server.login("bob");

@@ -113,3 +113,46 @@ fn a_server_that_does_not_start_ends_without_a_reader() {
     });
     assert_eq!(status.unwrap().code(), Some(1));
 }
+
+#[test]
+fn whatever_takes_the_place_of_the_logs_file_stops_nobody() {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let folder = crate::harness::temporary_folder();
+    let log = folder.path().join("log");
+    let mut server = Server::with(&["--log-file", log.to_str().unwrap()]);
+    // A server that has not begun to serve ends at a signal.
+    server.register("early");
+    let logged = |text: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
+    let kinds: [(&str, &dyn Fn()); 3] = [
+        ("pipe", &|| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, &log, mode).unwrap()
+        }),
+        ("folder", &|| fs::create_dir(&log).unwrap()),
+        ("link", &|| std::os::unix::fs::symlink(&log, &log).unwrap()),
+    ];
+    for (kind, put) in kinds {
+        let aside = folder.path().join(format!("before-{kind}"));
+        fs::rename(&log, &aside).unwrap();
+        put();
+        server.signal(Signal::HUP);
+        eventually(
+            &format!("the {kind} is logged where lines went before"),
+            || fs::read_to_string(&aside).is_ok_and(|log| log.contains("can't be opened again")),
+        );
+        let name = format!("user-{kind}");
+        server.register(&name);
+        // The right file comes, and is used.
+        match kind {
+            "folder" => fs::remove_dir(&log).unwrap(),
+            _ => fs::remove_file(&log).unwrap(),
+        }
+        server.signal(Signal::HUP);
+        eventually("the new file is there", || log.is_file());
+        server.register(&format!("later-{kind}"));
+        eventually("the new file is written", || {
+            logged(&format!("logged in as later-{kind}"))
+        });
+    }
+    server.signal(Signal::TERM);
+    assert!(server.wait(PATIENCE).success());
+}

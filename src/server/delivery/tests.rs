@@ -1,7 +1,9 @@
-//! What needs more than one mailbox: opening them, and receipts to those who do not read.
+//! What needs more than one mailbox: opening them, folding the store's log, and receipts to those who do
+//! not read.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::mailbox::Receipt;
 use super::sessions::{Candidate, Precedence};
@@ -17,22 +19,34 @@ use crate::store::{
 };
 use crate::transport::socket::Socket;
 
-/// A store whose mailboxes open only when the gate does.
+/// A store whose mailboxes open, and whose log is folded, only when the gate opens.
 struct Gated {
     store: Sqlite,
     begun: AtomicUsize,
     gate: Mutex<bool>,
     opened: Condvar,
+    long_log: AtomicBool,
+}
+
+impl Gated {
+    fn wait_for_gate(&self) {
+        let mut open = self.gate.lock();
+        while !*open {
+            open = self.opened.wait(open);
+        }
+    }
+
+    fn open_gate(&self) {
+        *self.gate.lock() = true;
+        self.opened.notify_all();
+    }
 }
 
 impl Store for Gated {
     fn summary(&self, recipient: UserId) -> Result<Summary, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         let summary = self.store.summary(recipient);
-        let mut open = self.gate.lock();
-        while !*open {
-            open = self.opened.wait(open);
-        }
+        self.wait_for_gate();
         summary
     }
 
@@ -116,6 +130,15 @@ impl Store for Gated {
     fn reclaim(&self) -> Result<bool, StoreError> {
         self.store.reclaim()
     }
+    fn wants_folding(&self) -> bool {
+        self.long_log.load(Ordering::SeqCst)
+    }
+    fn fold(&self) -> Result<(), StoreError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.wait_for_gate();
+        self.long_log.store(false, Ordering::SeqCst);
+        self.store.fold()
+    }
     fn close(&self) -> Result<(), StoreError> {
         self.store.close()
     }
@@ -146,6 +169,7 @@ fn delivery(folder: &std::path::Path, open: bool) -> (Arc<Delivery>, Arc<Gated>)
         begun: AtomicUsize::new(0),
         gate: Mutex::new(open),
         opened: Condvar::new(),
+        long_log: AtomicBool::new(false),
     });
     let quota = Quota {
         messages: 100,
@@ -175,8 +199,7 @@ fn a_mailbox_is_opened_once_however_many_want_it() {
         while store.begun.load(Ordering::SeqCst) == 0 {
             std::thread::yield_now();
         }
-        *store.gate.lock() = true;
-        store.opened.notify_all();
+        store.open_gate();
         let joined = threads.into_iter().map(|thread| thread.join().unwrap());
         joined.collect::<Vec<_>>()
     });
@@ -232,4 +255,29 @@ fn who_does_not_read_gets_no_receipts_without_end() {
         delivery.send_receipts("bob".parse().unwrap(), receipts, &mut to_flush);
     }
     assert!(!send_queue.has_room() && !send_queue.is_saturated());
+}
+
+#[test]
+fn a_change_does_not_wait_for_the_folding_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, store) = delivery(folder.path(), false);
+    store.long_log.store(true, Ordering::SeqCst);
+    let writer = Arc::new(Writer::default());
+    let ended = writer
+        .start(Arc::clone(&store) as Arc<dyn Store>, Arc::default())
+        .unwrap();
+    while store.begun.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    let patience = Duration::from_secs(60);
+    let changed = writer.submit(Change::Seen(UserId(1), 7));
+    assert_eq!(
+        changed.recv_timeout(patience).unwrap().unwrap(),
+        Changed::Done
+    );
+    // Whoever stops it waits for the folding.
+    writer.stop();
+    assert!(ended.recv_timeout(Duration::from_millis(20)).is_err());
+    store.open_gate();
+    assert!(ended.recv_timeout(patience).unwrap().closed.is_ok());
 }

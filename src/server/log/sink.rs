@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use termcolor::Buffer;
 
@@ -53,11 +54,14 @@ impl Sink {
     }
 }
 
+/// A pipe that nobody reads is an error: to wait for a reader would keep the file that takes its place
+/// from being opened.
 fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
         .open(path)
 }
 

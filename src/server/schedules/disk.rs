@@ -36,7 +36,14 @@ struct State {
     failures: u32,
     /// How long each commit takes.
     stall: Duration,
+    /// Commits since the log was folded.
+    log: u32,
+    /// The log is being folded.
+    folding: bool,
 }
+
+/// A log of so many commits is to be folded.
+const LONG_LOG: u32 = 3;
 
 impl Disk {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,6 +78,7 @@ impl Disk {
     pub(super) fn restart(self: &Arc<Self>) -> Arc<DiskStore> {
         let mut state = self.state();
         state.generation += 1;
+        state.folding = false;
         Arc::new(DiskStore {
             disk: Arc::clone(self),
             generation: state.generation,
@@ -284,10 +292,15 @@ impl Store for DiskStore {
         if state.generation != self.generation {
             return Err(StoreError::Failed(Arc::new(std::io::Error::other("gone"))));
         }
+        assert!(
+            !state.folding || batch.messages.is_empty() && batch.acknowledged.is_empty(),
+            "mail was committed while the log was folded"
+        );
         if state.failures > 0 {
             state.failures -= 1;
             return Err(StoreError::Full);
         }
+        state.log += 1;
         let mut changed = Vec::new();
         for change in &batch.changes {
             changed.push(match change {
@@ -332,6 +345,26 @@ impl Store for DiskStore {
 
     fn reclaim(&self) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    fn wants_folding(&self) -> bool {
+        self.look().log >= LONG_LOG
+    }
+
+    fn fold(&self) -> Result<(), StoreError> {
+        let mut state = self.look();
+        let stall = state.stall;
+        state.folding = state.generation == self.generation;
+        drop(state);
+        if !stall.is_zero() {
+            sync::sleep(stall);
+        }
+        let mut state = self.look();
+        if state.generation == self.generation {
+            state.folding = false;
+            state.log = 0;
+        }
+        Ok(())
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -2,9 +2,9 @@
 //! log that is whole: one that was left behind by another copy of the database mixes the pages of
 //! the two, and nothing says so.
 //!
-//! Each start of a server gives the database a random *generation*, and numbers the logs that it
-//! begins. The mark with both is the first thing in a log (SQLite begins a log anew when all of it
-//! is in the database), and reaches the database with the log. So a log belongs to a database whose
+//! Each start of a server gives the database a random *generation*, and counts marks from there. A mark is the
+//! first thing in a log (SQLite begins a log anew when all of it is in the database) and the last
+//! before it is folded, and reaches the database with the log. So a log belongs to a database whose
 //! mark is the one before the log's first, or one that stands in the log.
 
 use std::fs::File;
@@ -28,14 +28,14 @@ const MARK: usize = 40;
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
-/// Which log of which generation.
+/// Which state of which generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     /// The generation before; zeros before the first.
     previous: [u8; 16],
     /// The generation.
     current: [u8; 16],
-    /// How many logs it has begun; 0 in the log that brings the generation itself.
+    /// The number of the mark; 0 in the log that brings the generation itself.
     log: u64,
 }
 
@@ -208,11 +208,12 @@ pub(super) fn begin(connection: &Connection) -> rusqlite::Result<()> {
     };
     set_value(connection, KEY, &mark.to_bytes())?;
     checkpoint(connection)?;
-    begin_log(connection)
+    mark_log(connection)
 }
 
-/// Marks a log that has just begun.
-pub(super) fn begin_log(connection: &Connection) -> rusqlite::Result<()> {
+/// Marks the log: a new one, and one that is about to be folded. What was folded is then newer than every
+/// earlier state of the log.
+pub(super) fn mark_log(connection: &Connection) -> rusqlite::Result<()> {
     match present(connection)? {
         None => Ok(()),
         Some(mark) => {
@@ -284,13 +285,22 @@ mod tests {
         assert!(second != first && of == LogOf::This, "{of:?}");
         store.commit(&Batch::default()).unwrap();
         let (new, new_log) = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
-        drop(store);
+        // What is folded, while it runs or at its end, is newer than the log of before.
+        store.fold().unwrap();
+        let (folded, folded_log) = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
+        store.close().unwrap();
+        let closed = fs::read(&path).unwrap();
 
         for (database, beside, expected) in [
             (&old, &old_log, LogOf::This),
             (&new, &new_log, LogOf::This),
             (&old, &new_log, LogOf::Another),
             (&new, &old_log, LogOf::Another),
+            (&folded, &new_log, LogOf::Another),
+            (&folded, &folded_log, LogOf::This),
+            (&new, &folded_log, LogOf::This),
+            (&closed, &folded_log, LogOf::Another),
+            (&closed, &new_log, LogOf::Another),
         ] {
             fs::write(&path, database).unwrap();
             fs::write(&log, beside).unwrap();

@@ -9,6 +9,7 @@
 //! | this one | the connections |
 //! | [`backup`] | copies of a database in use, and what becomes of them |
 //! | `open` | opening and making the database file |
+//! | `checkpoint` | folding the log into the database |
 //! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
@@ -23,6 +24,7 @@
 
 mod admin;
 pub(crate) mod backup;
+mod checkpoint;
 mod failure;
 mod files;
 mod generation;
@@ -38,12 +40,13 @@ mod write;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
+use self::checkpoint::Checkpoints;
 use self::failure::{Unusable, is_damage, store_error};
 pub(crate) use self::files::wal_path;
 use self::files::{Files, checkpoint, checkpoint_now};
@@ -62,10 +65,6 @@ use crate::clock;
 use crate::protocol::name::UserName;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// Once the log has this many bytes, reads are stopped for the moment that it takes to fold all of
-/// it: while one read begins before the other ends, it can be folded but not begun anew.
-const MAX_LOG: u64 = 80 * 1024 * 1024;
-
 /// How long closing waits for reads that are under way.
 const LAST_READS: Duration = Duration::from_millis(500);
 
@@ -76,8 +75,7 @@ pub(crate) struct Sqlite {
     secret: [u8; 32],
     first_number: u64,
     epoch: Option<[u8; 16]>,
-    /// From so many bytes on, the log is folded at once.
-    log_bound: AtomicU64,
+    checkpoints: Checkpoints,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
@@ -115,7 +113,7 @@ impl Sqlite {
             secret: opened.secret,
             first_number: opened.first_number,
             epoch: opened.epoch,
-            log_bound: AtomicU64::new(MAX_LOG),
+            checkpoints: Checkpoints::default(),
             deleted: Mutex::new(opened.deleted),
             to_fold: AtomicBool::new(false),
             writer: Mutex::new(Some(connection)),
@@ -174,7 +172,7 @@ impl Sqlite {
         self.check_files(false)?;
         let connection = open::writer(&self.path).map_err(|error| store_error(error, true))?;
         // A log that could not be marked is not proven to belong to the database, no more.
-        let _marked = generation::begin_log(&connection);
+        let _marked = generation::mark_log(&connection);
         if let Some(files) = &mut *self.files.lock() {
             files.reopened(&self.path);
         }
@@ -185,7 +183,7 @@ impl Sqlite {
     fn mark_log(&self, connection: &Connection) {
         let begun = self.files.lock().as_mut().is_some_and(Files::log_has_begun);
         if begun {
-            let _marked = generation::begin_log(connection);
+            let _marked = generation::mark_log(connection);
         }
     }
 
@@ -268,29 +266,6 @@ impl Sqlite {
             drop(readers);
             self.reader_freed.notify_all();
         })
-    }
-
-    /// Folds the log into the database while nobody reads, if it has become long. If a read does
-    /// not end in time, the next commit tries again.
-    fn bound_log(&self, connection: &Connection) {
-        let log = std::fs::metadata(wal_path(&self.path)).map_or(0, |log| log.len());
-        if log > self.log_bound.load(Ordering::Relaxed) {
-            let mut readers = self.readers.lock();
-            readers.paused = true;
-            let free = self.wait_for_reads(readers);
-            if free {
-                // Another program that reads, as a backup does, is not waited for at each commit:
-                // the log may grow on, and is tried again later.
-                let folded = checkpoint_now(connection);
-                let bound = match folded {
-                    Ok(()) => MAX_LOG,
-                    Err(_) => log + MAX_LOG / 4,
-                };
-                self.log_bound.store(bound, Ordering::Relaxed);
-            }
-            self.readers.lock().paused = false;
-            self.reader_freed.notify_all();
-        }
     }
 
     /// Waits for the reads under way. Returns `false` if one goes on.
@@ -505,6 +480,7 @@ impl Store for Sqlite {
             let stays = checkpoint_now(&connection).is_err();
             self.to_fold.store(stays, Ordering::Relaxed);
         }
+        self.bound_log(&connection);
         *writer = Some(connection);
         drop(writer);
         if account.is_some() && reclaimed != Reclaimed::Mail {
@@ -513,12 +489,22 @@ impl Store for Sqlite {
         Ok(account.is_some() || reclaimed != Reclaimed::Nothing)
     }
 
+    fn wants_folding(&self) -> bool {
+        self.log_is_long()
+    }
+
+    fn fold(&self) -> Result<(), StoreError> {
+        self.fold_log()
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         if !self.close_readers() {
             return Err(StoreError::Failed(Arc::new(Unusable::StillRead)));
         }
         let mut writer = self.writer.lock();
-        if let Err(lost) = self.check_files(writer.is_some()) {
+        let lost = self.check_files(writer.is_some());
+        self.end_folding(lost.is_err());
+        if let Err(lost) = lost {
             // Closing it would remove the log that lies at the path, whosever it is.
             std::mem::forget(writer.take());
             return Err(lost);
@@ -528,6 +514,9 @@ impl Store for Sqlite {
             None => self.reopen()?,
         };
         drop(writer);
+        // An earlier state of the log, put beside the closed database, is told by that. A disk that
+        // refuses the mark refuses the fold as well, or the mark is not missed.
+        let _marked = generation::mark_log(&connection);
         checkpoint(&connection).map_err(|error| store_error(error, true))?;
         // SQLite removes the WAL when the last connection is closed.
         connection

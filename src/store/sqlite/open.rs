@@ -22,11 +22,6 @@ const SCHEMA: &str = include_str!("../../../schema.sql");
 /// `PRAGMA application_id` of a server's database.
 const APPLICATION_ID: i64 = 0x5343_6873;
 
-/// Pages in the WAL before a commit folds them into the database file, 16 MiB. Whoever waits for
-/// the next commit, such as a login, waits for all of that; at SQLite's usual 1,000 a busy server
-/// spends more on folding than on storing.
-const CHECKPOINT_PAGES: i64 = 4000;
-
 /// The key in table `server` of the bytes behind stable fake answers.
 const SECRET: &str = "secret";
 
@@ -366,6 +361,13 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Opens the database to fold its log.
+pub(super) fn folder(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path, OpenFlags::empty())?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
 /// Opens the database for reading.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -409,7 +411,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // No commit folds the log by itself; see `checkpoint`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "foreign_keys", false)
 }
 

@@ -152,3 +152,32 @@ fn the_log_stays_short_while_reads_overlap() {
     });
     assert!(longest < 128 * MIB, "{longest} bytes");
 }
+
+#[test]
+fn commits_fold_nothing_and_a_folded_log_begins_anew() {
+    let fixture = Fixture::new();
+    let bob = fixture.register("bob");
+    let (store, path) = (&fixture.store, fixture.folder.path().join("chat.db"));
+    let pages = || store.checkpoints.pages();
+    fill(store, bob, 1..1201, 15_000);
+    assert!(store.wants_folding(), "{} pages", pages());
+    assert!(size(&path) < MIB, "the log was folded by a commit");
+
+    // While somebody reads the log, it is folded, and goes on.
+    let reader = Connection::open(&path).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM mail")
+        .unwrap();
+    store.fold().unwrap();
+    assert!(size(&path) > 15 * MIB && !store.wants_folding());
+    let before = pages();
+    fill(store, bob, 1201..1202, 10);
+    assert!(pages() > before && !store.wants_folding());
+    fill(store, bob, 1202..1402, 15_000);
+    assert!(store.wants_folding());
+
+    reader.execute_batch("COMMIT").unwrap();
+    store.fold().unwrap();
+    fill(store, bob, 1402..1403, 10);
+    assert!(pages() < 100 && !store.wants_folding(), "{} pages", pages());
+}

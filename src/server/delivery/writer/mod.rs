@@ -6,9 +6,11 @@
 //! it is on disk. Changes go ahead of it, in a transaction of their own, so that a login does
 //! not wait for more than the batch under way. When nothing waits, and now and then when
 //! something always does, the store gets a moment to clear up. `batch` makes a transaction and
-//! copes with damage.
+//! copes with damage; `folding` is the thread that folds the store's log, for which mail waits and
+//! changes do not.
 
 mod batch;
+mod folding;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,9 +32,9 @@ use crate::sync::{self, Condvar, Mutex, Receiver, SyncSender, sync_channel};
 /// What makes a batch: enough that the sync costs little for each message, and little enough
 /// that the first sender, and a login, do not wait long.
 const BATCH: Room = Room {
-    messages: 4096,
-    bytes: 16 * 1024 * 1024,
-    deletions: 4096,
+    messages: 1024,
+    bytes: 4 * 1024 * 1024,
+    deletions: 1024,
 };
 
 /// The time between two turns in which the store clears up: with nothing else to do, and beside
@@ -56,7 +58,10 @@ pub(crate) struct Writer {
     /// Guards the queue. Nothing else is locked while it is held, and the thread holds it
     /// to take what waits, never to write. Every statement under it leaves the queue whole.
     queue: Mutex<Queue>,
+    /// Something is there for the writer's thread.
     arrived: Condvar,
+    /// Something is there for the thread that folds.
+    long_log: Condvar,
 }
 
 #[derive(Default)]
@@ -65,6 +70,10 @@ struct Queue {
     /// Mailboxes to be written at a moment, earliest first: all wait equally long.
     later: VecDeque<(Instant, Arc<SharedMailbox>)>,
     changes: Vec<(Change, ChangeReply)>,
+    /// The store is being folded, or will be soon: mail waits.
+    folding: bool,
+    /// There is a thread that folds.
+    can_fold: bool,
     /// The thread shall end once nothing waits.
     stopping: bool,
     /// The thread takes nothing more.
@@ -88,6 +97,8 @@ pub(crate) struct Ended {
 struct Taken {
     mailboxes: VecDeque<Arc<SharedMailbox>>,
     changes: Vec<(Change, ChangeReply)>,
+    /// The store is being folded, so it can't clear up.
+    folding: bool,
 }
 
 impl Taken {
@@ -132,6 +143,7 @@ impl Writer {
         store: Arc<dyn Store>,
         stats: Arc<Stats>,
     ) -> std::io::Result<Receiver<Ended>> {
+        self.start_folding(Arc::clone(&store))?;
         let writer = Arc::clone(self);
         let (sender, ended) = sync_channel(1);
         sync::spawn("writer", None, move || {
@@ -159,8 +171,9 @@ impl Writer {
                 .later
                 .push_back((clock::now() + WRITE_DELAY, Arc::clone(mailbox))),
         }
-        // For a later turn the thread must wake only if it would sleep past it.
-        let notify = wake == Wake::Now || queue.later.len() == 1;
+        // For a later turn the thread must wake only if it would sleep past it. After folding it
+        // wakes in any case.
+        let notify = !queue.folding && (wake == Wake::Now || queue.later.len() == 1);
         drop(queue);
         if notify {
             self.arrived.notify_one();
@@ -221,8 +234,14 @@ impl Writer {
         let mut last_tries = LAST_TRIES;
         // When the store clears up next. A crash may have left something to clear up.
         let mut reclaim_at = Some(clock::now());
-        while let Some(taken) = self.wait(reclaim_at) {
-            if reclaim_at.is_some_and(|at| at <= clock::now()) {
+        loop {
+            if store.wants_folding() {
+                self.ask_for_folding();
+            }
+            let Some(taken) = self.wait(reclaim_at) else {
+                return unrecorded;
+            };
+            if !taken.folding && reclaim_at.is_some_and(|at| at <= clock::now()) {
                 let pause = if taken.is_empty() {
                     RECLAIM_IDLE
                 } else {
@@ -266,7 +285,6 @@ impl Writer {
                 }
             }
         }
-        unrecorded
     }
 
     /// Refuses all that waits and all that is yet to come. Returns how many
@@ -274,6 +292,7 @@ impl Writer {
     fn give_up(&self, refusal: &Refusal) -> u64 {
         let mut queue = self.queue.lock();
         queue.ended = true;
+        self.long_log.notify_one();
         let ready = std::mem::take(&mut queue.ready);
         let later = std::mem::take(&mut queue.later);
         let changes = std::mem::take(&mut queue.changes);
@@ -315,18 +334,25 @@ impl Writer {
                 let (_, mailbox) = queue.later.pop_front()?;
                 queue.ready.push_back(mailbox);
             }
-            let something = !queue.ready.is_empty() || !queue.changes.is_empty();
-            let waited = limit.is_some_and(|limit| limit <= now);
-            if something || waited && !queue.stopping {
+            let folding = queue.folding;
+            let mail = !queue.ready.is_empty() && !folding;
+            let waited = limit.is_some_and(|limit| limit <= now) && !folding && !queue.stopping;
+            if mail || waited || !queue.changes.is_empty() {
                 return Some(Taken {
-                    mailboxes: std::mem::take(&mut queue.ready),
+                    mailboxes: match folding {
+                        false => std::mem::take(&mut queue.ready),
+                        true => VecDeque::new(),
+                    },
                     changes: std::mem::take(&mut queue.changes),
+                    folding,
                 });
             }
             let due = queue.later.front().map(|(due, _)| *due);
             queue = match due.into_iter().chain(limit).min() {
+                _ if folding => self.arrived.wait(queue),
                 _ if queue.stopping => {
                     queue.ended = true;
+                    self.long_log.notify_one();
                     return None;
                 }
                 Some(moment) => {
