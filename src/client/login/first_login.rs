@@ -18,9 +18,9 @@ use crate::client::messenger::identity::wire_identity;
 use crate::client::vault::{
     EXPORT_FIRST_LINE, Export, ExportError, Opened, Vault, VaultError, VaultFile,
 };
-use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::command_line;
+use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::account::reset::ResetCode;
 use crate::protocol::UserName;
 
@@ -55,32 +55,6 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Export, LoginError> {
         Ok(self.open_offline(name, prompt)?.export(name)?)
-    }
-
-    /// The messages in the vault that is on this device, the oldest first, all or those with
-    /// one person.
-    ///
-    /// # Errors
-    /// There is no vault, neither password nor recovery code opens it, or there is no such
-    /// person in it.
-    pub(crate) fn read(
-        &self,
-        name: UserName,
-        with: Option<UserName>,
-        prompt: &mut dyn Prompt,
-    ) -> Result<Vec<ViewEvent>, LoginError> {
-        let vault = self.open_offline(name, prompt)?;
-        if let Some(with) = with.filter(|with| vault.contact(with).is_none()) {
-            return Err(LoginError::Refused(format!(
-                "there are no messages with {with}"
-            )));
-        }
-        let events = vault.whole_history()?.into_iter().filter_map(|message| {
-            let contact = vault.contact_by_id(message.contact)?;
-            let wanted = with.is_none_or(|with| with == contact.name);
-            wanted.then(|| message.event(contact))
-        });
-        Ok(events.collect())
     }
 
     /// Opens the vault that is on this device, without asking the server anything.
@@ -122,6 +96,13 @@ impl Attempt<'_> {
             Some(code) => Typed::Code(code),
             None => {
                 let typed = known_password(&self.name, self.prompt)?;
+                if RecoveryCode::parse(&typed).is_ok() {
+                    return Err(LoginError::Refused(format!(
+                        "that is a recovery code. It opens the vault that it was made for, and there is none of {} \
+                         here, so the server was not asked: type the account's password",
+                        self.name
+                    )));
+                }
                 match ResetCode::parse(&typed) {
                     Ok(code) => Typed::Code(code),
                     Err(_) => Typed::Password(typed),
