@@ -48,6 +48,12 @@ CREATE TABLE vault_generations (
     generation          INTEGER NOT NULL
 );
 
+-- What the client that named it recognises it by. A server adds this table, too.
+CREATE TABLE vault_proofs (
+    user                INTEGER PRIMARY KEY REFERENCES users (id),
+    proof               BLOB                     -- 16 bytes
+);
+
 -- What a search reads, so that names which it must not find cost it nothing. A server adds it to a
 -- database that was made without it.
 CREATE INDEX listed_names ON users (name) WHERE listed = 1 AND deleted = 0;

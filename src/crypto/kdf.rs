@@ -35,6 +35,8 @@ pub mod label {
     pub const VAULT_MACS: &[u8] = b"secure-chat/1 vault-macs";
     /// `AES key of what the root sums up = HKDF(32 zero bytes, vault key, VAULT_WEIGHTS, 32)`.
     pub const VAULT_WEIGHTS: &[u8] = b"secure-chat/1 vault-weights";
+    /// `key of the proof of a generation = HKDF(32 zero bytes, private identity (64), TOLD, 32)`.
+    pub const TOLD: &[u8] = b"secure-chat/1 told";
     /// `AES key || MAC key || IV = HKDF(salt, wrapping key, WRAP, 80)`.
     pub const WRAP: &[u8] = b"secure-chat/1 wrap";
     /// `wrapping key = HKDF(32 zero bytes, 16 bytes of the recovery code, RECOVERY, 32)`.
@@ -75,7 +77,7 @@ pub mod label {
 
     /// All labels, for the test that no two are equal.
     #[cfg(test)]
-    pub(crate) const ALL: [&[u8]; 28] = [
+    pub(crate) const ALL: [&[u8]; 29] = [
         X3DH,
         SESSION,
         LINKED_ROOT,
@@ -86,6 +88,7 @@ pub mod label {
         VAULT,
         VAULT_MACS,
         VAULT_WEIGHTS,
+        TOLD,
         WRAP,
         RECOVERY,
         RECOVERY_CHECK,

@@ -95,6 +95,9 @@ pub struct Welcome {
     /// named a greater one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<u64>,
+    /// What that login named beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault_proof: Option<ByteArray<16>>,
     /// Random bytes that were made when the server was restored from a backup last; absent if it
     /// never was. A client that knows others publishes its keys anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]

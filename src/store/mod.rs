@@ -263,13 +263,22 @@ pub(crate) struct NewLogin {
     pub login_key: ByteArray<32>,
 }
 
+/// The generation of a client's vault, as a login names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VaultGeneration {
+    /// It grows with every change of the vault.
+    pub number: u64,
+    /// What the client recognises it by; none from earlier clients.
+    pub proof: Option<ByteArray<16>>,
+}
+
 /// A change of accounts or keys.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// Make an account.
     Register(NewAccount),
     /// Count a login, which may tell the generation of the client's vault.
-    CountLogin(UserId, Option<u64>),
+    CountLogin(UserId, Option<VaultGeneration>),
     /// A visible session ended at this time, ms since 1970.
     Seen(UserId, u64),
     /// Replace identity and prekeys, or add to them.
@@ -378,7 +387,7 @@ pub(crate) enum Changed {
         logins: u64,
         /// The greatest generation of a vault that was told before, unless this login told
         /// a greater one.
-        vault: Option<u64>,
+        vault: Option<VaultGeneration>,
     },
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Section {
     Account,
     /// The generation of its vault.
     Generation,
+    /// What its client recognises that by.
+    Proof,
     /// A reset whose code was not used yet.
     Reset,
     /// That it was imported.
@@ -33,9 +35,10 @@ pub(crate) enum Section {
 
 impl Section {
     /// All of them, in the order in which they are shown.
-    pub(crate) const ALL: [Section; 10] = [
+    pub(crate) const ALL: [Section; 11] = [
         Section::Account,
         Section::Generation,
+        Section::Proof,
         Section::Reset,
         Section::Import,
         Section::Invitations,
@@ -51,6 +54,7 @@ impl Section {
         match self {
             Section::Account => "users",
             Section::Generation => "vault_generations",
+            Section::Proof => "vault_proofs",
             Section::Reset => "resets",
             Section::Import => "imported_accounts",
             Section::Invitations => "invitations",
@@ -65,6 +69,7 @@ impl Section {
         match self {
             Section::Account => "the account",
             Section::Generation => "the age of its vault",
+            Section::Proof => "what its client recognises that by",
             Section::Reset => "the reset of its password",
             Section::Import => "where it was imported from",
             Section::Invitations => "its invitations",

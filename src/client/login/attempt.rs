@@ -21,7 +21,9 @@ use crate::client::messenger::identity::wire_identity;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::net::event_queue::EventQueue;
-use crate::client::vault::{Closed, NewSecrets, Opened, PasswordKey, Vault, VaultError, VaultFile};
+use crate::client::vault::{
+    Closed, NewSecrets, Opened, PasswordKey, ToldGeneration, Vault, VaultError, VaultFile,
+};
 use crate::client::view::{ViewEvent, rotation_progress};
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::account::reset::ResetCode;
@@ -165,8 +167,8 @@ impl<'a> Attempt<'a> {
             return self.log_in_with_code(unlocked.vault);
         };
         let device = unlocked.vault.device()?;
-        let generation = Some(unlocked.vault.generation());
-        match self.log_in_over(&credentials, device.session, generation) {
+        let told = unlocked.vault.generation_to_tell()?;
+        match self.log_in_over(&credentials, device.session, told) {
             Ok(welcome) => {
                 self.settle_slots(&mut unlocked, &password, credentials.kdf)?;
                 self.finish_log_in(unlocked.vault, credentials, welcome)
@@ -320,18 +322,19 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sends the login, and asks whether to end another session if there is one.
-    /// `last` is this device's last session, which ends without a question; `vault` the
+    /// `last` is this device's last session, which ends without a question; `told` the
     /// generation of its vault, if that is open.
     pub(super) fn log_in_over(
         &mut self,
         credentials: &Credentials,
         last: Option<ByteArray<16>>,
-        vault: Option<u64>,
+        told: Option<ToldGeneration>,
     ) -> Result<Welcome> {
         let mut options = SessionOptions {
             take_over: self.flow.take_over,
             replaces: last,
-            vault,
+            vault: told.map(|told| told.generation),
+            vault_proof: told.and_then(|told| told.proof),
             ..self.flow.kind.options()
         };
         loop {

@@ -15,7 +15,7 @@ use super::prompt::changed_password;
 use super::unlock::password_key;
 use crate::client::messenger::account::Account;
 use crate::client::net::error::said;
-use crate::client::vault::{Closed, Vault};
+use crate::client::vault::{Closed, ToldGeneration, Vault};
 use crate::client::view::ViewEvent;
 use crate::command_line;
 use crate::crypto::account::reset::ResetCode;
@@ -87,8 +87,8 @@ impl Attempt<'_> {
         code: &ResetCode,
     ) -> Result<Account, LoginError> {
         let session = vault.device()?.session;
-        let generation = Some(vault.generation());
-        let (password, credentials, welcome) = self.use_code(code, session, generation)?;
+        let told = vault.generation_to_tell()?;
+        let (password, credentials, welcome) = self.use_code(code, session, told)?;
         let key = password_key(&vault, &password)?;
         vault.replace_passwords(&key, credentials.kdf)?;
         self.finish_log_in(vault, credentials, welcome)
@@ -99,7 +99,7 @@ impl Attempt<'_> {
         &mut self,
         code: &ResetCode,
         last: Option<ByteArray<16>>,
-        vault: Option<u64>,
+        told: Option<ToldGeneration>,
     ) -> Result<(Zeroizing<String>, Credentials, Welcome), LoginError> {
         let Some(password) = changed_password(self.prompt, "A new password: ")? else {
             return Err(LoginError::Refused(
@@ -115,7 +115,8 @@ impl Attempt<'_> {
             // The operator has ended the sessions of before.
             take_over: true,
             replaces: last,
-            vault,
+            vault: told.map(|told| told.generation),
+            vault_proof: told.and_then(|told| told.proof),
             ..self.flow.kind.options()
         };
         let welcome = self.reset(code, &credentials, options)?;
@@ -144,8 +145,8 @@ impl Attempt<'_> {
         let login_key = derive(&password, kdf)?.login_key;
         let credentials = Credentials { kdf, login_key };
         let session = vault.device()?.session;
-        let generation = Some(vault.generation());
-        let welcome = self.log_in_over(&credentials, session, generation)?;
+        let told = vault.generation_to_tell()?;
+        let welcome = self.log_in_over(&credentials, session, told)?;
         let key = password_key(&vault, &password)?;
         vault.replace_passwords(&key, kdf)?;
         self.finish_log_in(vault, credentials, welcome)

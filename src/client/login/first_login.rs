@@ -21,6 +21,7 @@ use crate::client::vault::{
 use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::command_line;
+use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::account::reset::ResetCode;
 use crate::protocol::UserName;
 
@@ -75,7 +76,8 @@ impl LoginFlow {
                 "there are no messages with {with}"
             )));
         }
-        let events = vault.whole_history()?.into_iter().filter_map(|message| {
+        let history = vault.history(None, u32::MAX)?;
+        let events = history.into_iter().filter_map(|message| {
             let contact = vault.contact_by_id(message.contact)?;
             let wanted = with.is_none_or(|with| with == contact.name);
             wanted.then(|| message.event(contact))
@@ -122,6 +124,13 @@ impl Attempt<'_> {
             Some(code) => Typed::Code(code),
             None => {
                 let typed = known_password(&self.name, self.prompt)?;
+                if RecoveryCode::parse(&typed).is_ok() {
+                    return Err(LoginError::Refused(format!(
+                        "that is a recovery code. It opens the vault that it was made for, and there is none of {} \
+                         here, so the server was not asked: type the account's password",
+                        self.name
+                    )));
+                }
                 match ResetCode::parse(&typed) {
                     Ok(code) => Typed::Code(code),
                     Err(_) => Typed::Password(typed),

@@ -56,6 +56,17 @@ pub(super) fn report(batch: &mut Batch, arrival: &Arrival, findings: &Findings) 
             "anew",
         );
     }
+    if findings.count_is_lost {
+        once(
+            batch,
+            arrival,
+            ViewEvent::quiet(format!(
+                "nothing is known here of what {name}'s client counted before, so it can't be told whether earlier messages \
+                 are missing"
+            )),
+            "lost",
+        );
+    }
 }
 
 fn missing(arrival: &Arrival, count: u64) -> ViewEvent {

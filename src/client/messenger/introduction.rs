@@ -83,8 +83,15 @@ impl Messenger {
             .vault
             .contact(&name)
             .and_then(|contact| contact.identity);
-        let identity = match known.filter(|known| fingerprint(known) == named) {
-            Some(known) => known,
+        let identity = match known {
+            Some(known) if fingerprint(&known) == named => known,
+            Some(_) => {
+                return Err(CommandError::Refused(format!(
+                    "the invitation names ANOTHER IDENTITY of {name} than the one that you know: somebody else may \
+                     have made it, or {name} has a new device. Nothing was sent and nothing is changed; ask {name} \
+                     on another way, and compare safety numbers with /verify {name}"
+                )));
+            }
             None => match self.bundle(&name) {
                 Ok(bundle) => wire_identity(bundle.identity()),
                 Err(no_session) => return Err(no_session.into()),

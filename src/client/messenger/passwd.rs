@@ -11,6 +11,7 @@ use crate::client::login::recovery_code::{NewCode, check_file};
 use crate::client::net::error::{CallError, said};
 use crate::client::vault::{NewSecrets, PasswordKey, Result, VaultError};
 use crate::client::view::{ViewEvent, rotation_progress};
+use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::reply::Done;
 use crate::protocol::request::{KdfParams, Passwd};
 use crate::protocol::{ByteArray, Code, Request};
@@ -50,8 +51,16 @@ impl Messenger {
             return Err(CommandError::Refused(format!("{why}; nothing was changed")));
         }
         if !self.vault.opens_with(old)? {
+            return Err(CommandError::Refused(format!(
+                "{}; nothing was changed",
+                wrong_password(old, "the old password is wrong")
+            )));
+        }
+        if !self.vault.may_add_password()? {
             return Err(CommandError::Refused(
-                "the old password is wrong; nothing was changed".to_owned(),
+                "several changes of the password have begun and none was proven; log in anew, which ends \
+                 them; nothing was changed"
+                    .to_owned(),
             ));
         }
         let account = credentials::new_kdf();
@@ -119,8 +128,8 @@ impl Messenger {
 
     /// Logs in with the new password, since a server's word proves nothing.
     fn prove_change(&mut self) -> std::result::Result<(), CommandError> {
-        self.vault.note_login_tried()?;
-        match self.log_in_again() {
+        let told = self.vault.note_login_tried()?;
+        match self.log_in_again(told) {
             Ok((connection, welcome)) => {
                 self.go_on_over(connection, &welcome)?;
                 Ok(())
@@ -216,9 +225,10 @@ impl Messenger {
         file: Option<&Path>,
     ) -> std::result::Result<(), CommandError> {
         if !self.vault.opens_with(password)? {
-            return Err(CommandError::Refused(
-                "the password is wrong; the recovery code stays as it was".to_owned(),
-            ));
+            return Err(CommandError::Refused(format!(
+                "{}; the recovery code stays as it was",
+                wrong_password(password, "the password is wrong")
+            )));
         }
         let new = match NewCode::make(file) {
             Ok(new) => new,
@@ -252,5 +262,13 @@ impl Messenger {
             Err(VaultError::WrongKey) | Ok(()) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What to say of a password that does not open the vault.
+fn wrong_password(typed: &str, otherwise: &'static str) -> &'static str {
+    match RecoveryCode::parse(typed) {
+        Ok(_) => "that is a recovery code, and this takes the password",
+        Err(_) => otherwise,
     }
 }

@@ -86,10 +86,10 @@ impl Messenger {
     /// to be replaced for another reason; and whether it was made now.
     fn signed_prekey(&mut self, replace: bool) -> Result<(SignedPrekeySecret, bool)> {
         let now = clock::unix_ms();
+        let since = self.vault.signed_since(now)?;
+        let is_due = since.is_none_or(|since| now.saturating_sub(since) >= ROTATION_MS);
         match self.vault.newest_signed()? {
-            Some((signed, made)) if !replace && now.saturating_sub(made) < ROTATION_MS => {
-                Ok((signed, false))
-            }
+            Some((signed, _)) if !replace && !is_due => Ok((signed, false)),
             _ => Ok((self.vault.make_signed(&self.me.keys, now)?, true)),
         }
     }

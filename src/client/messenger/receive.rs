@@ -9,7 +9,9 @@ use super::claims::Claim;
 use super::identity::{identity_keys, wire_identity};
 use super::retry::Earlier;
 use super::{Trust, claims, confirmations, findings, introduction, renewal, retry, trust};
-use crate::client::vault::{Contact, EncryptionStatus, MessageRecord, PrekeyReader, Result};
+use crate::client::vault::{
+    Contact, EncryptionStatus, MessageRecord, PrekeyReader, Renewal, Result,
+};
 use crate::client::view::{Mark, ViewEvent, plural};
 use crate::crypto::keys::PublicIdentity;
 use crate::crypto::message::content::{Content, Id, Payload};
@@ -160,7 +162,13 @@ fn decrypt(batch: &mut Batch, arrival: &Arrival, envelope: &[u8]) -> Result<Atte
     };
     let saved = batch.take_sessions(contact.id)?;
     let saved = saved.filter(|sessions| wire_identity(sessions.identity()) == sender);
-    let empty = || identity_keys(&sender).map(SessionSet::new);
+    let empty = || {
+        let mut sessions = identity_keys(&sender).map(SessionSet::new)?;
+        if contact.renewal == Some(Renewal::Imported) {
+            sessions.lose_count();
+        }
+        Some(sessions)
+    };
     let Some(mut sessions) = saved.or_else(empty) else {
         return Ok(Attempt::NoSession);
     };

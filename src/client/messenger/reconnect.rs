@@ -15,7 +15,7 @@ use super::{restored, retry};
 use crate::client::login::credentials;
 use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, Lost, said};
-use crate::client::vault::Result;
+use crate::client::vault::{Result, ToldGeneration};
 use crate::client::view::{End, SessionChange, ViewEvent, plural};
 use crate::clock;
 use crate::protocol::reply::Welcome;
@@ -102,11 +102,18 @@ impl Messenger {
         let went_back =
             device.logins > 0 && (welcome.epoch != device.epoch || welcome.logins < device.logins);
         // One that was just made or imported has no session to send in.
-        let is_behind = device.logins > 0 && self.vault.is_behind(welcome.vault);
+        let (mut is_behind, mut told) = (false, 0);
+        if let Some(claim) = told_generation(welcome)
+            && self.vault.is_own_generation(&claim, device.told_proof)?
+        {
+            told = claim.generation;
+            is_behind = device.logins > 0 && self.vault.is_behind(&claim, device.told_proof)?;
+        }
         device.registered = true;
         device.logins = welcome.logins;
         device.epoch = welcome.epoch;
         device.tried = 0;
+        device.told_proof = true;
         device.session = Some(welcome.session);
         device.hidden |= !welcome.settings.presence;
         self.confirmations.set(&device);
@@ -114,7 +121,8 @@ impl Messenger {
         let me = &self.me;
         let effects = self.vault.transact(|vault| {
             vault.save_device(&device)?;
-            vault.go_behind(welcome.vault.unwrap_or(0));
+            vault.go_behind(told);
+            vault.correct_renewals(now)?;
             if is_behind || proven {
                 vault.renew_all()?;
             }
@@ -314,9 +322,9 @@ impl Messenger {
         if self.server.connection.is_some() {
             self.lost("you asked for a new one");
         }
-        self.vault.note_login_tried()?;
+        let told = self.vault.note_login_tried()?;
         self.empty_log();
-        match self.log_in_again() {
+        match self.log_in_again(told) {
             Ok((connection, welcome)) => {
                 self.say_connected();
                 Ok(self.go_on_over(connection, &welcome)?)
@@ -342,10 +350,10 @@ impl Messenger {
     }
 
     fn reconnect(&mut self) -> Result<()> {
-        self.vault.note_login_tried()?;
+        let told = self.vault.note_login_tried()?;
         // It may take longer than the log may keep anything.
         self.empty_log();
-        match self.log_in_again() {
+        match self.log_in_again(told) {
             Ok((connection, welcome)) => {
                 self.say_connected();
                 self.go_on_over(connection, &welcome)
@@ -416,11 +424,18 @@ impl Messenger {
         Connection::over(opened, &mut self.events)
     }
 
-    pub(super) fn log_in_again(&mut self) -> std::result::Result<(Connection, Welcome), CallError> {
+    /// `told` is what [`Vault::note_login_tried`] gave.
+    ///
+    /// [`Vault::note_login_tried`]: crate::client::vault::Vault::note_login_tried
+    pub(super) fn log_in_again(
+        &mut self,
+        told: Option<ToldGeneration>,
+    ) -> std::result::Result<(Connection, Welcome), CallError> {
         let mut connection = self.connect_again()?;
         let wish = SessionOptions {
             replaces: Some(self.login.session),
-            vault: Some(self.vault.generation()),
+            vault: told.map(|told| told.generation),
+            vault_proof: told.and_then(|told| told.proof),
             ..self.login.kind.options()
         };
         let login = credentials::login_request(
@@ -432,4 +447,11 @@ impl Messenger {
         let welcome = connection.call(&mut self.events, &login)?;
         Ok((connection, welcome))
     }
+}
+
+/// The latest generation that the server says a vault of this account has told it.
+fn told_generation(welcome: &Welcome) -> Option<ToldGeneration> {
+    let proof = welcome.vault_proof;
+    let told = |generation| ToldGeneration { generation, proof };
+    welcome.vault.map(told)
 }

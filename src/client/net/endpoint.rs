@@ -202,6 +202,20 @@ impl Endpoint {
         })
     }
 
+    /// That the address names no other certificate than the one that was seen before. One that the
+    /// person has typed replaces that; one in a link that somebody else made must not.
+    ///
+    /// # Errors
+    /// It names another one, or what was seen can't be read.
+    pub(crate) fn check_named(&self) -> Result<(), EndpointError> {
+        match (self.address.fingerprint, self.known_by()?) {
+            (Some(named), Some(KnownBy::Pin(before))) if named != before => {
+                Err(self.untrusted(Untrusted::NamedByLink { before, named }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn connect(&self) -> Result<TcpStream, EndpointError> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in self
@@ -357,6 +371,30 @@ mod tests {
         let address = spelling.parse().unwrap();
         let endpoint = Endpoint::new(address, Protection::Off, home.path()).unwrap();
         endpoint.open(&mut |_| panic!("a question")).map(drop)
+    }
+
+    #[test]
+    fn a_link_does_not_replace_a_pin() {
+        let home = tempfile::tempdir().unwrap();
+        let place = "host".parse::<Address>().unwrap().place();
+        KnownServers::in_folder(home.path())
+            .note(&place, PIN)
+            .unwrap();
+        let check = |address: &str| {
+            let address = address.parse().unwrap();
+            let endpoint = Endpoint::new(address, Protection::Pinned, home.path()).unwrap();
+            endpoint.check_named()
+        };
+        let [same, other] = [1, 2].map(|byte| Fingerprint([byte; 32]));
+        let said = check(&format!("chat://{other}@HOST.")).unwrap_err();
+        assert!(said.to_string().contains("ANOTHER CERTIFICATE"), "{said}");
+        for address in [
+            format!("chat://{same}@host"),
+            format!("chat://{other}@elsewhere"),
+            "host".to_owned(),
+        ] {
+            assert!(check(&address).is_ok(), "{address}");
+        }
     }
 
     #[test]

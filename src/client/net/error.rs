@@ -110,6 +110,13 @@ pub(crate) enum Untrusted {
         /// What it shows.
         shown: Fingerprint,
     },
+    /// A link names another certificate than the one that was seen before.
+    NamedByLink {
+        /// What the server showed before.
+        before: Fingerprint,
+        /// What the link names.
+        named: Fingerprint,
+    },
     /// This is the first contact, and nobody confirmed the certificate.
     Unconfirmed(Fingerprint),
     /// The file of known servers can't be read or written.
@@ -287,6 +294,16 @@ impl fmt::Display for Untrusted {
                  new one, connect once with --fingerprint and those digits",
                 before.groups(),
                 shown.groups(),
+                server_name()
+            ),
+            Untrusted::NamedByLink { before, named } => write!(
+                f,
+                "the link names ANOTHER CERTIFICATE of it than the one that is known here. Somebody else may \
+                 have made the link, or the server was installed anew. Known: {}. In the link: {}. Ask the \
+                 operator what '{} fingerprint' prints there, on another way than this one; if it is the new \
+                 one, connect once with --fingerprint and those digits",
+                before.groups(),
+                named.groups(),
                 server_name()
             ),
             Untrusted::Unconfirmed(shown) => write!(

@@ -126,7 +126,7 @@ impl VaultFile {
         if let Some(difference) = schema::difference(&db, version).map_err(classify)? {
             return Err(VaultError::Damaged(self.path, difference));
         }
-        let key_slots = key_slots::load(&db, version).map_err(classify)?;
+        let key_slots = key_slots::read(&db, version, &self.path)?;
         Ok(Closed {
             file: self,
             db,
@@ -184,7 +184,7 @@ impl Closed {
         }
         let mut vault = Vault::over(self.db, vault_key, path, lock);
         vault.load_rows()?;
-        vault.opened_at = vault.generation();
+        vault.known_generation = vault.generation();
         vault.load_filing_key()?;
         vault.contacts = vault.load_contacts()?;
         vault.check_owner(&name)?;
@@ -227,7 +227,8 @@ impl Vault {
             db,
             sealer: Sealer::new(key),
             rows: Rows::default(),
-            opened_at: 0,
+            known_generation: 0,
+            told: None,
             filing: Aes256::new(&[0; 32].into()),
             last_filed: Cell::new(None),
             contacts: Vec::new(),

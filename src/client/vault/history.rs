@@ -337,11 +337,15 @@ impl Vault {
     /// # Errors
     /// That nothing was written.
     pub fn update_message(&mut self, message: &HistoryEntry) -> Result<()> {
+        self.write_entry(message, false)
+    }
+
+    fn write_entry(&mut self, message: &HistoryEntry, is_new: bool) -> Result<()> {
         let HistoryEntry {
             contact, mid, at, ..
         } = *message;
         let header = Header { contact, mid, at };
-        self.write_message(message.seq, header, &message.record, false)
+        self.write_message(message.seq, header, &message.record, is_new)
     }
 
     /// The message at a place.
@@ -470,8 +474,15 @@ impl Vault {
             // It is read while the sealer still opens it.
             self.change_page(Table::MessageChunks, chunk, |_| ())?;
             for (seq, listing) in self.listed(chunk)? {
-                let message = self.read_message(seq, listing)?;
-                self.with_sealer(other, |vault| vault.update_message(&message))?;
+                let (message, is_gone) = match self.read_message(seq, listing) {
+                    // It stays to say so. What is to be sent has to be whole.
+                    Err(VaultError::Damaged(..)) if !self.is_bound(seq) => (
+                        self.message_or_damage(seq, listing)?,
+                        self.read(Table::Messages, seq)?.is_none(),
+                    ),
+                    message => (message?, false),
+                };
+                self.with_sealer(other, |vault| vault.write_entry(&message, is_gone))?;
                 progress();
             }
         }

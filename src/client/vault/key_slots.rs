@@ -6,12 +6,14 @@
 //! salt and cost lead to the account's login key only, so a server cannot make the vault
 //! cheaper to guess. Which of two passwords logs in is the callers' business.
 
+use std::path::Path;
+
 use rand::Rng;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::table::Table;
-use super::{Result, Vault, VaultError, schema};
+use super::{Result, Vault, VaultError, schema, sqlite_file};
 use crate::crypto::account::password;
 use crate::crypto::account::password::{Argon2Params, Argon2ParamsError, Derived, ImpossibleCost};
 use crate::crypto::cipher::{NotAuthentic, SealKey, WrappingKey};
@@ -21,6 +23,14 @@ use crate::protocol::request::KdfParams;
 
 const PASSWORD: i64 = 1;
 const RECOVERY: i64 = 2;
+
+/// The most slots that a vault has. Each costs a derivation before anything is known to be
+/// wrong, so whoever changed the file could keep this machine busy with more.
+const MAX_SLOTS: usize = 16;
+
+/// The most passwords that may open the vault before another change is begun: of that many none
+/// was proven by a login.
+const MAX_PASSWORDS: usize = 8;
 
 /// The number of [`SlotNotes`] in the table of single values.
 const NOTES: i64 = 5;
@@ -177,14 +187,16 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// All slots of a vault of this version or an earlier one, the newest first.
-pub(super) fn load(db: &Connection, version: i32) -> rusqlite::Result<Vec<KeySlot>> {
+/// All slots of a vault of this version or an earlier one, the newest first; one more than a
+/// vault can have if there are too many.
+fn load(db: &Connection, version: i32) -> rusqlite::Result<Vec<KeySlot>> {
     let table = match version {
         schema::VERSION => "key_slots",
         _ => "wraps",
     };
     let mut query = db.prepare(&format!(
-        "SELECT kind, salt, memory_kib, passes, lanes, wrapped FROM {table} ORDER BY id DESC",
+        "SELECT kind, salt, memory_kib, passes, lanes, wrapped FROM {table} ORDER BY id DESC LIMIT {}",
+        MAX_SLOTS + 1
     ))?;
     let rows = query.query_map([], |row| {
         let kind = row.get(0)?;
@@ -208,7 +220,33 @@ pub(super) fn load(db: &Connection, version: i32) -> rusqlite::Result<Vec<KeySlo
     rows.collect()
 }
 
+/// All slots of a closed vault, the newest first.
+///
+/// # Errors
+/// They can't be read, or are more than any client writes.
+pub(super) fn read(db: &Connection, version: i32, path: &Path) -> Result<Vec<KeySlot>> {
+    let slots = load(db, version).map_err(|error| sqlite_file::classify(path, error))?;
+    match slots.len() > MAX_SLOTS {
+        true => Err(VaultError::Damaged(
+            path.to_owned(),
+            format!("it has more than {MAX_SLOTS} key slots"),
+        )),
+        false => Ok(slots),
+    }
+}
+
 impl Vault {
+    /// Whether another change of the password may begin: not if many have begun and none has
+    /// ended.
+    ///
+    /// # Errors
+    /// That the slots could not be read.
+    pub fn may_add_password(&self) -> Result<bool> {
+        let slots = self.key_slots()?;
+        let passwords = slots.iter().filter(|slot| slot.kdf.is_some()).count();
+        Ok(passwords < MAX_PASSWORDS)
+    }
+
     /// How the account's login key is derived from the password of a slot. `None` if the
     /// slot has no derivation of its own: then its derivation leads to both keys, with a
     /// salt and a cost that a server may have named.

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::codec::Reader;
 use super::table::Table;
+use super::told_generation::ToldGeneration;
 use super::{Result, Vault, VaultError};
 use crate::crypto::keys::{IdentityKeys, OneTimePrekeySecret, SignedPrekeySecret};
 use crate::crypto::os_rng;
@@ -34,6 +35,9 @@ pub struct Device {
     /// What the server said when it was restored from a backup last, at the last login from here.
     #[serde(default)]
     pub epoch: Option<ByteArray<16>>,
+    /// The server was told a generation with its proof.
+    #[serde(default)]
+    pub told_proof: bool,
     /// The secret of the last session: a client that was killed resumes it
     /// without asking anybody.
     pub session: Option<ByteArray<16>>,
@@ -53,6 +57,10 @@ pub struct Device {
     /// copy of this device made itself known.
     #[serde(default)]
     pub signed_ids: Vec<u32>,
+    /// Since when the newest signed prekey is in use: milliseconds since 1970. `None` if it was made
+    /// before this was noted.
+    #[serde(default)]
+    pub signed_since: Option<u64>,
     /// For how many days messages are kept on this device; `None` for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_days: Option<u32>,
@@ -127,16 +135,18 @@ impl Vault {
     }
 
     /// Notes that a login is about to be tried: if this process is killed before
-    /// the answer is noted, the server may count it all the same.
+    /// the answer is noted, the server may count it all the same. Gives what to tell the
+    /// server of the generation.
     ///
     /// # Errors
     /// That nothing was written.
-    pub fn note_login_tried(&mut self) -> Result<()> {
+    pub(crate) fn note_login_tried(&mut self) -> Result<Option<ToldGeneration>> {
         self.transact(|vault| {
             let mut device = vault.device()?;
             device.tried += 1;
             vault.save_device(&device)
-        })
+        })?;
+        self.generation_to_tell()
     }
 
     /// Makes `count` one-time prekeys and saves them before anybody sees them.
@@ -172,6 +182,7 @@ impl Vault {
             let created = newest.map_or(now, |newest| now.max(newest.saturating_add(1)));
             let mut device = vault.device()?;
             device.signed_ids.push(id);
+            device.signed_since = Some(now);
             vault.save_device(&device)?;
             vault.put_signed(&prekey, created, None)?;
             Ok(prekey)
@@ -286,6 +297,24 @@ impl Vault {
             }
             None => Ok(None),
         }
+    }
+
+    /// Since when the newest signed prekey is in use; `None` if there is none. A clock that was
+    /// ahead when it was made must not keep it in use for as long: a time to come counts as `now`.
+    ///
+    /// # Errors
+    /// That it could not be read or written.
+    pub fn signed_since(&mut self, now: u64) -> Result<Option<u64>> {
+        let Some((_, made)) = self.newest_signed()? else {
+            return Ok(None);
+        };
+        let mut device = self.device()?;
+        let since = device.signed_since.unwrap_or(made);
+        if since > now {
+            device.signed_since = Some(now);
+            self.transact(|vault| vault.save_device(&device))?;
+        }
+        Ok(Some(since.min(now)))
     }
 
     /// Deletes a one-time prekey that was used, in the transaction of the message

@@ -23,6 +23,7 @@
 //! | `seal` | protects one value for its row |
 //! | `rows` | reads and writes rows, under a root over all of them |
 //! | `root` | what is remembered of the rows and of the root |
+//! | `told_generation` | the generation, as the server is told it |
 //! | `codec` | numbers and bytes in a value |
 //! | `values` | all forms of values, for the fuzzer |
 //! | `keys` | this device's identity and prekeys |
@@ -61,6 +62,7 @@ mod seal;
 mod seen_ids;
 mod sqlite_file;
 mod table;
+mod told_generation;
 mod values;
 
 pub(crate) use self::browse::{BrowseError, FindFrom, HistoryPage, HistoryQuery};
@@ -72,6 +74,7 @@ pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::{Device, PrekeyReader};
+pub(crate) use self::told_generation::ToldGeneration;
 pub use self::values::reads_back;
 
 use std::cell::Cell;
@@ -95,8 +98,11 @@ pub struct Vault {
     db: Connection,
     sealer: Sealer,
     rows: Rows,
-    /// The generation that was found at opening; 0 for a vault that was just made.
-    opened_at: u64,
+    /// The generation that was found at opening, 0 for a vault that was just made; or a later
+    /// one, which the server was told since.
+    known_generation: u64,
+    /// What the server was told of the generation last.
+    told: Option<ToldGeneration>,
     /// AES with the key under which ids are filed.
     filing: Aes256,
     /// The id that was looked up last, and where it is filed.

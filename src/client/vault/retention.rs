@@ -32,7 +32,7 @@ impl Vault {
     }
 
     /// Whether something else in the vault needs the message at a place.
-    fn is_bound(&self, seq: i64) -> bool {
+    pub(super) fn is_bound(&self, seq: i64) -> bool {
         let tables = [Table::Outbox, Table::Unsent, Table::WaitingEnvelopes];
         tables.into_iter().any(|table| self.has(table, seq))
     }

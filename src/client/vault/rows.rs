@@ -186,15 +186,9 @@ impl Vault {
         self.rows.root.generation
     }
 
-    /// Whether the server was told a later generation than this vault had when it was opened:
-    /// then it is not the vault that logged in last.
-    pub(crate) fn is_behind(&self, told: Option<u64>) -> bool {
-        told.is_some_and(|told| told > self.opened_at)
-    }
-
     /// Makes the generation one that comes behind `generation`. Call it within a transaction.
     pub(crate) fn go_behind(&mut self, generation: u64) {
-        // A lying server must not use up the numbers: as many again are left.
+        // A number without a proof must not use up the numbers: as many again are left.
         let least = generation.min(1 << 62);
         self.rows.root.generation = self.rows.root.generation.max(least);
     }

@@ -100,11 +100,12 @@ fn each_object(
 }
 
 /// A statement without its comments, its words separated by one blank. Our statements
-/// have no quotes, so in them two dashes always begin a comment.
+/// have no quotes, so in them two dashes always begin a comment. Lines and blanks are SQLite's: any
+/// other character that looks like one belongs to a word.
 fn normalized(sql: &str) -> String {
     let code = sql
-        .lines()
+        .split('\n')
         .map(|line| line.split_once("--").map_or(line, |(code, _)| code));
-    let words: Vec<&str> = code.flat_map(str::split_whitespace).collect();
+    let words: Vec<&str> = code.flat_map(str::split_ascii_whitespace).collect();
     words.join(" ")
 }

@@ -16,6 +16,9 @@ use crate::crypto::message::position::{INSTANCE_LEN, MAX_VOIDS, Position, Range,
 /// messages may still be on the way.
 const MAX_INSTANCES: usize = 4;
 
+/// Stands for the number of instances if there are none and the count is lost.
+const LOST: u8 = u8::MAX;
+
 /// The number of a message that was encrypted, for when it turns out that it never went
 /// out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +185,9 @@ pub struct Findings {
     pub twice: bool,
     /// The other side counts anew.
     pub counts_anew: bool,
+    /// Earlier messages were counted in a vault that this one does not go on from, that of an
+    /// export for instance, so nothing is known of them.
+    pub count_is_lost: bool,
 }
 
 /// One instance of the other side.
@@ -200,12 +206,20 @@ struct Instance {
 #[derive(Clone, Default)]
 pub(crate) struct ReceivedNumbers {
     instances: Vec<Instance>,
+    /// Something may have been received of which there is no count: the first message that
+    /// arrives tells nothing of those before it.
+    is_lost: bool,
 }
 
 impl ReceivedNumbers {
     /// Whether nothing has been received.
     pub(crate) fn is_empty(&self) -> bool {
         self.instances.is_empty()
+    }
+
+    /// Notes that there is no count of what was received before, if nothing was received since.
+    pub(crate) fn lose_count(&mut self) {
+        self.is_lost = self.instances.is_empty();
     }
 
     /// Takes note of a message that was decrypted.
@@ -220,10 +234,15 @@ impl ReceivedNumbers {
             return findings;
         }
         findings.counts_anew = !self.instances.is_empty();
+        let begins_at = match std::mem::take(&mut self.is_lost) {
+            true => position.number,
+            false => 0,
+        };
+        findings.count_is_lost = begins_at > 0;
         let mut instance = Instance {
             id: position.instance,
-            next: 0,
-            floor: 0,
+            next: begins_at,
+            floor: begins_at,
             missing: Ranges::default(),
             void: Ranges::default(),
         };
@@ -240,11 +259,14 @@ impl ReceivedNumbers {
         self.instances.iter().map(missing).sum()
     }
 
-    /// `number of instances (1)`, then for each `id (16) || next (4) || floor (4) ||
+    /// `number of instances (1), or 255 for none and a lost count`, then for each `id (16) || next (4) || floor (4) ||
     /// missing || void`, both `number of ranges (1) || ranges (first (4) || last (4) each)`.
     pub(crate) fn write(&self, put: &mut dyn FnMut(&[u8])) {
         // At most MAX_INSTANCES.
-        put(&[self.instances.len() as u8]);
+        put(&[match self.is_lost {
+            true => LOST,
+            false => self.instances.len() as u8,
+        }]);
         for instance in &self.instances {
             put(&instance.id);
             put(&instance.next.to_be_bytes());
@@ -255,7 +277,10 @@ impl ReceivedNumbers {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let count = usize::from(reader.u8()?);
+        let (count, is_lost) = match reader.u8()? {
+            LOST => (0, true),
+            count => (usize::from(count), false),
+        };
         if count > MAX_INSTANCES {
             return Err(Malformed);
         }
@@ -269,7 +294,7 @@ impl ReceivedNumbers {
             })
         });
         let instances = instances.collect::<Result<_, Malformed>>()?;
-        Ok(Self { instances })
+        Ok(Self { instances, is_lost })
     }
 }
 
@@ -380,6 +405,25 @@ mod tests {
             "late, in the count before"
         );
         assert_eq!(received.missing(), 1);
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_came_before_the_count_was_lost() {
+        let mut received = ReceivedNumbers::default();
+        received.lose_count();
+        let mut saved = Vec::new();
+        received.write(&mut |bytes| saved.extend_from_slice(bytes));
+        let mut received = ReceivedNumbers::read(&mut Reader::new(&saved)).unwrap();
+        let none = Findings::default();
+        let lost = Findings {
+            count_is_lost: true,
+            ..none
+        };
+        assert_eq!(received.take(&at(500, &[(3, 5)])), lost);
+        assert_eq!(received.take(&at(499, &[])), none, "late");
+        assert_eq!(received.take(&at(502, &[])).missing, 1);
+        received.lose_count();
+        assert_eq!(received.take(&at(504, &[])).missing, 1, "it is not lost");
     }
 
     #[test]

@@ -99,6 +99,9 @@ pub struct SessionOptions {
     /// so that a vault which was put back from a copy learns that it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<u64>,
+    /// What the client recognises that generation by. The server keeps it with the generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault_proof: Option<ByteArray<16>>,
 }
 
 impl Default for SessionOptions {
@@ -109,6 +112,7 @@ impl Default for SessionOptions {
             receive: true,
             presence: true,
             vault: None,
+            vault_proof: None,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::server::delivery::sessions::{Candidate, NotInserted, Precedence, Sess
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::stats::Ending;
-use crate::store::{Account, Change, Changed};
+use crate::store::{Account, Change, Changed, VaultGeneration};
 
 /// A login key that nobody has. It is checked for unknown users, so that the answer takes
 /// as long as for known ones. The point is the curve's base point.
@@ -133,7 +133,7 @@ impl Handler {
         let (account, session) = self.insert_session(account, options)?;
         let described = self.shared.delivery.mailbox(&account.name);
         let described = described.and_then(|mailbox| {
-            let welcome = self.describe(&account, &session, &mailbox, options.vault, now)?;
+            let welcome = self.describe(&account, &session, &mailbox, options, now)?;
             Ok((mailbox, welcome))
         });
         match described {
@@ -201,10 +201,14 @@ impl Handler {
         account: &Account,
         session: &Session,
         mailbox: &Arc<SharedMailbox>,
-        generation: Option<u64>,
+        options: &SessionOptions,
         now: Now,
     ) -> Result<Welcome, Refusal> {
-        let count = Change::CountLogin(account.id, generation);
+        let named = options.vault.map(|number| VaultGeneration {
+            number,
+            proof: options.vault_proof,
+        });
+        let count = Change::CountLogin(account.id, named);
         let (logins, vault) = match self.shared.writer.change(count) {
             Ok(Changed::Login { logins, vault }) => (logins, vault),
             // With a full disk people can still read what is pending for them.
@@ -224,7 +228,8 @@ impl Handler {
             signed_prekey: account.signed_prekey,
             one_time: account.one_time,
             logins,
-            vault,
+            vault: vault.map(|told| told.number),
+            vault_proof: vault.and_then(|told| told.proof),
             epoch: self.shared.store.epoch().map(ByteArray),
             settings: self.settings_of(account)?,
         })

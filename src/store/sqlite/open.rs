@@ -264,13 +264,16 @@ fn unless_full(done: rusqlite::Result<()>) -> rusqlite::Result<()> {
     }
 }
 
-/// Adds the table of vaults' generations to a database of before it existed. Until then no
+/// Adds the tables of vaults' generations to a database of before they existed. Until then no
 /// vault's generation is kept.
 fn add_generations(connection: &Connection) -> rusqlite::Result<()> {
-    match connection.execute_batch(statements::ADD_GENERATIONS) {
-        Err(error) if is_damage(&error) => Ok(()),
-        done => unless_full(done),
+    for statement in [statements::ADD_GENERATIONS, statements::ADD_PROOFS] {
+        match connection.execute_batch(statement) {
+            Err(error) if is_damage(&error) => {}
+            done => unless_full(done)?,
+        }
     }
+    Ok(())
 }
 
 /// Adds the index of listed names to a database of before it existed. Without it a search is

@@ -17,6 +17,7 @@ fn statement(section: Section) -> &'static str {
     match section {
         Section::Account => statements::OWN_ACCOUNT,
         Section::Generation => statements::OWN_GENERATION,
+        Section::Proof => statements::OWN_PROOF,
         Section::Reset => statements::OWN_RESET,
         Section::Import => statements::OWN_IMPORT,
         Section::Invitations => statements::OWN_INVITATIONS,
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
     use crate::store::Change;
     use crate::store::personal_data::{NOT_PERSONAL, START};
-    use crate::store::{Invitation, Reset, Store, UserId};
+    use crate::store::{Invitation, Reset, Store, UserId, VaultGeneration};
 
     const SCHEMA: &str = include_str!("../../../schema.sql");
 
@@ -170,6 +171,7 @@ mod tests {
     fn a_row_is_found_through_each_column_that_holds_an_account() {
         let sought: BTreeSet<String> = [
             "vault_generations.user",
+            "vault_proofs.user",
             "resets.user",
             "imported_accounts.user",
             "invitations.inviter",
@@ -201,7 +203,13 @@ mod tests {
             expires: 100,
         };
         for change in [
-            Change::CountLogin(bob, Some(7)),
+            Change::CountLogin(
+                bob,
+                Some(VaultGeneration {
+                    number: 7,
+                    proof: None,
+                }),
+            ),
             Change::Invite(invitation, 5),
             Change::Block(bob, carol, true),
             Change::Block(carol, bob, true),
@@ -261,7 +269,7 @@ mod tests {
         }
         let count = |section| found.iter().filter(|(of, _)| *of == section).count();
         let counts = Section::ALL.map(count);
-        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 2], "{found:?}");
+        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2], "{found:?}");
         let of = |section| {
             let row = found.iter().find(|(of, _)| *of == section).unwrap();
             row.1.clone()

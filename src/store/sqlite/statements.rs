@@ -81,11 +81,15 @@ statements! {
         INSERT INTO users (name, created, salt, memory_kib, passes, lanes, login_key)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO NOTHING";
     COUNT_LOGIN = "UPDATE users SET logins = logins + 1 WHERE id = ?1 RETURNING logins";
-    GENERATION = "SELECT generation FROM vault_generations WHERE user = ?1";
+    GENERATION = "
+        SELECT generation, (SELECT proof FROM vault_proofs WHERE user = ?1)
+        FROM vault_generations WHERE user = ?1";
     TELL_GENERATION = "
         INSERT INTO vault_generations (user, generation) VALUES (?1, ?2)
         ON CONFLICT (user) DO UPDATE SET generation = excluded.generation";
+    TELL_PROOF = "INSERT OR REPLACE INTO vault_proofs (user, proof) VALUES (?1, ?2)";
     DROP_GENERATION = "DELETE FROM vault_generations WHERE user = ?1";
+    DROP_PROOF = "DELETE FROM vault_proofs WHERE user = ?1";
     SEEN = "UPDATE users SET last_seen = ?2 WHERE id = ?1 AND deleted = 0 AND presence";
     SET_FLAGS = "
         UPDATE users SET listed = ?2, presence = ?3, refuse_unencrypted = ?4,
@@ -184,6 +188,9 @@ statements! {
     OWN_GENERATION = "
         SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, generation
         FROM vault_generations WHERE user = ?1 AND user > ?2 LIMIT ?4";
+    OWN_PROOF = "
+        SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, proof
+        FROM vault_proofs WHERE user = ?1 AND user > ?2 LIMIT ?4";
     OWN_RESET = "
         SELECT user, 0, 1, (SELECT name FROM users WHERE users.id = user) AS user, key, expires
         FROM resets WHERE user = ?1 AND user > ?2 LIMIT ?4";
@@ -235,6 +242,11 @@ statements! {
         CREATE TABLE IF NOT EXISTS vault_generations (
             user       INTEGER PRIMARY KEY REFERENCES users (id),
             generation INTEGER NOT NULL
+        )";
+    ADD_PROOFS = "
+        CREATE TABLE IF NOT EXISTS vault_proofs (
+            user       INTEGER PRIMARY KEY REFERENCES users (id),
+            proof      BLOB
         )";
     /// The page that all rows of table `server` are in.
     SERVER_PAGE = "SELECT rootpage FROM sqlite_schema WHERE name = 'server'";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::protocol::ids::{Blob, ByteArray, MessageId};
 use crate::protocol::request::{Body, KdfParams, Sender};
-use crate::store::{Change, Flags, NewAccount, NewLogin};
+use crate::store::{Change, Flags, NewAccount, NewLogin, VaultGeneration};
 
 pub(super) struct Fixture {
     pub(super) store: Sqlite,
@@ -453,42 +453,62 @@ fn a_damaged_index_on_names_is_made_anew() {
 fn the_greatest_generation_of_a_vault_is_kept() {
     let fixture = Fixture::new();
     let alice = fixture.register("alice");
-    let tell = |generation| match fixture.change(Change::CountLogin(alice, generation)) {
+    let tell = |told| match fixture.change(Change::CountLogin(alice, told)) {
         Changed::Login { vault, .. } => vault,
         other => panic!("{other:?}"),
     };
+    let [seven, eight, nine, ten] = [7, 8, 9, 10].map(|number| Some(generation(number, 1)));
     assert_eq!(tell(None), None);
-    assert_eq!(tell(Some(7)), None);
-    assert_eq!(tell(Some(9)), None);
+    assert_eq!(tell(seven), None);
+    assert_eq!(tell(nine), None);
     assert_eq!(
         tell(None),
-        Some(9),
+        nine,
         "a console's login, or one without a vault"
     );
-    assert_eq!(tell(Some(9)), Some(9), "the same vault twice is a copy");
-    assert_eq!(tell(Some(8)), Some(9));
-    assert_eq!(tell(Some(u64::MAX)), None);
-    assert_eq!(tell(Some(10)), Some(i64::MAX as u64));
+    let copys = Some(generation(9, 2));
+    assert_eq!(tell(copys), nine, "the same vault twice is a copy");
+    assert_eq!(tell(eight), nine);
+    let without_proof = Some(VaultGeneration {
+        number: 11,
+        proof: None,
+    });
+    assert_eq!(tell(without_proof), None);
+    assert_eq!(tell(ten), without_proof);
+    assert_eq!(tell(Some(generation(u64::MAX, 1))), None);
+    assert_eq!(tell(ten), Some(generation(i64::MAX as u64, 1)));
+}
+
+fn generation(number: u64, proof: u8) -> VaultGeneration {
+    VaultGeneration {
+        number,
+        proof: Some(ByteArray([proof; 16])),
+    }
 }
 
 #[test]
 fn a_database_of_before_there_were_generations_opens() {
-    let fixture = Fixture::new();
-    let alice = fixture.register("alice");
-    let path = fixture.folder.path().join("chat.db");
-    drop(fixture.store);
-    let db = Connection::open(&path).unwrap();
-    db.execute_batch("DROP TABLE vault_generations").unwrap();
-    drop(db);
-    let store = Sqlite::open(&path).unwrap();
-    let batch = Batch {
-        changes: vec![
-            Change::CountLogin(alice, Some(3)),
-            Change::CountLogin(alice, Some(2)),
-        ],
-        ..Batch::default()
-    };
-    let login = |logins, vault| Changed::Login { logins, vault };
-    let done = store.commit(&batch).unwrap();
-    assert_eq!(done, [login(1, None), login(2, Some(3))]);
+    for dropped in [
+        "DROP TABLE vault_generations; DROP TABLE vault_proofs",
+        "DROP TABLE vault_proofs",
+    ] {
+        let fixture = Fixture::new();
+        let alice = fixture.register("alice");
+        let path = fixture.folder.path().join("chat.db");
+        drop(fixture.store);
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch(dropped).unwrap();
+        drop(db);
+        let store = Sqlite::open(&path).unwrap();
+        let batch = Batch {
+            changes: vec![
+                Change::CountLogin(alice, Some(generation(3, 1))),
+                Change::CountLogin(alice, Some(generation(2, 1))),
+            ],
+            ..Batch::default()
+        };
+        let login = |logins, vault| Changed::Login { logins, vault };
+        let done = store.commit(&batch).unwrap();
+        assert_eq!(done, [login(1, None), login(2, Some(generation(3, 1)))]);
+    }
 }

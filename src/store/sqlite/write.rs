@@ -12,7 +12,7 @@ use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};
-use crate::store::{Batch, Change, Changed, Message, NewAccount, UserId};
+use crate::store::{Batch, Change, Changed, Message, NewAccount, UserId, VaultGeneration};
 
 /// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
 pub(super) const INCREMENTAL: i64 = 2;
@@ -272,27 +272,38 @@ fn claim_one_time(
 fn count_login(
     transaction: &Transaction<'_>,
     user: UserId,
-    generation: Option<u64>,
+    generation: Option<VaultGeneration>,
 ) -> rusqlite::Result<Changed> {
     let logins: Option<i64> = transaction
         .prepare_cached(statements::COUNT_LOGIN)?
         .query_row([user.0], |row| row.get(0))
         .optional()?;
-    let told: Option<i64> = transaction
+    let told = transaction
         .prepare_cached(statements::GENERATION)?
-        .query_row([user.0], |row| row.get(0))
+        .query_row([user.0], |row| {
+            let proof: Option<[u8; 16]> = row.get(1)?;
+            Ok(VaultGeneration {
+                number: row.get::<_, i64>(0)? as u64,
+                proof: proof.map(ByteArray),
+            })
+        })
         .optional()?;
-    // A greater number than SQLite holds is no client's.
-    let new = generation.map(|generation| i64::try_from(generation).unwrap_or(i64::MAX));
-    let is_new = new > told;
-    if let Some(new) = new.filter(|_| is_new) {
+    let number = |named: Option<VaultGeneration>| named.map(|named| named.number);
+    let is_new = number(generation) > number(told);
+    if let Some(new) = generation.filter(|_| is_new) {
+        // A greater number than SQLite holds is no client's.
+        let number = i64::try_from(new.number).unwrap_or(i64::MAX);
         transaction
             .prepare_cached(statements::TELL_GENERATION)?
-            .execute((user.0, new))?;
+            .execute((user.0, number))?;
+        let proof = new.proof.map(|proof| proof.0);
+        transaction
+            .prepare_cached(statements::TELL_PROOF)?
+            .execute((user.0, proof))?;
     }
     Ok(Changed::Login {
         logins: logins.unwrap_or(0) as u64,
-        vault: told.filter(|_| !is_new).map(|told| told as u64),
+        vault: told.filter(|_| !is_new),
     })
 }
 
@@ -320,6 +331,7 @@ pub(super) fn release_name(
         statements::PURGE_MAIL,
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
+        statements::DROP_PROOF,
         statements::DROP_BLOCKS,
         statements::DROP_BLOCKS_OF,
     ] {
@@ -341,6 +353,7 @@ pub(super) fn delete_account(
     for statement in [
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
+        statements::DROP_PROOF,
         statements::DROP_BLOCKS,
         statements::DROP_RESET,
         statements::FORGET_VERIFIER,

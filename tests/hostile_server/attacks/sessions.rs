@@ -151,6 +151,33 @@ pub(super) fn numbers() -> Vec<Row> {
         alice.genuine("bob", words).saturating_sub(1),
     ));
 
+    let words = "in the session of before";
+    let before = last_envelope(&bob);
+    bob.proxy.meddle(|seen, onward| {
+        if let Seen::Answer(request) = seen
+            && request["op"] == "login"
+        {
+            // The proof is the one that this login itself has named.
+            let proof = request["vault_proof"].clone();
+            onward.change(|line| {
+                line["ok"]["vault"] = (1_u64 << 40).into();
+                line["ok"]["vault_proof"] = proof.clone();
+            });
+        }
+    });
+    bob.again(&[]);
+    bob.types(&format!("/msg alice {words}"));
+    let shows = alice.sees(&format!("bob: {words}"));
+    let forced = usize::from(session_of(&last_envelope(&bob)) != session_of(&before));
+    bob.proxy.behave();
+    rows.push(row(
+        "a later state of bob's vault is claimed, to force a session that goes on from none",
+        shows,
+        &[&alice, &bob],
+        &[words],
+        forced,
+    ));
+
     let copy = bob.copied();
     bob.types("/msg alice before the way back");
     alice.sees("bob: before the way back");

@@ -189,6 +189,53 @@ fn two_copies_that_take_turns_lose_nothing() {
     assert_eq!((lost(&mut original), lost(&mut copy)), (0, 0));
 }
 
+/// No word of the server alone makes a client give up its sessions, for ones that go on from none.
+#[test]
+fn a_server_that_claims_a_later_vault_forces_no_session() {
+    let (server, mut alice, bob) = super::setups::acquainted();
+    let claims: [fn(&[double::Named]) -> double::Named; 6] = [
+        |_| (u64::MAX >> 1, None),
+        |_| (1 << 31, Some(ByteArray([7; 16]))),
+        |named| (named.last().unwrap().0 + 5, None),
+        |named| (named.last().unwrap().0 + 5, named.last().unwrap().1),
+        |named| *named.last().unwrap(),
+        |named| named[named.len().saturating_sub(2)],
+    ];
+    for (number, claim) in claims.into_iter().enumerate() {
+        alice.log_out();
+        server.world.lock().unwrap().claim_generation = Some(claim);
+        alice.log_in();
+        super::setups::they_talk(&alice, &bob, &format!("claim {number}"));
+        // Also on a connection after the first one.
+        alice.run(Command::Reconnect).unwrap();
+        super::setups::they_talk(&alice, &bob, &format!("claim {number} again"));
+        let told =
+            |event: &ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("older"));
+        assert!(!alice.everything().iter().any(told), "claim {number}");
+        assert!(!bob.everything().iter().any(told), "claim {number}");
+    }
+    assert_eq!(super::renewals::started(&server).len(), 1);
+}
+
+/// An export makes no gap of what came before it.
+#[test]
+fn nothing_that_came_before_an_export_counts_as_missing() {
+    let (server, alice, mut bob) = super::setups::acquainted();
+    for number in 0..5 {
+        super::setups::they_talk(&alice, &bob, &format!("before {number}"));
+    }
+    bob.log_out();
+    let bob = imported(&server, &export_of(&bob));
+    bob.send("alice", "from here on");
+    alice.reads("from here on");
+    alice.send("bob", "I see");
+    bob.sees_line("so it can't be told whether earlier messages are missing");
+    bob.reads("I see");
+    super::setups::they_talk(&alice, &bob, "after it");
+    let gap = |event: &ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("not arrived"));
+    assert!(!bob.everything().iter().any(gap));
+}
+
 /// What the vault's file was, after which alice wrote to bob, who has the copy that she
 /// wrote in.
 fn put_back(server: &Double, alice: &mut Somebody, bob: &Somebody) -> Vec<u8> {

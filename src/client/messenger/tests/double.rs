@@ -7,8 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::crypto::account::login_proof::{LoginVerifier, ProofContext, Purpose, verify_proof};
-use crate::crypto::account::password::Argon2Params;
+use super::answers::{credentials, settings, unknown};
+use crate::crypto::account::login_proof::{ProofContext, Purpose, verify_proof};
 use crate::protocol::ids::Handle;
 use crate::protocol::reply::{
     Accepted, AccountSettings, Acked, Bundle, Done, Fetched, Greeting, Incoming, MessageState,
@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) asked: Vec<&'static str>,
     /// What the next `send` is refused with.
     pub(super) refuse_send: Option<(Code, &'static str)>,
+    /// What it claims that a login has named, of all that they have named.
+    pub(super) claim_generation: Option<fn(&[Named]) -> Named>,
     /// What it says of the backup that it was restored from.
     pub(super) epoch: Option<ByteArray<16>>,
     /// Every `send` that came, accepted or not.
@@ -53,6 +55,9 @@ pub(super) struct World {
     pub(super) outcomes: Vec<Outcome>,
     connections: Vec<TcpStream>,
 }
+
+/// A vault's generation, with its proof.
+pub(super) type Named = (u64, Option<ByteArray<16>>);
 
 /// With the account that asks, if it is logged in, as the server knows it then.
 pub(super) type Watch = Box<dyn FnMut(&'static str, Option<&Account>) + Send>;
@@ -74,7 +79,9 @@ pub(super) struct Account {
     online: Option<TcpStream>,
     session: ByteArray<16>,
     pub(super) logins: u64,
-    vault: Option<u64>,
+    vault: Option<Named>,
+    /// The generations that logins have named.
+    named: Vec<Named>,
 }
 
 impl Account {
@@ -318,6 +325,7 @@ impl Connection {
                         session: ByteArray([0; 16]),
                         logins: 0,
                         vault: None,
+                        named: Vec::new(),
                     },
                 );
                 self.enter(world, register.name, &register.session)
@@ -351,7 +359,17 @@ impl Connection {
         }
         account.logins += 1;
         let told = account.vault;
-        account.vault = told.max(wish.vault);
+        let wish = wish.vault.map(|number| (number, wish.vault_proof));
+        let is_new = wish.map(|(number, _)| number) > told.map(|(number, _)| number);
+        if is_new {
+            account.vault = wish;
+        }
+        account.named.extend(wish);
+        let truth = told.filter(|_| !is_new);
+        let vault = match world.claim_generation {
+            Some(claim) => Some(claim(&account.named)),
+            None => truth,
+        };
         account.session = ByteArray([account.logins as u8; 16]);
         self.me = Some(name);
         Ok(Reply::Welcome(Box::new(Welcome {
@@ -373,7 +391,8 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |published| published.one_time.len() as u32),
             logins: account.logins,
-            vault: told.filter(|_| account.vault == told),
+            vault: vault.map(|(number, _)| number),
+            vault_proof: vault.and_then(|(_, proof)| proof),
             epoch: world.epoch,
             settings: settings(),
         })))
@@ -522,32 +541,7 @@ impl Connection {
     }
 }
 
-fn credentials(kdf: KdfParams, login_key: ByteArray<32>) -> LoginVerifier {
-    LoginVerifier {
-        login_key: login_key.0,
-        salt: kdf.salt.0,
-        cost: Argon2Params {
-            memory_kib: kdf.memory_kib,
-            passes: kdf.passes,
-            lanes: kdf.lanes,
-        },
-    }
-}
-
 /// The handle that the double gives a message.
 pub(super) fn handle_of(mid: &MessageId) -> Handle {
     ByteArray(mid.0.map(|byte| !byte))
-}
-
-fn settings() -> AccountSettings {
-    AccountSettings {
-        listed: true,
-        presence: true,
-        refuse_unencrypted: false,
-        blocked: Vec::new(),
-    }
-}
-
-fn unknown() -> Refusal {
-    Refusal::new(Code::UnknownUser, "there is no such user")
 }

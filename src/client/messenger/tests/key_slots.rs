@@ -229,6 +229,42 @@ fn after_a_reset_the_password_before_or_the_code_opens_the_vault() {
     }
 }
 
+/// On a machine without the vault, the server learns nothing of a recovery code either.
+#[test]
+fn a_code_without_its_vault_is_recognised() {
+    let server = Double::start();
+    let (alice, code) = Somebody::register_with_code(&server, "alice");
+    let elsewhere = Somebody::new(&server, "alice");
+    server.world.lock().unwrap().asked.clear();
+    let said = elsewhere.tries(&mut Typing::new(&[&code])).unwrap_err();
+    assert!(
+        said.to_string().contains("that is a recovery code"),
+        "{said}"
+    );
+    let asked = server.world.lock().unwrap().asked.clone();
+    assert!(
+        !asked.contains(&"kdf") && !asked.contains(&"login"),
+        "{asked:?}"
+    );
+    for (command, kept) in [
+        (
+            super::passwd::passwd(&code, "another password"),
+            "nothing was changed",
+        ),
+        (
+            Command::NewRecoveryCode {
+                password: code.clone().into(),
+                file: None,
+            },
+            "the recovery code stays as it was",
+        ),
+    ] {
+        let said = alice.run(command).unwrap_err();
+        assert!(said.contains("that is a recovery code"), "{said}");
+        assert!(said.contains(kept), "{said}");
+    }
+}
+
 #[test]
 fn the_code_alone_does_not_log_in_and_says_so() {
     let server = Double::start();

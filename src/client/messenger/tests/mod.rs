@@ -1,5 +1,6 @@
 //! Whole sessions against a small server, down to the screen.
 
+mod answers;
 mod claims;
 mod confirmations;
 mod copies;
@@ -8,6 +9,7 @@ mod double;
 mod evil;
 mod handles;
 mod hostile;
+mod introductions;
 mod key_slots;
 mod passwd;
 mod planted;

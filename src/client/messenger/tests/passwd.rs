@@ -12,7 +12,7 @@ use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::KdfParams;
 
 /// Makes a new recovery code, too.
-fn passwd(old: &str, new: &str) -> Command {
+pub(super) fn passwd(old: &str, new: &str) -> Command {
     Command::Passwd {
         old: Zeroizing::new(old.to_owned()),
         new: Zeroizing::new(new.to_owned()),

@@ -19,7 +19,7 @@ fn headers(server: &Double) -> Vec<Header> {
 }
 
 /// How many sessions were started, and for which causes.
-fn started(server: &Double) -> Vec<Cause> {
+pub(super) fn started(server: &Double) -> Vec<Cause> {
     let mut seen = HashSet::new();
     let initial = headers(server).into_iter().filter_map(|header| {
         let origin = header.initial?.origin?;

@@ -122,3 +122,37 @@ fn the_outbox_keeps_the_number_of_a_message_and_an_earlier_handle() {
     let numbered = vault.number_in_outbox(seq).unwrap();
     assert_eq!(numbered, Some((bob, number)));
 }
+
+/// The clock was years ahead once: what it has dated must not stay in use for years.
+#[test]
+fn a_time_to_come_counts_as_now() {
+    const YEAR: u64 = 365 * 24 * 3600 * 1000;
+    let dir = TempDir::new().unwrap();
+    let (mut vault, _) = create(&dir);
+    let keys = vault.make_identity().unwrap();
+    assert_eq!(vault.signed_since(YEAR).unwrap(), None);
+    vault.make_signed(&keys, 10 * YEAR).unwrap();
+    assert_eq!(vault.signed_since(11 * YEAR).unwrap(), Some(10 * YEAR));
+    assert_eq!(vault.signed_since(YEAR).unwrap(), Some(YEAR));
+    assert_eq!(vault.signed_since(YEAR + 9).unwrap(), Some(YEAR));
+    // The next one is the newest, whatever the clock says.
+    let next = vault.make_signed(&keys, YEAR + 10).unwrap();
+    let (newest, _) = vault.newest_signed().unwrap().unwrap();
+    assert_eq!(newest.public().id, next.public().id);
+    assert_eq!(vault.signed_since(2 * YEAR).unwrap(), Some(YEAR + 10));
+
+    let renewed = |vault: &Vault| vault.contacts()[0].renewed_at;
+    vault
+        .transact(|vault| {
+            let mut bob = vault.contact_or_new(&"bob".parse().unwrap())?;
+            bob.renewed_at = 10 * YEAR;
+            vault.save_contact(&bob)?;
+            vault.correct_renewals(11 * YEAR)
+        })
+        .unwrap();
+    assert_eq!(renewed(&vault), 10 * YEAR);
+    vault
+        .transact(|vault| vault.correct_renewals(YEAR))
+        .unwrap();
+    assert_eq!(renewed(&vault), YEAR);
+}

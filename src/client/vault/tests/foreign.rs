@@ -35,6 +35,10 @@ fn a_schema_that_is_not_ours_is_refused_and_left_alone() {
         "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY CHECK (id > 0), value BLOB NOT NULL) STRICT",
         "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY, value BLOB NOT NULL, \"--\" BLOB) STRICT",
         "DROP TABLE unread; CREATE TABLE unread (id INTEGER PRIMARY KEY ON CONFLICT REPLACE, value BLOB NOT NULL) STRICT",
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'PRIMARY KEY', 'PRIMARY\u{a0}KEY') WHERE name = 'messages'",
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', 'NOT\u{2003}NULL') WHERE name = 'messages'",
         "ANALYZE",
         "PRAGMA user_version = 0",
         "PRAGMA user_version = -7",
@@ -53,6 +57,23 @@ fn a_schema_that_is_not_ours_is_refused_and_left_alone() {
         );
         assert_eq!(fs::read(file(&dir)).unwrap(), bytes, "{change}");
     }
+}
+
+/// Each slot costs a derivation before anything is known to be wrong.
+#[test]
+fn a_vault_with_more_slots_than_any_client_writes_is_refused() {
+    let dir = filled();
+    let more = "INSERT INTO key_slots (kind, salt, memory_kib, passes, lanes, wrapped)
+        SELECT kind, randomblob(16), 1048576, 16, 4, wrapped FROM key_slots WHERE kind = 1";
+    for _ in 0..14 {
+        write(&dir, &format!("{more} LIMIT 1"));
+    }
+    assert!(take(&dir).unwrap().read().is_ok());
+    write(&dir, more);
+    let bytes = fs::read(file(&dir)).unwrap();
+    let read = take(&dir).unwrap().read();
+    assert!(matches!(read.err(), Some(VaultError::Damaged(..))));
+    assert_eq!(fs::read(file(&dir)).unwrap(), bytes);
 }
 
 #[test]

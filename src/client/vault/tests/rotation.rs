@@ -150,3 +150,29 @@ fn the_old_key_opens_no_value_that_is_written_later() {
         assert!(damaged(later.message(number).err()), "message {number}");
     }
 }
+
+/// A message whose row somebody changed or removed must not keep the password from being changed.
+#[test]
+fn a_changed_message_does_not_stop_a_new_key() {
+    let dir = TempDir::new().unwrap();
+    let (vault, _) = filled(&dir);
+    drop(vault);
+    let db = rusqlite::Connection::open(file(&dir)).unwrap();
+    db.execute_batch(
+        "UPDATE messages SET value = zeroblob(length(value)) WHERE id = 3;
+         DELETE FROM messages WHERE id = 5",
+    )
+    .unwrap();
+    drop(db);
+    let mut vault = open(&dir, "right").unwrap();
+    rotate(&mut vault, &mut |_, _| {});
+    drop(vault);
+    let vault = open(&dir, "new").unwrap();
+    let history = vault.history(None, 100).unwrap();
+    assert_eq!(history.len(), usize::from(MESSAGES) + 1);
+    for message in &history {
+        let is_changed = [3, 5].contains(&message.seq);
+        let says_so = matches!(message.record.form, EncryptionStatus::Undecryptable(_));
+        assert_eq!(is_changed, says_so, "{}", message.seq);
+    }
+}

@@ -158,6 +158,12 @@ impl SessionSet {
         &self.theirs
     }
 
+    /// Notes that this vault has no count of what the other side sent before, since it is
+    /// new, if nothing was decrypted here yet.
+    pub fn lose_count(&mut self) {
+        self.received.lose_count();
+    }
+
     /// Whether [`encrypt`](Self::encrypt) has a session to use.
     pub fn has_session(&self) -> bool {
         self.current().is_some()
@@ -232,8 +238,10 @@ impl SessionSet {
         initial.origin = Some(Origin::sign(our, &id, generation, cause, link));
 
         self.generation = generation;
-        if cause == Cause::RolledBack {
-            self.sent.renew();
+        match cause {
+            Cause::RolledBack => self.sent.renew(),
+            Cause::NewVault => self.lose_count(),
+            _ => {}
         }
         if cause != Cause::Linked {
             self.links.start_anew();

@@ -359,3 +359,43 @@ fn sessions_of_version_1_read_and_are_not_sent_in() {
     pair.say(ALICE, "later");
     assert_eq!(pair.conversations[BOB].sessions.len(), 1);
 }
+
+/// Bob imports his vault, which knows nothing of alice's count. Whichever of the two starts the
+/// next session, nothing of hers counts as missing that he had on the other machine.
+#[test]
+fn an_import_makes_no_gap_of_what_came_before() {
+    for (starter, cause) in [
+        (BOB, Cause::NewVault),
+        (ALICE, Cause::Person),
+        (ALICE, Cause::Answer),
+    ] {
+        let mut pair = Pair::acquainted();
+        for _ in 0..7 {
+            pair.say(ALICE, "before");
+        }
+        pair.conversations[BOB] = SessionSet::new(pair.devices[ALICE].our.public());
+        if starter == ALICE {
+            pair.conversations[BOB].lose_count();
+        }
+        pair.start(starter, cause).unwrap();
+        if starter == BOB {
+            pair.start(BOB, Cause::Person).unwrap();
+            pair.say(BOB, "anew");
+        }
+        let late = pair.send(ALICE, "late");
+        let first = pair.say(ALICE, "first here").findings;
+        let lost = Findings {
+            count_is_lost: true,
+            ..Findings::default()
+        };
+        assert_eq!(first, lost, "{starter} {cause:?}");
+        let late = pair.receive(BOB, &late).unwrap();
+        assert_eq!(late.findings, Findings::default(), "{starter} {cause:?}");
+        let _dropped = pair.send(ALICE, "dropped");
+        assert_eq!(pair.say(ALICE, "next").findings.missing, 1);
+    }
+    // Of a stranger the first message of all is known to be number 0.
+    let mut pair = Pair::new();
+    let _dropped = pair.send(ALICE, "dropped");
+    assert_eq!(pair.say(ALICE, "next").findings.missing, 1);
+}
