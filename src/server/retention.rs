@@ -34,7 +34,7 @@ pub(super) fn start(shared: Arc<Shared>, stopping: Arc<AtomicBool>) -> io::Resul
         while !stopping.load(Ordering::Acquire) {
             if clock::now() >= due {
                 let before = clock::unix_ms().saturating_sub(keep.as_millis() as u64);
-                let change = Change::ForgetSeen { after, before };
+                let change = Change::ForgetSeen(after, before);
                 match shared.writer.change(change) {
                     Ok(Changed::LookedUpTo(last)) => after = last,
                     // It was the last part, or the disk is full: the next look begins anew.

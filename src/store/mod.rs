@@ -60,8 +60,7 @@ pub(crate) struct Account {
     pub one_time: u32,
     /// The operator has disabled it.
     pub disabled: bool,
-    /// What the password of an imported account is checked against until its owner has set
-    /// another; see [`crypto::original`](crate::crypto::original).
+    /// What an imported account's password is checked against, once.
     pub verifier: Option<ByteArray<32>>,
 }
 
@@ -283,12 +282,7 @@ pub(crate) enum Change {
     Seen(UserId, u64),
     /// Forget, of some accounts behind this one, when they were last seen if that is before this
     /// time, ms since 1970.
-    ForgetSeen {
-        /// The account.
-        after: UserId,
-        /// The time.
-        before: u64,
-    },
+    ForgetSeen(UserId, u64),
     /// Replace identity and prekeys, or add to them.
     Publish(UserId, Box<Publish>),
     /// Hand out a user's prekey bundle.
@@ -341,7 +335,7 @@ impl Change {
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Change::Register(_)
-            | Change::ForgetSeen { .. }
+            | Change::ForgetSeen(..)
             | Change::Invite(..)
             | Change::Revoke(_)
             | Change::Ban(..)

@@ -194,7 +194,7 @@ fn when_people_were_last_seen_is_forgotten_a_part_at_a_time() {
         let account = fixture.store.account(&name.parse().unwrap()).unwrap();
         account.unwrap().last_seen
     };
-    let forget = |after| fixture.change(Change::ForgetSeen { after, before: 100 });
+    let forget = |after| fixture.change(Change::ForgetSeen(after, 100));
     assert_eq!(forget(old), Changed::Done);
     assert_eq!(last_seen("old"), Some(99), "it is not among them");
     assert_eq!(forget(UserId(0)), Changed::Done);

@@ -107,7 +107,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
                 .execute(params![user.0, *at as i64])?;
             Ok(Changed::Done)
         }
-        Change::ForgetSeen { after, before } => forget_seen(transaction, *after, *before),
+        Change::ForgetSeen(after, before) => forget_seen(transaction, *after, *before),
         Change::Publish(user, keys) => publish(transaction, *user, keys),
         Change::ClaimBundle { of, one_time } => claim_bundle(transaction, *of, *one_time),
         Change::SetFlags(user, flags) => {
