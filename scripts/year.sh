@@ -2,8 +2,8 @@
 #
 # A year of a server in some minutes, on the real programs: the Debian packages are installed, people
 # are invited, join and chat, a backup is made under load, a database of the first schema is upgraded,
-# the machine is lost and restored from the backup, a password is reset, an account is erased, and the
-# packages are purged. Prints what it does and sees; exits 0 if all was as it has to be.
+# the machine is lost and restored from the backup, a password is reset, people come from the
+# program before this one, an account is erased, and the packages are purged. Prints what it does and sees; exits 0 if all was as it has to be.
 #
 #   scripts/year.sh [PROFILE]     with the binaries in target/PROFILE (debug)
 #
@@ -191,6 +191,21 @@ rm -rf "$data"
 mv "$folder/current" "$data"
 start_server
 
+step "The same month: people come from the Python original"
+stop_server
+mkdir "$backups/export"
+cp tests/exports/lines-v1/* "$backups/export/"
+chown -R secure-chat "$backups/export"
+see "3 accounts and 4 messages were imported" secure-chat-ctl import mongo "$backups/export" \
+    --rename alice=alice2020 --rename Bob=bob2020 --rename carol=carol2020
+rm -r "$backups/export"
+start_server
+mkdir "$folder/alice2020"
+(umask 077 && echo "wonderland" >"$folder/alice2020/password")
+(umask 077 && echo "correct-horse-battery-2020" >"$folder/alice2020/new")
+see "hello alice, this is Bob" as alice2020 fetch --claim --new-password-file "$folder/alice2020/new" \
+    --recovery-file "$folder/alice2020/recovery"
+
 step "November: carol leaves, and nothing of hers stays"
 see "stored for carol" as bob send carol "this waits for carol"
 see "" secure-chat-ctl user remove carol
@@ -199,8 +214,9 @@ said=$(secure-chat-ctl user add carol --password-file - <"$folder/carol/password
 echo "$said"
 grep -q reserved <<<"$said" || fail "it was refused for another reason"
 stop_server
-mail=$(sqlite3 "$data/chat.db" "SELECT count(*) FROM mail")
-echo "messages that wait: $mail"
+mail=$(sqlite3 "$data/chat.db" "
+    SELECT count(*) FROM mail JOIN users ON users.id = recipient WHERE name = 'carol'")
+echo "messages that wait for carol: $mail"
 [ "$mail" -eq 0 ] || fail "mail of a removed account waits"
 
 step "December: remove keeps the data, purge removes it"

@@ -9,6 +9,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+#[path = "scripts/accounts.rs"]
+mod accounts;
 #[path = "scripts/beside.rs"]
 mod beside;
 #[cfg(all(feature = "tls", target_os = "linux"))]

@@ -23,6 +23,8 @@ use rustix::termios::{LocalModes, tcgetattr};
 #[path = "terminal/first_minute.rs"]
 mod first_minute;
 mod harness;
+#[path = "terminal/history.rs"]
+mod history;
 #[path = "terminal/output.rs"]
 mod output;
 #[cfg(feature = "tls")]

@@ -36,6 +36,7 @@ use crate::xdg;
     name = "client",
     version,
     disable_version_flag = true,
+    disable_help_flag = true,
     about = "Secure Chat: encrypted messages on a terminal. Without a command: the chat",
     after_help = "More: what-the-server-knows, options (lists all), exit-codes, man, completions"
 )]
@@ -134,6 +135,9 @@ pub(crate) struct Options {
     /// Replace the account's published identity by this device's without asking
     #[arg(long, global = true, hide = true)]
     pub new_identity: bool,
+    /// Let no other command or window of this account work through this client
+    #[arg(long, global = true, hide = true, env = "SECURE_CHAT_NO_SOCKET")]
+    pub no_socket: bool,
     /// Give the server the password of an account that was imported from the Python program before
     /// this one, once and without asking; --new-password-file has the one that replaces it
     #[arg(long, global = true, hide = true)]
@@ -201,6 +205,9 @@ pub(crate) struct Options {
     /// Of all but results, only warnings and errors
     #[arg(long, global = true, hide = true)]
     pub quiet: bool,
+    /// Print help
+    #[arg(short, long, global = true, action = clap::ArgAction::Help, hide = true)]
+    help: Option<bool>,
     /// Print version
     #[arg(short = 'V', long, action = clap::ArgAction::Version, hide = true)]
     version: Option<bool>,
@@ -239,7 +246,7 @@ pub(crate) enum Action {
 pub(crate) enum VaultTask {
     /// Write identity, contacts and history of --user to a new FILE, sealed under a passphrase
     ///
-    /// Sessions and prekeys stay here: the other machine makes its own. Export while the client is not running.
+    /// Sessions and prekeys stay here: the other machine makes its own. End the client first; --wait waits for that.
     Export(ExportFile),
     /// Log in on a machine without a vault, with identity, contacts and history from FILE
     ///

@@ -37,9 +37,10 @@ use self::completions::Shell;
 use self::config_file::ConfigError;
 use self::manual::Chapter;
 
-/// What `--help` shows: it fits a screen of 24 rows.
+/// What `--help` shows before the sentence that a program has behind it: on a screen of 24 rows, the
+/// shell's prompt and the command have room, too.
 const SHORT_HELP: &str =
-    "{about}\n{usage-heading} {usage}\nCommands:\n{subcommands}\nOptions:\n{options}{after-help}";
+    "{about}\n{usage-heading} {usage}\nCommands:\n{subcommands}\nOptions:\n{options}\n";
 
 /// The options of a program. One of them is `--config FILE`, with the id `config`.
 pub(crate) trait Program: Parser {
@@ -159,7 +160,11 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
 
 /// The program's definition under the name by which it was called, with a help that is short.
 fn definition<P: Program>() -> Command {
-    let mut command = named::<P>().help_template(SHORT_HELP).max_term_width(80);
+    let mut command = named::<P>().max_term_width(80);
+    let behind = command.get_after_help().map(ToString::to_string);
+    command = command
+        .help_template(SHORT_HELP.to_owned() + &behind.unwrap_or_default())
+        .after_help(None::<&str>);
     if !P::SHORT_HELP.is_empty() {
         command = command.mut_args(|option| {
             let shown = option

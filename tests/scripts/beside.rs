@@ -20,15 +20,15 @@ use crate::{Ended, Place, end, ended};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client that stays: a chat that reads lines from a pipe, or `listen`.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    seen: Vec<String>,
+    pub(crate) seen: Vec<String>,
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -57,7 +57,7 @@ impl Running {
     }
 
     /// Waits for a line with this in it.
-    fn sees(&mut self, part: &str) -> String {
+    pub(crate) fn sees(&mut self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -71,12 +71,12 @@ impl Running {
         }
     }
 
-    fn types(&mut self, line: &str) {
+    pub(crate) fn types(&mut self, line: &str) {
         writeln!(self.stdin.as_ref().unwrap(), "{line}").unwrap();
     }
 
     /// Ends its input, and waits for its end.
-    fn quits(&mut self) -> i32 {
+    pub(crate) fn quits(&mut self) -> i32 {
         self.stdin = None;
         self.code()
     }
@@ -99,7 +99,7 @@ impl Drop for Running {
 }
 
 /// A chat of `name`, which is logged in.
-fn chat(place: &Place, name: &str, flags: &[&str]) -> Running {
+pub(crate) fn chat(place: &Place, name: &str, flags: &[&str]) -> Running {
     let mut client = place.client(name);
     let mut chat = Running::start(client.arg("--keep-going").args(flags));
     chat.sees("logged in as");
@@ -118,7 +118,7 @@ fn without_password(place: &Place, name: &str, arguments: &[&str]) -> Ended {
     end(&mut client, "")
 }
 
-fn texts(found: &[Value]) -> Vec<&str> {
+pub(crate) fn texts(found: &[Value]) -> Vec<&str> {
     found
         .iter()
         .filter_map(|event| event["text"].as_str())
@@ -126,7 +126,7 @@ fn texts(found: &[Value]) -> Vec<&str> {
 }
 
 /// What the lock's file of a name's vault says: the process and the socket.
-fn holder(place: &Place, name: &str) -> (PathBuf, Option<PathBuf>) {
+pub(crate) fn holder(place: &Place, name: &str) -> (PathBuf, Option<PathBuf>) {
     let servers = fs::read_dir(place.path().join(name)).unwrap();
     let lock = format!("{name}.lock");
     let path = servers

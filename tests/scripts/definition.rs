@@ -145,7 +145,8 @@ fn every_help_fits_a_screen_and_names_the_program_as_it_was_called() {
     for program in PROGRAMS {
         let name = Path::new(program).file_name().unwrap().to_str().unwrap();
         let help = said(program, &["--help"]);
-        assert!(help.lines().count() <= 24, "{help}");
+        // A screen of 24 rows has the next prompt, too.
+        assert!(help.lines().count() <= 23, "{help}");
         assert!(
             help.lines().all(|line| line.chars().count() <= 80),
             "{help}"

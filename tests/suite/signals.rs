@@ -63,7 +63,7 @@ fn a_hangup_takes_the_settings_that_can_be_taken_and_names_the_others() {
     assert!(!server.log().contains("message-rate is"));
     for wrong in [
         "registration = maybe",
-        "regstration = open",
+        "registrations = open",
         "idle-limit = 5",
     ] {
         let before = server.log().matches("settings stay as they were").count();

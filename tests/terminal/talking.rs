@@ -26,7 +26,7 @@ fn person_at(server: &Server, name: &str, size: (u16, u16), more: &[&str]) -> Se
 }
 
 /// The rows that have a text.
-fn rows_with(seat: &Seat, text: &str) -> Vec<String> {
+pub(crate) fn rows_with(seat: &Seat, text: &str) -> Vec<String> {
     let screen = seat.screen();
     let rows = screen.lines().filter(|row| row.contains(text));
     rows.map(str::to_owned).collect()

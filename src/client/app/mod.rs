@@ -10,7 +10,7 @@
 //! | `session` | the session that commands go to: this process's, or another one's |
 //! | `talk` | `/to`: plain lines go to one person |
 //! | `password` | secrets from the options, `/passwd` and `/recovery` |
-//! | `transfer` | `client vault export`, `import` and `read` |
+//! | `transfer` | `client vault export` and `import` |
 //! | `files` | completes the names of files |
 //! | `exit_code` | the exit codes |
 //! | `manual` | what the manual page has besides options and commands |
@@ -241,10 +241,13 @@ impl App {
     }
 
     fn move_vault(&mut self, task: &VaultTask) {
-        let result = transfer::run(task, &self.options, &self.login_flow, &mut self.terminal);
-        if let Err(error) = result {
-            self.terminal.say(&ViewEvent::bad(error.to_string()));
-            self.code = exit_code::of_login(&error);
+        match task {
+            VaultTask::Export(file) => self.conclude(|app| app.export_vault(file)),
+            VaultTask::Import(file) => self.conclude(|app| {
+                let (options, flow) = (&app.options, &app.login_flow);
+                Ok(transfer::import(file, options, flow, &mut app.terminal)?)
+            }),
+            VaultTask::Read { with } => self.conclude(|app| app.print_whole_history(*with)),
         }
     }
 

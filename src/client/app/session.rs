@@ -2,7 +2,7 @@
 //! machine which has the account's vault, of which this process becomes a window.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{App, by_options, password};
 use crate::client::control::{Attached, Host, NotAttached, WindowKind, take_over};
@@ -89,7 +89,7 @@ impl App {
         display: Arc<dyn Display>,
     ) -> Result<Session, LoginError> {
         let mut host = None;
-        if account.kind.stays() {
+        if account.kind.stays() && !self.options.no_socket {
             match Host::open(&mut account) {
                 Ok(opened) => host = Some(opened),
                 Err(why) => self.terminal.say(&ViewEvent::warning(format!(
@@ -108,6 +108,36 @@ impl App {
                 .map_err(LoginError::Thread)?;
         }
         Ok(Session::Own(handle, host))
+    }
+
+    /// Waits for a while until no other process has the account's vault.
+    ///
+    /// # Errors
+    /// One still has it, which the error names, or there is no place for vaults.
+    pub(super) fn wait_until_free(&self, name: &UserName) -> Result<(), LoginError> {
+        let begun = clock::now();
+        let until = begun + Duration::from_secs(self.options.wait.into());
+        let mut said = false;
+        loop {
+            let Err(error) = self.login_flow.check_free(name) else {
+                return Ok(());
+            };
+            let now = clock::now();
+            if error.holder().is_none() || now >= until || self.terminal.signal().is_some() {
+                return Err(error);
+            }
+            self.say_what_holds(&error, begun, &mut said);
+            sync::sleep(TRIES);
+        }
+    }
+
+    /// Says once, after a while, which process is waited for.
+    fn say_what_holds(&self, error: &LoginError, begun: Instant, said: &mut bool) {
+        if !*said && clock::now() >= begun + SAYS_SO {
+            *said = true;
+            self.terminal
+                .say(&ViewEvent::quiet(format!("{error}; waiting for it")));
+        }
     }
 
     /// Uses the account's vault, or becomes a window of the client that has it. Waits for a while
@@ -164,11 +194,7 @@ impl App {
                     None => error,
                 });
             }
-            if !said && now >= begun + SAYS_SO {
-                said = true;
-                self.terminal
-                    .say(&ViewEvent::quiet(format!("{error}; waiting for it")));
-            }
+            self.say_what_holds(&error, begun, &mut said);
             sync::sleep(TRIES);
         }
     }

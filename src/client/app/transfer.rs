@@ -1,4 +1,4 @@
-//! `client vault export`, `import` and `read`: the passphrase, the file, and what the person
+//! `client vault export` and `import`: the passphrase, the file, and what the person
 //! is told. The vault decides the contents and the format of an export.
 
 use std::sync::Arc;
@@ -7,14 +7,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{by_options, password};
-use crate::client::args::{ExportFile, Options, VaultTask};
+use crate::client::args::{ExportFile, Options};
 use crate::client::login::first_login::{read_export, write_export};
 use crate::client::login::{LoginError, LoginFlow};
 use crate::client::messenger::SessionHandle;
 use crate::client::messenger::command::Command;
 use crate::client::terminal::{InputEvent, Terminal};
 use crate::client::view::{Display, ViewEvent};
-use crate::command_line;
 use crate::protocol::UserName;
 
 /// The shortest passphrase, in characters. It is long because a thief of the file can try
@@ -24,30 +23,17 @@ const MIN_PASSPHRASE: usize = 12;
 /// How long the new keys may take to be published.
 const PUBLISHES_WITHIN: Duration = Duration::from_secs(30);
 
-/// Runs the subcommand.
+/// `vault export`
 ///
 /// # Errors
-/// Nothing was moved, or after an import the new keys were not published.
-pub(crate) fn run(
-    task: &VaultTask,
-    options: &Options,
-    login_flow: &LoginFlow,
-    terminal: &mut Terminal,
-) -> Result<(), LoginError> {
-    match task {
-        VaultTask::Export(export_file) => export(export_file, options, login_flow, terminal),
-        VaultTask::Import(export_file) => import(export_file, options, login_flow, terminal),
-        VaultTask::Read { with } => read(*with, options, login_flow, terminal),
-    }
-}
-
-fn export(
+/// Nothing was exported.
+pub(crate) fn export(
+    name: UserName,
     export_file: &ExportFile,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let name = account(options, "export FILE")?;
     let passphrase = match export_file.passphrase(terminal).map_err(by_options)? {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
@@ -68,32 +54,11 @@ fn export(
     Ok(())
 }
 
-/// Whose vault it is.
-fn account(options: &Options, usage: &str) -> Result<UserName, LoginError> {
-    options.user.ok_or_else(|| {
-        LoginError::Refused(format!(
-            "whose? Name the account, as in: {} --user NAME vault {usage}",
-            command_line::called("client")
-        ))
-    })
-}
-
-/// Shows the history, without a server.
-fn read(
-    with: Option<UserName>,
-    options: &Options,
-    login_flow: &LoginFlow,
-    terminal: &mut Terminal,
-) -> Result<(), LoginError> {
-    let name = account(options, "read")?;
-    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
-    for event in login_flow.read(name, with, &mut prompt)? {
-        terminal.say(&event);
-    }
-    Ok(())
-}
-
-fn import(
+/// `vault import`
+///
+/// # Errors
+/// Nothing was imported, or the new keys were not published.
+pub(crate) fn import(
     export_file: &ExportFile,
     options: &Options,
     login_flow: &LoginFlow,

@@ -18,7 +18,6 @@ use crate::client::messenger::identity::wire_identity;
 use crate::client::vault::{
     EXPORT_FIRST_LINE, Export, ExportError, Opened, Vault, VaultError, VaultFile,
 };
-use crate::client::view::ViewEvent;
 use crate::clock;
 use crate::command_line;
 use crate::crypto::account::recovery::RecoveryCode;
@@ -56,33 +55,6 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Export, LoginError> {
         Ok(self.open_offline(name, prompt)?.export(name)?)
-    }
-
-    /// The messages in the vault that is on this device, the oldest first, all or those with
-    /// one person.
-    ///
-    /// # Errors
-    /// There is no vault, neither password nor recovery code opens it, or there is no such
-    /// person in it.
-    pub(crate) fn read(
-        &self,
-        name: UserName,
-        with: Option<UserName>,
-        prompt: &mut dyn Prompt,
-    ) -> Result<Vec<ViewEvent>, LoginError> {
-        let vault = self.open_offline(name, prompt)?;
-        if let Some(with) = with.filter(|with| vault.contact(with).is_none()) {
-            return Err(LoginError::Refused(format!(
-                "there are no messages with {with}"
-            )));
-        }
-        let history = vault.history(None, u32::MAX)?;
-        let events = history.into_iter().filter_map(|message| {
-            let contact = vault.contact_by_id(message.contact)?;
-            let wanted = with.is_none_or(|with| with == contact.name);
-            wanted.then(|| message.event(contact))
-        });
-        Ok(events.collect())
     }
 
     /// Opens the vault that is on this device, without asking the server anything.

@@ -25,18 +25,19 @@ use self::display::ScriptDisplay;
 use super::commands::since;
 use super::exit_code::{self, DECLINED, MEANINGS, REFUSED, UNREACHABLE, VAULT, WRONG_USAGE};
 use super::session::{Opened, Session};
-use super::{App, by_options, password};
+use super::{App, by_options, password, transfer};
 use crate::client::args::scripts::{History, Script};
-use crate::client::args::{Action, Options};
+use crate::client::args::{Action, ExportFile, Options};
 use crate::client::control::WindowKind;
 use crate::client::login::prompt::TerminalPrompt;
 use crate::client::login::{LoginError, LoginFlow};
-use crate::client::messenger::command::HistoryQuery;
 use crate::client::messenger::command::{Answer, Command};
+use crate::client::messenger::command::{FindFrom, HistoryQuery};
 use crate::client::messenger::session_kind::SessionKind;
 use crate::client::terminal::{InputEvent, Routes, Terminal};
 use crate::client::view::{Display, End, ViewEvent};
 use crate::clock;
+use crate::command_line;
 use crate::protocol::UserName;
 
 /// How many messages `history` prints if it is not told.
@@ -145,7 +146,12 @@ fn every_option() -> Vec<(String, String)> {
 impl App {
     /// Runs a command to its end.
     pub(super) fn run_script(&mut self, script: &Script) {
-        let done = self.script(script);
+        self.conclude(|app| app.script(script));
+    }
+
+    /// Does something, ends the session that it has begun, and says why it failed.
+    pub(super) fn conclude(&mut self, work: impl FnOnce(&mut Self) -> Done) {
+        let done = work(self);
         if let Some((_, session)) = self.session.take() {
             session.end();
         }
@@ -180,10 +186,13 @@ impl App {
         }
     }
 
-    /// The account. The command line was checked to name it.
+    /// The account. For all but `vault`, the command line was checked to name it.
     fn account(&self) -> Result<UserName, Failure> {
-        let missing = || Failure::new(WRONG_USAGE, "whose? Name the account with --user NAME");
-        self.options.user.ok_or_else(missing)
+        self.options.user.ok_or_else(|| {
+            let me = command_line::called("client");
+            let why = format!("whose? Name the account, as in: {me} --user NAME vault read");
+            Failure::new(WRONG_USAGE, why)
+        })
     }
 
     /// Logs in and starts the session.
@@ -289,6 +298,34 @@ impl App {
             |flow, prompt| flow.history(name, &query, prompt),
             Command::Earlier(query.clone()),
         )
+    }
+
+    /// `vault read`
+    pub(super) fn print_whole_history(&mut self, with: Option<UserName>) -> Done {
+        let query = HistoryQuery {
+            with,
+            from: Some(FindFrom::Time(0)),
+            ..HistoryQuery::default()
+        };
+        let name = self.account()?;
+        self.read_vault(
+            |flow, prompt| flow.history(name, &query, prompt),
+            Command::Earlier(query.clone()),
+        )
+    }
+
+    /// `vault export`. The identity's keys leave through no socket, so another client has to end.
+    pub(super) fn export_vault(&mut self, file: &ExportFile) -> Done {
+        let name = self.account()?;
+        self.wait_until_free(&name)?;
+        let (options, flow) = (&self.options, &self.login_flow);
+        Ok(transfer::export(
+            name,
+            file,
+            options,
+            flow,
+            &mut self.terminal,
+        )?)
     }
 
     /// The file for a new account's recovery code; `None` for the screen.

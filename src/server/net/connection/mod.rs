@@ -67,7 +67,7 @@ pub(crate) struct Connection {
     /// The registry, which is to know whose connection it is, until the proxy has said it.
     unidentified: Option<Arc<Connections>>,
     /// A proxy has made it, and no client is known of it: it may look whether the server answers.
-    is_proxys_own: bool,
+    is_of_proxy: bool,
     send_queue: Arc<SendQueue>,
     handler: Handler,
     /// What was read and TLS has not opened yet.
@@ -121,7 +121,7 @@ impl Connection {
             standing: Arc::clone(registration.standing()),
             peer,
             is_here: here.to_canonical().is_loopback(),
-            is_proxys_own: by_proxy,
+            is_of_proxy: by_proxy,
             unidentified: by_proxy.then(|| Arc::clone(registration.connections())),
             handler,
             lines: LineBuffer::new(config.max_line),
@@ -180,14 +180,15 @@ impl Connection {
         end.count(&self.shared.stats.disconnects);
         let name = user.map_or("(not logged in)".to_owned(), |user| user.to_string());
         let reason = end.reason();
-        let mut fields: Vec<log::Field<'_>> = vec![("address", &self.peer), ("reason", &reason)];
+        let peer = log::ClientAddress(self.peer);
+        let mut fields: Vec<log::Field<'_>> = vec![("address", &peer), ("reason", &reason)];
         if user.is_some() {
             fields.push(("user", &name));
         }
-        let text = format_args!("{} {name} left: {end}", self.peer);
+        let text = format_args!("{peer} {name} left: {end}");
         let level = match end {
             // A proxy looks after the server every few seconds.
-            Disconnect::Closed | Disconnect::Broken(_) if self.is_proxys_own => Level::Debug,
+            Disconnect::Closed | Disconnect::Broken(_) if self.is_of_proxy => Level::Debug,
             _ => Level::Info,
         };
         log::event(level, "left", Some(self.id), &fields, text);

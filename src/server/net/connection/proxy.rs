@@ -27,7 +27,7 @@ impl Connection {
         if let Some(client) = header.client {
             self.peer = client;
             self.handler.set_peer(client);
-            self.is_proxys_own = false;
+            self.is_of_proxy = false;
             self.is_here &= client.ip().is_loopback();
             self.identify(&connections)?;
         }
