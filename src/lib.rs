@@ -92,6 +92,7 @@ pub mod programs {
 
     /// The server.
     pub mod server {
+        pub use crate::server::import::import_documents;
         pub use crate::server::run::main;
     }
 }

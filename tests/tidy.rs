@@ -201,10 +201,12 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "notify",
             "ping",
             "reload",
+            "retention",
             "shared",
             "signals",
         ],
     ),
+    ("server::retention", &["shared"]),
     (
         "server::shared",
         &["config", "delivery", "limits", "log", "stats"],

@@ -13,11 +13,13 @@
 )]
 
 mod crypto;
+mod import;
 mod scene;
 mod values;
 mod wire;
 
 pub(crate) use crypto::{envelope, prekey_bundle, vault_row};
+pub(crate) use import::import_document;
 pub(crate) use values::vault_value;
 pub(crate) use wire::{console, json, lines, proxy_header, sniff};
 
@@ -25,7 +27,7 @@ pub(crate) use wire::{console, json, lines, proxy_header, sniff};
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them: for the replay, and for a test that none is missing.
-pub(crate) const ALL: [Target; 9] = [
+pub(crate) const ALL: [Target; 10] = [
     ("envelope", envelope),
     ("prekey_bundle", prekey_bundle),
     ("vault_row", vault_row),
@@ -34,6 +36,7 @@ pub(crate) const ALL: [Target; 9] = [
     ("console", console),
     ("lines", lines),
     ("sniff", sniff),
+    ("import_document", import_document),
     ("proxy_header", proxy_header),
 ];
 
@@ -41,6 +44,7 @@ pub(crate) const ALL: [Target; 9] = [
 /// they are as deep in it as valid input is.
 pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut seeds = crypto::seeds();
+    seeds.extend(import::seeds());
     seeds.extend(values::seeds());
     seeds.extend(wire::seeds());
     seeds

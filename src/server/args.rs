@@ -112,6 +112,11 @@ pub(super) struct Options {
           value_parser = clap::value_parser!(u64).range(1..=100))]
     sender_share: u64,
 
+    /// Days for which it is kept when people were last seen; 0: for ever
+    #[arg(long, env = "SECURE_CHAT_KEEP_LAST_SEEN", default_value_t = 0, value_name = "DAYS",
+          value_parser = clap::value_parser!(u32).range(..=36_500))]
+    keep_last_seen: u32,
+
     /// Take unencrypted messages, as telnet sends them
     #[arg(long, env = "SECURE_CHAT_UNENCRYPTED", default_value_t = true, action = ArgAction::Set,
           value_name = "true|false")]
@@ -194,6 +199,12 @@ pub(super) struct Options {
     #[arg(long, help_heading = LOG, env = "SECURE_CHAT_LOG_LEVEL", value_name = "LEVEL",
           default_value = "info")]
     log_level: log::Level,
+
+    /// What the log has of clients' addresses: full, network (the first 24 bits of IPv4, 48 of IPv6)
+    /// or none. Fail2ban needs them in full
+    #[arg(long, help_heading = LOG, env = "SECURE_CHAT_LOG_ADDRESSES", value_name = "HOW",
+          default_value = "full")]
+    log_addresses: log::Addresses,
 
     /// File to append the log to, opened again on SIGHUP [default: standard error]
     #[arg(long, help_heading = LOG, env = "SECURE_CHAT_LOG_FILE", value_name = "FILE")]
@@ -364,6 +375,8 @@ impl Options {
                 share: self.sender_share,
             },
             limits: self.limits.settings(),
+            keep_last_seen: (self.keep_last_seen > 0)
+                .then(|| Duration::from_secs(u64::from(self.keep_last_seen) * 24 * 3600)),
             unencrypted: self.unencrypted,
             registration: self.registration,
             member_invitations: self.member_invitations,
@@ -374,6 +387,7 @@ impl Options {
             log: log::Settings {
                 format: self.log_format,
                 level: self.log_level,
+                addresses: self.log_addresses,
                 file: self.log_file,
             },
             metrics: self.metrics,

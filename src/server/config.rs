@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub quota: Quota,
     /// What any one address, account or connection may ask for.
     pub limits: Settings,
+    /// For how long it is kept when people were last seen; for ever without it.
+    pub keep_last_seen: Option<Duration>,
     /// Whether to accept unencrypted messages.
     pub unencrypted: bool,
     /// Who may make an account.

@@ -8,6 +8,7 @@
 //! | `manual` | what the manual page has besides options and commands |
 //! | `data_folder` | whether the server may start on a folder |
 //! | `backup` | copies of all that the server keeps, and back |
+//! | `retention` | forgets when people were last seen |
 //! | `import` | accounts and messages of the Python program before this one |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`listen`] | where it listens |
@@ -34,7 +35,7 @@ pub(crate) mod config;
 mod data_folder;
 pub(crate) mod delivery;
 mod error;
-mod import;
+pub(crate) mod import;
 pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod log;
@@ -46,6 +47,7 @@ mod personal_data;
 mod ping;
 mod reload;
 pub(crate) mod requests;
+mod retention;
 pub(crate) mod run;
 #[cfg(test)]
 mod schedules;

@@ -36,6 +36,7 @@ use super::notify;
 use super::notify::State;
 use super::ping::ping;
 use super::reload::Reloader;
+use super::retention;
 use super::shared::Shared;
 use super::signals;
 use super::signals::Terminal;
@@ -315,6 +316,8 @@ fn serve(
         Arc::clone(&stopping),
     )
     .map_err(RunError::NoThread)?;
+
+    retention::start(Arc::clone(&shared), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
     let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));

@@ -60,8 +60,7 @@ pub(crate) struct Account {
     pub one_time: u32,
     /// The operator has disabled it.
     pub disabled: bool,
-    /// What the password of an imported account is checked against until its owner has set
-    /// another; see [`crypto::original`](crate::crypto::original).
+    /// What an imported account's password is checked against, once.
     pub verifier: Option<ByteArray<32>>,
 }
 
@@ -281,6 +280,9 @@ pub(crate) enum Change {
     CountLogin(UserId, Option<VaultGeneration>),
     /// A visible session ended at this time, ms since 1970.
     Seen(UserId, u64),
+    /// Forget, of some accounts behind this one, when they were last seen if that is before this
+    /// time, ms since 1970.
+    ForgetSeen(UserId, u64),
     /// Replace identity and prekeys, or add to them.
     Publish(UserId, Box<Publish>),
     /// Hand out a user's prekey bundle.
@@ -333,6 +335,7 @@ impl Change {
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Change::Register(_)
+            | Change::ForgetSeen(..)
             | Change::Invite(..)
             | Change::Revoke(_)
             | Change::Ban(..)
@@ -373,6 +376,8 @@ pub(crate) enum Changed {
     Expired,
     /// The invitation is stored under this number.
     Invited(i64),
+    /// The change was made up to this account, and there are more.
+    LookedUpTo(UserId),
     /// The keys are published; this many one-time prekeys are left.
     Published(u32),
     /// Another identity is published; nothing changed.

@@ -208,3 +208,47 @@ fn a_metrics_address_that_is_taken_is_a_sentence() {
     assert_eq!(status.code(), Some(1));
     assert!(said.contains("choose another with --log-file"), "{said}");
 }
+
+#[test]
+fn addresses_are_logged_in_full_shortened_or_not_at_all() {
+    for (how, expected) in [
+        ("full", "127.0.0.1:"),
+        ("network", "127.0.0.0/24 logged in as bob"),
+        ("none", "- logged in as bob"),
+    ] {
+        let server = Server::with(&["--log-addresses", how]);
+        server.register("bob");
+        eventually("it left", || server.log().contains("bob left"));
+        let log = server.log();
+        let lines = log.lines().filter(|line| line.contains(" #"));
+        let lines: Vec<&str> = lines.collect();
+        assert!(lines.iter().any(|line| line.contains(expected)), "{log}");
+        let shown = lines.iter().any(|line| line.contains("127.0.0.1"));
+        assert_eq!(shown, how == "full", "{log}");
+    }
+}
+
+#[test]
+fn when_somebody_was_last_seen_is_forgotten() {
+    let mut server = Server::start();
+    let data = server.data();
+    for name in ["bob", "carol"] {
+        server.register(name).ok("logout", json!({}));
+    }
+    let last_seen = |name: &str| -> Option<i64> {
+        let database = rusqlite::Connection::open(data.join("chat.db")).unwrap();
+        let found = "SELECT last_seen FROM users WHERE name = ?1";
+        database.query_row(found, [name], |row| row.get(0)).unwrap()
+    };
+    eventually("it is written", || {
+        last_seen("bob").is_some() && last_seen("carol").is_some()
+    });
+    server.kill();
+    let database = rusqlite::Connection::open(data.join("chat.db")).unwrap();
+    let long_ago = "UPDATE users SET last_seen = last_seen - 3 * 86400000 WHERE name = 'bob'";
+    database.execute(long_ago, []).unwrap();
+    drop(database);
+    let _server = Server::on(&data, &["--keep-last-seen", "2"]);
+    eventually("it is forgotten", || last_seen("bob").is_none());
+    assert!(last_seen("carol").is_some());
+}

@@ -51,6 +51,17 @@ impl Documents {
         Ok(Documents { inner, read })
     }
 
+    /// Those of a file's content.
+    ///
+    /// # Errors
+    /// It is an archive.
+    pub(super) fn of_bytes(content: Vec<u8>) -> Result<Self, FormatError> {
+        Ok(Documents {
+            inner: of_stream(Box::new(Cursor::new(content)))?,
+            read: Arc::default(),
+        })
+    }
+
     /// How many bytes of the file were read.
     pub(super) fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)

@@ -76,6 +76,19 @@ pub(super) fn mongo(config: &Config, task: &MongoTask, json: bool) -> Result<(),
     report.finish()
 }
 
+/// How many documents a file of this content has before its end or its first fault, at most `most`.
+/// It is for the fuzzer.
+pub fn import_documents(content: &[u8], most: usize) -> usize {
+    let Ok(mut documents) = Documents::of_bytes(content.to_vec()) else {
+        return 0;
+    };
+    let mut count = 0;
+    while count < most && matches!(documents.next(), Ok(Some(_))) {
+        count += 1;
+    }
+    count
+}
+
 fn total_size(files: &[PathBuf]) -> u64 {
     let sizes = files.iter().map(std::fs::metadata);
     sizes.flatten().map(|found| found.len()).sum()

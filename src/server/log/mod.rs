@@ -4,6 +4,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | here | logging, starting, flushing |
+//! | `address` | how much of a client's address is told |
 //! | `line` | an event as a line for people, or as JSON |
 //! | `queue` | the lines that wait to be written, with their bound |
 //! | `sink` | standard error or a file, and opening the file again |
@@ -18,6 +19,7 @@
 //!
 //! [sanitize]: crate::protocol::sanitize::sanitize
 
+mod address;
 mod line;
 mod queue;
 mod sink;
@@ -31,6 +33,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+pub(crate) use self::address::{Addresses, ClientAddress};
 use self::line::Line;
 use self::queue::LogQueue;
 use self::sink::Sink;
@@ -72,6 +75,8 @@ pub(crate) struct Settings {
     pub format: Format,
     /// Events below this level are left out.
     pub level: Level,
+    /// What is told of clients' addresses.
+    pub addresses: Addresses,
     /// The file to append to; standard error without one.
     pub file: Option<PathBuf>,
 }
@@ -81,6 +86,7 @@ impl Default for Settings {
         Settings {
             format: Format::Human,
             level: Level::Info,
+            addresses: Addresses::Full,
             file: None,
         }
     }
@@ -103,6 +109,7 @@ static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 pub(crate) fn start(settings: Settings) -> io::Result<()> {
     let mut sink = Sink::open(settings.file.as_deref())?;
     set_level(settings.level);
+    address::set(settings.addresses);
     let _first = SETTINGS.set(settings);
     sync::spawn("log", None, move || {
         loop {

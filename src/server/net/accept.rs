@@ -140,7 +140,7 @@ impl Listener {
         let registration = match self.register(peer, by_proxy, &send_queue) {
             Ok(registration) => registration,
             Err(refusal) => {
-                let (address, reason) = (peer, refusal.code.as_str());
+                let (address, reason) = (log::ClientAddress(peer), refusal.code.as_str());
                 let fields: [log::Field<'_>; 2] = [("address", &address), ("reason", &reason)];
                 let text = format_args!("{address} was turned away ({reason})");
                 log::event(Level::Debug, "turned_away", None, &fields, text);

@@ -118,6 +118,7 @@ fn config() -> Config {
             console_logins_per_minute: 0,
             loopback: false,
         },
+        keep_last_seen: None,
         unencrypted: true,
         registration: Registration::Closed,
         member_invitations: 0,

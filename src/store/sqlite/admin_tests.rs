@@ -183,3 +183,26 @@ fn a_database_of_version_1_becomes_what_a_new_one_is() {
     });
     assert_eq!(migrated, new);
 }
+
+#[test]
+fn when_people_were_last_seen_is_forgotten_a_part_at_a_time() {
+    let fixture = Fixture::new();
+    let [old, new] = ["old", "new"].map(|name| fixture.register(name));
+    fixture.change(Change::Seen(old, 99));
+    fixture.change(Change::Seen(new, 100));
+    let last_seen = |name: &str| {
+        let account = fixture.store.account(&name.parse().unwrap()).unwrap();
+        account.unwrap().last_seen
+    };
+    let forget = |after| fixture.change(Change::ForgetSeen(after, 100));
+    assert_eq!(forget(old), Changed::Done);
+    assert_eq!(last_seen("old"), Some(99), "it is not among them");
+    assert_eq!(forget(UserId(0)), Changed::Done);
+    assert_eq!((last_seen("old"), last_seen("new")), (None, Some(100)));
+    let writer = fixture.store.writer.lock();
+    let later = "UPDATE users SET id = 5000 WHERE name = 'new'";
+    writer.as_ref().unwrap().execute(later, []).unwrap();
+    drop(writer);
+    assert_eq!(forget(UserId(0)), Changed::LookedUpTo(UserId(1000)));
+    assert_eq!(forget(UserId(4000)), Changed::Done);
+}

@@ -91,6 +91,9 @@ statements! {
     DROP_GENERATION = "DELETE FROM vault_generations WHERE user = ?1";
     DROP_PROOF = "DELETE FROM vault_proofs WHERE user = ?1";
     SEEN = "UPDATE users SET last_seen = ?2 WHERE id = ?1 AND deleted = 0 AND presence";
+    FORGET_SEEN = "
+        UPDATE users SET last_seen = NULL WHERE id > ?1 AND id <= ?2 AND last_seen < ?3";
+    NEWEST_ACCOUNT = "SELECT max(id) FROM users";
     SET_FLAGS = "
         UPDATE users SET listed = ?2, presence = ?3, refuse_unencrypted = ?4,
                last_seen = iif(?3, last_seen, NULL) WHERE id = ?1";

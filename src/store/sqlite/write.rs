@@ -20,6 +20,9 @@ pub(super) const INCREMENTAL: i64 = 2;
 /// So many messages of a deleted account go at once.
 const SLICE: i64 = 500;
 
+/// Of so many accounts it is forgotten at once when they were last seen.
+const SEEN_SLICE: i64 = 1000;
+
 /// So many free pages are kept, 16 MiB: what is freed today is needed tomorrow.
 const FREE_PAGES: i64 = 4096;
 
@@ -104,6 +107,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
                 .execute(params![user.0, *at as i64])?;
             Ok(Changed::Done)
         }
+        Change::ForgetSeen(after, before) => forget_seen(transaction, *after, *before),
         Change::Publish(user, keys) => publish(transaction, *user, keys),
         Change::ClaimBundle { of, one_time } => claim_bundle(transaction, *of, *one_time),
         Change::SetFlags(user, flags) => {
@@ -174,6 +178,23 @@ fn register(transaction: &Transaction<'_>, account: &NewAccount) -> rusqlite::Re
     Ok(match inserted {
         0 => Changed::NameTaken,
         _ => Changed::Registered(UserId(transaction.last_insert_rowid())),
+    })
+}
+
+/// Forgets a part, which is bounded by the numbers of accounts.
+fn forget_seen(
+    transaction: &Transaction<'_>,
+    after: UserId,
+    before: u64,
+) -> rusqlite::Result<Changed> {
+    let last = UserId(after.0.saturating_add(SEEN_SLICE));
+    let values = params![after.0, last.0, before as i64];
+    transaction.execute(statements::FORGET_SEEN, values)?;
+    let newest: Option<i64> =
+        transaction.query_row(statements::NEWEST_ACCOUNT, [], |row| row.get(0))?;
+    Ok(match newest > Some(last.0) {
+        true => Changed::LookedUpTo(last),
+        false => Changed::Done,
     })
 }
 

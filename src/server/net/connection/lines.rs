@@ -158,7 +158,7 @@ impl Connection {
             Attempt::Other => (Level::Debug, "request_refused", "a request", None),
         };
         let name = name.filter(|_| matches!(code, Code::NameTaken | Code::AlreadyOnline));
-        let (peer, reason) = (self.peer, code.as_str());
+        let (peer, reason) = (log::ClientAddress(self.peer), code.as_str());
         let mut fields: Vec<log::Field<'_>> = vec![("address", &peer), ("reason", &reason)];
         fields.extend(name.iter().map(|name| ("name", name as &dyn fmt::Display)));
         let named = name.map_or(String::new(), |name| format!(", {name}"));
@@ -187,9 +187,9 @@ impl Connection {
         if !wrong {
             self.send_queue.flush();
             if !std::mem::replace(&mut self.slowdown_was_logged, true) {
-                let fields: [log::Field<'_>; 1] = [("address", &self.peer)];
-                let text =
-                    format_args!("{} asks faster than it may, and is slowed down", self.peer);
+                let peer = log::ClientAddress(self.peer);
+                let fields: [log::Field<'_>; 1] = [("address", &peer)];
+                let text = format_args!("{peer} asks faster than it may, and is slowed down");
                 log::event(Level::Warn, "slowed_down", Some(self.id), &fields, text);
             }
         }
@@ -201,17 +201,18 @@ impl Connection {
     /// Logs a login or logout, and sets the deadline for a login accordingly.
     fn user_changed(&mut self, before: Option<UserName>) {
         self.standing.set_member(self.handler.user().is_some());
+        let peer = log::ClientAddress(self.peer);
         match (before, self.handler.user()) {
             (_, Some(user)) => {
                 self.deadlines.login = None;
                 self.shared.stats.logins.add(1);
-                let fields: [log::Field<'_>; 2] = [("address", &self.peer), ("user", &user)];
-                let text = format_args!("{} logged in as {user}", self.peer);
+                let fields: [log::Field<'_>; 2] = [("address", &peer), ("user", &user)];
+                let text = format_args!("{peer} logged in as {user}");
                 log::event(Level::Info, "login", Some(self.id), &fields, text);
             }
             (Some(user), None) => {
                 self.deadlines.login = Some(clock::now() + self.config.login_time);
-                let fields: [log::Field<'_>; 2] = [("address", &self.peer), ("user", &user)];
+                let fields: [log::Field<'_>; 2] = [("address", &peer), ("user", &user)];
                 let text = format_args!("{user} logged out");
                 log::event(Level::Info, "logout", Some(self.id), &fields, text);
             }
@@ -222,8 +223,9 @@ impl Connection {
     /// Logs a wrong login, and ends the connection after too many.
     fn failed_login(&self) -> Result<(), Disconnect> {
         let failed = self.handler.failed_logins();
-        let fields: [log::Field<'_>; 2] = [("address", &self.peer), ("failures", &failed)];
-        let text = format_args!("{} failed to log in ({failed})", self.peer);
+        let peer = log::ClientAddress(self.peer);
+        let fields: [log::Field<'_>; 2] = [("address", &peer), ("failures", &failed)];
+        let text = format_args!("{peer} failed to log in ({failed})");
         log::event(Level::Warn, "login_failed", Some(self.id), &fields, text);
         if failed >= MAX_FAILED_LOGINS {
             return Err(Disconnect::Refused(Refusal::new(

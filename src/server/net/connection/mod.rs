@@ -180,11 +180,12 @@ impl Connection {
         end.count(&self.shared.stats.disconnects);
         let name = user.map_or("(not logged in)".to_owned(), |user| user.to_string());
         let reason = end.reason();
-        let mut fields: Vec<log::Field<'_>> = vec![("address", &self.peer), ("reason", &reason)];
+        let peer = log::ClientAddress(self.peer);
+        let mut fields: Vec<log::Field<'_>> = vec![("address", &peer), ("reason", &reason)];
         if user.is_some() {
             fields.push(("user", &name));
         }
-        let text = format_args!("{} {name} left: {end}", self.peer);
+        let text = format_args!("{peer} {name} left: {end}");
         let level = match end {
             // A proxy looks after the server every few seconds.
             Disconnect::Closed | Disconnect::Broken(_) if self.is_of_proxy => Level::Debug,

@@ -1,0 +1,7 @@
+//! Feeds `targets::import_document`, which says what must hold.
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::import_document(data));
