@@ -151,7 +151,7 @@ mod tests {
             }
         }
         // A copy that was opened in the same state, and logged in first.
-        let copys = told(&keys, vault.generation(), 7);
-        assert!(vault.is_behind(&copys, true).unwrap());
+        let of_copy = told(&keys, vault.generation(), 7);
+        assert!(vault.is_behind(&of_copy, true).unwrap());
     }
 }

@@ -466,8 +466,8 @@ fn the_greatest_generation_of_a_vault_is_kept() {
         nine,
         "a console's login, or one without a vault"
     );
-    let copys = Some(generation(9, 2));
-    assert_eq!(tell(copys), nine, "the same vault twice is a copy");
+    let of_copy = Some(generation(9, 2));
+    assert_eq!(tell(of_copy), nine, "the same vault twice is a copy");
     assert_eq!(tell(eight), nine);
     let without_proof = Some(VaultGeneration {
         number: 11,

@@ -145,10 +145,10 @@ pub(super) fn introductions() -> Vec<Row> {
         super::take(&mut alice, &again);
     }
     // It is in the name of another, too.
-    let mut anothers = genuine.clone();
-    anothers["from"] = "bob".into();
-    anothers["mid"] = "c4".repeat(16).into();
-    super::take(&mut alice, &anothers);
+    let mut of_another = genuine.clone();
+    of_another["from"] = "bob".into();
+    of_another["mid"] = "c4".repeat(16).into();
+    super::take(&mut alice, &of_another);
     let shows = alice.line("decrypted before");
     let lies = sure_of(&alice, "bob") + sure_of(&alice, "carol") - 1;
     rows.push(row(
