@@ -17,7 +17,9 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::backup::{command, fails, succeeds};
-use crate::harness::{Client, Server, credentials, eventually, process, temporary_folder};
+#[cfg(feature = "tls")]
+use crate::harness::{Client, credentials, eventually};
+use crate::harness::{Server, process, temporary_folder};
 
 /// An export of `scripts/import.py`.
 fn export(name: &str) -> String {
@@ -87,6 +89,7 @@ fn write(folder: &Path, lines: &[String]) -> String {
 }
 
 /// The fields of a first login.
+#[cfg(feature = "tls")]
 fn claim(name: &str, password: &str) -> Value {
     let new = &credentials()[0];
     json!({"name": name, "password": password, "kdf": new.kdf(), "login_key": new.login_key()})
