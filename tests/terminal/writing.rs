@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::harness::{process, write_secret};
 use crate::seat::{PASSWORD, Seat, Server, Shown, at_cursor, screen};
 use crate::typing::CTRL_C;
 
@@ -200,4 +201,35 @@ fn a_take_over_on_one_machine_leaves_the_draft() {
     first.wait("its draft", |shown| at_cursor(shown) == "> half a senten");
     second.enter("/contacts");
     second.sees("no contacts yet");
+}
+
+#[test]
+fn a_window_at_its_password_prompt_keeps_no_script_from_the_vault() {
+    let server = Server::start();
+    let bob = server.person("bob");
+    let first = server.person("alice");
+    first.enter("/quit");
+    assert!(first.ends().success());
+    let password = server.folder.path().join("password");
+    write_secret(&password, PASSWORD);
+    let send = |text: &str| {
+        let mut command = process::command(env!("CARGO_BIN_EXE_client"));
+        command
+            .args(server.arguments("alice"))
+            .args(["--user", "alice", "--wait", "0", "--password-file"])
+            .arg(&password)
+            .args(["send", "bob", text]);
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        bob.sees(text);
+    };
+    let window = another(&server, "alice", &[]);
+    window.hidden("Password for alice: ");
+    send("at the first prompt");
+    window.secret("Password for alice: ", "not the password");
+    let again = "That does not open the vault. Password, the one before it, or recovery code: ";
+    window.hidden(again);
+    send("at the second prompt");
+    window.secret(again, PASSWORD);
+    window.sees("logged in as alice");
 }
