@@ -233,3 +233,34 @@ fn a_window_at_its_password_prompt_keeps_no_script_from_the_vault() {
     window.secret(again, PASSWORD);
     window.sees("logged in as alice");
 }
+
+#[test]
+fn marks_and_verified_people_are_in_every_window() {
+    let server = Server::start();
+    let bob = server.person("bob");
+    let first = server.person("alice");
+    first.enter("/msg bob hello");
+    bob.sees("hello");
+    first.enter("/verify bob");
+    first.sees("/verify bob yes");
+    first.enter("/verify bob yes");
+    first.sees("bob is verified");
+    let second = another(&server, "alice", &[]);
+    second.sees("another window of alice");
+    second.enter("/to bob");
+    second.prompt("alice > bob (verified)> ");
+    second.enter("from the second window");
+    for window in [&first, &second] {
+        window.wait("the mark", |shown| {
+            let rows = screen(shown);
+            let mut rows = rows
+                .lines()
+                .filter(|row| row.contains("from the second window"));
+            rows.any(|row| row.contains("✓✓"))
+        });
+        let shown = screen(&window.shown.0.lock().unwrap());
+        for words in ["(waiting)", "received by bob", "delivered to bob"] {
+            assert!(!shown.contains(words), "{shown}");
+        }
+    }
+}

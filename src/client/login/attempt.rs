@@ -70,10 +70,7 @@ impl<'a> Attempt<'a> {
 
     /// Makes the account: the vault first, then the server's side of it, so that
     /// a kill in between loses nothing that counts.
-    pub(super) fn register(
-        mut self,
-        invitation: Option<ByteArray<16>>,
-    ) -> Result<Account> {
+    pub(super) fn register(mut self, invitation: Option<ByteArray<16>>) -> Result<Account> {
         check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
         let created = !self.flow.vault_file(&self.name)?.exists();
         if created {

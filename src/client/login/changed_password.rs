@@ -57,10 +57,7 @@ impl Attempt<'_> {
     }
 
     /// Logs in where the operator's one-time code was typed in place of the password.
-    pub(super) fn log_in_after_reset(
-        mut self,
-        code: &ResetCode,
-    ) -> Result<Account, LoginError> {
+    pub(super) fn log_in_after_reset(mut self, code: &ResetCode) -> Result<Account, LoginError> {
         self.prompt.say(ViewEvent::warning(
             "That is the operator's one-time code. It sets a new password; the vault on this device opens \
              with the old password or with the recovery code.",

@@ -106,7 +106,7 @@ impl HistoryEntry {
                 EncryptionStatus::Undecryptable(why) => Mark::Undecryptable(why.clone()),
                 EncryptionStatus::Held => Mark::Held,
             },
-            state: match record.state {
+            state: match &record.state {
                 DeliveryState::Waiting => "waiting",
                 DeliveryState::Stored => "stored",
                 DeliveryState::Delivered => "delivered",
@@ -116,6 +116,10 @@ impl HistoryEntry {
             },
             id: self.mid,
             verified: record.verified,
+            failed: match &record.state {
+                DeliveryState::Failed(why) => Some(why.clone()),
+                _ => None,
+            },
             listed: false,
         }
     }

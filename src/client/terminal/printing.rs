@@ -16,7 +16,7 @@ use super::format;
 use super::format::{Look, ProgressMark, Times};
 use super::output::Stream;
 use crate::client::local_time;
-use crate::client::view::{ViewEvent, Written};
+use crate::client::view::{Mark, ViewEvent, Written};
 use crate::clock;
 use crate::protocol::{MessageId, UserName};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -34,6 +34,8 @@ const BELL_PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Print {
     /// An event, and the receipt to fill in once it was written.
     ViewEvent(ViewEvent, Option<Written>),
+    /// A message of one's own that was sent from another window.
+    SentElsewhere(ViewEvent),
     /// Rows of what to type and what it does.
     Table(Vec<(String, String)>),
     /// The program's name in large letters, if there is room for it.
@@ -68,6 +70,12 @@ pub(super) trait PrintAbove {
     /// # Errors
     /// The terminal is gone.
     fn sent(&mut self, id: MessageId, text: String) -> io::Result<()>;
+    /// Prints a message of one's own that was not typed here, where a mark can follow it; in place of
+    /// it `otherwise`, where none can.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    fn sent_elsewhere(&mut self, id: MessageId, text: String, otherwise: String) -> io::Result<()>;
     /// Shows at messages of one's own how far they got. Where none of them was printed, it prints
     /// `otherwise`.
     ///
@@ -336,6 +344,10 @@ impl Printer {
                 self.print_event(&event, written.is_some())?;
                 Ok(written)
             }
+            Print::SentElsewhere(event) => {
+                self.print_sent_elsewhere(&event)?;
+                Ok(None)
+            }
             Print::Table(rows) => {
                 self.write(
                     Stream::Out,
@@ -398,6 +410,35 @@ impl Printer {
             whole.push(BELL);
         }
         self.write(stream, &whole)
+    }
+
+    fn print_sent_elsewhere(&mut self, event: &ViewEvent) -> Result<(), OutputError> {
+        let (
+            Some(above),
+            ViewEvent::Message {
+                name,
+                text,
+                at,
+                mark,
+                id,
+                ..
+            },
+        ) = (&mut self.above, event)
+        else {
+            return self.print_event(event, false);
+        };
+        let sent = ViewEvent::Sent {
+            to: *name,
+            text: text.clone(),
+            at: *at,
+            id: *id,
+            unencrypted: *mark == Mark::Unencrypted,
+        };
+        let columns = Stream::Out.columns();
+        let lines = |event| format::lines(event, self.look, columns);
+        above
+            .sent_elsewhere(*id, lines(&sent), lines(event))
+            .map_err(unwritable)
     }
 
     /// A line with the day of a message, if the one before was of another day.

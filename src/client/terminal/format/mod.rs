@@ -432,6 +432,7 @@ mod tests {
             state: "",
             id: MessageId([1; 16]),
             verified: false,
+            failed: None,
             listed: false,
         }
     }
