@@ -111,6 +111,9 @@ fn receive_envelope(batch: &mut Batch, mut arrival: Arrival, envelope: &[u8]) ->
             batch.keep_undecryptable(&arrival, why)?;
             retry::want(batch, &arrival.contact, &arrival.message.mid)
         }
+        Attempt::Failed(_, DecryptError::UnknownSession) if is_of_before_the_import(&arrival) => {
+            keep_of_before_the_import(batch, &arrival)
+        }
         Attempt::Claimed(identity) => receive_claim(batch, arrival, envelope, identity),
         Attempt::Failed(mut sessions, error) => {
             batch.keep_undecryptable(&arrival, &error.to_string())?;
@@ -144,6 +147,25 @@ fn receive_envelope(batch: &mut Batch, mut arrival: Arrival, envelope: &[u8]) ->
             }
         }
     }
+}
+
+/// Whether the session of a message can have stayed behind with the vault that was exported.
+fn is_of_before_the_import(arrival: &Arrival) -> bool {
+    let contact = &arrival.contact;
+    contact.renewal == Some(Renewal::Imported)
+        || contact
+            .imported_at
+            .is_some_and(|imported_at| arrival.message.at < imported_at)
+}
+
+/// Keeps what was encrypted in a session that stayed behind with the vault that was exported. It
+/// may be no more than a receipt, so it is not shown and not unread: the sender's client is asked,
+/// and sends again what has words.
+fn keep_of_before_the_import(batch: &mut Batch, arrival: &Arrival) -> Result<()> {
+    let why = "it was sent before this vault was imported, and may be no more than a receipt";
+    batch.keep_quietly_undecryptable(arrival, why)?;
+    findings::report_of_before_the_import(batch, arrival);
+    retry::want(batch, &arrival.contact, &arrival.message.mid)
 }
 
 /// Decrypts an envelope in the sessions with the known identity, or with the one that
