@@ -201,7 +201,11 @@ impl<'a> Batch<'a> {
         arrival: &Arrival,
         why: &str,
     ) -> Result<()> {
-        self.save(arrival, &undecryptable(arrival, why)).map(drop)
+        let record = MessageRecord {
+            is_quiet: true,
+            ..undecryptable(arrival, why)
+        };
+        self.save(arrival, &record).map(drop)
     }
 }
 
@@ -226,6 +230,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
         identity: None,
         verified: false,
         resends: Vec::new(),
+        is_quiet: false,
         handle: None,
     }
 }

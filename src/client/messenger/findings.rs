@@ -101,8 +101,8 @@ pub(super) fn report_of_before_the_import(batch: &mut Batch, arrival: &Arrival) 
         batch,
         arrival,
         ViewEvent::quiet(format!(
-            "what {name}'s client sent before this vault was imported can't be opened here; it may be receipts only, and \
-             messages among it come again once {name}'s client is online"
+            "what {name}'s client encrypted for the vault before the import can't be opened here; it may be receipts only, \
+             and messages among it come again once {name}'s client is online"
         )),
         BEFORE_THE_IMPORT,
     );
