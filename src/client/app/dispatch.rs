@@ -139,6 +139,10 @@ impl App {
                 self.export_history(Path::new(given.first().map_or("", String::as_str)));
             }
             Operation::DeleteAccount => self.delete_account(given.first().map(String::as_str)),
+            Operation::Delete => match commands::delete(given) {
+                Ok(command) => self.delete(command),
+                Err(why) => self.fail(&why, FAILED),
+            },
             Operation::Keep => match commands::keep(given) {
                 Ok(days) => self.keep(days),
                 Err(why) => self.fail(&why, FAILED),

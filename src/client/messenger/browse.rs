@@ -128,6 +128,10 @@ impl Messenger {
             ));
         }
         self.say(event);
+        if let Some(contact) = self.vault.contact_by_id(message.contact) {
+            let deleted = SessionChange::Deleted(contact.name, Some(message.mid));
+            self.display.session_changed(deleted);
+        }
         self.say(ViewEvent::good("deleted from this device"));
         Ok(())
     }
@@ -140,6 +144,8 @@ impl Messenger {
             )));
         };
         let (gone, kept) = self.vault.forget_messages_with(contact)?;
+        self.display
+            .session_changed(SessionChange::Deleted(*name, None));
         self.say(ViewEvent::good(format!(
             "{gone} {} with {name} {} deleted from this device",
             plural(gone, "message", "messages"),

@@ -221,7 +221,10 @@ pub(crate) enum Command {
     Reconnect,
     /// Delete the account on the server, and end the session.
     #[serde(skip)]
-    DeleteAccount,
+    DeleteAccount {
+        /// The password, which must open the vault, if a person was asked for it.
+        password: Option<Zeroizing<String>>,
+    },
     /// Change the password, and the vault's key with it.
     #[serde(skip)]
     Passwd {

@@ -292,6 +292,8 @@ pub(super) struct Printer {
     above: Option<Box<dyn PrintAbove + Send>>,
     /// The day of the message that was shown last, or today.
     day: String,
+    /// What was shown last is a message of a list.
+    in_list: bool,
     alerts: Alerts,
     /// When the bell rang last.
     rung: Option<Instant>,
@@ -304,6 +306,7 @@ impl Printer {
             routes,
             above: None,
             day: local_time::day(clock::unix_ms()),
+            in_list: false,
             alerts: Alerts::default(),
             rung: None,
         }
@@ -349,6 +352,8 @@ impl Printer {
                 Ok(None)
             }
             Print::Clear => {
+                self.day = local_time::day(clock::unix_ms());
+                self.in_list = false;
                 if let Some(above) = &mut self.above {
                     above.clear().map_err(unwritable)?;
                 }
@@ -400,11 +405,17 @@ impl Printer {
         self.write(stream, &whole)
     }
 
-    /// A line with the day of a message, if the one before was of another day.
+    /// A line with the day of a message, if the one before was of another day, or if a list
+    /// begins with it and it is not of today.
     fn day_line(&mut self, event: &ViewEvent) -> Option<String> {
-        let ViewEvent::Message { at, .. } = event else {
+        let was_in_list = std::mem::replace(&mut self.in_list, false);
+        let ViewEvent::Message { at, listed, .. } = event else {
             return None;
         };
+        self.in_list = *listed;
+        if *listed && !was_in_list {
+            self.day = local_time::day(clock::unix_ms());
+        }
         let day = local_time::day(*at);
         if self.look.times != Times::OfDay || day == self.day {
             return None;
@@ -508,5 +519,34 @@ mod tests {
             let closed = queue.close(SOON);
             assert!(matches!(closed, Err(OutputError::NotRead)), "{closed:?}");
         }
+    }
+
+    #[test]
+    fn every_list_of_earlier_messages_begins_with_its_day() {
+        let look = Look {
+            times: Times::OfDay,
+            colours: false,
+            plain: false,
+            controls: true,
+        };
+        let mut printer = Printer::new(look, Routes::Together);
+        let message = |at: u64| ViewEvent::Message {
+            name: "bob".parse().unwrap(),
+            outgoing: false,
+            text: "hello".to_owned(),
+            at,
+            mark: crate::client::view::Mark::None,
+            state: "received",
+            id: MessageId([1; 16]),
+            verified: false,
+            listed: true,
+        };
+        let other = ViewEvent::plain("a remark");
+        let mut dated = |event: &ViewEvent| printer.day_line(event).is_some();
+        assert!(dated(&message(0)) && !dated(&message(1)));
+        assert!(!dated(&other));
+        assert!(dated(&message(1)), "the day was said above the remark only");
+        assert!(dated(&message(clock::unix_ms())) && !dated(&other));
+        assert!(!dated(&message(clock::unix_ms())), "today needs no day");
     }
 }

@@ -146,7 +146,7 @@ pub(super) fn outbox(given: &[String]) -> Parsed {
 }
 
 /// `/delete ID` or `/delete NAME all`
-pub(super) fn delete(given: &[String]) -> Parsed {
+pub(crate) fn delete(given: &[String]) -> Parsed {
     match given {
         [_, all] if all == "all" => Ok(Command::DeleteAll(name(given)?)),
         [word] => id(word)

@@ -1,8 +1,6 @@
 //! Every command of the chat. How a line is parsed by it, and what runs it, is decided elsewhere.
 
-use super::arguments::{
-    delete, find, history, info, name, optional_text, outbox, settings, text, verify,
-};
+use super::arguments::{find, history, info, name, optional_text, outbox, settings, text, verify};
 use super::{Operation, Spec, Topic, When};
 use crate::client::messenger::command::Command;
 
@@ -64,7 +62,7 @@ pub(crate) const TABLE: &[Spec] = &[
     Spec { operation: Session(info),
         names: &["/info"], arguments: &["[ID]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "all that is known of the last message, or of one by its id", more: "/history shows the ids." },
-    Spec { operation: Session(delete),
+    Spec { operation: Operation::Delete,
         names: &["/delete"], arguments: &["ID|NAME", "[all]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "delete a message from this device, or all with somebody (NAME all)",
         more: "The other side keeps theirs. It can't be undone." },
@@ -122,7 +120,7 @@ pub(crate) const TABLE: &[Spec] = &[
         help: "make a new recovery code for a lost password; the one before ends", more: "" },
     Spec { operation: Operation::DeleteAccount,
         names: &["/delete-account"], arguments: &["[NAME]"], when: LoggedIn, menu: None, topic: Account,
-        help: "delete the account on the server for good; asks for its name",
+        help: "delete the account on the server for good; asks for its name and the password",
         more: "Mail that waits there is lost, and nobody can ever use the name again. The vault stays on this device." },
     Spec { operation: Session(|_| Ok(Command::WhatTheServerKnows)),
         names: &["/what-the-server-knows"], arguments: &[], when: LoggedIn, menu: None, topic: Account,
