@@ -41,8 +41,13 @@ fn find_shows_hits_in_any_case_and_their_ids() {
     alice.wait("the hit before it", |shown| {
         screen(shown).matches("lunch at noon").count() == 2
     });
-    alice.enter("/find breakfast");
-    alice.sees("no message");
+    alice.enter("/find breakfast in bob");
+    alice.sees("no message with bob has \"breakfast\"");
+    alice.enter("/find breakfast in bed");
+    alice.sees("no message has \"breakfast in bed\"");
+    alice.sees("around a hit, by its id: /history before ");
+    alice.enter("/find supper in bob");
+    alice.sees("supper at seven");
 }
 
 #[test]

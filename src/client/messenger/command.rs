@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::client::net::error::CallError;
 use crate::client::vault::{BrowseError, VaultError};
-pub(crate) use crate::client::vault::{FindFrom, HistoryQuery};
+pub(crate) use crate::client::vault::{FindBefore, FindFrom, HistoryQuery};
 use crate::client::view::ViewEvent;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::ChangeSettings;

@@ -13,7 +13,7 @@ mod arguments;
 pub(super) mod help;
 mod table;
 
-pub(super) use self::arguments::{delete, keep, name, optional_name, since};
+pub(super) use self::arguments::{before, delete, keep, name, optional_name, since};
 pub(crate) use self::table::TABLE;
 
 use super::files;
