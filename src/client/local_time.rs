@@ -1,9 +1,9 @@
 //! Milliseconds since 1970 as dates and times, for people (local) and for programs (UTC), and
 //! back. It reads no clock.
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 /// A date and a time to the second, as `/info` shows it.
 pub(crate) fn date_and_time(ms: u64) -> String {
@@ -52,6 +52,15 @@ pub(crate) fn parse(text: &str) -> Option<u64> {
             .timestamp(),
     };
     u64::try_from(time.as_millisecond()).ok()
+}
+
+/// The first moment here of the day that is so many days before that of `now`.
+pub(crate) fn start_of_day(now: u64, days_before: i64) -> Option<u64> {
+    let now = Timestamp::from_millisecond(i64::try_from(now).ok()?).ok()?;
+    let today = now.to_zoned(TimeZone::system()).date();
+    let day = today.checked_sub(Span::new().days(days_before)).ok()?;
+    let start = day.to_zoned(TimeZone::system()).ok()?.timestamp();
+    u64::try_from(start.as_millisecond()).ok()
 }
 
 fn format(ms: u64, pattern: &str) -> String {

@@ -263,6 +263,8 @@ pub(crate) enum SessionChange {
     Connected(bool),
     /// How far long work is: so many of so many; `None` when it is done.
     Progress(Option<(u64, u64)>),
+    /// A message with somebody was deleted from this device; without an id, all with them were.
+    Deleted(UserName, Option<MessageId>),
 }
 
 /// Tells the messenger that the whole of a message has reached the screen. Only then does the

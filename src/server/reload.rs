@@ -145,7 +145,7 @@ mod tests {
                 "10.0.0.0/8",
                 "json",
             ];
-            let extra = ["debug", "false", "cert.pem"];
+            let extra = ["debug", "false", "none", "cert.pem"];
             let changed = candidates.iter().chain(&extra).find_map(|value| {
                 let typed = match *value {
                     "" => format!("--{name}"),

@@ -138,7 +138,7 @@ fn every_refusal_of_a_command_says_what_it_said() {
         (&["history", "0"], ""),
         (&["history", "bob", "0"], ""),
         (&["history", "--before", "abcd"], ""),
-        (&["history", "--since", "yesterday"], ""),
+        (&["history", "--since", "tomorrow"], ""),
         (&["history", "--since", "2026-13-45"], ""),
         (
             &["history", "--since", "2026-11-27", "--before", "abcd"],
@@ -240,7 +240,7 @@ const LOGGED_IN: &[&str] = &[
     "/history bob 0",
     "/history bob 1001",
     "/history bob since",
-    "/history bob since yesterday",
+    "/history bob since tomorrow",
     "/history bob before xyz",
     "/history bob before ffff",
     "/history bob since ffff before ffff",

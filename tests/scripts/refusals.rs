@@ -52,7 +52,7 @@ fn each_refusal_has_its_code_and_its_sentence() {
         (&["send", "bob", "two", "words"], "", 2, "words"),
         (&["send", "bob", "x", "--file", "y"], "", 2, "--file"),
         (&["send", "b~b", "x"], "", 2, "b~b"),
-        (&["history", "--since", "yesterday"], "", 2, "2026-11-27"),
+        (&["history", "--since", "tomorrow"], "", 2, "2026-11-27"),
         (&["fetch", "--since", "xyz"], "", 2, "0-9 and a-f"),
         (&["listen", "--count", "0"], "", 2, "--count"),
         (

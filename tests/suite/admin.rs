@@ -297,6 +297,7 @@ fn the_socket_is_the_operators_alone_and_survives_a_kill() {
     let mut server = Server::start();
     let data = server.data();
     let socket = data.join("admin.sock");
+    eventually("the server takes commands", || socket.exists());
     let mode = fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     server.kill();

@@ -41,8 +41,13 @@ fn find_shows_hits_in_any_case_and_their_ids() {
     alice.wait("the hit before it", |shown| {
         screen(shown).matches("lunch at noon").count() == 2
     });
-    alice.enter("/find breakfast");
-    alice.sees("no message");
+    alice.enter("/find breakfast in bob");
+    alice.sees("no message with bob has \"breakfast\"");
+    alice.enter("/find breakfast in bed");
+    alice.sees("no message has \"breakfast in bed\"");
+    alice.sees("around a hit, by its id: /history before ");
+    alice.enter("/find supper in bob");
+    alice.sees("supper at seven");
 }
 
 #[test]
@@ -110,6 +115,31 @@ fn keep_asks_before_it_deletes() {
 }
 
 #[test]
+fn all_messages_with_somebody_go_after_a_question_and_are_not_unread() {
+    let server = Server::start();
+    let (alice, _bob) = talked(&server);
+    alice.prompt("[1 unread] alice> ");
+    alice.enter("/delete bob all");
+    alice.sees("all messages with bob are deleted from this device for good");
+    alice.prompt("y/N> ");
+    alice.enter("");
+    alice.sees("never mind");
+    alice.prompt("[1 unread] alice> ");
+    alice.enter("/delete bob all");
+    alice.prompt("y/N> ");
+    alice.enter("y");
+    alice.sees("4 messages with bob are deleted from this device");
+    alice.prompt("alice> ");
+    alice.enter("/unread");
+    alice.sees("nothing is unread");
+    alice.enter("/contacts");
+    alice.sees("not verified");
+    let contact = rows_with(&alice, "not verified").remove(0);
+    assert!(contact.starts_with("bob"), "{contact}");
+    assert!(!contact.contains("unread"), "{contact}");
+}
+
+#[test]
 fn the_history_is_exported_into_a_new_private_file() {
     let server = Server::start();
     let (alice, _bob) = talked(&server);
@@ -157,10 +187,21 @@ fn an_account_goes_only_with_its_name() {
         alice.prompt("alice> ");
         clear(&alice, "alice>");
     }
-    alice.enter("/delete-account");
-    alice.sees("will be deleted for good");
-    alice.prompt("Its name, to delete it (Enter cancels): ");
-    alice.enter("alice");
+    // The name on the same line is no answer to the question.
+    for (typed, password) in [
+        ("/delete-account alice", "wrong"),
+        ("/delete-account", PASSWORD),
+    ] {
+        alice.enter(typed);
+        alice.sees("will be deleted for good");
+        alice.prompt("Its name, to delete it (Enter cancels): ");
+        alice.enter("alice");
+        alice.secret("Password: ", password);
+        if password != PASSWORD {
+            alice.sees("the password is wrong; nothing was deleted");
+            alice.prompt("alice> ");
+        }
+    }
     alice.prompt("> ");
     alice.enter("/login alice");
     alice.secret("Password for alice: ", PASSWORD);

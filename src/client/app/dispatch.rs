@@ -1,12 +1,10 @@
 //! Runs a typed line: finds its command, asks for missing arguments, and runs the operation or has
 //! the session run it. What the session does with a command is decided in the messenger.
 
-use std::path::Path;
-
 use super::commands;
 use super::commands::{Operation, Spec, TypedLine};
 use super::exit_code::FAILED;
-use super::{App, Next};
+use super::{App, Next, files};
 use crate::client::messenger::command::{Command, CommandFailure, CommandResult};
 use crate::client::terminal::InputEvent;
 use crate::client::view::ViewEvent;
@@ -136,9 +134,13 @@ impl App {
             Operation::Unread => self.show_unread(),
             Operation::Clear => self.terminal.screen().clear(),
             Operation::ExportHistory => {
-                self.export_history(Path::new(given.first().map_or("", String::as_str)));
+                self.export_history(&files::path(given.first().map_or("", String::as_str)));
             }
             Operation::DeleteAccount => self.delete_account(given.first().map(String::as_str)),
+            Operation::Delete => match commands::delete(given) {
+                Ok(command) => self.delete(command),
+                Err(why) => self.fail(&why, FAILED),
+            },
             Operation::Keep => match commands::keep(given) {
                 Ok(days) => self.keep(days),
                 Err(why) => self.fail(&why, FAILED),

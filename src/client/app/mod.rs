@@ -11,7 +11,7 @@
 //! | `talk` | `/to`: plain lines go to one person |
 //! | `password` | secrets from the options, `/passwd` and `/recovery` |
 //! | `transfer` | `client vault export` and `import` |
-//! | `files` | completes the names of files |
+//! | `files` | the names of files that are typed |
 //! | `exit_code` | the exit codes |
 //! | `manual` | what the manual page has besides options and commands |
 //! | `hook` | runs the command of `--on-message` |

@@ -12,13 +12,13 @@ use crate::client::messenger::command::{Answer, Command};
 use crate::client::messenger::command::{FindFrom, HistoryQuery};
 use crate::client::terminal::{InputEvent, transcript};
 use crate::client::view::{ViewEvent, plural};
-use crate::protocol::UserName;
+use crate::protocol::{MessageId, UserName};
 
 /// How many messages of the history are in memory at a time.
 const AT_ONCE: usize = 500;
 
 /// How many unread messages of one person are shown again at most.
-const MOST_UNREAD: u64 = 50;
+const MOST_UNREAD: usize = 50;
 
 impl App {
     /// `/help`
@@ -70,27 +70,21 @@ impl App {
         if unread.is_empty() {
             self.terminal.say(&ViewEvent::plain("nothing is unread"));
         }
-        for (name, count) in unread {
-            let shown = count.min(MOST_UNREAD);
-            self.terminal.say(&ViewEvent::quiet(format!(
-                "{count} from {name}{}",
-                match count > shown {
-                    true => format!(", the last {shown} of them:"),
-                    false => ":".to_owned(),
-                }
-            )));
-            if self.show_last_of(name, shown) {
+        for (name, ids) in unread {
+            if self.show_unread_of(name, &ids) {
                 self.terminal.screen().turn_to(&name);
             }
         }
     }
 
-    /// Shows the last messages that somebody sent.
-    fn show_last_of(&mut self, name: UserName, count: u64) -> bool {
+    /// Shows the last of the messages with these ids that somebody sent, and says how many there
+    /// are of them. `/keep` may have deleted some.
+    fn show_unread_of(&mut self, name: UserName, ids: &[MessageId]) -> bool {
+        let last = &ids[ids.len().saturating_sub(MOST_UNREAD)..];
         let query = HistoryQuery {
             with: Some(name),
             // Own messages stand between them.
-            count: usize::try_from(count * 4).ok(),
+            count: Some(last.len() * 4),
             ..HistoryQuery::default()
         };
         let messages = match self.ask_for(Command::Earlier(query)) {
@@ -106,13 +100,19 @@ impl App {
                 event,
                 ViewEvent::Message {
                     outgoing: false,
+                    id,
                     ..
-                }
+                } if last.contains(id)
             )
         });
         let received: Vec<_> = received.collect();
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        for event in &received[received.len().saturating_sub(count)..] {
+        let (count, shown) = (ids.len(), received.len());
+        self.terminal.say(&ViewEvent::quiet(match shown {
+            0 => format!("the history does not have what came from {name}"),
+            _ if count > shown => format!("{count} from {name}, the last {shown} of them:"),
+            _ => format!("{count} from {name}:"),
+        }));
+        for event in received {
             self.terminal.say(event);
         }
         true
@@ -134,14 +134,32 @@ impl App {
         }
     }
 
-    /// `/delete-account [NAME]`
+    /// `/delete ID`, or `/delete NAME all` after a question.
+    pub(super) fn delete(&mut self, command: Command) {
+        let question = match &command {
+            Command::DeleteAll(name) => {
+                format!("all messages with {name} are deleted from this device for good. Go on?")
+            }
+            _ => return self.run(command),
+        };
+        if self.agrees(&question, "delete", true) {
+            self.run(command);
+        }
+    }
+
+    /// `/delete-account [NAME]`: a script gives the name; a person is asked for it, and for the
+    /// password.
     pub(super) fn delete_account(&mut self, given: Option<&str>) {
         let Some(me) = self.session.as_ref().map(|(me, _)| *me) else {
             return self.fail("log in first", FAILED);
         };
+        if self.only_elsewhere() {
+            return;
+        }
+        let no_account = |typed: &str| typed != me.as_str();
         let typed = match given {
-            Some(name) => Some(name.to_owned()),
-            None => {
+            Some(name) if !self.terminal.interactive() || no_account(name) => Some(name.to_owned()),
+            _ => {
                 self.terminal.say(&ViewEvent::warning(format!(
                     "the account {me} will be deleted for good, with the mail that waits for it; nobody can ever use its name again"
                 )));
@@ -152,10 +170,17 @@ impl App {
                 }
             }
         };
-        if typed.is_none_or(|typed| typed != me.as_str()) {
+        if typed.is_none_or(|typed| no_account(&typed)) {
             return self.fail(&format!("that is not {me}, so nothing was deleted"), FAILED);
         }
-        match self.ask_session(Command::DeleteAccount) {
+        let password = match self.terminal.interactive() {
+            false => None,
+            true => match self.known_password() {
+                Some(password) => Some(password),
+                None => return self.fail("no password was given, so nothing was deleted", FAILED),
+            },
+        };
+        match self.ask_session(Command::DeleteAccount { password }) {
             Ok(()) => {
                 self.leave();
                 self.menu();

@@ -67,7 +67,7 @@ impl App {
     }
 
     /// Says so if another process has the vault, which alone can change its secrets.
-    fn only_elsewhere(&mut self) -> bool {
+    pub(super) fn only_elsewhere(&mut self) -> bool {
         let other = self
             .session
             .as_ref()
@@ -121,17 +121,24 @@ impl App {
         if self.only_elsewhere() {
             return;
         }
-        let password = match given_password(&self.terminal, &self.options) {
-            Ok(Some(password)) => Some(password),
-            Ok(None) => self.secret("Password: "),
-            Err(error) => return self.fail(&error.to_string(), FAILED),
-        };
-        match password {
+        match self.known_password() {
             Some(password) => {
                 let file = self.options.recovery_file.clone();
                 self.run(Command::NewRecoveryCode { password, file });
             }
             None => self.fail(MISSING, FAILED),
+        }
+    }
+
+    /// The account's password, from the options or typed; `None` if neither gives one.
+    pub(super) fn known_password(&mut self) -> Option<Zeroizing<String>> {
+        match given_password(&self.terminal, &self.options) {
+            Ok(Some(password)) => Some(password),
+            Ok(None) => self.secret("Password: "),
+            Err(error) => {
+                self.fail(&error.to_string(), FAILED);
+                None
+            }
         }
     }
 

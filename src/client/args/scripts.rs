@@ -111,11 +111,11 @@ pub(crate) struct History {
     /// How many messages at most [default: 50]
     #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub second: Option<u32>,
-    /// From a date on (2026-11-27, or a time as RFC 3339), or behind an id
+    /// From a date on (2026-11-27, yesterday, 7d, or a time as RFC 3339), or behind an id
     #[arg(long, value_name = "DATE|ID", conflicts_with = "before")]
     pub since: Option<String>,
-    /// Before the message with this id
-    #[arg(long, value_name = "ID", value_parser = id)]
+    /// Before a date, or before the message with this id
+    #[arg(long, value_name = "DATE|ID")]
     pub before: Option<String>,
 }
 

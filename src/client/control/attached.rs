@@ -132,7 +132,9 @@ impl Attached {
     pub(crate) fn run(&self, command: Command) -> CommandResult {
         let limit = match command {
             Command::AwaitAnswers(limit) => limit + PATIENCE,
-            Command::Passwd { .. } | Command::NewRecoveryCode { .. } | Command::DeleteAccount => {
+            Command::Passwd { .. }
+            | Command::NewRecoveryCode { .. }
+            | Command::DeleteAccount { .. } => {
                 return Err(format!(
                     "the client that has the account (process {}) has to do that; type it there",
                     self.pid

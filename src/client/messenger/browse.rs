@@ -48,17 +48,39 @@ impl Messenger {
     }
 
     /// `/find`
-    pub(super) fn find(&mut self, query: HistoryQuery) -> Done {
+    pub(super) fn find(&mut self, mut query: HistoryQuery) -> Done {
+        // Behind the word "in" may stand something else than a contact's name.
+        if let Some(name) = query.with
+            && self.vault.contact(&name).is_none()
+        {
+            let text = query.containing.unwrap_or_default();
+            query.containing = Some(format!("{text} in {name}"));
+            query.with = None;
+        }
+        let whom = |word: &str| match query.with {
+            Some(name) => format!(" {word} {name}"),
+            None => String::new(),
+        };
         let page = self.page(&query)?;
-        let text = query.containing.unwrap_or_default();
+        let text = query.containing.as_deref().unwrap_or_default();
         self.list(&page);
         match (page.messages.first(), page.more) {
-            (None, _) => self.say(ViewEvent::plain(format!("no message has \"{text}\""))),
+            (None, _) => {
+                let whom = whom("with");
+                self.say(ViewEvent::plain(format!("no message{whom} has \"{text}\"")));
+            }
             (Some(first), true) => self.say(ViewEvent::quiet(format!(
-                "earlier ones: /find {text} before {}",
+                "earlier ones: /find {text}{} before {}",
+                whom("in"),
                 first.mid.beginning()
             ))),
             (Some(_), false) => {}
+        }
+        if let Some(hit) = page.messages.last() {
+            let hit = hit.mid.beginning();
+            self.say(ViewEvent::quiet(format!(
+                "around a hit, by its id: /history before {hit}, /history since {hit}"
+            )));
         }
         Ok(())
     }
@@ -128,6 +150,10 @@ impl Messenger {
             ));
         }
         self.say(event);
+        if let Some(contact) = self.vault.contact_by_id(message.contact) {
+            let deleted = SessionChange::Deleted(contact.name, Some(message.mid));
+            self.display.session_changed(deleted);
+        }
         self.say(ViewEvent::good("deleted from this device"));
         Ok(())
     }
@@ -140,6 +166,8 @@ impl Messenger {
             )));
         };
         let (gone, kept) = self.vault.forget_messages_with(contact)?;
+        self.display
+            .session_changed(SessionChange::Deleted(*name, None));
         self.say(ViewEvent::good(format!(
             "{gone} {} with {name} {} deleted from this device",
             plural(gone, "message", "messages"),

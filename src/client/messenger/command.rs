@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::client::net::error::CallError;
 use crate::client::vault::{BrowseError, VaultError};
-pub(crate) use crate::client::vault::{FindFrom, HistoryQuery};
+pub(crate) use crate::client::vault::{FindBefore, FindFrom, HistoryQuery};
 use crate::client::view::ViewEvent;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::protocol::request::ChangeSettings;
@@ -221,7 +221,10 @@ pub(crate) enum Command {
     Reconnect,
     /// Delete the account on the server, and end the session.
     #[serde(skip)]
-    DeleteAccount,
+    DeleteAccount {
+        /// The password, which must open the vault, if a person was asked for it.
+        password: Option<Zeroizing<String>>,
+    },
     /// Change the password, and the vault's key with it.
     #[serde(skip)]
     Passwd {

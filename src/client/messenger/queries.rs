@@ -95,7 +95,7 @@ impl Messenger {
             Command::Blocked => self.list_blocked(),
             Command::WhatTheServerKnows => self.show_personal_data(),
             Command::Reconnect => self.reconnect_at_once(),
-            Command::DeleteAccount => self.delete_account(),
+            Command::DeleteAccount { password } => self.delete_account(password.as_deref()),
             Command::Passwd { old, new, code } => self.passwd(&old, &new, code),
             Command::NewRecoveryCode { password, file } => {
                 self.new_recovery_code(&password, file.as_deref())
@@ -173,7 +173,17 @@ impl Messenger {
     }
 
     /// Deletes the account. The vault stays, with everything in it.
-    fn delete_account(&mut self) -> std::result::Result<(), CommandError> {
+    fn delete_account(
+        &mut self,
+        password: Option<&String>,
+    ) -> std::result::Result<(), CommandError> {
+        if let Some(password) = password
+            && !self.vault.opens_with(password)?
+        {
+            return Err(CommandError::Refused(
+                "the password is wrong; nothing was deleted".to_owned(),
+            ));
+        }
         let Some(connection) = &mut self.server.connection else {
             return Err(CommandError::Disconnected(
                 "there is no connection now; nothing was deleted".to_owned(),

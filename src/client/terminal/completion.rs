@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::client::view::{Person, SessionChange};
-use crate::protocol::UserName;
+use crate::protocol::{MessageId, UserName};
 use crate::sync::Mutex;
 
 /// The session's state and people, which the messenger, the main thread, `screen` and `input`
@@ -19,8 +19,8 @@ struct Known {
     me: Option<UserName>,
     talks_to: Option<UserName>,
     people: Vec<Person>,
-    /// How many messages each person has sent that this one has not turned to since.
-    unread: BTreeMap<UserName, u64>,
+    /// The messages that each person has sent whom this one has not turned to since.
+    unread: BTreeMap<UserName, Vec<MessageId>>,
     /// It was said how to answer somebody.
     knows_how_to_answer: bool,
     is_offline: bool,
@@ -87,10 +87,10 @@ impl Completion {
     }
 
     /// Notes that a message of somebody's is shown.
-    pub(super) fn arrived(&self, from: UserName) {
+    pub(super) fn arrived(&self, from: UserName, id: MessageId) {
         self.change(|known| {
             if known.talks_to != Some(from) {
-                *known.unread.entry(from).or_default() += 1;
+                known.unread.entry(from).or_default().push(id);
             }
         });
     }
@@ -103,19 +103,19 @@ impl Completion {
         !knows
     }
 
-    /// How many messages are unread of whom, by name.
-    pub(super) fn unread(&self) -> Vec<(UserName, u64)> {
+    /// Which messages are unread of whom, by name.
+    pub(super) fn unread(&self) -> Vec<(UserName, Vec<MessageId>)> {
         let known = self.0.lock();
         known
             .unread
             .iter()
-            .map(|(name, count)| (*name, *count))
+            .map(|(name, ids)| (*name, ids.clone()))
             .collect()
     }
 
     /// How many messages of somebody's are unread.
     pub(super) fn unread_of(&self, name: &UserName) -> u64 {
-        self.0.lock().unread.get(name).copied().unwrap_or(0)
+        self.0.lock().unread.get(name).map_or(0, Vec::len) as u64
     }
 
     /// Notes a change of the session.
@@ -123,6 +123,7 @@ impl Completion {
         self.change(|known| match change {
             SessionChange::Connected(connected) => known.is_offline = !connected,
             SessionChange::Progress(progress) => known.progress = progress,
+            SessionChange::Deleted(name, id) => known.forget(name, id),
         });
     }
 
@@ -170,7 +171,7 @@ impl Completion {
         if !known.shows_title {
             return None;
         }
-        let unread = match known.unread.values().sum::<u64>() {
+        let unread = match known.count_unread() {
             0 => String::new(),
             count => format!("({count}) "),
         };
@@ -182,6 +183,18 @@ impl Completion {
 }
 
 impl Known {
+    fn count_unread(&self) -> usize {
+        self.unread.values().map(Vec::len).sum()
+    }
+
+    /// Notes that a message with somebody was deleted, or, without an id, that all were.
+    fn forget(&mut self, name: UserName, id: Option<MessageId>) {
+        if let Some(unread) = self.unread.get_mut(&name) {
+            unread.retain(|kept| id.is_some_and(|id| *kept != id));
+        }
+        self.unread.retain(|_, unread| !unread.is_empty());
+    }
+
     fn verified(&self, name: &UserName) -> Option<bool> {
         let person = self.people.iter().find(|person| person.name == *name);
         person.map(|person| person.verified)
@@ -193,7 +206,7 @@ impl Known {
             states.push("offline".to_owned());
         }
         states.extend(self.percent());
-        match self.unread.values().sum::<u64>() {
+        match self.count_unread() {
             0 => {}
             count => states.push(format!("{count} unread")),
         }
@@ -210,7 +223,7 @@ impl Known {
             states.push("off".to_owned());
         }
         states.extend(self.percent());
-        match self.unread.values().sum::<u64>() {
+        match self.count_unread() {
             0 => {}
             count => states.push(count.to_string()),
         }
@@ -256,31 +269,56 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn mid(number: u8) -> MessageId {
+        MessageId([number; 16])
+    }
+
     #[test]
     fn the_prompt_says_what_is_unread_and_how_things_are() {
         let known = Completion::default();
         assert_eq!(known.prompt(80), "> ");
         known.set_session(Some(name("alice")));
         assert_eq!(known.prompt(80), "alice> ");
-        known.arrived(name("bob"));
-        known.arrived(name("carol"));
+        known.arrived(name("bob"), mid(1));
+        known.arrived(name("carol"), mid(1));
         assert_eq!(known.prompt(80), "[2 unread] alice> ");
         assert_eq!(known.title(), None);
         known.show_title(true);
         assert_eq!(known.title().unwrap(), "(2) alice - Secure Chat");
         known.set_talks_to(Some(name("bob")));
-        known.arrived(name("bob"));
+        known.arrived(name("bob"), mid(2));
         known.session_changed(SessionChange::Connected(false));
         assert_eq!(known.prompt(80), "[offline, 1 unread] alice > bob> ");
         assert_eq!(known.prompt(40), "[off 1] bob> ");
         assert_eq!(known.bare_prompt(), "alice > bob> ");
-        assert_eq!(known.unread(), [(name("carol"), 1)]);
+        assert_eq!(known.unread(), [(name("carol"), vec![mid(1)])]);
         known.turn_to(&name("carol"));
         known.session_changed(SessionChange::Connected(true));
         known.session_changed(SessionChange::Progress(Some((1, 3))));
         assert_eq!(known.prompt(80), "[33 %] alice > bob> ");
         known.set_session(None);
         assert_eq!(known.prompt(80), "> ");
+    }
+
+    #[test]
+    fn what_was_deleted_is_not_unread() {
+        let known = Completion::default();
+        known.set_session(Some(name("alice")));
+        for number in 1..=3 {
+            known.arrived(name("bob"), mid(number));
+        }
+        let deleted = |id: Option<u8>| {
+            known.session_changed(SessionChange::Deleted(name("bob"), id.map(mid)))
+        };
+        deleted(Some(2));
+        // It was read before.
+        deleted(Some(9));
+        assert_eq!(known.unread(), [(name("bob"), vec![mid(1), mid(3)])]);
+        assert_eq!(known.prompt(80), "[2 unread] alice> ");
+        deleted(None);
+        assert!(known.unread().is_empty());
+        assert_eq!(known.unread_of(&name("bob")), 0);
+        assert_eq!(known.prompt(80), "alice> ");
     }
 
     #[test]
@@ -294,7 +332,7 @@ mod tests {
         known.set_session(Some(name("alice")));
         known.session_changed(SessionChange::Connected(true));
         known.turn_to(&name("bob"));
-        known.arrived(name("bob"));
+        known.arrived(name("bob"), mid(2));
         assert_eq!(drawn.load(Ordering::SeqCst), 2);
     }
 }

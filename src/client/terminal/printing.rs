@@ -6,17 +6,15 @@
 //! shown.
 
 use std::collections::VecDeque;
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::format;
 use super::format::{Look, ProgressMark, Times};
-use super::output::Stream;
+use super::output::{OutputError, Stream};
 use crate::client::local_time;
-use crate::client::view::{Mark, ViewEvent, Written};
+use crate::client::view::{ViewEvent, Written};
 use crate::clock;
 use crate::protocol::{MessageId, UserName};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -92,35 +90,6 @@ pub(super) trait PrintAbove {
     /// # Errors
     /// The terminal is gone.
     fn clear(&mut self) -> io::Result<()>;
-}
-
-/// Why nothing is printed any more.
-#[derive(Debug, Clone)]
-pub(super) enum OutputError {
-    /// Nobody has read the output for as long as it was waited for.
-    NotRead,
-    /// Writing failed.
-    Unwritable(Stream, Arc<io::Error>),
-}
-
-impl fmt::Display for OutputError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OutputError::NotRead => write!(f, "{} is not read", Stream::Out.name()),
-            OutputError::Unwritable(stream, error) => {
-                write!(f, "{} can't be written: {error}", stream.name())
-            }
-        }
-    }
-}
-
-impl Error for OutputError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            OutputError::NotRead => None,
-            OutputError::Unwritable(_, error) => Some(&**error),
-        }
-    }
 }
 
 /// What waits to be printed.
@@ -300,6 +269,8 @@ pub(super) struct Printer {
     above: Option<Box<dyn PrintAbove + Send>>,
     /// The day of the message that was shown last, or today.
     day: String,
+    /// What was shown last is a message of a list.
+    in_list: bool,
     alerts: Alerts,
     /// When the bell rang last.
     rung: Option<Instant>,
@@ -312,6 +283,7 @@ impl Printer {
             routes,
             above: None,
             day: local_time::day(clock::unix_ms()),
+            in_list: false,
             alerts: Alerts::default(),
             rung: None,
         }
@@ -361,6 +333,8 @@ impl Printer {
                 Ok(None)
             }
             Print::Clear => {
+                self.day = local_time::day(clock::unix_ms());
+                self.in_list = false;
                 if let Some(above) = &mut self.above {
                     above.clear().map_err(unwritable)?;
                 }
@@ -412,40 +386,30 @@ impl Printer {
         self.write(stream, &whole)
     }
 
+    /// A message that was sent from another window, where a mark can follow it if there are marks.
     fn print_sent_elsewhere(&mut self, event: &ViewEvent) -> Result<(), OutputError> {
-        let (
-            Some(above),
-            ViewEvent::Message {
-                name,
-                text,
-                at,
-                mark,
-                id,
-                ..
-            },
-        ) = (&mut self.above, event)
-        else {
-            return self.print_event(event, false);
-        };
-        let sent = ViewEvent::Sent {
-            to: *name,
-            text: text.clone(),
-            at: *at,
-            id: *id,
-            unencrypted: *mark == Mark::Unencrypted,
-        };
-        let columns = Stream::Out.columns();
-        let lines = |event| format::lines(event, self.look, columns);
-        above
-            .sent_elsewhere(*id, lines(&sent), lines(event))
-            .map_err(unwritable)
+        match (&mut self.above, format::as_sent(event)) {
+            (Some(above), Some((id, sent))) => {
+                let columns = Stream::Out.columns();
+                let lines = |event| format::lines(event, self.look, columns);
+                let shown = above.sent_elsewhere(id, lines(&sent), lines(event));
+                shown.map_err(unwritable)
+            }
+            _ => self.print_event(event, false),
+        }
     }
 
-    /// A line with the day of a message, if the one before was of another day.
+    /// A line with the day of a message, if the one before was of another day, or if a list
+    /// begins with it and it is not of today.
     fn day_line(&mut self, event: &ViewEvent) -> Option<String> {
-        let ViewEvent::Message { at, .. } = event else {
+        let was_in_list = std::mem::replace(&mut self.in_list, false);
+        let ViewEvent::Message { at, listed, .. } = event else {
             return None;
         };
+        self.in_list = *listed;
+        if *listed && !was_in_list {
+            self.day = local_time::day(clock::unix_ms());
+        }
         let day = local_time::day(*at);
         if self.look.times != Times::OfDay || day == self.day {
             return None;
@@ -480,6 +444,8 @@ fn unwritable(error: io::Error) -> OutputError {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use std::sync::Arc;
     use std::thread;
 
@@ -549,5 +515,35 @@ mod tests {
             let closed = queue.close(SOON);
             assert!(matches!(closed, Err(OutputError::NotRead)), "{closed:?}");
         }
+    }
+
+    #[test]
+    fn every_list_of_earlier_messages_begins_with_its_day() {
+        let look = Look {
+            times: Times::OfDay,
+            colours: false,
+            plain: false,
+            controls: true,
+        };
+        let mut printer = Printer::new(look, Routes::Together);
+        let message = |at: u64| ViewEvent::Message {
+            name: "bob".parse().unwrap(),
+            outgoing: false,
+            text: "hello".to_owned(),
+            at,
+            mark: crate::client::view::Mark::None,
+            state: "received",
+            id: MessageId([1; 16]),
+            verified: false,
+            failed: None,
+            listed: true,
+        };
+        let other = ViewEvent::plain("a remark");
+        let mut dated = |event: &ViewEvent| printer.day_line(event).is_some();
+        assert!(dated(&message(0)) && !dated(&message(1)));
+        assert!(!dated(&other));
+        assert!(dated(&message(1)), "the day was said above the remark only");
+        assert!(dated(&message(clock::unix_ms())) && !dated(&other));
+        assert!(!dated(&message(clock::unix_ms())), "today needs no day");
     }
 }

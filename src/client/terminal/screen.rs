@@ -15,7 +15,7 @@ use super::{modes, output};
 use crate::appearance;
 use crate::client::view::{Display, End, Person, SessionChange, ViewEvent, Written};
 use crate::command_line;
-use crate::protocol::UserName;
+use crate::protocol::{MessageId, UserName};
 use crate::sync;
 
 /// How long the end of a script waits for the reader of its output.
@@ -196,9 +196,9 @@ impl Screen {
         self.completion.turn_to(name);
     }
 
-    /// How many messages are unread of whom: those that came from others than the one who is
+    /// Which messages are unread of whom: those that came from others than the one who is
     /// written to, since the person last turned to them.
-    pub(crate) fn unread(&self) -> Vec<(UserName, u64)> {
+    pub(crate) fn unread(&self) -> Vec<(UserName, Vec<MessageId>)> {
         self.completion.unread()
     }
 
@@ -230,12 +230,12 @@ impl Display for Screen {
 
     fn show_unread(&self, event: ViewEvent, written: Written) {
         let from = match &event {
-            ViewEvent::Message { name, .. } => Some(*name),
+            ViewEvent::Message { name, id, .. } => {
+                self.completion.arrived(*name, *id);
+                Some(*name)
+            }
             _ => None,
         };
-        if let Some(from) = from {
-            self.completion.arrived(from);
-        }
         self.queue.put(Print::ViewEvent(event, Some(written)));
         if let Some(from) = from
             && self.interactive

@@ -22,8 +22,8 @@ pub(crate) struct HistoryQuery {
     pub count: Option<usize>,
     /// Those from here on.
     pub from: Option<FindFrom>,
-    /// Those before the message whose id begins like this.
-    pub before: Option<String>,
+    /// Those before here.
+    pub before: Option<FindBefore>,
     /// Those with this text, in small or capital letters.
     pub containing: Option<String>,
 }
@@ -38,6 +38,16 @@ pub(crate) enum FindFrom {
     Behind(String),
     /// Behind this place in the history.
     Place(i64),
+}
+
+/// Where messages end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FindBefore {
+    /// Before this moment: milliseconds since 1970.
+    Time(u64),
+    /// Before the message whose id begins like this.
+    Message(String),
 }
 
 /// A part of the history, oldest first.
@@ -106,6 +116,7 @@ struct Wanted {
     behind: Option<i64>,
     before: Option<i64>,
     not_earlier: Option<u64>,
+    earlier: Option<u64>,
     containing: Option<String>,
 }
 
@@ -113,6 +124,7 @@ impl Wanted {
     fn fits(&self, message: &HistoryEntry) -> bool {
         let has = |text: &String| message.record.text.to_lowercase().contains(text);
         self.not_earlier.is_none_or(|from| message.at >= from)
+            && self.earlier.is_none_or(|end| message.at < end)
             && self.containing.as_ref().is_none_or(has)
     }
 }
@@ -187,6 +199,7 @@ impl Vault {
             behind: None,
             before: None,
             not_earlier: None,
+            earlier: None,
             containing: query.containing.as_ref().map(|text| text.to_lowercase()),
         };
         match &query.from {
@@ -195,8 +208,10 @@ impl Vault {
             Some(FindFrom::Behind(id)) => wanted.behind = Some(self.message_with_id(id)?.seq),
             Some(FindFrom::Place(place)) => wanted.behind = Some(*place),
         }
-        if let Some(id) = &query.before {
-            wanted.before = Some(self.message_with_id(id)?.seq);
+        match &query.before {
+            None => {}
+            Some(FindBefore::Time(time)) => wanted.earlier = Some(*time),
+            Some(FindBefore::Message(id)) => wanted.before = Some(self.message_with_id(id)?.seq),
         }
         Ok(wanted)
     }
@@ -271,7 +286,7 @@ mod tests {
             if !page.more {
                 break;
             }
-            query.before = Some(page.messages[0].mid.beginning());
+            query.before = Some(FindBefore::Message(page.messages[0].mid.beginning()));
         }
         let expected: Vec<_> = (0..50).map(|at| format!("Number {}", 2 * at)).collect();
         assert_eq!(seen, expected);
@@ -293,6 +308,14 @@ mod tests {
         let page = vault.browse(&query, &mut |_, _| {}).unwrap();
         assert_eq!(texts(&page), ["Number 98", "Number 99"]);
         assert!(!page.more);
+        let query = HistoryQuery {
+            before: Some(FindBefore::Time(3000)),
+            count: Some(2),
+            ..HistoryQuery::default()
+        };
+        let page = vault.browse(&query, &mut |_, _| {}).unwrap();
+        assert_eq!(texts(&page), ["Number 1", "Number 2"]);
+        assert!(page.more);
     }
 
     #[test]

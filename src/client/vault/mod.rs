@@ -65,7 +65,7 @@ mod table;
 mod told_generation;
 mod values;
 
-pub(crate) use self::browse::{BrowseError, FindFrom, HistoryPage, HistoryQuery};
+pub(crate) use self::browse::{BrowseError, FindBefore, FindFrom, HistoryPage, HistoryQuery};
 pub(crate) use self::contacts::{Contact, Renewal};
 pub(crate) use self::control_messages::{ControlKind, ControlMessage, REMEMBERED_MS};
 pub(crate) use self::export::{Export, ExportError, FIRST_LINE as EXPORT_FIRST_LINE};

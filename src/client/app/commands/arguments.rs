@@ -3,7 +3,8 @@
 
 use crate::client::local_time;
 use crate::client::messenger::command::{Command, SettingsChange, WhichMessages};
-use crate::client::messenger::command::{FindFrom, HistoryQuery};
+use crate::client::messenger::command::{FindBefore, FindFrom, HistoryQuery};
+use crate::clock;
 use crate::protocol::UserName;
 use crate::protocol::request::ChangeSettings;
 
@@ -15,6 +16,12 @@ const MOST_SHOWN: usize = 1000;
 
 /// The longest time of `/keep`, in days: a hundred years.
 const LONGEST_KEPT: u32 = 36_500;
+
+/// How many digits of an id the history shows.
+const SHOWN_OF_ID: usize = 8;
+
+/// A day in milliseconds.
+const DAY_MS: u64 = 24 * 3600 * 1000;
 
 type Parsed = Result<Command, String>;
 
@@ -58,7 +65,7 @@ pub(super) fn info(given: &[String]) -> Parsed {
         .map(Command::Info)
 }
 
-/// `/history [NAME] [N] [since DATE|ID] [before ID]`
+/// `/history [NAME] [N] [since|before DATE|ID]`
 pub(super) fn history(given: &[String]) -> Parsed {
     let mut words = given.iter().map(String::as_str).peekable();
     let mut query = HistoryQuery::default();
@@ -76,13 +83,13 @@ pub(super) fn history(given: &[String]) -> Parsed {
     }
     query.count = Some(count);
     let wrong = || {
-        "it is /history NAME N, each of them optional; then since DATE (2026-11-27), since ID, or before ID"
+        "it is /history NAME N, each of them optional; then since or before, and a date (2026-11-27, yesterday, 7d) or an id"
             .to_owned()
     };
     match (words.next(), words.next(), words.next()) {
         (None, ..) => {}
         (Some("since"), Some(point), None) => query.from = Some(since(point)?),
-        (Some("before"), Some(word), None) => query.before = Some(id(word)?),
+        (Some("before"), Some(word), None) => query.before = Some(before(word)?),
         _ => return Err(wrong()),
     }
     Ok(Command::History(query))
@@ -97,29 +104,71 @@ fn is_count(word: &str) -> bool {
 /// # Errors
 /// It is neither.
 pub(crate) fn since(word: &str) -> Result<FindFrom, String> {
-    match local_time::parse(word) {
+    match moment(word) {
         Some(time) => Ok(FindFrom::Time(time)),
-        None => id(word).map(FindFrom::Behind).map_err(|_| {
-            format!("{word} is neither a date, such as 2026-11-27, nor the id of a message")
-        }),
+        None => id(word).map(FindFrom::Behind).map_err(|_| no_point(word)),
     }
 }
 
-/// `/find TEXT [before ID]`
+/// A date or an id behind `before`.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn before(word: &str) -> Result<FindBefore, String> {
+    match moment(word) {
+        Some(time) => Ok(FindBefore::Time(time)),
+        None => id(word)
+            .map(FindBefore::Message)
+            .map_err(|_| no_point(word)),
+    }
+}
+
+fn no_point(word: &str) -> String {
+    format!(
+        "{word} is neither a date, such as 2026-11-27, yesterday or 7d (seven days ago), nor the id of a message"
+    )
+}
+
+/// The time that a word stands for: a date, a day by its name, or so many days, weeks or years
+/// ago. Those could be the beginning of an id, which is shown with more digits.
+fn moment(word: &str) -> Option<u64> {
+    let now = clock::unix_ms();
+    match word {
+        "today" => local_time::start_of_day(now, 0),
+        "yesterday" => local_time::start_of_day(now, 1),
+        _ => match days(word).filter(|_| word.len() < SHOWN_OF_ID) {
+            Some(days) => Some(now.saturating_sub(u64::from(days) * DAY_MS)),
+            None => local_time::parse(word),
+        },
+    }
+}
+
+/// `/find TEXT [in NAME] [before DATE|ID]`. Days by their names belong to the text. Whether `in NAME` belongs to the text is decided by
+/// whether there is such a contact.
 pub(super) fn find(given: &[String]) -> Parsed {
     let whole = text(given);
-    let (mut wanted, mut before) = (whole.as_str(), None);
-    if let Some((front, last)) = whole.rsplit_once(" before ")
-        && let Ok(id) = id(last.trim())
+    let mut query = HistoryQuery::default();
+    let mut wanted = whole.trim();
+    if let Some((front, last)) = wanted.rsplit_once(" before ")
+        && let Some(point) = date_or_id(last.trim())
     {
-        (wanted, before) = (front, Some(id));
+        (wanted, query.before) = (front.trim(), Some(point));
+    }
+    if let Some((front, last)) = wanted.rsplit_once(" in ")
+        && let Ok(name) = last.trim().parse::<UserName>()
+    {
+        (wanted, query.with) = (front.trim(), Some(name));
     }
     Ok(Command::Find(HistoryQuery {
-        containing: Some(wanted.trim().to_owned()),
-        before,
+        containing: Some(wanted.to_owned()),
         count: Some(SHOWN),
-        ..HistoryQuery::default()
+        ..query
     }))
+}
+
+fn date_or_id(word: &str) -> Option<FindBefore> {
+    let date = local_time::parse(word).map(FindBefore::Time);
+    date.or_else(|| id(word).ok().map(FindBefore::Message))
 }
 
 /// The id of a message, or its beginning.
@@ -146,7 +195,7 @@ pub(super) fn outbox(given: &[String]) -> Parsed {
 }
 
 /// `/delete ID` or `/delete NAME all`
-pub(super) fn delete(given: &[String]) -> Parsed {
+pub(crate) fn delete(given: &[String]) -> Parsed {
     match given {
         [_, all] if all == "all" => Ok(Command::DeleteAll(name(given)?)),
         [word] => id(word)
@@ -164,19 +213,22 @@ pub(crate) fn keep(given: &[String]) -> Result<Option<Option<u32>>, String> {
     if word == "forever" {
         return Ok(Some(None));
     }
-    let days = word
-        .strip_suffix('d')
-        .map(|number| (number, 1))
-        .or_else(|| word.strip_suffix('w').map(|number| (number, 7)))
-        .or_else(|| word.strip_suffix('y').map(|number| (number, 365)))
-        .and_then(|(number, unit)| number.parse::<u32>().ok()?.checked_mul(unit))
-        .filter(|days| (1..=LONGEST_KEPT).contains(days));
-    match days {
+    match days(word) {
         Some(days) => Ok(Some(Some(days))),
         None => {
             Err("a time is a number of days, weeks or years: 90d, 12w, 2y; or forever".to_owned())
         }
     }
+}
+
+/// A number of days, weeks or years, in days.
+fn days(word: &str) -> Option<u32> {
+    word.strip_suffix('d')
+        .map(|number| (number, 1))
+        .or_else(|| word.strip_suffix('w').map(|number| (number, 7)))
+        .or_else(|| word.strip_suffix('y').map(|number| (number, 365)))
+        .and_then(|(number, unit)| number.parse::<u32>().ok()?.checked_mul(unit))
+        .filter(|days| (1..=LONGEST_KEPT).contains(days))
 }
 
 /// `/settings [NAME on|off]`

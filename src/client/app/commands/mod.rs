@@ -13,7 +13,7 @@ mod arguments;
 pub(super) mod help;
 mod table;
 
-pub(super) use self::arguments::{keep, name, optional_name, since};
+pub(super) use self::arguments::{before, delete, keep, name, optional_name, since};
 pub(crate) use self::table::TABLE;
 
 use super::files;
@@ -54,11 +54,13 @@ pub(crate) enum Operation {
     Unread,
     /// Clears the terminal.
     Clear,
+    /// Deletes a message, or all with somebody after a question.
+    Delete,
     /// Deletes old messages, after a question.
     Keep,
     /// Writes the history into a new file.
     ExportHistory,
-    /// Deletes the account, after its name was typed.
+    /// Deletes the account, after its name and the password were typed.
     DeleteAccount,
     /// Has the session send the message that this function makes of the arguments. The message
     /// shows itself, so the typed line does not stay.

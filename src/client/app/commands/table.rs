@@ -1,8 +1,6 @@
 //! Every command of the chat. How a line is parsed by it, and what runs it, is decided elsewhere.
 
-use super::arguments::{
-    delete, find, history, info, name, optional_text, outbox, settings, text, verify,
-};
+use super::arguments::{find, history, info, name, optional_text, outbox, settings, text, verify};
 use super::{Operation, Spec, Topic, When};
 use crate::client::messenger::command::Command;
 
@@ -55,16 +53,17 @@ pub(crate) const TABLE: &[Spec] = &[
     Spec { operation: Session(history),
         names: &["/history"], arguments: &["[NAME]", "[N]", "[since|before]", "[DATE|ID]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "show earlier messages, with somebody or with all",
-        more: "It shows the last N messages (50), or those before the message ID, or the first N since a DATE such as 2026-11-27 or behind \
-               the message ID. Ids stand in brackets; each page says how to go on." },
+        more: "It shows the last N messages (50), with 'before' the last N before it, with 'since' the first N from there on. A DATE \
+               is 2026-11-27, today, yesterday, or 7d, 2w, 1y ago. Ids stand in brackets; each page says how to go on." },
     Spec { operation: Session(find),
         names: &["/find"], arguments: &["TEXT"], when: LoggedIn, menu: None, topic: Earlier,
         help: "search the texts of the history on this device",
-        more: "Capital and small letters are the same. It shows the latest 50 hits; /find TEXT before ID finds earlier ones." },
+        more: "'/find TEXT in NAME' searches what was exchanged with NAME; 'before 2026-11-27' or 'before ID' behind that finds earlier \
+               ones than the latest 50. Capital and small letters are the same; letters with accents are not the same as without." },
     Spec { operation: Session(info),
         names: &["/info"], arguments: &["[ID]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "all that is known of the last message, or of one by its id", more: "/history shows the ids." },
-    Spec { operation: Session(delete),
+    Spec { operation: Operation::Delete,
         names: &["/delete"], arguments: &["ID|NAME", "[all]"], when: LoggedIn, menu: None, topic: Earlier,
         help: "delete a message from this device, or all with somebody (NAME all)",
         more: "The other side keeps theirs. It can't be undone." },
@@ -122,7 +121,7 @@ pub(crate) const TABLE: &[Spec] = &[
         help: "make a new recovery code for a lost password; the one before ends", more: "" },
     Spec { operation: Operation::DeleteAccount,
         names: &["/delete-account"], arguments: &["[NAME]"], when: LoggedIn, menu: None, topic: Account,
-        help: "delete the account on the server for good; asks for its name",
+        help: "delete the account on the server for good; asks for its name and the password",
         more: "Mail that waits there is lost, and nobody can ever use the name again. The vault stays on this device." },
     Spec { operation: Session(|_| Ok(Command::WhatTheServerKnows)),
         names: &["/what-the-server-knows"], arguments: &[], when: LoggedIn, menu: None, topic: Account,

@@ -2,7 +2,7 @@
 
 use super::Operation::{Message, Session};
 use super::*;
-use crate::client::messenger::command::FindFrom;
+use crate::client::messenger::command::{FindBefore, FindFrom};
 use crate::protocol::UserName;
 
 fn given(line: &str) -> (&'static str, Vec<String>) {
@@ -44,7 +44,7 @@ fn the_table_makes_the_sessions_commands() {
     assert!(matches!(
         command("/history bob 7 before ABCD"),
         Ok(Command::History(query)) if query.with == Some(bob) && query.count == Some(7)
-            && query.before.as_deref() == Some("abcd")
+            && query.before == Some(FindBefore::Message("abcd".to_owned()))
     ));
     assert!(matches!(
         command("/history since 2026-11-27"),
@@ -53,12 +53,33 @@ fn the_table_makes_the_sessions_commands() {
     assert!(matches!(
         command("/find Lunch at noon before 0a1b"),
         Ok(Command::Find(query)) if query.containing.as_deref() == Some("Lunch at noon")
-            && query.before.as_deref() == Some("0a1b")
+            && query.before == Some(FindBefore::Message("0a1b".to_owned()))
     ));
+    for (typed, name, date) in [
+        ("/find lunch in bob", true, false),
+        ("/find lunch in bob before 2026-11-27", true, true),
+        ("/find lunch before 2026-11-27", false, true),
+        ("/find lunch in Rome!", false, false),
+    ] {
+        let Ok(Command::Find(query)) = command(typed) else {
+            panic!("{typed}");
+        };
+        assert_eq!(query.with, name.then_some(bob), "{typed}");
+        let is_date = matches!(query.before, Some(FindBefore::Time(_)));
+        assert_eq!(is_date, date, "{typed}");
+    }
     assert!(matches!(
         command("/find the day before yesterday"),
         Ok(Command::Find(query)) if query.before.is_none()
     ));
+    for point in ["2026-11-22", "today", "yesterday", "7d", "90d", "2w", "1y"] {
+        assert!(matches!(before(point), Ok(FindBefore::Time(_))), "{point}");
+        assert!(matches!(since(point), Ok(FindFrom::Time(_))), "{point}");
+    }
+    for id in ["7", "0000007d", "1234567d", "ad"] {
+        assert!(matches!(before(id), Ok(FindBefore::Message(_))), "{id}");
+    }
+    assert!(before("tomorrow").is_err() && since("2026-13-45").is_err());
     assert!(matches!(command("/info"), Ok(Command::Info(None))));
     assert!(matches!(
         command("/verify bob yes"),
@@ -72,7 +93,7 @@ fn the_table_makes_the_sessions_commands() {
         "/history bob 0",
         "/history bob since",
         "/history bob before xyz",
-        "/history bob since yesterday",
+        "/history bob since tomorrow",
         "/history before abcd since abcd",
         "/delete bob",
         "/delete bob some",

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use clap::CommandFactory;
 
 use self::display::ScriptDisplay;
-use super::commands::since;
+use super::commands::{before, since};
 use super::exit_code::{self, DECLINED, MEANINGS, REFUSED, UNREACHABLE, VAULT, WRONG_USAGE};
 use super::session::{Opened, Session};
 use super::{App, by_options, password, transfer};
@@ -319,12 +319,14 @@ impl App {
         let (with, count) = history.whom_and_count().map_err(usage)?;
         let from = history.since.as_deref().map(since);
         let from = from.transpose().map_err(usage)?;
+        let before = history.before.as_deref().map(before);
+        let before = before.transpose().map_err(usage)?;
         let shown = from.is_none().then_some(SHOWN);
         let query = HistoryQuery {
             with,
             count: count.map(|count| count as usize).or(shown),
             from,
-            before: history.before.clone(),
+            before,
             containing: None,
         };
         let name = self.account()?;

@@ -5,7 +5,7 @@ pub(super) mod json;
 mod sent;
 mod server_row;
 
-pub(super) use self::sent::{MARK_COLUMN, ProgressMark, mark};
+pub(super) use self::sent::{MARK_COLUMN, ProgressMark, as_sent, mark};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
