@@ -25,7 +25,7 @@ pub(in crate::client::terminal) fn line(event: &ViewEvent, me: &UserName) -> Opt
             changed,
             blocked,
             unread,
-            dropped,
+            dropped: _,
         } => json!({
             "type": "contact",
             "name": name.as_str(),
@@ -34,7 +34,6 @@ pub(in crate::client::terminal) fn line(event: &ViewEvent, me: &UserName) -> Opt
             "changed": changed,
             "blocked": blocked,
             "unread": unread,
-            "dropped": dropped,
         }),
         ViewEvent::SafetyNumber {
             name,
