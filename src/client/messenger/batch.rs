@@ -167,17 +167,7 @@ impl<'a> Batch<'a> {
         let Arrival {
             contact, message, ..
         } = arrival;
-        let seq = match arrival.held_at {
-            Some(seq) => {
-                self.vault.save_message(seq, &record)?;
-                seq
-            }
-            None => {
-                let at = message.at;
-                self.vault
-                    .add_message(contact.id, &message.mid, at, &record)?
-            }
-        };
+        let seq = self.save(arrival, &record)?;
         self.show_message(
             seq,
             shown(contact, message.mid, message.at, record.text, mark, ""),
@@ -185,14 +175,44 @@ impl<'a> Batch<'a> {
         Ok(seq)
     }
 
+    /// Puts a message into the history, or in the place at which it was held; gives its place.
+    fn save(&mut self, arrival: &Arrival, record: &MessageRecord) -> Result<i64> {
+        let Arrival {
+            contact, message, ..
+        } = arrival;
+        match arrival.held_at {
+            Some(seq) => self.vault.save_message(seq, record).map(|()| seq),
+            None => self
+                .vault
+                .add_message(contact.id, &message.mid, message.at, record),
+        }
+    }
+
     /// Keeps a message that could not be decrypted, with the reason.
     pub(super) fn keep_undecryptable(&mut self, arrival: &Arrival, why: &str) -> Result<()> {
-        let record = MessageRecord {
-            form: EncryptionStatus::Undecryptable(why.to_owned()),
-            ..received(arrival.message)
-        };
         let mark = Mark::Undecryptable(why.to_owned());
-        self.keep(arrival, record, mark).map(drop)
+        self.keep(arrival, undecryptable(arrival, why), mark)
+            .map(drop)
+    }
+
+    /// Keeps it for the history alone: it is not shown and does not count as unread.
+    pub(super) fn keep_quietly_undecryptable(
+        &mut self,
+        arrival: &Arrival,
+        why: &str,
+    ) -> Result<()> {
+        let record = MessageRecord {
+            is_quiet: true,
+            ..undecryptable(arrival, why)
+        };
+        self.save(arrival, &record).map(drop)
+    }
+}
+
+fn undecryptable(arrival: &Arrival, why: &str) -> MessageRecord {
+    MessageRecord {
+        form: EncryptionStatus::Undecryptable(why.to_owned()),
+        ..received(arrival.message)
     }
 }
 
@@ -210,6 +230,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
         identity: None,
         verified: false,
         resends: Vec::new(),
+        is_quiet: false,
         handle: None,
     }
 }

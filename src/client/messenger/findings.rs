@@ -91,6 +91,23 @@ fn once(batch: &mut Batch, arrival: &Arrival, event: ViewEvent, what: &'static s
     }
 }
 
+/// What [`report_of_before_the_import`] says of a contact.
+pub(super) const BEFORE_THE_IMPORT: &str = "before the import";
+
+/// Says that something came which only the vault before an import could open.
+pub(super) fn report_of_before_the_import(batch: &mut Batch, arrival: &Arrival) {
+    let name = arrival.contact.name;
+    once(
+        batch,
+        arrival,
+        ViewEvent::quiet(format!(
+            "what {name}'s client encrypted for the vault before the import can't be opened here; it may be receipts only, \
+             and messages among it come again once {name}'s client is online"
+        )),
+        BEFORE_THE_IMPORT,
+    );
+}
+
 /// Says that the other side has started a session that goes on from none, in a
 /// conversation that there was before.
 pub(super) fn report_started(batch: &mut Batch, arrival: &Arrival, started: &Started) {

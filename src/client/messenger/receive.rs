@@ -111,6 +111,11 @@ fn receive_envelope(batch: &mut Batch, mut arrival: Arrival, envelope: &[u8]) ->
             batch.keep_undecryptable(&arrival, why)?;
             retry::want(batch, &arrival.contact, &arrival.message.mid)
         }
+        Attempt::Failed(sessions, DecryptError::UnknownSession)
+            if is_of_before_the_import(&arrival, &sessions) =>
+        {
+            keep_of_before_the_import(batch, &arrival)
+        }
         Attempt::Claimed(identity) => receive_claim(batch, arrival, envelope, identity),
         Attempt::Failed(mut sessions, error) => {
             batch.keep_undecryptable(&arrival, &error.to_string())?;
@@ -144,6 +149,28 @@ fn receive_envelope(batch: &mut Batch, mut arrival: Arrival, envelope: &[u8]) ->
             }
         }
     }
+}
+
+/// Whether a message that no session here opens can be for one that stayed behind with the vault
+/// that was exported: its sender's client has answered in none that began here, or the server had
+/// it before the import.
+fn is_of_before_the_import(arrival: &Arrival, sessions: &SessionSet) -> bool {
+    let contact = &arrival.contact;
+    contact.imported_at.is_some_and(|imported_at| {
+        contact.renewal == Some(Renewal::Imported)
+            || sessions.awaits_answer()
+            || arrival.message.at < imported_at
+    })
+}
+
+/// Keeps what was encrypted in a session that stayed behind with the vault that was exported. It
+/// may be no more than a receipt, so it is not shown and not unread: the sender's client is asked,
+/// and sends again what has words.
+fn keep_of_before_the_import(batch: &mut Batch, arrival: &Arrival) -> Result<()> {
+    let why = "it was encrypted for the vault before the import, and may be no more than a receipt";
+    batch.keep_quietly_undecryptable(arrival, why)?;
+    findings::report_of_before_the_import(batch, arrival);
+    retry::want(batch, &arrival.contact, &arrival.message.mid)
 }
 
 /// Decrypts an envelope in the sessions with the known identity, or with the one that

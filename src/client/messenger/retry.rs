@@ -7,7 +7,7 @@
 
 use super::batch::Batch;
 use super::identity::fingerprint;
-use super::{Me, Trust, random_id};
+use super::{Me, Trust, findings, random_id};
 use crate::client::vault::{
     Contact, ControlKind, ControlMessage, DeliveryState, EncryptionStatus, HistoryEntry,
     REMEMBERED_MS, Result, Vault, unchanged,
@@ -85,7 +85,10 @@ pub(super) fn ask_for_all(batch: &mut Batch) -> Result<()> {
             continue;
         }
         batch.effects.postponed = true;
-        if let Some(contact) = batch.vault.contact_by_id(contact) {
+        let is_said = batch
+            .said_of
+            .contains(&(contact, findings::BEFORE_THE_IMPORT));
+        if let Some(contact) = batch.vault.contact_by_id(contact).filter(|_| !is_said) {
             // Without a number: a receipt that can't be decrypted looks like a message.
             batch.show(ViewEvent::quiet(format!(
                 "{0}'s client is asked to send again what could not be decrypted; it answers when it is online \

@@ -509,6 +509,7 @@ fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
         identity: None,
         verified: false,
         resends: Vec::new(),
+        is_quiet: false,
         handle: None,
     }
 }

@@ -48,6 +48,10 @@ pub struct Contact {
     /// They were blocked since something of theirs arrived the last time.
     #[serde(default)]
     pub was_blocked: bool,
+    /// When the contact was imported without sessions, by this client's clock: milliseconds since
+    /// 1970. What they sent before that may come still, and can't be opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_at: Option<u64>,
     /// The person has written to them.
     #[serde(default)]
     pub written_to: bool,
@@ -124,6 +128,7 @@ impl Vault {
             renewed_at: 0,
             blocked: false,
             was_blocked: false,
+            imported_at: None,
             written_to: false,
             asked: 0,
             number_shown: None,

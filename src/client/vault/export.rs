@@ -275,6 +275,7 @@ impl Vault {
                 vault.save_contact(&Contact {
                     id,
                     renewal: contact.identity.map(|_| Renewal::Imported),
+                    imported_at: contact.identity.map(|_| now),
                     paused: false,
                     asked: 0,
                     number_shown: None,

@@ -114,6 +114,9 @@ pub struct MessageRecord {
     /// The ids of the answers to requests to send it again.
     #[serde(rename = "again", default, skip_serializing_if = "Vec::is_empty")]
     pub resends: Vec<MessageId>,
+    /// Whether it stands in the history alone: it was not shown, and may be nothing for a person.
+    #[serde(rename = "quiet", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_quiet: bool,
     /// The server's handle of the message, once it was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<Handle>,
@@ -427,8 +430,8 @@ impl Vault {
         Ok(messages)
     }
 
-    /// At most `limit` received messages behind a place, oldest first; one whose row was
-    /// changed says so in place of its text.
+    /// At most `limit` received messages behind a place that are shown, oldest first; one whose row
+    /// was changed says so in place of its text.
     ///
     /// # Errors
     /// That they could not be read.
@@ -445,7 +448,7 @@ impl Vault {
                 }
                 if seq > place {
                     let message = self.message_or_damage(seq, listing)?;
-                    if !message.record.outgoing {
+                    if !message.record.outgoing && !message.record.is_quiet {
                         messages.push(message);
                     }
                 }
@@ -543,6 +546,7 @@ impl MessageRecord {
             identity: None,
             verified: false,
             resends: Vec::new(),
+            is_quiet: false,
             handle: None,
         }
     }

@@ -236,6 +236,47 @@ fn nothing_that_came_before_an_export_counts_as_missing() {
     assert!(!bob.everything().iter().any(gap));
 }
 
+/// A receipt can't be told from a message before it is opened, so what may be one is no loss.
+#[test]
+fn a_receipt_that_waits_at_an_import_is_no_loss() {
+    let server = Double::start();
+    let mut alice = Somebody::new(&server, "alice");
+    alice.receipts = true;
+    let mut alice = alice.register();
+    let mut bob = Somebody::registered(&server, "bob");
+    super::setups::they_talk(&alice, &bob, "before");
+    alice.log_out();
+    bob.send("alice", "the last words");
+    bob.log_out();
+    let export = export_of(&bob);
+    alice.log_in();
+    alice.reads("the last words");
+    alice.log_out();
+    let waiting = |server: &Double| {
+        let world = server.world.lock().unwrap();
+        world.accounts[&"bob".parse().unwrap()].mailbox.len()
+    };
+    assert_eq!(waiting(&server), 1, "the receipt");
+    let bob = imported(&server, &export);
+    let mut shown = bob.everything();
+    alice.log_in();
+    super::setups::they_talk(&alice, &bob, "after");
+    assert!(bob.texts("alice").iter().all(Option::is_some));
+    shown.extend(bob.everything());
+    let lines = shown.iter().filter_map(|event| match event {
+        ViewEvent::Line(_, line) => Some(line.as_str()),
+        ViewEvent::Message { mark, .. } => {
+            assert!(matches!(mark, Mark::None), "{event:?}");
+            None
+        }
+        _ => None,
+    });
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    assert!(lines.contains("it may be receipts only"), "{lines}");
+    assert!(!lines.contains("not arrived"), "{lines}");
+    assert!(!lines.contains("could not be decrypted"), "{lines}");
+}
+
 /// What the vault's file was, after which alice wrote to bob, who has the copy that she
 /// wrote in.
 fn put_back(server: &Double, alice: &mut Somebody, bob: &Somebody) -> Vec<u8> {

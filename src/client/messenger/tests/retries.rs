@@ -273,6 +273,7 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
                 identity: Some(identity::fingerprint(&wire_identity(&theirs))),
                 verified: false,
                 resends: Vec::new(),
+                is_quiet: false,
                 handle: None,
             };
             vault.add_message(contact.id, &MessageId(mid), clock::unix_ms() - age, &record)

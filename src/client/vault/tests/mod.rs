@@ -91,6 +91,7 @@ pub(super) fn record(text: &str) -> MessageRecord {
         identity: None,
         verified: false,
         resends: Vec::new(),
+        is_quiet: false,
         handle: None,
     }
 }
