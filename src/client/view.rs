@@ -38,8 +38,10 @@ pub(crate) enum Mark {
     Unproven,
     /// It could not be decrypted, for this reason.
     Undecryptable(String),
-    /// It came under an identity that is not accepted.
+    /// It came under another identity than the known one, which is not accepted.
     Held,
+    /// It came under the first identity of somebody new, which is not accepted.
+    HeldNew,
 }
 
 /// The state of a message, one of [`STATES`].
@@ -121,6 +123,8 @@ pub(crate) enum ViewEvent {
         blocked: bool,
         /// How many of their messages no client has shown, or the person has not turned to.
         unread: u64,
+        /// How many of their messages were dropped, since they came under a rejected identity.
+        dropped: u64,
     },
     /// The number that shows whether two people know the same identities of each other.
     SafetyNumber {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Messenger;
+use super::claims::held_mark;
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result, unchanged,
 };
@@ -104,7 +105,7 @@ impl HistoryEntry {
                 }
                 EncryptionStatus::Unencrypted => Mark::Unencrypted,
                 EncryptionStatus::Undecryptable(why) => Mark::Undecryptable(why.clone()),
-                EncryptionStatus::Held => Mark::Held,
+                EncryptionStatus::Held => held_mark(contact),
             },
             state: match &record.state {
                 DeliveryState::Waiting => "waiting",

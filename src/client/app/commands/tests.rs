@@ -24,6 +24,7 @@ fn command(line: &str) -> Result<Command, String> {
     match parse(line, true, false) {
         Ok(TypedLine::Command { spec, given, .. }) => match spec.operation {
             Session(command) | Message(command) => command(&given),
+            Operation::Delete => delete(&given),
             other => panic!("{line:?}: {other:?}"),
         },
         other => panic!("{line:?}: {other:?}"),
