@@ -142,7 +142,7 @@ pub(crate) enum ViewEvent {
         /// The file that has its recovery code; `None` if that was shown.
         recovery_file: Option<PathBuf>,
     },
-    /// How many messages wait on the server.
+    /// How many messages and receipts wait on the server.
     Waiting(u64),
     /// A row that the server holds about this account.
     ServerRow(DataRow),
@@ -313,6 +313,11 @@ pub(crate) trait Display: Send + Sync {
     fn sent(&self, _event: ViewEvent, _window: Option<u64>) {}
     /// Shows a message that is unread until `written` says otherwise.
     fn show_unread(&self, event: ViewEvent, written: Written);
+    /// Says that all which waited at the login was shown. Whoever asks for messages by itself shows
+    /// them later, so it leaves that out.
+    fn all_came(&self, event: ViewEvent) {
+        self.event(event);
+    }
     /// Wakes whoever asks for messages by itself: something may have come.
     fn woken(&self) {}
     /// Waits, for a limited time, until everything that was shown is written.

@@ -114,6 +114,9 @@ fn run(options: Options) -> u8 {
     if let Err(why) = private {
         terminal.say(&ViewEvent::warning(why));
     }
+    if scripts::only_reads(options.task.as_ref()) {
+        terminal.screen().only_reads();
+    }
     if let Some(rows) = scripts::listing(options.task.as_ref()) {
         terminal.screen().table(rows);
         return end(&terminal, 0);

@@ -27,6 +27,7 @@ pub(super) fn prompt<'a>(
     Ok(TerminalPrompt {
         password: given_password(terminal, options)?,
         typed: None,
+        is_cancelled: false,
         new_password: options.new_password(terminal)?,
         reset_code: options.reset_code(terminal)?,
         recovery_file: options.recovery_file.clone(),

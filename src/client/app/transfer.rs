@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::{by_options, password};
 use crate::client::args::{ExportFile, Options};
 use crate::client::login::first_login::{read_export, write_export};
+use crate::client::login::prompt::cancelled;
 use crate::client::login::{LoginError, LoginFlow};
 use crate::client::messenger::SessionHandle;
 use crate::client::messenger::command::Command;
@@ -34,13 +35,16 @@ pub(crate) fn export(
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
 ) -> Result<(), LoginError> {
-    let passphrase = match export_file.passphrase(terminal).map_err(by_options)? {
+    let given = export_file.passphrase(terminal).map_err(by_options)?;
+    if let Some(passphrase) = &given {
+        check(passphrase).map_err(LoginError::Refused)?;
+    }
+    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
+    let export = login_flow.export(name, &mut prompt)?;
+    let passphrase = match given {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
     };
-    check(&passphrase)?;
-    let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
-    let export = login_flow.export(name, &mut prompt)?;
     let sealed = export.seal(&passphrase).map_err(LoginError::Refused)?;
     write_export(&export_file.file, &sealed).map_err(LoginError::Refused)?;
     terminal.say(&ViewEvent::good(format!(
@@ -98,31 +102,38 @@ pub(crate) fn import(
     published.map_err(|failure| LoginError::Unpublished(failure.why))
 }
 
-fn check(passphrase: &str) -> Result<(), LoginError> {
+fn check(passphrase: &str) -> Result<(), String> {
     match passphrase.chars().count() >= MIN_PASSPHRASE {
         true => Ok(()),
-        false => Err(LoginError::Refused(format!(
+        false => Err(format!(
             "a passphrase needs at least {MIN_PASSPHRASE} characters; choose a longer one"
-        ))),
+        )),
     }
 }
 
+/// Has a passphrase typed twice; asks again after a slip.
 fn new_passphrase(terminal: &mut Terminal) -> Result<Zeroizing<String>, LoginError> {
     let prompt = format!("Passphrase for the export (at least {MIN_PASSPHRASE} characters): ");
-    let passphrase = secret(terminal, &prompt)?;
-    check(&passphrase)?;
-    let again = secret(terminal, "The same passphrase again: ")?;
-    match *again == *passphrase {
-        true => Ok(passphrase),
-        false => Err(LoginError::Refused(
-            "the two passphrases are not the same; nothing was exported".to_owned(),
-        )),
+    loop {
+        let passphrase = secret(terminal, &prompt)?;
+        if let Err(why) = check(&passphrase) {
+            terminal.say(&ViewEvent::bad(why));
+            continue;
+        }
+        let again = secret(terminal, "The same passphrase again: ")?;
+        if *again == *passphrase {
+            return Ok(passphrase);
+        }
+        terminal.say(&ViewEvent::bad(
+            "the two passphrases are not the same; choose one once more",
+        ));
     }
 }
 
 fn secret(terminal: &mut Terminal, prompt: &str) -> Result<Zeroizing<String>, LoginError> {
     match terminal.secret(prompt) {
         InputEvent::Line(line) if !line.is_empty() => Ok(line),
+        InputEvent::Cancelled | InputEvent::Stop => Err(cancelled()),
         _ => Err(LoginError::Refused(
             "there is no passphrase; run it on a terminal, or use --passphrase-file".to_owned(),
         )),

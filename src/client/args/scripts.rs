@@ -33,7 +33,7 @@ pub(crate) enum Script {
     /// Print every row that the server holds about you, and what it does not show
     #[command(hide = true)]
     WhatTheServerKnows,
-    /// Print the messages that no client has shown, and leave them unread
+    /// Print what has come and was not shown, and how much waits on the server; both stay
     Unread,
     /// Print earlier messages, without a server
     History(History),
@@ -69,6 +69,9 @@ pub(crate) struct Send {
     /// The text; without it, or with -, all of standard input
     #[arg(conflicts_with = "file")]
     pub text: Option<String>,
+    /// Words behind the text, which are refused
+    #[arg(hide = true)]
+    pub more: Vec<String>,
     /// Send what is in a file
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -156,6 +159,9 @@ impl Script {
                 Some("--user names another account than the one to be made; leave it out")
             }
             Script::Register { .. } | Script::Join { .. } => None,
+            Script::Send(send) if !send.more.is_empty() => {
+                Some("the text is one argument, so put it in quotes: send NAME 'several words'")
+            }
             _ if options.user.is_none() => {
                 Some("whose? Name the account with --user NAME, or in SECURE_CHAT_USER")
             }

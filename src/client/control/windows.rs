@@ -199,6 +199,11 @@ impl Display for SharedDisplay {
         self.own.show_unread(event, written);
     }
 
+    fn all_came(&self, event: ViewEvent) {
+        self.windows.show(None, || ToWindow::Shows(event.clone()));
+        self.own.all_came(event);
+    }
+
     fn finish_writing(&self) {
         self.own.finish_writing();
     }

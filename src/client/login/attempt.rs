@@ -11,7 +11,7 @@ use super::credentials::{
 };
 use super::error::LoginError;
 use super::new_password;
-use super::prompt::{Prompt, known_password};
+use super::prompt::{Prompt, cancelled, known_password};
 use super::recovery_code::{NewCode, check_file};
 use super::unlock::{
     OpenedBy, Unlocked, create_vault, identity, open, open_unfinished, password_key,
@@ -197,7 +197,10 @@ impl<'a> Attempt<'a> {
             let question =
                 "That does not open the vault. Password, the one before it, or recovery code: ";
             let typed = self.prompt.secret(question);
-            secret = typed.ok_or(LoginError::WrongPassword)?;
+            secret = typed.ok_or_else(|| match self.prompt.is_cancelled() {
+                true => cancelled(),
+                false => LoginError::WrongPassword,
+            })?;
         }
     }
 

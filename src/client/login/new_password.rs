@@ -89,7 +89,7 @@ pub(super) fn choose(
                 return Ok(password);
             }
             Chosen::Typed(password) => password,
-            Chosen::Nothing => return Err(no_password()),
+            Chosen::Nothing => return Err(no_password(prompt)),
         };
         if let Err(why) = check(name, &password) {
             prompt.say(ViewEvent::bad(why));
@@ -107,7 +107,7 @@ fn typed_again(password: &str, prompt: &mut dyn Prompt) -> Result<bool, LoginErr
     loop {
         let again = match prompt.choose("The same password again: ") {
             Chosen::Typed(again) | Chosen::Given(again) => again,
-            Chosen::Nothing => return Err(no_password()),
+            Chosen::Nothing => return Err(no_password(prompt)),
         };
         if *again == *password {
             return Ok(true);

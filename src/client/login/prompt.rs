@@ -28,6 +28,10 @@ pub(crate) trait Prompt {
             None => Chosen::Nothing,
         }
     }
+    /// Whether the person has cancelled the question that was asked last.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
     /// Yes or no; no without a person.
     fn yes(&mut self, question: &str) -> bool;
     /// Yes or no, where Enter alone means yes; no without a person.
@@ -64,6 +68,8 @@ pub(crate) struct TerminalPrompt<'a> {
     pub password: Option<Zeroizing<String>>,
     /// The password that was typed.
     pub typed: Option<Zeroizing<String>>,
+    /// Whether the question that was asked last was cancelled.
+    pub is_cancelled: bool,
     /// The password of the account after a change, if the options give it.
     pub new_password: Option<Zeroizing<String>>,
     /// The operator's one-time code, if the options give it.
@@ -91,17 +97,22 @@ impl Prompt for TerminalPrompt<'_> {
     }
 
     fn secret(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
-        match self.terminal.secret(prompt) {
+        let heard = self.ask_secret(prompt);
+        match heard {
             InputEvent::Line(line) if !line.is_empty() => Some(line),
             _ => None,
         }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled
     }
 
     fn choose(&mut self, prompt: &str) -> Chosen {
         if let Some(password) = &self.password {
             return Chosen::Given(password.clone());
         }
-        match self.terminal.secret(prompt) {
+        match self.ask_secret(prompt) {
             InputEvent::Line(line) => Chosen::Typed(line),
             _ => Chosen::Nothing,
         }
@@ -138,6 +149,12 @@ impl Prompt for TerminalPrompt<'_> {
 }
 
 impl TerminalPrompt<'_> {
+    fn ask_secret(&mut self, prompt: &str) -> InputEvent {
+        let heard = self.terminal.secret(prompt);
+        self.is_cancelled = matches!(heard, InputEvent::Cancelled | InputEvent::Stop);
+        heard
+    }
+
     /// Asks until the answer is yes, no, or Enter alone.
     fn yes_or_no(&mut self, prompt: &str, enter: bool) -> bool {
         loop {
@@ -162,7 +179,7 @@ pub(super) fn known_password(
     prompt: &mut dyn Prompt,
 ) -> Result<Zeroizing<String>, LoginError> {
     let password = prompt.password(&format!("Password for {name}: "));
-    password.ok_or_else(no_password)
+    password.ok_or_else(|| no_password(prompt))
 }
 
 /// Asks, twice, for the password that the account has now, where the vault was opened with
@@ -194,7 +211,16 @@ fn same(password: Zeroizing<String>, again: &str) -> Result<Zeroizing<String>, L
     }
 }
 
-pub(super) fn no_password() -> LoginError {
+/// What to say where a person has cancelled.
+pub(crate) fn cancelled() -> LoginError {
+    LoginError::Refused("cancelled; nothing was done".to_owned())
+}
+
+/// Why nothing is done without a password.
+pub(super) fn no_password(prompt: &dyn Prompt) -> LoginError {
+    if prompt.is_cancelled() {
+        return cancelled();
+    }
     LoginError::Refused(
         "no password was given, so nothing was done; type it on a terminal, or use --password-file or --password-command"
             .to_owned(),

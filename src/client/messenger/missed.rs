@@ -2,6 +2,7 @@
 //! has come, and where it ends.
 
 use super::Messenger;
+use super::session_kind::SessionKind;
 use crate::client::view::{SessionChange, ViewEvent, plural};
 
 /// How much has to wait for its progress to be shown.
@@ -26,7 +27,8 @@ impl Messenger {
             come: 0,
             shown: 0,
         });
-        if total > 0 {
+        // A command that gets no mail is about something else.
+        if total > 0 && self.login.kind != SessionKind::OneShot {
             self.say(ViewEvent::plain(format!(
                 // The server can't tell receipts from messages, and neither can this client yet.
                 "while you were away: {total} {}",
@@ -51,13 +53,13 @@ impl Messenger {
             return;
         }
         self.end_progress();
-        self.say(ViewEvent::quiet(match shown {
-            0 => "that was all: no message among it".to_owned(),
-            count => format!(
+        match shown {
+            0 => self.say(ViewEvent::quiet("that was all: no message among it")),
+            count => self.display.all_came(ViewEvent::quiet(format!(
                 "that was all: {count} {}",
                 plural(count, "message", "messages")
-            ),
-        }));
+            ))),
+        }
     }
 
     /// Ends the block without a word, for instance because the connection is lost.

@@ -37,6 +37,14 @@ pub(super) enum OutputError {
     Unwritable(Stream, Arc<io::Error>),
 }
 
+impl OutputError {
+    /// Whether the reader of standard output has closed it.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, OutputError::Unwritable(Stream::Out, error)
+            if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
 impl fmt::Display for OutputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

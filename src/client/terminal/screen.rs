@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub(crate) struct Screen {
     plain: bool,
     interactive: bool,
     tell: SyncSender<InputEvent>,
+    /// What is shown was read before or stays unread in any case.
+    only_reads: AtomicBool,
 }
 
 impl Screen {
@@ -98,6 +101,7 @@ impl Screen {
             plain,
             interactive,
             tell,
+            only_reads: AtomicBool::new(false),
         })
     }
 
@@ -130,6 +134,11 @@ impl Screen {
         self.queue.put(Print::Table(rows));
     }
 
+    /// Notes that no message is shown for the first time, so that none is lost if nobody reads all.
+    pub(crate) fn only_reads(&self) {
+        self.only_reads.store(true, Ordering::SeqCst);
+    }
+
     /// Clears the terminal, if it can be cleared.
     pub(crate) fn clear(&self) {
         if self.interactive && !self.plain {
@@ -157,9 +166,14 @@ impl Screen {
     pub(super) fn close(&self) -> Result<(), NotWritten> {
         self.queue.close(self.patience()).map_err(|why| {
             let me = command_line::called("client");
-            output::last_words(&format!(
-                "{me}: {why}; messages that were not shown stay unread"
-            ));
+            match self.only_reads.load(Ordering::SeqCst) {
+                false => output::last_words(&format!(
+                    "{me}: {why}; messages that were not shown stay unread"
+                )),
+                // `client history | head` has seen enough.
+                true if why.is_closed() => {}
+                true => output::last_words(&format!("{me}: {why}")),
+            }
             NotWritten
         })
     }

@@ -32,6 +32,8 @@ impl Display for ScriptDisplay {
         self.waker.wake();
     }
 
+    fn all_came(&self, _event: ViewEvent) {}
+
     fn woken(&self) {
         self.waker.wake();
     }

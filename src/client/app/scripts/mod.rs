@@ -84,6 +84,15 @@ pub(super) fn session_kind(task: Option<&Action>) -> SessionKind {
     }
 }
 
+/// Whether a command shows no message for the first time.
+pub(super) fn only_reads(task: Option<&Action>) -> bool {
+    match task {
+        Some(Action::Script(script)) => !matches!(script, Script::Fetch(_) | Script::Listen(_)),
+        Some(_) => true,
+        None => false,
+    }
+}
+
 /// The terminal as a command needs it.
 ///
 /// # Errors
@@ -353,7 +362,17 @@ impl App {
     /// `vault export`. The identity's keys leave through no socket, so another client has to end.
     pub(super) fn export_vault(&mut self, file: &ExportFile) -> Done {
         let name = self.account()?;
-        self.wait_until_free(&name)?;
+        if let Err(error) = self.wait_until_free(&name) {
+            return Err(match error.holder() {
+                Some(_) => Failure::new(
+                    VAULT,
+                    format!(
+                        "{error}: an export takes the account's keys, which leave through no socket"
+                    ),
+                ),
+                None => error.into(),
+            });
+        }
         let (options, flow) = (&self.options, &self.login_flow);
         Ok(transfer::export(
             name,

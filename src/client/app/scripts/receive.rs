@@ -75,7 +75,7 @@ impl App {
         }
     }
 
-    /// Prints what no client has shown, and how many messages wait on the server; both stay.
+    /// Prints what no client has shown, and how much waits on the server; both stay.
     pub(super) fn print_unread(&mut self) -> Done {
         self.open_session()?;
         for (_, event) in self.received(None, usize::MAX)? {

@@ -14,7 +14,7 @@ use termcolor::{Buffer, Color, ColorSpec, WriteColor};
 
 use crate::appearance::BANNER;
 use crate::client::local_time;
-use crate::client::view::{Mark, Tone, ViewEvent};
+use crate::client::view::{Mark, Tone, ViewEvent, plural};
 use crate::clock;
 use crate::protocol::UserName;
 use crate::protocol::reply::UserStatus;
@@ -269,7 +269,15 @@ fn plain(event: &ViewEvent) -> String {
             format!("{name:<20} {trust}{blocked}{unread}{dropped}")
         }
         ViewEvent::Registered { name, .. } => format!("account {name} created"),
-        ViewEvent::Waiting(count) => format!("{count} waiting on the server"),
+        // The server can't tell receipts from messages.
+        ViewEvent::Waiting(count) => format!(
+            "{count} {} on the server",
+            plural(
+                *count,
+                "message or receipt waits",
+                "messages or receipts wait"
+            )
+        ),
         ViewEvent::ServerRow(row) => server_row::line(row),
         ViewEvent::Withheld(rows) => {
             format!(
