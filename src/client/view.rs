@@ -72,6 +72,8 @@ pub(crate) enum ViewEvent {
         id: MessageId,
         /// Whether the other side's identity had been verified by hand then.
         verified: bool,
+        /// Why a sent message was given up.
+        failed: Option<String>,
         /// Whether it is listed with its id, so that a command can name it.
         listed: bool,
     },
@@ -217,6 +219,11 @@ fn known_state<'de, D: Deserializer<'de>>(from: D) -> Result<StateWord, D::Error
     known
         .copied()
         .ok_or_else(|| serde::de::Error::custom("not the state of a message"))
+}
+
+/// What to say of a message that was given up.
+pub(super) fn not_sent(to: &UserName, why: &str) -> String {
+    format!("the message to {to} was not sent: {why}")
 }
 
 /// How far a change of the vault's key is.

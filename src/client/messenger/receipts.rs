@@ -107,7 +107,7 @@ impl HistoryEntry {
                 EncryptionStatus::Undecryptable(why) => Mark::Undecryptable(why.clone()),
                 EncryptionStatus::Held => held_mark(contact),
             },
-            state: match record.state {
+            state: match &record.state {
                 DeliveryState::Waiting => "waiting",
                 DeliveryState::Stored => "stored",
                 DeliveryState::Delivered => "delivered",
@@ -117,6 +117,10 @@ impl HistoryEntry {
             },
             id: self.mid,
             verified: record.verified,
+            failed: match &record.state {
+                DeliveryState::Failed(why) => Some(why.clone()),
+                _ => None,
+            },
             listed: false,
         }
     }

@@ -84,6 +84,7 @@ fn message(event: &ViewEvent, me: &UserName) -> Value {
         state,
         id,
         verified,
+        failed,
         listed: _,
     } = event
     else {
@@ -121,7 +122,7 @@ fn message(event: &ViewEvent, me: &UserName) -> Value {
         "verified": *verified && proven,
         "state": state,
         "text": text,
-        "problem": problem,
+        "problem": problem.or(failed.as_deref()),
     })
 }
 
@@ -165,6 +166,7 @@ mod tests {
             state: "",
             id: MessageId([0xab; 16]),
             verified: true,
+            failed: None,
             listed: false,
         }
     }

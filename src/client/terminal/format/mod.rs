@@ -5,7 +5,7 @@ pub(super) mod json;
 mod sent;
 mod server_row;
 
-pub(super) use self::sent::{MARK_COLUMN, ProgressMark, mark};
+pub(super) use self::sent::{MARK_COLUMN, ProgressMark, as_sent, mark};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -438,6 +438,7 @@ mod tests {
             state: "",
             id: MessageId([1; 16]),
             verified: false,
+            failed: None,
             listed: false,
         }
     }
