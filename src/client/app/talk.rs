@@ -32,7 +32,7 @@ impl App {
         self.terminal.screen().set_talks_to(Some(name));
         if self.terminal.interactive() {
             self.terminal.say(&ViewEvent::quiet(format!(
-                "what you type goes to {name}, encrypted; /to ends it, /verify {name} makes sure of them"
+                "what you type goes to {name}, encrypted, and numbers are text from here on; /to ends it, /verify {name} makes sure of them"
             )));
         }
     }

@@ -77,8 +77,12 @@ impl<'a> Attempt<'a> {
     ) -> Result<Account> {
         check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
         let created = !file.exists();
-        if created {
-            self.check_name(invitation.is_some())?;
+        match self.check_name(invitation.is_some()) {
+            // The account was made, and a login finishes what is missing.
+            Err(LoginError::NameTaken(_)) if !created => {
+                return Err(VaultError::Exists(file.path().to_owned()).into());
+            }
+            checked => checked?,
         }
         let password = new_password::choose(&self.name, self.prompt)?;
         let code = self.new_code()?;
