@@ -142,7 +142,9 @@ pub(crate) struct Options {
     /// this one, once and without asking; --new-password-file has the one that replaces it
     #[arg(long, global = true, hide = true)]
     pub claim: bool,
-    /// How to trust identities
+    /// How to trust identities: first-use takes the first one of somebody and asks about a change;
+    /// always also takes changes, with a warning, except of somebody verified; never asks about the
+    /// first one, too
     #[arg(
         long,
         global = true,

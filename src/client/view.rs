@@ -38,8 +38,10 @@ pub(crate) enum Mark {
     Unproven,
     /// It could not be decrypted, for this reason.
     Undecryptable(String),
-    /// It came under an identity that is not accepted.
+    /// It came under another identity than the known one, which is not accepted.
     Held,
+    /// It came under the first identity of somebody new, which is not accepted.
+    HeldNew,
 }
 
 /// The state of a message, one of [`STATES`].
@@ -70,6 +72,8 @@ pub(crate) enum ViewEvent {
         id: MessageId,
         /// Whether the other side's identity had been verified by hand then.
         verified: bool,
+        /// Why a sent message was given up.
+        failed: Option<String>,
         /// Whether it is listed with its id, so that a command can name it.
         listed: bool,
     },
@@ -119,6 +123,8 @@ pub(crate) enum ViewEvent {
         blocked: bool,
         /// How many of their messages no client has shown, or the person has not turned to.
         unread: u64,
+        /// How many of their messages were dropped, since they came under a rejected identity.
+        dropped: u64,
     },
     /// The number that shows whether two people know the same identities of each other.
     SafetyNumber {
@@ -213,6 +219,11 @@ fn known_state<'de, D: Deserializer<'de>>(from: D) -> Result<StateWord, D::Error
     known
         .copied()
         .ok_or_else(|| serde::de::Error::custom("not the state of a message"))
+}
+
+/// What to say of a message that was given up.
+pub(super) fn not_sent(to: &UserName, why: &str) -> String {
+    format!("the message to {to} was not sent: {why}")
 }
 
 /// How far a change of the vault's key is.

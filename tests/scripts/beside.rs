@@ -197,6 +197,42 @@ fn every_command_works_through_the_running_chat() {
     assert!(!socket_is_there(&place), "it is removed at the end");
 }
 
+#[test]
+fn what_became_of_a_message_is_said_beside_a_chat_as_without_one() {
+    let place = Place::with(&["alice", "bob"]);
+    let send = |text: &str| {
+        let ended = place.run("alice", &["send", "bob", text, "--json"], "");
+        let found = ended.json();
+        let words = ended.err.trim().to_owned();
+        let sent = &found[0];
+        (
+            ended.code,
+            sent["state"].clone(),
+            sent["problem"].clone(),
+            words,
+        )
+    };
+    let alone = send("alone");
+    assert_eq!(
+        alone,
+        (0, json!("stored"), Value::Null, "stored for bob".to_owned())
+    );
+    let mut chat_of_alice = chat(&place, "alice", &[]);
+    assert_eq!(send("beside"), alone);
+    let mut chat_of_bob = chat(&place, "bob", &[]);
+    chat_of_bob.types("/delete-account bob");
+    chat_of_bob.sees("is deleted");
+    let beside = send("beside, in vain");
+    chat_of_alice.quits();
+    let alone = send("alone, in vain");
+    assert_eq!(beside, alone);
+    let (code, state, problem, words) = beside;
+    assert_eq!((code, state), (8, json!("failed")));
+    let why = problem.as_str().expect("a reason");
+    assert!(why.contains("deleted their account"), "{why}");
+    assert_eq!(words, format!("the message to bob was not sent: {why}"));
+}
+
 fn socket_is_there(place: &Place) -> bool {
     let (lock, _) = holder(place, "alice");
     lock.with_extension("sock").exists()

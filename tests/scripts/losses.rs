@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::Place;
+use crate::beside::Running;
 
 /// Stands between a client and the server, and cuts the connection instead of passing on a request
 /// of a certain kind. Its threads end with the test's process.
@@ -92,4 +93,45 @@ fn a_lost_connection_is_no_refusal_and_a_kept_message_is_no_loss() {
     assert_eq!(run(&["unread"]).code, 0);
     let got = place.json("bob", &["fetch"], "");
     assert_eq!(got.last().unwrap()["text"], "precious");
+}
+
+#[test]
+fn send_tries_to_connect_until_its_time_is_over() {
+    let mut place = Place::with(&["bob"]);
+    let gateway = Gateway::to(place.server.address());
+    let through = gateway.address.to_string();
+    let made = place.run(
+        "alice",
+        &[
+            "register",
+            "alice",
+            "--recovery-file",
+            "alice.code",
+            "--server",
+            &through,
+        ],
+        "",
+    );
+    assert_eq!(made.code, 0, "{made:?}");
+    gateway.cut_at("hello");
+    let mut client = place.client("alice");
+    client.args([
+        "--server",
+        &through,
+        "send",
+        "bob",
+        "at last",
+        "--timeout",
+        "60",
+    ]);
+    let mut send = Running::start(&mut client);
+    send.sees("trying again for 60 s");
+    gateway.cut_at("nothing");
+    assert_eq!(send.quits(), 0, "{:?}", send.seen);
+    let got = place.json("bob", &["fetch"], "");
+    assert_eq!(got.last().unwrap()["text"], "at last");
+    place.server.kill();
+    let vain = place.run("bob", &["send", "alice", "in vain", "--timeout", "1"], "");
+    assert_eq!((vain.code, vain.out.as_str()), (4, ""), "{vain:?}");
+    assert!(vain.err.contains("trying again for 1 s"), "{vain:?}");
 }

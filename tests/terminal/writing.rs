@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::harness::{process, write_secret};
 use crate::seat::{PASSWORD, Seat, Server, Shown, at_cursor, screen};
 use crate::typing::CTRL_C;
 
@@ -200,4 +201,66 @@ fn a_take_over_on_one_machine_leaves_the_draft() {
     first.wait("its draft", |shown| at_cursor(shown) == "> half a senten");
     second.enter("/contacts");
     second.sees("no contacts yet");
+}
+
+#[test]
+fn a_window_at_its_password_prompt_keeps_no_script_from_the_vault() {
+    let server = Server::start();
+    let bob = server.person("bob");
+    let first = server.person("alice");
+    first.enter("/quit");
+    assert!(first.ends().success());
+    let password = server.folder.path().join("password");
+    write_secret(&password, PASSWORD);
+    let send = |text: &str| {
+        let mut command = process::command(env!("CARGO_BIN_EXE_client"));
+        command
+            .args(server.arguments("alice"))
+            .args(["--user", "alice", "--wait", "0", "--password-file"])
+            .arg(&password)
+            .args(["send", "bob", text]);
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        bob.sees(text);
+    };
+    let window = another(&server, "alice", &[]);
+    window.hidden("Password for alice: ");
+    send("at the first prompt");
+    window.secret("Password for alice: ", "not the password");
+    let again = "That does not open the vault. Password, the one before it, or recovery code: ";
+    window.hidden(again);
+    send("at the second prompt");
+    window.secret(again, PASSWORD);
+    window.sees("logged in as alice");
+}
+
+#[test]
+fn marks_and_verified_people_are_in_every_window() {
+    let server = Server::start();
+    let bob = server.person("bob");
+    let first = server.person("alice");
+    first.enter("/msg bob hello");
+    bob.sees("hello");
+    first.enter("/verify bob");
+    first.sees("/verify bob yes");
+    first.enter("/verify bob yes");
+    first.sees("bob is verified");
+    let second = another(&server, "alice", &[]);
+    second.sees("another window of alice");
+    second.enter("/to bob");
+    second.prompt("alice > bob (verified)> ");
+    second.enter("from the second window");
+    for window in [&first, &second] {
+        window.wait("the mark", |shown| {
+            let rows = screen(shown);
+            let mut rows = rows
+                .lines()
+                .filter(|row| row.contains("from the second window"));
+            rows.any(|row| row.contains("✓✓"))
+        });
+        let shown = screen(&window.shown.0.lock().unwrap());
+        for words in ["(waiting)", "received by bob", "delivered to bob"] {
+            assert!(!shown.contains(words), "{shown}");
+        }
+    }
 }

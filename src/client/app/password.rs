@@ -26,6 +26,7 @@ pub(super) fn prompt<'a>(
 ) -> Result<TerminalPrompt<'a>, OptionsError> {
     Ok(TerminalPrompt {
         password: given_password(terminal, options)?,
+        typed: None,
         new_password: options.new_password(terminal)?,
         reset_code: options.reset_code(terminal)?,
         recovery_file: options.recovery_file.clone(),

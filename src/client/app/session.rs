@@ -152,15 +152,20 @@ impl App {
         let begun = clock::now();
         let until = begun + Duration::from_secs(self.options.wait.into());
         let mut said = false;
+        let mut typed = None;
         loop {
             // A password command is run only if a password is needed.
             let mut opened = self.login_flow.check_free(&name);
             if opened.is_ok() {
                 let prompt = password::prompt(&mut self.terminal, &self.options);
-                match free(&self.login_flow, &mut prompt.map_err(by_options)?) {
+                let mut prompt = prompt.map_err(by_options)?;
+                // While it was typed, another process took the vault for a while.
+                prompt.password = prompt.password.or_else(|| typed.take());
+                match free(&self.login_flow, &mut prompt) {
                     Ok(found) => return Ok(Opened::Free(found)),
                     Err(error) => opened = Err(error),
                 }
+                typed = prompt.typed.take();
             }
             let Err(error) = opened else { continue };
             let Some(socket) = error.holder() else {

@@ -75,9 +75,9 @@ pub(crate) struct Send {
     /// Wait until the recipient's client has it
     #[arg(long)]
     pub wait_delivered: bool,
-    /// How long to wait for that, or for the server
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds())]
-    pub timeout: u32,
+    /// How long to wait for that, or for the server [default: 60; for a connection 10]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds())]
+    pub timeout: Option<u32>,
 }
 
 /// `fetch`

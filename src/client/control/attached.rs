@@ -23,6 +23,10 @@ use crate::sync::{self, JoinHandle};
 /// says: it asks the server, and may be busy with another window's command.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Stands for the window that sent a message: windows are counted from 1, and this one shows what
+/// it has sent itself.
+const NOT_HERE: u64 = 0;
+
 /// Why a process is no window of another.
 #[derive(Debug)]
 pub(crate) enum NotAttached {
@@ -185,6 +189,7 @@ fn show_all(
     while let Ok(Some(line)) = lines.next() {
         match line {
             ToWindow::Shows(event) => display.event(event),
+            ToWindow::Sent(event) => display.sent(event, Some(NOT_HERE)),
             ToWindow::Message(event) => display.show_unread(event, Written::elsewhere()),
             ToWindow::Found(place, event) => found.push((place, event)),
             ToWindow::People(people) => display.people(people),

@@ -187,7 +187,7 @@ impl Display for SharedDisplay {
     }
 
     fn sent(&self, event: ViewEvent, window: Option<u64>) {
-        self.windows.show(window, || ToWindow::Shows(event.clone()));
+        self.windows.show(window, || ToWindow::Sent(event.clone()));
         if window.is_some() {
             self.own.sent(event, window);
         }

@@ -58,6 +58,8 @@ pub(super) enum ToWindow {
     Refused(String),
     /// Something to show.
     Shows(ViewEvent),
+    /// A message that was sent from another window.
+    Sent(ViewEvent),
     /// A message that has arrived.
     Message(ViewEvent),
     /// A message that belongs to the answer which follows.

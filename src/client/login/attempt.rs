@@ -22,7 +22,7 @@ use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::net::event_queue::EventQueue;
 use crate::client::vault::{
-    Closed, NewSecrets, Opened, PasswordKey, ToldGeneration, Vault, VaultError, VaultFile,
+    NewSecrets, Opened, PasswordKey, ToldGeneration, Vault, VaultError, VaultFile,
 };
 use crate::client::view::{ViewEvent, rotation_progress};
 use crate::crypto::account::recovery::RecoveryCode;
@@ -70,21 +70,22 @@ impl<'a> Attempt<'a> {
 
     /// Makes the account: the vault first, then the server's side of it, so that
     /// a kill in between loses nothing that counts.
-    pub(super) fn register(
-        mut self,
-        file: VaultFile,
-        invitation: Option<ByteArray<16>>,
-    ) -> Result<Account> {
+    pub(super) fn register(mut self, invitation: Option<ByteArray<16>>) -> Result<Account> {
         check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
-        let created = !file.exists();
+        let known = self.flow.vault_file(&self.name)?;
+        let created = !known.exists();
+        let path = known.path().to_owned();
+        drop(known);
         match self.check_name(invitation.is_some()) {
             // The account was made, and a login finishes what is missing.
             Err(LoginError::NameTaken(_)) if !created => {
-                return Err(VaultError::Exists(file.path().to_owned()).into());
+                return Err(VaultError::Exists(path).into());
             }
             checked => checked?,
         }
         let password = new_password::choose(&self.name, self.prompt)?;
+        // Another process may have made a vault, or removed it; creating and reading refuse then.
+        let file = self.flow.vault_file(&self.name)?;
         let code = self.new_code()?;
         let (mut vault, credentials) = match created {
             true => {
@@ -157,12 +158,14 @@ impl<'a> Attempt<'a> {
 
     /// Logs in with the vault that is on this device. The server hears nothing of a password
     /// that does not open the vault: it is probably a slip, and so close to the right one.
-    pub(super) fn log_in(mut self, closed: Closed) -> Result<Account> {
+    pub(super) fn log_in(mut self) -> Result<Account> {
+        // What is no vault needs no password.
+        drop(self.flow.vault_file(&self.name)?.read()?);
         let typed = known_password(&self.name, self.prompt)?;
         if let Ok(code) = ResetCode::parse(&typed) {
-            return self.log_in_after_reset(closed, &code);
+            return self.log_in_after_reset(&code);
         }
-        let (mut unlocked, password) = self.unlock(closed, typed)?;
+        let (mut unlocked, password) = self.unlock(typed)?;
         unlocked.vault.note_login_tried()?;
         if let Some(code) = self.prompt.reset_code() {
             return self.set_password(unlocked.vault, &code);
@@ -189,14 +192,15 @@ impl<'a> Attempt<'a> {
     /// Opens the vault with what was typed, or with what is typed instead.
     pub(super) fn unlock(
         &mut self,
-        mut closed: Closed,
         mut secret: Zeroizing<String>,
     ) -> Result<(Unlocked, Zeroizing<String>)> {
         loop {
-            closed = match open(closed, &secret)? {
+            let closed = self.flow.vault_file(&self.name)?.read()?;
+            match open(closed, &secret)? {
                 Opened::Open(unlocked) => return Ok((unlocked, secret)),
-                Opened::WrongKey(closed) => *closed,
-            };
+                // The question may stand for long.
+                Opened::WrongKey(closed) => drop(closed),
+            }
             let question =
                 "That does not open the vault. Password, the one before it, or recovery code: ";
             let typed = self.prompt.secret(question);

@@ -16,7 +16,7 @@ use super::prompt::changed_password;
 use super::unlock::password_key;
 use crate::client::messenger::account::Account;
 use crate::client::net::error::said;
-use crate::client::vault::{Closed, ToldGeneration, Vault};
+use crate::client::vault::{ToldGeneration, Vault};
 use crate::client::view::ViewEvent;
 use crate::command_line;
 use crate::crypto::account::reset::ResetCode;
@@ -58,11 +58,7 @@ impl Attempt<'_> {
     }
 
     /// Logs in where the operator's one-time code was typed in place of the password.
-    pub(super) fn log_in_after_reset(
-        mut self,
-        closed: Closed,
-        code: &ResetCode,
-    ) -> Result<Account, LoginError> {
+    pub(super) fn log_in_after_reset(mut self, code: &ResetCode) -> Result<Account, LoginError> {
         self.prompt.say(ViewEvent::warning(
             "That is the operator's one-time code. It sets a new password; the vault on this device opens \
              with the old password or with the recovery code.",
@@ -73,10 +69,10 @@ impl Attempt<'_> {
                  password and the recovery code, move {} away, and log in with the code to begin with a new \
                  identity (in a script: the code in --reset-code-file, what opens the vault in \
                  --password-file)",
-                closed.path().display()
+                self.flow.vault_file(&self.name)?.path().display()
             )));
         };
-        let (unlocked, _) = self.unlock(closed, secret)?;
+        let (unlocked, _) = self.unlock(secret)?;
         self.set_password(unlocked.vault, code)
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::credentials::DeriveError;
-use crate::client::net::error::{CallError, EndpointError};
+use crate::client::net::error::{CallError, EndpointError, Lost};
 use crate::client::vault::{ExportError, VaultError};
 use crate::protocol::Code;
 
@@ -63,6 +63,23 @@ impl LoginError {
             return false;
         };
         refusal.code == Code::Imported
+    }
+
+    /// Whether there is no connection for a reason that may pass: a server that starts anew or is
+    /// full, or a network that is down.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            LoginError::Endpoint(EndpointError::Unreachable { .. }) => true,
+            LoginError::Endpoint(EndpointError::TurnedAway(refusal))
+            | LoginError::Call(CallError::Refused(refusal)) => matches!(
+                refusal.code,
+                Code::ServerFull | Code::TimedOut | Code::ShuttingDown
+            ),
+            LoginError::Call(CallError::Lost(lost)) => {
+                matches!(lost, Lost::Io(_) | Lost::Closed | Lost::NoAnswer)
+            }
+            _ => false,
+        }
     }
 
     /// Whether a name or a password was refused that the person may have mistyped.

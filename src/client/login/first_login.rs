@@ -38,11 +38,8 @@ impl LoginFlow {
         export: &Export,
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
-        let file = self.vault_file(&export.name)?;
-        if file.exists() {
-            return Err(VaultError::Exists(file.path().to_owned()).into());
-        }
-        Attempt::connect(self, export.name, prompt)?.log_in_without_vault(file, Some(export))
+        self.free_place(&export.name)?;
+        Attempt::connect(self, export.name, prompt)?.log_in_without_vault(Some(export))
     }
 
     /// What another device needs from the vault that is on this one.
@@ -57,21 +54,29 @@ impl LoginFlow {
         Ok(self.open_offline(name, prompt)?.export(name)?)
     }
 
+    /// The place for a vault, locked for this process, if there is no vault.
+    fn free_place(&self, name: &UserName) -> Result<VaultFile, LoginError> {
+        let file = self.vault_file(name)?;
+        match file.exists() {
+            true => Err(VaultError::Exists(file.path().to_owned()).into()),
+            false => Ok(file),
+        }
+    }
+
     /// Opens the vault that is on this device, without asking the server anything.
     pub(super) fn open_offline(
         &self,
         name: UserName,
         prompt: &mut dyn Prompt,
     ) -> Result<Vault, LoginError> {
-        let file = self.vault_file(&name)?;
-        if !file.exists() {
+        if !self.vault_file(&name)?.exists() {
             return Err(LoginError::Refused(format!(
                 "there is no vault of {name} at {} here",
                 self.endpoint.place().as_str()
             )));
         }
         let secret = known_password(&name, prompt)?;
-        match open(file.read()?, &secret)? {
+        match open(self.vault_file(&name)?.read()?, &secret)? {
             Opened::Open(unlocked) => Ok(unlocked.vault),
             Opened::WrongKey(_) => Err(LoginError::WrongPassword),
         }
@@ -89,7 +94,6 @@ impl Attempt<'_> {
     /// Logs in, then makes the vault: with an export's contents, or with a new identity.
     pub(super) fn log_in_without_vault(
         mut self,
-        file: VaultFile,
         export: Option<&Export>,
     ) -> Result<Account, LoginError> {
         let code = match self.prompt.reset_code() {
@@ -109,6 +113,8 @@ impl Attempt<'_> {
                 }
             }
         };
+        // Before anything changes on the server.
+        let file = self.flow.free_place(&self.name)?;
         let mut confirmed = false;
         let (password, credentials, welcome) = match code {
             Typed::Code(code) => self.use_code(&code, None, None)?,

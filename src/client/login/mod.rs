@@ -69,8 +69,8 @@ impl LoginFlow {
         name: UserName,
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
-        let file = self.vault_file(&name)?;
-        Attempt::connect(self, name, prompt)?.register(file, None)
+        self.check_free(&name)?;
+        Attempt::connect(self, name, prompt)?.register(None)
     }
 
     /// Makes an account with an invitation's code, if the server needs one. If this device has the
@@ -84,9 +84,8 @@ impl LoginFlow {
         invitation: Option<ByteArray<16>>,
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
-        let file = self.vault_file(&name)?;
-        let exists = file.exists();
-        match Attempt::connect(self, name, prompt)?.register(file, invitation) {
+        let exists = self.vault_file(&name)?.exists();
+        match Attempt::connect(self, name, prompt)?.register(invitation) {
             Err(LoginError::Vault(VaultError::Exists(_))) if exists => self.log_in(name, prompt),
             joined => joined,
         }
@@ -101,11 +100,11 @@ impl LoginFlow {
         name: UserName,
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
-        let file = self.vault_file(&name)?;
+        let exists = self.vault_file(&name)?.exists();
         let attempt = Attempt::connect(self, name, prompt)?;
-        match file.exists() {
-            true => attempt.log_in(file.read()?),
-            false => attempt.log_in_without_vault(file, None),
+        match exists {
+            true => attempt.log_in(),
+            false => attempt.log_in_without_vault(None),
         }
     }
 
@@ -117,7 +116,9 @@ impl LoginFlow {
         self.vault_file(name).map(drop)
     }
 
-    /// The account's vault on this device, which may not exist yet, locked for this process.
+    /// The account's vault on this device, which may not exist yet, locked for this process. It is
+    /// not kept while a password is asked for: a window that nobody looks at must not keep the
+    /// account's scripts from their work.
     fn vault_file(&self, name: &UserName) -> Result<VaultFile, LoginError> {
         let place = self.endpoint.place().as_str();
         Ok(VaultFile::take(&self.data, place, name)?)

@@ -69,6 +69,8 @@ pub(crate) struct TerminalPrompt<'a> {
     pub terminal: &'a mut Terminal,
     /// The password that the options give, which is not asked for.
     pub password: Option<Zeroizing<String>>,
+    /// The password that was typed.
+    pub typed: Option<Zeroizing<String>>,
     /// The password of the account after a change, if the options give it.
     pub new_password: Option<Zeroizing<String>>,
     /// The operator's one-time code, if the options give it.
@@ -81,7 +83,10 @@ impl Prompt for TerminalPrompt<'_> {
     fn password(&mut self, prompt: &str) -> Option<Zeroizing<String>> {
         match &self.password {
             Some(password) => Some(password.clone()),
-            None => self.secret(prompt),
+            None => {
+                self.typed = self.secret(prompt);
+                self.typed.clone()
+            }
         }
     }
 

@@ -253,6 +253,7 @@ pub(super) fn shown(
         state,
         id,
         verified: contact.verified,
+        failed: None,
         listed: false,
     }
 }

@@ -25,6 +25,8 @@ const HELD_BYTES: u64 = 1024 * 1024;
 pub(super) enum Claim {
     /// It is kept as undecryptable, for this reason, and changes nothing.
     Refused(&'static str),
+    /// The person has rejected the identity: the message is dropped and counted.
+    Rejected,
     /// The identity replaces the known one, as `--trust always` says.
     Accepted,
     /// It waits for the person's decision.
@@ -36,9 +38,7 @@ pub(super) enum Claim {
 pub(super) fn judge(batch: &Batch, arrival: &Arrival, claimed: PublicIdentity) -> Result<Claim> {
     let contact = &arrival.contact;
     if trust::is_rejected(contact, &wire_identity(&claimed)) {
-        return Ok(Claim::Refused(
-            "it came under an identity that you rejected",
-        ));
+        return Ok(Claim::Rejected);
     }
     let mut trial = SessionSet::new(claimed);
     let vault = &*batch.vault;
@@ -132,8 +132,28 @@ pub(super) fn hold(batch: &mut Batch, mut arrival: Arrival, claimed: Identity) -
         identity: Some(fingerprint(&claimed)),
         ..received(arrival.message)
     };
-    let seq = batch.keep(&arrival, record, Mark::Held)?;
+    let mark = held_mark(&arrival.contact);
+    let seq = batch.keep(&arrival, record, mark)?;
     batch.vault.hold(seq, arrival.contact.id, arrival.message)
+}
+
+/// How a held message of a contact is marked: nothing has changed if no identity is known.
+pub(super) fn held_mark(contact: &Contact) -> Mark {
+    match contact.identity {
+        Some(_) => Mark::Held,
+        None => Mark::HeldNew,
+    }
+}
+
+/// Drops a message under an identity that the person has rejected, without a word: `/contacts`
+/// shows how many there were.
+pub(super) fn drop_rejected(batch: &mut Batch, mut arrival: Arrival) -> Result<()> {
+    arrival.contact.dropped += 1;
+    batch.vault.save_contact(&arrival.contact)?;
+    match arrival.held_at {
+        Some(seq) => batch.vault.remove_message(seq),
+        None => Ok(()),
+    }
 }
 
 /// The identity that a message names, if it names one.

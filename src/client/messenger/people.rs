@@ -174,5 +174,6 @@ pub(crate) fn contact_view(contact: &Contact, unread: u64) -> ViewEvent {
         changed: contact.pending_identity.is_some(),
         blocked: contact.blocked,
         unread,
+        dropped: contact.dropped,
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Messenger;
+use super::claims::held_mark;
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, HistoryEntry, Result, unchanged,
 };
@@ -104,9 +105,9 @@ impl HistoryEntry {
                 }
                 EncryptionStatus::Unencrypted => Mark::Unencrypted,
                 EncryptionStatus::Undecryptable(why) => Mark::Undecryptable(why.clone()),
-                EncryptionStatus::Held => Mark::Held,
+                EncryptionStatus::Held => held_mark(contact),
             },
-            state: match record.state {
+            state: match &record.state {
                 DeliveryState::Waiting => "waiting",
                 DeliveryState::Stored => "stored",
                 DeliveryState::Delivered => "delivered",
@@ -116,6 +117,10 @@ impl HistoryEntry {
             },
             id: self.mid,
             verified: record.verified,
+            failed: match &record.state {
+                DeliveryState::Failed(why) => Some(why.clone()),
+                _ => None,
+            },
             listed: false,
         }
     }

@@ -222,6 +222,7 @@ fn receive_claim(
     let identity = wire_identity(&claimed);
     match claims::judge(batch, &arrival, claimed)? {
         Claim::Refused(why) => batch.keep_undecryptable(&arrival, why),
+        Claim::Rejected => claims::drop_rejected(batch, arrival),
         Claim::Held => claims::hold(batch, arrival, identity),
         Claim::Accepted => {
             batch.show(ViewEvent::warning(format!(

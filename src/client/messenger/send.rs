@@ -15,7 +15,7 @@ use crate::client::net::error::{CallError, said};
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, HistoryEntry, MessageRecord, Result, Vault,
 };
-use crate::client::view::{ViewEvent, plural};
+use crate::client::view::{ViewEvent, not_sent, plural};
 use crate::clock;
 use crate::crypto::ratchet::session_set::SessionSet;
 use crate::protocol::ids::Handle;
@@ -361,12 +361,16 @@ impl Messenger {
             MessageState::Stored => "stored",
             MessageState::Delivered => "delivered",
         };
-        self.say(ViewEvent::Receipt {
-            to: *to,
-            state,
-            ids: vec![mid],
-            at: accepted.at,
-        });
+        // A receipt or a `delivered` event may have been faster than the answer.
+        let message = self.vault.message(seq)?;
+        if !message.is_some_and(|message| message.record.state.has_arrived()) {
+            self.say(ViewEvent::Receipt {
+                to: *to,
+                state,
+                ids: vec![mid],
+                at: accepted.at,
+            });
+        }
         self.outbox.accepted.push((seq, accepted));
         match self.outbox.accepted.len() < WINDOW {
             true => Ok(()),
@@ -467,9 +471,7 @@ impl Messenger {
         };
         self.outbox.failed += 1;
         self.say_not_sent(to, mid);
-        self.say(ViewEvent::bad(format!(
-            "the message to {to} was not sent: {why}"
-        )));
+        self.say(ViewEvent::bad(not_sent(to, why)));
         Ok(())
     }
 

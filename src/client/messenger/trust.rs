@@ -145,6 +145,7 @@ pub(super) fn pin_identity(
     contact.asked = 0;
     let accepted = fingerprint(&identity);
     contact.rejected.retain(|rejected| *rejected != accepted);
+    contact.dropped = 0;
     vault.forget_conversation(contact.id)?;
     vault.forget_requests(contact.id)?;
     vault.save_contact(contact)

@@ -46,11 +46,11 @@ impl Messenger {
     fn offer_again(&mut self, mut contact: Contact) -> std::result::Result<(), CommandError> {
         let name = contact.name;
         let published = match contact.paused {
-            true => match self.bundle(&name) {
-                Ok(bundle) => Some(wire_identity(bundle.identity())),
-                Err(no_session) => return Err(no_session.into()),
+            true => Some(self.published(&name)?),
+            false => match claims_of(&self.vault, contact.id)?.into_iter().next() {
+                None if !contact.rejected.is_empty() => Some(self.published(&name)?),
+                claim => claim,
             },
-            false => claims_of(&self.vault, contact.id)?.into_iter().next(),
         };
         let Some(identity) = published.filter(|identity| contact.identity != Some(*identity))
         else {
@@ -59,6 +59,14 @@ impl Messenger {
             )));
         };
         let rejected = trust::is_rejected(&contact, &identity);
+        // There is no other identity of theirs that it could be taken for.
+        if rejected && contact.identity.is_none() {
+            self.adopt_identity(contact, identity, false)?;
+            self.say(ViewEvent::good(format!(
+                "{name}'s identity, which you had rejected, is accepted, not verified"
+            )));
+            return Ok(());
+        }
         contact.pending_identity = Some(identity);
         contact
             .rejected
@@ -74,11 +82,17 @@ impl Messenger {
         )))
     }
 
+    /// The identity that the server publishes of somebody.
+    fn published(&mut self, name: &UserName) -> std::result::Result<Identity, CommandError> {
+        let bundle = self.bundle(name)?;
+        Ok(wire_identity(bundle.identity()))
+    }
+
     /// `/reject NAME`
     pub(super) fn reject(&mut self, name: &UserName) -> std::result::Result<(), CommandError> {
         let Some(contact) = self.vault.contact(name).cloned() else {
             return Err(CommandError::Refused(format!(
-                "you have no contact {name}; nothing to reject"
+                "you have no contact {name}; nothing to reject (to keep {name} out: /block {name})"
             )));
         };
         let claims = match contact.pending_identity {
@@ -88,12 +102,17 @@ impl Messenger {
         if claims.is_empty() {
             return self.decline(&contact);
         }
+        let what = match contact.identity {
+            Some(_) => format!("the other identity in {name}'s name"),
+            None => format!("{name}'s identity"),
+        };
         let (dropped, next) = self
             .vault
             .transact(|vault| drop_claims(vault, contact, &claims))?;
         self.publish_people();
         self.say(ViewEvent::good(format!(
-            "the other identity in {name}'s name is rejected; {dropped} {} that came under it {} dropped",
+            "{what} is rejected; {dropped} {} that came under it {} dropped, and further ones are without a word \
+             (/accept {name} takes that back)",
             plural(dropped, "message", "messages"),
             plural(dropped, "is", "are"),
         )));
@@ -110,7 +129,7 @@ impl Messenger {
         let asked = retry::asked_for(&self.vault, contact, clock::unix_ms())?;
         if waiting.is_empty() && asked == 0 {
             return Err(CommandError::Refused(format!(
-                "there is no other identity of {name} and no request; nothing to reject"
+                "there is no other identity of {name} and no request; nothing to reject (to keep {name} out: /block {name})"
             )));
         }
         self.vault
@@ -173,22 +192,7 @@ impl Messenger {
         name: &UserName,
         confirmed: bool,
     ) -> std::result::Result<(), CommandError> {
-        let known = |contact: &Contact| contact.pending_identity.or(contact.identity);
-        if self.vault.contact(name).and_then(known).is_none() {
-            match self.start_session(name)? {
-                SessionStart::Ready | SessionStart::None(NoSession::Paused(_)) => {}
-                SessionStart::None(no_session) => return Err(no_session.into()),
-            }
-        }
-        let contact = self.vault.contact(name).cloned();
-        let Some((contact, identity)) = contact.and_then(|contact| {
-            let identity = known(&contact)?;
-            Some((contact, identity))
-        }) else {
-            return Err(CommandError::Refused(format!(
-                "no identity of {name} is known yet"
-            )));
-        };
+        let (contact, identity) = self.identity_to_compare(name)?;
         // The yes is about the number that was compared, and about no other.
         let shown = Some(fingerprint(&identity));
         let compared = contact.number_shown == shown;
@@ -233,6 +237,36 @@ impl Messenger {
             )));
         }
         Ok(())
+    }
+
+    /// The identity whose number is compared: the one that is offered, or else the known one. One
+    /// that was rejected stays so until the person says that its number is right.
+    fn identity_to_compare(
+        &mut self,
+        name: &UserName,
+    ) -> std::result::Result<(Contact, Identity), CommandError> {
+        let known = |contact: &Contact| contact.pending_identity.or(contact.identity);
+        if self.vault.contact(name).and_then(known).is_none() {
+            match self.start_session(name)? {
+                SessionStart::Ready | SessionStart::None(NoSession::Paused(_)) => {}
+                SessionStart::None(no_session) => return Err(no_session.into()),
+            }
+        }
+        let Some(contact) = self.vault.contact(name).cloned() else {
+            return Err(CommandError::Refused(format!(
+                "no identity of {name} is known yet"
+            )));
+        };
+        if let Some(identity) = known(&contact) {
+            return Ok((contact, identity));
+        }
+        let identity = self.published(name)?;
+        if trust::is_rejected(&contact, &identity) {
+            self.say(ViewEvent::warning(format!(
+                "you rejected this identity of {name}; it stays rejected unless you confirm its number"
+            )));
+        }
+        Ok((contact, identity))
     }
 
     /// Says how many messages would be released if the person confirms the number.

@@ -51,12 +51,15 @@ impl Completion {
 
     /// Notes a login, or with `None` a logout, which forgets everything.
     pub(super) fn set_session(&self, me: Option<UserName>) {
-        self.change(|known| {
-            *known = Known {
-                me,
-                shows_title: known.shows_title,
-                redraw: known.redraw.take(),
-                ..Known::default()
+        self.change(|known| match me {
+            // A window of another client was told of people before this.
+            Some(_) => known.me = me,
+            None => {
+                *known = Known {
+                    shows_title: known.shows_title,
+                    redraw: known.redraw.take(),
+                    ..Known::default()
+                }
             }
         });
     }

@@ -4,8 +4,11 @@
 //! library's streams, these report an error for a descriptor that was closed when the program
 //! began, because `closed.c` has opened something in its place that can't be written to.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,6 +26,35 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) enum Stream {
     Out,
     Err,
+}
+
+/// Why nothing is printed any more.
+#[derive(Debug, Clone)]
+pub(super) enum OutputError {
+    /// Nobody has read the output for as long as it was waited for.
+    NotRead,
+    /// Writing failed.
+    Unwritable(Stream, Arc<io::Error>),
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutputError::NotRead => write!(f, "{} is not read", Stream::Out.name()),
+            OutputError::Unwritable(stream, error) => {
+                write!(f, "{} can't be written: {error}", stream.name())
+            }
+        }
+    }
+}
+
+impl Error for OutputError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            OutputError::NotRead => None,
+            OutputError::Unwritable(_, error) => Some(&**error),
+        }
+    }
 }
 
 impl Stream {

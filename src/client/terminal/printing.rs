@@ -6,15 +6,13 @@
 //! shown.
 
 use std::collections::VecDeque;
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::format;
 use super::format::{Look, ProgressMark, Times};
-use super::output::Stream;
+use super::output::{OutputError, Stream};
 use crate::client::local_time;
 use crate::client::view::{ViewEvent, Written};
 use crate::clock;
@@ -34,6 +32,8 @@ const BELL_PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Print {
     /// An event, and the receipt to fill in once it was written.
     ViewEvent(ViewEvent, Option<Written>),
+    /// A message of one's own that was sent from another window.
+    SentElsewhere(ViewEvent),
     /// Rows of what to type and what it does.
     Table(Vec<(String, String)>),
     /// The program's name in large letters, if there is room for it.
@@ -68,6 +68,12 @@ pub(super) trait PrintAbove {
     /// # Errors
     /// The terminal is gone.
     fn sent(&mut self, id: MessageId, text: String) -> io::Result<()>;
+    /// Prints a message of one's own that was not typed here, where a mark can follow it; in place of
+    /// it `otherwise`, where none can.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    fn sent_elsewhere(&mut self, id: MessageId, text: String, otherwise: String) -> io::Result<()>;
     /// Shows at messages of one's own how far they got. Where none of them was printed, it prints
     /// `otherwise`.
     ///
@@ -84,35 +90,6 @@ pub(super) trait PrintAbove {
     /// # Errors
     /// The terminal is gone.
     fn clear(&mut self) -> io::Result<()>;
-}
-
-/// Why nothing is printed any more.
-#[derive(Debug, Clone)]
-pub(super) enum OutputError {
-    /// Nobody has read the output for as long as it was waited for.
-    NotRead,
-    /// Writing failed.
-    Unwritable(Stream, Arc<io::Error>),
-}
-
-impl fmt::Display for OutputError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OutputError::NotRead => write!(f, "{} is not read", Stream::Out.name()),
-            OutputError::Unwritable(stream, error) => {
-                write!(f, "{} can't be written: {error}", stream.name())
-            }
-        }
-    }
-}
-
-impl Error for OutputError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            OutputError::NotRead => None,
-            OutputError::Unwritable(_, error) => Some(&**error),
-        }
-    }
 }
 
 /// What waits to be printed.
@@ -339,6 +316,10 @@ impl Printer {
                 self.print_event(&event, written.is_some())?;
                 Ok(written)
             }
+            Print::SentElsewhere(event) => {
+                self.print_sent_elsewhere(&event)?;
+                Ok(None)
+            }
             Print::Table(rows) => {
                 self.write(
                     Stream::Out,
@@ -405,6 +386,19 @@ impl Printer {
         self.write(stream, &whole)
     }
 
+    /// A message that was sent from another window, where a mark can follow it if there are marks.
+    fn print_sent_elsewhere(&mut self, event: &ViewEvent) -> Result<(), OutputError> {
+        match (&mut self.above, format::as_sent(event)) {
+            (Some(above), Some((id, sent))) => {
+                let columns = Stream::Out.columns();
+                let lines = |event| format::lines(event, self.look, columns);
+                let shown = above.sent_elsewhere(id, lines(&sent), lines(event));
+                shown.map_err(unwritable)
+            }
+            _ => self.print_event(event, false),
+        }
+    }
+
     /// A line with the day of a message, if the one before was of another day, or if a list
     /// begins with it and it is not of today.
     fn day_line(&mut self, event: &ViewEvent) -> Option<String> {
@@ -450,6 +444,8 @@ fn unwritable(error: io::Error) -> OutputError {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use std::sync::Arc;
     use std::thread;
 
@@ -539,6 +535,7 @@ mod tests {
             state: "received",
             id: MessageId([1; 16]),
             verified: false,
+            failed: None,
             listed: true,
         };
         let other = ViewEvent::plain("a remark");

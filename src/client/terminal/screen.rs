@@ -224,7 +224,7 @@ impl Display for Screen {
     fn sent(&self, event: ViewEvent, window: Option<u64>) {
         // What was typed here is on the screen already.
         if window.is_some() {
-            self.event(event);
+            self.queue.put(Print::SentElsewhere(event));
         }
     }
 

@@ -35,6 +35,9 @@ pub struct Contact {
     /// The fingerprints of identities that the person rejected, the latest last.
     #[serde(default)]
     pub rejected: Vec<ByteArray<32>>,
+    /// How many messages under a rejected identity were dropped since it was rejected.
+    #[serde(default)]
+    pub dropped: u64,
     /// The next message to them starts another session, for this reason.
     #[serde(default)]
     pub renewal: Option<Renewal>,
@@ -124,6 +127,7 @@ impl Vault {
             pending_identity: None,
             paused: false,
             rejected: Vec::new(),
+            dropped: 0,
             renewal: None,
             renewed_at: 0,
             blocked: false,

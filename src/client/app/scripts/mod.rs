@@ -18,6 +18,7 @@ mod send;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
 
@@ -39,9 +40,13 @@ use crate::client::view::{Display, End, ViewEvent};
 use crate::clock;
 use crate::command_line;
 use crate::protocol::UserName;
+use crate::sync;
 
 /// How many messages `history` prints if it is not told.
 const SHOWN: usize = 50;
+
+/// How long to wait before another try to connect.
+const TRIES_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a command ends with another code than 0.
 pub(super) struct Failure {
@@ -197,7 +202,36 @@ impl App {
 
     /// Logs in and starts the session.
     fn open_session(&mut self) -> Done {
+        self.open_session_by(clock::now())
+    }
+
+    /// Logs in and starts the session; tries again until this time where there is no connection.
+    fn open_session_by(&mut self, until: Instant) -> Done {
         let name = self.account()?;
+        let mut said = false;
+        loop {
+            let Err(error) = self.try_session(name) else {
+                return Ok(());
+            };
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() || !error.may_pass() {
+                return Err(error.into());
+            }
+            if !said {
+                said = true;
+                let seconds = left.as_secs_f64().ceil();
+                self.terminal.say(&ViewEvent::quiet(format!(
+                    "{error}; trying again for {seconds} s"
+                )));
+            }
+            sync::sleep(TRIES_AGAIN.min(left));
+            if self.terminal.signal().is_some() {
+                return Err(Failure::said(0));
+            }
+        }
+    }
+
+    fn try_session(&mut self, name: UserName) -> Result<(), LoginError> {
         let display = self.script_display();
         let log_in = |flow: &LoginFlow, prompt: &mut TerminalPrompt<'_>| flow.log_in(name, prompt);
         let session = match self.open(name, WindowKind::Script, &display, log_in)? {
@@ -209,12 +243,12 @@ impl App {
     }
 
     /// Goes on after the client that this command worked through has ended: with a login of its
-    /// own, or as a window of another.
-    fn reopen_session(&mut self) -> Done {
+    /// own, or as a window of another. Tries again until this time where there is no connection.
+    fn reopen_session(&mut self, until: Instant) -> Done {
         if let Some((_, session)) = self.session.take() {
             session.end();
         }
-        self.open_session()
+        self.open_session_by(until)
     }
 
     fn script_display(&self) -> Arc<dyn Display> {

@@ -68,7 +68,7 @@ impl App {
                 }
                 None | Some(InputEvent::Stop) => return printed.end(),
                 // The vault is the same, and so is the place up to which was printed.
-                Some(InputEvent::Ended(End::Gone(_))) => self.reopen_session()?,
+                Some(InputEvent::Ended(End::Gone(_))) => self.reopen_session(clock::now())?,
                 Some(InputEvent::Ended(end)) => return Err(Failure::said(code_of(&end))),
                 Some(_) => {}
             }

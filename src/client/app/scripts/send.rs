@@ -10,26 +10,55 @@ use crate::client::app::exit_code::{DECLINED, FAILED, TIMED_OUT, WAITS};
 use crate::client::args::scripts::Send;
 use crate::client::messenger::command::{Answer, Command};
 use crate::client::terminal::InputEvent;
-use crate::client::view::{End, ViewEvent};
+use crate::client::view::{End, StateWord, ViewEvent, not_sent};
 use crate::clock;
 use crate::protocol::{MessageId, UserName, limits};
+
+/// How long to try to connect, if the command is not told.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long to wait for the server and for the recipient, if the command is not told.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
 impl App {
     /// Sends one message, and waits until the server has it.
     pub(super) fn send_one(&mut self, send: &Send) -> Done {
         // Before the login: a text that can't be sent needs none.
         let text = self.text_of(send)?;
-        self.open_session()?;
-        let limit = Duration::from_secs(send.timeout.into());
+        let within = |otherwise| {
+            send.timeout
+                .map_or(otherwise, |s| Duration::from_secs(s.into()))
+        };
+        self.open_session_by(clock::now() + within(CONNECTS_WITHIN))?;
+        let limit = within(ARRIVES_WITHIN);
         let until = clock::now() + limit;
         let Answer::Sent(id) = self.ask_script_session(Command::Send(send.to, text))? else {
             return Err(Failure::new(FAILED, "the message is not in the vault"));
         };
         // What it says is also about earlier messages; this one's state counts.
-        if let Err(failure) = self.ask_session(Command::AwaitAnswers(limit)) {
+        let answered = self.ask_session(Command::AwaitAnswers(limit));
+        let (state, failed) = self.wait_for_state(send, id, until)?;
+        if let Err(failure) = answered
+            && state != "not sent"
+        {
             self.terminal.say(&ViewEvent::quiet(failure.why));
         }
-        let state = self.wait_for_state(send, id, until)?;
+        let beside = self
+            .session
+            .as_ref()
+            .is_some_and(|(_, session)| session.other().is_some());
+        match state {
+            // The session of this process has said what follows by itself.
+            "stored" | "delivered" | "received" if beside => {
+                self.terminal.say(&ViewEvent::Receipt {
+                    to: send.to,
+                    state,
+                    ids: vec![id],
+                    at: clock::unix_ms(),
+                });
+            }
+            _ => {}
+        }
         match state {
             "waiting" => Err(Failure::new(
                 WAITS,
@@ -38,25 +67,29 @@ impl App {
                     send.to
                 ),
             )),
-            "not sent" => Err(Failure::said(DECLINED)),
+            "not sent" => Err(match failed {
+                Some(why) if beside => Failure::new(DECLINED, not_sent(&send.to, &why)),
+                _ => Failure::said(DECLINED),
+            }),
             "stored" if send.wait_delivered => Err(Failure::new(
                 TIMED_OUT,
                 format!(
                     "the server has the message, and {}'s client did not take it within {} s",
-                    send.to, send.timeout
+                    send.to,
+                    limit.as_secs()
                 ),
             )),
             _ => Ok(()),
         }
     }
 
-    /// How far the message got in time; prints it, if results are JSON.
+    /// How far the message got in time, and why it was given up; prints it, if results are JSON.
     fn wait_for_state(
         &mut self,
         send: &Send,
         id: MessageId,
         until: Instant,
-    ) -> Result<&'static str, Failure> {
+    ) -> Result<(StateWord, Option<String>), Failure> {
         loop {
             if let Some(code) = self.why_ended() {
                 return Err(Failure::said(code));
@@ -69,10 +102,14 @@ impl App {
                 if self.options.json {
                     self.terminal.say(&event);
                 }
-                return Ok(state);
+                let failed = match event {
+                    ViewEvent::Message { failed, .. } => failed,
+                    _ => None,
+                };
+                return Ok((state, failed));
             }
             match self.terminal.wait(Some(until)) {
-                Some(InputEvent::Ended(End::Gone(_))) => self.reopen_session()?,
+                Some(InputEvent::Ended(End::Gone(_))) => self.reopen_session(until)?,
                 Some(InputEvent::Ended(end)) => return Err(Failure::said(code_of(&end))),
                 Some(InputEvent::Stop) => return Err(Failure::said(0)),
                 _ => {}

@@ -242,6 +242,65 @@ fn trust_never_takes_no_first_identity_that_is_not_proven() {
     assert_eq!(alice.reads("the first words"), Mark::None);
 }
 
+/// Alice under `--trust never`, and bob, whose first message she has rejected.
+fn rejected() -> (Double, Somebody, Somebody) {
+    let server = Double::start();
+    let mut alice = Somebody::new(&server, "alice");
+    alice.trust = Trust::Never;
+    let alice = alice.register();
+    let bob = Somebody::registered(&server, "bob");
+    bob.send("alice", "may I?");
+    alice.sees("a message of somebody new", |event| match event {
+        ViewEvent::Message { mark, .. } => (*mark == Mark::HeldNew).then_some(()),
+        _ => None,
+    });
+    alice.run(Command::Reject(bob.name)).unwrap();
+    alice.sees_line("bob's identity is rejected; 1 message that came under it is dropped");
+    bob.send("alice", "please");
+    bob.sees_state("delivered");
+    (server, alice, bob)
+}
+
+#[test]
+fn what_comes_under_a_rejected_identity_is_counted_without_a_word() {
+    let (_server, alice, bob) = rejected();
+    let _ = alice.everything();
+    bob.send("alice", "and again");
+    bob.sees_state("delivered");
+    let counted = |event: &ViewEvent| {
+        matches!(
+            event,
+            ViewEvent::Contact {
+                unread: 0,
+                dropped: 2,
+                ..
+            }
+        )
+    };
+    let shown = alice.everything();
+    assert!(shown.iter().any(counted), "{shown:#?}");
+    assert_eq!(messages(&shown), 0);
+    assert!(alice.texts("bob").is_empty());
+}
+
+#[test]
+fn a_rejected_identity_is_taken_back_by_accept_and_by_verify() {
+    let (_server, alice, bob) = rejected();
+    alice.run(Command::Accept(bob.name)).unwrap();
+    alice.sees_line("which you had rejected, is accepted");
+    super::setups::they_talk(&alice, &bob, "accepted");
+
+    let (_server, alice, bob) = rejected();
+    alice.run(Command::Verify(bob.name, false)).unwrap();
+    alice.sees_line("it stays rejected unless you confirm its number");
+    bob.send("alice", "still nothing");
+    bob.sees_state("delivered");
+    alice.run(Command::Verify(bob.name, true)).unwrap();
+    alice.sees_line("bob is verified");
+    super::setups::they_talk(&alice, &bob, "verified");
+    assert!(alice.texts("bob").iter().all(Option::is_some));
+}
+
 #[test]
 fn a_word_of_the_pinned_identity_ends_the_hold_once_it_is_published_again() {
     let (server, alice, bob) = verified();

@@ -41,6 +41,7 @@ fn message(text: &str, mark: Mark, outgoing: bool) -> ViewEvent {
         state: if outgoing { "delivered" } else { "" },
         id: MessageId([1; 16]),
         verified: false,
+        failed: None,
         listed: false,
     }
 }

@@ -25,6 +25,7 @@ pub(in crate::client::terminal) fn line(event: &ViewEvent, me: &UserName) -> Opt
             changed,
             blocked,
             unread,
+            dropped: _,
         } => json!({
             "type": "contact",
             "name": name.as_str(),
@@ -83,6 +84,7 @@ fn message(event: &ViewEvent, me: &UserName) -> Value {
         state,
         id,
         verified,
+        failed,
         listed: _,
     } = event
     else {
@@ -96,7 +98,7 @@ fn message(event: &ViewEvent, me: &UserName) -> Value {
         Mark::None => (true, true, Some(text), None),
         Mark::Unencrypted | Mark::Unproven => (false, false, Some(text), None),
         Mark::Undecryptable(why) => (true, false, None, Some(why.as_str())),
-        Mark::Held => (
+        Mark::Held | Mark::HeldNew => (
             true,
             false,
             None,
@@ -120,7 +122,7 @@ fn message(event: &ViewEvent, me: &UserName) -> Value {
         "verified": *verified && proven,
         "state": state,
         "text": text,
-        "problem": problem,
+        "problem": problem.or(failed.as_deref()),
     })
 }
 
@@ -164,6 +166,7 @@ mod tests {
             state: "",
             id: MessageId([0xab; 16]),
             verified: true,
+            failed: None,
             listed: false,
         }
     }
@@ -197,6 +200,7 @@ mod tests {
             (Mark::Unproven, false, false),
             (Mark::Undecryptable("why".to_owned()), true, false),
             (Mark::Held, true, false),
+            (Mark::HeldNew, true, false),
         ] {
             let line = line(&message_of("x", mark.clone()), &name("alice")).unwrap();
             let value: Value = serde_json::from_str(&line).unwrap();

@@ -5,7 +5,7 @@ pub(super) mod json;
 mod sent;
 mod server_row;
 
-pub(super) use self::sent::{MARK_COLUMN, ProgressMark, mark};
+pub(super) use self::sent::{MARK_COLUMN, ProgressMark, as_sent, mark};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -247,6 +247,7 @@ fn plain(event: &ViewEvent) -> String {
             changed,
             blocked,
             unread,
+            dropped,
         } => {
             let trust = match (known, changed, verified) {
                 (false, true, _) => "identity not accepted",
@@ -261,7 +262,11 @@ fn plain(event: &ViewEvent) -> String {
                 0 => String::new(),
                 count => format!(", {count} unread"),
             };
-            format!("{name:<20} {trust}{blocked}{unread}")
+            let dropped = match dropped {
+                0 => String::new(),
+                count => format!(", {count} dropped under a rejected identity"),
+            };
+            format!("{name:<20} {trust}{blocked}{unread}{dropped}")
         }
         ViewEvent::Registered { name, .. } => format!("account {name} created"),
         ViewEvent::Waiting(count) => format!("{count} waiting on the server"),
@@ -310,6 +315,7 @@ fn message(text: &mut Text, event: &ViewEvent, look: Look) {
         Mark::Unproven => text.say(Tone::Warning, " (unproven) [UNENCRYPTED]"),
         Mark::Undecryptable(_) => {}
         Mark::Held => text.say(Tone::Warning, " (identity changed)"),
+        Mark::HeldNew => text.say(Tone::Warning, " (new)"),
     }
     match mark {
         Mark::None | Mark::Unencrypted | Mark::Unproven => {
@@ -320,7 +326,7 @@ fn message(text: &mut Text, event: &ViewEvent, look: Look) {
             Tone::Warning,
             format!(": (a message that could not be decrypted: {why})"),
         ),
-        Mark::Held => text.say(
+        Mark::Held | Mark::HeldNew => text.say(
             Tone::Warning,
             format!(": (a message that is held until you /verify {name}, /accept {name} or /reject {name})"),
         ),
@@ -432,6 +438,7 @@ mod tests {
             state: "",
             id: MessageId([1; 16]),
             verified: false,
+            failed: None,
             listed: false,
         }
     }

@@ -1,7 +1,8 @@
 //! How messages of one's own look that go out, and the mark beside each that says how far it got.
 
 use super::{Look, Style, Text, paint};
-use crate::client::view::{Tone, ViewEvent};
+use crate::client::view::{Mark, Tone, ViewEvent};
+use crate::protocol::MessageId;
 
 /// Appends a message of one's own that goes out, with room for a [`mark`].
 pub(super) fn sent(text: &mut Text, event: &ViewEvent, look: Look) {
@@ -22,6 +23,30 @@ pub(super) fn sent(text: &mut Text, event: &ViewEvent, look: Look) {
         text.say(Tone::Warning, " [UNENCRYPTED]");
     }
     text.say(Tone::Plain, format!(": {words}"));
+}
+
+/// A message of one's own as [`sent`] shows it, and its id; `None` for anything else.
+pub(in crate::client::terminal) fn as_sent(event: &ViewEvent) -> Option<(MessageId, ViewEvent)> {
+    let ViewEvent::Message {
+        name,
+        outgoing: true,
+        text,
+        at,
+        mark,
+        id,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let sent = ViewEvent::Sent {
+        to: *name,
+        text: text.clone(),
+        at: *at,
+        id: *id,
+        unencrypted: *mark == Mark::Unencrypted,
+    };
+    Some((*id, sent))
 }
 
 /// The column at which [`sent`] leaves room for a mark: behind the hour, the minute and a blank.

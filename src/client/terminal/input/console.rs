@@ -436,7 +436,10 @@ impl Console {
             Shown::Text(text) => self.print(&text),
             // What the terminal has edited by itself stands there already.
             Shown::Sent(..) if self.editor.is_none() => Ok(()),
-            Shown::Sent(id, text) => {
+            Shown::SentElsewhere(_, _, otherwise) if self.editor.is_none() => {
+                self.print(&otherwise)
+            }
+            Shown::Sent(id, text) | Shown::SentElsewhere(id, text, _) => {
                 self.marks.begin(id);
                 self.print(&text)
             }

@@ -49,6 +49,9 @@ enum Shown {
     Text(String),
     /// A message of one's own, in place of the line that it was typed as.
     Sent(MessageId, String),
+    /// A message of one's own that was not typed here: where a mark can follow it, and where none
+    /// can.
+    SentElsewhere(MessageId, String, String),
     /// How far messages of one's own got: the mark, and what to show if none was printed.
     Mark(Vec<MessageId>, ProgressMark, String),
     /// An empty terminal.
@@ -202,6 +205,11 @@ impl PrintAbove for Input {
 
     fn sent(&mut self, id: MessageId, text: String) -> io::Result<()> {
         self.show(Shown::Sent(id, text), "")
+    }
+
+    fn sent_elsewhere(&mut self, id: MessageId, text: String, otherwise: String) -> io::Result<()> {
+        let shown = Shown::SentElsewhere(id, text, otherwise.clone());
+        self.show(shown, &otherwise)
     }
 
     fn mark(
