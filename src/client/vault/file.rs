@@ -30,6 +30,8 @@ use crate::protocol::request::KdfParams;
 pub struct VaultFile {
     path: PathBuf,
     name: UserName,
+    /// The server, as the text of its [`Place`](crate::transport::address::Place).
+    server: String,
     lock: Lock,
 }
 
@@ -62,8 +64,12 @@ impl VaultFile {
         crate::fs::make_folder(&folder).map_err(|error| VaultError::Io(folder.clone(), error))?;
         let path = folder.join(format!("{name}.vault"));
         let lock = Lock::take(&folder.join(format!("{name}.lock")), &path)?;
-        let name = *name;
-        Ok(VaultFile { path, name, lock })
+        Ok(VaultFile {
+            path,
+            name: *name,
+            server: server.to_owned(),
+            lock,
+        })
     }
 
     /// The vault's place.
@@ -107,7 +113,8 @@ impl VaultFile {
             }
             vault.note_new_slots(password, account)?;
             vault.make_filing_key()?;
-            vault.set_owner(&self.name)
+            vault.set_owner(&self.name)?;
+            vault.set_server(&self.server)
         })?;
         fill(&mut vault)?;
         vault.move_to(self.path)
@@ -177,10 +184,17 @@ impl Closed {
         let Some(vault_key) = opened else {
             return Ok(Opened::WrongKey(Box::new(self)));
         };
-        let VaultFile { path, name, lock } = self.file;
+        let VaultFile {
+            path,
+            name,
+            server,
+            lock,
+        } = self.file;
         if self.version != schema::VERSION {
             let source = Source::read(self.db, vault_key.clone(), self.version, path.clone())?;
-            return migrate(source, vault_key, name, lock).map(Opened::Open);
+            let mut vault = migrate(source, vault_key, name, lock)?;
+            vault.transact(|vault| vault.set_server(&server))?;
+            return Ok(Opened::Open(vault));
         }
         let mut vault = Vault::over(self.db, vault_key, path, lock);
         vault.load_rows()?;
@@ -188,11 +202,15 @@ impl Closed {
         vault.load_filing_key()?;
         vault.contacts = vault.load_contacts()?;
         vault.check_owner(&name)?;
+        let is_of_some_server = vault.check_server(&server)?;
         sqlite_file::prepare_to_write(&vault.path, &vault.db)?;
         // A client that was killed before its sync may have written what is in the log,
         // and a power cut would take it: it is put on the disk before it is relied on.
         sqlite_file::checkpoint(&vault.db)
             .map_err(|error| sqlite_file::classify(&vault.path, error))?;
+        if !is_of_some_server {
+            vault.transact(|vault| vault.set_server(&server))?;
+        }
         Ok(Opened::Open(vault))
     }
 }
@@ -243,6 +261,17 @@ impl Vault {
             Some(owner) if owner == *name => Ok(()),
             Some(owner) => Err(VaultError::OtherAccount(self.path.clone(), owner)),
             None => Err(self.damaged("it does not say whose it is")),
+        }
+    }
+
+    /// That the vault is for this server: what waits in it must not go to the people of another
+    /// one, where it may have been copied to. `false` if it does not say, as one that an earlier
+    /// client made.
+    fn check_server(&self, server: &str) -> Result<bool> {
+        match self.server()? {
+            None => Ok(false),
+            Some(known) if known == server => Ok(true),
+            Some(known) => Err(VaultError::OtherServer(self.path.clone(), known)),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::protocol::{ByteArray, UserName};
 const IDENTITY: i64 = 1;
 const DEVICE: i64 = 2;
 const OWNER: i64 = 4;
+pub(super) const SERVER: i64 = 6;
 
 /// How long a prekey still opens messages after it was replaced or withdrawn: 30 days.
 const OLD_PREKEY_MS: u64 = 30 * 24 * 3600 * 1000;
@@ -132,6 +133,22 @@ impl Vault {
     /// That nothing was written.
     pub(super) fn set_owner(&mut self, name: &UserName) -> Result<()> {
         self.put_json(Table::State, OWNER, name)
+    }
+
+    /// The server that the account is at, as the text of its place; `None` if the vault does not say.
+    ///
+    /// # Errors
+    /// That it could not be read.
+    pub(super) fn server(&self) -> Result<Option<String>> {
+        self.get_json(Table::State, SERVER)
+    }
+
+    /// Notes which server the account is at.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub(super) fn set_server(&mut self, server: &str) -> Result<()> {
+        self.put_json(Table::State, SERVER, &server)
     }
 
     /// Notes that a login is about to be tried: if this process is killed before

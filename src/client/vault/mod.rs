@@ -131,6 +131,8 @@ pub enum VaultError {
     Newer(PathBuf),
     /// It is the vault of this other account.
     OtherAccount(PathBuf, UserName),
+    /// It is for the account at this other server.
+    OtherServer(PathBuf, String),
     /// Parts of it are unreadable or were changed.
     Damaged(PathBuf, String),
     /// There is one already.
@@ -174,6 +176,13 @@ impl fmt::Display for VaultError {
                 f,
                 "{} is the vault of another account, {name}; it is left as it is: move it away, \
                  and put this account's own vault there",
+                path.display()
+            ),
+            VaultError::OtherServer(path, server) => write!(
+                f,
+                "{} is the vault of an account at another server, {server}; it is left as it is: move it \
+                 back to that server's folder. To take its identity and messages along to this server, \
+                 use: client vault export FILE --server {server}, then: client vault import FILE",
                 path.display()
             ),
             VaultError::Damaged(path, what) => write!(
@@ -225,6 +234,7 @@ impl std::error::Error for VaultError {
             | VaultError::NotAVault(_)
             | VaultError::Newer(_)
             | VaultError::OtherAccount(..)
+            | VaultError::OtherServer(..)
             | VaultError::Damaged(..)
             | VaultError::Exists(_)
             | VaultError::Several(_)

@@ -59,6 +59,7 @@ fn the_table_makes_the_sessions_commands() {
         command("/history since 2026-11-27"),
         Ok(Command::History(query)) if matches!(query.from, Some(FindFrom::Time(_)))
     ));
+    assert!(command("/verify yes").is_err_and(|why| why.contains("/verify NAME yes")));
     assert!(matches!(
         command("/find Lunch at noon before 0a1b"),
         Ok(Command::Find(query)) if query.containing.as_deref() == Some("Lunch at noon")

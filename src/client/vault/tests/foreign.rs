@@ -310,6 +310,36 @@ fn each_file_that_is_no_whole_vault_of_this_account_gets_a_sentence() {
     assert_eq!(fs::read(&theirs).unwrap(), whole);
 }
 
+/// What waits to be encrypted in a vault must not go to the people of another server.
+#[test]
+fn a_vault_that_was_copied_to_another_servers_folder_is_refused() {
+    let dir = filled();
+    let whole = fs::read(file(&dir)).unwrap();
+    let other = dir.path().join("elsewhere_8080/alice.vault");
+    fs::create_dir(other.parent().unwrap()).unwrap();
+    fs::write(&other, &whole).unwrap();
+    let at = |server| {
+        let closed = VaultFile::take(dir.path(), server, &alice()).unwrap();
+        let closed = closed.read().unwrap();
+        let slot = closed.passwords().next().unwrap();
+        let key = closed.derive(slot, "right").unwrap().wrapping_key;
+        closed.open(&key)
+    };
+    let said = at("elsewhere:8080").map(drop).unwrap_err().to_string();
+    assert!(said.contains("another server, localhost:8080"), "{said}");
+    assert!(said.contains("vault export FILE --server localhost:8080"));
+    assert_eq!(fs::read(&other).unwrap(), whole);
+    // Its own place opens it, and one that an earlier client made takes on the present one.
+    let mut vault = at("localhost:8080").unwrap().ok().unwrap();
+    vault.delete(table::Table::State, keys::SERVER).unwrap();
+    drop(vault);
+    fs::copy(file(&dir), &other).unwrap();
+    assert!(at("elsewhere:8080").unwrap().ok().is_some());
+    fs::copy(&other, file(&dir)).unwrap();
+    let said = at("localhost:8080").map(drop).unwrap_err().to_string();
+    assert!(said.contains("another server, elsewhere:8080"), "{said}");
+}
+
 /// Something in every table.
 fn one_of_each(vault: &mut Vault) {
     use crate::protocol::reply::Incoming;
