@@ -31,8 +31,12 @@ impl App {
         }
         self.terminal.screen().set_talks_to(Some(name));
         if self.terminal.interactive() {
+            let advice = match self.terminal.screen().verified(&name) {
+                Some(true) => String::new(),
+                _ => format!(", /verify {name} makes sure of them"),
+            };
             self.terminal.say(&ViewEvent::quiet(format!(
-                "what you type goes to {name}, encrypted; /to ends it, /verify {name} makes sure of them"
+                "what you type goes to {name}, encrypted, and numbers are text from here on; /to ends it{advice}"
             )));
         }
     }

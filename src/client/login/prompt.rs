@@ -32,6 +32,13 @@ pub(crate) trait Prompt {
     fn is_cancelled(&self) -> bool {
         false
     }
+    /// A password that is being chosen for an account that has one.
+    fn choose_another(&mut self, prompt: &str) -> Chosen {
+        match self.new_password(prompt) {
+            Some(password) => Chosen::Given(password),
+            None => Chosen::Nothing,
+        }
+    }
     /// Yes or no; no without a person.
     fn yes(&mut self, question: &str) -> bool;
     /// Yes or no, where Enter alone means yes; no without a person.
@@ -109,13 +116,11 @@ impl Prompt for TerminalPrompt<'_> {
     }
 
     fn choose(&mut self, prompt: &str) -> Chosen {
-        if let Some(password) = &self.password {
-            return Chosen::Given(password.clone());
-        }
-        match self.ask_secret(prompt) {
-            InputEvent::Line(line) => Chosen::Typed(line),
-            _ => Chosen::Nothing,
-        }
+        self.chosen(prompt, self.password.clone())
+    }
+
+    fn choose_another(&mut self, prompt: &str) -> Chosen {
+        self.chosen(prompt, self.new_password.clone())
     }
 
     fn yes(&mut self, question: &str) -> bool {
@@ -153,6 +158,17 @@ impl TerminalPrompt<'_> {
         let heard = self.terminal.secret(prompt);
         self.is_cancelled = matches!(heard, InputEvent::Cancelled | InputEvent::Stop);
         heard
+    }
+
+    /// The password that the options give, or what is typed.
+    fn chosen(&mut self, prompt: &str, given: Option<Zeroizing<String>>) -> Chosen {
+        if let Some(password) = given {
+            return Chosen::Given(password);
+        }
+        match self.ask_secret(prompt) {
+            InputEvent::Line(line) => Chosen::Typed(line),
+            _ => Chosen::Nothing,
+        }
     }
 
     /// Asks until the answer is yes, no, or Enter alone.

@@ -49,6 +49,9 @@ pub(super) fn optional_text(given: &[String]) -> Option<String> {
 }
 
 pub(super) fn verify(given: &[String]) -> Parsed {
+    if given.len() == 1 && given[0] == "yes" {
+        return Err("say whose number is the same: /verify NAME yes".to_owned());
+    }
     let name = name(given)?;
     match given.get(1).map(String::as_str) {
         None => Ok(Command::Verify(name, false)),

@@ -12,6 +12,14 @@ fn given(line: &str) -> (&'static str, Vec<String>) {
     }
 }
 
+#[test]
+fn a_mistyped_command_to_somebody_says_how_it_is_a_text() {
+    let why = |talks| parse("/etc/hosts", true, talks).unwrap_err();
+    assert!(why(true).contains("//etc/hosts"), "{}", why(true));
+    assert!(!why(false).contains("//etc/hosts"), "{}", why(false));
+    assert_eq!(talk("//etc/hosts"), "/etc/hosts");
+}
+
 fn talk(line: &str) -> String {
     match parse(line, true, true) {
         Ok(TypedLine::Text(text)) => text,
@@ -51,6 +59,7 @@ fn the_table_makes_the_sessions_commands() {
         command("/history since 2026-11-27"),
         Ok(Command::History(query)) if matches!(query.from, Some(FindFrom::Time(_)))
     ));
+    assert!(command("/verify yes").is_err_and(|why| why.contains("/verify NAME yes")));
     assert!(matches!(
         command("/find Lunch at noon before 0a1b"),
         Ok(Command::Find(query)) if query.containing.as_deref() == Some("Lunch at noon")
