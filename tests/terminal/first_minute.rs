@@ -1,7 +1,7 @@
 //! The first minute of somebody new: a name, a password, what to do next, and how to answer the
 //! first message.
 
-use crate::seat::{PASSWORD, Seat, Server};
+use crate::seat::{PASSWORD, Seat, Server, screen};
 
 const NEW: &str = "New password (at least 8 characters): ";
 const AGAIN: &str = "The same password again: ";
@@ -73,6 +73,18 @@ fn a_wrong_name_or_password_of_a_login_is_asked_for_again() {
     here.register("alice");
     here.enter("/quit");
     here.ends();
+    // Who has the vault is told so before a password is thought of.
+    let here = seat(&server, "alice");
+    here.prompt("> ");
+    here.enter("1");
+    here.prompt("Name: ");
+    here.enter("alice");
+    here.wait("that the vault exists", |shown| {
+        let letters: String = screen(shown).split([' ', '\n', '│']).collect();
+        letters.contains("existsalready;loginin")
+    });
+    here.prompt("> ");
+    assert!(!here.screen().contains(NEW), "{}", here.screen());
     // On a machine without a vault, the server tells.
     let there = seat(&server, "elsewhere");
     there.prompt("> ");

@@ -312,7 +312,7 @@ fn plain_is_words_alone_and_nothing_is_drawn_twice() {
         transcript,
         "/to bob\n\
          bob                  online\n\
-         what you type goes to bob, encrypted; /to ends it, /verify bob makes sure of\n      │ them\n\
+         what you type goes to bob, encrypted, and numbers are text from here on; /to\n      │ ends it, /verify bob makes sure of them\n\
          alice > bob> hello\n\
          99:99 delivered to bob\n\
          alice > bob> \n\

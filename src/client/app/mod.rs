@@ -274,8 +274,8 @@ impl App {
         let rows = [
             ("/search al", "finds people whose names begin with al"),
             (
-                "/to alice",
-                "writes to alice: what you type from then on goes there",
+                "/to NAME",
+                "writes to somebody: what you type from then on goes there",
             ),
             (
                 "/help",

@@ -36,7 +36,7 @@ impl App {
                 _ => format!(", /verify {name} makes sure of them"),
             };
             self.terminal.say(&ViewEvent::quiet(format!(
-                "what you type goes to {name}, encrypted; /to ends it{advice}"
+                "what you type goes to {name}, encrypted, and numbers are text from here on; /to ends it{advice}"
             )));
         }
     }

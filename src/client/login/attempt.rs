@@ -72,9 +72,16 @@ impl<'a> Attempt<'a> {
     /// a kill in between loses nothing that counts.
     pub(super) fn register(mut self, invitation: Option<ByteArray<16>>) -> Result<Account> {
         check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
-        let created = !self.flow.vault_file(&self.name)?.exists();
-        if created {
-            self.check_name(invitation.is_some())?;
+        let known = self.flow.vault_file(&self.name)?;
+        let created = !known.exists();
+        let path = known.path().to_owned();
+        drop(known);
+        match self.check_name(invitation.is_some()) {
+            // The account was made, and a login finishes what is missing.
+            Err(LoginError::NameTaken(_)) if !created => {
+                return Err(VaultError::Exists(path).into());
+            }
+            checked => checked?,
         }
         let password = new_password::choose(&self.name, self.prompt)?;
         // Another process may have made a vault, or removed it; creating and reading refuse then.

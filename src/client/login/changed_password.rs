@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::attempt::Attempt;
 use super::credentials::{Credentials, check_not_lowered, derive, new_kdf};
 use super::error::LoginError;
+use super::new_password::choose_another;
 use super::prompt::changed_password;
 use super::unlock::password_key;
 use crate::client::messenger::account::Account;
@@ -36,7 +37,7 @@ impl Attempt<'_> {
         );
         self.prompt.say(ViewEvent::warning(format!(
             "{what}. If it was changed elsewhere or reset by the operator, type the new one, \
-             and it opens the vault, too. If not, press Ctrl-D and ask the operator."
+             and it opens the vault, too. If not, or if the account was deleted, press Ctrl-D and ask the operator."
         )));
         self.renew_nonce()?;
         self.log_in_with_changed(vault, &what)
@@ -87,6 +88,11 @@ impl Attempt<'_> {
         let (password, credentials, welcome) = self.use_code(code, session, told)?;
         let key = password_key(&vault, &password)?;
         vault.replace_passwords(&key, credentials.kdf)?;
+        if !vault.recovery_unseen()? {
+            self.prompt.say(ViewEvent::plain(
+                "the vault on this device opens with the new password, and with its recovery code as before",
+            ));
+        }
         self.finish_log_in(vault, credentials, welcome)
     }
 
@@ -97,7 +103,7 @@ impl Attempt<'_> {
         last: Option<ByteArray<16>>,
         told: Option<ToldGeneration>,
     ) -> Result<(Zeroizing<String>, Credentials, Welcome), LoginError> {
-        let Some(password) = changed_password(self.prompt, "A new password: ")? else {
+        let Some(password) = choose_another(&self.name, self.prompt)? else {
             return Err(LoginError::Refused(
                 "there is no new password, so the code was not used and nothing was changed; type one, or \
                  name its file with --new-password-file"
@@ -116,6 +122,7 @@ impl Attempt<'_> {
             ..self.flow.kind.options()
         };
         let welcome = self.reset(code, &credentials, options)?;
+        self.prompt.say(ViewEvent::good("the password is changed"));
         Ok((password, credentials, welcome))
     }
 
@@ -133,7 +140,7 @@ impl Attempt<'_> {
         }
         let Some(password) = asked else {
             return Err(LoginError::Refused(format!(
-                "{what}; nothing was changed. If there is a new password, type it, or name its file with --new-password-file"
+                "{what}; nothing was changed. If there is a new password, type it, or name its file with --new-password-file; if there is none, the account may have been deleted"
             )));
         };
         let kdf = self.ask_kdf()?;

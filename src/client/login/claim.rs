@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::attempt::Attempt;
 use super::credentials::{Credentials, claim_request, derive, new_kdf};
 use super::error::LoginError;
-use super::prompt::changed_password;
+use super::new_password::choose_another;
 use crate::protocol::reply::Welcome;
 
 impl Attempt<'_> {
@@ -44,7 +44,7 @@ impl Attempt<'_> {
                  --new-password-file)"
             )));
         }
-        let Some(password) = changed_password(self.prompt, "A new password: ")? else {
+        let Some(password) = choose_another(&name, self.prompt)? else {
             return Err(LoginError::Refused(
                 "there is no new password, so the one of then was not sent; type one, or name its file \
                  with --new-password-file"

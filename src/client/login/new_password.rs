@@ -1,4 +1,4 @@
-//! Choosing a password for a new account: what is refused, how strong it is, and asking until it was
+//! Choosing a password, for a new account or in place of another one: what is refused, how strong it is, and asking until it was
 //! typed twice. What is made of it is decided in `credentials`.
 
 use zeroize::Zeroizing;
@@ -78,34 +78,59 @@ pub(super) fn choose(
     name: &UserName,
     prompt: &mut dyn Prompt,
 ) -> Result<Zeroizing<String>, LoginError> {
+    ask(name, prompt, |prompt, question| prompt.choose(question))?.ok_or_else(no_password)
+}
+
+/// The same for an account that has a password; `None` if there is no new one.
+///
+/// # Errors
+/// The one that the options give is refused, or it was not typed again.
+pub(super) fn choose_another(
+    name: &UserName,
+    prompt: &mut dyn Prompt,
+) -> Result<Option<Zeroizing<String>>, LoginError> {
+    ask(name, prompt, |prompt, question| {
+        prompt.choose_another(question)
+    })
+}
+
+fn ask(
+    name: &UserName,
+    prompt: &mut dyn Prompt,
+    choose: impl Fn(&mut dyn Prompt, &str) -> Chosen,
+) -> Result<Option<Zeroizing<String>>, LoginError> {
     let question = format!(
         "New password (at least {} characters): ",
         limits::MIN_PASSWORD
     );
     loop {
-        let password = match prompt.choose(&question) {
+        let password = match choose(prompt, &question) {
             Chosen::Given(password) => {
                 check(name, &password).map_err(LoginError::Refused)?;
-                return Ok(password);
+                return Ok(Some(password));
             }
             Chosen::Typed(password) => password,
-            Chosen::Nothing => return Err(no_password()),
+            Chosen::Nothing => return Ok(None),
         };
         if let Err(why) = check(name, &password) {
             prompt.say(ViewEvent::bad(why));
             continue;
         }
         prompt.say(ViewEvent::quiet(hint(&password)));
-        if typed_again(&password, prompt)? {
-            return Ok(password);
+        if typed_again(&password, prompt, &choose)? {
+            return Ok(Some(password));
         }
     }
 }
 
 /// Has the password typed once more, until it is the same. `false` if another one is to be chosen.
-fn typed_again(password: &str, prompt: &mut dyn Prompt) -> Result<bool, LoginError> {
+fn typed_again(
+    password: &str,
+    prompt: &mut dyn Prompt,
+    choose: &impl Fn(&mut dyn Prompt, &str) -> Chosen,
+) -> Result<bool, LoginError> {
     loop {
-        let again = match prompt.choose("The same password again: ") {
+        let again = match choose(prompt, "The same password again: ") {
             Chosen::Typed(again) | Chosen::Given(again) => again,
             Chosen::Nothing => return Err(no_password()),
         };

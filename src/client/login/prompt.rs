@@ -28,6 +28,13 @@ pub(crate) trait Prompt {
             None => Chosen::Nothing,
         }
     }
+    /// A password that is being chosen for an account that has one.
+    fn choose_another(&mut self, prompt: &str) -> Chosen {
+        match self.new_password(prompt) {
+            Some(password) => Chosen::Given(password),
+            None => Chosen::Nothing,
+        }
+    }
     /// Yes or no; no without a person.
     fn yes(&mut self, question: &str) -> bool;
     /// Yes or no, where Enter alone means yes; no without a person.
@@ -98,13 +105,11 @@ impl Prompt for TerminalPrompt<'_> {
     }
 
     fn choose(&mut self, prompt: &str) -> Chosen {
-        if let Some(password) = &self.password {
-            return Chosen::Given(password.clone());
-        }
-        match self.terminal.secret(prompt) {
-            InputEvent::Line(line) => Chosen::Typed(line),
-            _ => Chosen::Nothing,
-        }
+        self.chosen(prompt, self.password.clone())
+    }
+
+    fn choose_another(&mut self, prompt: &str) -> Chosen {
+        self.chosen(prompt, self.new_password.clone())
     }
 
     fn yes(&mut self, question: &str) -> bool {
@@ -138,6 +143,17 @@ impl Prompt for TerminalPrompt<'_> {
 }
 
 impl TerminalPrompt<'_> {
+    /// The password that the options give, or what is typed.
+    fn chosen(&mut self, prompt: &str, given: Option<Zeroizing<String>>) -> Chosen {
+        if let Some(password) = given {
+            return Chosen::Given(password);
+        }
+        match self.terminal.secret(prompt) {
+            InputEvent::Line(line) => Chosen::Typed(line),
+            _ => Chosen::Nothing,
+        }
+    }
+
     /// Asks until the answer is yes, no, or Enter alone.
     fn yes_or_no(&mut self, prompt: &str, enter: bool) -> bool {
         loop {

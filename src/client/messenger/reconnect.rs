@@ -305,8 +305,7 @@ impl Messenger {
         self.display
             .session_changed(SessionChange::Connected(false));
         self.say(ViewEvent::warning(format!(
-            "connection lost ({why}); trying again in {} s",
-            FIRST_DELAY.as_secs()
+            "connection lost ({why}); trying again, at longer and longer intervals; /reconnect tries at once"
         )));
     }
 

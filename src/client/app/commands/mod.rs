@@ -201,7 +201,7 @@ pub(crate) fn parse(whole: &str, logged_in: bool, talks: bool) -> Result<TypedLi
         {
             return Ok(TypedLine::Text(text.to_owned()));
         }
-        return parse_command(line, logged_in);
+        return parse_command(line, logged_in, talks);
     }
     if talks {
         return Ok(TypedLine::Text(whole.trim_end_matches('\n').to_owned()));
@@ -226,20 +226,24 @@ pub(crate) fn find(word: &str) -> Option<&'static Spec> {
 }
 
 /// Says that there is no such command, and which one was meant perhaps.
-fn unknown(word: &str, logged_in: bool) -> String {
+fn unknown(word: &str, logged_in: bool, talks: bool) -> String {
+    let as_text = match talks {
+        true => format!("; as a text it is typed with two slashes: /{word}"),
+        false => String::new(),
+    };
     let names = usable(logged_in).flat_map(|spec| spec.names.iter().copied());
     match nearest(word, names) {
         Some(near) => format!(
-            "there is no command {word}; did you mean {near}? (nothing was sent; /help lists the commands)"
+            "there is no command {word}; did you mean {near}? (nothing was sent; /help lists the commands{as_text})"
         ),
-        None => format!("there is no command {word}; /help lists them (nothing was sent)"),
+        None => format!("there is no command {word}; /help lists them (nothing was sent{as_text})"),
     }
 }
 
-fn parse_command(line: &str, logged_in: bool) -> Result<TypedLine, String> {
+fn parse_command(line: &str, logged_in: bool, talks: bool) -> Result<TypedLine, String> {
     let (word, rest) = cut_word(line);
     let Some(spec) = find(word) else {
-        return Err(unknown(word, logged_in));
+        return Err(unknown(word, logged_in, talks));
     };
     if !spec.fits(logged_in) {
         return Err(if logged_in {

@@ -12,6 +12,14 @@ fn given(line: &str) -> (&'static str, Vec<String>) {
     }
 }
 
+#[test]
+fn a_mistyped_command_to_somebody_says_how_it_is_a_text() {
+    let why = |talks| parse("/etc/hosts", true, talks).unwrap_err();
+    assert!(why(true).contains("//etc/hosts"), "{}", why(true));
+    assert!(!why(false).contains("//etc/hosts"), "{}", why(false));
+    assert_eq!(talk("//etc/hosts"), "/etc/hosts");
+}
+
 fn talk(line: &str) -> String {
     match parse(line, true, true) {
         Ok(TypedLine::Text(text)) => text,
