@@ -244,6 +244,8 @@ pub(crate) struct Person {
     pub name: UserName,
     /// Whether their identity was verified by hand.
     pub verified: bool,
+    /// Whether they are blocked, as far as this client was told.
+    pub blocked: bool,
 }
 
 /// Why a session ended by itself.

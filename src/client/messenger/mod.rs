@@ -174,6 +174,8 @@ pub(super) struct Messenger {
     aging: Aging,
     retention: Retention,
     missed: Option<Missed>,
+    /// The blocked contacts of whom the person was told that no answer comes.
+    told_blocked: Vec<UserName>,
     /// When the connection was lost: milliseconds since 1970.
     lost_at: Option<u64>,
     confirmations: Confirmations,
@@ -303,6 +305,7 @@ impl Messenger {
             aging: Aging::new(now),
             retention: Retention::new(now),
             missed: None,
+            told_blocked: Vec::new(),
             lost_at: None,
             confirmations: Confirmations::default(),
             look_again: Vec::new(),
@@ -373,6 +376,7 @@ impl Messenger {
         let person = |contact: &vault::Contact| Person {
             name: contact.name,
             verified: contact.verified,
+            blocked: contact.blocked,
         };
         self.display
             .people(self.vault.contacts().iter().map(person).collect());

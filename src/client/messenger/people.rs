@@ -153,7 +153,24 @@ impl Messenger {
                 vault.save_contact(contact)?;
             }
             Ok(())
-        })
+        })?;
+        self.told_blocked.clear();
+        self.publish_people();
+        Ok(())
+    }
+
+    /// Says, with the first message to somebody who is blocked, that no answer comes.
+    pub(super) fn say_if_blocked(&mut self, to: &UserName) {
+        let blocked = self
+            .vault
+            .contact(to)
+            .is_some_and(|contact| contact.blocked);
+        if blocked && !self.told_blocked.contains(to) {
+            self.told_blocked.push(*to);
+            self.say(ViewEvent::warning(format!(
+                "you block {to}, so their answers do not arrive until /unblock {to}"
+            )));
+        }
     }
 }
 

@@ -99,9 +99,8 @@ impl Messenger {
         Ok(mid)
     }
 
-    /// Shows a message that is safe in the vault: where it was written, with a mark that follows it,
-    /// and as a message in all other windows.
-    fn show_sent(&self, to: &UserName, mid: MessageId, at: u64, record: MessageRecord) {
+    /// Shows a message that is safe in the vault: here with a mark that follows it, and elsewhere.
+    fn show_sent(&mut self, to: &UserName, mid: MessageId, at: u64, record: MessageRecord) {
         self.say(ViewEvent::Sent {
             to: *to,
             text: record.text.clone(),
@@ -109,6 +108,7 @@ impl Messenger {
             id: mid,
             unencrypted: record.form == EncryptionStatus::Unencrypted,
         });
+        self.say_if_blocked(to);
         let Some(contact) = self.vault.contact(to) else {
             return;
         };

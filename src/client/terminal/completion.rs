@@ -249,11 +249,14 @@ impl Known {
         match self.talks_to {
             None => format!("{me}> "),
             Some(name) => {
-                let verified = match self.verified(&name) {
-                    Some(true) => " (verified)",
-                    _ => "",
+                let person = self.people.iter().find(|person| person.name == name);
+                let state = match person.map(|person| (person.verified, person.blocked)) {
+                    Some((true, true)) => " (verified, blocked)",
+                    Some((true, false)) => " (verified)",
+                    Some((false, true)) => " (blocked)",
+                    Some((false, false)) | None => "",
                 };
-                format!("{me} > {name}{verified}> ")
+                format!("{me} > {name}{state}> ")
             }
         }
     }

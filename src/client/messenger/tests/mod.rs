@@ -442,6 +442,18 @@ fn a_changed_identity_holds_messages_until_it_is_accepted() {
 }
 
 #[test]
+fn the_first_message_to_somebody_blocked_says_that_no_answer_comes() {
+    let (_server, alice, bob) = setups::acquainted();
+    alice.run(Command::Block(bob.name)).unwrap();
+    alice.send("bob", "goodbye");
+    alice.sees_line("their answers do not arrive until /unblock bob");
+    alice.send("bob", "for good");
+    let told =
+        |event: &ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("/unblock"));
+    assert!(!alice.everything().iter().any(told));
+}
+
+#[test]
 fn safety_numbers_agree_and_are_remembered() {
     let server = Double::start();
     let alice = Somebody::registered(&server, "alice");
