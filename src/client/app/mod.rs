@@ -360,6 +360,12 @@ impl App {
             if !self.terminal.interactive() {
                 return Next::Quit;
             }
+            if error.is_unreachable() {
+                let me = command_line::called("client");
+                self.terminal.say(&ViewEvent::quiet(format!(
+                    "/login {name} tries again; without the server, `{me} --user {name} history` shows earlier messages"
+                )));
+            }
             let other = match error.is_slip() && !self.options.gives_password() {
                 true => self.another_name(operation, &name),
                 false => None,

@@ -82,6 +82,14 @@ impl LoginError {
         }
     }
 
+    /// Whether no server answers at the address.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            LoginError::Endpoint(EndpointError::Unreachable { .. })
+        )
+    }
+
     /// Whether a name or a password was refused that the person may have mistyped.
     pub(crate) fn is_slip(&self) -> bool {
         match self {
