@@ -161,12 +161,12 @@ pub struct UserRef {
 /// Fields of `search`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Search {
-    /// The beginning of the names, at least [`limits::MIN_SEARCH`] characters.
+    /// The beginning of the names, at least [`MIN_SEARCH`](super::limits::MIN_SEARCH) characters.
     pub text: String,
     /// The last name of the previous page; this page begins after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<UserName>,
-    /// The most users in the answer, up to [`limits::MAX_FOUND`].
+    /// The most users in the answer, up to [`MAX_FOUND`](super::limits::MAX_FOUND).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -259,7 +259,7 @@ pub struct Publish {
 pub struct Outcome {
     /// The recipient of the messages.
     pub to: UserName,
-    /// The ids of messages that this account has sent, at most [`limits::MAX_IDS`].
+    /// The ids of messages that this account has sent, at most [`MAX_IDS`](super::limits::MAX_IDS).
     pub ids: Vec<MessageId>,
     /// The handles of those messages, in the order of `ids`; `null`, or none at the end, for a
     /// message whose handle is not known.
@@ -272,7 +272,7 @@ pub struct Outcome {
 pub struct Ack {
     /// The sender of the messages; `*` for the server's notices.
     pub from: Sender,
-    /// The ids of the messages, at most [`limits::MAX_IDS`].
+    /// The ids of the messages, at most [`MAX_IDS`](super::limits::MAX_IDS).
     pub ids: Vec<MessageId>,
 }
 

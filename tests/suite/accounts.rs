@@ -269,6 +269,7 @@ fn a_blocked_sender_learns_nothing_and_reaches_nobody() {
     let settings = bob.ok("block", json!({"name": "alice"}));
     assert_eq!(settings["blocked"], json!(["alice"]));
     refused(&bob.ask("block", json!({"name": "ghost"})), "unknown_user");
+    refused(&bob.ask("block", json!({"name": "bob"})), "bad_request");
     assert_eq!(alice.send("bob", 1, "hello").unwrap()["state"], "stored");
     bob.no_event();
 

@@ -65,6 +65,9 @@ impl Handler {
         let mailbox = &self.logged_in()?.mailbox;
         let account = self.own_account()?;
         let other = self.account(&name)?;
+        if block && other.id == account.id {
+            return Err(Refusal::new(Code::BadRequest, "that is you; block others"));
+        }
         let settings = self.settings_of(&account)?;
         if block && settings.blocked.len() >= limits::MAX_BLOCKED {
             return Err(Refusal::new(
