@@ -204,7 +204,7 @@ sees bob 'alice: Hello Bob! Can the server read this?'
 sees alice 'delivered to bob'
 says bob '/msg alice No. It passes on what it cannot open.'
 sees alice 'bob: No. It passes on what it cannot open.'
-sees bob 'delivered to alice'
+sees bob 'received by alice'
 
 step 'they compare their safety number, as they would by telephone'
 numbers alice bob
