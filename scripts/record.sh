@@ -106,11 +106,18 @@ types 0.1 'I will bring the photos of'
 says 0.0 'Yes! Carol comes, too.' 'comes, too.'
 await 'Carol comes, too.' screen 0.1
 # The mark of the second message on this screen.
-await '✓✓' bash -c "$(declare -f screen); tmux=(${tmux[*]@Q}); screen 0.0 | tail -n +4"
+await '✓✓' bash -c "$(declare -f screen); tmux=(${tmux[*]@Q}); screen 0.0 | tail -n +3"
 
-recording=$(paste -d '|' <(screen 0.0) <(screen 0.1) | awk -F '|' -v width=$((WIDTH / 2)) '
-    { lines[NR] = sprintf("%-*s │ %s", width, $1, $2); sub(/ +$/, "", lines[NR]); if ($1 $2 != "") last = NR }
-    END { for (n = 1; n <= last; n++) print lines[n] }')
+# beside: puts the lines of two panes beside each other, as wide in characters as the left pane is.
+beside() {
+    local LC_ALL=C.UTF-8 left right line
+    while IFS= read -r left <&3; IFS= read -r right <&4 || [[ -n $left ]]; do
+        [[ -z $left$right ]] && continue
+        line=$(printf '%s%*s │ %s' "$left" $((WIDTH / 2 - ${#left})) '' "$right")
+        printf '%s\n' "${line%"${line##*[! ]}"}"
+    done 3< <(screen 0.0) 4< <(screen 0.1)
+}
+recording=$(beside)
 if [[ -z $write ]]; then
     echo "$recording"
     exit
