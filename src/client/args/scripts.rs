@@ -33,7 +33,7 @@ pub(crate) enum Script {
     /// Print every row that the server holds about you, and what it does not show
     #[command(hide = true)]
     WhatTheServerKnows,
-    /// Print what has come and was not shown, and how much waits on the server; both stay
+    /// Print what was not shown yet, and how much waits on the server
     Unread,
     /// Print earlier messages, without a server
     History(History),

@@ -89,7 +89,8 @@ pub(super) fn claims() -> Vec<Row> {
     in_bobs_name(&mut alice, &mallory, [9; 16], Payload::Text(lie.to_owned()));
     let warned = |line: &&String| line.contains("identity has changed");
     let warnings = alice.shown()[before..].iter().filter(warned).count();
-    let shows = alice.line("that you rejected");
+    alice.types("/contacts");
+    let shows = alice.sees("dropped under a rejected identity");
     let lies = alice.genuine("bob", lie) + warnings;
     rows.push(row(
         "a rejected identity speaks again",
