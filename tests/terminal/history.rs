@@ -12,6 +12,15 @@ fn clear(seat: &Seat, prompt: &str) {
     seat.wait("an empty screen", |shown| screen(shown).trim() == prompt);
 }
 
+/// Waits for a text, wherever the rows break it: how long the path before it is depends on the machine.
+fn sees_across_rows(seat: &Seat, text: &str) {
+    seat.wait(text, |shown| {
+        let screen = screen(shown);
+        let words: Vec<&str> = screen.split_whitespace().collect();
+        words.join(" ").replace(" │ ", " ").contains(text)
+    });
+}
+
 /// Two people who have exchanged a few messages.
 fn talked(server: &Server) -> (Seat, Seat) {
     let (alice, bob) = (server.person("alice"), server.person("bob"));
@@ -21,6 +30,7 @@ fn talked(server: &Server) -> (Seat, Seat) {
     }
     bob.enter("/msg alice what a lunch");
     alice.sees("bob: what a lunch");
+    alice.sees("to answer, type /to bob");
     (alice, bob)
 }
 
@@ -150,7 +160,7 @@ fn the_history_is_exported_into_a_new_private_file() {
         let file = server.folder.path().join(name);
         let typed = format!("/export-history {}", file.display());
         alice.enter(&typed);
-        alice.sees("4 messages are written to");
+        sees_across_rows(&alice, "4 messages are written to");
         let text = std::fs::read_to_string(&file).unwrap();
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.contains(part), "{text}");
@@ -158,7 +168,7 @@ fn the_history_is_exported_into_a_new_private_file() {
         assert_eq!(mode & 0o777, 0o600);
         clear(&alice, "[1 unread] alice>");
         alice.enter(&typed);
-        alice.sees("exists already and is never overwritten");
+        sees_across_rows(&alice, "exists already and is never overwritten");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
         clear(&alice, "[1 unread] alice>");
     }
