@@ -8,6 +8,25 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+/// Appends whole lines to a file of lines, which is made if it is missing, and syncs them.
+///
+/// # Errors
+/// They are not in the file, as far as that could be undone.
+pub(crate) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    let before = file.metadata()?.len();
+    let written = file.write_all(lines).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // Half a line would spoil the next one. If that fails, too, the first error is told.
+        let _shortened = file.set_len(before);
+    }
+    written
+}
+
 /// Makes a folder that only its owner may enter, and the folders above it that are missing. One
 /// that exists is left as it is.
 ///

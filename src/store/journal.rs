@@ -9,9 +9,8 @@
 //! It is a file of JSON lines, mode 0600, opened for each batch, so that it can be moved away or lie
 //! on a disk that comes and goes. It has names, public keys and hashes, and no message.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -110,23 +109,9 @@ impl Journal {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)?;
-        let before = file.metadata()?.len();
-        let written = file
-            .write_all(&self.waiting)
-            .and_then(|()| file.sync_data());
-        match written {
-            Ok(()) => self.waiting.clear(),
-            // Half a line would spoil the next one. If that fails, too, the first error is told.
-            Err(_) => {
-                let _shortened = file.set_len(before);
-            }
-        }
-        written
+        crate::fs::append(&self.path, &self.waiting)?;
+        self.waiting.clear();
+        Ok(())
     }
 }
 

@@ -6,9 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -99,20 +97,7 @@ impl Audit {
     fn append(&self, entry: &Entry<'_>) -> io::Result<()> {
         let mut line = serde_json::to_string(entry)?;
         line.push('\n');
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)?;
-        let before = file.metadata()?.len();
-        let written = file
-            .write_all(line.as_bytes())
-            .and_then(|()| file.sync_data());
-        if written.is_err() {
-            // Half a line would spoil the next one. If that fails, too, the first error is told.
-            let _shortened = file.set_len(before);
-        }
-        written
+        crate::fs::append(&self.path, line.as_bytes())
     }
 }
 
