@@ -8,8 +8,17 @@
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
 //! | [`sqlite`] | a store in one SQLite file |
+//! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
+//! | `pool` | the connections that read |
 
+#[cfg(feature = "postgres")]
+mod pool;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
+
+#[cfg(test)]
+mod conformance;
 
 use std::error::Error;
 use std::fmt;
@@ -20,6 +29,10 @@ use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
+
+/// How long an invitation that has expired is remembered, in ms: whoever tries it is told why it
+/// does not work.
+const REMEMBERED: u64 = 30 * 24 * 3600 * 1000;
 
 /// An account's number; 0 stands for the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
