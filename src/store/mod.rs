@@ -10,10 +10,19 @@
 //! | [`journal`] | what a restore must not undo |
 //! | [`personal_data`] | what a store holds about a person |
 //! | [`sqlite`] | a store in one SQLite file |
+//! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
+//! | `pool` | the connections that read |
 
 pub(crate) mod journal;
 pub(crate) mod personal_data;
+#[cfg(feature = "postgres")]
+mod pool;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
+
+#[cfg(test)]
+mod conformance;
 
 use std::error::Error;
 use std::fmt;
@@ -25,6 +34,10 @@ use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
+
+/// How long an invitation that has expired is remembered, in ms: whoever tries it is told why it
+/// does not work.
+const REMEMBERED: u64 = 30 * 24 * 3600 * 1000;
 
 /// An account's number; 0 stands for the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -541,7 +554,7 @@ pub(crate) trait Store: Send + Sync {
     fn reclaim(&self) -> Result<bool, StoreError>;
 
     /// Whether what was committed takes so much more room than it needs that [`fold`](Self::fold) is
-    /// due.
+    /// due. Never, where the database sees to that itself, as PostgreSQL does.
     fn wants_folding(&self) -> bool;
 
     /// Brings what was committed to its final place, which takes as long as writing it. Accounts
