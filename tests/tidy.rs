@@ -118,6 +118,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "requests",
             "shared",
             "stats",
+            "storage",
         ],
     ),
     (
@@ -139,7 +140,9 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "delivery",
             "import",
             "listen",
+            "migrate",
             "ping",
+            "storage",
         ],
     ),
     (
@@ -197,6 +200,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "log",
             "manual",
             "metrics",
+            "migrate",
             "net",
             "notify",
             "ping",
@@ -204,8 +208,11 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "retention",
             "shared",
             "signals",
+            "storage",
         ],
     ),
+    ("server::storage", &["config", "data_folder", "log"]),
+    ("server::migrate", &["data_folder"]),
     ("server::retention", &["shared"]),
     (
         "server::shared",

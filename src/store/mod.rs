@@ -7,13 +7,21 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
+//! | `error` | why a store fails |
 //! | [`journal`] | what a restore must not undo |
+//! | `migrate` | from a SQLite file into a database |
 //! | [`personal_data`] | what a store holds about a person |
 //! | [`sqlite`] | a store in one SQLite file |
 //! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
+//! | `no_database` | what stands for its address without that feature |
 //! | `pool` | the connections that read |
 
+mod error;
 pub(crate) mod journal;
+#[cfg(feature = "postgres")]
+pub(crate) mod migrate;
+#[cfg(not(feature = "postgres"))]
+mod no_database;
 pub(crate) mod personal_data;
 #[cfg(feature = "postgres")]
 mod pool;
@@ -24,8 +32,12 @@ pub(crate) mod sqlite;
 #[cfg(test)]
 mod conformance;
 
-use std::error::Error;
-use std::fmt;
+pub(crate) use self::error::StoreError;
+#[cfg(not(feature = "postgres"))]
+pub(crate) use self::no_database::StoreAddress;
+#[cfg(feature = "postgres")]
+pub(crate) use self::postgres::StoreAddress;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -419,41 +431,6 @@ pub(crate) struct Batch {
     pub messages: Vec<(UserId, Arc<Message>)>,
     /// Numbers of acknowledged messages, with their mailbox. A number may be missing there.
     pub acknowledged: Vec<(UserId, RangeInclusive<u64>)>,
-}
-
-/// What a store's failure is due to. It is shared, since one failure can have many who
-/// must hear of it.
-pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
-
-/// Why the store failed. Nothing of the batch was done.
-#[derive(Debug, Clone)]
-pub(crate) enum StoreError {
-    /// The disk is full.
-    Full,
-    /// What was asked for, or something that the batch had to touch, is damaged or
-    /// contradicts itself; the store as a whole works. Trying again does not help.
-    Damaged(Cause),
-    /// Anything else.
-    Failed(Cause),
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::Full => f.write_str("the disk is full"),
-            StoreError::Damaged(cause) => write!(f, "the database is damaged here: {cause}"),
-            StoreError::Failed(cause) => write!(f, "the database failed: {cause}"),
-        }
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            StoreError::Full => None,
-            StoreError::Damaged(cause) | StoreError::Failed(cause) => Some(&**cause),
-        }
-    }
 }
 
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.

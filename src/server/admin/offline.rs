@@ -17,8 +17,7 @@ use crate::server::data_folder;
 use crate::server::data_folder::{FolderError, Lock};
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
-use crate::store::Store;
-use crate::store::sqlite::Sqlite;
+use crate::server::storage::Storage;
 use crate::sync;
 use crate::transport::tls::Acceptor;
 
@@ -57,10 +56,7 @@ pub(super) fn run(
         }
     };
     config.new = false;
-    data_folder::check(&config, &lock).map_err(AdminError::Folder)?;
-    let store = Sqlite::open(&data_folder::database(&config.data)).map_err(AdminError::Database)?;
-    lock.note_open(&config.data);
-    config.keep_journal(&store);
+    let (storage, _) = Storage::open(&config, &mut lock).map_err(AdminError::Storage)?;
     let own = config.certificate.as_ref();
     let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     // Only an invitation's link needs it, and says so by its own check.
@@ -72,7 +68,7 @@ pub(super) fn run(
         on.unwrap_or(nowhere),
         tls.as_ref().map(Acceptor::fingerprint),
     );
-    let shared = Arc::new(Shared::new(config, Arc::new(store) as Arc<dyn Store>, tls));
+    let shared = Arc::new(Shared::new(config, storage.store(), tls));
     let ended = shared
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))

@@ -17,7 +17,7 @@ use postgres::Config;
 use postgres::config::{Host, SslMode, TargetSessionAttrs};
 use zeroize::Zeroizing;
 
-use crate::command_line::secret_file::open_mode;
+use crate::fs::open_mode;
 
 /// The longest file with passwords or services that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
@@ -32,7 +32,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub(crate) struct StoreAddress {
     given: String,
-    parameters: Config,
+    parameters: Box<Config>,
     tls: DatabaseTls,
 }
 
@@ -163,7 +163,7 @@ impl FromStr for StoreAddress {
         let tls = own.tls(&parameters)?;
         Ok(StoreAddress {
             given: given.to_owned(),
-            parameters,
+            parameters: Box::new(parameters),
             tls,
         })
     }
@@ -273,11 +273,11 @@ impl StoreAddress {
     /// # Errors
     /// The file of passwords can't be used.
     pub(super) fn parameters(&self) -> Result<Config, AddressError> {
-        let mut parameters = self.parameters.clone();
-        if parameters.get_password().is_none() {
-            if let Some(password) = password(&parameters)? {
-                parameters.password(password.as_bytes());
-            }
+        let mut parameters = Config::clone(&self.parameters);
+        if parameters.get_password().is_none()
+            && let Some(password) = password(&parameters)?
+        {
+            parameters.password(password.as_bytes());
         }
         if parameters.get_application_name().is_none() {
             parameters.application_name("secure-chat-server");

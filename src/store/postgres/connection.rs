@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use postgres::types::ToSql;
-use postgres::{Client, Row, Statement};
+use postgres::{Client, CopyInWriter, Row, Statement};
 
 use super::failure::Failure;
 
@@ -68,6 +68,16 @@ impl Connection {
     /// Runs statements without parameters and without rows.
     pub(super) fn run(&mut self, sql: &str) -> Result<(), Failure> {
         Ok(self.client.batch_execute(sql)?)
+    }
+
+    /// The rows of a statement that is run once.
+    pub(super) fn query(&mut self, sql: &str) -> Result<Vec<Row>, Failure> {
+        Ok(self.client.query(sql, &[])?)
+    }
+
+    /// Takes rows for a table, as a COPY statement says.
+    pub(super) fn copy_in(&mut self, sql: &str) -> Result<CopyInWriter<'_>, Failure> {
+        Ok(self.client.copy_in(sql)?)
     }
 
     /// Ends a transaction that failed. Returns whether the connection can be used on.

@@ -30,13 +30,7 @@ impl From<postgres::Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Database(error) => match error.as_db_error() {
-                Some(said) => f.write_str(said.message()),
-                None => match error.source() {
-                    Some(source) => write!(f, "{error}: {source}"),
-                    None => write!(f, "{error}"),
-                },
-            },
+            Failure::Database(error) => f.write_str(&Failure::message(error)),
             Failure::Value(what) => write!(f, "{what} in the database is impossible"),
             Failure::Superseded => f.write_str(
                 "another server was started on this database; only one may use it at a time",
@@ -56,6 +50,23 @@ impl Error for Failure {
 }
 
 impl Failure {
+    /// What PostgreSQL has said, or the driver and the system.
+    pub(super) fn message(error: &postgres::Error) -> String {
+        match (error.as_db_error(), error.source()) {
+            (Some(said), _) => said.message().to_owned(),
+            (None, Some(source)) => format!("{error}: {source}"),
+            (None, None) => error.to_string(),
+        }
+    }
+
+    /// PostgreSQL's name of the error.
+    pub(super) fn state(&self) -> Option<&SqlState> {
+        match self {
+            Failure::Database(error) => error.code(),
+            Failure::Value(_) | Failure::Superseded | Failure::Closed => None,
+        }
+    }
+
     /// Whether the connection is of no use any more, and another one may work.
     pub(super) fn is_disconnection(&self) -> bool {
         let Failure::Database(error) = self else {

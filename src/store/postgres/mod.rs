@@ -12,13 +12,14 @@
 //! | --- | --- |
 //! | this one | the connections |
 //! | [`address`] | where the database is, and the password |
-//! | `open` | opening and making the tables |
+//! | `open`, `open_error` | opening and making the tables, and why that fails |
 //! | `connection` | one connection and its prepared statements |
 //! | `failure` | what an error means |
 //! | `values` | from columns to values |
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
+//! | `fill` | filling an empty database from a SQLite file |
 //! | `personal_data` | what the tables hold about a person |
 //! | `statements` | all SQL statements |
 
@@ -26,20 +27,23 @@ mod address;
 mod admin;
 mod connection;
 mod failure;
+mod fill;
 mod open;
+mod open_error;
 mod personal_data;
 mod read;
 mod statements;
 mod values;
 mod write;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::address::StoreAddress;
 use self::connection::Connection;
 use self::failure::Failure;
 use self::open::Connector;
-pub(crate) use self::open::OpenError;
+pub(crate) use self::open_error::OpenError;
 use self::values::get;
 use self::write::{Numbered, Undone};
 use super::personal_data::{After, Person, PersonalPage, Section};
@@ -55,6 +59,9 @@ use crate::sync::{self, Mutex};
 /// How long a database that is away is waited for, before those who ask are told.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The key, among the server's own values, of what [`Postgres::face`] tells.
+const FACE: &str = "certificate";
+
 /// The pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -65,6 +72,8 @@ pub(crate) struct Postgres {
     first_number: u64,
     secret: [u8; 32],
     epoch: Option<[u8; 16]>,
+    /// Another server was found to have begun.
+    superseded: AtomicBool,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
@@ -97,6 +106,7 @@ impl Postgres {
             first_number: opened.first_number,
             secret: opened.secret,
             epoch: opened.epoch,
+            superseded: AtomicBool::new(false),
             deleted: Mutex::new(opened.deleted),
             writer: Mutex::new(Writer {
                 connection: Some(opened.connection),
@@ -132,6 +142,40 @@ impl Postgres {
             }
             Ok(found)
         })
+    }
+
+    /// SHA-256 of the certificate that the servers of this database show, once one has begun to.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    pub(crate) fn face(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        let face = self.read(Lane::Short, |connection| read::value(connection, FACE))?;
+        Ok(face.and_then(|face| face.try_into().ok()))
+    }
+
+    /// Makes this certificate the one that the servers show, if they show none yet or `replace` is
+    /// set. Returns which one it is.
+    ///
+    /// # Errors
+    /// It could not be noted.
+    pub(crate) fn show_face(&self, face: [u8; 32], replace: bool) -> Result<[u8; 32], StoreError> {
+        let mut writer = self.writer.lock();
+        let mut connection = self.connect(&mut writer)?;
+        let statement = match replace {
+            true => statements::SET_VALUE,
+            false => statements::ADD_VALUE,
+        };
+        connection.execute(statement, &[&FACE, &&face[..]])?;
+        let shown = read::value(&mut connection, FACE)?;
+        writer.connection = Some(connection);
+        Ok(shown
+            .and_then(|shown| shown.try_into().ok())
+            .unwrap_or(face))
+    }
+
+    /// Whether another server was started on the database, so that this one can't write any more.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
     }
 
     /// Runs a read on one of the reading connections. If the connection broke, it is made anew and
@@ -247,6 +291,9 @@ impl Postgres {
             };
             if !failure.is_disconnection() && connection.roll_back() {
                 writer.connection = Some(connection);
+            }
+            if matches!(failure, Failure::Superseded) {
+                self.superseded.store(true, Ordering::Release);
             }
             if !failure.is_disconnection() && !failure.is_conflict() {
                 return Err(failure.into());
@@ -412,11 +459,11 @@ impl Store for Postgres {
 
     fn close(&self) -> Result<(), StoreError> {
         self.readers.close();
-        match self.writer.lock().connection.take() {
-            Some(connection) => Ok(connection.close()?),
-            // All that was committed is in the database.
-            None => Ok(()),
+        if let Some(connection) = self.writer.lock().connection.take() {
+            // All that was committed is in the database, whether or not it hears the farewell.
+            let _said = connection.close();
         }
+        Ok(())
     }
 }
 

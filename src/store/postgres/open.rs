@@ -1,23 +1,25 @@
 //! Opening a database: connects, makes or checks the tables, and begins a run on it. What a
 //! running server asks for is in `read` and `write`.
 
-use std::error::Error;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postgres::{Client, NoTls};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::address::{AddressError, DatabaseTls, StoreAddress};
+use super::address::{DatabaseTls, StoreAddress};
 use super::connection::Connection;
 use super::failure::Failure;
+pub(crate) use super::open_error::OpenError;
 use super::values::get;
 use super::{read, statements};
+use crate::clock;
 use crate::store::UserId;
+use crate::sync;
 
 /// The schema's version, in table `server`.
 const VERSION: &str = "version";
@@ -34,6 +36,10 @@ const LOCK: i64 = 0x5343_6873;
 /// A run can give so many numbers: 2 to the power of this, in each mailbox.
 const RUN_BITS: u32 = 40;
 
+/// How long the database has to notice the end of the server before, and how often it is looked at.
+const LAST_SERVER: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// What each session is set to. A commit returns when its bytes are synced, whatever the
 /// database's own setting is.
 const SESSION: &str = "
@@ -42,92 +48,6 @@ const SESSION: &str = "
     SET client_min_messages = warning;
     SET standard_conforming_strings = on;
     SET default_transaction_isolation = 'read committed'";
-
-/// Why a database can't be used.
-#[derive(Debug)]
-pub(crate) enum OpenError {
-    /// The files of passwords or services.
-    Address(AddressError),
-    /// The roots that vouch for the database's certificate.
-    Roots(PathBuf, pem::Error),
-    /// The system has no such roots.
-    NoRoots,
-    /// TLS itself.
-    Tls(rustls::Error),
-    /// No connection.
-    Connect(postgres::Error),
-    /// PostgreSQL is too old.
-    Old(i32),
-    /// Another server uses it.
-    InUse,
-    /// Tables of another program are there.
-    Foreign,
-    /// A newer version of this server has made the tables.
-    Newer,
-    /// Anything else.
-    Failed(Failure),
-}
-
-impl From<Failure> for OpenError {
-    fn from(failure: Failure) -> Self {
-        OpenError::Failed(failure)
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpenError::Address(error) => write!(f, "{error}"),
-            OpenError::Roots(path, error) => write!(
-                f,
-                "the certificates in {} (sslrootcert) can't be read: {error}",
-                path.display()
-            ),
-            OpenError::NoRoots => f.write_str(
-                "this system has no root certificates to verify the database with; install them, \
-                 or name a file with sslrootcert=FILE",
-            ),
-            OpenError::Tls(error) => write!(f, "TLS to the database can't be set up: {error}"),
-            OpenError::Connect(error) => {
-                write!(f, "the database can't be reached: {error}")?;
-                match error.source() {
-                    Some(source) => write!(f, ": {source}"),
-                    None => Ok(()),
-                }
-            }
-            OpenError::Old(version) => write!(
-                f,
-                "the database is PostgreSQL {}, and 15 or later is needed",
-                version / 10_000
-            ),
-            OpenError::InUse => f.write_str(
-                "another server uses this database; only one may at a time, so stop that one first",
-            ),
-            OpenError::Foreign => f.write_str(
-                "the database has tables of another program that are named as ours; make a \
-                 database of its own for this server",
-            ),
-            OpenError::Newer => f.write_str(
-                "a newer version of this server has made the tables of this database; start that \
-                 version",
-            ),
-            OpenError::Failed(failure) => write!(f, "the database can't be opened: {failure}"),
-        }
-    }
-}
-
-impl Error for OpenError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            OpenError::Address(error) => Some(error),
-            OpenError::Roots(_, error) => Some(error),
-            OpenError::Tls(error) => Some(error),
-            OpenError::Connect(error) => Some(error),
-            OpenError::Failed(failure) => Some(failure),
-            _ => None,
-        }
-    }
-}
 
 /// Makes connections to one database.
 pub(super) struct Connector {
@@ -197,8 +117,15 @@ pub(super) fn open(connector: &Connector, node: &str) -> Result<Opened, OpenErro
     client.batch_execute(SESSION).map_err(OpenError::Connect)?;
     let mut connection = Connection::new(client);
     check_version(&mut connection)?;
-    if !lock(&mut connection)? {
-        return Err(OpenError::InUse);
+    if is_shared(connector, &mut connection)? {
+        return Err(OpenError::Pooled);
+    }
+    let deadline = clock::now() + LAST_SERVER;
+    while !lock(&mut connection)? {
+        if clock::now() >= deadline {
+            return Err(OpenError::InUse);
+        }
+        sync::sleep(LOOK_AGAIN);
     }
     let begun = begin(&mut connection, node);
     if begun.is_err() {
@@ -228,6 +155,22 @@ fn check_version(connection: &mut Connection) -> Result<(), OpenError> {
         OLDEST.. => Ok(()),
         _ => Err(OpenError::Old(version)),
     }
+}
+
+/// Whether two connections are one to the database, as through a pooler that gives each transaction the
+/// connection that was free last. Locks and prepared statements would be lost there.
+fn is_shared(connector: &Connector, first: &mut Connection) -> Result<bool, Failure> {
+    let process = |connection: &mut Connection| -> Result<i32, Failure> {
+        let row = connection.query("SELECT pg_backend_pid()")?;
+        row.first().map_or(Ok(0), |row| get(row, 0))
+    };
+    let mut second = connector.connect()?;
+    let before = process(first)?;
+    second.run("BEGIN")?;
+    let shared = process(&mut second)? == before;
+    // A farewell that is not heard leaves nothing behind.
+    let _said = second.close();
+    Ok(shared)
 }
 
 /// Takes the lock that says who uses the database. It lasts as long as the connection does, so it

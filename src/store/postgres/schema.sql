@@ -4,7 +4,8 @@
 -- Names compare by bytes (COLLATE "C"), so that pages of names come in the same order whatever
 -- the database's locale is. Times are milliseconds since 1970 (UTC).
 
--- The server's own values: 'version' of this schema, 'secret', 'epoch'; see the SQLite schema.
+-- The server's own values: 'version' of this schema; 'secret', 'epoch', see the SQLite schema;
+-- 'certificate': SHA-256 of the one that all servers of this database show.
 CREATE TABLE server (
     key                 TEXT COLLATE "C" PRIMARY KEY,
     value               BYTEA   NOT NULL

@@ -191,25 +191,26 @@ statements! {
            AND EXISTS (SELECT 1 FROM mail WHERE recipient = users.id)";
 
     /// What the tables hold about a person: each statement begins with the row's key, in two numbers,
-    /// and whether the row is the person's; see `personal_data`.
+    /// and whether the row is the person's; see `personal_data`. A column `account`, so named because
+    /// `user` is a word of SQL, is shown as the SQLite store shows it.
     OWN_ACCOUNT = "
         SELECT id, 0::bigint, TRUE, id, name, created, deleted, salt, memory_kib, passes, lanes,
                login_key, logins, last_seen, listed, presence, refuse_unencrypted, identity_signing,
                identity_dh, prekey_id, prekey, prekey_signature, disabled
         FROM users WHERE id = $1 AND id > $2 LIMIT $3";
     OWN_GENERATION = "
-        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS account,
+        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\",
                generation
         FROM vault_generations WHERE account = $1 AND account > $2 LIMIT $3";
     OWN_PROOF = "
-        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS account, proof
+        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\", proof
         FROM vault_proofs WHERE account = $1 AND account > $2 LIMIT $3";
     OWN_RESET = "
-        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS account, key,
+        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\", key,
                expires
         FROM resets WHERE account = $1 AND account > $2 LIMIT $3";
     OWN_IMPORT = "
-        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS account, name,
+        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\", name,
                only_sender, verifier
         FROM imported_accounts WHERE account = $1 AND account > $2 LIMIT $3";
     OWN_INVITATIONS = "
@@ -217,11 +218,11 @@ statements! {
                (SELECT name FROM users WHERE users.id = inviter) AS inviter, created, expires, uses
         FROM invitations WHERE inviter = $1 AND id > $2 ORDER BY id LIMIT $3";
     OWN_PREKEYS = "
-        SELECT id, 0::bigint, TRUE, (SELECT name FROM users WHERE users.id = account) AS account, id,
+        SELECT id, 0::bigint, TRUE, (SELECT name FROM users WHERE users.id = account) AS \"user\", id,
                key
         FROM one_time_prekeys WHERE account = $1 AND id > $2 ORDER BY id LIMIT $3";
     OWN_BLOCKS = "
-        SELECT blocked, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS account,
+        SELECT blocked, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\",
                (SELECT name FROM users WHERE id = blocks.blocked) AS blocked
         FROM blocks WHERE account = $1 AND blocked > $2 ORDER BY blocks.blocked LIMIT $3";
     OWN_MAILBOX = "
@@ -232,7 +233,7 @@ statements! {
         FROM mail WHERE recipient = $1 AND number > $2 ORDER BY number LIMIT $3";
     /// Of all blocks, a part at a time.
     EACH_BLOCK = "
-        SELECT account, blocked, blocked = $1, (SELECT name FROM users WHERE id = account) AS account,
+        SELECT account, blocked, blocked = $1, (SELECT name FROM users WHERE id = account) AS \"user\",
                (SELECT name FROM users WHERE id = blocks.blocked) AS blocked
         FROM blocks WHERE (blocks.account, blocks.blocked) > ($2, $3)
         ORDER BY blocks.account, blocks.blocked LIMIT $4";
@@ -249,11 +250,17 @@ statements! {
 
     FIND_VALUE = "SELECT value FROM server WHERE key = $1";
     ADD_VALUE = "INSERT INTO server (key, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    SET_VALUE = "
+        INSERT INTO server (key, value) VALUES ($1, $2)
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
     /// Waits for a server that commits at this moment, since it holds its row.
     END_RUNS = "UPDATE runs SET ended = TRUE WHERE NOT ended";
     BEGIN_RUN = "
         INSERT INTO runs (run, node) SELECT coalesce(max(run), 0) + 1, $1 FROM runs RETURNING run";
+    SKIP_RUNS = "
+        INSERT INTO runs (run, node, ended) VALUES ($1, 'the servers of the file before', TRUE)
+        ON CONFLICT DO NOTHING";
     /// No row if another server has ended this run.
     NUMBER_BATCH = "UPDATE runs SET batch = $2 WHERE run = $1 AND NOT ended";
     /// Waits for a commit of this run that is under way on a connection that broke.
