@@ -249,7 +249,13 @@ pub(crate) enum VaultTask {
     /// Write identity, contacts and history of --user to a new FILE, sealed under a passphrase
     ///
     /// Sessions and prekeys stay here: the other machine makes its own. End the client first; --wait waits for that.
-    Export(ExportFile),
+    Export {
+        #[command(flatten)]
+        to: ExportFile,
+        /// Take out what is whole of a vault that is damaged; nobody counts as verified then
+        #[arg(long)]
+        damaged: bool,
+    },
     /// Log in on a machine without a vault, with identity, contacts and history from FILE
     ///
     /// Use one of the two machines from then on: each gets only what arrives while it is logged in.

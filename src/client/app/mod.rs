@@ -245,7 +245,9 @@ impl App {
 
     fn move_vault(&mut self, task: &VaultTask) {
         match task {
-            VaultTask::Export(file) => self.conclude(|app| app.export_vault(file)),
+            VaultTask::Export { to, damaged } => {
+                self.conclude(|app| app.export_vault(to, *damaged));
+            }
             VaultTask::Import(file) => self.conclude(|app| {
                 let (options, flow) = (&app.options, &app.login_flow);
                 Ok(transfer::import(file, options, flow, &mut app.terminal)?)

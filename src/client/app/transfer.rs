@@ -24,13 +24,14 @@ const MIN_PASSPHRASE: usize = 12;
 /// How long the new keys may take to be published.
 const PUBLISHES_WITHIN: Duration = Duration::from_secs(30);
 
-/// `vault export`
+/// `vault export`; of a vault that may be damaged, what is whole.
 ///
 /// # Errors
 /// Nothing was exported.
 pub(crate) fn export(
     name: UserName,
     export_file: &ExportFile,
+    damaged: bool,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
@@ -40,7 +41,13 @@ pub(crate) fn export(
         check(passphrase).map_err(LoginError::Refused)?;
     }
     let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
-    let export = login_flow.export(name, &mut prompt)?;
+    let (export, loss) = match damaged {
+        true => {
+            let (export, loss) = login_flow.export_damaged(name, &mut prompt)?;
+            (export, Some(loss))
+        }
+        false => (login_flow.export(name, &mut prompt)?, None),
+    };
     let passphrase = match given {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
@@ -52,6 +59,13 @@ pub(crate) fn export(
         export_file.file.display(),
         export.summary()
     )));
+    if let Some(loss) = loss {
+        terminal.say(&ViewEvent::warning(format!(
+            "this is what is whole of the vault ({loss}); there may have been more, and some of it may be older \
+             than what you saw last. Nobody counts as verified: after the import, compare safety numbers again \
+             with /verify"
+        )));
+    }
     terminal.say(&ViewEvent::plain(
         "whoever has the file and the passphrase can be you and read all of it; delete it once it is imported",
     ));

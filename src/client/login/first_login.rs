@@ -1,6 +1,5 @@
 //! Logging in on a device that has no vault of the account: with a new identity, or with
-//! the one from an export of another device. Also what needs no server: making that export,
-//! and reading the history. The export's format is the vault's business.
+//! the one from an export of another device. The export's format is the vault's business.
 
 use std::io::Read;
 use std::path::Path;
@@ -12,12 +11,10 @@ use super::attempt::Attempt;
 use super::credentials::{Credentials, derive};
 use super::error::LoginError;
 use super::prompt::{Prompt, known_password};
-use super::unlock::{create_vault, open};
+use super::unlock::create_vault;
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
-use crate::client::vault::{
-    EXPORT_FIRST_LINE, Export, ExportError, Opened, Vault, VaultError, VaultFile,
-};
+use crate::client::vault::{EXPORT_FIRST_LINE, Export, ExportError, VaultError, VaultFile};
 use crate::clock;
 use crate::command_line;
 use crate::crypto::account::recovery::RecoveryCode;
@@ -42,43 +39,12 @@ impl LoginFlow {
         Attempt::connect(self, export.name, prompt)?.log_in_without_vault(Some(export))
     }
 
-    /// What another device needs from the vault that is on this one.
-    ///
-    /// # Errors
-    /// There is no vault, or neither password nor recovery code opens it.
-    pub(crate) fn export(
-        &self,
-        name: UserName,
-        prompt: &mut dyn Prompt,
-    ) -> Result<Export, LoginError> {
-        Ok(self.open_offline(name, prompt)?.export(name)?)
-    }
-
     /// The place for a vault, locked for this process, if there is no vault.
     fn free_place(&self, name: &UserName) -> Result<VaultFile, LoginError> {
         let file = self.vault_file(name)?;
         match file.exists() {
             true => Err(VaultError::Exists(file.path().to_owned()).into()),
             false => Ok(file),
-        }
-    }
-
-    /// Opens the vault that is on this device, without asking the server anything.
-    pub(super) fn open_offline(
-        &self,
-        name: UserName,
-        prompt: &mut dyn Prompt,
-    ) -> Result<Vault, LoginError> {
-        if !self.vault_file(&name)?.exists() {
-            return Err(LoginError::Refused(format!(
-                "there is no vault of {name} at {} here",
-                self.endpoint.place().as_str()
-            )));
-        }
-        let secret = known_password(&name, prompt)?;
-        match open(self.vault_file(&name)?.read()?, &secret)? {
-            Opened::Open(unlocked) => Ok(unlocked.vault),
-            Opened::WrongKey(_) => Err(LoginError::WrongPassword),
         }
     }
 }

@@ -5,12 +5,12 @@
 //! | file | what |
 //! | --- | --- |
 //! | `attempt` | a registration, or a login with the vault that is on this device |
-//! | `first_login` | a login without a vault: with a new identity or an export's; making an export |
+//! | `first_login` | a login without a vault: with a new identity or an export's |
 //! | `claim` | the first login to an imported account |
 //! | `changed_password` | a login with a password that the vault does not know yet |
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
-//! | `offline` | reading the vault without a server |
+//! | `offline` | reading and exporting the vault without a server, also a damaged one |
 //! | `new_password` | choosing a password for a new account |
 //! | `prompt` | what the person is asked |
 //! | `recovery_code` | handing over a recovery code |

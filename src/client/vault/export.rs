@@ -224,17 +224,36 @@ impl Export {
 }
 
 impl Vault {
-    /// What is to move to another machine.
+    /// What is to move to another machine: all of it.
     ///
     /// # Errors
     /// That it could not be read, or that there is no identity yet.
     pub fn export(&self, name: UserName) -> Result<Export> {
+        match self.export_whole(name)? {
+            (export, None) => Ok(export),
+            (_, Some(changed)) => Err(changed),
+        }
+    }
+
+    /// What is to move to another machine, without the messages whose rows were changed; and
+    /// the first of these, if there are any.
+    ///
+    /// # Errors
+    /// That it could not be read, or that there is no identity yet.
+    pub(super) fn export_whole(&self, name: UserName) -> Result<(Export, Option<VaultError>)> {
         let identity = self
             .identity()?
             .ok_or_else(|| self.damaged("it has no identity"))?;
         let device = self.device()?;
-        let mut messages = Vec::new();
-        for message in self.whole_history()? {
+        let (mut messages, mut changed) = (Vec::new(), None);
+        for read in self.all_messages()? {
+            let message = match read {
+                Err(error @ VaultError::Damaged(..)) => {
+                    changed.get_or_insert(error);
+                    continue;
+                }
+                read => read?,
+            };
             if let Some(contact) = self.contact_by_id(message.contact) {
                 messages.push(Exported {
                     with: contact.name,
@@ -244,14 +263,15 @@ impl Vault {
                 });
             }
         }
-        Ok(Export {
+        let export = Export {
             name,
             identity: ExportSecret(identity.to_bytes().to_vec()),
             contacts: self.contacts().to_vec(),
             messages,
             no_receipts: device.no_receipts,
             hidden: device.hidden,
-        })
+        };
+        Ok((export, changed))
     }
 
     /// Fills a vault that was just made. What was under way when the export was
