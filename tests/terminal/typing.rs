@@ -176,6 +176,8 @@ fn a_terminal_that_only_shows_plain_text_gets_that() {
         alice.prompt("[1 unread] alice> ");
         alice.enter(&format!("/msg bob from {term}!"));
         alice.sees("stored for bob");
+        // Without an editor the terminal itself echoes what is typed, so the prompt must be there first.
+        alice.prompt("alice> ");
         alice.enter("/passwd");
         alice.hidden("Old password: ");
         alice.keys(CTRL_C);

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::audit::AuditError;
-use crate::protocol::refusal::Refusal;
+use crate::protocol::refusal::{Code, Refusal};
 use crate::server::data_folder::FolderError;
 use crate::server::storage::StorageError;
 use crate::store::StoreError;
@@ -64,7 +64,11 @@ impl fmt::Display for AdminError {
                 "it was done, but the database could not be closed ({error}); the next start of the \
                  server completes that"
             ),
-            AdminError::NoThread(error) => write!(f, "the system has no thread: {error}"),
+            AdminError::NoThread(error) => write!(
+                f,
+                "the system has no thread ({error}), so nothing was done; raise 'ulimit -u', and run \
+                 this again"
+            ),
             AdminError::Audit(error) => error.fmt(f),
             AdminError::Output(error) => write!(
                 f,
@@ -100,7 +104,20 @@ impl From<AuditError> for AdminError {
 }
 
 impl From<Refusal> for AdminError {
+    /// What people are told to tell their operator is told to the operator in other words.
     fn from(refusal: Refusal) -> Self {
-        AdminError::Refused(refusal.message.into_owned())
+        let sentence = match refusal.code {
+            Code::Storage => {
+                "the disk of the data folder is full or fails, so nothing was done; make room on it, or \
+                 restore a backup on another one, and run this again"
+            }
+            Code::Damaged => {
+                "what the database has of this mailbox or account is damaged, so nothing was done; stop \
+                 the server, and restore a backup"
+            }
+            Code::ShuttingDown => "the server is ending, so nothing was done; run this again",
+            _ => return AdminError::Refused(refusal.message.into_owned()),
+        };
+        AdminError::Refused(sentence.to_owned())
     }
 }

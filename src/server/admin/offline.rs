@@ -15,6 +15,7 @@ use crate::server::banner::public_address;
 use crate::server::config::Config;
 use crate::server::data_folder;
 use crate::server::data_folder::{FolderError, Lock};
+use crate::server::log;
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
 use crate::server::storage::Storage;
@@ -36,6 +37,7 @@ pub(super) fn run(
     request: &Request,
     printer: &mut Printer,
 ) -> Result<String, AdminError> {
+    log::silence();
     data_folder::require_owner(&config.data).map_err(AdminError::Folder)?;
     // Files are made for this user alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);

@@ -68,7 +68,10 @@ impl fmt::Display for ImportError {
                 "the disk is full, so nothing was imported; an import needs room for its messages \
                  twice, so make some and run it again",
             ),
-            ImportError::Store(error) => write!(f, "{error}, so nothing was imported"),
+            ImportError::Store(error) => write!(
+                f,
+                "{error}, so nothing was imported; restore a backup, or mend the disk, and run it again"
+            ),
             ImportError::NotClosed(error) => write!(
                 f,
                 "it was imported, but the database could not be closed ({error}); the next start of \
@@ -77,7 +80,8 @@ impl fmt::Display for ImportError {
             ImportError::Audit(error) => error.fmt(f),
             ImportError::Unreadable(file, error) => write!(
                 f,
-                "{} can't be read ({error}), so nothing was imported",
+                "{} can't be read ({error}), so nothing was imported; look whether the name is right and \
+                 who may read it",
                 file.display()
             ),
             ImportError::Cut(file, position) => write!(
@@ -88,7 +92,7 @@ impl fmt::Display for ImportError {
             ImportError::Wrong(file, position, why) => write!(
                 f,
                 "{} is not what mongoexport or mongodump writes: {position}: {why}; nothing was \
-                 imported",
+                 imported, so export it again",
                 file.display()
             ),
             ImportError::Archive(file) => write!(
@@ -108,10 +112,14 @@ impl fmt::Display for ImportError {
                  folder of the database, or the files",
                 folder.display()
             ),
-            ImportError::Verifier(why) => write!(f, "{why}, so nothing was imported"),
+            ImportError::Verifier(why) => write!(
+                f,
+                "{why}, so nothing was imported; make memory free, and run it again"
+            ),
             ImportError::Output(error) => write!(
                 f,
-                "standard output can't be written ({error}), so nothing was imported"
+                "standard output can't be written ({error}), so nothing was imported; run it again with \
+                 another one"
             ),
             ImportError::ResultNotSaid(error) => write!(
                 f,
