@@ -391,6 +391,18 @@ impl Program for Options {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Some("--tls-cert and --tls-key go together; one of the two is missing");
         }
+        let moved_to = match &self.action {
+            Some(Action::Migrate { to, .. }) => Some(to),
+            _ => None,
+        };
+        let mut databases = self.store.iter().chain(moved_to);
+        if databases.any(StoreAddress::has_password) {
+            return Some(
+                "a password in the address of a database can be read by everybody on this machine; put \
+                 it into the environment variable PGPASSWORD, or into a file of mode 0600 that PGPASSFILE \
+                 names, one line HOST:PORT:DATABASE:USER:PASSWORD",
+            );
+        }
         (self.idle_limit <= self.ping_after).then_some(
             "--idle-limit must be above --ping-after, best twice as long: a client that is silent \
              is asked first, and then has time to answer",

@@ -24,6 +24,13 @@ impl fmt::Display for NotBuilt {
 
 impl Error for NotBuilt {}
 
+impl StoreAddress {
+    /// Whether a password stands in it.
+    pub(crate) fn has_password(&self) -> bool {
+        match *self {}
+    }
+}
+
 impl FromStr for StoreAddress {
     type Err = NotBuilt;
 

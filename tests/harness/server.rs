@@ -297,22 +297,23 @@ impl Drop for Server {
 impl Setup {
     fn new(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
         let folder = super::temporary_folder();
-        let data = flags.iter().position(|flag| *flag == "--data");
-        let data = data.and_then(|at| flags.get(at + 1)).map(PathBuf::from);
-        let data = data.unwrap_or_else(|| folder.path().join("data"));
-        Setup {
-            store: postgres::store_of(&data),
+        let mut setup = Setup {
+            store: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             prelude,
             disk: disk.map(|seed| Disk::new(folder.path(), seed)),
             folder,
-        }
+        };
+        setup.store = postgres::store_of(&setup.data());
+        setup
     }
 
     fn data(&self) -> PathBuf {
-        match &self.disk {
-            Some(disk) => disk.root().join("data"),
-            None => self.folder.path().join("data"),
+        let named = self.flags.iter().position(|flag| flag == "--data");
+        match (named.and_then(|at| self.flags.get(at + 1)), &self.disk) {
+            (Some(data), _) => PathBuf::from(data),
+            (None, Some(disk)) => disk.root().join("data"),
+            (None, None) => self.folder.path().join("data"),
         }
     }
 

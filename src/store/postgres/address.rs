@@ -33,6 +33,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub(crate) struct StoreAddress {
     given: String,
     parameters: Box<Config>,
+    has_password: bool,
     tls: DatabaseTls,
 }
 
@@ -53,8 +54,6 @@ pub(crate) enum AddressError {
     Malformed(postgres::Error),
     /// It is neither `postgres://` nor `postgresql://`.
     Scheme,
-    /// A password stands in it.
-    Password,
     /// A value of `sslmode` that is not one of ours.
     SslMode(String),
     /// A service comes together with something else.
@@ -78,11 +77,6 @@ impl fmt::Display for AddressError {
                 }
             }
             AddressError::Scheme => f.write_str("an address of a database begins with postgres://"),
-            AddressError::Password => f.write_str(
-                "a password on the command line can be read by everybody on this machine; put it \
-                 into the environment variable PGPASSWORD, or into a file of mode 0600 that \
-                 PGPASSFILE names, one line HOST:PORT:DATABASE:USER:PASSWORD",
-            ),
             AddressError::SslMode(mode) => write!(
                 f,
                 "sslmode={mode} is not supported: use verify-full, or disable for a database on \
@@ -119,7 +113,7 @@ impl Error for AddressError {
     }
 }
 
-/// The address without what is secret, since a password is refused.
+/// The address as it was given.
 impl fmt::Display for StoreAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.given)
@@ -146,6 +140,7 @@ impl FromStr for StoreAddress {
             .split('&')
             .filter(|pair| !pair.is_empty() && !own.take(pair.split_once('=')))
             .collect();
+        let mut has_password = false;
         let parameters = match own.service.take() {
             Some(name) if matches!(place, "" | "/") && theirs.is_empty() && own.is_empty() => {
                 service(&name, &mut own)?
@@ -154,9 +149,7 @@ impl FromStr for StoreAddress {
             None => {
                 let url = format!("postgres://{place}?{}", theirs.join("&"));
                 let parameters: Config = url.parse().map_err(AddressError::Malformed)?;
-                if parameters.get_password().is_some() {
-                    return Err(AddressError::Password);
-                }
+                has_password = parameters.get_password().is_some();
                 parameters
             }
         };
@@ -164,6 +157,7 @@ impl FromStr for StoreAddress {
         Ok(StoreAddress {
             given: given.to_owned(),
             parameters: Box::new(parameters),
+            has_password,
             tls,
         })
     }
@@ -264,6 +258,11 @@ fn service(name: &str, own: &mut Own) -> Result<Config, AddressError> {
 }
 
 impl StoreAddress {
+    /// Whether a password stands in it.
+    pub(crate) fn has_password(&self) -> bool {
+        self.has_password
+    }
+
     pub(super) fn tls(&self) -> &DatabaseTls {
         &self.tls
     }
@@ -391,8 +390,6 @@ mod tests {
     #[test]
     fn what_is_refused_says_why() {
         for (given, why) in [
-            ("postgres://chat:secret@localhost/chat", "PGPASSWORD"),
-            ("postgres://localhost/chat?password=secret", "PGPASSWORD"),
             ("mysql://localhost/chat", "postgres://"),
             ("chat.db", "postgres://"),
             ("postgres://db/chat?sslmode=prefer", "verify-full"),
@@ -404,6 +401,21 @@ mod tests {
             assert!(said.contains(why), "{given}: {said}");
             assert!(!said.contains("secret"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_password_in_it_is_noticed() {
+        for given in [
+            "postgres://chat:secret@localhost/chat",
+            "postgres://localhost/chat?password=secret",
+        ] {
+            assert!(parse(given).unwrap().has_password(), "{given}");
+        }
+        assert!(
+            !parse("postgres://chat@localhost/chat")
+                .unwrap()
+                .has_password()
+        );
     }
 
     #[test]

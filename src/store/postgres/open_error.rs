@@ -106,7 +106,7 @@ fn write_connect(f: &mut fmt::Formatter<'_>, error: &postgres::Error) -> fmt::Re
                  into a file of mode 0600 that PGPASSFILE names, one line \
                  HOST:PORT:DATABASE:USER:PASSWORD",
             ),
-            false if why.contains("read-write") || why.contains("session_attrs") => f.write_str(
+            false if why.contains("does not allow writes") => f.write_str(
                 "the database is read-only: it is a standby, or is set to be; name the primary, or all \
                  hosts with commas between them",
             ),
