@@ -26,6 +26,7 @@ use super::data_folder::Lock;
 use super::delivery::writer::Ended;
 use super::error::RunError;
 use super::import;
+use super::journal;
 use super::log;
 use super::manual;
 use super::metrics::{Observer, http};
@@ -156,6 +157,9 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
     }
     let mut lock = Lock::take(&config.data)?;
     let (storage, replaces_certificate) = Storage::open(&config, &mut lock)?;
+    if let Some(file) = storage.file() {
+        journal::keep(&config, file);
+    }
     let tls = open_certificate(&config)?;
     storage.begin(tls.as_ref().map(Acceptor::fingerprint), &config)?;
     let mut listeners = Vec::new();

@@ -169,7 +169,6 @@ impl Storage {
         let path = data_folder::database(&config.data);
         let store = Sqlite::open(&path).map_err(StorageError::File)?;
         lock.note_open(&config.data);
-        config.keep_journal(&store);
         Ok((Storage::File(Arc::new(store)), replaces))
     }
 
@@ -223,6 +222,15 @@ impl Storage {
                     face => Err(StorageError::OtherFace(Fingerprint(face), shown)),
                 }
             }
+        }
+    }
+
+    /// The file, if it is one.
+    pub(crate) fn file(&self) -> Option<&Sqlite> {
+        match self {
+            Storage::File(store) => Some(store),
+            #[cfg(feature = "postgres")]
+            Storage::Database(_) => None,
         }
     }
 

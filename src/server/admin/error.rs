@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::audit::AuditError;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::server::data_folder::FolderError;
+use crate::server::journal::JournalError;
 use crate::server::storage::StorageError;
 use crate::store::StoreError;
 
@@ -32,6 +33,8 @@ pub(crate) enum AdminError {
     NoThread(io::Error),
     /// The audit log can't be written.
     Audit(AuditError),
+    /// The journal can't be written.
+    Journal(JournalError),
     /// The file or the terminal gives no password.
     Password(String),
     /// The result can't be printed.
@@ -70,6 +73,7 @@ impl fmt::Display for AdminError {
                  this again"
             ),
             AdminError::Audit(error) => error.fmt(f),
+            AdminError::Journal(error) => error.fmt(f),
             AdminError::Output(error) => write!(
                 f,
                 "it was done, but standard output can't be written: {error}"
@@ -85,6 +89,7 @@ impl Error for AdminError {
             AdminError::Folder(error) => error.source(),
             AdminError::Storage(error) => error.source(),
             AdminError::Audit(error) => error.source(),
+            AdminError::Journal(error) => error.source(),
             AdminError::NotClosed(error) => Some(error),
             AdminError::Socket(_, error)
             | AdminError::NoThread(error)
@@ -100,6 +105,12 @@ impl Error for AdminError {
 impl From<AuditError> for AdminError {
     fn from(error: AuditError) -> Self {
         AdminError::Audit(error)
+    }
+}
+
+impl From<JournalError> for AdminError {
+    fn from(error: JournalError) -> Self {
+        AdminError::Journal(error)
     }
 }
 

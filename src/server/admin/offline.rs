@@ -15,6 +15,7 @@ use crate::server::banner::public_address;
 use crate::server::config::Config;
 use crate::server::data_folder;
 use crate::server::data_folder::{FolderError, Lock};
+use crate::server::journal::OfCommand;
 use crate::server::log;
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
@@ -59,6 +60,10 @@ pub(super) fn run(
     };
     config.new = false;
     let (storage, _) = Storage::open(&config, &mut lock).map_err(AdminError::Storage)?;
+    let journal = match storage.file() {
+        Some(file) if request.changes() => OfCommand::keep(&config, file)?,
+        _ => None,
+    };
     let own = config.certificate.as_ref();
     let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     // Only an invitation's link needs it, and says so by its own check.
@@ -89,5 +94,6 @@ pub(super) fn run(
     let done = done?;
     closed.map_err(AdminError::NotClosed)?;
     lock.note_closed();
+    journal.map_or(Ok(()), OfCommand::finish)?;
     Ok(done)
 }

@@ -209,8 +209,8 @@ pub(super) fn restore(
             .to_owned(),
     };
     say(format_args!(
-        "restored into {}: {accounts} accounts, {messages} messages that wait; {repeated}. Start the \
-         server; clients are told that it has gone back in time",
+        "restored into {}: {accounts} accounts, {messages} messages that wait, as of the backup; \
+         {repeated}. Start the server; clients are told that it has gone back in time",
         data.display()
     ))
 }

@@ -10,6 +10,7 @@ use crate::crypto::account::password::ImpossibleCost;
 use crate::protocol::refusal::Refusal;
 use crate::server::admin::AuditError;
 use crate::server::data_folder::FolderError;
+use crate::server::journal::JournalError;
 use crate::store::StoreError;
 use crate::store::sqlite::OpenError;
 
@@ -26,6 +27,8 @@ pub(in crate::server) enum ImportError {
     NotClosed(StoreError),
     /// The audit log can't be written.
     Audit(AuditError),
+    /// The journal can't be written.
+    Journal(JournalError),
     /// A file can't be read.
     Unreadable(PathBuf, io::Error),
     /// A file ends in the middle.
@@ -78,6 +81,7 @@ impl fmt::Display for ImportError {
                  the server completes that"
             ),
             ImportError::Audit(error) => error.fmt(f),
+            ImportError::Journal(error) => error.fmt(f),
             ImportError::Unreadable(file, error) => write!(
                 f,
                 "{} can't be read ({error}), so nothing was imported; look whether the name is right and \
@@ -136,6 +140,7 @@ impl Error for ImportError {
             ImportError::Folder(error) => error.source(),
             ImportError::Database(error) => error.source(),
             ImportError::Audit(error) => error.source(),
+            ImportError::Journal(error) => error.source(),
             ImportError::Store(error) | ImportError::NotClosed(error) => Some(error),
             ImportError::Unreadable(_, error)
             | ImportError::Output(error)
@@ -165,6 +170,12 @@ impl From<StoreError> for ImportError {
 impl From<AuditError> for ImportError {
     fn from(error: AuditError) -> Self {
         ImportError::Audit(error)
+    }
+}
+
+impl From<JournalError> for ImportError {
+    fn from(error: JournalError) -> Self {
+        ImportError::Journal(error)
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
-use super::journal;
 use super::open::{self, Identity, OpenError};
+use super::repeat::repeat;
 use super::write::set_value;
 use crate::store::journal::Entry;
 
@@ -24,6 +24,7 @@ const ADD_FILE: &str = "INSERT INTO backup_files (name, content) VALUES (?1, ?2)
 const HAS_FILES: &str = "SELECT 1 FROM sqlite_schema WHERE name = 'backup_files'";
 const FILES: &str = "SELECT name, content FROM backup_files ORDER BY name";
 const DROP_FILES: &str = "DROP TABLE IF EXISTS backup_files";
+const DROP_ALL_PREKEYS: &str = "DELETE FROM one_time_prekeys";
 const COUNT_ACCOUNTS: &str = "SELECT count(*) FROM users WHERE deleted = 0";
 const COUNT_MAIL: &str = "SELECT count(*) FROM mail";
 
@@ -196,8 +197,10 @@ pub(crate) fn begin_epoch(
         let transaction = database.transaction()?;
         transaction.execute_batch(DROP_FILES)?;
         for entry in entries {
-            journal::repeat(&transaction, entry)?;
+            repeat(&transaction, entry)?;
         }
+        // Some were handed out since, and must not be again.
+        transaction.execute_batch(DROP_ALL_PREKEYS)?;
         set_value(&transaction, open::EPOCH, epoch)?;
         let runs = open::runs(&transaction)?.saturating_add(SKIPPED_RUNS);
         set_value(&transaction, open::RUNS, &runs.to_be_bytes())?;
