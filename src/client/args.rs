@@ -258,8 +258,15 @@ pub(crate) enum VaultTask {
     },
     /// Log in on a machine without a vault, with identity, contacts and history from FILE
     ///
-    /// Use one of the two machines from then on: each gets only what arrives while it is logged in.
-    Import(ExportFile),
+    /// Use one of the two machines from then on: each gets only what arrives while it is logged in. At
+    /// another server use --register; its people are known by the same names only if they have moved, too.
+    Import {
+        #[command(flatten)]
+        from: ExportFile,
+        /// Make the account at --server first: for a move to a server that has none of this name
+        #[arg(long)]
+        register: bool,
+    },
     /// Show the history of --user from its vault, without a server; the recovery code opens it, too
     Read {
         /// Only the messages with this person

@@ -202,8 +202,9 @@ impl Lock {
 
     fn write_note(&self) {
         let text = self.note.map_or(String::new(), Note::text);
-        let written = self.file.set_len(0);
-        let _written = written.and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+        // In this order a full disk, which takes nothing that is longer, leaves what was there.
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        let _written = written.and_then(|()| self.file.set_len(text.len() as u64));
     }
 }
 
@@ -240,6 +241,12 @@ pub(super) fn require_own_log(data: &Path) -> Result<(), FolderError> {
         true => Err(FolderError::Lost(data.to_owned(), Loss::ForeignLog)),
         false => Ok(()),
     }
+}
+
+/// Whether a server, or a command in its place, has the folder's lock at this moment.
+pub(super) fn is_in_use(data: &Path) -> bool {
+    let file = File::options().read(true).write(true).open(lock_path(data));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Refuses a folder of another user: the files that SQLite makes would be this one's, and the server

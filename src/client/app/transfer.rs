@@ -72,12 +72,13 @@ pub(crate) fn export(
     Ok(())
 }
 
-/// `vault import`
+/// `vault import`; with an account that is made first, if `register` says so.
 ///
 /// # Errors
 /// Nothing was imported, or the new keys were not published.
 pub(crate) fn import(
     export_file: &ExportFile,
+    register: bool,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
@@ -97,7 +98,10 @@ pub(crate) fn import(
         )));
     }
     let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
-    let account = login_flow.import(&export, &mut prompt)?;
+    let account = match register {
+        true => login_flow.register_with(&export, &mut prompt)?,
+        false => login_flow.import(&export, &mut prompt)?,
+    };
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =
         SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
@@ -108,9 +112,17 @@ pub(crate) fn import(
         export.name,
         export.summary()
     )));
-    terminal.say(&ViewEvent::plain(
-        "use this machine from now on; the other one's sessions are left behind",
-    ));
+    let here = login_flow.endpoint.place();
+    terminal.say(&ViewEvent::plain(match export.other_server(here.as_str()) {
+        None => {
+            "use this machine from now on; the other one's sessions are left behind".to_owned()
+        }
+        Some(server) => format!(
+            "contacts came along with the identities that you know them by, and the history as it was; what \
+             was under way at {server} stays there, and so do settings and blocks: /settings and /block make \
+             them anew. Each contact reaches you here once they have moved, too"
+        ),
+    }));
     // What was not sent is sent at the next login.
     let published = published.map(drop);
     published.map_err(|failure| LoginError::Unpublished(failure.why))

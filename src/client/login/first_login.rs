@@ -14,12 +14,13 @@ use super::prompt::{Prompt, known_password};
 use super::unlock::create_vault;
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
+use crate::client::net::error::CallError;
 use crate::client::vault::{EXPORT_FIRST_LINE, Export, ExportError, VaultError, VaultFile};
 use crate::clock;
 use crate::command_line;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::account::reset::ResetCode;
-use crate::protocol::UserName;
+use crate::protocol::{Code, UserName};
 
 /// The largest export that is read.
 const MAX_EXPORT: u64 = 1024 * 1024 * 1024;
@@ -35,8 +36,38 @@ impl LoginFlow {
         export: &Export,
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
+        let name = export.name;
+        self.free_place(&name)?;
+        let imported = Attempt::connect(self, name, prompt)?.log_in_without_vault(Some(export));
+        match imported {
+            // It does not say that it has no such account, so that nobody can try names.
+            Err(LoginError::Call(CallError::Refused(refusal)))
+                if refusal.code == Code::WrongLogin =>
+            {
+                let (why, server) = (CallError::Refused(refusal), self.endpoint.place());
+                Err(LoginError::Refused(format!(
+                    "{why}. If {name} has no account at {} yet, make it with the import: \
+                     {} vault import FILE --register",
+                    server.as_str(),
+                    command_line::called("client")
+                )))
+            }
+            imported => imported,
+        }
+    }
+
+    /// Makes an account with an export's identity, contacts and history: at a server that has none of
+    /// this name.
+    ///
+    /// # Errors
+    /// As for a registration.
+    pub(crate) fn register_with(
+        &self,
+        export: &Export,
+        prompt: &mut dyn Prompt,
+    ) -> Result<Account, LoginError> {
         self.free_place(&export.name)?;
-        Attempt::connect(self, export.name, prompt)?.log_in_without_vault(Some(export))
+        Attempt::connect(self, export.name, prompt)?.register(None, Some(export))
     }
 
     /// The place for a vault, locked for this process, if there is no vault.

@@ -70,7 +70,7 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
         self.check_free(&name)?;
-        Attempt::connect(self, name, prompt)?.register(None)
+        Attempt::connect(self, name, prompt)?.register(None, None)
     }
 
     /// Makes an account with an invitation's code, if the server needs one. If this device has the
@@ -85,7 +85,7 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
         let exists = self.vault_file(&name)?.exists();
-        match Attempt::connect(self, name, prompt)?.register(invitation) {
+        match Attempt::connect(self, name, prompt)?.register(invitation, None) {
             Err(LoginError::Vault(VaultError::Exists(_))) if exists => self.log_in(name, prompt),
             joined => joined,
         }

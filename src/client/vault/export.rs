@@ -54,6 +54,9 @@ pub struct Export {
     /// The person hides when they are online.
     #[serde(default)]
     hidden: bool,
+    /// The server that the account is at, as the text of its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
 }
 
 /// The identity's private halves.
@@ -211,6 +214,11 @@ impl Export {
         Ok(IdentityKeys::from_bytes(bytes))
     }
 
+    /// The server that the account is at, if the export says so and it is another one than this.
+    pub fn other_server(&self, server: &str) -> Option<&str> {
+        self.server.as_deref().filter(|place| *place != server)
+    }
+
     /// What it holds, in words.
     pub fn summary(&self) -> String {
         let (contacts, messages) = (self.contacts.len(), self.messages.len());
@@ -270,6 +278,7 @@ impl Vault {
             messages,
             no_receipts: device.no_receipts,
             hidden: device.hidden,
+            server: self.server()?,
         };
         Ok((export, changed))
     }
@@ -286,10 +295,8 @@ impl Vault {
             .map_err(|error| VaultError::Damaged(self.path.clone(), error.to_string()))?;
         self.transact(|vault| {
             vault.set_identity(&identity)?;
-            let mut device = vault.device()?;
-            device.no_receipts = export.no_receipts;
-            device.hidden = export.hidden;
-            vault.save_device(&device)?;
+            let here = vault.server()?.unwrap_or_default();
+            let has_moved = export.other_server(&here).is_some();
             for contact in &export.contacts {
                 let id = vault.contact_or_new(&contact.name)?.id;
                 vault.save_contact(&Contact {
@@ -299,13 +306,20 @@ impl Vault {
                     paused: false,
                     asked: 0,
                     number_shown: None,
+                    last_handle: contact.last_handle.filter(|_| !has_moved),
                     ..contact.clone()
                 })?;
             }
             for message in &export.messages {
                 vault.import_message(message, now)?;
             }
-            Ok(())
+            let mut device = vault.device()?;
+            device.no_receipts = export.no_receipts;
+            device.hidden = export.hidden;
+            if has_moved {
+                device.sent_elsewhere = vault.rows.root.last_number;
+            }
+            vault.save_device(&device)
         })
     }
 

@@ -6,10 +6,11 @@ use std::io;
 use std::path::PathBuf;
 
 use super::audit::AuditError;
-use crate::protocol::refusal::Refusal;
+use crate::protocol::refusal::{Code, Refusal};
 use crate::server::data_folder::FolderError;
+use crate::server::journal::JournalError;
+use crate::server::storage::StorageError;
 use crate::store::StoreError;
-use crate::store::sqlite::OpenError;
 
 /// Why a command fails.
 #[derive(Debug)]
@@ -24,14 +25,16 @@ pub(crate) enum AdminError {
     OtherServer,
     /// What the command asks for was refused, or failed.
     Refused(String),
-    /// The database can't be used.
-    Database(OpenError),
+    /// The store can't be used.
+    Storage(StorageError),
     /// The database could not be closed.
     NotClosed(StoreError),
     /// The system has no thread to give.
     NoThread(io::Error),
     /// The audit log can't be written.
     Audit(AuditError),
+    /// The journal can't be written.
+    Journal(JournalError),
     /// The file or the terminal gives no password.
     Password(String),
     /// The result can't be printed.
@@ -58,14 +61,19 @@ impl fmt::Display for AdminError {
                 "the running server is of another version and does not know this command; restart it",
             ),
             AdminError::Refused(why) | AdminError::Password(why) => f.write_str(why),
-            AdminError::Database(error) => error.fmt(f),
+            AdminError::Storage(error) => error.fmt(f),
             AdminError::NotClosed(error) => write!(
                 f,
                 "it was done, but the database could not be closed ({error}); the next start of the \
                  server completes that"
             ),
-            AdminError::NoThread(error) => write!(f, "the system has no thread: {error}"),
+            AdminError::NoThread(error) => write!(
+                f,
+                "the system has no thread ({error}), so nothing was done; raise 'ulimit -u', and run \
+                 this again"
+            ),
             AdminError::Audit(error) => error.fmt(f),
+            AdminError::Journal(error) => error.fmt(f),
             AdminError::Output(error) => write!(
                 f,
                 "it was done, but standard output can't be written: {error}"
@@ -79,8 +87,9 @@ impl Error for AdminError {
         match self {
             // They are shown as they are, so what is below them is below this.
             AdminError::Folder(error) => error.source(),
-            AdminError::Database(error) => error.source(),
+            AdminError::Storage(error) => error.source(),
             AdminError::Audit(error) => error.source(),
+            AdminError::Journal(error) => error.source(),
             AdminError::NotClosed(error) => Some(error),
             AdminError::Socket(_, error)
             | AdminError::NoThread(error)
@@ -99,8 +108,27 @@ impl From<AuditError> for AdminError {
     }
 }
 
+impl From<JournalError> for AdminError {
+    fn from(error: JournalError) -> Self {
+        AdminError::Journal(error)
+    }
+}
+
 impl From<Refusal> for AdminError {
+    /// What people are told to tell their operator is told to the operator in other words.
     fn from(refusal: Refusal) -> Self {
-        AdminError::Refused(refusal.message.into_owned())
+        let sentence = match refusal.code {
+            Code::Storage => {
+                "the disk of the data folder is full or fails, so nothing was done; make room on it, or \
+                 restore a backup on another one, and run this again"
+            }
+            Code::Damaged => {
+                "what the database has of this mailbox or account is damaged, so nothing was done; stop \
+                 the server, and restore a backup"
+            }
+            Code::ShuttingDown => "the server is ending, so nothing was done; run this again",
+            _ => return AdminError::Refused(refusal.message.into_owned()),
+        };
+        AdminError::Refused(sentence.to_owned())
     }
 }

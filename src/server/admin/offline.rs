@@ -15,10 +15,11 @@ use crate::server::banner::public_address;
 use crate::server::config::Config;
 use crate::server::data_folder;
 use crate::server::data_folder::{FolderError, Lock};
+use crate::server::journal::OfCommand;
+use crate::server::log;
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
-use crate::store::Store;
-use crate::store::sqlite::Sqlite;
+use crate::server::storage::Storage;
 use crate::sync;
 use crate::transport::tls::Acceptor;
 
@@ -37,6 +38,7 @@ pub(super) fn run(
     request: &Request,
     printer: &mut Printer,
 ) -> Result<String, AdminError> {
+    log::silence();
     data_folder::require_owner(&config.data).map_err(AdminError::Folder)?;
     // Files are made for this user alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -57,10 +59,11 @@ pub(super) fn run(
         }
     };
     config.new = false;
-    data_folder::check(&config, &lock).map_err(AdminError::Folder)?;
-    let store = Sqlite::open(&data_folder::database(&config.data)).map_err(AdminError::Database)?;
-    lock.note_open(&config.data);
-    config.keep_journal(&store);
+    let (storage, _) = Storage::open(&config, &mut lock).map_err(AdminError::Storage)?;
+    let journal = match storage.file() {
+        Some(file) if request.changes() => OfCommand::keep(&config, file)?,
+        _ => None,
+    };
     let own = config.certificate.as_ref();
     let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     // Only an invitation's link needs it, and says so by its own check.
@@ -72,7 +75,7 @@ pub(super) fn run(
         on.unwrap_or(nowhere),
         tls.as_ref().map(Acceptor::fingerprint),
     );
-    let shared = Arc::new(Shared::new(config, Arc::new(store) as Arc<dyn Store>, tls));
+    let shared = Arc::new(Shared::new(config, storage.store(), tls));
     let ended = shared
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
@@ -91,5 +94,6 @@ pub(super) fn run(
     let done = done?;
     closed.map_err(AdminError::NotClosed)?;
     lock.note_closed();
+    journal.map_or(Ok(()), OfCommand::finish)?;
     Ok(done)
 }

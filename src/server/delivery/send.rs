@@ -54,7 +54,7 @@ impl Delivery {
             body: send.body,
             at: now.millis,
             discretion: Discretion::Open, // Decided under the lock.
-            reply_to: ReplyTo {
+            reply_to: ReplyTo::Session {
                 sender: session.user,
                 send_queue: Arc::clone(&session.send_queue),
                 request_id,

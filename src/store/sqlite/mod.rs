@@ -13,7 +13,7 @@
 //! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
-//! | `journal` | the changes that a restore repeats |
+//! | `journal`, `repeat` | the changes that a restore repeats, and repeating them |
 //! | `read`, `readers` | the reads, and the connections for them |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
@@ -35,6 +35,7 @@ mod open;
 mod personal_data;
 mod read;
 mod readers;
+mod repeat;
 mod statements;
 mod write;
 
@@ -281,6 +282,25 @@ impl Sqlite {
         true
     }
 
+    /// Runs `run` on the writing connection of a store that nobody else uses.
+    ///
+    /// # Errors
+    /// What `run` says, or the store can't be opened.
+    #[cfg(feature = "postgres")]
+    pub(in crate::store) fn reading<T, E: From<StoreError>>(
+        &self,
+        run: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut writer = self.writer.lock();
+        let connection = match writer.take() {
+            Some(connection) => connection,
+            None => self.reopen()?,
+        };
+        let done = run(&connection);
+        *writer = Some(connection);
+        done
+    }
+
     /// Remembers whose mail has to be deleted.
     fn note_deleted(&self, batch: &Batch, changed: &[Changed]) {
         let changes = batch.changes.iter().zip(changed);
@@ -428,15 +448,10 @@ impl Store for Sqlite {
             Some(connection) => connection,
             None => self.reopen()?,
         };
-        let revoked = match batch.changes.is_empty() {
-            true => Vec::new(),
-            false => journal::before(&connection, batch),
-        };
+        let before = self.before(&connection, batch);
         let error = match write::commit(&mut connection, batch) {
             Ok(changed) => {
-                if !changed.is_empty() {
-                    self.note(&connection, batch, &changed, revoked);
-                }
+                self.note(&connection, batch, &changed, before);
                 self.bound_log(&connection);
                 self.mark_log(&connection);
                 *writer = Some(connection);
