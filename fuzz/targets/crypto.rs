@@ -279,8 +279,10 @@ fn saved_conversation(bytes: &[u8]) {
     let Ok(mut conversation) = SessionSet::from_bytes(bytes) else {
         return;
     };
+    // A state of an earlier version is written as one of today's.
+    let written = conversation.to_bytes();
     assert!(
-        *conversation.to_bytes() == *bytes,
+        written.first() != bytes.first() || *written == *bytes,
         "two spellings of one state"
     );
     assert!(conversation.kept_keys() <= bytes.len());
