@@ -265,5 +265,15 @@ statements! {
     NUMBER_BATCH = "UPDATE runs SET batch = $2 WHERE run = $1 AND NOT ended";
     /// Waits for a commit of this run that is under way on a connection that broke.
     LAST_BATCH = "SELECT batch, ended FROM runs WHERE run = $1 FOR UPDATE";
-    TRY_LOCK = "SELECT pg_try_advisory_lock($1)";
+    /// Until the end of the transaction.
+    LOCK_STARTS = "SELECT pg_advisory_xact_lock($1)";
+    FIND_LEASE = "
+        SELECT leases.run, renewed, node, place FROM leases JOIN runs ON runs.run = leases.run
+        ORDER BY leases.run DESC LIMIT 1";
+    TAKE_LEASE = "INSERT INTO leases (run, place) VALUES ($1, $2)";
+    /// No row if another server has ended it.
+    RENEW_LEASE = "UPDATE leases SET renewed = renewed + 1 WHERE run = $1";
+    END_LEASE = "DELETE FROM leases WHERE run = $1 AND renewed = $2";
+    GIVE_LEASE_UP = "DELETE FROM leases WHERE run = $1";
+    END_RUN = "UPDATE runs SET ended = TRUE WHERE run = $1";
 }
