@@ -66,7 +66,11 @@ impl Cluster {
         let begin = fs::read_to_string(data.join("postmaster.opts")).unwrap();
         // Its other processes notice that a moment later, and until then it can't start.
         eventually("the database is back", || {
-            let script = format!("{begin} >>'{}' 2>&1 &", self.folder.join("log").display());
+            let script = format!(
+                "{} >>'{}' 2>&1 &",
+                begin.trim(),
+                self.folder.join("log").display()
+            );
             let mut run = match rustix::process::geteuid().is_root() {
                 true => Command::new("runuser"),
                 false => Command::new("env"),

@@ -45,6 +45,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 const SESSION: &str = "
     SET synchronous_commit = on;
     SET idle_in_transaction_session_timeout = '60s';
+    SET enable_seqscan = off;
     SET tcp_keepalives_idle = 5;
     SET tcp_keepalives_interval = 3;
     SET tcp_keepalives_count = 3;

@@ -140,7 +140,7 @@ fn write_connect(f: &mut fmt::Formatter<'_>, error: &postgres::Error) -> fmt::Re
         }
         &SqlState::INVALID_CATALOG_NAME => "make it with createdb, or name another with --store",
         &SqlState::TOO_MANY_CONNECTIONS | &SqlState::CONFIGURATION_LIMIT_EXCEEDED => {
-            "a server needs 5; raise max_connections, or the limit of the role or the database"
+            "a server needs 6; raise max_connections, or the limit of the role or the database"
         }
         &SqlState::INSUFFICIENT_PRIVILEGE => "give the server's role the right to connect",
         &SqlState::CANNOT_CONNECT_NOW => "it is starting or stopping, so try again",

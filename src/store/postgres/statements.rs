@@ -85,10 +85,15 @@ statements! {
         INSERT INTO mail (recipient, number, sender, id, at, kind, body)
         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[],
                              $6::smallint[], $7::bytea[])";
+    /// The places are looked up range by range, whatever the planner thinks of the tables' sizes.
     ACKNOWLEDGE = "
-        DELETE FROM mail USING unnest($1::bigint[], $2::bigint[], $3::bigint[])
-               AS acknowledged (recipient, first, last)
-        WHERE mail.recipient = acknowledged.recipient AND number BETWEEN first AND last";
+        DELETE FROM mail WHERE ctid = ANY (ARRAY(
+            SELECT found.ctid
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+                 AS acknowledged (recipient, first, last)
+            CROSS JOIN LATERAL
+                (SELECT ctid FROM mail WHERE mail.recipient = acknowledged.recipient
+                        AND number BETWEEN first AND last OFFSET 0) AS found))";
 
     REGISTER = "
         INSERT INTO users (name, created, salt, memory_kib, passes, lanes, login_key)
