@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::connector::Connector;
 use super::failure::Failure;
-use super::open::Connector;
 use super::open_error::OpenError;
 use super::statements;
 use super::values::get;

@@ -14,7 +14,7 @@
 //! | [`address`] | where the database is, and the password |
 //! | `lease` | which server may use the database |
 //! | `open`, `open_error` | opening and making the tables, and why that fails |
-//! | `connection` | one connection and its prepared statements |
+//! | `connection`, `connector` | one connection and its prepared statements; how it is made |
 //! | `failure` | what an error means |
 //! | `values` | from columns to values |
 //! | `read` | the reads |
@@ -27,6 +27,7 @@
 mod address;
 mod admin;
 mod connection;
+mod connector;
 mod failure;
 mod fill;
 mod lease;
@@ -43,10 +44,10 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::address::StoreAddress;
 use self::connection::Connection;
+use self::connector::Connector;
 use self::failure::Failure;
 use self::lease::Renewal;
 pub(crate) use self::open::Candidate;
-use self::open::Connector;
 pub(crate) use self::open_error::OpenError;
 use self::values::get;
 use self::write::{Numbered, Undone};

@@ -1,18 +1,10 @@
 //! Opening a database: connects, makes or checks the tables, and begins a run on it. What a
 //! running server asks for is in `read` and `write`.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use postgres::{Client, NoTls};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
-use tokio_postgres_rustls::MakeRustlsConnect;
-
-use super::address::{DatabaseTls, StoreAddress};
 use super::connection::Connection;
+use super::connector::Connector;
 use super::failure::Failure;
 use super::lease::Seen;
 pub(crate) use super::open_error::OpenError;
@@ -39,73 +31,6 @@ const RUN_BITS: u32 = 40;
 
 /// The pause before a server that waits connects again.
 const RECONNECT: Duration = Duration::from_secs(1);
-
-/// What each session is set to. A commit returns when its bytes are synced, whatever the
-/// database's own setting is.
-const SESSION: &str = "
-    SET synchronous_commit = on;
-    SET idle_in_transaction_session_timeout = '60s';
-    SET enable_seqscan = off;
-    SET tcp_keepalives_idle = 5;
-    SET tcp_keepalives_interval = 3;
-    SET tcp_keepalives_count = 3;
-    SET tcp_user_timeout = '15s';
-    SET client_min_messages = warning;
-    SET standard_conforming_strings = on;
-    SET default_transaction_isolation = 'read committed'";
-
-/// Makes connections to one database.
-#[derive(Clone)]
-pub(super) struct Connector {
-    parameters: postgres::Config,
-    tls: Option<MakeRustlsConnect>,
-}
-
-impl Connector {
-    pub(super) fn new(address: &StoreAddress) -> Result<Self, OpenError> {
-        let parameters = address.parameters().map_err(OpenError::Address)?;
-        let tls = match address.tls() {
-            DatabaseTls::Off => None,
-            DatabaseTls::Verified(file) => Some(verified(file.as_ref())?),
-        };
-        Ok(Connector { parameters, tls })
-    }
-
-    /// A connection whose session is set up.
-    pub(super) fn connect(&self) -> Result<Connection, Failure> {
-        let mut client = self.client()?;
-        client.batch_execute(SESSION)?;
-        Ok(Connection::new(client))
-    }
-
-    fn client(&self) -> Result<Client, postgres::Error> {
-        match &self.tls {
-            None => self.parameters.connect(NoTls),
-            Some(tls) => self.parameters.connect(tls.clone()),
-        }
-    }
-}
-
-/// TLS that takes only a certificate of the database's own name.
-fn verified(file: Option<&PathBuf>) -> Result<MakeRustlsConnect, OpenError> {
-    let mut roots = RootCertStore::empty();
-    let given = match file {
-        None => rustls_native_certs::load_native_certs().certs,
-        Some(path) => CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|error| OpenError::Roots(path.clone(), error))?,
-    };
-    if roots.add_parsable_certificates(given).0 == 0 {
-        return Err(OpenError::NoRoots);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(OpenError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
-}
 
 /// What an opening leads to.
 pub(super) struct Opened {
@@ -144,9 +69,7 @@ pub(super) fn open(connector: &Connector, candidate: Candidate<'_>) -> Result<Op
 }
 
 fn try_open(connector: &Connector, candidate: Candidate<'_>) -> Result<Opened, OpenError> {
-    let mut client = connector.client().map_err(OpenError::Connect)?;
-    client.batch_execute(SESSION).map_err(OpenError::Connect)?;
-    let mut connection = Connection::new(client);
+    let mut connection = connector.first()?;
     check_version(&mut connection)?;
     if is_shared(connector, &mut connection)? {
         return Err(OpenError::Pooled);
@@ -270,7 +193,7 @@ fn begin(
 
 /// SHA-256 of the certificate that the database's servers show, where one has begun to. Nothing is made.
 pub(super) fn peek_face(connector: &Connector) -> Result<Option<Vec<u8>>, OpenError> {
-    let mut connection = Connection::new(connector.client().map_err(OpenError::Connect)?);
+    let mut connection = connector.first()?;
     let found = connection.row("SELECT to_regclass('server') IS NOT NULL", &[])?;
     match found.map_or(Ok(false), |row| get(&row, 0))? {
         true => Ok(read::value(&mut connection, super::FACE)?),
