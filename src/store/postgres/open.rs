@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
 use super::lease::Seen;
-pub(crate) use super::open_error::OpenError;
+use super::open_error::OpenError;
 use super::values::get;
 use super::{lease, read, statements};
 use crate::clock;
