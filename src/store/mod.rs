@@ -7,16 +7,37 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
+//! | `error` | why a store fails |
 //! | [`journal`] | what a restore must not undo |
+//! | `migrate` | from a SQLite file into a database |
 //! | [`personal_data`] | what a store holds about a person |
 //! | [`sqlite`] | a store in one SQLite file |
+//! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
+//! | `no_database` | what stands for its address without that feature |
+//! | `pool` | the connections that read |
 
+mod error;
 pub(crate) mod journal;
+#[cfg(feature = "postgres")]
+pub(crate) mod migrate;
+#[cfg(not(feature = "postgres"))]
+mod no_database;
 pub(crate) mod personal_data;
+#[cfg(feature = "postgres")]
+mod pool;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
-use std::error::Error;
-use std::fmt;
+#[cfg(test)]
+mod conformance;
+
+pub(crate) use self::error::StoreError;
+#[cfg(not(feature = "postgres"))]
+pub(crate) use self::no_database::StoreAddress;
+#[cfg(feature = "postgres")]
+pub(crate) use self::postgres::StoreAddress;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -25,6 +46,10 @@ use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
+
+/// How long an invitation that has expired is remembered, in ms: whoever tries it is told why it
+/// does not work.
+const REMEMBERED: u64 = 30 * 24 * 3600 * 1000;
 
 /// An account's number; 0 stands for the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -408,41 +433,6 @@ pub(crate) struct Batch {
     pub acknowledged: Vec<(UserId, RangeInclusive<u64>)>,
 }
 
-/// What a store's failure is due to. It is shared, since one failure can have many who
-/// must hear of it.
-pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
-
-/// Why the store failed. Nothing of the batch was done.
-#[derive(Debug, Clone)]
-pub(crate) enum StoreError {
-    /// The disk is full.
-    Full,
-    /// What was asked for, or something that the batch had to touch, is damaged or
-    /// contradicts itself; the store as a whole works. Trying again does not help.
-    Damaged(Cause),
-    /// Anything else.
-    Failed(Cause),
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::Full => f.write_str("the disk is full"),
-            StoreError::Damaged(cause) => write!(f, "the database is damaged here: {cause}"),
-            StoreError::Failed(cause) => write!(f, "the database failed: {cause}"),
-        }
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            StoreError::Full => None,
-            StoreError::Damaged(cause) | StoreError::Failed(cause) => Some(&**cause),
-        }
-    }
-}
-
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
 pub(crate) trait Store: Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
@@ -541,7 +531,7 @@ pub(crate) trait Store: Send + Sync {
     fn reclaim(&self) -> Result<bool, StoreError>;
 
     /// Whether what was committed takes so much more room than it needs that [`fold`](Self::fold) is
-    /// due.
+    /// due. Never, where the database sees to that itself, as PostgreSQL does.
     fn wants_folding(&self) -> bool;
 
     /// Brings what was committed to its final place, which takes as long as writing it. Accounts

@@ -15,7 +15,7 @@ use crate::protocol::UserName;
 pub(super) fn report(batch: &mut Batch, arrival: &Arrival, findings: &Findings) {
     let name = arrival.contact.name;
     if findings.missing > 0 {
-        batch.show(missing(arrival, findings.missing));
+        batch.find_gap(&arrival.contact, findings.missing);
     }
     if findings.never_sent > 0 {
         let count = findings.never_sent;
@@ -66,20 +66,6 @@ pub(super) fn report(batch: &mut Batch, arrival: &Arrival, findings: &Findings) 
             )),
             "lost",
         );
-    }
-}
-
-fn missing(arrival: &Arrival, count: u64) -> ViewEvent {
-    let contact = &arrival.contact;
-    let name = contact.name;
-    let messages = plural(count, "message", "messages");
-    let have = plural(count, "has", "have");
-    match contact.was_blocked {
-        // The server drops what somebody sends who is blocked, and neither side is told.
-        true => ViewEvent::quiet(format!(
-            "{count} {messages} from {name} {have} not arrived; {name} was blocked meanwhile"
-        )),
-        false => ViewEvent::warning(format!("{count} {messages} from {name} {have} not arrived")),
     }
 }
 
