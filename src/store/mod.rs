@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
 //! | `error` | why a store fails |
+//! | [`lease`] | until when a server may act for its users |
 //! | [`journal`] | what a restore must not undo |
 //! | `migrate` | from a SQLite file into a database |
 //! | [`personal_data`] | what a store holds about a person |
@@ -18,6 +19,7 @@
 
 mod error;
 pub(crate) mod journal;
+pub(crate) mod lease;
 #[cfg(feature = "postgres")]
 pub(crate) mod migrate;
 #[cfg(not(feature = "postgres"))]
@@ -41,6 +43,7 @@ pub(crate) use self::postgres::StoreAddress;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
@@ -514,6 +517,11 @@ pub(crate) trait Store: Send + Sync {
     /// 32 random bytes that were made with the database. The answers about users that do
     /// not exist are derived from them, so that they stay the same.
     fn secret(&self) -> [u8; 32];
+
+    /// Until when this server may act for the users: for ever, unless several servers may want the store.
+    fn lease(&self) -> Lease {
+        Lease::for_ever()
+    }
 
     /// Does all of a batch in one transaction, or nothing of it. Once it has
     /// returned, the batch survives a crash and a power cut.
