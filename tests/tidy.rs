@@ -206,7 +206,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "signals",
         ],
     ),
-    ("server::retention", &["shared"]),
+    ("server::retention", &["delivery", "log", "shared"]),
     (
         "server::shared",
         &["config", "delivery", "limits", "log", "stats"],

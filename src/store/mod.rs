@@ -7,19 +7,23 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
+//! | `error` | why it failed |
+//! | [`expiry`] | mail that waited for too long |
 //! | [`journal`] | what a restore must not undo |
 //! | [`personal_data`] | what a store holds about a person |
 //! | [`sqlite`] | a store in one SQLite file |
 
+mod error;
+pub(crate) mod expiry;
 pub(crate) mod journal;
 pub(crate) mod personal_data;
 pub(crate) mod sqlite;
 
-use std::error::Error;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+pub(crate) use self::error::StoreError;
+use self::expiry::ExpiredMail;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
@@ -328,6 +332,8 @@ pub(crate) enum Change {
     Ban(String, u64),
     /// Take connections from a banned network again.
     LiftBan(String),
+    /// Remove mail that waited for too long, or change what is kept of it.
+    Expiry(expiry::Step),
 }
 
 impl Change {
@@ -339,7 +345,8 @@ impl Change {
             | Change::Invite(..)
             | Change::Revoke(_)
             | Change::Ban(..)
-            | Change::LiftBan(_) => None,
+            | Change::LiftBan(_)
+            | Change::Expiry(_) => None,
             Change::CountLogin(user, _)
             | Change::Seen(user, _)
             | Change::Publish(user, _)
@@ -378,6 +385,8 @@ pub(crate) enum Changed {
     Invited(i64),
     /// The change was made up to this account, and there are more.
     LookedUpTo(UserId),
+    /// What was done about mail that waited for too long.
+    Expiry(expiry::Stepped),
     /// The keys are published; this many one-time prekeys are left.
     Published(u32),
     /// Another identity is published; nothing changed.
@@ -408,43 +417,8 @@ pub(crate) struct Batch {
     pub acknowledged: Vec<(UserId, RangeInclusive<u64>)>,
 }
 
-/// What a store's failure is due to. It is shared, since one failure can have many who
-/// must hear of it.
-pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
-
-/// Why the store failed. Nothing of the batch was done.
-#[derive(Debug, Clone)]
-pub(crate) enum StoreError {
-    /// The disk is full.
-    Full,
-    /// What was asked for, or something that the batch had to touch, is damaged or
-    /// contradicts itself; the store as a whole works. Trying again does not help.
-    Damaged(Cause),
-    /// Anything else.
-    Failed(Cause),
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::Full => f.write_str("the disk is full"),
-            StoreError::Damaged(cause) => write!(f, "the database is damaged here: {cause}"),
-            StoreError::Failed(cause) => write!(f, "the database failed: {cause}"),
-        }
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            StoreError::Full => None,
-            StoreError::Damaged(cause) | StoreError::Failed(cause) => Some(&**cause),
-        }
-    }
-}
-
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
-pub(crate) trait Store: Send + Sync {
+pub(crate) trait Store: ExpiredMail + Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
 

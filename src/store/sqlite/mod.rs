@@ -18,6 +18,7 @@
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
 //! | [`import`] | one transaction with all that an import writes |
+//! | `expiry` | mail that waits for too long |
 //! | `personal_data` | what the tables hold about a person |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
@@ -25,6 +26,7 @@
 mod admin;
 pub(crate) mod backup;
 mod checkpoint;
+mod expiry;
 mod failure;
 mod files;
 mod generation;
@@ -379,7 +381,7 @@ impl Store for Sqlite {
 
     fn places(&self, recipient: UserId, numbers: &[u64]) -> Result<Vec<Place>, StoreError> {
         self.read(Lane::Search, |connection| {
-            read::places(connection, recipient, numbers)
+            read::places(connection, statements::PLACE, recipient, numbers)
         })
     }
 
@@ -390,7 +392,13 @@ impl Store for Sqlite {
         limit: usize,
     ) -> Result<Vec<Place>, StoreError> {
         self.read(Lane::Search, |connection| {
-            read::places_after(connection, recipient, number, limit)
+            read::places_after(
+                connection,
+                statements::PLACES_AFTER,
+                recipient,
+                number,
+                limit,
+            )
         })
     }
 

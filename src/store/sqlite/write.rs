@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::admin;
+use super::expiry;
 use super::read;
 use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
 use super::statements;
@@ -12,6 +13,7 @@ use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};
+use crate::store::expiry::Step;
 use crate::store::{Batch, Change, Changed, Message, NewAccount, UserId, VaultGeneration};
 
 /// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
@@ -37,7 +39,10 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Re
 pub(super) fn erases(change: &Change) -> bool {
     matches!(
         change,
-        Change::Delete { .. } | Change::Claim(_) | Change::Reset(..)
+        Change::Delete { .. }
+            | Change::Claim(_)
+            | Change::Reset(..)
+            | Change::Expiry(Step::Remove(..) | Step::Forget(..))
     )
 }
 
@@ -143,6 +148,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::Revoke(id) => admin::revoke(transaction, *id),
         Change::Ban(network, at) => admin::ban(transaction, network, *at),
         Change::LiftBan(network) => admin::lift_ban(transaction, network),
+        Change::Expiry(step) => expiry::step(transaction, step).map(Changed::Expiry),
         Change::Delete { user, proven } => delete_account(transaction, *user, proven.as_ref()),
     }
 }
