@@ -2,7 +2,7 @@
 #
 # A year of a server in some minutes, on the real programs: the Debian packages are installed, people
 # are invited, join and chat, a backup is made under load, a database of the first schema is upgraded,
-# the machine is lost and restored from the backup, a password is reset, people come from the
+# the machine is lost and restored from the backup and the journal, a password is reset, people come from the
 # program before this one, an account is erased, and the packages are purged. Prints what it does and sees; exits 0 if all was as it has to be.
 #
 #   scripts/year.sh [PROFILE]     with the binaries in target/PROFILE (debug)
@@ -63,18 +63,20 @@ until_true() {
 }
 
 # The server by its unit's command line, as its unit's user, in a mount namespace like that of
-# ProtectSystem=strict, PrivateTmp and StateDirectory: it can write to its folder and to /tmp only.
+# ProtectSystem=strict, PrivateTmp, StateDirectory and ReadWritePaths: it can write to its folder, to
+# that of the backups and to /tmp only.
 start_server() {
-    local unit=/usr/lib/systemd/system/secure-chat-server.service command user
+    local unit=/usr/lib/systemd/system/secure-chat-server.service command user writable
     command=$(sed -n 's/^ExecStart=//p' "$unit")
     user=$(sed -n 's/^User=//p' "$unit")
+    writable=$(sed -n 's/^ReadWritePaths=-//p' "$unit")
     install -d -m 0700 -o "$user" -g "$user" "$data"
     unshare --mount bash -c '
         mount --make-rprivate / && mount -t tmpfs tmpfs /tmp && mount --bind "$1" "$1" &&
-        mount -o remount,bind,ro / && cd / &&
+        mount --bind "$4" "$4" && mount -o remount,bind,ro / && cd / &&
         exec setpriv --reuid="$2" --regid="$2" --clear-groups --no-new-privs \
             --bounding-set=-all --inh-caps=-all -- $3' \
-        start "$data" "$user" "$command" >"$folder/server.out" 2>>"$folder/server.log" &
+        start "$data" "$user" "$command" "$writable" >"$folder/server.out" 2>>"$folder/server.log" &
     server=$!
     until_true "the server answers" secure-chat-ctl ping
 }
@@ -120,6 +122,8 @@ for package in "$target"/debian/*.deb; do
 done
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 sed -i "s/^listen = .*/listen = 127.0.0.1:$port/" "$conf"
+sed -i "s/^# journal = /journal = /" "$conf"
+journal=$backups/secure-chat.journal
 see "the settings can be used" secure-chat-ctl config check
 start_server
 
@@ -137,7 +141,7 @@ waits() { secure-chat-ctl --json user show bob | grep -q '"waiting_messages":[1-
 until_true "mail waits for bob" waits
 see "" secure-chat-ctl backup "$backups" --keep 7
 wait "$busy" || fail "the load ended with an error: $(tail -3 "$folder/load.out")"
-backup=$(ls "$backups"/*)
+backup=$(ls "$backups"/*.backup)
 see "" secure-chat-ctl check "$backup"
 
 step "May: settings change without a restart"
@@ -146,17 +150,29 @@ kill -HUP "$server"
 until_true "the setting is taken" grep -q "registration is open from here on" "$folder/server.log"
 grep "registration is open" "$folder/server.log"
 
-step "July: the machine is lost, and restored from the backup"
+step "June: frank comes, grace comes and goes, and bob blocks frank and hides; no backup has that"
+join frank
+join grace
+see "" secure-chat-ctl user remove grace
+printf '/block frank\n/settings presence off\n' | as bob >"$folder/bob.log" 2>&1 ||
+    fail "bob can't change his settings: $(cat "$folder/bob.log")"
+see '"presence":false' secure-chat-ctl --json user show bob
+
+step "July: the machine is lost, and restored from the backup and the journal"
 see "stored for carol" as bob send carol "after the backup"
 kill -KILL "$server"
 wait "$server" 2>/dev/null || true
 server=''
 rm -rf "$data"
 install -d -m 0700 -o secure-chat -g secure-chat "$data"
-see "" secure-chat-ctl restore "$backup"
+see "changes of the journal $journal were repeated" secure-chat-ctl restore "$backup"
 start_server
+see '"state":"removed"' secure-chat-ctl --json user show grace
+see '"presence":false' secure-chat-ctl --json user show bob
+see "stored for bob" as frank send bob "bob does not want this"
 as bob fetch >"$folder/bob.log" 2>&1 || fail "bob can't fetch: $(cat "$folder/bob.log")"
 head -n 12 "$folder/bob.log"
+! grep -q "does not want" "$folder/bob.log" || fail "the restore has revived frank's right to write to bob"
 see "stored for carol" as bob send carol "after the restore"
 as carol fetch >"$folder/carol.log" 2>&1 || fail "carol can't fetch: $(cat "$folder/carol.log")"
 cat "$folder/carol.log"

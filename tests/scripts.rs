@@ -37,6 +37,8 @@ mod losses;
 mod page;
 #[path = "scripts/refusals.rs"]
 mod refusals;
+#[path = "scripts/transfer.rs"]
+mod transfer;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -55,6 +55,8 @@ mod suite {
     /// Invitations of the operator and of members.
     #[cfg(feature = "tls")]
     mod invitations;
+    /// What a restore must not undo, and a journal that can't be written.
+    mod journal;
     /// What one address, account or connection may ask for.
     mod limits;
     /// A log that nobody reads.

@@ -249,11 +249,24 @@ pub(crate) enum VaultTask {
     /// Write identity, contacts and history of --user to a new FILE, sealed under a passphrase
     ///
     /// Sessions and prekeys stay here: the other machine makes its own. End the client first; --wait waits for that.
-    Export(ExportFile),
+    Export {
+        #[command(flatten)]
+        to: ExportFile,
+        /// Take out what is whole of a vault that is damaged; nobody counts as verified then
+        #[arg(long)]
+        damaged: bool,
+    },
     /// Log in on a machine without a vault, with identity, contacts and history from FILE
     ///
-    /// Use one of the two machines from then on: each gets only what arrives while it is logged in.
-    Import(ExportFile),
+    /// Use one of the two machines from then on: each gets only what arrives while it is logged in. At
+    /// another server use --register; its people are known by the same names only if they have moved, too.
+    Import {
+        #[command(flatten)]
+        from: ExportFile,
+        /// Make the account at --server first: for a move to a server that has none of this name
+        #[arg(long)]
+        register: bool,
+    },
     /// Show the history of --user from its vault, without a server; the recovery code opens it, too
     Read {
         /// Only the messages with this person

@@ -70,8 +70,14 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.fault {
-            Fault::Io(error) => write!(f, "the config file {path} can't be read: {error}"),
-            Fault::NoFile => write!(f, "the config file {path} is not a regular file"),
+            Fault::Io(error) => write!(
+                f,
+                "the config file {path} can't be read: {error}; name another with --config"
+            ),
+            Fault::NoFile => write!(
+                f,
+                "the config file {path} is not a regular file; name another with --config"
+            ),
             Fault::TooLong => write!(
                 f,
                 "the config file {path} is longer than {} KiB; is it the right one?",

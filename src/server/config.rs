@@ -9,7 +9,6 @@ use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
 use super::listen::ListenOn;
 use super::log;
-use crate::store::sqlite::Sqlite;
 
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -76,21 +75,6 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Has the store keep the journal, if there is to be one.
-    pub(crate) fn keep_journal(&self, store: &Sqlite) {
-        if let Some(path) = &self.journal {
-            store.keep_journal(path, |path, error| {
-                log::error(
-                    None,
-                    format_args!(
-                        "the journal {} can't be written: {error}; a restore would undo what is not in it",
-                        path.display()
-                    ),
-                );
-            });
-        }
-    }
-
     /// Whether connections from this address are a proxy's.
     pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxy_from.iter().any(|net| net.contains(address))

@@ -202,8 +202,9 @@ impl Lock {
 
     fn write_note(&self) {
         let text = self.note.map_or(String::new(), Note::text);
-        let written = self.file.set_len(0);
-        let _written = written.and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+        // In this order a full disk, which takes nothing that is longer, leaves what was there.
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        let _written = written.and_then(|()| self.file.set_len(text.len() as u64));
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `manual` | what the manual page has besides options and commands |
 //! | `data_folder` | whether the server may start on a folder |
 //! | `backup` | copies of all that the server keeps, and back |
+//! | `journal` | what a restore must not undo, as the server and its commands keep it |
 //! | `retention` | forgets when people were last seen |
 //! | `import` | accounts and messages of the Python program before this one |
 //! | `capacity` | how many connections the system leaves room for |
@@ -36,6 +37,7 @@ mod data_folder;
 pub(crate) mod delivery;
 mod error;
 pub(crate) mod import;
+mod journal;
 pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod log;

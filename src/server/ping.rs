@@ -36,10 +36,15 @@ impl fmt::Display for PingError {
             PingError::NoAddress => f.write_str(
                 "the server's port is not known; give the --listen that the server runs with",
             ),
-            PingError::Silent(on, error) => write!(f, "no server answers at {on}: {error}"),
-            PingError::Stranger(on) => {
-                write!(f, "what answers at {on} is no Secure Chat server")
-            }
+            PingError::Silent(on, error) => write!(
+                f,
+                "no server answers at {on}: {error}; start it, or give the --listen that it runs with"
+            ),
+            PingError::Stranger(on) => write!(
+                f,
+                "what answers at {on} is no Secure Chat server; give the --listen that the server runs \
+                 with"
+            ),
         }
     }
 }

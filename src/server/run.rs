@@ -27,6 +27,7 @@ use super::data_folder::{FolderError, Lock};
 use super::delivery::writer::Ended;
 use super::error::RunError;
 use super::import;
+use super::journal;
 use super::log;
 use super::manual;
 use super::metrics::{Observer, http};
@@ -149,7 +150,7 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
     let replaces_certificate = data_folder::check(&config, &lock)?;
     let store = Sqlite::open(&data_folder::database(&config.data))?;
     lock.note_open(&config.data);
-    config.keep_journal(&store);
+    journal::keep(&config, &store);
     let tls = open_certificate(&config)?;
     store.mark_used()?;
     let mut listeners = Vec::new();

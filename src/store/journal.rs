@@ -1,13 +1,21 @@
 //! The journal: what a restore must not undo, in a file that lies beside the backups.
 //!
-//! A backup is a moment, and a restore goes back to it. What was deleted, blocked, used up or taken since
-//! must stay so: nobody gets a name that was given to somebody else, and no invitation works twice. The
+//! A backup is a moment, and a restore goes back to it. What was deleted, blocked, hidden, replaced,
+//! used up or taken since must stay so: nobody gets a name that was given to somebody else, no
+//! invitation works twice, and no key or setting comes back that its owner has withdrawn. The
 //! server therefore appends each such change to the journal once it is committed, and before it is
 //! answered; `server restore` repeats what the journal has. Repeating what the backup has already
-//! changes nothing, so a journal may reach back further than the backup.
+//! changes nothing, so a journal may reach back further than the backup, if it has all changes from
+//! then on.
+//!
+//! What a restore may undo is not in it: mail, which its senders' clients send again; invitations that
+//! nobody has used; how often and when people were there. One-time prekeys are spent like
+//! invitations, and there are too many to keep, so a restore drops them all.
 //!
 //! It is a file of JSON lines, mode 0600, opened for each batch, so that it can be moved away or lie
-//! on a disk that comes and goes. It has names, public keys and hashes, and no message.
+//! on a disk that comes and goes. It has names, public keys and hashes, and no message. What an old
+//! password of an imported account is checked against is not in it, since that has to be erased
+//! once it was used: a restored account that has lost it takes it from another import.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -16,7 +24,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::ids::ByteArray;
-use crate::protocol::request::KdfParams;
+use crate::protocol::request::{Identity, KdfParams, SignedPrekey};
 
 /// The longest line, in bytes.
 const MAX_LINE: u64 = 4096;
@@ -36,12 +44,35 @@ pub(crate) enum Entry {
         kdf: KdfParams,
         login_key: ByteArray<32>,
     },
-    /// Its password was changed; a key of zeros if the operator has reset it.
+    /// Its password was changed; a key of zeros and no derivation, in a journal of before there was
+    /// [`Entry::Reset`], if the operator has taken it away.
     Login {
         id: i64,
         name: String,
         kdf: Option<KdfParams>,
         login_key: ByteArray<32>,
+    },
+    /// The operator has taken its password away, and the code of the reset leads to this key.
+    Reset {
+        id: i64,
+        name: String,
+        key: ByteArray<32>,
+        expires: u64,
+    },
+    /// Its owner has changed the settings.
+    Settings {
+        id: i64,
+        name: String,
+        listed: bool,
+        presence: bool,
+        refuse_unencrypted: bool,
+    },
+    /// It has its first identity, or another one.
+    Identity {
+        id: i64,
+        name: String,
+        identity: Identity,
+        signed_prekey: SignedPrekey,
     },
     /// It was deleted.
     Deleted { id: i64, name: String },
@@ -63,6 +94,18 @@ pub(crate) enum Entry {
     },
     /// An invitation makes only so many accounts more; none if it was taken back.
     Invitation { code: ByteArray<32>, uses: u32 },
+    /// Somebody was imported from the program before this one; with `only_sender`, the name was
+    /// reserved for a sender without an account there.
+    Imported {
+        id: i64,
+        name: String,
+        original: String,
+        only_sender: bool,
+        created: u64,
+        kdf: KdfParams,
+    },
+    /// Imported messages were read: their ObjectIds, 12 bytes each, one behind the other in base64.
+    ImportedRead { ids: String },
     /// A network was banned, or the ban was lifted.
     Ban {
         network: String,

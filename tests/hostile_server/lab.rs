@@ -320,9 +320,20 @@ impl Client {
         name: &'static str,
         meddler: impl FnMut(&Seen<'_>, &mut Onward) + Send + 'static,
     ) -> Self {
+        Self::elsewhere_with(server, name, &[], meddler)
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn elsewhere_with(
+        server: &Server,
+        name: &'static str,
+        flags: &[&str],
+        meddler: impl FnMut(&Seen<'_>, &mut Onward) + Send + 'static,
+    ) -> Self {
         let proxy = Proxy::start(server.address());
         proxy.meddle(meddler);
-        Self::start(proxy, name, &["--user", name, "--take-over"])
+        let flags = [&["--user", name, "--take-over"], flags].concat();
+        Self::start(proxy, name, &flags)
     }
 
     /// A client that makes its account by an invitation, every line through `meddler`, and ends.

@@ -98,6 +98,11 @@ impl Disk {
         fs::write(self.shadow.join(fault.file()), "").unwrap();
     }
 
+    /// From now on the disk is full after so many of a program's writes that add to it.
+    pub fn fill_after(&self, writes: u32) {
+        fs::write(self.shadow.join(Fault::Full.file()), writes.to_string()).unwrap();
+    }
+
     /// From now on the program is killed at its step `number`, counted from here, of
     /// those that change the disk.
     pub fn kill_at(&self, number: u32) {

@@ -245,10 +245,13 @@ impl App {
 
     fn move_vault(&mut self, task: &VaultTask) {
         match task {
-            VaultTask::Export(file) => self.conclude(|app| app.export_vault(file)),
-            VaultTask::Import(file) => self.conclude(|app| {
+            VaultTask::Export { to, damaged } => {
+                self.conclude(|app| app.export_vault(to, *damaged));
+            }
+            VaultTask::Import { from, register } => self.conclude(|app| {
                 let (options, flow) = (&app.options, &app.login_flow);
-                Ok(transfer::import(file, options, flow, &mut app.terminal)?)
+                let terminal = &mut app.terminal;
+                Ok(transfer::import(from, *register, options, flow, terminal)?)
             }),
             VaultTask::Read { with } => self.conclude(|app| app.print_whole_history(*with)),
         }

@@ -24,13 +24,14 @@ const MIN_PASSPHRASE: usize = 12;
 /// How long the new keys may take to be published.
 const PUBLISHES_WITHIN: Duration = Duration::from_secs(30);
 
-/// `vault export`
+/// `vault export`; of a vault that may be damaged, what is whole.
 ///
 /// # Errors
 /// Nothing was exported.
 pub(crate) fn export(
     name: UserName,
     export_file: &ExportFile,
+    damaged: bool,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
@@ -40,7 +41,13 @@ pub(crate) fn export(
         check(passphrase).map_err(LoginError::Refused)?;
     }
     let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
-    let export = login_flow.export(name, &mut prompt)?;
+    let (export, loss) = match damaged {
+        true => {
+            let (export, loss) = login_flow.export_damaged(name, &mut prompt)?;
+            (export, Some(loss))
+        }
+        false => (login_flow.export(name, &mut prompt)?, None),
+    };
     let passphrase = match given {
         Some(passphrase) => passphrase,
         None => new_passphrase(terminal)?,
@@ -52,18 +59,26 @@ pub(crate) fn export(
         export_file.file.display(),
         export.summary()
     )));
+    if let Some(loss) = loss {
+        terminal.say(&ViewEvent::warning(format!(
+            "this is what is whole of the vault ({loss}); there may have been more, and some of it may be older \
+             than what you saw last. Nobody counts as verified: after the import, compare safety numbers again \
+             with /verify"
+        )));
+    }
     terminal.say(&ViewEvent::plain(
         "whoever has the file and the passphrase can be you and read all of it; delete it once it is imported",
     ));
     Ok(())
 }
 
-/// `vault import`
+/// `vault import`; with an account that is made first, if `register` says so.
 ///
 /// # Errors
 /// Nothing was imported, or the new keys were not published.
 pub(crate) fn import(
     export_file: &ExportFile,
+    register: bool,
     options: &Options,
     login_flow: &LoginFlow,
     terminal: &mut Terminal,
@@ -83,7 +98,10 @@ pub(crate) fn import(
         )));
     }
     let mut prompt = password::prompt(terminal, options).map_err(by_options)?;
-    let account = login_flow.import(&export, &mut prompt)?;
+    let account = match register {
+        true => login_flow.register_with(&export, &mut prompt)?,
+        false => login_flow.import(&export, &mut prompt)?,
+    };
     let display: Arc<dyn Display> = Arc::clone(terminal.screen()) as Arc<dyn Display>;
     let session =
         SessionHandle::start(account, options.trust, display).map_err(LoginError::Thread)?;
@@ -94,9 +112,17 @@ pub(crate) fn import(
         export.name,
         export.summary()
     )));
-    terminal.say(&ViewEvent::plain(
-        "use this machine from now on; the other one's sessions are left behind",
-    ));
+    let here = login_flow.endpoint.place();
+    terminal.say(&ViewEvent::plain(match export.other_server(here.as_str()) {
+        None => {
+            "use this machine from now on; the other one's sessions are left behind".to_owned()
+        }
+        Some(server) => format!(
+            "contacts came along with the identities that you know them by, and the history as it was; what \
+             was under way at {server} stays there, and so do settings and blocks: /settings and /block make \
+             them anew. Each contact reaches you here once they have moved, too"
+        ),
+    }));
     // What was not sent is sent at the next login.
     let published = published.map(drop);
     published.map_err(|failure| LoginError::Unpublished(failure.why))

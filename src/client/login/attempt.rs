@@ -22,9 +22,10 @@ use crate::client::net::connection::Connection;
 use crate::client::net::error::{CallError, said};
 use crate::client::net::event_queue::EventQueue;
 use crate::client::vault::{
-    NewSecrets, Opened, PasswordKey, ToldGeneration, Vault, VaultError, VaultFile,
+    Export, NewSecrets, Opened, PasswordKey, ToldGeneration, Vault, VaultError, VaultFile,
 };
 use crate::client::view::{ViewEvent, rotation_progress};
+use crate::clock;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::account::reset::ResetCode;
 use crate::crypto::os_rng;
@@ -69,8 +70,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// Makes the account: the vault first, then the server's side of it, so that
-    /// a kill in between loses nothing that counts.
-    pub(super) fn register(mut self, invitation: Option<ByteArray<16>>) -> Result<Account> {
+    /// a kill in between loses nothing that counts. `export` is what the vault begins with, if not
+    /// with a new identity.
+    pub(super) fn register(
+        mut self,
+        invitation: Option<ByteArray<16>>,
+        export: Option<&Export>,
+    ) -> Result<Account> {
         check_file(self.prompt.recovery_file().as_deref()).map_err(LoginError::Refused)?;
         let known = self.flow.vault_file(&self.name)?;
         let created = !known.exists();
@@ -91,7 +97,9 @@ impl<'a> Attempt<'a> {
             true => {
                 let kdf = new_kdf();
                 let login_key = derive(&password, kdf)?.login_key;
-                let vault = create_vault(file, &password, kdf, &code.code, |_| Ok(()))?;
+                let vault = create_vault(file, &password, kdf, &code.code, |vault| {
+                    export.map_or(Ok(()), |export| vault.import(export, clock::unix_ms()))
+                })?;
                 (vault, Credentials { kdf, login_key })
             }
             false => {
@@ -184,6 +192,15 @@ impl<'a> Attempt<'a> {
                 if refusal.code == Code::WrongLogin =>
             {
                 self.log_in_after_change(unlocked.vault, &refusal)
+            }
+            // This device has logged in before, so it is not asked for the password of then.
+            Err(error) if error.is_imported() && device.registered => {
+                Err(LoginError::Refused(format!(
+                    "the server says that {name} was imported from another program and that nobody has logged in \
+                     to it there, although this device has. It was set up anew, or that is not true; no password \
+                     was sent to it. Ask the operator for a one-time code",
+                    name = self.name
+                )))
             }
             Err(error) => Err(error),
         }

@@ -1,6 +1,5 @@
 //! Logging in on a device that has no vault of the account: with a new identity, or with
-//! the one from an export of another device. Also what needs no server: making that export,
-//! and reading the history. The export's format is the vault's business.
+//! the one from an export of another device. The export's format is the vault's business.
 
 use std::io::Read;
 use std::path::Path;
@@ -12,17 +11,16 @@ use super::attempt::Attempt;
 use super::credentials::{Credentials, derive};
 use super::error::LoginError;
 use super::prompt::{Prompt, known_password};
-use super::unlock::{create_vault, open};
+use super::unlock::create_vault;
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
-use crate::client::vault::{
-    EXPORT_FIRST_LINE, Export, ExportError, Opened, Vault, VaultError, VaultFile,
-};
+use crate::client::net::error::CallError;
+use crate::client::vault::{EXPORT_FIRST_LINE, Export, ExportError, VaultError, VaultFile};
 use crate::clock;
 use crate::command_line;
 use crate::crypto::account::recovery::RecoveryCode;
 use crate::crypto::account::reset::ResetCode;
-use crate::protocol::UserName;
+use crate::protocol::{Code, UserName};
 
 /// The largest export that is read.
 const MAX_EXPORT: u64 = 1024 * 1024 * 1024;
@@ -38,20 +36,38 @@ impl LoginFlow {
         export: &Export,
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
-        self.free_place(&export.name)?;
-        Attempt::connect(self, export.name, prompt)?.log_in_without_vault(Some(export))
+        let name = export.name;
+        self.free_place(&name)?;
+        let imported = Attempt::connect(self, name, prompt)?.log_in_without_vault(Some(export));
+        match imported {
+            // It does not say that it has no such account, so that nobody can try names.
+            Err(LoginError::Call(CallError::Refused(refusal)))
+                if refusal.code == Code::WrongLogin =>
+            {
+                let (why, server) = (CallError::Refused(refusal), self.endpoint.place());
+                Err(LoginError::Refused(format!(
+                    "{why}. If {name} has no account at {} yet, make it with the import: \
+                     {} vault import FILE --register",
+                    server.as_str(),
+                    command_line::called("client")
+                )))
+            }
+            imported => imported,
+        }
     }
 
-    /// What another device needs from the vault that is on this one.
+    /// Makes an account with an export's identity, contacts and history: at a server that has none of
+    /// this name.
     ///
     /// # Errors
-    /// There is no vault, or neither password nor recovery code opens it.
-    pub(crate) fn export(
+    /// As for a registration.
+    pub(crate) fn register_with(
         &self,
-        name: UserName,
+        export: &Export,
         prompt: &mut dyn Prompt,
-    ) -> Result<Export, LoginError> {
-        Ok(self.open_offline(name, prompt)?.export(name)?)
+    ) -> Result<Account, LoginError> {
+        self.free_place(&export.name)?;
+        Attempt::connect(self, export.name, prompt)?.register(None, Some(export))
     }
 
     /// The place for a vault, locked for this process, if there is no vault.
@@ -60,25 +76,6 @@ impl LoginFlow {
         match file.exists() {
             true => Err(VaultError::Exists(file.path().to_owned()).into()),
             false => Ok(file),
-        }
-    }
-
-    /// Opens the vault that is on this device, without asking the server anything.
-    pub(super) fn open_offline(
-        &self,
-        name: UserName,
-        prompt: &mut dyn Prompt,
-    ) -> Result<Vault, LoginError> {
-        if !self.vault_file(&name)?.exists() {
-            return Err(LoginError::Refused(format!(
-                "there is no vault of {name} at {} here",
-                self.endpoint.place().as_str()
-            )));
-        }
-        let secret = known_password(&name, prompt)?;
-        match open(self.vault_file(&name)?.read()?, &secret)? {
-            Opened::Open(unlocked) => Ok(unlocked.vault),
-            Opened::WrongKey(_) => Err(LoginError::WrongPassword),
         }
     }
 }

@@ -5,12 +5,12 @@
 //! | file | what |
 //! | --- | --- |
 //! | `attempt` | a registration, or a login with the vault that is on this device |
-//! | `first_login` | a login without a vault: with a new identity or an export's; making an export |
+//! | `first_login` | a login without a vault: with a new identity or an export's |
 //! | `claim` | the first login to an imported account |
 //! | `changed_password` | a login with a password that the vault does not know yet |
 //! | `unlock` | opening and making a vault |
 //! | `credentials` | the login key, and what it signs |
-//! | `offline` | reading the vault without a server |
+//! | `offline` | reading and exporting the vault without a server, also a damaged one |
 //! | `new_password` | choosing a password for a new account |
 //! | `prompt` | what the person is asked |
 //! | `recovery_code` | handing over a recovery code |
@@ -70,7 +70,7 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
         self.check_free(&name)?;
-        Attempt::connect(self, name, prompt)?.register(None)
+        Attempt::connect(self, name, prompt)?.register(None, None)
     }
 
     /// Makes an account with an invitation's code, if the server needs one. If this device has the
@@ -85,7 +85,7 @@ impl LoginFlow {
         prompt: &mut dyn Prompt,
     ) -> Result<Account, LoginError> {
         let exists = self.vault_file(&name)?.exists();
-        match Attempt::connect(self, name, prompt)?.register(invitation) {
+        match Attempt::connect(self, name, prompt)?.register(invitation, None) {
             Err(LoginError::Vault(VaultError::Exists(_))) if exists => self.log_in(name, prompt),
             joined => joined,
         }

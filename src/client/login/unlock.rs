@@ -4,9 +4,12 @@
 use super::credentials::{Credentials, DeriveError, derive};
 use super::error::LoginError;
 use crate::client::vault;
-use crate::client::vault::{Closed, Opened, PasswordKey, SlotKdf, Vault, VaultError, VaultFile};
+use crate::client::vault::{
+    Closed, Opened, PasswordKey, Salvaged, SlotKdf, Vault, VaultError, VaultFile,
+};
 use crate::crypto::account::password::{Argon2Params, Derived};
 use crate::crypto::account::recovery::RecoveryCode;
+use crate::crypto::cipher::WrappingKey;
 use crate::crypto::keys::IdentityKeys;
 use crate::protocol::request::KdfParams;
 
@@ -28,24 +31,40 @@ pub(crate) enum OpenedBy {
 
 /// Opens a vault with a password or the recovery code. While a change of password is
 /// unfinished, either of the two passwords opens it.
-pub(crate) fn open(mut closed: Closed, secret: &str) -> Result<Opened<Unlocked>, LoginError> {
+pub(crate) fn open(closed: Closed, secret: &str) -> Result<Opened<Unlocked>, LoginError> {
+    Ok(match try_secret(closed, secret, Closed::open)? {
+        Opened::Open((vault, by)) => Opened::Open(Unlocked { vault, by }),
+        Opened::WrongKey(closed) => Opened::WrongKey(closed),
+    })
+}
+
+/// Opens what is whole of a damaged vault, with a password or the recovery code.
+pub(super) fn salvage(closed: Closed, secret: &str) -> Result<Opened<Salvaged>, LoginError> {
+    Ok(match try_secret(closed, secret, Closed::salvage)? {
+        Opened::Open((salvaged, _)) => Opened::Open(salvaged),
+        Opened::WrongKey(closed) => Opened::WrongKey(closed),
+    })
+}
+
+/// Tries each slot that a secret may open.
+fn try_secret<T>(
+    mut closed: Closed,
+    secret: &str,
+    open: fn(Closed, &WrappingKey) -> vault::Result<Opened<T>>,
+) -> Result<Opened<(T, OpenedBy)>, LoginError> {
     // Nobody mistypes a password into a code with the right checksum.
     if let Ok(code) = RecoveryCode::parse(secret) {
-        closed = match closed.open(&code.wrapping_key())? {
-            Opened::Open(vault) => {
-                let by = OpenedBy::RecoveryCode;
-                return Ok(Opened::Open(Unlocked { vault, by }));
-            }
+        closed = match open(closed, &code.wrapping_key())? {
+            Opened::Open(opened) => return Ok(Opened::Open((opened, OpenedBy::RecoveryCode))),
             Opened::WrongKey(closed) => *closed,
         };
     }
     let slots: Vec<SlotKdf> = closed.passwords().collect();
     for slot in slots {
         let derived = closed.derive(slot, secret)?;
-        closed = match closed.open(&derived.wrapping_key)? {
-            Opened::Open(vault) => {
-                let by = OpenedBy::Password(slot, derived);
-                return Ok(Opened::Open(Unlocked { vault, by }));
+        closed = match open(closed, &derived.wrapping_key)? {
+            Opened::Open(opened) => {
+                return Ok(Opened::Open((opened, OpenedBy::Password(slot, derived))));
             }
             Opened::WrongKey(closed) => *closed,
         };

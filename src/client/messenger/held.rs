@@ -4,7 +4,7 @@ use super::Messenger;
 use super::command::{CommandError, WhichMessages};
 use super::encrypt;
 use crate::client::vault::{DeliveryState, HistoryEntry, Result, unchanged};
-use crate::client::view::{ViewEvent, plural};
+use crate::client::view::{ViewEvent, not_sent, plural};
 
 /// Why a message that was cancelled was not sent.
 const CANCELLED: &str = "you cancelled it";
@@ -89,6 +89,25 @@ impl Messenger {
         })?;
         if let Some(contact) = self.vault.contact_by_id(message.contact) {
             self.say_not_sent(&contact.name, message.mid);
+        }
+        Ok(())
+    }
+
+    /// Gives up messages that waited when somebody changed their rows in the vault's file: nobody
+    /// knows any more what they said, and they must not be in the way of the others.
+    pub(super) fn give_up_changed(&mut self) -> Result<()> {
+        for (seq, contact) in self.vault.changed_while_waiting()? {
+            self.vault.transact(|vault| {
+                vault.unpostpone(seq)?;
+                // It may have left before, so its number in the conversation is not void.
+                vault.remove_from_outbox(seq)
+            })?;
+            if let Some(contact) = self.vault.contact_by_id(contact) {
+                self.outbox.failed += 1;
+                let why = "its row in the vault's file was changed, so its words are lost; \
+                           write it again, if it has not arrived";
+                self.say(ViewEvent::bad(not_sent(&contact.name, why)));
+            }
         }
         Ok(())
     }

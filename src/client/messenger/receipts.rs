@@ -56,7 +56,11 @@ impl Messenger {
     /// Asks what became of messages whose delivery may have happened while away.
     pub(super) fn ask_outcomes(&mut self) -> Result<()> {
         let mut stored: BTreeMap<i64, (Vec<MessageId>, Vec<Option<Handle>>)> = BTreeMap::new();
+        let elsewhere = self.vault.device()?.sent_elsewhere;
         for message in self.vault.history(None, LOOK_BACK)? {
+            if message.seq <= elsewhere {
+                continue;
+            }
             // Of what was sent again, only the first id would be asked for.
             let once = message.record.resends.is_empty();
             if once && message.record.state == DeliveryState::Stored {

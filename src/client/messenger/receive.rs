@@ -10,7 +10,7 @@ use super::identity::{identity_keys, wire_identity};
 use super::retry::Earlier;
 use super::{Trust, claims, confirmations, expired, findings, introduction, renewal, retry, trust};
 use crate::client::vault::{
-    Contact, EncryptionStatus, MessageRecord, PrekeyReader, Renewal, Result,
+    Contact, EncryptionStatus, MessageRecord, PrekeyReader, Renewal, Result, Vault, unchanged,
 };
 use crate::client::view::{Mark, ViewEvent, plural};
 use crate::crypto::keys::PublicIdentity;
@@ -72,6 +72,7 @@ pub(super) fn receive_message(batch: &mut Batch, message: &Incoming) -> Result<(
 /// Tries a held message again, after its identity was accepted.
 pub(super) fn retry_held(batch: &mut Batch, seq: i64, message: &Incoming) -> Result<()> {
     batch.vault.release(seq)?;
+    restore_held(batch.vault, seq, message)?;
     let Body::Envelope(envelope) = &message.body else {
         return Ok(());
     };
@@ -81,6 +82,22 @@ pub(super) fn retry_held(batch: &mut Batch, seq: i64, message: &Incoming) -> Res
         held_at: Some(seq),
     };
     receive_envelope(batch, arrival, &envelope.0)
+}
+
+/// Makes the row of a held message whole that somebody changed: all that it says is in the
+/// envelope.
+pub(super) fn restore_held(vault: &mut Vault, seq: i64, message: &Incoming) -> Result<()> {
+    let Some(contact) = vault.contact_of_message(seq)? else {
+        return Ok(());
+    };
+    if unchanged(vault.message(seq))?.is_some() {
+        return Ok(());
+    }
+    let record = MessageRecord {
+        form: EncryptionStatus::Held,
+        ..received(message)
+    };
+    vault.restore_message(seq, contact, message.mid, message.at, &record)
 }
 
 fn receive_plain(batch: &mut Batch, arrival: &Arrival, text: &str) -> Result<()> {

@@ -40,6 +40,7 @@ impl Messenger {
     /// taken note of by whoever logged in.
     pub(super) fn begin(&mut self) -> Result<()> {
         self.publish_people();
+        self.give_up_changed()?;
         if self.login.kind != SessionKind::OneShot {
             self.show_unread()?;
         }

@@ -23,12 +23,13 @@ pub(super) fn send_uncovered(batch: &mut Batch) -> Result<()> {
         return Ok(());
     }
     let mut count = 0;
+    let elsewhere = batch.vault.device()?.sent_elsewhere;
     for message in batch.vault.history(None, LOOK_BACK)? {
         let accepted = matches!(
             message.record.state,
             DeliveryState::Stored | DeliveryState::Delivered
         );
-        if !accepted || !retry::may_go_again(&message, batch.now) {
+        if message.seq <= elsewhere || !accepted || !retry::may_go_again(&message, batch.now) {
             continue;
         }
         let contact = batch.vault.contact_by_id(message.contact);

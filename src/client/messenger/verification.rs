@@ -351,6 +351,7 @@ fn drop_claims(
     for (seq, message) in vault.held(contact.id)? {
         if claim_of(&message).is_some_and(|claim| claims.contains(&claim)) {
             vault.release(seq)?;
+            receive::restore_held(vault, seq, &message)?;
             vault.remove_message(seq)?;
             dropped += 1;
         }

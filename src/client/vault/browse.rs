@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::history::{HistoryEntry, chunk_of};
+use super::history::HistoryEntry;
+use super::message_chunks::chunk_of;
 use super::table::Table;
 use super::{Vault, VaultError};
 use crate::protocol::{MessageId, UserName};

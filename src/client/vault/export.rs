@@ -54,6 +54,9 @@ pub struct Export {
     /// The person hides when they are online.
     #[serde(default)]
     hidden: bool,
+    /// The server that the account is at, as the text of its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
 }
 
 /// The identity's private halves.
@@ -211,6 +214,11 @@ impl Export {
         Ok(IdentityKeys::from_bytes(bytes))
     }
 
+    /// The server that the account is at, if the export says so and it is another one than this.
+    pub fn other_server(&self, server: &str) -> Option<&str> {
+        self.server.as_deref().filter(|place| *place != server)
+    }
+
     /// What it holds, in words.
     pub fn summary(&self) -> String {
         let (contacts, messages) = (self.contacts.len(), self.messages.len());
@@ -224,17 +232,36 @@ impl Export {
 }
 
 impl Vault {
-    /// What is to move to another machine.
+    /// What is to move to another machine: all of it.
     ///
     /// # Errors
     /// That it could not be read, or that there is no identity yet.
     pub fn export(&self, name: UserName) -> Result<Export> {
+        match self.export_whole(name)? {
+            (export, None) => Ok(export),
+            (_, Some(changed)) => Err(changed),
+        }
+    }
+
+    /// What is to move to another machine, without the messages whose rows were changed; and
+    /// the first of these, if there are any.
+    ///
+    /// # Errors
+    /// That it could not be read, or that there is no identity yet.
+    pub(super) fn export_whole(&self, name: UserName) -> Result<(Export, Option<VaultError>)> {
         let identity = self
             .identity()?
             .ok_or_else(|| self.damaged("it has no identity"))?;
         let device = self.device()?;
-        let mut messages = Vec::new();
-        for message in self.whole_history()? {
+        let (mut messages, mut changed) = (Vec::new(), None);
+        for read in self.all_messages()? {
+            let message = match read {
+                Err(error @ VaultError::Damaged(..)) => {
+                    changed.get_or_insert(error);
+                    continue;
+                }
+                read => read?,
+            };
             if let Some(contact) = self.contact_by_id(message.contact) {
                 messages.push(Exported {
                     with: contact.name,
@@ -244,14 +271,16 @@ impl Vault {
                 });
             }
         }
-        Ok(Export {
+        let export = Export {
             name,
             identity: ExportSecret(identity.to_bytes().to_vec()),
             contacts: self.contacts().to_vec(),
             messages,
             no_receipts: device.no_receipts,
             hidden: device.hidden,
-        })
+            server: self.server()?,
+        };
+        Ok((export, changed))
     }
 
     /// Fills a vault that was just made. What was under way when the export was
@@ -266,10 +295,8 @@ impl Vault {
             .map_err(|error| VaultError::Damaged(self.path.clone(), error.to_string()))?;
         self.transact(|vault| {
             vault.set_identity(&identity)?;
-            let mut device = vault.device()?;
-            device.no_receipts = export.no_receipts;
-            device.hidden = export.hidden;
-            vault.save_device(&device)?;
+            let here = vault.server()?.unwrap_or_default();
+            let has_moved = export.other_server(&here).is_some();
             for contact in &export.contacts {
                 let id = vault.contact_or_new(&contact.name)?.id;
                 vault.save_contact(&Contact {
@@ -279,13 +306,20 @@ impl Vault {
                     paused: false,
                     asked: 0,
                     number_shown: None,
+                    last_handle: contact.last_handle.filter(|_| !has_moved),
                     ..contact.clone()
                 })?;
             }
             for message in &export.messages {
                 vault.import_message(message, now)?;
             }
-            Ok(())
+            let mut device = vault.device()?;
+            device.no_receipts = export.no_receipts;
+            device.hidden = export.hidden;
+            if has_moved {
+                device.sent_elsewhere = vault.rows.root.last_number;
+            }
+            vault.save_device(&device)
         })
     }
 

@@ -126,13 +126,31 @@ impl VaultFile {
     /// # Errors
     /// That it is not one, or damaged, or from a newer client; it is left as it is.
     pub fn read(self) -> Result<Closed> {
+        let (db, version) = self.connect()?;
+        let classify = |error| sqlite_file::classify(&self.path, error);
+        match schema::difference(&db, version).map_err(classify)? {
+            Some(difference) => Err(VaultError::Damaged(self.path, difference)),
+            None => self.read_slots(db, version),
+        }
+    }
+
+    /// Reads the key slots of a vault that is damaged, whatever its schema is.
+    ///
+    /// # Errors
+    /// That it is no vault, or from a newer client, or not even these can be read.
+    pub(crate) fn read_damaged(self) -> Result<Closed> {
+        let (db, version) = self.connect()?;
+        self.read_slots(db, version).map_err(unreadable)
+    }
+
+    fn connect(&self) -> Result<(Connection, i32)> {
         sqlite_file::check_header(&self.path)?;
         let db = sqlite_file::connect(&self.path)?;
         let version = check_version(&db, &self.path)?;
-        let classify = |error| sqlite_file::classify(&self.path, error);
-        if let Some(difference) = schema::difference(&db, version).map_err(classify)? {
-            return Err(VaultError::Damaged(self.path, difference));
-        }
+        Ok((db, version))
+    }
+
+    fn read_slots(self, db: Connection, version: i32) -> Result<Closed> {
         let key_slots = key_slots::read(&db, version, &self.path)?;
         Ok(Closed {
             file: self,
@@ -180,23 +198,13 @@ impl Closed {
     /// # Errors
     /// That the key fits and the vault can't be read or migrated.
     pub fn open(self, key: &WrappingKey) -> Result<Opened<Vault>> {
-        let opened = self.key_slots.iter().find_map(|slot| slot.open(key).ok());
-        let Some(vault_key) = opened else {
-            return Ok(Opened::WrongKey(Box::new(self)));
-        };
-        let VaultFile {
-            path,
-            name,
-            server,
-            lock,
-        } = self.file;
         if self.version != schema::VERSION {
-            let source = Source::read(self.db, vault_key.clone(), self.version, path.clone())?;
-            let mut vault = migrate(source, vault_key, name, lock)?;
-            vault.transact(|vault| vault.set_server(&server))?;
-            return Ok(Opened::Open(vault));
+            return self.migrate(key);
         }
-        let mut vault = Vault::over(self.db, vault_key, path, lock);
+        let (mut vault, name, server) = match self.without_rows(key)? {
+            Opened::Open(parts) => parts,
+            Opened::WrongKey(closed) => return Ok(Opened::WrongKey(closed)),
+        };
         vault.load_rows()?;
         vault.known_generation = vault.generation();
         vault.load_filing_key()?;
@@ -212,6 +220,62 @@ impl Closed {
             vault.transact(|vault| vault.set_server(&server))?;
         }
         Ok(Opened::Open(vault))
+    }
+
+    /// Opens a vault of an earlier version and makes one of this version of it.
+    fn migrate(self, key: &WrappingKey) -> Result<Opened<Vault>> {
+        let Some(vault_key) = self.unwrap_key(key) else {
+            return Ok(Opened::WrongKey(Box::new(self)));
+        };
+        let VaultFile {
+            path,
+            name,
+            server,
+            lock,
+        } = self.file;
+        let source = Source::read(self.db, vault_key.clone(), self.version, path);
+        let migrated = source.and_then(|source| migrate(source, vault_key, name, lock));
+        let mut vault = migrated.map_err(unreadable)?;
+        vault.transact(|vault| vault.set_server(&server))?;
+        Ok(Opened::Open(vault))
+    }
+
+    /// A vault of this version of which no row has been read, if `key` opens one of its slots; and
+    /// whose and for which server it has to be.
+    ///
+    /// # Errors
+    /// That it is of an earlier version.
+    pub(super) fn without_rows(
+        self,
+        key: &WrappingKey,
+    ) -> Result<Opened<(Vault, UserName, String)>> {
+        let Some(vault_key) = self.unwrap_key(key) else {
+            return Ok(Opened::WrongKey(Box::new(self)));
+        };
+        let VaultFile {
+            path,
+            name,
+            server,
+            lock,
+        } = self.file;
+        if self.version != schema::VERSION {
+            let what = format!("it is of version {}", self.version);
+            return Err(VaultError::Unreadable(path, what));
+        }
+        let vault = Vault::over(self.db, vault_key, path, lock);
+        Ok(Opened::Open((vault, name, server)))
+    }
+
+    fn unwrap_key(&self, key: &WrappingKey) -> Option<SealKey> {
+        self.key_slots.iter().find_map(|slot| slot.open(key).ok())
+    }
+}
+
+/// Damage of a vault out of which no rows can be taken one by one.
+fn unreadable(error: VaultError) -> VaultError {
+    match error {
+        VaultError::Damaged(path, what) => VaultError::Unreadable(path, what),
+        error => error,
     }
 }
 
@@ -256,7 +320,7 @@ impl Vault {
     }
 
     /// That the vault is this account's: somebody may have renamed another one.
-    fn check_owner(&self, name: &UserName) -> Result<()> {
+    pub(super) fn check_owner(&self, name: &UserName) -> Result<()> {
         match self.owner()? {
             Some(owner) if owner == *name => Ok(()),
             Some(owner) => Err(VaultError::OtherAccount(self.path.clone(), owner)),
@@ -267,7 +331,7 @@ impl Vault {
     /// That the vault is for this server: what waits in it must not go to the people of another
     /// one, where it may have been copied to. `false` if it does not say, as one that an earlier
     /// client made.
-    fn check_server(&self, server: &str) -> Result<bool> {
+    pub(super) fn check_server(&self, server: &str) -> Result<bool> {
         match self.server()? {
             None => Ok(false),
             Some(known) if known == server => Ok(true),

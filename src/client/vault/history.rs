@@ -1,77 +1,20 @@
 //! The history: sent and received messages that a person can look at again. How a message
 //! is sent or trusted is not decided here.
 //!
-//! The table `messages` is too large to be checked at opening. Its rows are listed in
-//! chunks of 32 (`message_chunks`), which are: a message exists if its chunk lists it, and
-//! its row has the tag that the chunk says. The list also has each message's contact and
-//! the beginning of its id, so that a search opens only what it finds.
+//! Which messages there are is said by `message_chunks`.
 
 use std::collections::HashMap;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::codec::{Header, Reader};
+use super::codec::Header;
+use super::message_chunks::{LISTING_LEN, Listing, place_of};
 use super::seal::Sealer;
 use super::table::Table;
 use super::{Result, Vault, VaultError};
 use crate::protocol::ids::Handle;
 use crate::protocol::{ByteArray, MessageId};
-
-/// How many messages a chunk lists.
-const CHUNK: i64 = 32;
-
-/// Bytes of a listing: the end of the row's tag (12), the contact (4), the beginning of
-/// the id (4). All zeros stand for no message.
-pub(super) const LISTING_LEN: usize = 20;
-
-/// Bytes of the tag that a listing has. A row can only be replaced by what it was before,
-/// so 96 bits are plenty.
-const TAG_IN_LISTING: usize = 12;
-
-/// What a chunk says of a message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Listing {
-    tag: [u8; TAG_IN_LISTING],
-    /// The vault's number for the contact, which is never 0.
-    contact: u32,
-    mid: [u8; 4],
-}
-
-impl Listing {
-    pub(super) fn to_bytes(self) -> [u8; LISTING_LEN] {
-        let mut bytes = [0; LISTING_LEN];
-        bytes[..12].copy_from_slice(&self.tag);
-        bytes[12..16].copy_from_slice(&self.contact.to_be_bytes());
-        bytes[16..].copy_from_slice(&self.mid);
-        bytes
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(bytes);
-        let listing = Listing {
-            tag: reader.array()?,
-            contact: u32::from_be_bytes(reader.array()?),
-            mid: reader.array()?,
-        };
-        (listing.contact != 0).then_some(listing)
-    }
-
-    pub(super) fn contact(self) -> i64 {
-        i64::from(self.contact)
-    }
-}
-
-/// The chunk that lists the message at a place.
-pub(super) fn chunk_of(seq: i64) -> i64 {
-    seq.div_euclid(CHUNK)
-}
-
-/// The chunk of a message, and where in it the listing is.
-fn place_of(seq: i64) -> (i64, std::ops::Range<usize>) {
-    let at = seq.rem_euclid(CHUNK) as usize * LISTING_LEN;
-    (chunk_of(seq), at..at + LISTING_LEN)
-}
 
 /// One message of the history.
 #[derive(Debug, Clone, PartialEq)]
@@ -204,52 +147,13 @@ impl Vault {
         record: &MessageRecord,
         is_new: bool,
     ) -> Result<()> {
-        let Ok(contact) = u32::try_from(header.contact) else {
-            return Err(self.damaged(format!("there is no contact {}", header.contact)));
-        };
         let json = self.json(Table::Messages, seq, record)?;
         let plain = zeroize::Zeroizing::new(header.before(&json));
         let (tag, _) = self.write(Table::Messages, seq, &plain, is_new)?;
-        let listing = Listing {
-            tag: std::array::from_fn(|i| tag[4 + i]),
-            contact,
-            mid: std::array::from_fn(|i| header.mid.0[i]),
+        let Some(listing) = Listing::of(&tag, &header) else {
+            return Err(self.damaged(format!("there is no contact {}", header.contact)));
         };
         self.list(seq, listing.to_bytes())
-    }
-
-    fn list(&mut self, seq: i64, listing: [u8; LISTING_LEN]) -> Result<()> {
-        let (chunk, at) = place_of(seq);
-        self.change_page(Table::MessageChunks, chunk, |page| {
-            if page.len() < at.end {
-                page.resize(at.end, 0);
-            }
-            page[at].copy_from_slice(&listing);
-        })
-    }
-
-    /// What is listed of the message at a place; `None` if there is none.
-    fn listing(&self, seq: i64) -> Result<Option<Listing>> {
-        let (chunk, at) = place_of(seq);
-        let page = self.page(Table::MessageChunks, chunk)?;
-        Ok(page.get(at).and_then(Listing::from_bytes))
-    }
-
-    /// Whether there is a message at a place, and with whom; `None` also for a control
-    /// message.
-    pub fn contact_of_message(&self, seq: i64) -> Result<Option<i64>> {
-        Ok(self.listing(seq)?.map(Listing::contact))
-    }
-
-    /// The places and listings of the messages in a chunk, in order.
-    pub(super) fn listed(&self, chunk: i64) -> Result<Vec<(i64, Listing)>> {
-        let page = self.page(Table::MessageChunks, chunk)?;
-        let listings = page.chunks_exact(LISTING_LEN).map(Listing::from_bytes);
-        let first = chunk * CHUNK;
-        let placed = (first..).zip(listings);
-        Ok(placed
-            .filter_map(|(seq, listing)| Some((seq, listing?)))
-            .collect())
     }
 
     /// Removes what turned out to be no message for a person, or a second copy of one.
@@ -320,13 +224,37 @@ impl Vault {
     /// # Errors
     /// That it could not be read.
     pub fn whole_history(&self) -> Result<Vec<HistoryEntry>> {
+        self.all_messages()?.into_iter().collect()
+    }
+
+    /// Each message of the history, oldest first, or why it could not be read.
+    ///
+    /// # Errors
+    /// That the list of them could not be read.
+    pub(super) fn all_messages(&self) -> Result<Vec<Result<HistoryEntry>>> {
         let mut messages = Vec::new();
         for chunk in self.numbers(Table::MessageChunks) {
-            for (seq, listing) in self.listed(chunk)? {
-                messages.push(self.read_message(seq, listing)?);
-            }
+            let listed = self.listed(chunk)?.into_iter();
+            messages.extend(listed.map(|(seq, listing)| self.read_message(seq, listing)));
         }
         Ok(messages)
+    }
+
+    /// Puts the row of a held message back that somebody changed: what it says is in the envelope
+    /// that waits.
+    ///
+    /// # Errors
+    /// That nothing was written.
+    pub fn restore_message(
+        &mut self,
+        seq: i64,
+        contact: i64,
+        mid: MessageId,
+        at: u64,
+        record: &MessageRecord,
+    ) -> Result<()> {
+        let is_gone = self.read(Table::Messages, seq)?.is_none();
+        self.write_message(seq, Header { contact, mid, at }, record, is_gone)
     }
 
     /// Replaces what is known of a message.
@@ -461,15 +389,6 @@ impl Vault {
             }
         }
         Ok(messages)
-    }
-
-    /// How many messages there are.
-    pub(super) fn count_messages(&self) -> Result<u64> {
-        let mut count = 0;
-        for chunk in self.numbers(Table::MessageChunks) {
-            count += self.listed(chunk)?.len() as u64;
-        }
-        Ok(count)
     }
 
     /// Protects all messages with another sealer, calling `progress` for each.

@@ -62,9 +62,21 @@ pub struct Device {
     /// before this was noted.
     #[serde(default)]
     pub signed_since: Option<u64>,
+    /// The last place of the messages that came along from another server, 0 if none did. This
+    /// server knows nothing of them, so it must not be asked what became of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sent_elsewhere: i64,
     /// For how many days messages are kept on this device; `None` for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_days: Option<u32>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(place: &i64) -> bool {
+    *place == 0
 }
 
 impl Vault {

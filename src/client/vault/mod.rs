@@ -22,6 +22,7 @@
 //! | `table` | the tables, and how the values of each are protected |
 //! | `seal` | protects one value for its row |
 //! | `rows` | reads and writes rows, under a root over all of them |
+//! | `salvage` | what is whole of a damaged vault |
 //! | `root` | what is remembered of the rows and of the root |
 //! | `told_generation` | the generation, as the server is told it |
 //! | `codec` | numbers and bytes in a value |
@@ -30,6 +31,7 @@
 //! | `aging` | the clock that keys expire by, and their erasure |
 //! | `contacts` | contacts and the sessions with them |
 //! | `history` | messages that can be looked at again |
+//! | `message_chunks` | which messages there are |
 //! | `browse` | pages of the history |
 //! | `retention` | deletes messages that the person does not keep |
 //! | `seen_ids` | which ids were seen, and the messages that have them |
@@ -50,6 +52,7 @@ mod key_slots;
 mod keys;
 mod lock;
 mod log;
+mod message_chunks;
 mod migration;
 mod migration_source;
 mod outbox;
@@ -57,6 +60,7 @@ mod retention;
 mod root;
 mod rotation;
 mod rows;
+mod salvage;
 mod schema;
 mod seal;
 mod seen_ids;
@@ -74,6 +78,7 @@ pub use self::history::EncryptionStatus;
 pub(crate) use self::history::{DeliveryState, HistoryEntry, MessageRecord};
 pub(crate) use self::key_slots::{NewSecrets, PasswordKey, SlotKdf};
 pub(crate) use self::keys::{Device, PrekeyReader};
+pub(crate) use self::salvage::{Loss, Salvaged};
 pub(crate) use self::told_generation::ToldGeneration;
 pub use self::values::reads_back;
 
@@ -133,8 +138,10 @@ pub enum VaultError {
     OtherAccount(PathBuf, UserName),
     /// It is for the account at this other server.
     OtherServer(PathBuf, String),
-    /// Parts of it are unreadable or were changed.
+    /// Parts of it are unreadable or were changed. What is whole of it can be read.
     Damaged(PathBuf, String),
+    /// It is damaged, and there is nothing of it to be read.
+    Unreadable(PathBuf, String),
     /// There is one already.
     Exists(PathBuf),
     /// There is one under each of several spellings of the server's address.
@@ -187,8 +194,16 @@ impl fmt::Display for VaultError {
             ),
             VaultError::Damaged(path, what) => write!(
                 f,
-                "the vault {} is damaged ({what}); it is left as it is: move it away, then \
+                "the vault {} is damaged ({what}); it is left as it is. What is whole of it can be read with: \
+                 client vault read, and taken out with: client vault export --damaged FILE. Then move it away, and \
                  restore it from a backup, or begin anew from an export with: client vault import FILE",
+                path.display()
+            ),
+            VaultError::Unreadable(path, what) => write!(
+                f,
+                "the vault {} is damaged ({what}), and nothing can be taken out of it; it is left as it is: \
+                 move it away, then restore it from a backup, or begin anew from an export with: \
+                 client vault import FILE",
                 path.display()
             ),
             VaultError::Exists(path) => write!(
@@ -236,6 +251,7 @@ impl std::error::Error for VaultError {
             | VaultError::OtherAccount(..)
             | VaultError::OtherServer(..)
             | VaultError::Damaged(..)
+            | VaultError::Unreadable(..)
             | VaultError::Exists(_)
             | VaultError::Several(_)
             | VaultError::WrongKey => None,

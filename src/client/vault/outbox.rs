@@ -3,7 +3,7 @@
 
 use super::codec::{Header, Reader};
 use super::table::Table;
-use super::{Result, Vault};
+use super::{Result, Vault, unchanged};
 use crate::crypto::ratchet::counters::MessageNumber;
 use crate::protocol::ids::Handle;
 use crate::protocol::reply::Incoming;
@@ -285,6 +285,23 @@ impl Vault {
         let mut places: Vec<i64> = outbox.chain(self.numbers(Table::Unsent)).collect();
         places.sort_unstable();
         places
+    }
+
+    /// The places and contacts of the messages that the server has not accepted and whose rows
+    /// somebody changed.
+    ///
+    /// # Errors
+    /// That the vault could not be read.
+    pub(crate) fn changed_while_waiting(&self) -> Result<Vec<(i64, i64)>> {
+        let mut changed = Vec::new();
+        for seq in self.not_accepted() {
+            if let Some(contact) = self.contact_of_message(seq)?
+                && unchanged(self.message(seq))?.is_none()
+            {
+                changed.push((seq, contact));
+            }
+        }
+        Ok(changed)
     }
 
     /// How many messages the server has not accepted yet.

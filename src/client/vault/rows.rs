@@ -320,7 +320,22 @@ impl Vault {
             return Err(self.damaged("its rows are not the ones that this client wrote last"));
         }
         self.rows = rows;
+        self.check_last_message()?;
         self.check_small_tables()
+    }
+
+    /// That no row of `messages` stands where the next message will: nobody reads such a row,
+    /// but it would be in the way.
+    fn check_last_message(&self) -> Result<()> {
+        let sql = "SELECT max(id) FROM messages";
+        let last: Option<i64> = self
+            .db
+            .query_row(sql, [], |row| row.get(0))
+            .map_err(|error| self.failed(error))?;
+        match last.filter(|last| *last > self.rows.root.last_number) {
+            Some(planted) => Err(self.damaged_row(Table::Messages, planted)),
+            None => Ok(()),
+        }
     }
 
     /// Opens every value of the tables that are small: a tag says which value it is, and only

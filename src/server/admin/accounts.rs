@@ -1,5 +1,7 @@
 //! What an operator's commands do to accounts.
 
+use std::time::Duration;
+
 use data_encoding::HEXLOWER;
 
 use super::error::AdminError;
@@ -20,11 +22,15 @@ use crate::server::requests::register::remove_account;
 use crate::store::{
     Account, Change, Changed, ListedAccount, NewAccount, Reset, StoreError, Summary,
 };
+use crate::sync::sync_channel;
 
 use super::request::MAX_ANNOUNCEMENT;
 
 /// Accounts of one read.
 const PAGE: usize = 200;
+
+/// How long the disk has for the notices of one read.
+const NOTICES_TAKE: Duration = Duration::from_secs(30);
 
 /// A day in milliseconds.
 pub(super) const DAY: u64 = 24 * 3600 * 1000;
@@ -258,15 +264,29 @@ impl Performer {
         };
         let (mut after, mut told, mut online) = (None, 0_u64, 0_u64);
         loop {
-            let page = self.store().accounts(after.as_ref(), PAGE).map_err(read)?;
+            // The first one alone shows whether the disk takes anything.
+            let limit = if after.is_none() { 1 } else { PAGE };
+            let page = self.store().accounts(after.as_ref(), limit).map_err(read)?;
             let Some(last) = page.last() else { break };
             after = Some(last.name);
+            let mut answers = Vec::new();
             for account in page.iter().filter(|account| !account.deleted) {
                 // A mailbox that is damaged was set aside, and its owner has been told.
                 if let Ok(mailbox) = self.shared.delivery.mailbox(&account.name) {
-                    self.shared.delivery.notify(&mailbox, &news, Now::read());
-                    told += 1;
+                    let (sender, answer) = sync_channel(1);
+                    let delivery = &self.shared.delivery;
+                    delivery.notify(&mailbox, &news, Now::read(), sender);
+                    answers.push(answer);
                     online += u64::from(self.shared.sessions.find(&account.name).is_some());
+                }
+            }
+            let deadline = clock::now() + NOTICES_TAKE;
+            for answer in answers {
+                let left = deadline.saturating_duration_since(clock::now());
+                match answer.recv_timeout(left) {
+                    Ok(Ok(())) => told += 1,
+                    Ok(Err(refusal)) if refusal.code != Code::Storage => {}
+                    Ok(Err(_)) | Err(_) => return not_announced(told),
                 }
             }
         }
@@ -282,6 +302,19 @@ impl Performer {
             None => refuse(unknown(name)),
         }
     }
+}
+
+/// Some mailboxes did not take an announcement.
+fn not_announced(told: u64) -> Result<String, AdminError> {
+    refuse(match told {
+        0 => "nobody was told: the disk of the data folder is full or fails; make room on it, and \
+              announce it again"
+            .to_owned(),
+        _ => format!(
+            "only {told} accounts are told: the disk of the data folder is full or fails; make room on \
+             it, and announce it again, which these accounts hear a second time"
+        ),
+    })
 }
 
 /// Random bytes for a code.

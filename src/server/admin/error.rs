@@ -6,8 +6,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::audit::AuditError;
-use crate::protocol::refusal::Refusal;
+use crate::protocol::refusal::{Code, Refusal};
 use crate::server::data_folder::FolderError;
+use crate::server::journal::JournalError;
 use crate::store::StoreError;
 use crate::store::sqlite::OpenError;
 
@@ -32,6 +33,8 @@ pub(crate) enum AdminError {
     NoThread(io::Error),
     /// The audit log can't be written.
     Audit(AuditError),
+    /// The journal can't be written.
+    Journal(JournalError),
     /// The file or the terminal gives no password.
     Password(String),
     /// The result can't be printed.
@@ -64,8 +67,13 @@ impl fmt::Display for AdminError {
                 "it was done, but the database could not be closed ({error}); the next start of the \
                  server completes that"
             ),
-            AdminError::NoThread(error) => write!(f, "the system has no thread: {error}"),
+            AdminError::NoThread(error) => write!(
+                f,
+                "the system has no thread ({error}), so nothing was done; raise 'ulimit -u', and run \
+                 this again"
+            ),
             AdminError::Audit(error) => error.fmt(f),
+            AdminError::Journal(error) => error.fmt(f),
             AdminError::Output(error) => write!(
                 f,
                 "it was done, but standard output can't be written: {error}"
@@ -81,6 +89,7 @@ impl Error for AdminError {
             AdminError::Folder(error) => error.source(),
             AdminError::Database(error) => error.source(),
             AdminError::Audit(error) => error.source(),
+            AdminError::Journal(error) => error.source(),
             AdminError::NotClosed(error) => Some(error),
             AdminError::Socket(_, error)
             | AdminError::NoThread(error)
@@ -99,8 +108,27 @@ impl From<AuditError> for AdminError {
     }
 }
 
+impl From<JournalError> for AdminError {
+    fn from(error: JournalError) -> Self {
+        AdminError::Journal(error)
+    }
+}
+
 impl From<Refusal> for AdminError {
+    /// What people are told to tell their operator is told to the operator in other words.
     fn from(refusal: Refusal) -> Self {
-        AdminError::Refused(refusal.message.into_owned())
+        let sentence = match refusal.code {
+            Code::Storage => {
+                "the disk of the data folder is full or fails, so nothing was done; make room on it, or \
+                 restore a backup on another one, and run this again"
+            }
+            Code::Damaged => {
+                "what the database has of this mailbox or account is damaged, so nothing was done; stop \
+                 the server, and restore a backup"
+            }
+            Code::ShuttingDown => "the server is ending, so nothing was done; run this again",
+            _ => return AdminError::Refused(refusal.message.into_owned()),
+        };
+        AdminError::Refused(sentence.to_owned())
     }
 }

@@ -15,6 +15,8 @@ use crate::server::banner::public_address;
 use crate::server::config::Config;
 use crate::server::data_folder;
 use crate::server::data_folder::{FolderError, Lock};
+use crate::server::journal::OfCommand;
+use crate::server::log;
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
 use crate::store::Store;
@@ -37,6 +39,7 @@ pub(super) fn run(
     request: &Request,
     printer: &mut Printer,
 ) -> Result<String, AdminError> {
+    log::silence();
     data_folder::require_owner(&config.data).map_err(AdminError::Folder)?;
     // Files are made for this user alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -60,7 +63,10 @@ pub(super) fn run(
     data_folder::check(&config, &lock).map_err(AdminError::Folder)?;
     let store = Sqlite::open(&data_folder::database(&config.data)).map_err(AdminError::Database)?;
     lock.note_open(&config.data);
-    config.keep_journal(&store);
+    let journal = match request.changes() {
+        true => OfCommand::keep(&config, &store)?,
+        false => None,
+    };
     let own = config.certificate.as_ref();
     let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     // Only an invitation's link needs it, and says so by its own check.
@@ -91,5 +97,6 @@ pub(super) fn run(
     let done = done?;
     closed.map_err(AdminError::NotClosed)?;
     lock.note_closed();
+    journal.map_or(Ok(()), OfCommand::finish)?;
     Ok(done)
 }

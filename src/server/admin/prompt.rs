@@ -27,8 +27,8 @@ pub(super) fn new_login(add: &AddUser) -> Result<(KdfParams, ByteArray<32>), Adm
     let password = match &add.password_file {
         Some(path) if path == Path::new("-") => first_line(&mut io::stdin(), "standard input")?,
         Some(path) => {
-            let mut file =
-                File::open(path).map_err(|error| fail(format!("{}: {error}", path.display())))?;
+            let mut file = File::open(path)
+                .map_err(|error| unreadable(&path.display().to_string(), &error))?;
             first_line(&mut file, &path.display().to_string())?
         }
         None => typed_twice()?,
@@ -56,10 +56,16 @@ fn fail(why: String) -> AdminError {
     AdminError::Password(why)
 }
 
+fn unreadable(name: &str, error: &io::Error) -> AdminError {
+    fail(format!(
+        "the password can't be read from {name}: {error}; give its file with --password-file"
+    ))
+}
+
 /// The first line of a file.
 fn first_line(file: &mut dyn Read, name: &str) -> Result<Zeroizing<String>, AdminError> {
     let line = secret_file::first_line(file, 4 * MAX_PASSWORD as u64)
-        .map_err(|error| fail(format!("{name}: {error}")))?;
+        .map_err(|error| unreadable(name, &error))?;
     match line.is_empty() {
         false => Ok(line),
         true => Err(fail(format!(
@@ -118,7 +124,11 @@ impl Drop for Unseen<'_> {
 }
 
 fn ask(terminal: &mut File, question: &str) -> Result<Zeroizing<String>, AdminError> {
-    let failed = |error: io::Error| fail(format!("the terminal can't be used: {error}"));
+    let failed = |error: io::Error| {
+        fail(format!(
+            "the terminal can't be used: {error}; use --password-file FILE"
+        ))
+    };
     terminal.write_all(question.as_bytes()).map_err(failed)?;
     let typed = {
         let unseen = Unseen::begin(terminal).map_err(failed)?;
@@ -128,7 +138,9 @@ fn ask(terminal: &mut File, question: &str) -> Result<Zeroizing<String>, AdminEr
     match typed.map_err(failed)? {
         Some(bytes) => match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-            Err(_) => Err(fail("what was typed is not UTF-8 text".to_owned())),
+            Err(_) => Err(fail(
+                "what was typed is not UTF-8 text, so nothing was done; try again".to_owned(),
+            )),
         },
         None => Err(fail("nothing was done".to_owned())),
     }

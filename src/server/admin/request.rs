@@ -71,6 +71,21 @@ pub(super) enum Request {
 }
 
 impl Request {
+    /// Whether it changes anything that lasts.
+    pub(super) fn changes(&self) -> bool {
+        !matches!(
+            self,
+            Request::UserList {}
+                | Request::UserShow { .. }
+                | Request::InviteList {}
+                | Request::SessionsList {}
+                | Request::SessionsClose { .. }
+                | Request::BanList {}
+                | Request::WhatWeKnow { .. }
+                | Request::Status {}
+        )
+    }
+
     /// The command, and what it is about, as the audit log has them. Neither is a secret.
     pub(super) fn describe(&self) -> (&'static str, String) {
         let name = |name: &UserName| name.to_string();

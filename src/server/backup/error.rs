@@ -51,7 +51,10 @@ impl fmt::Display for BackupError {
             BackupError::Folder(error) => error.fmt(f),
             BackupError::Database(error) => error.fmt(f),
             BackupError::Certificate(error) => {
-                write!(f, "the backup's certificate can't be used: {error}")
+                write!(
+                    f,
+                    "the backup's certificate can't be used: {error}; use another backup"
+                )
             }
             BackupError::Archive(path, error) => write!(
                 f,
@@ -59,7 +62,11 @@ impl fmt::Display for BackupError {
                 path.display()
             ),
             BackupError::Unreadable(path, error) => {
-                write!(f, "{} can't be read: {error}", path.display())
+                write!(
+                    f,
+                    "{} can't be read: {error}; look whether the name is right and who may read it",
+                    path.display()
+                )
             }
             BackupError::Unwritable(path, error) => write!(
                 f,
@@ -103,8 +110,15 @@ impl fmt::Display for BackupError {
                 "the first line of {} is empty; write the passphrase there",
                 path.display()
             ),
-            BackupError::NoThread(error) => write!(f, "the system has no thread: {error}"),
-            BackupError::Output(error) => write!(f, "standard output can't be written: {error}"),
+            BackupError::NoThread(error) => write!(
+                f,
+                "the system has no thread ({error}), so nothing was done; raise 'ulimit -u', and run \
+                 this again"
+            ),
+            BackupError::Output(error) => write!(
+                f,
+                "it was done, but standard output can't be written: {error}"
+            ),
         }
     }
 }

@@ -163,7 +163,7 @@ pub(super) fn check(file: &Path, passphrase: Option<&Path>) -> Result<(), Backup
     let folder = place::private_folder()?;
     let checked = || {
         let plain = unsealed(file, passphrase, &folder)?;
-        let contents = backup::check(&plain).map_err(BackupError::Database)?;
+        let contents = backup::check(&plain, file).map_err(BackupError::Database)?;
         let certificate = put_files(&plain, &folder)?;
         Ok((contents, certificate))
     };
@@ -190,21 +190,12 @@ pub(super) fn restore(
     passphrase: Option<&Path>,
 ) -> Result<(), BackupError> {
     let data = &config.data;
-    place::require_empty(data)?;
-    let lock = Lock::take(data).map_err(BackupError::Folder)?;
-    let draft = data.join(".restoring");
-    crate::fs::make_folder(&draft).map_err(|error| BackupError::Unwritable(data.clone(), error))?;
-    let journal = journal_of(config.journal.as_deref(), file);
-    let restored = journal.and_then(|journal| {
-        let entries = journal.as_ref().map_or(&[][..], |(_, entries)| entries);
-        let contents = restore_through(&draft, data, file, passphrase, entries)?;
-        Ok((contents, journal))
-    });
-    let _removed = fs::remove_dir_all(&draft);
-    if restored.is_err() {
-        data_folder::remove_lock(data);
+    let there = place::require_empty(data)?;
+    let restored = restore_into(data, config, file, passphrase);
+    if restored.is_err() && !there {
+        // If it was not even made, there is nothing to remove.
+        let _removed = fs::remove_dir(data);
     }
-    drop(lock);
     let (Contents { accounts, messages }, journal) = restored?;
     let repeated = match journal {
         Some((path, entries)) => {
@@ -218,17 +209,42 @@ pub(super) fn restore(
             .to_owned(),
     };
     say(format_args!(
-        "restored into {}: {accounts} accounts, {messages} messages that wait; {repeated}. Start the \
-         server; clients are told that it has gone back in time",
+        "restored into {}: {accounts} accounts, {messages} messages that wait, as of the backup; \
+         {repeated}. Start the server; clients are told that it has gone back in time",
         data.display()
     ))
 }
 
+/// The journal's path, and what was repeated of it.
+type Repeated = (PathBuf, Vec<Entry>);
+
+/// Restores into an empty folder, which is made if it is missing, and is empty again after an error.
+fn restore_into(
+    data: &Path,
+    config: &Config,
+    file: &Path,
+    passphrase: Option<&Path>,
+) -> Result<(Contents, Option<Repeated>), BackupError> {
+    let lock = Lock::take(data).map_err(BackupError::Folder)?;
+    let draft = data.join(".restoring");
+    let made = crate::fs::make_folder(&draft);
+    let made = made.map_err(|error| BackupError::Unwritable(data.to_owned(), error));
+    let journal = made.and_then(|()| journal_of(config.journal.as_deref(), file));
+    let restored = journal.and_then(|journal| {
+        let entries = journal.as_ref().map_or(&[][..], |(_, entries)| entries);
+        let contents = restore_through(&draft, data, file, passphrase, entries)?;
+        Ok((contents, journal))
+    });
+    let _removed = fs::remove_dir_all(&draft);
+    if restored.is_err() {
+        data_folder::remove_lock(data);
+    }
+    drop(lock);
+    restored
+}
+
 /// The journal that is named, or else the one beside the backup, if there is one.
-fn journal_of(
-    named: Option<&Path>,
-    backup: &Path,
-) -> Result<Option<(PathBuf, Vec<Entry>)>, BackupError> {
+fn journal_of(named: Option<&Path>, backup: &Path) -> Result<Option<Repeated>, BackupError> {
     let beside = backup.with_file_name(JOURNAL);
     let path = match named {
         Some(path) => path.to_owned(),
@@ -254,7 +270,7 @@ fn restore_through(
     if plain != database {
         copy_private(&plain, &database).map_err(unwritable)?;
     }
-    let contents = backup::check(&database).map_err(BackupError::Database)?;
+    let contents = backup::check(&database, file).map_err(BackupError::Database)?;
     put_files(&database, draft)?;
     let mut epoch = [0; 16];
     rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut epoch)

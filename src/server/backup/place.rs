@@ -60,7 +60,7 @@ impl Draft {
         let made = options.write(true).create_new(true).mode(0o600).open(&path);
         match made {
             Ok(_) => Ok(Draft { path }),
-            Err(error) => Err(BackupError::Unwritable(path, error)),
+            Err(error) => Err(BackupError::Unwritable(file.to_owned(), error)),
         }
     }
 
@@ -140,18 +140,18 @@ pub(super) fn private_folder() -> Result<PathBuf, BackupError> {
     }
 }
 
-/// Refuses a folder with something in it. One that is missing is fine.
+/// Refuses a folder with something in it. One that is missing is fine; says whether there is one.
 ///
 /// # Errors
 /// There is something in it, or it can't be read.
-pub(super) fn require_empty(folder: &Path) -> Result<(), BackupError> {
+pub(super) fn require_empty(folder: &Path) -> Result<bool, BackupError> {
     let mut entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(BackupError::Unreadable(folder.to_owned(), error)),
     };
     match entries.next() {
-        None => Ok(()),
+        None => Ok(true),
         Some(_) => Err(BackupError::NotEmpty(folder.to_owned())),
     }
 }
@@ -196,8 +196,8 @@ mod tests {
     #[test]
     fn only_an_empty_folder_is_restored_into() {
         let folder = tempfile::tempdir().unwrap();
-        require_empty(folder.path()).unwrap();
-        require_empty(&folder.path().join("missing")).unwrap();
+        assert!(require_empty(folder.path()).unwrap());
+        assert!(!require_empty(&folder.path().join("missing")).unwrap());
         fs::write(folder.path().join(".hidden"), "").unwrap();
         assert!(require_empty(folder.path()).is_err());
     }

@@ -17,6 +17,7 @@ use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::News;
 use crate::store::expiry::{Due, FIRST, Key, Step, Stepped, Untold};
 use crate::store::{Change, Changed, UserId};
+use crate::sync::sync_channel;
 
 /// The most ids in one notice. A line with them has about 18 KiB.
 const IDS: usize = 500;
@@ -129,7 +130,9 @@ impl Delivery {
             if let Some(to) = of_one.first().and_then(|first| first.name)
                 && !ids.is_empty()
             {
-                self.notify(mailbox, &News::Expired { to, ids }, now);
+                // Nobody waits for it to be durable.
+                let (told, _) = sync_channel(1);
+                self.notify(mailbox, &News::Expired { to, ids }, now, told);
             }
         }
     }

@@ -48,7 +48,7 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::News;
 use crate::store::{Store, StoreError, Summary, Tally};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, SyncSender};
 
 /// Once this many mailboxes are in memory, those that nobody uses are dropped.
 const SWEEP_FROM: usize = if cfg!(test) { 2 } else { 10_000 };
@@ -273,14 +273,22 @@ impl Delivery {
         value
     }
 
-    /// Puts a notice into a mailbox. It is as durable as a message once the writer has committed it.
-    pub(crate) fn notify(&self, mailbox: &Arc<SharedMailbox>, news: &News, now: Now) {
+    /// Puts a notice into a mailbox. `told` is sent whether it was taken, which is as durable as a
+    /// message is then.
+    pub(crate) fn notify(
+        &self,
+        mailbox: &Arc<SharedMailbox>,
+        news: &News,
+        now: Now,
+        told: SyncSender<Result<(), Refusal>>,
+    ) {
         let mut to_flush = FlushSet::default();
         self.update(mailbox, &mut to_flush, |state, effects| {
             let room = state.send_queue.as_ref();
             let room = room.is_none_or(|queue| queue.has_room());
             let machine = &mut state.machine;
-            machine.add_notice(news, now.millis, room, now.instant, effects);
+            let reply_to = Some(ReplyTo::Notice(told));
+            machine.add_notice(news, now.millis, reply_to, room, now.instant, effects);
         });
         to_flush.flush();
     }

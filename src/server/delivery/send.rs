@@ -56,7 +56,7 @@ impl Delivery {
             body: send.body,
             at: now.millis,
             discretion: Discretion::Open, // Decided under the lock.
-            reply_to: ReplyTo {
+            reply_to: ReplyTo::Session {
                 sender: session.user,
                 send_queue: Arc::clone(&session.send_queue),
                 request_id,
@@ -67,7 +67,7 @@ impl Delivery {
             let mailbox = recipient.mailbox();
             let decision = self.update(mailbox, to_flush, |state, effects| {
                 if state.is_retired() {
-                    return Err(submission);
+                    return Err(Box::new(submission));
                 }
                 let recipient = &state.recipient;
                 let accepts_unencrypted = self.accepts_unencrypted.load(Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl Delivery {
             let decision = match decision {
                 Ok(decision) => decision,
                 Err(not_taken) => {
-                    (submission, earlier) = (not_taken, unsearched());
+                    (submission, earlier) = (*not_taken, unsearched());
                     *recipient = match self.mailbox(&send.to) {
                         Ok(mailbox) => LastRecipient::new(mailbox),
                         Err(refusal) => return Some(Err(refusal)),

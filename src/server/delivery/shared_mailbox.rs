@@ -22,23 +22,45 @@ use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::stats::Ending;
 use crate::store::{StoreError, UserId};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, SyncSender};
 
-/// Where the answer to a `send` goes.
-#[derive(Clone)]
-pub(crate) struct ReplyTo {
-    /// The sender's number.
-    pub sender: UserId,
-    /// The sender's connection.
-    pub send_queue: Arc<SendQueue>,
-    /// The request's id, if it has one.
-    pub request_id: Option<u64>,
+/// Where the answer about a message goes.
+pub(crate) enum ReplyTo {
+    /// To the session that has sent it.
+    Session {
+        /// The sender's number.
+        sender: UserId,
+        /// The sender's connection.
+        send_queue: Arc<SendQueue>,
+        /// The request's id, if it has one.
+        request_id: Option<u64>,
+    },
+    /// To whoever waits for a notice to be taken. The channel has room for it.
+    Notice(SyncSender<Result<(), Refusal>>),
 }
 
 impl ReplyTo {
-    fn answer(&self, answer: &Result<Reply, Refusal>, to_flush: &mut FlushSet) {
-        self.send_queue.late_answer(self.request_id, answer);
-        to_flush.add(&self.send_queue);
+    fn answer(
+        self,
+        mailbox: &SharedMailbox,
+        answer: Result<Taken, Refusal>,
+        to_flush: &mut FlushSet,
+    ) {
+        match self {
+            ReplyTo::Session {
+                sender,
+                send_queue,
+                request_id,
+            } => {
+                let answer = answer.map(|taken| Reply::Accepted(mailbox.accepted(sender, taken)));
+                send_queue.late_answer(request_id, &answer);
+                to_flush.add(&send_queue);
+            }
+            ReplyTo::Notice(sender) => {
+                // A receiver that was dropped needs no answer.
+                let _ = sender.send(answer.map(drop));
+            }
+        }
     }
 }
 
@@ -251,11 +273,8 @@ impl SharedMailbox {
                         to_flush.add(send_queue);
                     }
                 }
-                Effect::Answer(reply_to, taken) => {
-                    let accepted = self.accepted(reply_to.sender, taken);
-                    reply_to.answer(&Ok(Reply::Accepted(accepted)), to_flush);
-                }
-                Effect::Refuse(reply_to, refusal) => reply_to.answer(&Err(refusal), to_flush),
+                Effect::Answer(reply_to, taken) => reply_to.answer(self, Ok(taken), to_flush),
+                Effect::Refuse(reply_to, refusal) => reply_to.answer(self, Err(refusal), to_flush),
                 Effect::Receipt(receipt) => receipts.push(receipt),
             }
         }

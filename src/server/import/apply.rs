@@ -48,6 +48,8 @@ pub(super) enum Skip {
     NoRecipient(String),
     /// The recipient's account was deleted since.
     Deleted(UserName),
+    /// The sender's account was purged since.
+    Purged(String),
     /// The recipient does not take it.
     Unwanted(UserName),
     /// It does not decrypt to a text.
@@ -78,6 +80,10 @@ impl fmt::Display for Skip {
                 write!(f, "no account {name:?} was imported, to which it would go")
             }
             Skip::Deleted(name) => write!(f, "{name} has deleted the account"),
+            Skip::Purged(name) => write!(
+                f,
+                "the account of {name:?}, who sent it, was purged when its name was given away"
+            ),
             Skip::Unwanted(name) => write!(
                 f,
                 "{name} blocks the sender, or takes no unencrypted messages"
@@ -137,7 +143,7 @@ impl<'a, 'b> Import<'a, 'b> {
         let hash = or_skip!(text(&document.password, "password"));
         let hash = or_skip!(hash_of(hash));
         let known = self.importer.person(username)?;
-        if known.is_some_and(|person| !person.only_sender) {
+        if known.is_some_and(|person| !person.only_sender && !person.lacks_verifier) {
             return Ok(Err(Skip::Before));
         }
         let name = match known {
@@ -207,8 +213,12 @@ impl<'a, 'b> Import<'a, 'b> {
     /// Who sent a message. The name of somebody without an account is reserved, so that nobody is
     /// taken for them.
     fn sender(&mut self, name: &str, at: u64) -> Result<Result<UserId, Skip>, ImportError> {
-        if let Some(Person { id, .. }) = self.importer.person(name)? {
-            return Ok(Ok(id));
+        match self.importer.person(name)? {
+            Some(Person { released: true, .. }) => {
+                return Ok(Err(Skip::Purged(name.to_owned())));
+            }
+            Some(person) => return Ok(Ok(person.id)),
+            None => {}
         }
         let here = or_skip!(self.free_name(name)?);
         let id = self.importer.add_sender(name, &here, at)?;

@@ -10,6 +10,7 @@ use crate::crypto::account::password::ImpossibleCost;
 use crate::protocol::refusal::Refusal;
 use crate::server::admin::AuditError;
 use crate::server::data_folder::FolderError;
+use crate::server::journal::JournalError;
 use crate::store::StoreError;
 use crate::store::sqlite::OpenError;
 
@@ -26,6 +27,8 @@ pub(in crate::server) enum ImportError {
     NotClosed(StoreError),
     /// The audit log can't be written.
     Audit(AuditError),
+    /// The journal can't be written.
+    Journal(JournalError),
     /// A file can't be read.
     Unreadable(PathBuf, io::Error),
     /// A file ends in the middle.
@@ -68,16 +71,21 @@ impl fmt::Display for ImportError {
                 "the disk is full, so nothing was imported; an import needs room for its messages \
                  twice, so make some and run it again",
             ),
-            ImportError::Store(error) => write!(f, "{error}, so nothing was imported"),
+            ImportError::Store(error) => write!(
+                f,
+                "{error}, so nothing was imported; restore a backup, or mend the disk, and run it again"
+            ),
             ImportError::NotClosed(error) => write!(
                 f,
                 "it was imported, but the database could not be closed ({error}); the next start of \
                  the server completes that"
             ),
             ImportError::Audit(error) => error.fmt(f),
+            ImportError::Journal(error) => error.fmt(f),
             ImportError::Unreadable(file, error) => write!(
                 f,
-                "{} can't be read ({error}), so nothing was imported",
+                "{} can't be read ({error}), so nothing was imported; look whether the name is right and \
+                 who may read it",
                 file.display()
             ),
             ImportError::Cut(file, position) => write!(
@@ -88,7 +96,7 @@ impl fmt::Display for ImportError {
             ImportError::Wrong(file, position, why) => write!(
                 f,
                 "{} is not what mongoexport or mongodump writes: {position}: {why}; nothing was \
-                 imported",
+                 imported, so export it again",
                 file.display()
             ),
             ImportError::Archive(file) => write!(
@@ -108,10 +116,14 @@ impl fmt::Display for ImportError {
                  folder of the database, or the files",
                 folder.display()
             ),
-            ImportError::Verifier(why) => write!(f, "{why}, so nothing was imported"),
+            ImportError::Verifier(why) => write!(
+                f,
+                "{why}, so nothing was imported; make memory free, and run it again"
+            ),
             ImportError::Output(error) => write!(
                 f,
-                "standard output can't be written ({error}), so nothing was imported"
+                "standard output can't be written ({error}), so nothing was imported; run it again with \
+                 another one"
             ),
             ImportError::ResultNotSaid(error) => write!(
                 f,
@@ -128,6 +140,7 @@ impl Error for ImportError {
             ImportError::Folder(error) => error.source(),
             ImportError::Database(error) => error.source(),
             ImportError::Audit(error) => error.source(),
+            ImportError::Journal(error) => error.source(),
             ImportError::Store(error) | ImportError::NotClosed(error) => Some(error),
             ImportError::Unreadable(_, error)
             | ImportError::Output(error)
@@ -157,6 +170,12 @@ impl From<StoreError> for ImportError {
 impl From<AuditError> for ImportError {
     fn from(error: AuditError) -> Self {
         ImportError::Audit(error)
+    }
+}
+
+impl From<JournalError> for ImportError {
+    fn from(error: JournalError) -> Self {
+        ImportError::Journal(error)
     }
 }
 

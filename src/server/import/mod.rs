@@ -35,6 +35,7 @@ use super::args::import::MongoTask;
 use super::config::Config;
 use super::data_folder;
 use super::data_folder::Lock;
+use super::journal::OfCommand;
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 
@@ -57,6 +58,10 @@ pub(super) fn mongo(config: &Config, task: &MongoTask, json: bool) -> Result<(),
     data_folder::check(config, &lock)?;
     let store = Sqlite::open(&data_folder::database(data)).map_err(ImportError::Database)?;
     lock.note_open(data);
+    let journal = match task.dry_run {
+        false => OfCommand::keep(config, &store)?,
+        true => None,
+    };
     let audit = Audit::of(data);
     let exports = task.exports.iter().map(|path| path.display().to_string());
     let subject = exports.collect::<Vec<_>>().join(" ");
@@ -73,7 +78,8 @@ pub(super) fn mongo(config: &Config, task: &MongoTask, json: bool) -> Result<(),
     done?;
     closed.map_err(ImportError::NotClosed)?;
     lock.note_closed();
-    report.finish()
+    report.finish()?;
+    Ok(journal.map_or(Ok(()), OfCommand::finish)?)
 }
 
 /// How many documents a file of this content has before its end or its first fault, at most `most`.

@@ -8,10 +8,10 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
-use super::journal;
-use super::open::{self, OpenError};
+use super::open::{self, Identity, OpenError};
+use super::repeat::repeat;
 use super::write::set_value;
 use crate::store::journal::Entry;
 
@@ -24,6 +24,7 @@ const ADD_FILE: &str = "INSERT INTO backup_files (name, content) VALUES (?1, ?2)
 const HAS_FILES: &str = "SELECT 1 FROM sqlite_schema WHERE name = 'backup_files'";
 const FILES: &str = "SELECT name, content FROM backup_files ORDER BY name";
 const DROP_FILES: &str = "DROP TABLE IF EXISTS backup_files";
+const DROP_ALL_PREKEYS: &str = "DELETE FROM one_time_prekeys";
 const COUNT_ACCOUNTS: &str = "SELECT count(*) FROM users WHERE deleted = 0";
 const COUNT_MAIL: &str = "SELECT count(*) FROM mail";
 
@@ -47,9 +48,11 @@ pub(crate) fn copy(
     files: &[(&'static str, Vec<u8>)],
 ) -> Result<(), OpenError> {
     // As the copy does: a connection that only reads would leave files behind.
-    require_ours(from, open::connect(from, OpenFlags::empty()))?;
+    let source = open::connect(from, OpenFlags::empty());
+    let source = source.and_then(|source| Ok((open::identify(&source)?, source)));
+    let (identity, source) = source.map_err(|error| open::open_error(from, error))?;
+    open::expect_ours(from, identity)?;
     let copy = || {
-        let source = open::connect(from, OpenFlags::empty())?;
         let target = to.to_string_lossy();
         source.execute("VACUUM INTO ?1", [&*target])?;
         let copy = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -59,27 +62,80 @@ pub(crate) fn copy(
         }
         copy.close().map_err(|(_, error)| error)
     };
-    copy().map_err(|error| open::open_error(to, error))?;
-    let synced = File::open(to).and_then(|file| file.sync_all());
+    copy().map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => open::open_error(from, error),
+        _ => unwritable(to, error),
+    })?;
+    sync(to)
+}
+
+/// Why a copy could not be written.
+fn unwritable(to: &Path, error: rusqlite::Error) -> OpenError {
+    let folder = to.parent().unwrap_or(to).display();
+    let sentence = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => format!(
+            "the disk of the folder {folder} is full, and nothing was left there; make room on it, or \
+             choose another place"
+        ),
+        _ => format!(
+            "the folder {folder} can't be written ({error}), and nothing was left there; look whether \
+             its disk works, or choose another place"
+        ),
+    };
+    OpenError::caused_by(sentence, error)
+}
+
+fn sync(path: &Path) -> Result<(), OpenError> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| {
-        let sentence = format!("{} can't be written: {error}", to.display());
+        let sentence = format!(
+            "{} can't be written: {error}; choose another place",
+            path.display()
+        );
         OpenError::caused_by(sentence, error)
     })
 }
 
-/// Refuses what is no database of ours, or a newer server's.
-fn require_ours(path: &Path, opened: rusqlite::Result<Connection>) -> Result<(), OpenError> {
-    let identified = opened.and_then(|database| open::identify(&database));
-    let identified = identified.map_err(|error| open::open_error(path, error))?;
-    open::expect_ours(path, identified).map(drop)
+/// Refuses what is no backup of ours, or a newer server's.
+fn require_ours(path: &Path, called: &Path) -> Result<(), OpenError> {
+    let opened = open::reader(path).and_then(|backup| open::identify(&backup));
+    let shown = called.display();
+    Err(OpenError::new(
+        match opened.map_err(|error| unreadable(called, error))? {
+            Identity::Ours => return Ok(()),
+            Identity::Newer(_) => format!(
+                "{shown} was written by a newer version of the server; use that version, or another \
+                 backup"
+            ),
+            Identity::Empty | Identity::Foreign => {
+                format!("{shown} is no backup of a server; name another file")
+            }
+        },
+    ))
 }
 
-/// Reads all of a backup, and refuses one that is not whole.
+/// Why a backup can't be read.
+fn unreadable(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.display();
+    let sentence = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            format!("{path} is no backup, or its beginning is damaged; use another backup")
+        }
+        Some(ErrorCode::DatabaseCorrupt) => {
+            format!("{path} is damaged ({error}); use another backup")
+        }
+        _ => format!("{path} can't be read: {error}; use another backup"),
+    };
+    OpenError::caused_by(sentence, error)
+}
+
+/// Reads all of a backup, and refuses one that is not whole. An error names it as `called`: it may be
+/// a copy of that.
 ///
 /// # Errors
 /// It is no backup of this server's, a newer server's, or damaged.
-pub(crate) fn check(path: &Path) -> Result<Contents, OpenError> {
-    require_ours(path, open::reader(path))?;
+pub(crate) fn check(path: &Path, called: &Path) -> Result<Contents, OpenError> {
+    require_ours(path, called)?;
     let check = || {
         let backup = open::reader(path)?;
         let sound: String = backup.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
@@ -97,11 +153,11 @@ pub(crate) fn check(path: &Path) -> Result<Contents, OpenError> {
         };
         Ok((sound, contents))
     };
-    let (sound, contents) = check().map_err(|error| open::open_error(path, error))?;
+    let (sound, contents) = check().map_err(|error| unreadable(called, error))?;
     if sound != "ok" {
         return Err(OpenError::new(format!(
             "{} is damaged ({sound}); use another backup",
-            path.display()
+            called.display()
         )));
     }
     Ok(contents)
@@ -122,7 +178,7 @@ pub(crate) fn files(path: &Path) -> Result<Vec<(String, Vec<u8>)>, OpenError> {
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     };
-    read().map_err(|error| open::open_error(path, error))
+    read().map_err(|error| unreadable(path, error))
 }
 
 /// Makes a backup the database of a server: takes the files out of it, repeats the changes of a
@@ -141,8 +197,10 @@ pub(crate) fn begin_epoch(
         let transaction = database.transaction()?;
         transaction.execute_batch(DROP_FILES)?;
         for entry in entries {
-            journal::repeat(&transaction, entry)?;
+            repeat(&transaction, entry)?;
         }
+        // Some were handed out since, and must not be again.
+        transaction.execute_batch(DROP_ALL_PREKEYS)?;
         set_value(&transaction, open::EPOCH, epoch)?;
         let runs = open::runs(&transaction)?.saturating_add(SKIPPED_RUNS);
         set_value(&transaction, open::RUNS, &runs.to_be_bytes())?;
@@ -151,9 +209,8 @@ pub(crate) fn begin_epoch(
         database.execute_batch("VACUUM")?;
         database.close().map_err(|(_, error)| error)
     };
-    begin().map_err(|error| open::open_error(path, error))?;
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| OpenError::caused_by(error.to_string(), error))
+    begin().map_err(|error| unwritable(path, error))?;
+    sync(path)
 }
 
 #[cfg(test)]
@@ -176,7 +233,7 @@ mod tests {
             &[("tls-key.pem", b"secret key".to_vec())],
         )
         .unwrap();
-        let contents = check(&target).unwrap();
+        let contents = check(&target, &target).unwrap();
         assert_eq!((contents.accounts, contents.messages), (1, 0));
         let content = files(&target).unwrap();
         assert_eq!(
@@ -207,9 +264,9 @@ mod tests {
         let whole = std::fs::read(&target).unwrap();
         for length in [0, 50, 4096, whole.len() - 4096, whole.len() - 1] {
             std::fs::write(&target, &whole[..length]).unwrap();
-            assert!(check(&target).is_err(), "{length} bytes");
+            assert!(check(&target, &target).is_err(), "{length} bytes");
         }
         std::fs::write(&target, "no database").unwrap();
-        assert!(check(&target).is_err());
+        assert!(check(&target, &target).is_err());
     }
 }

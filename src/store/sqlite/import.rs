@@ -14,6 +14,7 @@ use super::{Sqlite, admin, read, statements};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::request::KdfParams;
+use crate::store::journal::Entry;
 use crate::store::{StoreError, Tally, UserId};
 
 /// Somebody of whom an earlier or this import has made a row.
@@ -27,6 +28,11 @@ pub(crate) struct Person {
     pub deleted: bool,
     /// It had no account there, as far as imports have seen.
     pub only_sender: bool,
+    /// A restore has made it anew, without what its password is checked against, and its owner has
+    /// no other.
+    pub lacks_verifier: bool,
+    /// Its name here was given away, and its messages were purged.
+    pub released: bool,
     /// Unencrypted messages are refused.
     pub refuses_plain: bool,
 }
@@ -70,6 +76,8 @@ pub(crate) struct Importer<'a> {
     next: u64,
     /// What waits for whom. It has an entry for each recipient.
     waiting: HashMap<UserId, Tally>,
+    /// Whom it has made, for the journal.
+    entries: Vec<Entry>,
 }
 
 impl Sqlite {
@@ -95,11 +103,16 @@ impl Sqlite {
             connection: &transaction,
             next: self.first_number,
             waiting: HashMap::new(),
+            entries: Vec::new(),
         };
         // What fails here drops the connection, and with it the transaction.
         let done = run(&mut importer)?;
+        let entries = importer.entries;
         match keep {
-            true => transaction.commit().map_err(failed)?,
+            true => {
+                transaction.commit().map_err(failed)?;
+                self.note_import(&entries);
+            }
             false => transaction.rollback().map_err(failed)?,
         }
         *writer = Some(connection);
@@ -121,23 +134,26 @@ impl Importer<'_> {
                         row.get(2)?,
                         row.get(3)?,
                         row.get(4)?,
+                        row.get(5)?,
                     ))
                 };
                 statement.query_row([original], person).optional()
             })
             .map_err(failed)?;
         // A name that was given away begins with `~`: that account is deleted, and has no mailbox.
-        Ok(
-            found.and_then(|(id, name, deleted, only_sender, refuses_plain)| {
+        Ok(found.and_then(
+            |(id, name, deleted, only_sender, refuses_plain, lacks_verifier)| {
                 Some(Person {
                     id,
                     name: name.trim_start_matches('~').parse().ok()?,
                     deleted,
                     only_sender,
+                    lacks_verifier,
+                    released: name.starts_with('~'),
                     refuses_plain,
                 })
-            }),
-        )
+            },
+        ))
     }
 
     /// Whether an account has, or had, this name here.
@@ -149,11 +165,11 @@ impl Importer<'_> {
     /// Makes an account, or makes one of the person whose name is reserved so far. Its name must be
     /// free, or that person's.
     pub(crate) fn add_person(
-        &self,
+        &mut self,
         new: &NewPerson<'_>,
         reserved: Option<UserId>,
     ) -> Result<(), StoreError> {
-        let add = || {
+        let mut add = || {
             let kdf = &new.kdf;
             if let Some(user) = reserved {
                 self.connection.execute(
@@ -170,6 +186,7 @@ impl Importer<'_> {
                 let values = params![user.0, new.verifier.0];
                 self.connection
                     .execute(statements::ADMIT_IMPORTED, values)?;
+                self.entries.push(entry(user, new));
                 return Ok(());
             }
             self.connection.execute(
@@ -184,7 +201,9 @@ impl Importer<'_> {
                     [0_u8; 32]
                 ],
             )?;
-            self.note_person(new.original, false, Some(&new.verifier.0))
+            let user = self.note_person(new.original, false, Some(&new.verifier.0))?;
+            self.entries.push(entry(user, new));
+            Ok(())
         };
         add().map_err(failed)
     }
@@ -192,12 +211,12 @@ impl Importer<'_> {
     /// Reserves the name of a sender who has no account, as that of a deleted one. `None` if it is
     /// taken.
     pub(crate) fn add_sender(
-        &self,
+        &mut self,
         original: &str,
         name: &UserName,
         at: u64,
     ) -> Result<Option<UserId>, StoreError> {
-        let add = || {
+        let mut add = || {
             let values = params![name.as_str(), at as i64];
             if self
                 .connection
@@ -206,25 +225,37 @@ impl Importer<'_> {
             {
                 return Ok(None);
             }
-            let user = self.connection.last_insert_rowid();
-            self.note_person(original, true, None)?;
-            Ok(Some(UserId(user)))
+            let user = self.note_person(original, true, None)?;
+            self.entries.push(Entry::Imported {
+                id: user.0,
+                name: name.to_string(),
+                original: original.to_owned(),
+                only_sender: true,
+                created: at,
+                kdf: KdfParams {
+                    salt: ByteArray([0; 16]),
+                    memory_kib: 0,
+                    passes: 0,
+                    lanes: 0,
+                },
+            });
+            Ok(Some(user))
         };
         add().map_err(failed)
     }
 
-    /// Notes who the account that was made last is.
+    /// Notes who the account that was made last is, and returns its number.
     fn note_person(
         &self,
         original: &str,
         only_sender: bool,
         verifier: Option<&[u8]>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<UserId> {
         let user = self.connection.last_insert_rowid();
         let values = params![user, original, only_sender, verifier];
         self.connection
             .execute(statements::IMPORT_ACCOUNT, values)?;
-        Ok(())
+        Ok(UserId(user))
     }
 
     /// Whether one account blocks another.
@@ -283,6 +314,18 @@ impl Importer<'_> {
         tally.bytes += new.text.len() as u64;
         self.waiting.insert(new.recipient, tally);
         Ok(())
+    }
+}
+
+/// What the journal has of an account that was made.
+fn entry(user: UserId, new: &NewPerson<'_>) -> Entry {
+    Entry::Imported {
+        id: user.0,
+        name: new.name.to_string(),
+        original: new.original.to_owned(),
+        only_sender: false,
+        created: new.created,
+        kdf: new.kdf,
     }
 }
 

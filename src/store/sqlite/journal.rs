@@ -1,12 +1,13 @@
-//! The journal of a database: the changes of a batch as its entries, and entries that are repeated on
-//! a database that was restored.
+//! Keeps the journal of a database: the changes of a batch as entries. [`repeat`](super::repeat) repeats
+//! them on a database that was restored.
 
 use std::io;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use data_encoding::BASE64;
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Sqlite, statements, write};
+use super::{Sqlite, read, statements};
 use crate::protocol::ids::ByteArray;
 use crate::store::journal::{Entry, Journal};
 use crate::store::{Batch, Change, Changed, NewAccount, NewLogin, UserId};
@@ -14,65 +15,151 @@ use crate::store::{Batch, Change, Changed, NewAccount, NewLogin, UserId};
 const NAME: &str = "SELECT name FROM users WHERE id = ?1";
 const CODE: &str = "SELECT code FROM invitations WHERE id = ?1";
 const USES: &str = "SELECT uses FROM invitations WHERE code = ?1";
-const ADD_ACCOUNT: &str = "
-    INSERT OR IGNORE INTO users (id, name, created, salt, memory_kib, passes, lanes, login_key)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-const SET_LOGIN: &str = "
-    UPDATE users SET salt = ifnull(?2, salt), memory_kib = ifnull(?3, memory_kib),
-           passes = ifnull(?4, passes), lanes = ifnull(?5, lanes), login_key = ?6
-    WHERE id = ?1 AND deleted = 0";
-const IS_ACCOUNT: &str = "SELECT 1 FROM users WHERE id = ?1 AND name = ?2";
-const LIMIT_USES: &str = "UPDATE invitations SET uses = min(uses, ?2) WHERE code = ?1";
+const ANY_IMPORT: &str = "SELECT 1 FROM imported_messages LIMIT 1";
+/// A message that was imported has its ObjectId behind four bytes.
+const IMPORTED_AMONG: &str = "
+    SELECT substr(id, 5) FROM mail WHERE recipient = ?1 AND number BETWEEN ?2 AND ?3
+       AND substr(id, 5) IN (SELECT id FROM imported_messages)";
 
-/// A journal, and who is told that it can't be written, and why.
-pub(super) type Kept = (Journal, Box<dyn Fn(&Path, &io::Error) + Send>);
+/// So many ObjectIds of imported messages are in one entry: it fits into a line.
+const READ_IDS: usize = 200;
+
+/// So many entries of an import are appended at once.
+const PART: usize = 1000;
+
+/// Is told that a journal can't be written, and why.
+type Report = Box<dyn Fn(&Path, &io::Error) + Send>;
+
+/// A journal that is kept.
+pub(super) struct Kept {
+    journal: Journal,
+    report: Report,
+    /// Messages were imported, so what is acknowledged may be one of them.
+    has_imports: bool,
+}
+
+impl Kept {
+    fn append(&mut self, entries: rusqlite::Result<Vec<Entry>>) {
+        let appended = entries.map_err(io::Error::other);
+        let appended = appended.and_then(|entries| self.journal.append(&entries));
+        if let Err(error) = appended {
+            (self.report)(self.journal.path(), &error);
+        }
+    }
+}
+
+/// What is known only before a batch is committed.
+#[derive(Default)]
+pub(super) struct Before {
+    /// For each change, what is written down if it was made.
+    of_changes: Vec<Option<Entry>>,
+    /// Imported messages that the batch deletes.
+    read: Vec<[u8; 12]>,
+}
 
 impl Sqlite {
-    /// Has changes that a restore must not undo appended to the journal at `path`, from now on.
+    /// Has changes that a restore must not undo appended to the journal at `path`, from here on.
     /// `report` is told if that fails; the changes are made, and written later.
     pub(crate) fn keep_journal(
         &self,
         path: &Path,
         report: impl Fn(&Path, &io::Error) + Send + 'static,
     ) {
-        *self.journal.lock() = Some((Journal::at(path), Box::new(report)));
+        let writer = self.writer.lock();
+        let imports = writer.as_ref().map(|writer| writer.prepare(ANY_IMPORT));
+        let has_imports =
+            imports.is_none_or(|found| found.and_then(|mut it| it.exists([])) != Ok(false));
+        *self.journal.lock() = Some(Kept {
+            journal: Journal::at(path),
+            report: Box::new(report),
+            has_imports,
+        });
     }
 
-    /// Writes down a batch that was committed; `entries` are those that were known before.
+    /// What has to be read before a batch is committed. What can't be read is met by the commit.
+    pub(super) fn before(&self, connection: &Connection, batch: &Batch) -> Before {
+        let journal = self.journal.lock();
+        let Some(kept) = &*journal else {
+            return Before::default();
+        };
+        let of_changes = batch.changes.iter();
+        let read = match kept.has_imports {
+            true => imported_among(connection, batch),
+            false => Ok(Vec::new()),
+        };
+        Before {
+            of_changes: of_changes
+                .map(|change| replaced(connection, change).unwrap_or_default())
+                .collect(),
+            read: read.unwrap_or_default(),
+        }
+    }
+
+    /// Writes down a batch that was committed.
     pub(super) fn note(
         &self,
         connection: &Connection,
         batch: &Batch,
         changed: &[Changed],
-        mut entries: Vec<Entry>,
+        before: Before,
     ) {
-        let mut journal = self.journal.lock();
-        let Some((journal, report)) = &mut *journal else {
+        if changed.is_empty() && before.read.is_empty() {
             return;
-        };
-        let noted = entries_of(connection, batch, changed);
-        let noted = noted.map_err(io::Error::other).and_then(|more| {
-            entries.extend(more);
-            journal.append(&entries)
-        });
-        if let Err(error) = noted {
-            report(journal.path(), &error);
+        }
+        if let Some(kept) = &mut *self.journal.lock() {
+            kept.append(entries_of(connection, batch, changed, before));
+        }
+    }
+
+    /// Writes down an import that was committed.
+    pub(super) fn note_import(&self, entries: &[Entry]) {
+        if let Some(kept) = &mut *self.journal.lock() {
+            for part in entries.chunks(PART) {
+                kept.append(Ok(part.to_owned()));
+            }
         }
     }
 }
 
-/// What is known only before a batch is committed: the codes of the invitations that it takes back.
-pub(super) fn before(connection: &Connection, batch: &Batch) -> Vec<Entry> {
-    let revoked = batch.changes.iter().filter_map(|change| match change {
-        Change::Revoke(id) => connection.query_row(CODE, [id], |row| row.get(0)).ok(),
+/// What a change takes the place of: the code of an invitation that is taken back, another identity.
+fn replaced(connection: &Connection, change: &Change) -> rusqlite::Result<Option<Entry>> {
+    Ok(match change {
+        Change::Revoke(id) => {
+            let code = connection
+                .query_row(CODE, [id], |row| row.get(0))
+                .optional()?;
+            code.map(|code| Entry::Invitation {
+                code: ByteArray(code),
+                uses: 0,
+            })
+        }
+        Change::Publish(user, keys) => {
+            let published = connection
+                .prepare_cached(statements::IDENTITY)?
+                .query_row([user.0], |row| read::identity(row, 0))?;
+            let name = connection.query_row(NAME, [user.0], |row| row.get(0))?;
+            (published != Some(keys.identity)).then_some(Entry::Identity {
+                id: user.0,
+                name,
+                identity: keys.identity,
+                signed_prekey: keys.signed_prekey,
+            })
+        }
         _ => None,
-    });
-    revoked
-        .map(|code| Entry::Invitation {
-            code: ByteArray(code),
-            uses: 0,
-        })
-        .collect()
+    })
+}
+
+/// The imported messages that a batch deletes.
+fn imported_among(connection: &Connection, batch: &Batch) -> rusqlite::Result<Vec<[u8; 12]>> {
+    let mut found = Vec::new();
+    let mut statement = connection.prepare_cached(IMPORTED_AMONG)?;
+    for (recipient, numbers) in &batch.acknowledged {
+        let range = params![recipient.0, *numbers.start() as i64, *numbers.end() as i64];
+        for id in statement.query_map(range, |row| row.get(0))? {
+            found.push(id?);
+        }
+    }
+    Ok(found)
 }
 
 /// The entries of a batch that was committed.
@@ -80,10 +167,23 @@ fn entries_of(
     connection: &Connection,
     batch: &Batch,
     changed: &[Changed],
+    before: Before,
 ) -> rusqlite::Result<Vec<Entry>> {
     let mut entries = Vec::new();
+    let mut replaced = before.of_changes.into_iter();
     for (change, changed) in batch.changes.iter().zip(changed) {
-        add(connection, change, changed, &mut entries)?;
+        let replaced = replaced.next().flatten();
+        match (change, changed) {
+            (Change::Revoke(_), Changed::Done) | (Change::Publish(..), Changed::Published(_)) => {
+                entries.extend(replaced);
+            }
+            _ => add(connection, change, changed, &mut entries)?,
+        }
+    }
+    for ids in before.read.chunks(READ_IDS) {
+        entries.push(Entry::ImportedRead {
+            ids: BASE64.encode(&ids.concat()),
+        });
     }
     Ok(entries)
 }
@@ -128,11 +228,18 @@ fn add(
                 login_key,
             });
         }
-        (Change::Reset(user, _), Changed::Done) => entries.push(Entry::Login {
+        (Change::Reset(user, reset), Changed::Done) => entries.push(Entry::Reset {
             id: user.0,
             name: name(*user)?,
-            kdf: None,
-            login_key: ByteArray([0; 32]),
+            key: reset.key,
+            expires: reset.expires,
+        }),
+        (Change::SetFlags(user, flags), Changed::Done) => entries.push(Entry::Settings {
+            id: user.0,
+            name: name(*user)?,
+            listed: flags.listed,
+            presence: flags.presence,
+            refuse_unencrypted: flags.refuse_unencrypted,
         }),
         (Change::Delete { user, .. }, Changed::Done) => entries.push(Entry::Deleted {
             id: user.0,
@@ -160,7 +267,34 @@ fn add(
             created: 0,
             on: false,
         }),
-        _ => {}
+        // A restore may undo it, or it is written down with what was read before.
+        (
+            Change::CountLogin(..)
+            | Change::Seen(..)
+            | Change::ForgetSeen(..)
+            | Change::ClaimBundle { .. }
+            | Change::Publish(..)
+            | Change::Invite(..)
+            | Change::Revoke(_)
+            | Change::Expiry(_),
+            _,
+        ) => {}
+        // It was not made.
+        (
+            Change::Register(_)
+            | Change::Reuse(..)
+            | Change::SetLogin(_)
+            | Change::FinishReset(..)
+            | Change::Claim(_)
+            | Change::Reset(..)
+            | Change::SetFlags(..)
+            | Change::Delete { .. }
+            | Change::Disable(..)
+            | Change::Block(..)
+            | Change::Ban(..)
+            | Change::LiftBan(_),
+            _,
+        ) => {}
     }
     Ok(())
 }
@@ -173,87 +307,4 @@ fn registered(id: UserId, account: &NewAccount) -> Entry {
         kdf: account.kdf,
         login_key: account.login_key,
     }
-}
-
-/// Repeats an entry. One that is about nothing in the database changes nothing.
-pub(super) fn repeat(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
-    let is_account = |id: i64, name: &str| transaction.prepare(IS_ACCOUNT)?.exists((id, name));
-    match entry {
-        Entry::Registered {
-            id,
-            name,
-            created,
-            kdf,
-            login_key,
-        } => transaction.execute(
-            ADD_ACCOUNT,
-            params![
-                id,
-                name,
-                *created as i64,
-                kdf.salt.0,
-                kdf.memory_kib,
-                kdf.passes,
-                kdf.lanes,
-                login_key.0
-            ],
-        )?,
-        Entry::Login {
-            id,
-            name,
-            kdf,
-            login_key,
-        } if is_account(*id, name)? => {
-            // The code of an earlier reset must not work again.
-            transaction.execute(statements::DROP_RESET, [id])?;
-            let values = params![
-                id,
-                kdf.map(|kdf| kdf.salt.0),
-                kdf.map(|kdf| kdf.memory_kib),
-                kdf.map(|kdf| kdf.passes),
-                kdf.map(|kdf| kdf.lanes),
-                login_key.0
-            ];
-            transaction.execute(SET_LOGIN, values)?
-        }
-        Entry::Deleted { id, name } if is_account(*id, name)? => {
-            write::delete_account(transaction, UserId(*id), None)?;
-            0
-        }
-        Entry::Released { id, name } if is_account(*id, name)? => {
-            write::release_name(transaction, UserId(*id))?;
-            0
-        }
-        Entry::Disabled { id, name, disabled } if is_account(*id, name)? => {
-            transaction.execute(statements::DISABLE, (id, disabled))?
-        }
-        Entry::Block {
-            id,
-            name,
-            other,
-            blocked,
-            on,
-        } if is_account(*id, name)? && is_account(*other, blocked)? => {
-            let statement = match on {
-                true => statements::BLOCK,
-                false => statements::UNBLOCK,
-            };
-            transaction.execute(statement, (id, other))?
-        }
-        Entry::Invitation { code, uses } => transaction.execute(LIMIT_USES, (code.0, uses))?,
-        Entry::Ban {
-            network,
-            created,
-            on: true,
-        } => transaction.execute(statements::BAN, (network, *created as i64))?,
-        Entry::Ban {
-            network, on: false, ..
-        } => transaction.execute(statements::LIFT_BAN, [network])?,
-        Entry::Login { .. }
-        | Entry::Deleted { .. }
-        | Entry::Released { .. }
-        | Entry::Disabled { .. }
-        | Entry::Block { .. } => 0,
-    };
-    Ok(())
 }

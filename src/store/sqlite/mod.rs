@@ -13,7 +13,7 @@
 //! | `failure` | what an error of SQLite means |
 //! | `generation` | whether a write-ahead log belongs to the database beside it |
 //! | `files` | whether the paths still lead to the files that are open |
-//! | `journal` | the changes that a restore repeats |
+//! | `journal`, `repeat` | the changes that a restore repeats, and repeating them |
 //! | `read`, `readers` | the reads, and the connections for them |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
@@ -37,6 +37,7 @@ mod open;
 mod personal_data;
 mod read;
 mod readers;
+mod repeat;
 mod statements;
 mod write;
 
@@ -436,15 +437,10 @@ impl Store for Sqlite {
             Some(connection) => connection,
             None => self.reopen()?,
         };
-        let revoked = match batch.changes.is_empty() {
-            true => Vec::new(),
-            false => journal::before(&connection, batch),
-        };
+        let before = self.before(&connection, batch);
         let error = match write::commit(&mut connection, batch) {
             Ok(changed) => {
-                if !changed.is_empty() {
-                    self.note(&connection, batch, &changed, revoked);
-                }
+                self.note(&connection, batch, &changed, before);
                 self.bound_log(&connection);
                 self.mark_log(&connection);
                 *writer = Some(connection);

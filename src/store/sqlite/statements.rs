@@ -140,17 +140,20 @@ statements! {
     USE_VERIFIER = "
         UPDATE imported_accounts SET verifier = NULL WHERE user = ?1 AND verifier = ?2";
     FIND_IMPORTED = "
-        SELECT id, users.name, deleted, only_sender, refuse_unencrypted
+        SELECT id, users.name, deleted, only_sender, refuse_unencrypted,
+               deleted = 0 AND only_sender = 0 AND verifier IS NULL AND login_key = zeroblob(32)
+               AND NOT EXISTS (SELECT 1 FROM resets WHERE resets.user = id)
         FROM imported_accounts JOIN users ON id = user WHERE imported_accounts.name = ?1";
     IMPORT_ACCOUNT = "
         INSERT INTO imported_accounts (user, name, only_sender, verifier) VALUES (?1, ?2, ?3, ?4)";
     RESERVE_SENDER = "
         INSERT INTO users (name, created, deleted, salt, memory_kib, passes, lanes, login_key)
         VALUES (?1, ?2, 1, zeroblob(16), 0, 0, 0, zeroblob(32)) ON CONFLICT (name) DO NOTHING";
-    /// A name that only senders' messages had reserved becomes an account.
+    /// A name that only senders' messages had reserved becomes an account, or one that a restore has made
+    /// gets again what its password is checked against.
     ADMIT_SENDER = "
         UPDATE users SET deleted = 0, created = ?2, salt = ?3, memory_kib = ?4, passes = ?5,
-               lanes = ?6, login_key = zeroblob(32) WHERE id = ?1 AND deleted = 1";
+               lanes = ?6 WHERE id = ?1 AND login_key = zeroblob(32)";
     ADMIT_IMPORTED = "
         UPDATE imported_accounts SET only_sender = 0, verifier = ?2 WHERE user = ?1";
     IMPORT_MESSAGE = "INSERT OR IGNORE INTO imported_messages (id) VALUES (?1)";

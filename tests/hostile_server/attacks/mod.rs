@@ -1,5 +1,6 @@
 //! The attacks, in groups that share a server and its clients.
 
+mod imported;
 mod invitations;
 mod keys;
 mod messages;
@@ -49,6 +50,9 @@ pub(crate) const ATTACKS: &[fn() -> Vec<Row>] = &[
     wire::logins,
     receipts::receipts,
     passwords::known_vault,
+    imported::claimed,
+    #[cfg(feature = "tls")]
+    imported::nobody_agrees,
     invitations::newcomer,
     invitations::introductions,
     invitations::code_for_another,

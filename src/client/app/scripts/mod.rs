@@ -360,7 +360,7 @@ impl App {
     }
 
     /// `vault export`. The identity's keys leave through no socket, so another client has to end.
-    pub(super) fn export_vault(&mut self, file: &ExportFile) -> Done {
+    pub(super) fn export_vault(&mut self, file: &ExportFile, damaged: bool) -> Done {
         let name = self.account()?;
         if let Err(error) = self.wait_until_free(&name) {
             return Err(match error.holder() {
@@ -377,6 +377,7 @@ impl App {
         Ok(transfer::export(
             name,
             file,
+            damaged,
             options,
             flow,
             &mut self.terminal,

@@ -179,3 +179,75 @@ fn a_damaged_message_does_not_stop_the_mail_that_is_about_it() {
     assert_eq!(alice.reads("behind the receipt"), Mark::None);
     super::setups::they_talk(&alice, &bob, "and on");
 }
+
+const CHANGES: [&str; 3] = [
+    "UPDATE messages SET value = zeroblob(length(value)) WHERE id = (SELECT max(id) FROM messages)",
+    "DELETE FROM messages WHERE id = (SELECT max(id) FROM messages)",
+    "UPDATE messages SET value = CAST(value || value AS BLOB) WHERE id = (SELECT max(id) FROM messages)",
+];
+
+/// Of a message that waits nobody knows the words any more. It is given up and said, once, and the
+/// others go out.
+#[test]
+fn a_waiting_message_whose_row_was_changed_is_given_up_and_no_other() {
+    for change in CHANGES {
+        let (server, mut alice, bob) = acquainted();
+        for is_in_the_outbox in [true, false] {
+            let evil = super::evil::Evil::new(10);
+            let genuine = match is_in_the_outbox {
+                true => {
+                    server.world.lock().unwrap().drop_answers = true;
+                    None
+                }
+                false => Some(evil.publish_as(&server, &bob.name)),
+            };
+            alice.send("bob", "whole");
+            alice.send("bob", "soon damaged");
+            alice.session.take().unwrap().end();
+            write(&alice, change);
+            server.world.lock().unwrap().drop_answers = false;
+            if let Some(genuine) = genuine {
+                super::evil::publish(&server, &bob.name, genuine);
+            }
+            alice.log_in();
+            alice.sees_line(
+                "the message to bob was not sent: its row in the vault's file was changed",
+            );
+            bob.reads("whole");
+            super::setups::they_talk(&alice, &bob, "and on");
+            let failed = alice.run(Command::AwaitAnswers(Duration::from_secs(5)));
+            assert_eq!(failed.unwrap_err(), "1 of the messages could not be sent");
+            alice.log_out();
+            alice.log_in();
+            let said = format!("{:?}", alice.everything());
+            assert!(!said.contains("was not sent"), "{change}: {said}");
+        }
+    }
+}
+
+/// What a held message says is in its envelope, so its row is not needed to accept it or to drop it.
+#[test]
+fn a_held_message_whose_row_was_changed_can_be_accepted_and_rejected() {
+    let name: UserName = "bob".parse().unwrap();
+    for change in CHANGES {
+        for accept in [true, false] {
+            let (server, mut alice, _bob) = acquainted();
+            let mut evil = super::evil::Evil::new(10);
+            evil.publish_as(&server, &name);
+            evil.says_text(&server, "from a new device");
+            alice.sees_line("/verify bob");
+            alice.session.take().unwrap().end();
+            write(&alice, change);
+            alice.log_in();
+            if accept {
+                alice.run(Command::Accept(name)).unwrap();
+                assert_eq!(alice.reads("from a new device"), Mark::None);
+            } else {
+                alice.run(Command::Reject(name)).unwrap();
+                alice.sees_line("dropped");
+            }
+            alice.log_out();
+            alice.log_in();
+        }
+    }
+}

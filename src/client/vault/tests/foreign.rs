@@ -170,7 +170,13 @@ fn a_change_to_any_row_is_damage() {
             "{change}: {refused}"
         );
         let said = refused.to_string();
-        assert!(said.contains("client vault import"), "{said}");
+        for way_out in [
+            "vault read",
+            "vault export --damaged FILE",
+            "vault import FILE",
+        ] {
+            assert!(said.contains(way_out), "{said}");
+        }
         assert_eq!(fs::read(file(&dir)).unwrap(), bytes, "{change}");
     }
     fs::write(file(&dir), &whole).unwrap();
@@ -224,11 +230,9 @@ fn a_change_to_a_message_is_noticed_when_it_is_read() {
         &dir,
         "INSERT INTO messages SELECT id + 1, value FROM messages WHERE id = 2",
     );
-    let mut vault = opened(&dir).unwrap();
-    assert_eq!(vault.whole_history().unwrap().len(), 2, "it is no message");
-    let added =
-        vault.transact(|vault| vault.add_message(1, &MessageId([5; 16]), 9, &record("third")));
-    assert!(matches!(added, Err(VaultError::Damaged(..))));
+    // It is in the way of the next message, which is noticed before any comes.
+    let said = opened(&dir).map(drop).unwrap_err().to_string();
+    assert!(said.contains("row 3 of messages"), "{said}");
 }
 
 /// A journal with which SQLite would empty the vault's second page.

@@ -186,7 +186,10 @@ fn a_migration_that_fails_leaves_the_old_vault_as_it_is() {
         let before = fs::read(file(&dir)).unwrap();
         let closed = take(&dir).unwrap().read().unwrap();
         let opened = closed.open(&KEY_2);
-        assert!(matches!(opened, Err(VaultError::Damaged(..))), "{change}");
+        assert!(
+            matches!(opened, Err(VaultError::Unreadable(..))),
+            "{change}"
+        );
         drop(opened);
         assert_eq!(fs::read(file(&dir)).unwrap(), before, "{change}");
     }

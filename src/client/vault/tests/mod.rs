@@ -6,6 +6,7 @@ mod foreign;
 mod migration;
 mod mutations;
 mod rotation;
+mod salvage;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -315,7 +315,7 @@ fn change_of_rows(dice: &mut Dice) -> String {
         6 => format!("INSERT OR REPLACE INTO {other} (id, value) VALUES ({}, randomblob({}))", dice.below(60), dice.below(300)),
         7 => format!("UPDATE {table} SET {value} = randomblob(length({value})) WHERE {row}"),
         8 => format!("UPDATE {table} SET {value} = substr({value}, 1, length({value}) - {}) WHERE {row}", dice.below(60)),
-        9 => format!("UPDATE {table} SET {value} = {value} || {value} WHERE {row}"),
+        9 => format!("UPDATE {table} SET {value} = CAST({value} || {value} AS BLOB) WHERE {row}"),
         10 | 11 => format!("INSERT OR REPLACE INTO {table} SELECT * FROM old.{table} ORDER BY random() LIMIT 1"),
         12 => from_old(table),
         13 => TABLES.iter().filter(|_| dice.below(2) == 0).map(|table| from_old(table)).collect(),

@@ -429,15 +429,16 @@ impl<R> Mailbox<R> {
         effects: &mut Vec<Effect<R>>,
     ) {
         if let Some(news) = self.counts.next_notice() {
-            self.add_notice(&news, at, room, now, effects);
+            self.add_notice(&news, at, None, room, now, effects);
         }
     }
 
-    /// Adds a notice of the server, which no quota refuses.
+    /// Adds a notice of the server, which no quota refuses. `reply_to` is told whether it is taken.
     pub(crate) fn add_notice(
         &mut self,
         news: &News,
         at: u64,
+        reply_to: Option<R>,
         room: bool,
         now: Instant,
         effects: &mut Vec<Effect<R>>,
@@ -456,7 +457,7 @@ impl<R> Mailbox<R> {
             at,
             body: Body::Plain(text.into()),
         };
-        self.add(message, None, Discretion::Open, room, now, effects);
+        self.add(message, reply_to, Discretion::Open, room, now, effects);
     }
 
     /// Whether a sender's message is pending; `None` if only the store can tell.

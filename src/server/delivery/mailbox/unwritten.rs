@@ -47,7 +47,7 @@ pub(super) struct Unwritten<R> {
     pub(super) message: Arc<Message>,
     /// The place of the first copy, if this one is not needed because of that.
     pub(super) first_copy: Option<u64>,
-    /// Where the sender's answer goes; `None` for a notice.
+    /// Where the answer goes; `None` for a notice that nobody waits for.
     pub(super) reply_to: Option<R>,
     /// Where the answers to repeated sends of the same message go.
     pub(super) repeats: Vec<R>,
