@@ -410,6 +410,9 @@ class User:
         self.instance, self.next, self.voids = {}, collections.Counter(), collections.defaultdict(list)
         self.counted = collections.defaultdict(dict)
         self.said, self.heard = collections.defaultdict(dict), {}
+        # How often this state was changed for a login, what of that was there when it was opened, and what
+        # the server was told last.
+        self.generation, self.opened, self.told = 0, 0, None
 
     # Chapter 11
 
@@ -439,7 +442,26 @@ class User:
 
     def login(self, password):
         seed = self.derive(password, self.wire.call("kdf", name=self.name))
-        return self.wire.call("login", name=self.name, proof=self.proof(seed, b"login", self.nonce()))
+        self.opened = max(self.opened, self.told[0] if self.told else 0)
+        self.generation += 1
+        self.told = self.generation, b64(self.generation_proof(self.generation, secrets.token_bytes(4)))
+        return self.wire.call("login", name=self.name, proof=self.proof(seed, b"login", self.nonce()),
+                              vault=self.told[0], vault_proof=self.told[1])
+
+    # Chapters 6 and 16
+
+    def generation_proof(self, generation, random):
+        key = hkdf(ZEROS, self.signing + self.private, b"told", 32)
+        return random + hmac256(key, number(generation, 8) + random)[:12]
+
+    def is_behind(self, welcome):
+        """Whether a later state of this one has logged in, and not only in the server's word."""
+        generation, proof = welcome.get("vault"), welcome.get("vault_proof")
+        if generation is None or proof is None:
+            return False
+        said = unb64(proof, 16)
+        is_own = hmac.compare_digest(said, self.generation_proof(generation, said[:4]))
+        return is_own and generation > self.opened and (generation, proof) != self.told
 
     def publish(self, signature=None):
         key = x25519_public(self.signed[1])
@@ -707,6 +729,27 @@ def accounts(pyra):
     check(reply["signed_prekey"] == 1 and reply["one_time"] == 100, "and so are the prekeys")
 
 
+def generations(pyra):
+    step("pyra tells the generation of her state, and is put back to an older one")
+
+    def again():
+        pyra.wire.call("logout")
+        return pyra.login(PASSWORD)
+
+    reply = again()
+    check("vault" not in reply and "vault_proof" not in reply, "nobody has told a later generation than hers")
+    later = pyra.told
+    pyra.generation, pyra.opened, pyra.told = 0, 0, None
+    reply = again()
+    check((reply["vault"], reply["vault_proof"]) == later, "put back: the later one comes with its proof")
+    check(pyra.is_behind(reply), "which is hers, so she is behind")
+    for forged in (dict(reply, vault=later[0] + 1), dict(reply, vault_proof=b64(bytes(16))), dict(reply, vault_proof=None)):
+        check(not pyra.is_behind(forged), "made up, it would not be believed")
+    pyra.generation = later[0]
+    reply = again()
+    check("vault" not in reply and not pyra.is_behind(reply), "she goes on above it")
+
+
 def bundle_of(pyra, name):
     """The bundle of somebody who may be publishing it just now."""
     end = time.monotonic() + DEADLINE
@@ -965,6 +1008,7 @@ def play(programs, folder, running):
     alice, bob = rust
     pyra = User("pyra", address)
     accounts(pyra)
+    generations(pyra)
     first = initiator(pyra, alice)
     responder(pyra, bob)
     repeats(pyra, alice, first)

@@ -177,6 +177,7 @@ see "stored for carol" as bob send carol "after the restore"
 as carol fetch >"$folder/carol.log" 2>&1 || fail "carol can't fetch: $(cat "$folder/carol.log")"
 cat "$folder/carol.log"
 grep -q "after the restore" "$folder/carol.log" || fail "mail after the restore is missing"
+! grep -q "not arrived" "$folder/carol.log" || fail "what came again is said to be missing"
 
 step "September: alice forgot the password"
 (umask 077 && secure-chat-ctl user reset alice 2>/dev/null >"$folder/alice/code")

@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Appends whole lines to a file of lines, which is made if it is missing, and syncs them.
@@ -109,4 +109,15 @@ fn parent(path: &Path) -> &Path {
 pub(crate) fn has_content(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|found| !found.is_file() || found.len() > 0)
+}
+
+/// The mode of a file that others than its owner can read or change. A pipe, such as bash's
+/// `<(pass show chat)`, has no owner to speak of.
+///
+/// # Errors
+/// The file does not say its mode.
+pub(crate) fn open_mode(file: &File) -> io::Result<Option<u32>> {
+    let found = file.metadata()?;
+    let mode = found.permissions().mode() & 0o777;
+    Ok((found.is_file() && mode & 0o077 != 0).then_some(mode))
 }

@@ -32,6 +32,9 @@ mod suite {
     mod crash;
     /// A damaged database: one mailbox stops, not the server.
     mod damage;
+    /// PostgreSQL in place of the file: how a server comes to it, and what it refuses.
+    #[cfg(feature = "postgres")]
+    mod database;
     /// Peers that leave, and connections whose time is up.
     mod departures;
     /// Who hides or blocks can't be told from who is away.

@@ -119,6 +119,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "requests",
             "shared",
             "stats",
+            "storage",
         ],
     ),
     (
@@ -140,7 +141,9 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "delivery",
             "import",
             "listen",
+            "migrate",
             "ping",
+            "storage",
         ],
     ),
     (
@@ -201,6 +204,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "log",
             "manual",
             "metrics",
+            "migrate",
             "net",
             "notify",
             "ping",
@@ -208,8 +212,11 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "retention",
             "shared",
             "signals",
+            "storage",
         ],
     ),
+    ("server::storage", &["config", "data_folder", "log"]),
+    ("server::migrate", &["data_folder"]),
     ("server::retention", &["delivery", "log", "shared"]),
     (
         "server::shared",

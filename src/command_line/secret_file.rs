@@ -1,9 +1,7 @@
 //! Reads the first line of a file, which holds a secret. What the secret is for, and what is said
 //! of a file that has none, is decided where it is used.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 
 use zeroize::Zeroizing;
 
@@ -19,15 +17,4 @@ pub(crate) fn first_line(source: impl Read, limit: u64) -> io::Result<Zeroizing<
     Ok(Zeroizing::new(
         text.lines().next().unwrap_or_default().to_owned(),
     ))
-}
-
-/// The mode of a file that others than its owner can read or change. A pipe, such as bash's
-/// `<(pass show chat)`, has no owner to speak of.
-///
-/// # Errors
-/// The file does not say its mode.
-pub(crate) fn open_mode(file: &File) -> io::Result<Option<u32>> {
-    let found = file.metadata()?;
-    let mode = found.permissions().mode() & 0o777;
-    Ok((found.is_file() && mode & 0o077 != 0).then_some(mode))
 }

@@ -21,6 +21,7 @@ use super::log;
 use crate::command_line::Program;
 use crate::command_line::completions::Shell;
 use crate::protocol::limits;
+use crate::store::StoreAddress;
 use crate::xdg;
 
 /// The heading, in the help text, of what bounds the server as a whole.
@@ -37,7 +38,7 @@ pub(super) const DATA_HERE: &str = "secure-chat-data";
 #[command(
     name = "server",
     version,
-    after_help = "More: import mongo, config check, options (lists all), man, completions SHELL"
+    after_help = "More: import mongo, migrate, config check, options (lists all), man, completions SHELL"
 )]
 pub(super) struct Options {
     /// Address or host name and port to listen on; port 0 is any that is free. It may be given more
@@ -57,6 +58,15 @@ pub(super) struct Options {
     /// secure-chat-data in the working directory if that exists]
     #[arg(long, global = true, env = "SECURE_CHAT_DATA", value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     data: Option<PathBuf>,
+
+    /// Keep accounts and mail in this PostgreSQL database, postgres://USER@HOST/DATABASE, instead of
+    /// the folder's file. Passwords come from PGPASSWORD, PGPASSFILE or a service file
+    #[arg(long, global = true, env = "SECURE_CHAT_STORE", value_name = "ADDRESS")]
+    store: Option<StoreAddress>,
+
+    /// Name of this server among those of the database [default: the machine's]
+    #[arg(long, global = true, env = "SECURE_CHAT_NODE", value_name = "NAME")]
+    node: Option<String>,
 
     /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
     /// $XDG_CONFIG_HOME or ~/.config]
@@ -272,6 +282,16 @@ pub(super) enum Action {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
+    /// Move a folder's accounts and mail into a PostgreSQL database
+    #[command(hide = true)]
+    Migrate {
+        /// The data folder of a server that does not run
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        from: PathBuf,
+        /// The address of an empty database
+        #[arg(long, value_name = "ADDRESS")]
+        to: StoreAddress,
+    },
     /// Say whether a backup is whole, and what it holds
     Check {
         /// The backup
@@ -288,6 +308,28 @@ pub(super) enum Action {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
+}
+
+impl Action {
+    /// What to do instead where accounts and mail are in a PostgreSQL database; `None` if this does.
+    pub(super) fn needs_file(&self) -> Option<&'static str> {
+        match self {
+            Action::Backup { .. } => Some(
+                "a PostgreSQL database is backed up with its own tools, pg_dump or pg_basebackup, and \
+                 the folder's tls-cert.pem and tls-key.pem with it; leave --store out to back up a \
+                 folder's database",
+            ),
+            Action::Restore { .. } => Some(
+                "a PostgreSQL database is restored with its own tools, as pg_restore; leave --store out \
+                 to restore a folder, and bring that over with server migrate",
+            ),
+            Action::Import { .. } => Some(
+                "an import goes into a folder's database; leave --store out, and bring the folder over \
+                 with server migrate",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// What to do with the settings.
@@ -354,6 +396,18 @@ impl Program for Options {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Some("--tls-cert and --tls-key go together; one of the two is missing");
         }
+        let moved_to = match &self.action {
+            Some(Action::Migrate { to, .. }) => Some(to),
+            _ => None,
+        };
+        let mut databases = self.store.iter().chain(moved_to);
+        if databases.any(StoreAddress::has_password) {
+            return Some(
+                "a password in the address of a database can be read by everybody on this machine; put \
+                 it into the environment variable PGPASSWORD, or into a file of mode 0600 that PGPASSFILE \
+                 names, one line HOST:PORT:DATABASE:USER:PASSWORD",
+            );
+        }
         (self.idle_limit <= self.ping_after).then_some(
             "--idle-limit must be above --ping-after, best twice as long: a client that is silent \
              is asked first, and then has time to answer",
@@ -367,6 +421,9 @@ impl Options {
         Config {
             listen: self.listen,
             data: self.data.unwrap_or_else(default_data),
+            store: self
+                .store
+                .map(|store| (store, self.node.unwrap_or_else(machine_name))),
             new: self.new,
             max_clients: self.max_clients,
             max_line: self.max_line as usize,
@@ -418,6 +475,12 @@ impl LimitFlags {
             loopback: self.limit_loopback,
         }
     }
+}
+
+/// What the system calls this machine.
+fn machine_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 /// The data folder, where none is named. One in the working directory is that of an earlier version.

@@ -9,6 +9,7 @@ use super::limits::Settings;
 use super::limits::ip_prefix::IpPrefix;
 use super::listen::ListenOn;
 use super::log;
+use crate::store::StoreAddress;
 
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,6 +31,9 @@ pub(crate) struct Config {
     pub listen: Vec<ListenOn>,
     /// The folder of the database; made if it is missing.
     pub data: PathBuf,
+    /// The database that holds accounts and mail, and the name that this server goes by there; without
+    /// it, the file in the folder holds them.
+    pub store: Option<(StoreAddress, String)>,
     /// Whether to begin anew where the folder has lost its database or its certificate.
     pub new: bool,
     /// The most connections.

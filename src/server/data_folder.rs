@@ -243,6 +243,12 @@ pub(super) fn require_own_log(data: &Path) -> Result<(), FolderError> {
     }
 }
 
+/// Whether a server, or a command in its place, has the folder's lock at this moment.
+pub(super) fn is_in_use(data: &Path) -> bool {
+    let file = File::options().read(true).write(true).open(lock_path(data));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Refuses a folder of another user: the files that SQLite makes would be this one's, and the server
 /// could not open them.
 ///

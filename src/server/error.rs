@@ -14,9 +14,11 @@ use super::data_folder::FolderError;
 use super::delivery::writer::Ended;
 use super::import::ImportError;
 use super::listen::ListenOn;
+#[cfg(feature = "postgres")]
+use super::migrate::MigrateError;
 use super::ping::PingError;
+use super::storage::{Loss, StorageError};
 use crate::store::StoreError;
-use crate::store::sqlite::OpenError;
 use crate::transport::tls::TlsError;
 
 /// What is true of the disk when the database could not be closed.
@@ -38,8 +40,11 @@ pub(super) enum RunError {
     Backup(BackupError),
     /// Nothing was imported.
     Import(ImportError),
-    /// The database can't be used.
-    Database(OpenError),
+    /// Nothing was moved, or not all is done.
+    #[cfg(feature = "postgres")]
+    Migrate(MigrateError),
+    /// The store can't be used.
+    Storage(StorageError),
     /// The certificate can't be used.
     Tls(TlsError),
     /// The certificate's files do not answer.
@@ -50,8 +55,10 @@ pub(super) enum RunError {
     WithoutTls,
     /// The system's limits leave no room for a connection.
     NoRoom(Shortage),
-    /// This file was moved, removed or replaced while the server ran.
-    FileLost(PathBuf),
+    /// The command is for a store in a file, and this is what to do with a database.
+    NeedsFile(&'static str),
+    /// The server has lost its store.
+    Lost(Loss),
     /// The address can't be listened on.
     Listen(ListenOn, io::Error),
     /// No address to listen on is set.
@@ -101,9 +108,11 @@ impl fmt::Display for RunError {
             RunError::Log(None, error) => write!(f, "the log can't be started: {error}"),
             RunError::Signals(error) => write!(f, "signals can't be received: {error}"),
             RunError::Folder(error) => error.fmt(f),
-            RunError::Database(error) => error.fmt(f),
+            RunError::Storage(error) => error.fmt(f),
             RunError::Backup(error) => error.fmt(f),
             RunError::Import(error) => error.fmt(f),
+            #[cfg(feature = "postgres")]
+            RunError::Migrate(error) => error.fmt(f),
             RunError::Ping(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
             RunError::Admin(error) => error.fmt(f),
@@ -125,11 +134,17 @@ impl fmt::Display for RunError {
                  --tls-cert and --tls-key on another",
             ),
             RunError::NoRoom(shortage) => shortage.fmt(f),
-            RunError::FileLost(path) => write!(
+            RunError::NeedsFile(instead) => f.write_str(instead),
+            RunError::Lost(Loss::File(path)) => write!(
                 f,
                 "ended, because {} was moved, removed or replaced while the server ran; what was \
                  accepted before is in the files that were there: put them back, then start it again",
                 path.display()
+            ),
+            #[cfg(feature = "postgres")]
+            RunError::Lost(Loss::Superseded) => f.write_str(
+                "ended, because another server was started on the database, which one may use at a \
+                 time; all that was accepted is in it",
             ),
             RunError::Listen(address, error) => write_listen(f, address, error),
             RunError::Metrics(address, error) => write!(
@@ -203,9 +218,11 @@ impl Error for RunError {
             | RunError::Output(error) => Some(error),
             // These are shown as they are, so what is below them is below this.
             RunError::Folder(error) => error.source(),
-            RunError::Database(error) => error.source(),
+            RunError::Storage(error) => error.source(),
             RunError::Backup(error) => error.source(),
             RunError::Import(error) => error.source(),
+            #[cfg(feature = "postgres")]
+            RunError::Migrate(error) => error.source(),
             RunError::Ping(error) => error.source(),
             RunError::Tls(error) => error.source(),
             RunError::Admin(error) => error.source(),
@@ -216,7 +233,8 @@ impl Error for RunError {
             | RunError::NoAddress
             | RunError::CertificateSilent
             | RunError::NoRoom(_)
-            | RunError::FileLost(_)
+            | RunError::NeedsFile(_)
+            | RunError::Lost(_)
             | RunError::Unrecorded(_)
             | RunError::WriterTimeout
             | RunError::WriterPanicked => None,
@@ -230,9 +248,9 @@ impl From<FolderError> for RunError {
     }
 }
 
-impl From<OpenError> for RunError {
-    fn from(error: OpenError) -> Self {
-        RunError::Database(error)
+impl From<StorageError> for RunError {
+    fn from(error: StorageError) -> Self {
+        RunError::Storage(error)
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) mod listen;
 pub(crate) mod log;
 mod manual;
 pub(crate) mod metrics;
+#[cfg(feature = "postgres")]
+mod migrate;
 pub(crate) mod net;
 mod notify;
 mod personal_data;
@@ -56,3 +58,4 @@ mod schedules;
 pub(crate) mod shared;
 mod signals;
 pub(crate) mod stats;
+mod storage;

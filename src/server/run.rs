@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +22,7 @@ use super::banner;
 use super::banner::public_address;
 use super::capacity;
 use super::config::Config;
-use super::data_folder;
-use super::data_folder::{FolderError, Lock};
+use super::data_folder::Lock;
 use super::delivery::writer::Ended;
 use super::error::RunError;
 use super::import;
@@ -31,6 +30,8 @@ use super::journal;
 use super::log;
 use super::manual;
 use super::metrics::{Observer, http};
+#[cfg(feature = "postgres")]
+use super::migrate;
 use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::notify;
@@ -41,11 +42,10 @@ use super::retention;
 use super::shared::Shared;
 use super::signals;
 use super::signals::Terminal;
+use super::storage::Storage;
 use crate::clock;
 use crate::command_line;
 use crate::command_line::{Loaded, Values};
-use crate::store::Store;
-use crate::store::sqlite::{NameIndex, Sqlite};
 use crate::sync;
 use crate::sync::Receiver;
 use crate::transport::tls::Acceptor;
@@ -84,8 +84,13 @@ pub fn main() -> ExitCode {
     let action = options.action.take();
     let json = options.json;
     let config = options.config();
+    let refused = match &config.store {
+        None => None,
+        Some(_) => action.as_ref().and_then(Action::needs_file),
+    };
     let print = |text: &str| command_line::print("server", text, FAILED);
     let done = match action {
+        Some(_) if refused.is_some() => Err(RunError::NeedsFile(refused.unwrap_or_default())),
         Some(Action::Options) => return print(&command_line::full_help::<Options>()),
         Some(Action::Man) => return print(&manual::page()),
         Some(Action::Completions { shell }) => {
@@ -111,6 +116,10 @@ pub fn main() -> ExitCode {
         }) => {
             backup::make(&config, &to, keep, passphrase_file.as_deref()).map_err(RunError::Backup)
         }
+        #[cfg(feature = "postgres")]
+        Some(Action::Migrate { from, to }) => migrate::run(&from, &to).map_err(RunError::Migrate),
+        #[cfg(not(feature = "postgres"))]
+        Some(Action::Migrate { to, .. }) => match to {},
         Some(Action::Check {
             file,
             passphrase_file,
@@ -147,12 +156,12 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
         }
     }
     let mut lock = Lock::take(&config.data)?;
-    let replaces_certificate = data_folder::check(&config, &lock)?;
-    let store = Sqlite::open(&data_folder::database(&config.data))?;
-    lock.note_open(&config.data);
-    journal::keep(&config, &store);
+    let (storage, replaces_certificate) = Storage::open(&config, &mut lock)?;
+    if let Some(file) = storage.file() {
+        journal::keep(&config, file);
+    }
     let tls = open_certificate(&config)?;
-    store.mark_used()?;
+    storage.begin(tls.as_ref().map(Acceptor::fingerprint), &config)?;
     let mut listeners = Vec::new();
     for on in &config.listen {
         let opened = on.listen();
@@ -166,7 +175,7 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
             Some(http::listen(address).map_err(|error| RunError::Metrics(address, error))?)
         }
     };
-    watch_lasting(&store, &config)?;
+    storage.watch(&config.data)?;
     banner::print(&config, &addresses, tls.as_ref().map(Acceptor::fingerprint));
     if config.data == Path::new(DATA_HERE) {
         log::info(
@@ -190,33 +199,13 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
             ),
         );
     }
-    match store.name_index() {
-        NameIndex::Sound => {}
-        NameIndex::Rebuilt => log::warn(
-            None,
-            format_args!(
-                "the database's index on names was damaged, and was made anew from the accounts; \
-                 check the disk"
-            ),
-        ),
-        NameIndex::Damaged => log::error(
-            None,
-            format_args!(
-                "the database's table of accounts is damaged; accounts that cannot be read get no \
-                 mail. Stop the server, and restore a backup"
-            ),
-        ),
-    }
+    storage.report_damage();
+    let store = storage.store();
     let bans = store.bans().map_err(RunError::Bans)?;
-    let store = Arc::new(store);
-    let shared = Arc::new(Shared::new(
-        config,
-        Arc::clone(&store) as Arc<dyn Store>,
-        tls,
-    ));
+    let shared = Arc::new(Shared::new(config, store, tls));
     shared.limits.set_bans(&bans);
     let commands = admin::Control::open(&shared.config().data);
-    serve(shared, values, &store, listeners, metrics, commands)?;
+    serve(shared, values, &storage, listeners, metrics, commands)?;
     lock.note_closed();
     Ok(())
 }
@@ -233,14 +222,6 @@ fn open_certificate(config: &Config) -> Result<Option<Acceptor>, RunError> {
     .map_err(RunError::NoThread)?;
     let opened = receiver.recv_timeout(CERTIFICATE_TIME);
     Ok(opened.map_err(|_| RunError::CertificateSilent)??)
-}
-
-/// Begins to watch the files that have to stay where they are.
-fn watch_lasting(store: &Sqlite, config: &Config) -> Result<(), RunError> {
-    let lasting = data_folder::lasting(&config.data);
-    store
-        .watch(&lasting.each_ref().map(PathBuf::as_path))
-        .map_err(|error| FolderError::Unwritable(config.data.clone(), error).into())
 }
 
 /// Prints the fingerprint of the server's certificate, and the address to hand out. It needs
@@ -296,7 +277,7 @@ fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
 fn serve(
     shared: Arc<Shared>,
     values: Values,
-    store: &Arc<Sqlite>,
+    storage: &Storage,
     listeners: Vec<TcpListener>,
     metrics: Option<TcpListener>,
     commands: io::Result<admin::Control>,
@@ -311,12 +292,8 @@ fn serve(
     let reloader = Reloader::new(Arc::clone(&shared), values);
     signals::watch(signals, Arc::clone(&stopping), reloader, terminal)
         .map_err(RunError::NoThread)?;
-    watch_storage(
-        Arc::clone(store),
-        Arc::clone(&shared),
-        Arc::clone(&stopping),
-    )
-    .map_err(RunError::NoThread)?;
+    watch_storage(storage.clone(), Arc::clone(&shared), Arc::clone(&stopping))
+        .map_err(RunError::NoThread)?;
 
     retention::start(Arc::clone(&shared), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
@@ -364,8 +341,8 @@ fn serve(
             stats.connections.get(),
         ),
     );
-    if let Some(path) = store.already_lost() {
-        return Err(RunError::FileLost(path.to_owned()));
+    if let Some(loss) = storage.loss() {
+        return Err(RunError::Lost(loss));
     }
     match ended {
         Ok(ended) => RunError::of_shutdown(ended),
@@ -390,24 +367,17 @@ pub(super) fn shut_down(
 }
 
 /// Starts the thread that looks whether the server can still store, and asks for a shutdown if it
-/// can't: a file under it was moved or removed, or the writer's thread has panicked. Nothing is
+/// can't: its store is lost, or the writer's thread has panicked. Nothing is
 /// accepted from then on in any case; an idle server notices it here.
 fn watch_storage(
-    store: Arc<Sqlite>,
+    storage: Storage,
     shared: Arc<Shared>,
     stopping: Arc<AtomicBool>,
 ) -> io::Result<()> {
     sync::spawn("files", Some(FILES_STACK), move || {
         while !stopping.load(Ordering::Acquire) {
-            if let Some(path) = store.lost() {
-                log::error(
-                    None,
-                    format_args!(
-                        "{} was moved, removed or replaced under the server: nothing is accepted \
-                         any more",
-                        path.display()
-                    ),
-                );
+            if let Some(loss) = storage.look_for_loss() {
+                log::error(None, format_args!("{loss}"));
                 stopping.store(true, Ordering::Release);
             } else if shared.writer.has_ended() && !stopping.swap(true, Ordering::AcqRel) {
                 log::error(

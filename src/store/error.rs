@@ -1,4 +1,4 @@
-//! Why the store failed.
+//! Why a store fails, as far as it matters to those who asked.
 
 use std::error::Error;
 use std::fmt;

@@ -4,14 +4,26 @@
 //! so that `outcome` does not take it for delivered. Its recipient finds a notice in its place. The row is
 //! forgotten after a year, or when either of the two accounts is deleted.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::{Place, StoreError, UserId};
+use super::{Message, Place, StoreError, UserId};
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
+use crate::protocol::reply::{MissedFrom, News};
+use crate::protocol::request::{Body, Sender};
 
 /// At most so many messages are removed in one transaction: a login may wait for it.
 pub(crate) const MESSAGES: usize = 200;
+
+/// So many mailboxes are looked at in one read.
+pub(crate) const MAILBOXES: usize = 200;
+
+/// At so many rows of what is left it is looked at once.
+pub(crate) const ROWS: i64 = 500;
+
+/// A notice about missed messages names at most so many senders.
+const MAX_SENDERS: usize = 100;
 
 /// Reads of what has waited for too long, and of what is left of it.
 pub(crate) trait ExpiredMail {
@@ -106,4 +118,110 @@ pub(crate) enum Stepped {
     Told(Vec<Key>),
     /// Rows were looked at up to this one; `None` if it was the last.
     Forgotten(Option<Key>),
+}
+
+/// The first and the last of the oldest messages of a mailbox, as far as they are from before a time.
+pub(crate) struct Oldest {
+    before: u64,
+    first: Option<u64>,
+    last: Option<u64>,
+}
+
+impl Oldest {
+    /// Before the first message.
+    pub(crate) fn new(before: u64) -> Self {
+        Oldest {
+            before,
+            first: None,
+            last: None,
+        }
+    }
+
+    /// Takes the next message, with the body of a notice. Returns `false` if it is not from before
+    /// the time, so that nothing behind it counts.
+    pub(crate) fn take(&mut self, number: u64, at: u64, notice: Option<&[u8]>) -> bool {
+        // It stays, and takes up what is removed behind it.
+        let is_missed = notice.is_some_and(|body| missed(body).is_some());
+        if !is_missed && at >= self.before {
+            return false;
+        }
+        self.first = self.first.or(Some(number));
+        if !is_missed {
+            self.last = Some(number);
+        }
+        true
+    }
+
+    /// Their numbers, if there are any.
+    pub(crate) fn numbers(self) -> Option<RangeInclusive<u64>> {
+        self.first.zip(self.last).map(|(first, last)| first..=last)
+    }
+}
+
+/// Counts the messages that are removed, for those who are told.
+#[derive(Default)]
+pub(crate) struct Removed {
+    senders: BTreeMap<UserName, u64>,
+    /// What an earlier notice says, which is removed, too.
+    from_earlier: Vec<MissedFrom>,
+    earlier: u64,
+    count: u64,
+}
+
+impl Removed {
+    /// Takes a row, with the body of a notice and the sender's name, if it has one.
+    pub(crate) fn take(&mut self, sender: UserId, notice: Option<&[u8]>, name: Option<UserName>) {
+        if let Some((from, count)) = notice.and_then(missed) {
+            self.from_earlier.extend(from);
+            self.earlier += count;
+        } else if sender != UserId::SERVER {
+            self.count += 1;
+            if let Some(name) = name {
+                *self.senders.entry(name).or_default() += 1;
+            }
+        }
+    }
+
+    /// What the recipient is told, in the last place that becomes free; `None` if only notices are gone.
+    pub(crate) fn notice(&self, place: u64, now: u64) -> Option<Message> {
+        let mut senders = self.senders.clone();
+        for MissedFrom { name, count } in &self.from_earlier {
+            *senders.entry(*name).or_default() += count;
+        }
+        let count = self.count + self.earlier;
+        if count == 0 {
+            return None;
+        }
+        let from = senders.into_iter().take(MAX_SENDERS);
+        let from = from.map(|(name, count)| MissedFrom { name, count });
+        let news = News::Missed {
+            from: from.collect(),
+            count,
+        };
+        let mut mid = [0; 16];
+        mid[..8].copy_from_slice(&place.to_be_bytes());
+        mid[8..].copy_from_slice(&now.to_be_bytes());
+        Some(Message {
+            number: place,
+            sender: UserId::SERVER,
+            from: Sender::Server,
+            mid: MessageId(mid),
+            at: now,
+            // Names and numbers always serialise.
+            body: Body::Plain(serde_json::to_string(&news).unwrap_or_default().into()),
+        })
+    }
+
+    /// What was done.
+    pub(crate) fn stepped(self) -> Stepped {
+        Stepped::Removed(self.count, self.senders.into_keys().collect())
+    }
+}
+
+/// The senders in a notice about missed messages, and how many messages there were.
+fn missed(body: &[u8]) -> Option<(Vec<MissedFrom>, u64)> {
+    match serde_json::from_slice(body) {
+        Ok(News::Missed { from, count }) => Some((from, count)),
+        _ => None,
+    }
 }

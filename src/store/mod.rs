@@ -7,28 +7,52 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
-//! | `error` | why it failed |
+//! | `error` | why a store fails |
 //! | [`expiry`] | mail that waited for too long |
 //! | [`journal`] | what a restore must not undo |
+//! | `migrate` | from a SQLite file into a database |
 //! | [`personal_data`] | what a store holds about a person |
 //! | [`sqlite`] | a store in one SQLite file |
+//! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
+//! | `no_database` | what stands for its address without that feature |
+//! | `pool` | the connections that read |
 
 mod error;
 pub(crate) mod expiry;
 pub(crate) mod journal;
+#[cfg(feature = "postgres")]
+pub(crate) mod migrate;
+#[cfg(not(feature = "postgres"))]
+mod no_database;
 pub(crate) mod personal_data;
+#[cfg(feature = "postgres")]
+mod pool;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+
+pub(crate) use self::error::StoreError;
+#[cfg(not(feature = "postgres"))]
+pub(crate) use self::no_database::StoreAddress;
+#[cfg(feature = "postgres")]
+pub(crate) use self::postgres::StoreAddress;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-pub(crate) use self::error::StoreError;
 use self::expiry::ExpiredMail;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
+
+/// How long an invitation that has expired is remembered, in ms: whoever tries it is told why it
+/// does not work.
+const REMEMBERED: u64 = 30 * 24 * 3600 * 1000;
 
 /// An account's number; 0 stands for the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -515,7 +539,7 @@ pub(crate) trait Store: ExpiredMail + Send + Sync {
     fn reclaim(&self) -> Result<bool, StoreError>;
 
     /// Whether what was committed takes so much more room than it needs that [`fold`](Self::fold) is
-    /// due.
+    /// due. Never, where the database sees to that itself, as PostgreSQL does.
     fn wants_folding(&self) -> bool;
 
     /// Brings what was committed to its final place, which takes as long as writing it. Accounts

@@ -5,6 +5,7 @@
 //! and that of an envelope only the size is told.
 
 use super::UserId;
+use crate::protocol::reply::News;
 
 /// The rows of one table that concern a person in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +128,23 @@ pub(crate) enum Field {
 
 /// A row: its columns by name.
 pub(crate) type PersonalRow = Vec<(String, Field)>;
+
+/// Whether a row is a notice that tells its recipient of this person.
+pub(super) fn is_notice_about(row: &PersonalRow, person: &str) -> bool {
+    let text = |column: &str| match row.iter().find(|(name, _)| name == column) {
+        Some((_, Field::Text(text))) => text.as_str(),
+        _ => "",
+    };
+    if text("kind") != "notice" {
+        return false;
+    }
+    match serde_json::from_str(text("body")) {
+        Ok(News::TurnedAway { names, .. }) => names.iter().any(|name| name.as_str() == person),
+        Ok(News::Missed { from, .. }) => from.iter().any(|from| from.name.as_str() == person),
+        Ok(News::Expired { to, .. }) => to.as_str() == person,
+        Ok(News::Announcement { .. } | News::Unknown) | Err(_) => false,
+    }
+}
 
 /// Where a read of a section goes on: behind the row with this key, of one or two numbers.
 pub(crate) type After = (i64, i64);

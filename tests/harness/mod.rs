@@ -12,6 +12,7 @@
 //! | `client`, `console` | a JSON client and a person at telnet, on a wire |
 //! | `traffic` | load under which a server is killed, and the account of each message |
 //! | `disk` | a disk that can lose its power, be full, or fail |
+//! | `postgres` | the database server on which the suite is run a second time |
 //!
 //! Nothing here sleeps for luck: code that waits for something asks for it again
 //! until [`PATIENCE`] is over, which is generous because test machines are slow.
@@ -33,6 +34,7 @@ pub mod account;
 mod client;
 mod client_process;
 mod console;
+pub mod postgres;
 pub mod process;
 #[cfg(feature = "tls")]
 mod secured;

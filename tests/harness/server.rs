@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::postgres;
 use super::process::{self, Listener};
 use super::{Client, Console, Disk, PATIENCE, Wire};
 
@@ -27,6 +28,8 @@ struct Setup {
     prelude: Option<&'static str>,
     /// The disk that holds its data, if that can lose power or fail.
     disk: Option<Disk>,
+    /// The database that it stores in, if the tests are run on PostgreSQL.
+    store: Option<String>,
 }
 
 impl Server {
@@ -54,6 +57,15 @@ impl Server {
     pub fn on(data: &Path, flags: &[&str]) -> Self {
         let data = data.to_str().expect("the path is text");
         Server::with(&[&["--data", data], flags].concat())
+    }
+
+    /// The same, with a store as the flags say, also where the suite is run on PostgreSQL.
+    pub fn on_file(data: &Path, flags: &[&str]) -> Self {
+        let data = data.to_str().expect("the path is text");
+        let mut setup = Setup::new(None, &[&["--data", data], flags].concat(), None);
+        setup.store = None;
+        let command = setup.command();
+        Server::of(setup, command)
     }
 
     /// A server whose standard error goes elsewhere than to [`log`](Self::log).
@@ -182,9 +194,27 @@ impl Server {
 
     /// Messages in its database, as another process sees them.
     pub fn mail_on_disk(&self) -> i64 {
+        let count = self.look("SELECT count(*) FROM mail");
+        count.expect("it counts")
+    }
+
+    /// The one number that a query finds in its database, as another process sees it.
+    pub fn look(&self, query: &str) -> Option<i64> {
+        if let Some(store) = &self.setup.store {
+            return postgres::ask(store, query).parse().ok();
+        }
         let database = rusqlite::Connection::open(self.data().join("chat.db")).unwrap();
-        let count = "SELECT count(*) FROM mail";
-        database.query_row(count, [], |row| row.get(0)).unwrap()
+        database.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Changes its database behind its back.
+    pub fn tamper(&self, statement: &str) {
+        if let Some(store) = &self.setup.store {
+            postgres::ask(store, statement);
+            return;
+        }
+        let database = rusqlite::Connection::open(self.data().join("chat.db")).unwrap();
+        database.execute_batch(statement).unwrap();
     }
 
     /// All it has logged.
@@ -267,18 +297,23 @@ impl Drop for Server {
 impl Setup {
     fn new(prelude: Option<&'static str>, flags: &[&str], disk: Option<u64>) -> Self {
         let folder = super::temporary_folder();
-        Setup {
+        let mut setup = Setup {
+            store: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             prelude,
             disk: disk.map(|seed| Disk::new(folder.path(), seed)),
             folder,
-        }
+        };
+        setup.store = postgres::store_of(&setup.data());
+        setup
     }
 
     fn data(&self) -> PathBuf {
-        match &self.disk {
-            Some(disk) => disk.root().join("data"),
-            None => self.folder.path().join("data"),
+        let named = self.flags.iter().position(|flag| flag == "--data");
+        match (named.and_then(|at| self.flags.get(at + 1)), &self.disk) {
+            (Some(data), _) => PathBuf::from(data),
+            (None, Some(disk)) => disk.root().join("data"),
+            (None, None) => self.folder.path().join("data"),
         }
     }
 
@@ -298,6 +333,9 @@ impl Setup {
         }
         if !self.flags.iter().any(|flag| flag == "--data") {
             command.arg("--data").arg(self.data());
+        }
+        if let Some(store) = &self.store {
+            command.args(["--store", store]);
         }
         command
             .args(&self.flags)

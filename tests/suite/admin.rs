@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, eventually, process, temporary_folder};
+use crate::harness::{Server, eventually, postgres, process, temporary_folder};
 
 /// How a command ended.
 #[derive(Debug)]
@@ -31,6 +31,9 @@ pub(super) fn command(data: &Path, arguments: &[&str], input: &str) -> Ended {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(store) = postgres::store_of(data) {
+        command.args(["--store", &store]);
+    }
     let mut child = process::spawn(&mut command).unwrap();
     // A command that asks for nothing may have ended.
     let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());

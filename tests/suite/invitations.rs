@@ -97,11 +97,7 @@ fn an_operators_link_makes_as_many_accounts_as_it_says_and_vouches_for_the_serve
         .collect();
     assert_eq!(states, ["\"used\"", "\"open\""]);
     server.kill();
-    let database = rusqlite::Connection::open(data.join("chat.db")).unwrap();
-    database
-        .execute("UPDATE invitations SET expires = 1", [])
-        .unwrap();
-    drop(database);
+    server.tamper("UPDATE invitations SET expires = 1");
     let address = server.address().to_string();
     server.start_again();
     // It listens on another port after the restart.

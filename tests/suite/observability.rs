@@ -235,20 +235,18 @@ fn when_somebody_was_last_seen_is_forgotten() {
     for name in ["bob", "carol"] {
         server.register(name).ok("logout", json!({}));
     }
-    let last_seen = |name: &str| -> Option<i64> {
-        let database = rusqlite::Connection::open(data.join("chat.db")).unwrap();
-        let found = "SELECT last_seen FROM users WHERE name = ?1";
-        database.query_row(found, [name], |row| row.get(0)).unwrap()
+    let last_seen = |server: &Server, name: &str| {
+        server.look(&format!(
+            "SELECT last_seen FROM users WHERE name = '{name}'"
+        ))
     };
     eventually("it is written", || {
-        last_seen("bob").is_some() && last_seen("carol").is_some()
+        last_seen(&server, "bob").is_some() && last_seen(&server, "carol").is_some()
     });
     server.kill();
-    let database = rusqlite::Connection::open(data.join("chat.db")).unwrap();
     let long_ago = "UPDATE users SET last_seen = last_seen - 3 * 86400000 WHERE name = 'bob'";
-    database.execute(long_ago, []).unwrap();
-    drop(database);
-    let _server = Server::on(&data, &["--keep-last-seen", "2"]);
-    eventually("it is forgotten", || last_seen("bob").is_none());
-    assert!(last_seen("carol").is_some());
+    server.tamper(long_ago);
+    let server = Server::on(&data, &["--keep-last-seen", "2"]);
+    eventually("it is forgotten", || last_seen(&server, "bob").is_none());
+    assert!(last_seen(&server, "carol").is_some());
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, eventually, mid, plain};
+use crate::harness::{Client, Server, eventually, mid, plain, postgres};
 
 /// More than a mailbox remembers of decided ids, so that only the store knows the first ones.
 const FORGOTTEN: u64 = 200;
@@ -147,14 +147,18 @@ fn searching_without_handles_has_a_budget() {
     send(&mut alice, 0..FORGOTTEN);
     server.kill();
     // A mailbox of the usual largest size, which somebody else has filled.
-    let database = rusqlite::Connection::open(server.data().join("chat.db")).unwrap();
-    let fill = "
-        INSERT INTO mail WITH RECURSIVE c(n) AS
-            (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 99000)
-        SELECT recipient, number + n, 99, randomblob(16), 0, 0, zeroblob(10) FROM c,
-            (SELECT recipient, number FROM mail ORDER BY number DESC LIMIT 1)";
-    database.execute_batch(fill).unwrap();
-    drop(database);
+    let (random, zeros) = match postgres::is_used() {
+        true => (
+            "uuid_send(gen_random_uuid())",
+            "decode(repeat('00', 10), 'hex')",
+        ),
+        false => ("randomblob(16)", "zeroblob(10)"),
+    };
+    server.tamper(&format!(
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 99000)
+         INSERT INTO mail SELECT recipient, number + n, 99, {random}, 0, 0, {zeros} FROM c,
+             (SELECT recipient, number FROM mail ORDER BY number DESC LIMIT 1) AS last"
+    ));
     server.start_again();
     let mut alice = server.login("alice");
     let ids = json!([mid(999_999)]);

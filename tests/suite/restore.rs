@@ -189,6 +189,9 @@ fn lose_everything_and_restore(with_journal: bool) {
     ] {
         assert_eq!(shown(&bob, text), times, "{text}: {:#?}", bob.shown());
     }
+    // What came again under another number is not missing.
+    let is_gap = |line: &&String| line.contains("not arrived");
+    assert_eq!(bob.shown().iter().find(is_gap), None);
     // It is told once, and nothing is sent again for it.
     alice.ends();
     let password = if with_journal { &new } else { &old };

@@ -17,7 +17,7 @@ const MAX_SECRET: u64 = 4096;
 /// # Errors
 /// Others can, or the file does not say its mode.
 pub(super) fn check_private(file: &File) -> io::Result<()> {
-    match secret_file::open_mode(file)? {
+    match crate::fs::open_mode(file)? {
         None => Ok(()),
         Some(mode) => Err(io::Error::other(format!(
             "its mode is {mode:03o}, so others can read or change it; chmod 600 it, and use another \

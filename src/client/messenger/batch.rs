@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Me;
+use super::{Me, gaps};
 use crate::client::vault::{
     Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault,
 };
@@ -34,6 +34,8 @@ pub(super) struct Batch<'a> {
     changed: HashSet<i64>,
     /// What was said of which contact's numbers: each is said once.
     pub(super) said_of: Vec<(i64, &'static str)>,
+    /// What of the contacts' messages is missing, and what was missing and is there.
+    pub(super) gaps: gaps::Found,
     pub(super) effects: Effects,
 }
 
@@ -54,6 +56,8 @@ pub(super) struct Effects {
     pub(super) postponed: bool,
     /// The contacts whose known identity was seen while the server published another.
     pub(super) seen: Vec<i64>,
+    /// Gaps that are not said yet.
+    pub(super) gaps: gaps::Found,
 }
 
 /// A message that was decrypted here, by the vault's number for its sender.
@@ -92,6 +96,7 @@ impl<'a> Batch<'a> {
             sessions: HashMap::new(),
             changed: HashSet::new(),
             said_of: Vec::new(),
+            gaps: gaps::Found::default(),
             effects: Effects::default(),
         }
     }
@@ -122,13 +127,26 @@ impl<'a> Batch<'a> {
 
     /// Saves the sessions that have changed; the last step of the transaction. Gives what
     /// follows the commit.
-    pub(super) fn finish(self) -> Result<Effects> {
+    pub(super) fn finish(mut self) -> Result<Effects> {
+        let (now, later) = self.gaps.settle(self.me.after_restore);
+        for (place, event) in now {
+            let unread = None;
+            self.effects.shows.insert(place, Shown { event, unread });
+        }
+        self.effects.gaps = later;
         for contact in self.changed {
             if let Some(sessions) = self.sessions.get(&contact) {
                 self.vault.save_conversation(contact, sessions)?;
             }
         }
         Ok(self.effects)
+    }
+
+    /// Says, before what is shown from here on, that messages of a contact are missing, unless others
+    /// explain it.
+    pub(super) fn find_gap(&mut self, contact: &Contact, count: u64) {
+        let place = self.effects.shows.len();
+        self.gaps.gap(contact, count, place);
     }
 
     pub(super) fn ack(&mut self, from: Sender, mid: MessageId) {

@@ -16,7 +16,7 @@ use crate::protocol::UserName;
 pub(super) fn report(batch: &mut Batch, arrival: &mut Arrival, findings: &Findings) -> Result<()> {
     let name = arrival.contact.name;
     if findings.missing > 0 {
-        batch.show(missing(arrival, findings.missing));
+        batch.find_gap(&arrival.contact, findings.missing);
     }
     if arrival.contact.missed > 0 {
         // What comes after this one explains nothing before it.
@@ -74,23 +74,6 @@ pub(super) fn report(batch: &mut Batch, arrival: &mut Arrival, findings: &Findin
         );
     }
     Ok(())
-}
-
-fn missing(arrival: &Arrival, count: u64) -> ViewEvent {
-    let contact = &arrival.contact;
-    let name = contact.name;
-    let messages = plural(count, "message", "messages");
-    let have = plural(count, "has", "have");
-    let line = format!("{count} {messages} from {name} {have} not arrived");
-    match (contact.was_blocked, contact.missed) {
-        // The server drops what somebody sends who is blocked, and neither side is told.
-        (true, _) => ViewEvent::quiet(format!("{line}; {name} was blocked meanwhile")),
-        (false, 0) => ViewEvent::warning(line),
-        (false, removed) => ViewEvent::warning(format!(
-            "{line}; the server says that it removed {removed} of {name}'s, messages or receipts, which waited \
-             for you too long"
-        )),
-    }
 }
 
 fn once(batch: &mut Batch, arrival: &Arrival, event: ViewEvent, what: &'static str) {

@@ -17,7 +17,7 @@
 //! | `command` | what the person can ask for |
 //! | `confirmations` | receipts that one client sends the other |
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
-//! | `findings` | says what the numbers of a conversation show |
+//! | `findings`, `gaps` | says what the numbers of a conversation show; when it says what is missing |
 //! | `held` | `/outbox`: messages that wait here |
 //! | `expired` | messages that the server removed because they waited for too long |
 //! | `identity` | converts identities between wire and cryptography |
@@ -55,6 +55,7 @@ mod confirmations;
 mod encrypt;
 mod expired;
 mod findings;
+mod gaps;
 mod held;
 pub(crate) mod identity;
 pub(crate) mod introduction;
@@ -94,10 +95,12 @@ use self::arrivals::{Arrivals, Mail};
 use self::batch::{Batch, Effects};
 use self::command::{Asker, WindowOutput};
 use self::confirmations::Confirmations;
+use self::gaps::Gaps;
 use self::log_upkeep::LogUpkeep;
 use self::missed::Missed;
 use self::passwd::PasswordChange;
 pub(crate) use self::people::contact_view;
+use self::prekeys::PrekeyUpkeep;
 use self::retention::Retention;
 use self::send::Awaited;
 pub(crate) use self::session_handle::{SessionHandle, SessionPort};
@@ -148,6 +151,8 @@ pub(super) struct Me {
     pub(super) trust: Trust,
     /// The age of the vault, by which keys expire ([`Vault::age`]), in milliseconds.
     pub(super) age: u64,
+    /// The server has gone back in time since this session began, or before it.
+    pub(super) after_restore: bool,
 }
 
 impl Me {
@@ -176,6 +181,7 @@ pub(super) struct Messenger {
     aging: Aging,
     retention: Retention,
     missed: Option<Missed>,
+    gaps: Gaps,
     /// The blocked contacts of whom the person was told that no answer comes.
     told_blocked: Vec<UserName>,
     /// When the connection was lost: milliseconds since 1970.
@@ -256,15 +262,6 @@ struct ScreenProgress {
     is_writing: bool,
 }
 
-/// When to publish more one-time prekeys.
-#[derive(Default)]
-struct PrekeyUpkeep {
-    /// How many the server has left, if it said that they run out.
-    few: Option<u32>,
-    /// When prekeys were published the last time.
-    published_at: Option<Instant>,
-}
-
 impl Messenger {
     fn new(account: Account, trust: Trust, display: Arc<dyn Display>) -> Self {
         let now = clock::now();
@@ -275,6 +272,7 @@ impl Messenger {
                 keys: account.keys,
                 trust,
                 age: 0,
+                after_restore: false,
             },
             vault: account.vault,
             events: account.events,
@@ -307,6 +305,7 @@ impl Messenger {
             aging: Aging::new(now),
             retention: Retention::new(now),
             missed: None,
+            gaps: Gaps::default(),
             told_blocked: Vec::new(),
             lost_at: None,
             confirmations: Confirmations::default(),
@@ -333,6 +332,7 @@ impl Messenger {
             let done = self.tick();
             self.end_on_failure(done);
         }
+        self.say_gaps(None);
         // What the screen has yet to write would be shown again otherwise.
         self.display.finish_writing();
         let done = self.save_progress();
@@ -353,6 +353,7 @@ impl Messenger {
 
     pub(super) fn end(&mut self, end: End) {
         if !self.over {
+            self.say_gaps(None);
             self.over = true;
             self.server.connection = None;
             self.display.ended(end);
@@ -496,6 +497,7 @@ impl Messenger {
         for contact in effects.seen {
             self.look_again(contact);
         }
+        self.gaps.take(effects.gaps, clock::now());
         for shown in effects.shows {
             match shown.unread {
                 Some(seq) => self.show_message(shown.event, seq),

@@ -28,6 +28,15 @@ const FEW_PREKEYS: u32 = 50;
 /// hands out half of them in this time at most.
 const REPLENISH_AFTER: Duration = Duration::from_secs(600);
 
+/// When to publish more one-time prekeys.
+#[derive(Default)]
+pub(super) struct PrekeyUpkeep {
+    /// How many the server has left, if it said that they run out.
+    pub(super) few: Option<u32>,
+    /// When prekeys were published the last time.
+    published_at: Option<Instant>,
+}
+
 impl Messenger {
     /// Whether prekeys are published under this identity that were not made here:
     /// by a copy of this vault, or before it was imported. It is the server's word.

@@ -348,6 +348,7 @@ fn receive_sent_again(
                 return Ok(());
             }
             batch.vault.mark_seen(contact.id, &own)?;
+            batch.gaps.fill(contact.id);
             let at = message.at;
             (
                 batch.vault.add_message(contact.id, &own, at, &record)?,

@@ -118,6 +118,7 @@ impl Messenger {
         device.session = Some(welcome.session);
         device.hidden |= !welcome.settings.presence;
         self.confirmations.set(&device);
+        self.me.after_restore |= went_back;
         let now = clock::unix_ms();
         let me = &self.me;
         let effects = self.vault.transact(|vault| {
@@ -228,6 +229,7 @@ impl Messenger {
         }
         self.grow_older(now)?;
         self.delete_expired(now)?;
+        self.say_gaps(Some(now));
         if self.prekeys.few.is_some() && self.server.connection.is_some() {
             self.replenish(now)?;
         }

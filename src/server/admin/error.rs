@@ -9,8 +9,8 @@ use super::audit::AuditError;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::server::data_folder::FolderError;
 use crate::server::journal::JournalError;
+use crate::server::storage::StorageError;
 use crate::store::StoreError;
-use crate::store::sqlite::OpenError;
 
 /// Why a command fails.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(crate) enum AdminError {
     OtherServer,
     /// What the command asks for was refused, or failed.
     Refused(String),
-    /// The database can't be used.
-    Database(OpenError),
+    /// The store can't be used.
+    Storage(StorageError),
     /// The database could not be closed.
     NotClosed(StoreError),
     /// The system has no thread to give.
@@ -61,7 +61,7 @@ impl fmt::Display for AdminError {
                 "the running server is of another version and does not know this command; restart it",
             ),
             AdminError::Refused(why) | AdminError::Password(why) => f.write_str(why),
-            AdminError::Database(error) => error.fmt(f),
+            AdminError::Storage(error) => error.fmt(f),
             AdminError::NotClosed(error) => write!(
                 f,
                 "it was done, but the database could not be closed ({error}); the next start of the \
@@ -87,7 +87,7 @@ impl Error for AdminError {
         match self {
             // They are shown as they are, so what is below them is below this.
             AdminError::Folder(error) => error.source(),
-            AdminError::Database(error) => error.source(),
+            AdminError::Storage(error) => error.source(),
             AdminError::Audit(error) => error.source(),
             AdminError::Journal(error) => error.source(),
             AdminError::NotClosed(error) => Some(error),

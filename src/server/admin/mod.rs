@@ -52,7 +52,10 @@ pub(super) use self::error::AdminError as Error;
 /// # Errors
 /// A sentence for the operator. Nothing was done, unless it says otherwise.
 pub(super) fn run(config: Config, task: Task, json: bool) -> Result<(), AdminError> {
-    data_folder::require_own_log(&config.data).map_err(AdminError::Folder)?;
+    // With a database elsewhere the folder has none. A server that runs on the folder knows where it is.
+    if config.store.is_none() && !data_folder::is_in_use(&config.data) {
+        data_folder::require_own_log(&config.data).map_err(AdminError::Folder)?;
+    }
     let request = request_of(task)?;
     let mut printer = Printer::new(&request, json);
     let done = match socket::connect(&config.data)? {

@@ -19,8 +19,7 @@ use crate::server::journal::OfCommand;
 use crate::server::log;
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
-use crate::store::Store;
-use crate::store::sqlite::Sqlite;
+use crate::server::storage::Storage;
 use crate::sync;
 use crate::transport::tls::Acceptor;
 
@@ -60,12 +59,10 @@ pub(super) fn run(
         }
     };
     config.new = false;
-    data_folder::check(&config, &lock).map_err(AdminError::Folder)?;
-    let store = Sqlite::open(&data_folder::database(&config.data)).map_err(AdminError::Database)?;
-    lock.note_open(&config.data);
-    let journal = match request.changes() {
-        true => OfCommand::keep(&config, &store)?,
-        false => None,
+    let (storage, _) = Storage::open(&config, &mut lock).map_err(AdminError::Storage)?;
+    let journal = match storage.file() {
+        Some(file) if request.changes() => OfCommand::keep(&config, file)?,
+        _ => None,
     };
     let own = config.certificate.as_ref();
     let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
@@ -78,7 +75,7 @@ pub(super) fn run(
         on.unwrap_or(nowhere),
         tls.as_ref().map(Acceptor::fingerprint),
     );
-    let shared = Arc::new(Shared::new(config, Arc::new(store) as Arc<dyn Store>, tls));
+    let shared = Arc::new(Shared::new(config, storage.store(), tls));
     let ended = shared
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))

@@ -355,7 +355,7 @@ fn new_private(path: &Path) -> io::Result<File> {
 fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, BackupError> {
     let unreadable = |error| BackupError::Unreadable(path.to_owned(), error);
     let file = File::open(path).map_err(unreadable)?;
-    if secret_file::open_mode(&file).map_err(unreadable)?.is_some() {
+    if crate::fs::open_mode(&file).map_err(unreadable)?.is_some() {
         return Err(BackupError::PassphraseShown(path.to_owned()));
     }
     let line = secret_file::first_line(file, MAX_PASSPHRASE).map_err(unreadable)?;

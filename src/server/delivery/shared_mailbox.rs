@@ -239,7 +239,7 @@ impl SharedMailbox {
             None,
             format_args!(
                 "the mailbox of {} is damaged and set aside, all others go on: {why}; its owner and \
-                 those who write to it are told. Stop the server, mend chat.db or restore a backup",
+                 those who write to it are told. Stop the server, mend the database or restore a backup",
                 self.name
             ),
         );

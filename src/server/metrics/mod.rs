@@ -15,6 +15,7 @@ mod prometheus;
 mod status;
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,9 +42,9 @@ struct Gauges {
     connections: usize,
     sessions: usize,
     mailboxes: OpenMailboxes,
-    /// Bytes of the database's file, and of the log beside it.
-    database_bytes: u64,
-    database_log_bytes: u64,
+    /// Bytes of the database's file, and of the log beside it; `None` with a database elsewhere.
+    database_bytes: Option<u64>,
+    database_log_bytes: Option<u64>,
     /// Threads of the process, where the system tells.
     threads: Option<u64>,
     writer_waiting: usize,
@@ -66,15 +67,17 @@ impl Observer {
 
     fn gauges(&self) -> Gauges {
         let shared = &self.shared;
-        let database = data_folder::database(&shared.config().data);
-        let size = |path| fs::metadata(path).map_or(0, |found| found.len());
+        let config = shared.config();
+        let file = config.store.is_none();
+        let database = file.then(|| data_folder::database(&config.data));
+        let size = |path: &PathBuf| fs::metadata(path).map_or(0, |found| found.len());
         Gauges {
             uptime: clock::now().saturating_duration_since(self.started),
             connections: self.connections.count(),
             sessions: shared.sessions.count(),
             mailboxes: shared.delivery.open_mailboxes(),
-            database_bytes: size(&database),
-            database_log_bytes: size(&sqlite::wal_path(&database)),
+            database_bytes: database.as_ref().map(size),
+            database_log_bytes: database.as_ref().map(|path| size(&sqlite::wal_path(path))),
             threads: threads(),
             writer_waiting: shared.writer.waiting(),
             passwords_waiting: shared.kdf_queue.waiting(),
@@ -110,8 +113,8 @@ mod testing {
                 most_messages: 1_000,
                 most_bytes: 4 * 1024 * 1024,
             },
-            database_bytes: 12 * 1024 * 1024,
-            database_log_bytes: 2048,
+            database_bytes: Some(12 * 1024 * 1024),
+            database_log_bytes: Some(2048),
             threads: Some(21),
             writer_waiting: 2,
             passwords_waiting: 1,

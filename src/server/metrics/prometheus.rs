@@ -168,16 +168,22 @@ fn commits(page: &mut Page, stats: &Stats) {
 }
 
 fn machine(page: &mut Page, gauges: &Gauges) {
-    page.gauge(
-        "database_bytes",
-        gauges.database_bytes,
-        "Size of the database's file.",
-    );
-    page.gauge(
-        "database_log_bytes",
-        gauges.database_log_bytes,
-        "Size of the write-ahead log beside it.",
-    );
+    for (name, bytes, help) in [
+        (
+            "database_bytes",
+            gauges.database_bytes,
+            "Size of the database's file.",
+        ),
+        (
+            "database_log_bytes",
+            gauges.database_log_bytes,
+            "Size of the write-ahead log beside it.",
+        ),
+    ] {
+        if let Some(bytes) = bytes {
+            page.gauge(name, bytes, help);
+        }
+    }
     if let Some(threads) = gauges.threads {
         page.gauge("threads", threads, "Threads of the process.");
     }

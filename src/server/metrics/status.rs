@@ -56,15 +56,10 @@ fn facts(gauges: &Gauges, stats: &Stats, now: u64) -> Vec<(&'static str, String)
             bytes(mailboxes.most_bytes)
         ),
     );
-    line(
-        "disk",
-        format!(
-            "database {}, its log {}; {}",
-            bytes(gauges.database_bytes),
-            bytes(gauges.database_log_bytes),
-            commits(stats)
-        ),
-    );
+    let sizes = gauges.database_bytes.zip(gauges.database_log_bytes);
+    let sizes =
+        sizes.map(|(file, log)| format!("database {}, its log {}; ", bytes(file), bytes(log)));
+    line("disk", sizes.unwrap_or_default() + &commits(stats));
     if let Some(end) = gauges.certificate_end {
         line("certificate", certificate(end, now));
     }

@@ -95,6 +95,7 @@ pub(super) struct Seen {
 
 fn config() -> Config {
     Config {
+        store: None,
         listen: Vec::new(),
         data: "unused".into(),
         new: false,

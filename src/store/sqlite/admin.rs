@@ -8,12 +8,8 @@ use super::statements;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::store::{
-    Ban, Changed, Invitation, ListedAccount, ListedInvitation, NewLogin, Reset, UserId,
+    Ban, Changed, Invitation, ListedAccount, ListedInvitation, NewLogin, REMEMBERED, Reset, UserId,
 };
-
-/// How long an invitation that has expired is remembered, in ms: whoever tries it is told why it
-/// does not work.
-const REMEMBERED: u64 = 30 * 24 * 3600 * 1000;
 
 pub(super) fn accounts(
     connection: &Connection,

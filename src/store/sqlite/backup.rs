@@ -218,6 +218,7 @@ mod tests {
     use super::super::tests::Fixture;
     use super::*;
     use crate::store::Store;
+    use crate::store::conformance::Scene;
 
     #[test]
     fn a_copy_is_whole_and_a_restored_one_gives_no_number_again() {

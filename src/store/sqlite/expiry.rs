@@ -4,27 +4,19 @@
 //! shows whether there is anything to do. Where clocks went back, a message is removed later than it
 //! could be, never earlier.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::read::{NOTICE, name};
+use super::read::name;
 use super::readers::Lane;
+use super::write::insert;
 use super::{Sqlite, read, statements};
 use crate::protocol::ids::MessageId;
-use crate::protocol::name::UserName;
-use crate::protocol::reply::{MissedFrom, News};
-use crate::store::expiry::{Due, ExpiredMail, Key, Look, MESSAGES, Step, Stepped, Untold};
+use crate::store::expiry::{
+    Due, ExpiredMail, Key, Look, MAILBOXES, MESSAGES, Oldest, ROWS, Removed, Step, Stepped, Untold,
+};
 use crate::store::{Place, StoreError, UserId};
-
-/// So many mailboxes are looked at in one read.
-const MAILBOXES: usize = 200;
-
-/// At so many rows of what is left it is looked at once.
-const ROWS: i64 = 500;
-
-/// A notice about missed messages names at most so many senders.
-const MAX_SENDERS: usize = 100;
 
 impl ExpiredMail for Sqlite {
     fn due(&self, after: UserId, before: u64) -> Result<Look, StoreError> {
@@ -95,31 +87,14 @@ fn oldest(
 ) -> rusqlite::Result<Option<std::ops::RangeInclusive<u64>>> {
     let mut statement = connection.prepare_cached(statements::OLDEST)?;
     let mut rows = statement.query(params![recipient.0, MESSAGES as i64])?;
-    let (mut first, mut last) = (None, None);
+    let mut oldest = Oldest::new(before);
     while let Some(row) = rows.next()? {
         let (number, at) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64);
-        // It stays, and takes up what is removed behind it.
-        let is_missed = missed(row, 2)?.is_some();
-        if !is_missed && at >= before {
+        if !oldest.take(number, at, row.get_ref(2)?.as_bytes_or_null()?) {
             break;
         }
-        first = first.or(Some(number));
-        if !is_missed {
-            last = Some(number);
-        }
     }
-    Ok(first.zip(last).map(|(first, last)| first..=last))
-}
-
-/// The senders in a notice about missed messages, and how many messages there were.
-fn missed(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<(Vec<MissedFrom>, u64)>> {
-    let Some(body) = row.get_ref(column)?.as_bytes_or_null()? else {
-        return Ok(None);
-    };
-    Ok(match serde_json::from_slice(body) {
-        Ok(News::Missed { from, count }) => Some((from, count)),
-        _ => None,
-    })
+    Ok(oldest.numbers())
 }
 
 fn untold(
@@ -167,52 +142,24 @@ fn remove(transaction: &Transaction<'_>, due: &Due, now: u64) -> rusqlite::Resul
         *due.numbers.start() as i64,
         *due.numbers.end() as i64,
     );
-    let mut senders: BTreeMap<UserName, u64> = BTreeMap::new();
-    let (mut from_earlier, mut removed) = (Vec::new(), 0);
-    let mut count = 0;
+    let mut removed = Removed::default();
     let mut statement = transaction.prepare_cached(statements::EXPIRING)?;
     let mut rows = statement.query(params![recipient, first, last])?;
     while let Some(row) = rows.next()? {
-        if let Some((from, earlier)) = missed(row, 1)? {
-            from_earlier.extend(from);
-            count += earlier;
-        } else if row.get::<_, i64>(0)? != UserId::SERVER.0 {
-            removed += 1;
-            if let Ok(name) = name(row, 2) {
-                *senders.entry(name).or_default() += 1;
-            }
-        }
+        let notice = row.get_ref(1)?.as_bytes_or_null()?;
+        removed.take(UserId(row.get(0)?), notice, name(row, 2).ok());
     }
     drop(rows);
-    let told = senders.keys().copied().collect();
-    for MissedFrom { name, count } in from_earlier {
-        *senders.entry(name).or_default() += count;
-    }
-    count += removed;
     transaction
         .prepare_cached(statements::EXPIRE)?
         .execute(params![recipient, first, last, now as i64])?;
     transaction
         .prepare_cached(statements::ACKNOWLEDGE)?
         .execute(params![recipient, first, last])?;
-    if count > 0 {
-        let from = senders.into_iter().take(MAX_SENDERS);
-        let from = from.map(|(name, count)| MissedFrom { name, count });
-        let news = News::Missed {
-            from: from.collect(),
-            count,
-        };
-        // Names and numbers always serialise.
-        let body = serde_json::to_vec(&news).unwrap_or_default();
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&last.to_be_bytes());
-        id[8..].copy_from_slice(&now.to_be_bytes());
-        let values = params![recipient, last, 0, &id[..], now as i64, NOTICE, body];
-        transaction
-            .prepare_cached(statements::STORE)?
-            .execute(values)?;
+    if let Some(notice) = removed.notice(*due.numbers.end(), now) {
+        insert(transaction, &[(due.recipient, Arc::new(notice))])?;
     }
-    Ok(Stepped::Removed(removed, told))
+    Ok(removed.stepped())
 }
 
 fn forget(transaction: &Transaction<'_>, after: Key, before: u64) -> rusqlite::Result<Stepped> {

@@ -284,6 +284,25 @@ impl Sqlite {
         true
     }
 
+    /// Runs `run` on the writing connection of a store that nobody else uses.
+    ///
+    /// # Errors
+    /// What `run` says, or the store can't be opened.
+    #[cfg(feature = "postgres")]
+    pub(in crate::store) fn reading<T, E: From<StoreError>>(
+        &self,
+        run: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut writer = self.writer.lock();
+        let connection = match writer.take() {
+            Some(connection) => connection,
+            None => self.reopen()?,
+        };
+        let done = run(&connection);
+        *writer = Some(connection);
+        done
+    }
+
     /// Remembers whose mail has to be deleted.
     fn note_deleted(&self, batch: &Batch, changed: &[Changed]) {
         let changes = batch.changes.iter().zip(changed);

@@ -4,8 +4,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use super::statements;
-use crate::protocol::reply::News;
-use crate::store::personal_data::{After, Field, Person, PersonalPage, PersonalRow, Section};
+use crate::store::personal_data::{
+    After, Field, Person, PersonalPage, PersonalRow, Section, is_notice_about,
+};
 
 /// Each statement begins with so many columns that are not the table's: the row's key, of two
 /// numbers, and whether the row is the person's.
@@ -48,7 +49,7 @@ pub(super) fn page(
         looked_at += 1;
         last = (row.get(0)?, row.get(1)?);
         let read = fields(row, &columns)?;
-        if row.get(2)? || names(&read, person.name) {
+        if row.get(2)? || is_notice_about(&read, person.name) {
             page.rows.push(read);
         }
     }
@@ -77,23 +78,6 @@ fn fields(row: &Row<'_>, columns: &[String]) -> rusqlite::Result<PersonalRow> {
     Ok(fields)
 }
 
-/// Whether a row is a notice that tells its recipient of this person.
-fn names(row: &PersonalRow, person: &str) -> bool {
-    let text = |column: &str| match row.iter().find(|(name, _)| name == column) {
-        Some((_, Field::Text(text))) => text.as_str(),
-        _ => "",
-    };
-    if text("kind") != "notice" {
-        return false;
-    }
-    match serde_json::from_str(text("body")) {
-        Ok(News::TurnedAway { names, .. }) => names.iter().any(|name| name.as_str() == person),
-        Ok(News::Missed { from, .. }) => from.iter().any(|from| from.name.as_str() == person),
-        Ok(News::Expired { to, .. }) => to.as_str() == person,
-        Ok(News::Announcement { .. } | News::Unknown) | Err(_) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -101,6 +85,7 @@ mod tests {
     use super::super::tests::Fixture;
     use super::*;
     use crate::store::Change;
+    use crate::store::conformance::Scene;
     use crate::store::personal_data::{NOT_PERSONAL, START};
     use crate::store::{Invitation, Reset, Store, UserId, VaultGeneration};
 

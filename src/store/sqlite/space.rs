@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::tests::{Fixture, bounds, delete};
+use super::tests::Fixture;
 use super::*;
 use crate::protocol::ids::{Blob, MessageId};
 use crate::protocol::request::{Body, Sender};
+use crate::store::conformance::{Scene, bounds, delete};
 
 const MIB: u64 = 1024 * 1024;
 

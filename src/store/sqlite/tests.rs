@@ -1,11 +1,9 @@
-//! The contract, on SQLite.
-
-use std::sync::Arc;
+//! The contract on SQLite, and what this store promises besides.
 
 use super::*;
-use crate::protocol::ids::{Blob, ByteArray, MessageId};
-use crate::protocol::request::{Body, KdfParams, Sender};
-use crate::store::{Change, Flags, NewAccount, NewLogin, VaultGeneration};
+use crate::protocol::request::Sender;
+use crate::store::Change;
+use crate::store::conformance::{Scene, contract, generation, new_account};
 
 pub(super) struct Fixture {
     pub(super) store: Sqlite,
@@ -18,262 +16,15 @@ impl Fixture {
         let store = Sqlite::open(&folder.path().join("chat.db")).unwrap();
         Fixture { store, folder }
     }
+}
 
-    pub(super) fn change(&self, change: Change) -> Changed {
-        let batch = Batch {
-            changes: vec![change],
-            ..Batch::default()
-        };
-        self.store.commit(&batch).unwrap().remove(0)
-    }
-
-    pub(super) fn register(&self, name: &str) -> UserId {
-        match self.change(Change::Register(new_account(name))) {
-            Changed::Registered(id) => id,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub(super) fn put(&self, recipient: UserId, sender: UserId, from: Sender, number: u64) {
-        let body = if number.is_multiple_of(2) {
-            Body::Envelope(Blob(vec![1; 10].into()))
-        } else {
-            Body::Plain("hello".into())
-        };
-        let message = Message {
-            number,
-            sender,
-            from,
-            mid: MessageId([number as u8; 16]),
-            at: 5,
-            body,
-        };
-        let batch = Batch {
-            messages: vec![(recipient, Arc::new(message))],
-            ..Batch::default()
-        };
-        self.store.commit(&batch).unwrap();
-    }
-
-    pub(super) fn numbers(&self, recipient: UserId) -> Vec<u64> {
-        let page = self.store.page(recipient, bounds(0, u64::MAX)).unwrap();
-        page.messages.iter().map(|message| message.number).collect()
+impl Scene for Fixture {
+    fn store(&self) -> &dyn Store {
+        &self.store
     }
 }
 
-pub(super) fn bounds(after: u64, before: u64) -> PageBounds {
-    PageBounds {
-        after,
-        before,
-        messages: 100,
-        rows: 100,
-        bytes: 1 << 20,
-        envelopes: true,
-    }
-}
-
-fn kdf() -> KdfParams {
-    KdfParams {
-        salt: ByteArray([1; 16]),
-        memory_kib: 65536,
-        passes: 3,
-        lanes: 1,
-    }
-}
-
-/// The login key of [`new_account`].
-const LOGIN_KEY: ByteArray<32> = ByteArray([2; 32]);
-
-/// Deletes a new account.
-pub(super) fn delete(user: UserId) -> Change {
-    let proven = Some(LOGIN_KEY);
-    Change::Delete { user, proven }
-}
-
-pub(super) fn new_account(name: &str) -> NewAccount {
-    NewAccount {
-        name: name.parse().unwrap(),
-        kdf: kdf(),
-        login_key: LOGIN_KEY,
-        created: 1,
-        invitation: None,
-    }
-}
-
-#[test]
-fn a_password_changes_only_if_it_is_the_one_that_was_proven() {
-    let fixture = Fixture::new();
-    let alice = fixture.register("alice");
-    let [first, second] = [[8; 32], [9; 32]].map(ByteArray);
-    let set = |proven, login_key| {
-        Change::SetLogin(NewLogin {
-            user: alice,
-            proven,
-            kdf: kdf(),
-            login_key,
-        })
-    };
-    let account = || fixture.store.account(&"alice".parse().unwrap()).unwrap();
-    // Both were proven with the key of before.
-    let batch = Batch {
-        changes: vec![set(LOGIN_KEY, first), set(LOGIN_KEY, second)],
-        ..Batch::default()
-    };
-    let changed = fixture.store.commit(&batch).unwrap();
-    assert_eq!(changed, [Changed::Done, Changed::OtherLogin]);
-    assert_eq!(account().unwrap().login_key, first);
-    assert_eq!(fixture.change(delete(alice)), Changed::OtherLogin);
-    assert_eq!(account().unwrap().login_key, first);
-    fixture.put(alice, alice, Sender::User("alice".parse().unwrap()), 1);
-    assert!(!fixture.store.reclaim().unwrap());
-    assert_eq!(fixture.numbers(alice), [1], "nothing of it was deleted");
-    assert_eq!(fixture.change(set(first, second)), Changed::Done);
-}
-
-#[test]
-fn names_are_taken_once_and_stay_taken() {
-    let fixture = Fixture::new();
-    let alice = fixture.register("alice");
-    assert_eq!(
-        fixture.change(Change::Register(new_account("Alice"))),
-        Changed::NameTaken
-    );
-    assert_eq!(fixture.change(delete(alice)), Changed::Done);
-    assert!(
-        fixture
-            .store
-            .account(&"alice".parse().unwrap())
-            .unwrap()
-            .is_none()
-    );
-    assert_eq!(
-        fixture.change(Change::Register(new_account("alice"))),
-        Changed::NameTaken
-    );
-}
-
-#[test]
-fn mail_is_paged_in_order_and_deleted_by_range() {
-    let fixture = Fixture::new();
-    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
-    let from = Sender::User("alice".parse().unwrap());
-    for number in 1..=10 {
-        fixture.put(bob, alice, from, number);
-    }
-    let page = fixture
-        .store
-        .page(
-            bob,
-            PageBounds {
-                messages: 3,
-                ..bounds(2, 9)
-            },
-        )
-        .unwrap();
-    let numbers: Vec<u64> = page.messages.iter().map(|m| m.number).collect();
-    assert_eq!((numbers, page.complete), (vec![3, 4, 5], false));
-    let page = fixture
-        .store
-        .page(
-            bob,
-            PageBounds {
-                envelopes: false,
-                ..bounds(0, 9)
-            },
-        )
-        .unwrap();
-    assert!(
-        page.complete
-            && page
-                .messages
-                .iter()
-                .all(|m| matches!(m.body, Body::Plain(_)))
-    );
-    assert_eq!(page.messages[0].from, from);
-
-    let batch = Batch {
-        acknowledged: vec![(bob, 2..=4), (bob, 7..=7), (alice, 1..=9)],
-        ..Batch::default()
-    };
-    fixture.store.commit(&batch).unwrap();
-    assert_eq!(fixture.numbers(bob), [1, 5, 6, 8, 9, 10]);
-
-    let summary = fixture.store.summary(bob).unwrap();
-    assert_eq!(summary.last, 10);
-    let [(sender, tally)] = summary.tallies[..] else {
-        panic!()
-    };
-    assert_eq!(
-        (sender, tally.envelopes, tally.plain, tally.bytes),
-        (alice, 3, 3, 45)
-    );
-    let place = |number| Place {
-        number,
-        sender: alice,
-        mid: MessageId([number as u8; 16]),
-    };
-    let store = &fixture.store;
-    let places = store.places(bob, &[5, 4, 11]).unwrap();
-    assert_eq!(places, [place(5)]);
-    assert_eq!(store.places_after(bob, 5, 2).unwrap(), [place(6), place(8)]);
-    assert_eq!(store.places_after(bob, 9, 2).unwrap(), [place(10)]);
-    assert_eq!(store.message(bob, 5).unwrap().unwrap().mid, place(5).mid);
-    assert_eq!(store.message(bob, 4).unwrap(), None);
-}
-
-#[test]
-fn a_failed_batch_leaves_nothing() {
-    let fixture = Fixture::new();
-    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
-    let from = Sender::User("alice".parse().unwrap());
-    fixture.put(bob, alice, from, 1);
-    let page = fixture.store.page(bob, bounds(0, 9)).unwrap();
-    let again = Arc::new(page.messages[0].clone());
-    let fresh = Arc::new(Message {
-        number: 2,
-        ..page.messages[0].clone()
-    });
-    let batch = Batch {
-        messages: vec![(bob, fresh), (bob, again)],
-        ..Batch::default()
-    };
-    assert!(fixture.store.commit(&batch).is_err(), "number 1 exists");
-    assert_eq!(fixture.numbers(bob), [1]);
-    fixture.put(bob, alice, from, 2);
-    assert_eq!(fixture.numbers(bob), [1, 2], "the connection was reopened");
-}
-
-#[test]
-fn search_is_a_prefix_in_pages() {
-    let fixture = Fixture::new();
-    for name in ["al", "alice", "alf", "bob", "al-z", "al_z"] {
-        fixture.register(name);
-    }
-    let hidden = fixture.register("alan");
-    let flags = Flags {
-        listed: false,
-        presence: true,
-        refuse_unencrypted: false,
-    };
-    fixture.change(Change::SetFlags(hidden, flags));
-    let names = |after: Option<&str>, limit| -> Vec<String> {
-        let after = after.map(|name| name.parse().unwrap());
-        let found = fixture
-            .store
-            .search(hidden, "al", after.as_ref(), limit)
-            .unwrap();
-        found.iter().map(|found| found.name.to_string()).collect()
-    };
-    assert_eq!(names(None, 10), ["al", "al-z", "al_z", "alf", "alice"]);
-    assert_eq!(names(Some("al_z"), 1), ["alf"]);
-    assert!(
-        fixture
-            .store
-            .search(hidden, "%", None, 10)
-            .unwrap()
-            .is_empty()
-    );
-}
+contract!(Fixture::new());
 
 #[test]
 fn foreign_and_newer_files_are_left_alone() {
@@ -448,43 +199,6 @@ fn a_damaged_index_on_names_is_made_anew() {
     assert!(store.account(&"victim".parse().unwrap()).unwrap().is_some());
     drop(store);
     assert_eq!(Sqlite::open(&path).unwrap().name_index(), NameIndex::Sound);
-}
-
-#[test]
-fn the_greatest_generation_of_a_vault_is_kept() {
-    let fixture = Fixture::new();
-    let alice = fixture.register("alice");
-    let tell = |told| match fixture.change(Change::CountLogin(alice, told)) {
-        Changed::Login { vault, .. } => vault,
-        other => panic!("{other:?}"),
-    };
-    let [seven, eight, nine, ten] = [7, 8, 9, 10].map(|number| Some(generation(number, 1)));
-    assert_eq!(tell(None), None);
-    assert_eq!(tell(seven), None);
-    assert_eq!(tell(nine), None);
-    assert_eq!(
-        tell(None),
-        nine,
-        "a console's login, or one without a vault"
-    );
-    let of_copy = Some(generation(9, 2));
-    assert_eq!(tell(of_copy), nine, "the same vault twice is a copy");
-    assert_eq!(tell(eight), nine);
-    let without_proof = Some(VaultGeneration {
-        number: 11,
-        proof: None,
-    });
-    assert_eq!(tell(without_proof), None);
-    assert_eq!(tell(ten), without_proof);
-    assert_eq!(tell(Some(generation(u64::MAX, 1))), None);
-    assert_eq!(tell(ten), Some(generation(i64::MAX as u64, 1)));
-}
-
-fn generation(number: u64, proof: u8) -> VaultGeneration {
-    VaultGeneration {
-        number,
-        proof: Some(ByteArray([proof; 16])),
-    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The one transaction that writes.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -52,15 +53,18 @@ fn write(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Cha
     for change in &batch.changes {
         changed.push(apply(&transaction, change)?);
     }
-    insert(&transaction, batch)?;
+    insert(&transaction, &batch.messages)?;
     delete(&transaction, &batch.acknowledged)?;
     transaction.commit()?;
     Ok(changed)
 }
 
-fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    messages: &[(UserId, Arc<Message>)],
+) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(statements::STORE)?;
-    for (recipient, message) in &batch.messages {
+    for (recipient, message) in messages {
         let Message {
             number,
             sender,

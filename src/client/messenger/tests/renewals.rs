@@ -146,7 +146,7 @@ fn what_was_blocked_is_no_gap_to_be_afraid_of() {
 }
 
 /// Alice writes, and the server drops it.
-fn drop_next(server: &Double, alice: &Somebody, text: &str) {
+pub(super) fn drop_next(server: &Double, alice: &Somebody, text: &str) {
     let block = |on| {
         let mut world = server.world.lock().unwrap();
         let account = world.accounts.get_mut(&"bob".parse().unwrap()).unwrap();

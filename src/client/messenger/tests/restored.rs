@@ -1,5 +1,6 @@
 //! A server that was restored from a backup has lost what it had accepted since.
 
+use super::renewals::drop_next;
 use super::setups::acquainted;
 use super::*;
 use crate::client::messenger::command::SettingsChange;
@@ -91,4 +92,53 @@ fn what_was_read_and_deleted_stays_away_when_it_is_sent_again() {
     alice.send("bob", "and on");
     bob.reads("and on");
     assert!(!bob.everything().iter().any(is_from_alice));
+}
+
+#[test]
+fn what_comes_again_is_not_missing_and_what_does_not_is() {
+    // Bob is there when the server is restored, or was away; what alice wrote without a server comes first.
+    for bob_is_there in [true, false] {
+        let (server, mut alice, mut bob) = acquainted();
+        bob.log_out();
+        let answers = || Command::AwaitAnswers(Duration::from_secs(5));
+        for text in ["lost", "lost, too"] {
+            alice.send("bob", text);
+        }
+        alice.run(answers()).unwrap();
+        alice.log_out();
+        {
+            let mut world = server.world.lock().unwrap();
+            world.epoch = Some(ByteArray([1; 16]));
+            for account in world.accounts.values_mut() {
+                account.mailbox.clear();
+            }
+        }
+        if bob_is_there {
+            bob.log_in();
+        }
+        alice.log_in();
+        alice.sees_line("sent again");
+        alice.run(answers()).unwrap();
+        if !bob_is_there {
+            bob.log_in();
+        }
+        let reads = |bob: &Somebody, wanted: &str| {
+            bob.sees(wanted, |event| match event {
+                ViewEvent::Line(_, line) if line.contains("not arrived") => panic!("{line}"),
+                ViewEvent::Message { text, .. } if text == wanted => Some(()),
+                _ => None,
+            });
+        };
+        alice.send("bob", "and on");
+        for text in ["lost", "lost, too", "and on"] {
+            reads(&bob, text);
+        }
+        let is_gap = |event: &ViewEvent| matches!(event, ViewEvent::Line(_, line) if line.contains("not arrived"));
+        assert!(!bob.everything().iter().any(is_gap));
+        // What the server drops is missing all the same.
+        drop_next(&server, &alice, "dropped");
+        alice.send("bob", "after it");
+        bob.sees_line("1 message from alice has not arrived");
+        bob.log_out();
+    }
 }

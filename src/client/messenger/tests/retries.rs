@@ -285,6 +285,7 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
         keys,
         trust: Trust::FirstUse,
         age: 0,
+        after_restore: false,
     };
     (vault, me, vec![mid])
 }

@@ -1,4 +1,5 @@
-//! Vaults that versions 1 and 2 wrote: real ones, and ones that are cut off on their way.
+//! Vaults that earlier clients wrote, of versions 1 to 3: real ones, and ones that are cut off on their
+//! way.
 
 use std::sync::LazyLock;
 
@@ -14,9 +15,14 @@ const VERSION_1: &[u8] = include_bytes!("../../../../tests/vault/version-1.vault
 /// Made by the client of commit 9e0251e: the same, and a row or two in every table.
 const VERSION_2: &[u8] = include_bytes!("../../../../tests/vault/version-2.vault");
 
+/// Made by the client of commit a74d67e, the first that wrote version 3 as it is: the same, and a number
+/// in the outbox. Later clients have added fields to several values.
+const VERSION_3: &[u8] = include_bytes!("../../../../tests/vault/version-3.vault");
+
 /// What their passwords derive, at the full cost that they were made with: once for all tests.
 static KEY_1: LazyLock<WrappingKey> = LazyLock::new(|| key_of(VERSION_1, "correct horse battery"));
 static KEY_2: LazyLock<WrappingKey> = LazyLock::new(|| key_of(VERSION_2, "correct horse"));
+static KEY_3: LazyLock<WrappingKey> = LazyLock::new(|| key_of(VERSION_3, "correct horse"));
 
 fn key_of(vault: &[u8], password: &str) -> WrappingKey {
     let dir = TempDir::new().unwrap();
@@ -41,20 +47,46 @@ fn texts(vault: &Vault) -> Vec<String> {
     history.map(|message| message.record.text).collect()
 }
 
-/// That all is there which both fixtures have.
-fn check(vault: &Vault) {
+/// That all is there which all fixtures have.
+fn check_all(vault: &Vault) {
     let bob = vault.contact(&"bob".parse().unwrap()).unwrap().clone();
     assert!(bob.verified && bob.identity.is_some() && !bob.paused);
     assert_eq!(texts(vault)[..2], ["hello", "hello back"]);
     assert!(vault.identity().unwrap().is_some());
     assert!(vault.newest_signed().unwrap().is_some());
-    assert!(vault.conversation(bob.id).unwrap().unwrap().is_outdated());
     assert!(vault.device().unwrap().registered);
 }
 
-/// That all is there which the fixture of version 2 has.
+fn check_version_1(vault: &Vault) {
+    check_all(vault);
+    assert!(is_outdated(vault));
+}
+
 fn check_version_2(vault: &Vault) {
-    check(vault);
+    check_rows(vault);
+    assert!(is_outdated(vault));
+}
+
+fn check_version_3(vault: &Vault) {
+    check_rows(vault);
+    assert!(!is_outdated(vault));
+    let bob = vault.contact(&"bob".parse().unwrap()).unwrap();
+    let sessions = vault.conversation(bob.id).unwrap().unwrap();
+    assert!(sessions.has_session() && bob.renewal.is_none());
+    let number = vault.number_in_outbox(vault.last_in_outbox()).unwrap();
+    let (to, number) = number.unwrap();
+    assert_eq!((to, number.instance, number.number), (bob.id, [7; 16], 3));
+}
+
+/// Whether the session with bob is of a version that is only read.
+fn is_outdated(vault: &Vault) -> bool {
+    let bob = vault.contact(&"bob".parse().unwrap()).unwrap();
+    vault.conversation(bob.id).unwrap().unwrap().is_outdated()
+}
+
+/// That all is there which the fixtures of versions 2 and 3 have.
+fn check_rows(vault: &Vault) {
+    check_all(vault);
     let id = |number| MessageId([number; 16]);
     let bob = vault.contact(&"bob".parse().unwrap()).unwrap().id;
     let carol = vault.contact(&"carol".parse().unwrap()).unwrap().id;
@@ -114,12 +146,13 @@ fn version(dir: &TempDir) -> i32 {
 
 #[test]
 fn a_vault_of_an_earlier_version_opens_and_becomes_one_of_this() {
-    let fixtures = [(VERSION_1, &KEY_1, 1), (VERSION_2, &KEY_2, 2)];
-    for (bytes, key, version_before) in fixtures {
-        let check = match version_before {
-            1 => check,
-            _ => check_version_2,
-        };
+    type Check = fn(&Vault);
+    let fixtures: [(_, _, Check); 3] = [
+        (VERSION_1, &KEY_1, check_version_1),
+        (VERSION_2, &KEY_2, check_version_2),
+        (VERSION_3, &KEY_3, check_version_3),
+    ];
+    for (bytes, key, check) in fixtures {
         let dir = TempDir::new().unwrap();
         put(&dir, bytes);
         let vault = migrated(&dir, key);

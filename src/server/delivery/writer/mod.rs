@@ -487,7 +487,7 @@ fn report_damaged_account(change: &Change, why: &dyn fmt::Display) {
             None,
             format_args!(
                 "account number {} could not be changed, all others go on: {why}; stop the server, \
-                 mend chat.db or restore a backup",
+                 mend the database or restore a backup",
                 user.0
             ),
         ),

@@ -1,0 +1,473 @@
+//! The store in a PostgreSQL database, with the feature `postgres`.
+//!
+//! One connection writes, and only the writer thread uses it; a few others read. A commit returns
+//! when PostgreSQL has synced it. A connection that breaks is made anew: what was not done is done
+//! once more, and a commit whose outcome is unknown is looked up by its number, never repeated
+//! blindly. Meanwhile clients wait.
+//!
+//! One server uses a database at a time. Each start begins a run, which ends all runs before it;
+//! a batch of a run that has ended changes nothing.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | this one | the connections |
+//! | [`address`] | where the database is, and the password |
+//! | `open`, `open_error` | opening and making the tables, and why that fails |
+//! | `connection` | one connection and its prepared statements |
+//! | `failure` | what an error means |
+//! | `values` | from columns to values |
+//! | `read` | the reads |
+//! | `write` | the one transaction that writes |
+//! | `admin` | resets, invitations and bans |
+//! | `expiry` | mail that waits for too long |
+//! | `fill` | filling an empty database from a SQLite file |
+//! | `personal_data` | what the tables hold about a person |
+//! | `statements` | all SQL statements |
+
+mod address;
+mod admin;
+mod connection;
+mod expiry;
+mod failure;
+mod fill;
+mod open;
+mod open_error;
+mod personal_data;
+mod read;
+mod statements;
+mod values;
+mod write;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+pub(crate) use self::address::StoreAddress;
+use self::connection::Connection;
+use self::failure::Failure;
+use self::open::Connector;
+pub(crate) use self::open_error::OpenError;
+use self::values::get;
+use self::write::{Numbered, Undone};
+use super::personal_data::{After, Person, PersonalPage, Section};
+use super::pool::{Borrowed, Lane, Pool};
+use super::{
+    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, Page,
+    PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
+};
+use crate::clock;
+use crate::protocol::name::UserName;
+use crate::sync::{self, Mutex};
+
+/// How long a database that is away is waited for, before those who ask are told.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The key, among the server's own values, of what [`Postgres::face`] tells.
+const FACE: &str = "certificate";
+
+/// The pause between two attempts to connect.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A store in a database.
+pub(crate) struct Postgres {
+    connector: Connector,
+    run: i64,
+    first_number: u64,
+    secret: [u8; 32],
+    epoch: Option<[u8; 16]>,
+    /// Another server was found to have begun.
+    superseded: AtomicBool,
+    /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
+    /// never together with another lock.
+    deleted: Mutex<Vec<UserId>>,
+    /// The writing connection. Held during a commit, but only the writer thread takes it.
+    writer: Mutex<Writer>,
+    readers: Pool<Connection>,
+}
+
+struct Writer {
+    /// `None` after it broke, until there is another.
+    connection: Option<Connection>,
+    /// The number of the last batch of this run that may have been committed.
+    batch: i64,
+    /// Since when there is none.
+    away: Option<Instant>,
+}
+
+impl Postgres {
+    /// Opens the database, and makes its tables if there are none. Every earlier run of a server on
+    /// it has ended then. `node` is the name that this server goes by.
+    ///
+    /// # Errors
+    /// It can't be reached or used, or another server uses it.
+    pub(crate) fn open(address: &StoreAddress, node: &str) -> Result<Self, OpenError> {
+        let connector = Connector::new(address)?;
+        let opened = open::open(&connector, node)?;
+        Ok(Postgres {
+            connector,
+            run: opened.run,
+            first_number: opened.first_number,
+            secret: opened.secret,
+            epoch: opened.epoch,
+            superseded: AtomicBool::new(false),
+            deleted: Mutex::new(opened.deleted),
+            writer: Mutex::new(Writer {
+                connection: Some(opened.connection),
+                batch: 0,
+                away: None,
+            }),
+            readers: Pool::new(),
+        })
+    }
+
+    /// What the database is set to promise less than a server's `ok` does, a sentence each.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    pub(crate) fn weaknesses(&self) -> Result<Vec<&'static str>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            let off = |connection: &mut Connection, sql| -> Result<bool, Failure> {
+                let row = connection.row(sql, &[])?;
+                row.map_or(Ok(false), |row| get(&row, 0))
+            };
+            let mut found = Vec::new();
+            if off(connection, "SELECT current_setting('fsync') = 'off'")? {
+                found.push("the database is set to fsync=off: a crash of its machine loses mail");
+            }
+            if off(
+                connection,
+                "SELECT current_setting('full_page_writes') = 'off'",
+            )? {
+                found.push(
+                    "the database is set to full_page_writes=off: a crash of its machine can \
+                     damage it",
+                );
+            }
+            Ok(found)
+        })
+    }
+
+    /// SHA-256 of the certificate that the servers of this database show, once one has begun to.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    pub(crate) fn face(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        let face = self.read(Lane::Short, |connection| read::value(connection, FACE))?;
+        Ok(face.and_then(|face| face.try_into().ok()))
+    }
+
+    /// Makes this certificate the one that the servers show, if they show none yet or `replace` is
+    /// set. Returns which one it is.
+    ///
+    /// # Errors
+    /// It could not be noted.
+    pub(crate) fn show_face(&self, face: [u8; 32], replace: bool) -> Result<[u8; 32], StoreError> {
+        let mut writer = self.writer.lock();
+        let mut connection = self.connect(&mut writer)?;
+        let statement = match replace {
+            true => statements::SET_VALUE,
+            false => statements::ADD_VALUE,
+        };
+        connection.execute(statement, &[&FACE, &&face[..]])?;
+        let shown = read::value(&mut connection, FACE)?;
+        writer.connection = Some(connection);
+        Ok(shown
+            .and_then(|shown| shown.try_into().ok())
+            .unwrap_or(face))
+    }
+
+    /// Whether another server was started on the database, so that this one can't write any more.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
+    }
+
+    /// Runs a read on one of the reading connections. If the connection broke, it is made anew and
+    /// the read is run once more, for as long as there is patience.
+    fn read<T>(
+        &self,
+        lane: Lane,
+        run: impl Fn(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let deadline = clock::now() + PATIENCE;
+        let Some(mut place) = self.readers.borrow(lane) else {
+            return Err(Failure::Closed.into());
+        };
+        loop {
+            let connection = match place {
+                Borrowed::Idle(connection) => Ok(connection),
+                Borrowed::New => self.connector.connect(),
+            };
+            let failure = match connection {
+                Ok(mut connection) => match run(&mut connection) {
+                    Ok(value) => {
+                        self.readers.put_back(lane, Some(connection));
+                        return Ok(value);
+                    }
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            if !failure.is_disconnection() || clock::now() >= deadline {
+                self.readers.put_back(lane, None);
+                return Err(failure.into());
+            }
+            self.readers.drop_idle();
+            sync::sleep(RETRY);
+            place = Borrowed::New;
+        }
+    }
+
+    /// A connection to write with.
+    ///
+    /// # Errors
+    /// There was none for so long that whoever asks should be told, or another server has begun.
+    fn connect(&self, writer: &mut Writer) -> Result<Connection, Failure> {
+        if let Some(connection) = writer.connection.take() {
+            return Ok(connection);
+        }
+        loop {
+            let failure = match self.reconnect() {
+                Ok(connection) => {
+                    writer.away = None;
+                    return Ok(connection);
+                }
+                Err(failure) => failure,
+            };
+            let since = *writer.away.get_or_insert_with(clock::now);
+            if !failure.is_disconnection() || clock::now() - since >= PATIENCE {
+                return Err(failure);
+            }
+            sync::sleep(RETRY);
+        }
+    }
+
+    fn reconnect(&self) -> Result<Connection, Failure> {
+        let mut connection = self.connector.connect()?;
+        // The old connection may still hold it, at its end of a network that is cut.
+        let _held = open::lock(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// Whether a batch whose commit was cut off was done.
+    fn was_done(&self, writer: &mut Writer, batch: i64) -> Result<bool, Failure> {
+        loop {
+            let looked = self.connect(writer).and_then(|mut connection| {
+                let row = connection.row(statements::LAST_BATCH, &[&self.run])?;
+                let row = row.ok_or(Failure::Superseded)?;
+                let done = get::<i64>(&row, 0)? == batch;
+                writer.connection = Some(connection);
+                Ok(done)
+            });
+            match looked {
+                // Nobody may be told that it was not done, so there is no end of patience.
+                Err(failure) if failure.is_disconnection() => sync::sleep(RETRY),
+                looked => return looked,
+            }
+        }
+    }
+
+    fn commit_numbered(
+        &self,
+        writer: &mut Writer,
+        batch: &Batch,
+    ) -> Result<Vec<Changed>, StoreError> {
+        loop {
+            let mut connection = self.connect(writer)?;
+            writer.batch += 1;
+            let numbered = Numbered {
+                run: self.run,
+                batch: writer.batch,
+            };
+            let failure = match write::commit(&mut connection, numbered, batch) {
+                Ok(changed) => {
+                    writer.connection = Some(connection);
+                    return Ok(changed);
+                }
+                Err(Undone::Unknown(changed)) => {
+                    drop(connection);
+                    if self.was_done(writer, numbered.batch)? {
+                        return Ok(changed);
+                    }
+                    continue;
+                }
+                Err(Undone::Nothing(failure)) => failure,
+            };
+            if !failure.is_disconnection() && connection.roll_back() {
+                writer.connection = Some(connection);
+            }
+            if matches!(failure, Failure::Superseded) {
+                self.superseded.store(true, Ordering::Release);
+            }
+            if !failure.is_disconnection() && !failure.is_conflict() {
+                return Err(failure.into());
+            }
+        }
+    }
+}
+
+impl Store for Postgres {
+    fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.read(Lane::Short, |connection| read::account(connection, name))
+    }
+
+    fn accounts(
+        &self,
+        after: Option<&UserName>,
+        limit: usize,
+    ) -> Result<Vec<ListedAccount>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::accounts(connection, after, limit)
+        })
+    }
+
+    fn listed_account(&self, name: &UserName) -> Result<Option<ListedAccount>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::listed_account(connection, name)
+        })
+    }
+
+    fn reset(&self, user: UserId) -> Result<Option<Reset>, StoreError> {
+        self.read(Lane::Short, |connection| admin::reset(connection, user))
+    }
+
+    fn invitations(&self, after: i64, limit: usize) -> Result<Vec<ListedInvitation>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            admin::invitations(connection, after, limit)
+        })
+    }
+
+    fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        self.read(Lane::Short, admin::bans)
+    }
+
+    fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError> {
+        self.read(Lane::Short, |connection| {
+            read::blocks(connection, user, whom)
+        })
+    }
+
+    fn search(
+        &self,
+        asker: UserId,
+        prefix: &str,
+        after: Option<&UserName>,
+        limit: usize,
+    ) -> Result<Vec<SearchHit>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            read::search(connection, asker, prefix, after, limit)
+        })
+    }
+
+    fn blocked(&self, user: UserId) -> Result<Vec<UserName>, StoreError> {
+        self.read(Lane::Short, |connection| read::blocked(connection, user))
+    }
+
+    fn summary(&self, recipient: UserId) -> Result<Summary, StoreError> {
+        self.read(Lane::Opening, |connection| {
+            read::summary(connection, recipient)
+        })
+    }
+
+    fn page(&self, recipient: UserId, bounds: PageBounds) -> Result<Page, StoreError> {
+        self.read(Lane::Short, |connection| {
+            read::page(connection, recipient, bounds)
+        })
+    }
+
+    fn message(&self, recipient: UserId, number: u64) -> Result<Option<Message>, StoreError> {
+        self.read(Lane::Short, |connection| {
+            read::stored(connection, recipient, number)
+        })
+    }
+
+    fn places(&self, recipient: UserId, numbers: &[u64]) -> Result<Vec<Place>, StoreError> {
+        self.read(Lane::Search, |connection| {
+            read::places(connection, recipient, numbers)
+        })
+    }
+
+    fn places_after(
+        &self,
+        recipient: UserId,
+        number: u64,
+        limit: usize,
+    ) -> Result<Vec<Place>, StoreError> {
+        self.read(Lane::Search, |connection| {
+            read::places_after(connection, recipient, number, limit)
+        })
+    }
+
+    fn personal_data(
+        &self,
+        person: Person<'_>,
+        section: Section,
+        after: After,
+        limit: usize,
+    ) -> Result<PersonalPage, StoreError> {
+        let lane = match section.withheld() {
+            None => Lane::Short,
+            Some(_) => Lane::Search,
+        };
+        self.read(lane, |connection| {
+            personal_data::page(connection, person, section, after, limit)
+        })
+    }
+
+    fn first_number(&self) -> u64 {
+        self.first_number
+    }
+
+    fn epoch(&self) -> Option<[u8; 16]> {
+        self.epoch
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<Vec<Changed>, StoreError> {
+        let changed = self.commit_numbered(&mut self.writer.lock(), batch)?;
+        let changes = batch.changes.iter().zip(&changed);
+        let deleted = changes.filter_map(|change| match change {
+            (Change::Delete { user, .. }, Changed::Done) => Some(*user),
+            _ => None,
+        });
+        self.deleted.lock().extend(deleted);
+        Ok(changed)
+    }
+
+    fn reclaim(&self) -> Result<bool, StoreError> {
+        let Some(account) = self.deleted.lock().last().copied() else {
+            return Ok(false);
+        };
+        let mut writer = self.writer.lock();
+        let mut connection = self.connect(&mut writer)?;
+        let dropped = write::drop_mail(&mut connection, account)?;
+        writer.connection = Some(connection);
+        drop(writer);
+        if !dropped {
+            self.deleted.lock().pop();
+        }
+        Ok(true)
+    }
+
+    /// PostgreSQL keeps its log short by itself.
+    fn wants_folding(&self) -> bool {
+        false
+    }
+
+    fn fold(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.readers.close();
+        if let Some(connection) = self.writer.lock().connection.take() {
+            // All that was committed is in the database, whether or not it hears the farewell.
+            let _said = connection.close();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

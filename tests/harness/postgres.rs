@@ -1,0 +1,69 @@
+//! The PostgreSQL on which the suite is run a second time: where `SECURE_CHAT_TEST_POSTGRES` names one,
+//! each data folder has a database of its own there. `scripts/postgres.sh` starts one.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// Whether the suite is run on PostgreSQL.
+pub fn is_used() -> bool {
+    address().is_some()
+}
+
+fn address() -> Option<String> {
+    std::env::var("SECURE_CHAT_TEST_POSTGRES").ok()
+}
+
+/// The address of the database that belongs to a data folder, which is made if there is none.
+pub fn store_of(data: &Path) -> Option<String> {
+    Some(database_of(&address()?, data))
+}
+
+/// The same, on a database server of this process if none is named.
+pub fn database(data: &Path) -> String {
+    static STARTED: OnceLock<(String, Child)> = OnceLock::new();
+    let address = address().unwrap_or_else(|| {
+        let (address, _) = STARTED.get_or_init(start);
+        address.clone()
+    });
+    database_of(&address, data)
+}
+
+/// Starts one that ends when this process does.
+fn start() -> (String, Child) {
+    // `cat` ends with its standard input, and the database with `cat`.
+    let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres.sh"))
+        .args(["sh", "-c", "echo $SECURE_CHAT_TEST_POSTGRES; exec cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    let said = script.stdout.take().unwrap();
+    BufReader::new(said).read_line(&mut address).unwrap();
+    assert!(address.starts_with("postgres://"), "it needs PostgreSQL");
+    (address.trim_end().to_owned(), script)
+}
+
+fn database_of(address: &str, data: &Path) -> String {
+    let mut hash = DefaultHasher::new();
+    data.hash(&mut hash);
+    let name = format!("suite_{:016x}", hash.finish());
+    let found = "SELECT count(*) FROM pg_database WHERE datname = ";
+    if ask(address, &format!("{found}'{name}'")) == "0" {
+        ask(address, &format!("CREATE DATABASE {name}"));
+    }
+    address.replace("/postgres?", &format!("/{name}?"))
+}
+
+/// The answer of a database to a statement, as text.
+pub fn ask(store: &str, statement: &str) -> String {
+    let mut psql = Command::new("psql");
+    let asked = psql.args(["-XAtqc", statement, store]).output();
+    let asked = asked.expect("psql is installed");
+    let said = String::from_utf8_lossy(&asked.stderr);
+    assert!(asked.status.success(), "{statement}: {said}");
+    String::from_utf8_lossy(&asked.stdout).trim().to_owned()
+}
