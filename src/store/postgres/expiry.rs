@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::super::pool::Lane;
 use super::connection::Connection;
 use super::failure::Failure;
+use super::mail::{delete, insert};
 use super::values::{bytes, column, get, name, number, place};
-use super::write::{delete, insert};
 use super::{Postgres, statements};
 use crate::protocol::ids::MessageId;
 use crate::store::expiry::{

@@ -20,6 +20,7 @@
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
 //! | `expiry` | mail that waits for too long |
+//! | `mail` | messages in and out of their table |
 //! | `fill` | filling an empty database from a SQLite file |
 //! | `personal_data` | what the tables hold about a person |
 //! | `statements` | all SQL statements |
@@ -30,6 +31,7 @@ mod connection;
 mod expiry;
 mod failure;
 mod fill;
+mod mail;
 mod open;
 mod open_error;
 mod personal_data;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use super::mail::insert;
 use super::read::name;
 use super::readers::Lane;
-use super::write::insert;
 use super::{Sqlite, read, statements};
 use crate::protocol::ids::MessageId;
 use crate::store::expiry::{

@@ -19,6 +19,7 @@
 //! | `admin` | resets, invitations and bans |
 //! | [`import`] | one transaction with all that an import writes |
 //! | `expiry` | mail that waits for too long |
+//! | `mail` | messages in and out of their table |
 //! | `personal_data` | what the tables hold about a person |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
@@ -32,6 +33,7 @@ mod files;
 mod generation;
 pub(crate) mod import;
 mod journal;
+mod mail;
 mod migration;
 mod open;
 mod personal_data;
