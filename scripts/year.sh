@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 #
 # A year of a server in some minutes, on the real programs: the Debian packages are installed, people
-# are invited, join and chat, a backup is made under load, a database of the first schema is upgraded,
+# are invited, join and chat, a backup is made under load, certbot's hook renews a certificate, a database of the first schema is upgraded,
 # the machine is lost and restored from the backup and the journal, a password is reset, people come from the
 # program before this one, an account is erased, and the packages are purged. Prints what it does and sees; exits 0 if all was as it has to be.
 #
@@ -28,6 +28,7 @@ cleanup() {
     [ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true
     if [ -n "$installed" ]; then
         dpkg --purge secure-chat secure-chat-server >/dev/null 2>&1 || true
+        rm -rf /etc/secure-chat
         rm -rf "$backups"
     fi
     rm -rf "$folder"
@@ -143,6 +144,41 @@ see "" secure-chat-ctl backup "$backups" --keep 7
 wait "$busy" || fail "the load ended with an error: $(tail -3 "$folder/load.out")"
 backup=$(ls "$backups"/*.backup)
 see "" secure-chat-ctl check "$backup"
+
+step "April: a certificate of a public authority, as certbot renews it"
+# authority NUMBER: makes such a certificate in place of Let's Encrypt's.
+lineage=$folder/live/chat.example
+mkdir -p "$lineage" "$folder/bin"
+authority() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 90 -set_serial "$1" \
+        -subj /CN=chat.example -addext subjectAltName=DNS:chat.example \
+        -keyout "$lineage/privkey.pem" -out "$lineage/fullchain.pem" 2>/dev/null
+    chmod 600 "$lineage/privkey.pem"
+}
+served() { openssl s_client -connect "127.0.0.1:$port" -servername chat.example </dev/null 2>/dev/null |
+    openssl x509 -noout -serial; }
+# The page's hook, with the unit's reload in place of a running systemd.
+sed -n '/^#!\/bin\/sh$/,/^```$/p' docs/OPERATIONS.md | grep -v '^```$' >"$folder/hook"
+printf '#!/bin/sh\n[ "$*" = "reload secure-chat-server" ] && kill -HUP %s\n' "$server" >"$folder/bin/systemctl"
+chmod 755 "$folder/hook" "$folder/bin/systemctl"
+hook() { RENEWED_LINEAGE=$lineage PATH=$folder/bin:$PATH "$folder/hook" || fail "the hook ended with an error"; }
+authority 4097
+hook
+cp "$conf" "$folder/conf"
+printf 'tls-cert = %s\ntls-key = %s\n' /etc/secure-chat/tls/fullchain.pem /etc/secure-chat/tls/privkey.pem >>"$conf"
+see "the settings can be used" secure-chat-ctl config check
+stop_server
+start_server
+[ "$(served)" = serial=1001 ] || fail "the server shows another certificate: $(served)"
+authority 4098
+printf '#!/bin/sh\nkill -HUP %s\n' "$server" >"$folder/bin/systemctl"
+hook
+renewed() { [ "$(served)" = serial=1002 ]; }
+until_true "the renewed certificate is shown" renewed
+grep "the certificate was read again" "$folder/server.log"
+cp "$folder/conf" "$conf"
+stop_server
+start_server
 
 step "May: settings change without a restart"
 sed -i 's/^registration = .*/registration = open/' "$conf"

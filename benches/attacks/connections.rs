@@ -3,15 +3,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 
 use super::load::peer::Peer;
-use super::stage::Attacker;
+use super::raid::{Begun, Counts, Raid};
 use crate::harness::stream::Stream;
 
 /// The address that attackers come from.
@@ -47,48 +46,6 @@ const TOO_MANY: usize = 400;
 
 const CONNECTED: &str = "connected";
 const OPEN: &str = "still open at the end";
-
-type Begun = Result<Box<dyn Attacker>, String>;
-
-/// Counts, each with the word for what was counted.
-type Counts = Vec<(usize, &'static str)>;
-
-/// Threads that do the same thing, and count, until they are told to stop.
-struct Raid {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Counts>>,
-}
-
-impl Raid {
-    fn begin(count: usize, work: impl Fn(&AtomicBool) -> Counts + Send + Sync + 'static) -> Begun {
-        let stop = Arc::new(AtomicBool::new(false));
-        let work = Arc::new(work);
-        let one = |_| {
-            let (stop, work) = (Arc::clone(&stop), Arc::clone(&work));
-            thread::spawn(move || work(&stop))
-        };
-        let threads = (0..count).map(one).collect();
-        Ok(Box::new(Raid { stop, threads }))
-    }
-}
-
-impl Attacker for Raid {
-    fn end(self: Box<Self>, _peer: &Peer) -> Result<String, String> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut totals = Counts::new();
-        for thread in self.threads {
-            let counts = thread.join().map_err(|_| "the attacker broke down")?;
-            for (count, word) in counts {
-                match totals.iter_mut().find(|(_, known)| *known == word) {
-                    Some((total, _)) => *total += count,
-                    None => totals.push((count, word)),
-                }
-            }
-        }
-        let words = totals.iter().map(|(count, word)| format!("{count} {word}"));
-        Ok(words.collect::<Vec<_>>().join(", "))
-    }
-}
 
 fn sleep_until(moment: Instant) {
     thread::sleep(moment.saturating_duration_since(Instant::now()));

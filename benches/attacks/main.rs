@@ -19,7 +19,9 @@ mod harness;
 mod load;
 
 mod connections;
+mod raid;
 mod readers;
+mod searches;
 mod stage;
 mod table;
 
@@ -33,41 +35,55 @@ const ATTACKS: &[Attack] = &[
     Attack {
         name: "nothing",
         descriptors: None,
+        prepare: stage::nothing,
         begin: connections::nothing,
     },
     Attack {
         name: "slowloris",
         descriptors: None,
+        prepare: stage::nothing,
         begin: connections::slowloris,
     },
     Attack {
         name: "connect-flood",
         descriptors: None,
+        prepare: stage::nothing,
         begin: connections::connect_flood,
     },
     Attack {
         name: "half-open-tls",
         descriptors: None,
+        prepare: stage::nothing,
         begin: connections::half_open_tls,
     },
     Attack {
         name: "tls-garbage",
         descriptors: None,
+        prepare: stage::nothing,
         begin: connections::tls_garbage,
     },
     Attack {
         name: "stuck-readers",
         descriptors: None,
+        prepare: stage::nothing,
         begin: readers::stuck,
     },
     Attack {
         name: "frozen-peers",
         descriptors: None,
+        prepare: stage::nothing,
         begin: readers::frozen,
+    },
+    Attack {
+        name: "search-storm",
+        descriptors: None,
+        prepare: searches::fill,
+        begin: searches::storm,
     },
     Attack {
         name: "descriptors",
         descriptors: Some(128),
+        prepare: stage::nothing,
         begin: connections::descriptors,
     },
 ];

@@ -18,6 +18,9 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// How long it is quiet before and after an attack.
 const QUIET: Duration = Duration::from_secs(3);
 
+/// How often somebody logs in.
+const LOGINS: Duration = Duration::from_millis(50);
+
 /// How often a new client connects, and how long that may take.
 const NEWCOMERS: Duration = Duration::from_millis(250);
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(2);
@@ -33,9 +36,14 @@ pub(crate) struct Attack {
     pub(crate) name: &'static str,
     /// How many descriptors the server may open, if the attack limits that.
     pub(crate) descriptors: Option<u64>,
+    /// What it needs on the server, made before anything is measured.
+    pub(crate) prepare: fn(&Peer),
     /// Starts it, and returns at once or after a short preparation.
     pub(crate) begin: fn(&Peer) -> Result<Box<dyn Attacker>, String>,
 }
+
+/// The preparation of an attack that needs none.
+pub(crate) fn nothing(_peer: &Peer) {}
 
 /// An attack that is under way.
 pub(crate) trait Attacker {
@@ -66,6 +74,8 @@ impl Body {
 pub(crate) struct Outcome {
     /// The chat before, during and after.
     pub(crate) chat: [Times; 3],
+    /// Logins before, during and after; one that is turned away is tried again until it is let in.
+    pub(crate) logins: [Times; 3],
     /// How many new clients were greeted during the attack, and how many there were.
     pub(crate) newcomers: (usize, usize),
     /// Processor time of the server during the attack, in percent of one core.
@@ -91,7 +101,9 @@ pub(crate) fn run(attack: &Attack, kind: Kind, duration: Duration) -> Result<Out
     {
         return Err("the server may raise its own limit of descriptors here".to_owned());
     }
+    (attack.prepare)(&peer);
     let chats = Probes::chats(&peer, CHATS, PERIOD);
+    let logins = Probes::logins(&peer, LOGINS);
     let mut moments = vec![Instant::now()];
     thread::sleep(QUIET);
     let before = Body::of(&peer);
@@ -120,11 +132,15 @@ pub(crate) fn run(attack: &Attack, kind: Kind, duration: Duration) -> Result<Out
     thread::sleep(QUIET);
     moments.push(Instant::now());
     let after = Body::of(&peer);
-    let record = chats.finish();
     // What falls into the recovery counts as during the attack.
-    let chat = [(0, 1), (1, 3), (3, 4)].map(|(a, b)| record.between(moments[a], moments[b]));
+    let phases = [(0, 1), (1, 3), (3, 4)];
+    let [chat, logins] = [chats, logins].map(|probes| {
+        let record = probes.finish();
+        phases.map(|(a, b)| record.between(moments[a], moments[b]))
+    });
     Ok(Outcome {
         chat,
+        logins,
         newcomers,
         cpu,
         body: [before, peak, after],

@@ -9,6 +9,7 @@ use super::stage::Outcome;
 struct Row {
     name: String,
     p99: [Series; 3],
+    logins: [Series; 3],
     longest: Series,
     said: usize,
     failed: usize,
@@ -28,6 +29,9 @@ impl Row {
             series.add(times.percentile(0.99) / 1e3);
             self.said += times.succeeded() + times.failed;
             self.failed += times.failed;
+        }
+        for (series, times) in self.logins.iter_mut().zip(&outcome.logins) {
+            series.add(times.percentile(0.99) / 1e3);
         }
         self.longest.add(outcome.chat[1].max() / 1e3);
         self.greeted += outcome.newcomers.0;
@@ -58,6 +62,7 @@ impl Row {
         vec![
             self.name.clone(),
             three(&self.p99, 2),
+            three(&self.logins, 2),
             format!("{:.1}", self.longest.max()),
             format!("{} of {}", self.said - self.failed, self.said),
             format!("{} of {}", self.greeted, self.newcomers),
@@ -105,6 +110,7 @@ impl Table {
         let head = [
             "attack",
             "chat p99 ms before / during / after",
+            "login p99 ms before / during / after",
             "longest ms",
             "messages ok",
             "newcomers greeted",

@@ -121,7 +121,7 @@ impl Setup {
             running,
             kind: self.kind,
             log,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -153,7 +153,7 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) kind: Kind,
     log: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Peer {
@@ -185,6 +185,11 @@ impl Peer {
     /// Resets `VmHWM` to the present size.
     pub(crate) fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
+    }
+
+    /// The file of the database's write-ahead log.
+    pub(crate) fn database_log(&self) -> PathBuf {
+        self.folder.path().join("data").join("chat.db-wal")
     }
 
     /// How many descriptors are open.

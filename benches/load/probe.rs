@@ -7,12 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use super::account::{ask, login, register};
 use super::pair::Pair;
-use super::peer::Peer;
+use super::peer::{Kind, Peer};
 use super::stats::percentile;
+use crate::harness::stream::Stream;
 
 /// A step that takes longer than this has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The pause after a login that was turned away.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 /// One step: when it was due, and how long it took in microseconds, or that it failed.
 struct Step {
@@ -44,6 +51,31 @@ impl Probes {
             pair.set_patience(PATIENCE);
             probes.add(period, move || pair.one_way());
         }
+        probes
+    }
+
+    /// Somebody who logs in each `period`, and out again. A login that is turned away is tried again
+    /// until it is let in, and all of that is one.
+    pub(crate) fn logins(peer: &Peer, period: Duration) -> Self {
+        drop(register(peer.connect(), "visitor"));
+        let (address, tls) = (peer.address, peer.kind == Kind::ServerTls);
+        let visit = move || {
+            let mut stream = Stream::connect(address, tls)?;
+            login(&mut stream, "visitor")?;
+            let done = Instant::now();
+            ask(&mut stream, "logout", json!({}))?;
+            Ok(done)
+        };
+        let mut probes = Self::new();
+        probes.add(period, move || {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                match visit() {
+                    Err(_) if Instant::now() < deadline => thread::sleep(TRY_AGAIN),
+                    ended => return ended,
+                }
+            }
+        });
         probes
     }
 

@@ -2,6 +2,7 @@
 //! two copies: nothing is accepted into the void, and no log is applied to another database.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -60,6 +61,24 @@ fn what_was_moved_is_noticed() {
     drop(ends_after("chat.db", |data| {
         fs::rename(data.join("chat.db"), data.join("chat.db.old")).unwrap();
     }));
+}
+
+#[test]
+fn a_link_in_place_of_the_folder_is_followed_to_the_files() {
+    drop(ends_after("a link to a copy", |data| {
+        let (moved, other) = (data.with_extension("moved"), data.with_extension("other"));
+        copy(data, &other, &["chat.db", "chat.db-wal", "server.lock"]);
+        fs::rename(data, &moved).unwrap();
+        symlink(&other, data).unwrap();
+    }));
+    // To the same files it only is another way.
+    let server = Server::start();
+    let mut alice = server.register("alice");
+    let data = server.data();
+    let moved = data.with_extension("moved");
+    fs::rename(&data, &moved).unwrap();
+    symlink(&moved, &data).unwrap();
+    alice.send("alice", 1, "after").unwrap();
 }
 
 #[test]

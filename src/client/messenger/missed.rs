@@ -54,7 +54,7 @@ impl Messenger {
         }
         self.end_progress();
         match shown {
-            0 => self.say(ViewEvent::quiet("that was all: no message among it")),
+            0 => self.say(ViewEvent::quiet("that was all: nothing to show")),
             count => self.display.all_came(ViewEvent::quiet(format!(
                 "that was all: {count} {}",
                 plural(count, "message", "messages")

@@ -95,6 +95,33 @@ pub enum Renewal {
     Answer,
 }
 
+impl Contact {
+    /// Somebody of whom nothing is known but the name.
+    pub(super) fn new(id: i64, name: UserName) -> Self {
+        Contact {
+            id,
+            name,
+            identity: None,
+            verified: false,
+            pending_identity: None,
+            paused: false,
+            rejected: Vec::new(),
+            dropped: 0,
+            renewal: None,
+            renewed_at: 0,
+            blocked: false,
+            was_blocked: false,
+            missed: 0,
+            imported_at: None,
+            written_to: false,
+            asked: 0,
+            number_shown: None,
+            introduced: None,
+            last_handle: None,
+        }
+    }
+}
+
 impl Vault {
     /// Everyone known, by name.
     pub fn contacts(&self) -> &[Contact] {
@@ -123,27 +150,7 @@ impl Vault {
             return Ok(contact.clone());
         }
         let id = 1 + self.numbers(Table::Contacts).next_back().unwrap_or(0);
-        let contact = Contact {
-            id,
-            name: *name,
-            identity: None,
-            verified: false,
-            pending_identity: None,
-            paused: false,
-            rejected: Vec::new(),
-            dropped: 0,
-            renewal: None,
-            renewed_at: 0,
-            blocked: false,
-            was_blocked: false,
-            missed: 0,
-            imported_at: None,
-            written_to: false,
-            asked: 0,
-            number_shown: None,
-            introduced: None,
-            last_handle: None,
-        };
+        let contact = Contact::new(id, *name);
         self.save_contact(&contact)?;
         Ok(contact)
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::codec::Header;
+use super::contacts::Contact;
 use super::export::Export;
 use super::file::{Closed, Opened};
 use super::message_chunks::{Listing, chunk_bytes, chunk_of};
@@ -41,7 +42,7 @@ pub(crate) struct Loss {
     pub rows: u64,
     /// Messages whose rows were changed.
     pub messages: u64,
-    /// Messages with somebody whose row doesn't open or is gone.
+    /// Messages with somebody whose row doesn't open or is gone, so that the name is made up.
     pub nameless: u64,
 }
 
@@ -55,14 +56,19 @@ impl fmt::Display for Loss {
         if *self == Loss::default() {
             return f.write_str("all contacts and messages that are there can be read");
         }
-        let counted = |count, what: &str, behind: &str| {
+        let counted = |before: &str, count, what: &str, behind: &str| {
             let s = if count == 1 { "" } else { "s" };
-            (count > 0).then(|| format!("{count} {what}{s}{behind}"))
+            (count > 0).then(|| format!("{before}{count} {what}{s}{behind}"))
         };
         let parts = [
-            counted(rows, "row", " about the account or its contacts"),
-            counted(messages, "message", ""),
-            counted(nameless, "message", " with somebody whose name is lost"),
+            counted("", rows, "row", " about the account or its contacts"),
+            counted("", messages, "message", ""),
+            counted(
+                "the name in ",
+                nameless,
+                "message",
+                ", for which name-lost-NUMBER stands",
+            ),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         write!(f, "not readable: {}", parts.join(", "))
@@ -94,13 +100,10 @@ impl Closed {
             contact.introduced = None;
         }
         vault.contacts = contacts;
-        let mut salvaged = Salvaged {
-            vault,
-            loss: Loss::default(),
-        };
-        salvaged.loss = salvaged.count_messages()?;
-        salvaged.loss.rows = rows;
-        Ok(Opened::Open(salvaged))
+        let mut loss = vault.name_nameless()?;
+        loss.rows = rows;
+        loss.messages = vault.count_changed()?;
+        Ok(Opened::Open(Salvaged { vault, loss }))
     }
 }
 
@@ -123,20 +126,6 @@ impl Salvaged {
                 "the row of its identity is lost, so there is nothing to export".to_owned(),
             )),
         }
-    }
-
-    fn count_messages(&self) -> Result<Loss> {
-        let mut loss = Loss::default();
-        for chunk in self.vault.numbers(Table::MessageChunks) {
-            for (seq, listing) in self.vault.listed(chunk)? {
-                match self.vault.contact_by_id(listing.contact()) {
-                    None => loss.nameless += 1,
-                    Some(_) if self.vault.message(seq).is_err() => loss.messages += 1,
-                    Some(_) => {}
-                }
-            }
-        }
-        Ok(loss)
     }
 }
 
@@ -162,6 +151,36 @@ impl Vault {
             }
         }
         lost
+    }
+
+    /// Gives contacts whose rows are lost a name, in memory, and counts the messages with them.
+    fn name_nameless(&mut self) -> Result<Loss> {
+        let mut loss = Loss::default();
+        let chunks: Vec<i64> = self.numbers(Table::MessageChunks).collect();
+        for chunk in chunks {
+            for (_, listing) in self.listed(chunk)? {
+                let id = listing.contact();
+                if self.contact_by_id(id).is_none()
+                    && let Some(name) = made_up_name(id)
+                    && let Err(place) = self
+                        .contacts
+                        .binary_search_by_key(&name, |known| known.name)
+                {
+                    self.contacts.insert(place, Contact::new(id, name));
+                }
+                let contact = self.contact_by_id(id);
+                let is_named =
+                    contact.is_some_and(|contact| Some(contact.name) != made_up_name(id));
+                loss.nameless += u64::from(!is_named);
+            }
+        }
+        Ok(loss)
+    }
+
+    /// How many messages can't be read.
+    fn count_changed(&self) -> Result<u64> {
+        let all = self.all_messages()?.into_iter();
+        Ok(all.filter(|read| read.is_err()).count() as u64)
     }
 
     /// Lists the messages of chunks that are lost anew, by the rows of these messages that open.
@@ -196,6 +215,12 @@ impl Vault {
                 .insert(at, Page { bytes, is_changed });
         }
     }
+}
+
+/// What stands for the name of a contact whose row is lost. Its words are whole, and worth more under
+/// a made-up name than not at all; the identity is not known any more, so it stands for nobody.
+fn made_up_name(id: i64) -> Option<UserName> {
+    format!("name-lost-{id}").parse().ok()
 }
 
 /// Visits the rows of a table that SQLite can read.

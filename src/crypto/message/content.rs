@@ -12,7 +12,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::crypto::codec::Reader;
+use crate::crypto::codec::{Malformed, Reader};
 use crate::crypto::introduction::InvitationId;
 
 /// The longest text, in bytes of UTF-8.
@@ -173,19 +173,7 @@ impl Content {
                 Payload::Again { sent_as, text }
             }
             NOTHING_THERE => Payload::NothingThere(ids(body)?),
-            INTRODUCTION => {
-                let mut fields = Reader::new(body);
-                let nonce = fields.array().map_err(|_| ContentError::Malformed)?;
-                let expires = fields.u64().map_err(|_| ContentError::Malformed)?;
-                let proof = fields.array().map_err(|_| ContentError::Malformed)?;
-                Payload::Introduction {
-                    invitation: InvitationId {
-                        nonce: *nonce,
-                        expires,
-                    },
-                    proof: *proof,
-                }
-            }
+            INTRODUCTION => introduction(body).map_err(|_| ContentError::Malformed)?,
             kind => Payload::Unknown(kind),
         };
         Ok(Self { sent_at_ms, body })
@@ -203,6 +191,17 @@ fn text(body: &[u8]) -> Result<String, ContentError> {
     let text = std::str::from_utf8(body).map_err(|_| ContentError::NotUtf8)?;
     checked_text(text)?;
     Ok(text.to_owned())
+}
+
+fn introduction(body: &[u8]) -> Result<Payload, Malformed> {
+    let mut fields = Reader::new(body);
+    let invitation = InvitationId {
+        nonce: *fields.array()?,
+        expires: fields.u64()?,
+    };
+    let proof = *fields.array()?;
+    fields.finish()?;
+    Ok(Payload::Introduction { invitation, proof })
 }
 
 fn checked_ids(ids: &[Id], most: usize) -> Result<&[Id], ContentError> {
@@ -293,6 +292,10 @@ mod tests {
         assert_eq!(Content::decode(&[]), Err(ContentError::Malformed));
         assert_eq!(Content::decode(&[1; 8]), Err(ContentError::Malformed));
         assert_eq!(Content::decode(&[3; 26]), Err(ContentError::Malformed));
+        for length in [47, 49] {
+            let introduction = [&[6; 9][..], &vec![0; length]].concat();
+            assert_eq!(Content::decode(&introduction), Err(ContentError::Malformed));
+        }
         assert_eq!(
             Content::decode(&[&[1; 9][..], &[0xff]].concat()),
             Err(ContentError::NotUtf8)

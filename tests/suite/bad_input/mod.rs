@@ -73,11 +73,21 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand("import mongo", &["EXPORT"], Folder::Changed),
 ];
 
-/// Those that need a running server.
+/// Those that need a running server, of ours or of PostgreSQL.
 const LIVE: &[Subcommand] = &[
     Subcommand("ping", &[], Folder::Unused),
     Subcommand("status", &[], Folder::Read),
     Subcommand("sessions close", &["bob"], Folder::Read),
+    Subcommand(
+        "migrate",
+        &[
+            "--from",
+            "DATA",
+            "--to",
+            "postgres://nobody@127.0.0.1:1/none",
+        ],
+        Folder::Read,
+    ),
 ];
 
 /// With one of these a sentence says what to do next.
@@ -157,7 +167,11 @@ impl Place {
 
     fn command(&self, data: &Path, arguments: &[&str]) -> std::process::Command {
         let mut command = process::command(env!("CARGO_BIN_EXE_server"));
-        command.args(arguments.iter().map(|word| self.word(word)));
+        let words = arguments.iter().map(|word| match *word {
+            "DATA" => data.to_str().unwrap().to_owned(),
+            other => self.word(other),
+        });
+        command.args(words);
         command.arg("--data").arg(data);
         // Nothing listens there.
         command.args(["--listen", "127.0.0.1:1"]);

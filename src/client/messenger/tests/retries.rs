@@ -244,6 +244,23 @@ fn an_answer_that_went_elsewhere_is_asked_for_once_more() {
     }
 }
 
+/// It can't be opened and is not shown, but it may well be a message.
+#[test]
+fn what_came_before_an_import_is_asked_for_and_not_said_to_be_no_message() {
+    let (_server, alice, mut bob) = acquainted();
+    bob.log_out();
+    let asked = &mut answers(PASSWORD);
+    let export = bob.login_flow().export(bob.name, asked).unwrap();
+    alice.send("bob", "while you move");
+    alice.sees_state("stored");
+    bob.home = TempDir::new().unwrap();
+    let account = bob.login_flow().import(&export, asked).unwrap();
+    bob.start(account);
+    bob.sees_line("for the vault before the import can't be opened here");
+    bob.sees_line("that was all: nothing to show");
+    assert_eq!(bob.reads("while you move"), Mark::None);
+}
+
 /// A vault of alice's with bob in it, and a message of a given age.
 fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
     let name = "alice".parse().unwrap();
