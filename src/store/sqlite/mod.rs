@@ -15,11 +15,10 @@
 //! | `files` | whether the paths still lead to the files that are open |
 //! | `journal`, `repeat` | the changes that a restore repeats, and repeating them |
 //! | `read`, `readers` | the reads, and the connections for them |
-//! | `write` | the one transaction that writes |
+//! | `write`, `mail` | the one transaction that writes; messages in and out of their table |
 //! | `admin` | resets, invitations and bans |
 //! | [`import`] | one transaction with all that an import writes |
 //! | `expiry` | mail that waits for too long |
-//! | `mail` | messages in and out of their table |
 //! | `personal_data` | what the tables hold about a person |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
@@ -60,11 +59,10 @@ pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::readers::{Lane, MAX_READERS, Readers};
 use self::write::Reclaimed;
 
-use super::Message;
 use super::personal_data::{After, Person, PersonalPage, Section};
 use super::{
-    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Page, PageBounds, Place,
-    Reset, SearchHit, Store, StoreError, Summary, UserId,
+    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, Page,
+    PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
 };
 use crate::clock;
 use crate::protocol::name::UserName;
