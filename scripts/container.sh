@@ -74,6 +74,8 @@ while read -r instruction rest; do
 done <packaging/Dockerfile
 [ -n "$entry" ] && [ -n "$health" ] || fail "an instruction is missing"
 
+chroot "$root" install -d -o "$user" /own
+
 # A port that is free here stands for the container's own.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 environment=("${environment[@]/#SECURE_CHAT_LISTEN=*/SECURE_CHAT_LISTEN=0.0.0.0:$port}")
@@ -88,7 +90,9 @@ done
 echo "healthy: $health"
 inside $entry fingerprint
 inside $entry invite create
-inside sh -c 'touch /usr/local/x' 2>/dev/null && fail "the root can be written to"
+# In a folder of its own, so that nothing but the root's being read-only keeps it from writing.
+inside sh -c 'touch /own/x' 2>"$folder/said" && fail "the root can be written to"
+grep "Read-only" "$folder/said" || fail "something else keeps the image's user from writing"
 inside sh -c '[ "$(id -u)" -ne 0 ]' || fail "it runs as root"
 kill -TERM "$server"
 wait "$server" || fail "the server ended with an error"

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 file_only=(
-    suite::backup suite::bad_input suite::damage suite::database suite::erasure suite::failing_disk suite::files
+    suite::backup suite::bad_input suite::damage suite::database suite::takeover suite::erasure suite::failing_disk suite::files
     suite::imports suite::packaging suite::power_loss suite::restore suite::startup suite::upgrades
     suite::admin::what_stands_in_a_commands_way_is_said_in_a_sentence
     suite::log::closed_descriptors_are_nobodys_log

@@ -35,6 +35,19 @@ pub(crate) fn monotonic_us() -> u64 {
     seconds * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1000
 }
 
+/// Milliseconds since the machine began, those included in which it was suspended, for leases that others
+/// count on clocks of their own.
+pub(crate) fn since_boot_ms() -> u64 {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    // Elsewhere the monotonic clock is the nearest.
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
 #[cfg(test)]
 thread_local! {
     /// When this thread's virtual time began, and how much of it is over.

@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Appends whole lines to a file of lines, which is made if it is missing, and syncs them.
@@ -120,4 +120,14 @@ pub(crate) fn open_mode(file: &File) -> io::Result<Option<u32>> {
     let found = file.metadata()?;
     let mode = found.permissions().mode() & 0o777;
     Ok((found.is_file() && mode & 0o077 != 0).then_some(mode))
+}
+
+/// What tells a file, as something that can be locked, from all others: no process that is alive holds the
+/// lock of the same one at the same time. Empty where the system does not tell.
+pub(crate) fn lock_identity(file: &File) -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    match (boot.trim(), file.metadata()) {
+        ("", _) | (_, Err(_)) => String::new(),
+        (boot, Ok(found)) => format!("{boot} {} {}", found.dev(), found.ino()),
+    }
 }

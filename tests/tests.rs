@@ -104,6 +104,9 @@ mod suite {
     mod startup;
     /// Peers that stop reading, for the others' sake.
     mod stuck_peers;
+    /// Servers that wait for a database, and a database that is killed.
+    #[cfg(feature = "postgres")]
+    mod takeover;
     /// TLS on the same port: both languages, certificates, what is refused.
     #[cfg(feature = "tls")]
     mod tls;

@@ -180,6 +180,12 @@ impl Lock {
         Ok(Lock { file, note })
     }
 
+    /// Which lock it is, for a database that several folders' servers want.
+    #[cfg(feature = "postgres")]
+    pub(super) fn identity(&self) -> String {
+        crate::fs::lock_identity(&self.file)
+    }
+
     /// Notes which generation of the database is open from here on.
     pub(super) fn note_open(&mut self, data: &Path) {
         let (generation, _) = sqlite::judge_log(&database(data));

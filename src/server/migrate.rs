@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::data_folder;
 use super::data_folder::{FolderError, Lock};
-use crate::store::postgres::{OpenError, Postgres, StoreAddress};
+use crate::store::postgres::{Candidate, OpenError, Postgres, StoreAddress};
 use crate::store::sqlite;
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError, migrate};
@@ -89,7 +89,13 @@ pub(super) fn run(from: &Path, to: &StoreAddress) -> Result<(), MigrateError> {
     let path = data_folder::database(from);
     let file = Sqlite::open(&path).map_err(MigrateError::File)?;
     lock.note_open(from);
-    let database = Postgres::open(to, "migrate").map_err(MigrateError::Database)?;
+    let place = lock.identity();
+    let candidate = Candidate {
+        node: "migrate",
+        place: &place,
+        standby: false,
+    };
+    let database = Postgres::open(to, candidate).map_err(MigrateError::Database)?;
     let moved = migrate::run(&file, &database, &mut show);
     let closed = file.close();
     let _said = database.close();

@@ -18,7 +18,7 @@ use crate::store::Store;
 #[cfg(feature = "postgres")]
 use crate::store::StoreError;
 #[cfg(feature = "postgres")]
-use crate::store::postgres::{self, Postgres};
+use crate::store::postgres::{self, Candidate, Postgres};
 use crate::store::sqlite::{self, NameIndex, Sqlite};
 use crate::transport::fingerprint::Fingerprint;
 #[cfg(feature = "postgres")]
@@ -158,7 +158,7 @@ impl Storage {
         match &config.store {
             None => Self::open_file(config, lock),
             #[cfg(feature = "postgres")]
-            Some((address, node)) => Self::open_database(config, address, node),
+            Some((address, node)) => Self::open_database(config, lock, address, node),
             #[cfg(not(feature = "postgres"))]
             Some((address, _)) => match *address {},
         }
@@ -175,6 +175,7 @@ impl Storage {
     #[cfg(feature = "postgres")]
     fn open_database(
         config: &Config,
+        lock: &Lock,
         address: &postgres::StoreAddress,
         node: &str,
     ) -> Result<(Self, bool), StorageError> {
@@ -184,7 +185,20 @@ impl Storage {
         if crate::fs::has_content(&data_folder::database(&config.data)) {
             return Err(StorageError::TwoDatabases(config.data.clone()));
         }
-        let store = Postgres::open(address, node).map_err(StorageError::Database)?;
+        let place = lock.identity();
+        let candidate = Candidate {
+            node,
+            place: &place,
+            standby: config.standby,
+        };
+        if config.standby {
+            require_face(config, address)?;
+            log::info(
+                None,
+                format_args!("waiting until no other server uses the database"),
+            );
+        }
+        let store = Postgres::open(address, candidate).map_err(StorageError::Database)?;
         let known = store.face().map_err(StorageError::Failed)?.is_some();
         let own = Acceptor::own_files(&config.data).filter(|_| config.certificate.is_none());
         let missing = own.is_some_and(|own| !own.iter().all(|file| crate::fs::has_content(file)));
@@ -285,6 +299,22 @@ impl Storage {
             #[cfg(feature = "postgres")]
             Storage::Database(_) => self.look_for_loss(),
         }
+    }
+}
+
+/// Refuses to wait with a certificate that could not be shown afterwards.
+#[cfg(feature = "postgres")]
+fn require_face(config: &Config, address: &postgres::StoreAddress) -> Result<(), StorageError> {
+    let shown = Postgres::peek_face(address).map_err(StorageError::Database)?;
+    let own = match &config.certificate {
+        None => Acceptor::own_fingerprint(&config.data),
+        // It is read at the start, and compared then.
+        Some(_) => return Ok(()),
+    };
+    match (shown.map(Fingerprint), own) {
+        (Some(_), None) => Err(StorageError::NoFace(config.data.clone())),
+        (Some(shown), Some(own)) if shown != own => Err(StorageError::OtherFace(shown, own)),
+        _ => Ok(()),
     }
 }
 

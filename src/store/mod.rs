@@ -9,9 +9,11 @@
 //! | this one | the contract, and the values that go in and out |
 //! | `error` | why a store fails |
 //! | [`expiry`] | mail that waited for too long |
+//! | [`lease`] | until when a server may act for its users |
 //! | [`journal`] | what a restore must not undo |
 //! | `migrate` | from a SQLite file into a database |
 //! | [`personal_data`] | what a store holds about a person |
+//! | `tally` | what is pending, in numbers |
 //! | [`sqlite`] | a store in one SQLite file |
 //! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
 //! | `no_database` | what stands for its address without that feature |
@@ -20,6 +22,7 @@
 mod error;
 pub(crate) mod expiry;
 pub(crate) mod journal;
+pub(crate) mod lease;
 #[cfg(feature = "postgres")]
 pub(crate) mod migrate;
 #[cfg(not(feature = "postgres"))]
@@ -30,6 +33,7 @@ mod pool;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
+mod tally;
 
 #[cfg(test)]
 mod conformance;
@@ -39,11 +43,13 @@ pub(crate) use self::error::StoreError;
 pub(crate) use self::no_database::StoreAddress;
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::StoreAddress;
+pub(crate) use self::tally::{Summary, Tally};
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use self::expiry::ExpiredMail;
+use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
@@ -203,35 +209,6 @@ pub(crate) struct Place {
     pub sender: UserId,
     /// The message's id.
     pub mid: MessageId,
-}
-
-/// Pending messages, counted by kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Tally {
-    /// Envelopes.
-    pub envelopes: u64,
-    /// Unencrypted messages.
-    pub plain: u64,
-    /// Notices.
-    pub notices: u64,
-    /// Bytes of all their bodies.
-    pub bytes: u64,
-}
-
-impl Tally {
-    /// How many messages those are.
-    pub(crate) fn messages(&self) -> u64 {
-        self.envelopes + self.plain + self.notices
-    }
-}
-
-/// A mailbox in numbers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Summary {
-    /// The highest number in use; 0 when empty.
-    pub last: u64,
-    /// What is pending from each sender.
-    pub tallies: Vec<(UserId, Tally)>,
 }
 
 /// Bounds of one page.
@@ -522,6 +499,11 @@ pub(crate) trait Store: ExpiredMail + Send + Sync {
     /// 32 random bytes that were made with the database. The answers about users that do
     /// not exist are derived from them, so that they stay the same.
     fn secret(&self) -> [u8; 32];
+
+    /// Until when this server may act for the users: for ever, unless several servers may want the store.
+    fn lease(&self) -> Lease {
+        Lease::for_ever()
+    }
 
     /// Does all of a batch in one transaction, or nothing of it. Once it has
     /// returned, the batch survives a crash and a power cut.

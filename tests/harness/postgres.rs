@@ -1,11 +1,17 @@
 //! The PostgreSQL on which the suite is run a second time: where `SECURE_CHAT_TEST_POSTGRES` names one,
 //! each data folder has a database of its own there. `scripts/postgres.sh` starts one.
 
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::eventually;
 
 /// Whether the suite is run on PostgreSQL.
 pub fn is_used() -> bool {
@@ -29,6 +35,64 @@ pub fn database(data: &Path) -> String {
         address.clone()
     });
     database_of(&address, data)
+}
+
+/// A database server of one test's own.
+pub struct Cluster {
+    /// The address of a database on it.
+    pub address: String,
+    folder: PathBuf,
+    _script: Child,
+}
+
+impl Cluster {
+    /// Starts one.
+    pub fn start() -> Self {
+        let (address, script) = start();
+        let folder = address.split("host=").nth(1).unwrap();
+        Cluster {
+            folder: folder.into(),
+            address,
+            _script: script,
+        }
+    }
+
+    /// Ends it without warning, and starts it again as it was started before.
+    pub fn kill_and_restart(&mut self) {
+        let data = self.folder.join("data");
+        let pid = fs::read_to_string(data.join("postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        let begin = fs::read_to_string(data.join("postmaster.opts")).unwrap();
+        // Its other processes notice that a moment later, and until then it can't start.
+        eventually("the database is back", || {
+            let script = format!(
+                "{} >>'{}' 2>&1 &",
+                begin.trim(),
+                self.folder.join("log").display()
+            );
+            let mut run = match rustix::process::geteuid().is_root() {
+                true => Command::new("runuser"),
+                false => Command::new("env"),
+            };
+            if rustix::process::geteuid().is_root() {
+                run.args(["-u", "postgres", "--"]);
+            }
+            let run = run.args(["sh", "-c", &script]).current_dir(&self.folder);
+            assert!(run.status().unwrap().success());
+            let deadline = Instant::now() + Duration::from_secs(3);
+            while Instant::now() < deadline {
+                let asked = Command::new("psql")
+                    .args(["-XAtqc", "SELECT 1", &self.address])
+                    .output();
+                if asked.unwrap().status.success() {
+                    return true;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            false
+        });
+    }
 }
 
 /// Starts one that ends when this process does.

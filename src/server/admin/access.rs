@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::accounts::{DAY, random_code, read, refuse};
+use super::accounts::{DAY, counted, random_code, read, refuse};
 use super::error::AdminError;
 use super::perform::{Performer, Rows, emit};
 use super::request::{BanRow, InvitationRow, LinkRow, SessionRow};
@@ -44,7 +44,7 @@ impl Performer {
                 },
             )?;
         }
-        Ok(format!("{} sessions", sessions.len()))
+        Ok(counted(sessions.len() as u64, "session"))
     }
 
     pub(super) fn close_session(&self, name: &UserName) -> Result<String, AdminError> {
@@ -123,7 +123,7 @@ impl Performer {
         loop {
             let page = self.store().invitations(after, PAGE).map_err(read)?;
             let Some(last) = page.last() else {
-                return Ok(format!("{count} invitations"));
+                return Ok(counted(count, "invitation"));
             };
             after = last.id;
             for listed in &page {
@@ -179,7 +179,7 @@ impl Performer {
                 },
             )?;
         }
-        Ok(format!("{} bans", bans.len()))
+        Ok(counted(bans.len() as u64, "ban"))
     }
 
     pub(super) fn lift_ban(&self, network: &str) -> Result<String, AdminError> {

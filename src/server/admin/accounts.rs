@@ -83,7 +83,7 @@ impl Performer {
         loop {
             let page = self.store().accounts(after.as_ref(), PAGE).map_err(read)?;
             let Some(last) = page.last() else {
-                return Ok(format!("{count} accounts"));
+                return Ok(counted(count, "account"));
             };
             after = Some(last.name);
             for account in &page {
@@ -315,6 +315,14 @@ fn not_announced(told: u64) -> Result<String, AdminError> {
              it, and announce it again, which these accounts hear a second time"
         ),
     })
+}
+
+/// How many of something there are, in words.
+pub(super) fn counted(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {one}s"),
+    }
 }
 
 /// Random bytes for a code.

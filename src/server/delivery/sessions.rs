@@ -197,6 +197,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::store::lease::Lease;
     use crate::transport::socket::Socket;
 
     fn candidate(name: &str, secret: u8) -> Candidate {
@@ -206,7 +207,11 @@ mod tests {
             name: name.parse().unwrap(),
             user: UserId(1),
             secret: ByteArray([secret; 16]),
-            send_queue: Arc::new(SendQueue::new(Socket::new(stream).unwrap(), Arc::default())),
+            send_queue: Arc::new(SendQueue::new(
+                Socket::new(stream).unwrap(),
+                Arc::default(),
+                Lease::for_ever(),
+            )),
             present: true,
             version: 0,
         }

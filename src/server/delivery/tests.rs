@@ -12,6 +12,7 @@ use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::request::KdfParams;
 use crate::server::net::send_queue::SendQueue;
 use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
+use crate::store::lease::Lease;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::sqlite::Sqlite;
 use crate::store::{
@@ -253,7 +254,11 @@ fn who_does_not_read_gets_no_receipts_without_end() {
     let (delivery, _) = delivery(folder.path(), true);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let send_queue = Arc::new(SendQueue::new(Socket::new(stream).unwrap(), Arc::default()));
+    let send_queue = Arc::new(SendQueue::new(
+        Socket::new(stream).unwrap(),
+        Arc::default(),
+        Lease::for_ever(),
+    ));
     let alice: UserName = "alice".parse().unwrap();
     let candidate = Candidate {
         name: alice,

@@ -135,7 +135,11 @@ impl Listener {
             Ok(socket) => socket,
             Err(_) => return, // The peer has left already.
         };
-        let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&self.shared.stats)));
+        let send_queue = Arc::new(SendQueue::new(
+            socket,
+            Arc::clone(&self.shared.stats),
+            self.shared.store.lease(),
+        ));
         let by_proxy = config.is_proxy(peer.ip());
         let registration = match self.register(peer, by_proxy, &send_queue) {
             Ok(registration) => registration,

@@ -23,6 +23,7 @@ use crate::server::net::send_queue::SendQueue;
 use crate::server::net::worker::Worker;
 use crate::server::run;
 use crate::server::shared::Shared;
+use crate::store::lease::Lease;
 use crate::store::{Message, Store, UserId};
 use crate::sync;
 use crate::sync::{Receiver, Signal};
@@ -96,6 +97,7 @@ pub(super) struct Seen {
 fn config() -> Config {
     Config {
         store: None,
+        standby: false,
         listen: Vec::new(),
         data: "unused".into(),
         new: false,
@@ -241,7 +243,11 @@ impl Stage {
             clients.push(end.clone());
             ConnectionId(clients.len() as u64)
         };
-        let send_queue = Arc::new(SendQueue::new(socket, Arc::clone(&running.shared.stats)));
+        let send_queue = Arc::new(SendQueue::new(
+            socket,
+            Arc::clone(&running.shared.stats),
+            Lease::for_ever(),
+        ));
         let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let connections = &running.connections;
         let registered = connections.register(id, &send_queue, peer, None, 0);

@@ -69,9 +69,14 @@ impl Failure {
 
     /// Whether the connection is of no use any more, and another one may work.
     pub(super) fn is_disconnection(&self) -> bool {
-        let Failure::Database(error) = self else {
-            return false;
-        };
+        match self {
+            Failure::Database(error) => Self::is_connections(error),
+            Failure::Value(_) | Failure::Superseded | Failure::Closed => false,
+        }
+    }
+
+    /// Whether an error is the connection's.
+    pub(super) fn is_connections(error: &postgres::Error) -> bool {
         match error.code() {
             // Anything that PostgreSQL did not say itself is the connection's.
             None => true,

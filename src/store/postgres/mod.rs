@@ -5,15 +5,16 @@
 //! once more, and a commit whose outcome is unknown is looked up by its number, never repeated
 //! blindly. Meanwhile clients wait.
 //!
-//! One server uses a database at a time. Each start begins a run, which ends all runs before it;
-//! a batch of a run that has ended changes nothing.
+//! One server uses a database at a time: the one that has the lease. Each start begins a run, which
+//! ends all runs before it; a batch of a run that has ended changes nothing.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | this one | the connections |
 //! | [`address`] | where the database is, and the password |
+//! | `lease` | which server may use the database |
 //! | `open`, `open_error` | opening and making the tables, and why that fails |
-//! | `connection` | one connection and its prepared statements |
+//! | `connection`, `connector` | one connection and its prepared statements; how it is made |
 //! | `failure` | what an error means |
 //! | `values` | from columns to values |
 //! | `read` | the reads |
@@ -28,9 +29,11 @@
 mod address;
 mod admin;
 mod connection;
+mod connector;
 mod expiry;
 mod failure;
 mod fill;
+mod lease;
 mod mail;
 mod open;
 mod open_error;
@@ -45,11 +48,14 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::address::StoreAddress;
 use self::connection::Connection;
+use self::connector::Connector;
 use self::failure::Failure;
-use self::open::Connector;
+use self::lease::Renewal;
+pub(crate) use self::open::Candidate;
 pub(crate) use self::open_error::OpenError;
 use self::values::get;
 use self::write::{Numbered, Undone};
+use super::lease::Lease;
 use super::personal_data::{After, Person, PersonalPage, Section};
 use super::pool::{Borrowed, Lane, Pool};
 use super::{
@@ -78,6 +84,7 @@ pub(crate) struct Postgres {
     epoch: Option<[u8; 16]>,
     /// Another server was found to have begun.
     superseded: AtomicBool,
+    renewal: Renewal,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
@@ -97,13 +104,18 @@ struct Writer {
 
 impl Postgres {
     /// Opens the database, and makes its tables if there are none. Every earlier run of a server on
-    /// it has ended then. `node` is the name that this server goes by.
+    /// it has ended then, and this one has the lease.
     ///
     /// # Errors
     /// It can't be reached or used, or another server uses it.
-    pub(crate) fn open(address: &StoreAddress, node: &str) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        address: &StoreAddress,
+        candidate: Candidate<'_>,
+    ) -> Result<Self, OpenError> {
         let connector = Connector::new(address)?;
-        let opened = open::open(&connector, node)?;
+        let opened = open::open(&connector, candidate)?;
+        let renewal = Renewal::start(connector.clone(), opened.run, opened.begun);
+        let renewal = renewal.map_err(OpenError::NoThread)?;
         Ok(Postgres {
             connector,
             run: opened.run,
@@ -111,6 +123,7 @@ impl Postgres {
             secret: opened.secret,
             epoch: opened.epoch,
             superseded: AtomicBool::new(false),
+            renewal,
             deleted: Mutex::new(opened.deleted),
             writer: Mutex::new(Writer {
                 connection: Some(opened.connection),
@@ -148,6 +161,15 @@ impl Postgres {
         })
     }
 
+    /// The same as [`face`](Self::face), of a database that another server may use.
+    ///
+    /// # Errors
+    /// It can't be reached.
+    pub(crate) fn peek_face(address: &StoreAddress) -> Result<Option<[u8; 32]>, OpenError> {
+        let face = open::peek_face(&Connector::new(address)?)?;
+        Ok(face.and_then(|face| face.try_into().ok()))
+    }
+
     /// SHA-256 of the certificate that the servers of this database show, once one has begun to.
     ///
     /// # Errors
@@ -179,7 +201,7 @@ impl Postgres {
 
     /// Whether another server was started on the database, so that this one can't write any more.
     pub(crate) fn is_superseded(&self) -> bool {
-        self.superseded.load(Ordering::Acquire)
+        self.superseded.load(Ordering::Acquire) || self.renewal.is_lost()
     }
 
     /// Runs a read on one of the reading connections. If the connection broke, it is made anew and
@@ -227,7 +249,7 @@ impl Postgres {
             return Ok(connection);
         }
         loop {
-            let failure = match self.reconnect() {
+            let failure = match self.connector.connect() {
                 Ok(connection) => {
                     writer.away = None;
                     return Ok(connection);
@@ -240,13 +262,6 @@ impl Postgres {
             }
             sync::sleep(RETRY);
         }
-    }
-
-    fn reconnect(&self) -> Result<Connection, Failure> {
-        let mut connection = self.connector.connect()?;
-        // The old connection may still hold it, at its end of a network that is cut.
-        let _held = open::lock(&mut connection)?;
-        Ok(connection)
     }
 
     /// Whether a batch whose commit was cut off was done.
@@ -422,6 +437,10 @@ impl Store for Postgres {
         self.epoch
     }
 
+    fn lease(&self) -> Lease {
+        self.renewal.lease.clone()
+    }
+
     fn secret(&self) -> [u8; 32] {
         self.secret
     }
@@ -463,7 +482,12 @@ impl Store for Postgres {
 
     fn close(&self) -> Result<(), StoreError> {
         self.readers.close();
-        if let Some(connection) = self.writer.lock().connection.take() {
+        self.renewal.stop();
+        if let Some(mut connection) = self.writer.lock().connection.take() {
+            // A server that waits need not wait for the end of the lease.
+            for statement in [statements::GIVE_LEASE_UP, statements::END_RUN] {
+                let _given = connection.execute(statement, &[&self.run]);
+            }
             // All that was committed is in the database, whether or not it hears the farewell.
             let _said = connection.close();
         }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use postgres::error::SqlState;
@@ -26,11 +27,13 @@ pub(crate) enum OpenError {
     /// PostgreSQL is too old.
     Old(i32),
     /// Another server uses it.
-    InUse,
+    InUse(String),
     /// Tables of another program are there.
     Foreign,
     /// A newer version of this server has made the tables.
     Newer,
+    /// The system has no thread to give.
+    NoThread(io::Error),
     /// Something between it and the server shares its connections.
     Pooled,
     /// Anything else.
@@ -63,8 +66,10 @@ impl fmt::Display for OpenError {
                 "the database is PostgreSQL {}, and 15 or later is needed",
                 version / 10_000
             ),
-            OpenError::InUse => f.write_str(
-                "another server uses this database; only one may at a time, so stop that one first",
+            OpenError::InUse(node) => write!(
+                f,
+                "another server uses this database, on {node}; one may at a time, so stop that one \
+                 first, or start this one with --standby to take over when that one ends"
             ),
             OpenError::Foreign => f.write_str(
                 "the database has tables of another program that are named as ours; make a \
@@ -74,6 +79,7 @@ impl fmt::Display for OpenError {
                 "a newer version of this server has made the tables of this database; start that \
                  version",
             ),
+            OpenError::NoThread(error) => write!(f, "the system has no thread: {error}"),
             OpenError::Pooled => f.write_str(
                 "between this server and the database is a pooler that shares connections, as PgBouncer \
                  does in transaction mode; connect to PostgreSQL itself, or to a pool with \
@@ -93,6 +99,17 @@ impl Error for OpenError {
             OpenError::Connect(error) => Some(error),
             OpenError::Failed(failure) => Some(failure),
             _ => None,
+        }
+    }
+}
+
+impl OpenError {
+    /// Whether the connection broke, or there was none, and another one may work.
+    pub(super) fn is_disconnection(&self) -> bool {
+        match self {
+            OpenError::Connect(error) => Failure::is_connections(error),
+            OpenError::Failed(failure) => failure.is_disconnection(),
+            _ => false,
         }
     }
 }
@@ -123,7 +140,7 @@ fn write_connect(f: &mut fmt::Formatter<'_>, error: &postgres::Error) -> fmt::Re
         }
         &SqlState::INVALID_CATALOG_NAME => "make it with createdb, or name another with --store",
         &SqlState::TOO_MANY_CONNECTIONS | &SqlState::CONFIGURATION_LIMIT_EXCEEDED => {
-            "a server needs 5; raise max_connections, or the limit of the role or the database"
+            "a server needs 6; raise max_connections, or the limit of the role or the database"
         }
         &SqlState::INSUFFICIENT_PRIVILEGE => "give the server's role the right to connect",
         &SqlState::CANNOT_CONNECT_NOW => "it is starting or stopping, so try again",

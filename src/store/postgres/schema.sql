@@ -22,6 +22,15 @@ CREATE TABLE runs (
     ended               BOOLEAN NOT NULL DEFAULT FALSE
 );
 
+-- Which of the servers may act for the users: the one that renews it. See lease.rs.
+CREATE TABLE leases (
+    run                 BIGINT  PRIMARY KEY REFERENCES runs (run),
+    -- It grows with each renewal.
+    renewed             BIGINT  NOT NULL DEFAULT 0,
+    -- The lock that the server holds, if its system tells locks apart.
+    place               TEXT    NOT NULL
+);
+
 -- One row per account, for ever: a deleted account keeps its row, emptied, so that nobody inherits
 -- the name and with it somebody else's mail.
 CREATE TABLE users (

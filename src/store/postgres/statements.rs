@@ -85,10 +85,15 @@ statements! {
         INSERT INTO mail (recipient, number, sender, id, at, kind, body)
         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[],
                              $6::smallint[], $7::bytea[])";
+    /// The places are looked up range by range, whatever the planner thinks of the tables' sizes.
     ACKNOWLEDGE = "
-        DELETE FROM mail USING unnest($1::bigint[], $2::bigint[], $3::bigint[])
-               AS acknowledged (recipient, first, last)
-        WHERE mail.recipient = acknowledged.recipient AND number BETWEEN first AND last";
+        DELETE FROM mail WHERE ctid = ANY (ARRAY(
+            SELECT found.ctid
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+                 AS acknowledged (recipient, first, last)
+            CROSS JOIN LATERAL
+                (SELECT ctid FROM mail WHERE mail.recipient = acknowledged.recipient
+                        AND number BETWEEN first AND last OFFSET 0) AS found))";
 
     REGISTER = "
         INSERT INTO users (name, created, salt, memory_kib, passes, lanes, login_key)
@@ -307,5 +312,15 @@ statements! {
     NUMBER_BATCH = "UPDATE runs SET batch = $2 WHERE run = $1 AND NOT ended";
     /// Waits for a commit of this run that is under way on a connection that broke.
     LAST_BATCH = "SELECT batch, ended FROM runs WHERE run = $1 FOR UPDATE";
-    TRY_LOCK = "SELECT pg_try_advisory_lock($1)";
+    /// Until the end of the transaction.
+    LOCK_STARTS = "SELECT pg_advisory_xact_lock($1)";
+    FIND_LEASE = "
+        SELECT leases.run, renewed, node, place FROM leases JOIN runs ON runs.run = leases.run
+        ORDER BY leases.run DESC LIMIT 1";
+    TAKE_LEASE = "INSERT INTO leases (run, place) VALUES ($1, $2)";
+    /// No row if another server has ended it.
+    RENEW_LEASE = "UPDATE leases SET renewed = renewed + 1 WHERE run = $1";
+    END_LEASE = "DELETE FROM leases WHERE run = $1 AND renewed = $2";
+    GIVE_LEASE_UP = "DELETE FROM leases WHERE run = $1";
+    END_RUN = "UPDATE runs SET ended = TRUE WHERE run = $1";
 }

@@ -49,7 +49,17 @@ fn administer(address: &str, sql: &str) {
 }
 
 fn open(address: &str) -> Result<Postgres, OpenError> {
-    Postgres::open(&address.parse().unwrap(), "test")
+    // As if each were a start in the same folder.
+    open_at(address, "folder", false)
+}
+
+fn open_at(address: &str, place: &str, standby: bool) -> Result<Postgres, OpenError> {
+    let candidate = Candidate {
+        node: "test",
+        place,
+        standby,
+    };
+    Postgres::open(&address.parse().unwrap(), candidate)
 }
 
 impl Fixture {
@@ -113,13 +123,13 @@ fn a_broken_connection_is_made_anew_for_reads_and_writes() {
 }
 
 #[test]
-fn a_second_server_is_refused_and_one_that_lost_its_lock_is_fenced() {
+fn a_second_server_is_refused_and_one_whose_lease_was_ended_is_fenced() {
     let fixture = Fixture::new();
     let alice = fixture.register("alice");
-    let refused = open(&fixture.address).err().unwrap();
-    assert!(matches!(refused, OpenError::InUse), "{refused}");
-    // The first server's connections end, and another one is faster.
-    fixture.cut();
+    let refused = open_at(&fixture.address, "elsewhere", false).err().unwrap();
+    assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
+    assert!(fixture.store.lease().holds());
+    // The folder's lock says that the process before has ended.
     let second = open(&fixture.address).unwrap();
     let batch = Batch {
         changes: vec![Change::Seen(alice, 5)],
@@ -127,7 +137,32 @@ fn a_second_server_is_refused_and_one_that_lost_its_lock_is_fenced() {
     };
     let refused = fixture.store.commit(&batch).unwrap_err();
     assert!(refused.to_string().contains("another server"), "{refused}");
+    assert!(fixture.store.is_superseded());
     second.commit(&batch).unwrap();
+}
+
+#[test]
+fn a_lease_is_taken_over_once_it_is_not_renewed_and_its_server_knows_before() {
+    let fixture = Fixture::new();
+    fixture.store.renewal.stop();
+    let store = &fixture.store;
+    let address = &fixture.address;
+    let ended = std::thread::scope(|scope| {
+        let next = scope.spawn(|| open_at(address, "elsewhere", true).unwrap());
+        while store.lease().holds() {
+            assert!(!next.is_finished(), "two have the lease");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!next.is_finished(), "it was taken without a margin");
+        next.join().unwrap()
+    });
+    assert!(ended.lease().holds() && !store.lease().holds());
+    // Who closes gives it up.
+    ended.close().unwrap();
+    let begun = clock::now();
+    let third = open_at(address, "third", false).unwrap();
+    assert!(clock::now() - begun < Duration::from_secs(5));
+    assert!(third.lease().holds());
 }
 
 #[test]
@@ -264,8 +299,8 @@ fn no_table_and_no_column_about_a_person_is_left_out() {
     }
     let shown = Section::ALL.iter().map(|section| section.table());
     let apart = NOT_PERSONAL.iter().map(|(table, _)| *table);
-    // The runs are the servers'.
-    let known: BTreeSet<&str> = shown.chain(apart).chain(["runs"]).collect();
+    // The runs and leases are the servers'.
+    let known: BTreeSet<&str> = shown.chain(apart).chain(["leases", "runs"]).collect();
     let tables: BTreeSet<&str> = all
         .iter()
         .map(|name| name.split('.').next().unwrap())

@@ -58,6 +58,10 @@ fn an_export_that_ends_in_the_middle_is_one_sentence_and_imports_nothing() {
         let format = format.unwrap().path();
         for name in fs::read_dir(&format).unwrap() {
             let path = name.unwrap().path();
+            // It is read as the messages are, and who is online is passed over.
+            if path.to_string_lossy().contains("online_peers") {
+                continue;
+            }
             let whole = fs::read(&path).unwrap();
             // Not between two documents, which may have the same length: such a file is whole. With
             // other files than the first, the accounts are read in vain, which takes its time.

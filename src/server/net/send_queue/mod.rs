@@ -16,7 +16,8 @@
 //! 2. One thread at a time is the flusher; bytes leave in the order appended.
 //! 3. No lock is held while a system call runs. Under TLS, bytes are sealed by
 //!    the flusher, outside the queue's lock and in the order in which they leave.
-//! 4. The queue is bounded by its users: pushes ask [`has_room`](SendQueue::has_room), the
+//! 4. No byte leaves while the server's lease does not hold: that is asked before each system call.
+//! 5. The queue is bounded by its users: pushes ask [`has_room`](SendQueue::has_room), the
 //!    connection's own thread calls [`wait_for_room`](SendQueue::wait_for_room), and late
 //!    answers are bounded by the requests that are undecided.
 
@@ -35,6 +36,7 @@ use crate::protocol::request::Sender;
 use crate::protocol::{Body, console, json};
 use crate::server::stats::{Ending, Stats};
 use crate::store::Message;
+use crate::store::lease::Lease;
 use crate::sync;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -46,6 +48,9 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a peer that seems to take nothing is tried.
 const WRITE_ATTEMPT: Duration = Duration::from_millis(500);
+
+/// How often a lease that has ended is looked at.
+const LEASE_LOOK: Duration = Duration::from_millis(50);
 
 /// Stack of the thread that writes to a slow peer.
 const DRAIN_STACK: usize = 64 * 1024;
@@ -75,11 +80,13 @@ pub(crate) struct SendQueue {
     ending: OnceLock<Ending>,
     /// Counts the refusals among the answers.
     stats: Arc<Stats>,
+    /// Without it nothing is written.
+    lease: Lease,
 }
 
 impl SendQueue {
     /// An empty queue over a socket.
-    pub(crate) fn new(socket: Socket, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(socket: Socket, stats: Arc<Stats>, lease: Lease) -> Self {
         SendQueue {
             channel: Channel::new(socket),
             state: Mutex::new(QueueState::new()),
@@ -88,6 +95,7 @@ impl SendQueue {
             queued: AtomicUsize::new(0),
             ending: OnceLock::new(),
             stats,
+            lease,
         }
     }
 
@@ -252,6 +260,9 @@ impl SendQueue {
             };
             let mut written = 0;
             while written < sealed.len() {
+                if !self.lease.holds() {
+                    return self.drain_later(sealed, written);
+                }
                 match self.socket().try_write(&sealed[written..]) {
                     Ok(WriteOutcome::Some(count)) => written += count,
                     Ok(WriteOutcome::Full) => return self.drain_later(sealed, written),
@@ -306,6 +317,14 @@ impl SendQueue {
         let mut progress = clock::now();
         loop {
             while written < sealed.len() {
+                if !self.lease.holds() {
+                    if self.has_ended() {
+                        return;
+                    }
+                    sync::sleep(LEASE_LOOK);
+                    progress = clock::now();
+                    continue;
+                }
                 match self.socket().try_write(&sealed[written..]) {
                     Ok(WriteOutcome::Some(count)) => {
                         written += count;

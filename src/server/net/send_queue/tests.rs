@@ -12,7 +12,11 @@ fn pair() -> (Arc<SendQueue>, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
     (
-        Arc::new(SendQueue::new(Socket::new(server).unwrap(), Arc::default())),
+        Arc::new(SendQueue::new(
+            Socket::new(server).unwrap(),
+            Arc::default(),
+            Lease::for_ever(),
+        )),
         client,
     )
 }

@@ -1,0 +1,48 @@
+//! Until when a server may act for the users of its store. Who gives it that right, and how long it lasts,
+//! is the store's business.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock;
+
+/// The right of a server to answer, to push and to acknowledge.
+///
+/// It is asked at the last moment before bytes leave. A server that stood still beyond its end writes
+/// nothing, whatever it was about to do, and goes on once the right is renewed.
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
+    /// Its end, by [`clock::since_boot_ms`]; `None` if it has none.
+    until: Option<Arc<AtomicU64>>,
+}
+
+impl Lease {
+    /// The right of the only server that there can be.
+    pub(crate) fn for_ever() -> Self {
+        Lease { until: None }
+    }
+
+    /// One that has ended, to be extended.
+    #[cfg(feature = "postgres")]
+    pub(super) fn ended() -> Self {
+        Lease {
+            until: Some(Arc::new(AtomicU64::new(0))),
+        }
+    }
+
+    /// Lets it last until that moment.
+    #[cfg(feature = "postgres")]
+    pub(super) fn extend(&self, until: u64) {
+        if let Some(end) = &self.until {
+            end.store(until, Ordering::Release);
+        }
+    }
+
+    /// Whether it holds at this moment.
+    pub(crate) fn holds(&self) -> bool {
+        match &self.until {
+            None => true,
+            Some(until) => clock::since_boot_ms() < until.load(Ordering::Acquire),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Servers that wait for a database: one takes over from a server that was killed or stood still, and the
+//! database itself is killed. Under load, and every message is accounted for.
+//!
+//! `cargo test` does each a few times; with `SECURE_CHAT_KILLS` as often as that says.
+
+use std::fs;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use rustix::process::Signal;
+
+use crate::harness::temporary_folder;
+use crate::harness::{PATIENCE, Server, crash_under_load, postgres, register_everybody};
+
+/// Faults of each kind in a usual test run.
+const FAULTS: u64 = 2;
+
+fn faults() -> u64 {
+    std::env::var("SECURE_CHAT_KILLS").map_or(FAULTS, |faults| faults.parse().unwrap())
+}
+
+fn flags(store: &str) -> [&str; 6] {
+    let [messages, share] = ["--mailbox-messages", "--sender-share"];
+    ["--store", store, messages, "100000000", share, "100"]
+}
+
+/// Starts a server that waits; the thread ends once it serves.
+fn standby(data: &Path, store: &str) -> JoinHandle<Server> {
+    let (data, store) = (data.to_owned(), store.to_owned());
+    std::thread::spawn(move || {
+        Server::on_file(&data, &[&flags(&store)[..], &["--standby"]].concat())
+    })
+}
+
+#[test]
+fn a_server_that_waits_takes_over_from_one_that_is_killed_or_stands_still() {
+    let folder = temporary_folder();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let store = postgres::database(&first);
+    let mut server = Server::on_file(&first, &flags(&store));
+    register_everybody(&server);
+    fs::create_dir(&second).unwrap();
+    for name in ["tls-cert.pem", "tls-key.pem"] {
+        fs::copy(first.join(name), second.join(name)).unwrap();
+    }
+    let mut waiting = Some(standby(&second, &store));
+    let mut number = 0;
+    let report = crash_under_load(&mut server, faults(), |server| {
+        number += 1;
+        let stands_still = number % 2 == 0;
+        match stands_still {
+            true => server.signal(Signal::STOP),
+            false => server.kill(),
+        }
+        let next = waiting.take().unwrap().join().unwrap();
+        let mut before = std::mem::replace(server, next);
+        if stands_still {
+            before.signal(Signal::CONT);
+            assert!(!before.wait(PATIENCE).success());
+            assert!(before.log().contains("another server was started"));
+        }
+        waiting = Some(standby(&before.data(), &store));
+    });
+    println!("takeovers: {report}");
+    report.assert_kept();
+    drop(server);
+    drop(waiting.map(JoinHandle::join));
+}
+
+#[test]
+fn a_database_that_is_killed_costs_a_pause_and_no_message() {
+    let folder = temporary_folder();
+    let data = folder.path().join("data");
+    let mut cluster = postgres::Cluster::start();
+    let mut server = Server::on_file(&data, &flags(&cluster.address));
+    register_everybody(&server);
+    let (faults, mut number) = (faults(), 0);
+    let report = crash_under_load(&mut server, faults, |server| {
+        number += 1;
+        match number > faults {
+            // The last one frees those who wait for mail.
+            true => server.crash_and_restart(),
+            false => cluster.kill_and_restart(),
+        }
+    });
+    println!("kill -9 of PostgreSQL: {report}");
+    report.assert_kept();
+}
