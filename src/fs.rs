@@ -5,7 +5,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+#[cfg(feature = "postgres")]
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Appends whole lines to a file of lines, which is made if it is missing, and syncs them.
@@ -124,6 +126,7 @@ pub(crate) fn open_mode(file: &File) -> io::Result<Option<u32>> {
 
 /// What tells a file, as something that can be locked, from all others: no process that is alive holds the
 /// lock of the same one at the same time. Empty where the system does not tell.
+#[cfg(feature = "postgres")]
 pub(crate) fn lock_identity(file: &File) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     match (boot.trim(), file.metadata()) {
