@@ -134,6 +134,21 @@ CREATE TABLE mail (
     PRIMARY KEY (recipient, number)
 ) WITHOUT ROWID;
 
+-- What is left of messages that waited longer than the operator keeps mail, for a year: their senders are
+-- told, and nobody is told that they were delivered. A server adds this table, too.
+CREATE TABLE expired (
+    recipient           INTEGER NOT NULL REFERENCES users (id),
+    number              INTEGER NOT NULL,        -- as in `mail`
+    sender              INTEGER NOT NULL REFERENCES users (id),
+    id                  BLOB    NOT NULL,        -- 16 bytes
+    at                  INTEGER NOT NULL,        -- when it was removed
+    told                INTEGER NOT NULL DEFAULT 0, -- 1: the sender has been sent a notice
+    PRIMARY KEY (recipient, number)
+) WITHOUT ROWID;
+
+-- Of which messages a sender is still to be told.
+CREATE INDEX untold ON expired (sender) WHERE told = 0;
+
 -- The server's own values.
 CREATE TABLE server (
     key                 TEXT    PRIMARY KEY,     -- 'secret': 32 random bytes behind the stable

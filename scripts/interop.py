@@ -28,6 +28,7 @@ import re
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -340,7 +341,7 @@ class Connection:
         self.socket = socket.create_connection((host, int(port)), DEADLINE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer, self.last, self.answers = b"", 0, {}
-        self.mail, self.receipts = collections.deque(), []
+        self.mail, self.receipts, self.notices = collections.deque(), [], []
 
     def request(self, op, **fields):
         """Sends a request; `answer` gets what it returns."""
@@ -385,6 +386,8 @@ class Connection:
             self.mail.append(line)
         elif line.get("event") == "delivered":
             self.receipts += [(line["to"], mid) for mid in line["ids"]]
+        elif line.get("event") == "notice":
+            self.notices.append(line)
         elif line.get("event") == "ping":
             self.socket.sendall(b'{"op":"ping"}\n')
         elif "error" in line or line.get("event") in ("replaced", "shutting_down"):
@@ -903,6 +906,36 @@ def offline(pyra, alice, bob, run):
     return alice
 
 
+def age(pyra, alice, run, server, folder):
+    """The operator keeps mail for two days, and three go by."""
+    step("a message expires")
+    alice.end()
+    mid = pyra.send("alice", "too late")
+    number_ = pyra.next["alice"] - 1
+    database = sqlite3.connect(folder / "server" / "chat.db")
+    with database:
+        aged = database.execute("UPDATE mail SET at = at - 3 * 86400000 WHERE id = ?", [bytes.fromhex(mid)])
+        check(aged.rowcount == 1, "it is three days old")
+    database.close()
+    (folder / "server.conf").write_text("keep-mail = 2\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.expect("keep-mail is 2 from here on")
+    pyra.wire.pump_until(lambda: pyra.wire.notices, "a notice")
+    notice = pyra.wire.notices.pop()
+    check((notice["notice"], notice["to"], notice["ids"]) == ("expired", "alice", [mid]), "the sender is told that it has expired")
+    check(pyra.wire.call("ack", **{"from": "*", "ids": [notice["mid"]]}) == {"acked": 1, "unknown": 0}, "and acknowledges that")
+    for handles in ([pyra.handles[mid]], []):
+        outcome = pyra.wire.call("outcome", to="alice", ids=[mid], handles=handles)
+        check(outcome == {"waiting": [], "expired": [mid]}, "its outcome: expired")
+    refused("expired", "sent again, it is not taken for a new one", lambda: pyra.post(mid, again=True))
+    pyra.voids["alice"].append(number_)
+    alice = run("alice", "--user", "alice")
+    alice.expect("the server says that it removed 1 message or receipt from pyra")
+    pyra.send("alice", "in time")
+    alice.shows("in time", never="not arrived")
+    return alice
+
+
 def retry(pyra, alice):
     step("alice cannot open a message, and asks for it")
     mid = pyra.encrypt("alice", b"damaged on the way")
@@ -956,8 +989,10 @@ def renewals(pyra, alice):
 def play(programs, folder, running):
     (folder / "password").touch(mode=0o600)
     (folder / "password").write_text(PASSWORD + "\n")
+    (folder / "server.conf").touch()
     step("the server and its users start")
-    server = Program("server", running, str(programs / "server"), "--listen", "127.0.0.1:0", "--data", str(folder / "server"))
+    server = Program("server", running, str(programs / "server"), "--listen", "127.0.0.1:0", "--data", str(folder / "server"),
+                     "--config", str(folder / "server.conf"))
     address = server.expect(r"^listening on (\S+)$").group(1)
 
     def run(name, *more):
@@ -978,6 +1013,7 @@ def play(programs, folder, running):
     responder(pyra, bob)
     repeats(pyra, alice, first)
     alice = offline(pyra, alice, bob, run)
+    alice = age(pyra, alice, run, server, folder)
     retry(pyra, alice)
     renewals(pyra, alice)
 

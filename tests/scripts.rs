@@ -24,6 +24,8 @@ mod config_file;
 mod definition;
 #[path = "scripts/examples.rs"]
 mod examples;
+#[path = "scripts/expiry.rs"]
+mod expiry;
 #[path = "scripts/golden.rs"]
 mod golden;
 mod harness;
@@ -55,8 +57,13 @@ pub(crate) struct Place {
 impl Place {
     /// With accounts of these names.
     pub(crate) fn with(names: &[&str]) -> Self {
+        Place::on(Server::start(), names)
+    }
+
+    /// The same, on a server of one's own.
+    pub(crate) fn on(server: Server, names: &[&str]) -> Self {
         let place = Place {
-            server: Server::start(),
+            server,
             folder: harness::temporary_folder(),
         };
         harness::write_secret(&place.password(), CLIENT_PASSWORD);

@@ -41,6 +41,8 @@ mod suite {
     mod discretion;
     /// What is left of a deleted account in the files.
     mod erasure;
+    /// Mail that waits longer than the operator keeps it.
+    mod expiry;
     /// A disk that is full, and one that fails.
     #[cfg(target_os = "linux")]
     mod failing_disk;

@@ -217,7 +217,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ),
     ("server::storage", &["config", "data_folder", "log"]),
     ("server::migrate", &["data_folder"]),
-    ("server::retention", &["shared"]),
+    ("server::retention", &["delivery", "log", "shared"]),
     (
         "server::shared",
         &["config", "delivery", "limits", "log", "stats"],

@@ -96,8 +96,8 @@ pub(crate) enum ViewEvent {
     Receipt {
         /// The recipient.
         to: UserName,
-        /// "stored", "delivered" or "received"; "not sent" for one that was given up, of which a
-        /// line of its own says why.
+        /// "stored", "delivered" or "received"; "expired" or "not sent" for one that was removed by
+        /// the server or given up, of which a line of its own says why.
         #[serde(deserialize_with = "known_state")]
         state: StateWord,
         /// The messages.
@@ -208,6 +208,7 @@ const STATES: &[StateWord] = &[
     "stored",
     "delivered",
     "received",
+    "expired",
     "not sent",
     "under way",
     "held",

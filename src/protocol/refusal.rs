@@ -93,6 +93,8 @@ codes! {
     IdentityChanged = "identity_changed", retry: false;
     /// The same id was used for another body.
     IdConflict = "id_conflict", retry: false;
+    /// The message was accepted before, waited longer than the operator keeps mail, and was removed.
+    Expired = "expired", retry: false;
     /// The recipient's mailbox, or this sender's share of it, is full.
     MailboxFull = "mailbox_full", retry: true;
     /// The server or the recipient accepts encrypted messages only.

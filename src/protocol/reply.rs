@@ -185,6 +185,9 @@ pub struct Accepted {
 pub struct Waiting {
     /// The ids of those that are pending. The others were delivered, or never accepted.
     pub waiting: Vec<MessageId>,
+    /// The ids of those that waited for too long and were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expired: Vec<MessageId>,
 }
 
 /// An invitation that was made.
@@ -367,9 +370,32 @@ pub enum News {
         /// The text.
         text: String,
     },
+    /// Messages that the account sent waited longer than the operator keeps mail, and were removed.
+    Expired {
+        /// Their recipient.
+        to: UserName,
+        /// Their ids, at most 500.
+        ids: Vec<MessageId>,
+    },
+    /// Messages to the account were removed for that reason.
+    Missed {
+        /// Their senders, at most 100.
+        from: Vec<MissedFrom>,
+        /// How many messages there were in all.
+        count: u64,
+    },
     /// A notice of a newer server.
     #[serde(other)]
     Unknown,
+}
+
+/// Messages of one sender that were removed before their recipient got them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissedFrom {
+    /// The sender.
+    pub name: UserName,
+    /// How many messages.
+    pub count: u64,
 }
 
 impl From<Incoming> for Event {

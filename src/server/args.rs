@@ -131,6 +131,11 @@ pub(super) struct Options {
           value_parser = clap::value_parser!(u32).range(..=36_500))]
     keep_last_seen: u32,
 
+    /// Days for which mail waits for its recipient; then it is removed, and its sender told; 0: for ever
+    #[arg(long, env = "SECURE_CHAT_KEEP_MAIL", default_value_t = 0, value_name = "DAYS",
+          value_parser = clap::value_parser!(u32).range(..=36_500))]
+    keep_mail: u32,
+
     /// Take unencrypted messages, as telnet sends them
     #[arg(long, env = "SECURE_CHAT_UNENCRYPTED", default_value_t = true, action = ArgAction::Set,
           value_name = "true|false")]
@@ -437,8 +442,8 @@ impl Options {
                 share: self.sender_share,
             },
             limits: self.limits.settings(),
-            keep_last_seen: (self.keep_last_seen > 0)
-                .then(|| Duration::from_secs(u64::from(self.keep_last_seen) * 24 * 3600)),
+            keep_last_seen: days(self.keep_last_seen),
+            keep_mail: days(self.keep_mail),
             unencrypted: self.unencrypted,
             registration: self.registration,
             member_invitations: self.member_invitations,
@@ -456,6 +461,11 @@ impl Options {
             certificate: self.tls_cert.zip(self.tls_key),
         }
     }
+}
+
+/// That many days, unless it is none.
+fn days(count: u32) -> Option<Duration> {
+    (count > 0).then(|| Duration::from_secs(u64::from(count) * 24 * 3600))
 }
 
 impl LimitFlags {

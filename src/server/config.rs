@@ -56,6 +56,8 @@ pub(crate) struct Config {
     pub limits: Settings,
     /// For how long it is kept when people were last seen; for ever without it.
     pub keep_last_seen: Option<Duration>,
+    /// For how long mail waits for its recipient; for ever without it.
+    pub keep_mail: Option<Duration>,
     /// Whether to accept unencrypted messages.
     pub unencrypted: bool,
     /// Who may make an account.
@@ -95,6 +97,8 @@ impl Config {
                 console_logins_per_minute: self.limits.console_logins_per_minute,
                 ..new.limits
             },
+            keep_last_seen: new.keep_last_seen,
+            keep_mail: new.keep_mail,
             unencrypted: new.unencrypted,
             registration: new.registration,
             member_invitations: new.member_invitations,

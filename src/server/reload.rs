@@ -15,10 +15,12 @@ use crate::sync::Mutex;
 use crate::transport::tls::Acceptor;
 
 /// The settings that a running server takes, by their names. All others need a new start.
-pub(super) const TAKEN: [&str; 17] = [
+pub(super) const TAKEN: [&str; 19] = [
     "console-from",
     "handshake-time",
     "idle-limit",
+    "keep-last-seen",
+    "keep-mail",
     "key-rate",
     "limit-loopback",
     "log-level",

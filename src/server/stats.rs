@@ -193,6 +193,8 @@ impl Disconnects {
 pub(crate) struct Stats {
     /// Messages taken into a mailbox.
     pub taken: Counter,
+    /// Messages removed because they waited longer than the operator keeps mail.
+    pub expired: Counter,
     /// Messages acknowledged by their recipients.
     pub acknowledged: Counter,
     /// Messages written to disk. Those acknowledged early enough never are.

@@ -60,6 +60,10 @@ pub(super) const TABLES: &[Table] = &[
         name: "mail",
         from: "recipient, number, sender, id, at, kind, body",
     },
+    Table {
+        name: "expired",
+        from: "recipient, number, sender, id, at, told",
+    },
 ];
 
 /// A table that both stores have.

@@ -8,16 +8,19 @@
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
 //! | `error` | why a store fails |
+//! | [`expiry`] | mail that waited for too long |
 //! | [`lease`] | until when a server may act for its users |
 //! | [`journal`] | what a restore must not undo |
 //! | `migrate` | from a SQLite file into a database |
 //! | [`personal_data`] | what a store holds about a person |
+//! | `tally` | what is pending, in numbers |
 //! | [`sqlite`] | a store in one SQLite file |
 //! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
 //! | `no_database` | what stands for its address without that feature |
 //! | `pool` | the connections that read |
 
 mod error;
+pub(crate) mod expiry;
 pub(crate) mod journal;
 pub(crate) mod lease;
 #[cfg(feature = "postgres")]
@@ -30,6 +33,7 @@ mod pool;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
+mod tally;
 
 #[cfg(test)]
 mod conformance;
@@ -39,10 +43,12 @@ pub(crate) use self::error::StoreError;
 pub(crate) use self::no_database::StoreAddress;
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::StoreAddress;
+pub(crate) use self::tally::{Summary, Tally};
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use self::expiry::ExpiredMail;
 use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use crate::protocol::ids::{ByteArray, MessageId};
@@ -205,35 +211,6 @@ pub(crate) struct Place {
     pub mid: MessageId,
 }
 
-/// Pending messages, counted by kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Tally {
-    /// Envelopes.
-    pub envelopes: u64,
-    /// Unencrypted messages.
-    pub plain: u64,
-    /// Notices.
-    pub notices: u64,
-    /// Bytes of all their bodies.
-    pub bytes: u64,
-}
-
-impl Tally {
-    /// How many messages those are.
-    pub(crate) fn messages(&self) -> u64 {
-        self.envelopes + self.plain + self.notices
-    }
-}
-
-/// A mailbox in numbers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Summary {
-    /// The highest number in use; 0 when empty.
-    pub last: u64,
-    /// What is pending from each sender.
-    pub tallies: Vec<(UserId, Tally)>,
-}
-
 /// Bounds of one page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageBounds {
@@ -356,6 +333,8 @@ pub(crate) enum Change {
     Ban(String, u64),
     /// Take connections from a banned network again.
     LiftBan(String),
+    /// Remove mail that waited for too long, or change what is kept of it.
+    Expiry(expiry::Step),
 }
 
 impl Change {
@@ -367,7 +346,8 @@ impl Change {
             | Change::Invite(..)
             | Change::Revoke(_)
             | Change::Ban(..)
-            | Change::LiftBan(_) => None,
+            | Change::LiftBan(_)
+            | Change::Expiry(_) => None,
             Change::CountLogin(user, _)
             | Change::Seen(user, _)
             | Change::Publish(user, _)
@@ -406,6 +386,8 @@ pub(crate) enum Changed {
     Invited(i64),
     /// The change was made up to this account, and there are more.
     LookedUpTo(UserId),
+    /// What was done about mail that waited for too long.
+    Expiry(expiry::Stepped),
     /// The keys are published; this many one-time prekeys are left.
     Published(u32),
     /// Another identity is published; nothing changed.
@@ -437,7 +419,7 @@ pub(crate) struct Batch {
 }
 
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
-pub(crate) trait Store: Send + Sync {
+pub(crate) trait Store: ExpiredMail + Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
 

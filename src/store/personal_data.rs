@@ -30,13 +30,15 @@ pub(crate) enum Section {
     Mailbox,
     /// Who blocks the person.
     BlockedBy,
+    /// What is left of expired mail of the person, and to the person.
+    Expired,
     /// What others' mailboxes hold of the person: mail that they sent, and notices with their name.
     Elsewhere,
 }
 
 impl Section {
     /// All of them, in the order in which they are shown.
-    pub(crate) const ALL: [Section; 11] = [
+    pub(crate) const ALL: [Section; 12] = [
         Section::Account,
         Section::Generation,
         Section::Proof,
@@ -47,6 +49,7 @@ impl Section {
         Section::Blocks,
         Section::Mailbox,
         Section::BlockedBy,
+        Section::Expired,
         Section::Elsewhere,
     ];
 
@@ -61,6 +64,7 @@ impl Section {
             Section::Invitations => "invitations",
             Section::OneTimePrekeys => "one_time_prekeys",
             Section::Blocks | Section::BlockedBy => "blocks",
+            Section::Expired => "expired",
             Section::Mailbox | Section::Elsewhere => "mail",
         }
     }
@@ -78,6 +82,7 @@ impl Section {
             Section::Blocks => "whom it blocks",
             Section::Mailbox => "mail that waits for it",
             Section::BlockedBy => "who blocks it",
+            Section::Expired => "mail of it, or to it, that expired",
             Section::Elsewhere => "mail of it, or about it, that waits for others",
         }
     }
@@ -86,6 +91,9 @@ impl Section {
     pub(crate) fn withheld(self) -> Option<&'static str> {
         match self {
             Section::BlockedBy => Some("they are others' decisions, of which others are not told"),
+            Section::Expired => Some(
+                "they would tell who of those that hide their presence has not read your messages",
+            ),
             Section::Elsewhere => Some(
                 "they lie in others' mailboxes; `outcome` says which of your messages wait, and only the \
                  operator can look through all mailboxes",
@@ -132,6 +140,8 @@ pub(super) fn is_notice_about(row: &PersonalRow, person: &str) -> bool {
     }
     match serde_json::from_str(text("body")) {
         Ok(News::TurnedAway { names, .. }) => names.iter().any(|name| name.as_str() == person),
+        Ok(News::Missed { from, .. }) => from.iter().any(|from| from.name.as_str() == person),
+        Ok(News::Expired { to, .. }) => to.as_str() == person,
         Ok(News::Announcement { .. } | News::Unknown) | Err(_) => false,
     }
 }

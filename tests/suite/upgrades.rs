@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::{Server, credentials, run_to_the_end, temporary_folder};
 
 /// `schema.sql` as each version of it landed, oldest first. A schema that changes gets a file here.
-const SCHEMAS: [(&str, &str); 8] = [
+const SCHEMAS: [(&str, &str); 9] = [
     ("1.1", include_str!("../schemas/1.1.sql")),
     ("1.2", include_str!("../schemas/1.2.sql")),
     ("1.3", include_str!("../schemas/1.3.sql")),
@@ -19,6 +19,7 @@ const SCHEMAS: [(&str, &str); 8] = [
     ("2.1", include_str!("../schemas/2.1.sql")),
     ("3.1", include_str!("../schemas/3.1.sql")),
     ("3.2", include_str!("../schemas/3.2.sql")),
+    ("3.3", include_str!("../schemas/3.3.sql")),
 ];
 
 const SCHEMA: &str = include_str!("../../schema.sql");

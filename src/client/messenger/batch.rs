@@ -250,6 +250,7 @@ pub(super) fn received(message: &Incoming) -> MessageRecord {
         resends: Vec::new(),
         is_quiet: false,
         handle: None,
+        number: None,
     }
 }
 

@@ -255,8 +255,13 @@ fn details(message: &HistoryEntry) -> Vec<(&'static str, String)> {
         EncryptionStatus::Held => "held: its sender's identity is not accepted".to_owned(),
     };
     details.push(("form", form));
-    if let DeliveryState::Failed(why) = &record.state {
-        details.push(("not sent", why.clone()));
+    match &record.state {
+        DeliveryState::Failed(why) => details.push(("not sent", why.clone())),
+        DeliveryState::Expired => {
+            let why = "the recipient did not fetch it for longer than the server keeps mail, as the server says";
+            details.push(("expired", why.to_owned()));
+        }
+        _ => {}
     }
     if let Some(ByteArray(fingerprint)) = record.identity {
         let verified = match record.verified {

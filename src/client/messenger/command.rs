@@ -193,6 +193,8 @@ pub(crate) enum Command {
     Outbox,
     /// Give up messages that wait here and have not left.
     CancelHeld(WhichMessages),
+    /// `/outbox again ID|all`
+    SendExpiredAgain(WhichMessages),
     /// Show the safety number; with `true`, the person has compared it.
     Verify(UserName, bool),
     /// Accept another identity of a contact.

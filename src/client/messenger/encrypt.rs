@@ -4,7 +4,10 @@
 use super::Me;
 use super::batch::Batch;
 use super::retry;
-use crate::client::vault::{Contact, MessageRecord, Result, Vault};
+use crate::client::vault::{
+    Contact, DeliveryState, EncryptionStatus, MessageRecord, Result, Vault,
+};
+use crate::clock;
 use crate::crypto::message::associated_data::AssociatedData;
 use crate::crypto::message::content::{Content, Payload};
 use crate::crypto::os_rng;
@@ -50,9 +53,8 @@ pub(super) fn encrypt_new(
 ) -> Result<Encrypted> {
     let content = content_of(&record, batch.now);
     let encrypted = encrypt(batch.me, &mut sessions, contact, mid, &content);
-    if let Ok((send, _)) = &encrypted {
-        record.identity = send.identity;
-        record.verified = contact.verified;
+    if let Ok(sealed) = &encrypted {
+        note_sealed(&mut record, sealed, contact);
     }
     let seq = batch
         .vault
@@ -77,9 +79,8 @@ pub(super) fn encrypt_postponed(
     let (origin, encrypted) = if let Some(mut message) = batch.vault.message(seq)? {
         let content = content_of(&message.record, message.at);
         let encrypted = encrypt(batch.me, &mut sessions, contact, message.mid, &content);
-        if let Ok((send, _)) = &encrypted {
-            message.record.identity = send.identity;
-            message.record.verified = contact.verified;
+        if let Ok(sealed) = &encrypted {
+            note_sealed(&mut message.record, sealed, contact);
             batch.vault.update_message(&message)?;
         }
         (Origin::Person, encrypted)
@@ -105,6 +106,32 @@ pub(super) fn encrypt_postponed(
         }
         Err(error) => Ok(Encrypted::Failed(seq, error.to_string())),
     }
+}
+
+/// The record of a text that was just typed.
+pub(super) fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
+    MessageRecord {
+        outgoing: true,
+        text,
+        form,
+        state: DeliveryState::Waiting,
+        sent_at: Some(clock::unix_ms()),
+        stored_at: None,
+        delivered_at: None,
+        received_at: None,
+        identity: None,
+        verified: false,
+        resends: Vec::new(),
+        is_quiet: false,
+        handle: None,
+        number: None,
+    }
+}
+
+fn note_sealed(record: &mut MessageRecord, (send, number): &Sealed, contact: &Contact) {
+    record.identity = send.identity;
+    record.verified = contact.verified;
+    record.number = number.map(|it| (ByteArray(it.instance), it.number));
 }
 
 fn content_of(record: &MessageRecord, at: u64) -> Content {

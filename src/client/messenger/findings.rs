@@ -5,6 +5,7 @@
 //! repeated messages does not become a flood of lines.
 
 use super::batch::{Arrival, Batch};
+use crate::client::vault::Result;
 use crate::client::view::{ViewEvent, plural};
 use crate::crypto::ratchet::counters::Findings;
 use crate::crypto::ratchet::origin::Cause;
@@ -12,15 +13,20 @@ use crate::crypto::ratchet::session_set::Started;
 use crate::protocol::UserName;
 
 /// Says what a message has shown of others.
-pub(super) fn report(batch: &mut Batch, arrival: &Arrival, findings: &Findings) {
+pub(super) fn report(batch: &mut Batch, arrival: &mut Arrival, findings: &Findings) -> Result<()> {
     let name = arrival.contact.name;
     if findings.missing > 0 {
         batch.find_gap(&arrival.contact, findings.missing);
     }
+    if arrival.contact.missed > 0 {
+        // What comes after this one explains nothing before it.
+        arrival.contact.missed = 0;
+        batch.vault.save_contact(&arrival.contact)?;
+    }
     if findings.never_sent > 0 {
         let count = findings.never_sent;
         batch.show(ViewEvent::quiet(format!(
-            "{count} of the missing messages from {name} {} never sent, says {name}'s client",
+            "{count} of the missing messages from {name} {} never sent or expired on the server, says {name}'s client",
             plural(count, "was", "were"),
         )));
     }
@@ -29,8 +35,8 @@ pub(super) fn report(batch: &mut Batch, arrival: &Arrival, findings: &Findings) 
             batch,
             arrival,
             ViewEvent::warning(format!(
-                "a message from {name} arrived of which the server told {name}'s client that it was not accepted: \
-                 one of the two was told something false"
+                "a message from {name} arrived of which the server told {name}'s client that it was not accepted or has \
+                 expired: one of the two was told something false"
             )),
             "void",
         );
@@ -67,6 +73,7 @@ pub(super) fn report(batch: &mut Batch, arrival: &Arrival, findings: &Findings) 
             "lost",
         );
     }
+    Ok(())
 }
 
 fn once(batch: &mut Batch, arrival: &Arrival, event: ViewEvent, what: &'static str) {

@@ -23,6 +23,8 @@ pub(super) struct Gap {
     name: UserName,
     count: u64,
     was_blocked: bool,
+    /// How many the server says it has removed, because they waited for too long.
+    removed: u64,
 }
 
 impl Gap {
@@ -30,14 +32,15 @@ impl Gap {
         let Gap { name, count, .. } = self;
         let messages = plural(*count, "message", "messages");
         let have = plural(*count, "has", "have");
-        match self.was_blocked {
+        let line = format!("{count} {messages} from {name} {have} not arrived");
+        match (self.was_blocked, self.removed) {
             // The server drops what somebody sends who is blocked, and neither side is told.
-            true => ViewEvent::quiet(format!(
-                "{count} {messages} from {name} {have} not arrived; {name} was blocked meanwhile"
+            (true, _) => ViewEvent::quiet(format!("{line}; {name} was blocked meanwhile")),
+            (false, 0) => ViewEvent::warning(line),
+            (false, removed) => ViewEvent::warning(format!(
+                "{line}; the server says that it removed {removed} of {name}'s, messages or receipts, which waited \
+                 for you too long"
             )),
-            false => {
-                ViewEvent::warning(format!("{count} {messages} from {name} {have} not arrived"))
-            }
         }
     }
 }
@@ -59,6 +62,7 @@ impl Found {
             name: contact.name,
             count,
             was_blocked: contact.was_blocked,
+            removed: contact.missed,
         };
         self.gaps.push((place, gap));
     }
@@ -134,6 +138,7 @@ mod tests {
             name: "alice".parse().unwrap(),
             count,
             was_blocked: false,
+            removed: 0,
         }
     }
 

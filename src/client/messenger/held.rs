@@ -1,4 +1,4 @@
-//! `/outbox`: messages that wait here, and giving up those that have not left.
+//! `/outbox`: messages that wait here or have expired, and giving up those that have not left.
 
 use super::Messenger;
 use super::command::{CommandError, WhichMessages};
@@ -14,10 +14,11 @@ impl Messenger {
     pub(super) fn outbox(&mut self) -> Result<()> {
         self.save_progress()?;
         let waiting = self.waiting()?;
-        if waiting.is_empty() {
+        let expired = self.latest_expired()?;
+        if waiting.is_empty() && expired.is_empty() {
             self.say(ViewEvent::plain("no message waits here"));
         }
-        for message in &waiting {
+        for message in expired.iter().chain(&waiting) {
             let Some(contact) = self.vault.contact_by_id(message.contact) else {
                 continue;
             };
@@ -25,6 +26,7 @@ impl Messenger {
             if let ViewEvent::Message { listed, state, .. } = &mut event {
                 *listed = true;
                 *state = match self.may_have_left(message.seq) {
+                    _ if *state == "expired" => "expired",
                     true => "under way",
                     false if contact.paused => "held",
                     false => "waiting",

@@ -19,6 +19,7 @@
 //! | `encrypt` | encrypts, and checks that this client wrote what asks to be sent |
 //! | `findings`, `gaps` | says what the numbers of a conversation show; when it says what is missing |
 //! | `held` | `/outbox`: messages that wait here |
+//! | `expired` | messages that the server removed because they waited for too long |
 //! | `identity` | converts identities between wire and cryptography |
 //! | `log_upkeep` | empties the vault's log in time |
 //! | `missed` | what arrives after a login, as a block with its progress |
@@ -52,6 +53,7 @@ mod claims;
 pub(crate) mod command;
 mod confirmations;
 mod encrypt;
+mod expired;
 mod findings;
 mod gaps;
 mod held;

@@ -82,6 +82,7 @@ impl Messenger {
             Command::ShowKept => Ok(self.show_kept()?),
             Command::Outbox => Ok(self.outbox()?),
             Command::CancelHeld(which) => self.cancel_held(&which),
+            Command::SendExpiredAgain(which) => self.send_expired_again(&which),
             Command::Verify(name, confirmed) => self.verify(&name, confirmed),
             Command::Accept(name) => self.accept(&name),
             Command::Reject(name) => self.reject(&name),

@@ -83,9 +83,11 @@ impl Messenger {
                 handles,
             });
             // Not worth a word if it fails: the next login asks again.
-            if let Ok(Waiting { waiting }) = self.call(&ask) {
-                let gone: Vec<_> = ids.into_iter().filter(|id| !waiting.contains(id)).collect();
+            if let Ok(Waiting { waiting, expired }) = self.call(&ask) {
+                let is_gone = |id: &MessageId| !waiting.contains(id) && !expired.contains(id);
+                let gone: Vec<_> = ids.into_iter().filter(is_gone).collect();
                 self.delivered(&to, &gone)?;
+                self.expired(&to, &expired)?;
             }
         }
         Ok(())
@@ -116,6 +118,7 @@ impl HistoryEntry {
                 DeliveryState::Stored => "stored",
                 DeliveryState::Delivered => "delivered",
                 DeliveryState::Confirmed => "received",
+                DeliveryState::Expired => "expired",
                 DeliveryState::Failed(_) => "not sent",
                 DeliveryState::Received => "",
             },

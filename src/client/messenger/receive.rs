@@ -8,7 +8,7 @@ use super::batch::{Arrival, Batch, received, shown};
 use super::claims::Claim;
 use super::identity::{identity_keys, wire_identity};
 use super::retry::Earlier;
-use super::{Trust, claims, confirmations, findings, introduction, renewal, retry, trust};
+use super::{Trust, claims, confirmations, expired, findings, introduction, renewal, retry, trust};
 use crate::client::vault::{
     Contact, EncryptionStatus, MessageRecord, PrekeyReader, Renewal, Result, Vault, unchanged,
 };
@@ -31,6 +31,8 @@ pub(super) fn receive_notice(batch: &mut Batch, notice: &Notice) -> Result<()> {
     }
     batch.vault.mark_seen(SERVER, &notice.mid)?;
     batch.show(ViewEvent::warning(match &notice.news {
+        News::Expired { to, ids } => return expired::receive(batch, to, ids),
+        News::Missed { from, count } => return expired::receive_missed(batch, from, *count),
         News::TurnedAway { names, count } => {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
             format!(
@@ -156,7 +158,7 @@ fn receive_envelope(batch: &mut Batch, mut arrival: Arrival, envelope: &[u8]) ->
             if let Some(started) = &decrypted.started {
                 findings::report_started(batch, &arrival, started);
             }
-            findings::report(batch, &arrival, &decrypted.findings);
+            findings::report(batch, &mut arrival, &decrypted.findings)?;
             pin_if_first(batch, &mut arrival.contact, &identity)?;
             heard_from(batch, &mut arrival.contact)?;
             let from = ByteArray(identity.fingerprint());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::batch::{Batch, Received};
 use super::command::{CommandError, THAT_IS_YOU};
 use super::encrypt;
-use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new};
+use super::encrypt::{Encrypted, Origin, Outgoing, encrypt_new, outgoing};
 use super::identity::fingerprint;
 use super::trust::{NoSession, SessionStart};
 use super::{Audience, Messenger, random_id};
@@ -311,6 +311,9 @@ impl Messenger {
                 self.resend_later();
                 Ok(())
             }
+            Err(CallError::Refused(refusal)) if refusal.code == Code::Expired => {
+                self.expired_unanswered(to, *seq)
+            }
             Err(CallError::Refused(refusal)) if refusal.code == Code::IdentityChanged => {
                 let message = self.vault.message(*seq)?;
                 match message.filter(|message| message.record.form == EncryptionStatus::Encrypted) {
@@ -495,24 +498,6 @@ impl Messenger {
                 plural(count, "waits", "wait"),
             )
         }))
-    }
-}
-
-fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
-    MessageRecord {
-        outgoing: true,
-        text,
-        form,
-        state: DeliveryState::Waiting,
-        sent_at: Some(clock::unix_ms()),
-        stored_at: None,
-        delivered_at: None,
-        received_at: None,
-        identity: None,
-        verified: false,
-        resends: Vec::new(),
-        is_quiet: false,
-        handle: None,
     }
 }
 

@@ -126,6 +126,8 @@ fn weight_of_event(event: &Event) -> usize {
         Event::Notice(notice) => match &notice.news {
             News::TurnedAway { names, .. } => size_of_val(names.as_slice()),
             News::Announcement { text } => text.len(),
+            News::Expired { ids, .. } => size_of_val(ids.as_slice()),
+            News::Missed { from, .. } => size_of_val(from.as_slice()),
             News::Unknown => 0,
         },
         Event::PrekeysLow { .. }

@@ -362,7 +362,7 @@ impl Printer {
             (Some(above), ViewEvent::Receipt { state, ids, .. }) => {
                 let mark = format::mark(state, self.look);
                 let otherwise = match *state {
-                    "not sent" => String::new(),
+                    "not sent" | "expired" => String::new(),
                     _ => text,
                 };
                 return above.mark(ids.clone(), mark, otherwise).map_err(unwritable);
@@ -371,7 +371,8 @@ impl Printer {
                 None,
                 ViewEvent::Sent { .. }
                 | ViewEvent::Receipt {
-                    state: "not sent", ..
+                    state: "not sent" | "expired",
+                    ..
                 },
             ) => {
                 return Ok(());

@@ -51,6 +51,10 @@ pub struct Contact {
     /// They were blocked since something of theirs arrived the last time.
     #[serde(default)]
     pub was_blocked: bool,
+    /// How many messages of theirs the server says it has removed since something of theirs arrived
+    /// the last time.
+    #[serde(default)]
+    pub missed: u64,
     /// When the contact was imported without sessions, by this client's clock: milliseconds since
     /// 1970. What they sent before that may come still, and can't be opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +111,7 @@ impl Contact {
             renewed_at: 0,
             blocked: false,
             was_blocked: false,
+            missed: 0,
             imported_at: None,
             written_to: false,
             asked: 0,

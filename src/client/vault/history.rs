@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::codec::Header;
@@ -63,6 +64,9 @@ pub struct MessageRecord {
     /// The server's handle of the message, once it was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<Handle>,
+    /// Its number in the conversation: the instance that it was counted in, and the number there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<(ByteArray<16>, u32)>,
 }
 
 /// How a message travelled.
@@ -93,6 +97,8 @@ pub enum DeliveryState {
     Confirmed,
     /// Received here.
     Received,
+    /// Removed by the server, which kept it for as long as it keeps mail.
+    Expired,
     /// Given up, for this reason.
     Failed(String),
 }
@@ -321,12 +327,12 @@ impl Vault {
         let mut found = Vec::new();
         'all: for chunk in self.numbers(Table::MessageChunks).rev() {
             for (seq, listing) in self.listed(chunk)?.into_iter().rev() {
-                let begins = hexadecimal(&listing.mid);
+                let begins = HEXLOWER.encode(&listing.mid);
                 if !prefix.starts_with(&begins) && !begins.starts_with(&prefix) {
                     continue;
                 }
                 let message = self.read_message(seq, listing)?;
-                if hexadecimal(&message.mid.0).starts_with(&prefix) {
+                if HEXLOWER.encode(&message.mid.0).starts_with(&prefix) {
                     found.push(message);
                     if found.len() >= count {
                         break 'all;
@@ -451,12 +457,11 @@ impl Vault {
 impl MessageRecord {
     /// Stands for a message that somebody without the key wrote over.
     pub(super) fn of_changed_row() -> Self {
+        let why = "its row in the vault's file was changed";
         MessageRecord {
             outgoing: false,
             text: String::new(),
-            form: EncryptionStatus::Undecryptable(
-                "its row in the vault's file was changed".to_owned(),
-            ),
+            form: EncryptionStatus::Undecryptable(why.to_owned()),
             state: DeliveryState::Received,
             sent_at: None,
             stored_at: None,
@@ -467,10 +472,7 @@ impl MessageRecord {
             resends: Vec::new(),
             is_quiet: false,
             handle: None,
+            number: None,
         }
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

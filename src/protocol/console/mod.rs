@@ -11,7 +11,7 @@ pub use self::commands::parse;
 
 use super::name::UserName;
 use super::reply::{
-    AccountSettings, Answer, Event, MessageState, News, Reply, UserStatus, Welcome,
+    AccountSettings, Answer, Event, MessageState, News, Notice, Reply, UserStatus, Welcome,
 };
 use super::request::{Body, Request};
 use super::rows::{Frame, rows};
@@ -184,21 +184,7 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event) {
                 news(out, &[&head, text]);
             }
         }
-        Event::Notice(notice) => {
-            if let News::Announcement { text } = &notice.news {
-                let head = format!("* {} from the server's operator: ", utc(notice.at));
-                news(out, &[&head, text]);
-            } else if let News::TurnedAway { names, count } = &notice.news {
-                let names: Vec<&str> = names.iter().map(UserName::as_str).collect();
-                let count = match count {
-                    1 => "1 message was".to_owned(),
-                    many => format!("{many} messages were"),
-                };
-                let names = names.join(", ");
-                let told = "turned away because your mailbox was full, from:";
-                news(out, &[&format!("* {count} {told} {names}")]);
-            }
-        }
+        Event::Notice(notice) => write_notice(out, notice),
         Event::Delivered { to, ids } => {
             line(
                 out,
@@ -210,6 +196,40 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event) {
         Event::Ping {} => line(out, "* are you there? press Enter"),
         Event::ShuttingDown {} => line(out, "* the server shuts down; what was accepted is safe"),
         Event::PrekeysLow { .. } | Event::Unknown => {}
+    }
+}
+
+fn write_notice(out: &mut Vec<u8>, notice: &Notice) {
+    match &notice.news {
+        News::Announcement { text } => {
+            let head = format!("* {} from the server's operator: ", utc(notice.at));
+            news(out, &[&head, text]);
+        }
+        News::TurnedAway { names, count } => {
+            let names: Vec<&str> = names.iter().map(UserName::as_str).collect();
+            let (count, names) = (were(*count), names.join(", "));
+            let told = "turned away because your mailbox was full, from:";
+            news(out, &[&format!("* {count} {told} {names}")]);
+        }
+        News::Expired { to, ids } => {
+            let count = were(ids.len() as u64);
+            let told = "removed, because nobody fetched them for too long, to:";
+            news(out, &[&format!("* {count} {told} {to}")]);
+        }
+        News::Missed { from, count } => {
+            let names: Vec<&str> = from.iter().map(|from| from.name.as_str()).collect();
+            let (count, names) = (were(*count), names.join(", "));
+            let told = "removed, because you did not fetch them for too long, from:";
+            news(out, &[&format!("* {count} {told} {names}")]);
+        }
+        News::Unknown => {}
+    }
+}
+
+fn were(count: u64) -> String {
+    match count {
+        1 => "1 message was".to_owned(),
+        many => format!("{many} messages were"),
     }
 }
 

@@ -5,6 +5,7 @@
 //! | this one | which mailboxes are in memory |
 //! | `send` | submitting a message |
 //! | `resend` | finding the first copy of a message that is sent again; what became of messages |
+//! | `expiry` | removing what waits for too long, and telling its senders |
 //! | `receive` | attaching a session, pushing to it, acknowledging |
 //! | [`mailbox`] | the pure machine that decides all of it |
 //! | [`shared_mailbox`] | the machine under its lock, with the effects it asks for |
@@ -17,6 +18,7 @@
 //! its send queue. Lock order, outermost first: mailbox table, mailbox, send queue. The
 //! session table and the writer's queue are never locked together with any of them.
 
+pub(crate) mod expiry;
 pub(crate) mod mailbox;
 mod receive;
 pub(crate) mod recipient;

@@ -23,6 +23,15 @@ pub(crate) fn unknown_user(name: &UserName) -> Refusal {
     )
 }
 
+/// A message that is sent again was removed, because it waited for too long.
+pub(super) fn has_expired() -> Refusal {
+    Refusal::new(
+        Code::Expired,
+        "the recipient did not fetch this message for longer than the server keeps mail, so it was \
+         removed; send it anew",
+    )
+}
+
 /// A read failed. Logs why.
 pub(crate) fn read_failed(error: StoreError) -> Refusal {
     log::error(None, format_args!("a read failed: {error}"));

@@ -21,7 +21,7 @@ use crate::protocol::ids::{Handle, MessageId};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::Waiting;
 use crate::protocol::request::Outcome;
-use crate::store::{Message, Place, UserId};
+use crate::store::{Message, Place, StoreError, UserId};
 
 /// At most so many rows are read at once: few enough that whoever waits for the disk's cache
 /// or a reading connection hardly notices.
@@ -134,8 +134,27 @@ impl Delivery {
         Ok(stored.filter(|stored| stored.sender == session.user && stored.mid == mid))
     }
 
-    /// Tells which of the ids that this session's user sent are still pending, as far as the
-    /// recipient lets that be seen.
+    /// Whether a message that is sent again was accepted before, waited for too long and was removed.
+    ///
+    /// # Errors
+    /// The store failed, or the budget is used up.
+    pub(super) fn has_expired(
+        &self,
+        session: &Session,
+        mailbox: &SharedMailbox,
+        mid: MessageId,
+        after: Option<Handle>,
+        budget: Budget<'_>,
+    ) -> Result<bool, Refusal> {
+        let after = after.and_then(|handle| mailbox.number_in(session.user, handle));
+        let wanted = HashSet::from([mid]);
+        let read = self.read_expired(mailbox, budget);
+        let found = search(session.user, wanted, after.unwrap_or(0), read)?;
+        Ok(!found.is_empty())
+    }
+
+    /// Tells which of the ids that this session's user sent are still pending, and which have
+    /// expired, as far as the recipient lets that be seen.
     ///
     /// # Errors
     /// There is no such recipient, the store failed, or the budget is used up.
@@ -152,6 +171,7 @@ impl Delivery {
         if state.recipient.discretion(&session.name, &mailbox.name) != Discretion::Open {
             return Ok(Waiting {
                 waiting: outcome.ids.clone(),
+                expired: Vec::new(),
             });
         }
         let holds_any = state.machine.holds_any_of(session.user);
@@ -165,68 +185,54 @@ impl Delivery {
             match (state.machine.is_pending(session.user, *mid), number) {
                 (Some(true), _) => drop(waiting.insert(*mid)),
                 (Some(false), _) => {}
-                (None, _) if !holds_any => {}
                 (None, Some(number)) => drop(numbers.insert(number, *mid)),
                 (None, None) => drop(without_handle.insert(*mid)),
             }
         }
         drop(state);
-        let mut found = self.at_places(session, &mailbox, &numbers, budget)?;
-        found.extend(self.search(session, &mailbox, without_handle, budget)?);
+        let mut found = Vec::new();
+        if holds_any {
+            let places = |numbers: &[u64]| self.store.places(mailbox.user, numbers);
+            found = at_places(session, &mailbox, &numbers, budget, places)?;
+            let read = |end| self.read_on(&mailbox, end, budget);
+            found.extend(search(session.user, without_handle.clone(), 0, read)?);
+        }
         let state = mailbox.lock();
         found.retain(|place| !state.machine.is_acknowledged(place.number));
         drop(state);
         waiting.extend(found.into_iter().map(|place| place.mid));
-        let ids = outcome.ids.iter().copied();
+        // Looked for afterwards, so that what is removed meanwhile is found in one of the two.
+        numbers.retain(|_, mid| !waiting.contains(mid));
+        without_handle.retain(|mid| !waiting.contains(mid));
+        let places = |numbers: &[u64]| self.store.expired(mailbox.user, numbers);
+        let mut expired = at_places(session, &mailbox, &numbers, budget, places)?;
+        let read = self.read_expired(&mailbox, budget);
+        expired.extend(search(session.user, without_handle, 0, read)?);
+        let expired: HashSet<MessageId> = expired.into_iter().map(|place| place.mid).collect();
+        let of = |some: &HashSet<MessageId>| {
+            let ids = outcome.ids.iter().copied();
+            ids.filter(|mid| some.contains(mid)).collect()
+        };
         Ok(Waiting {
-            waiting: ids.filter(|mid| waiting.contains(mid)).collect(),
+            waiting: of(&waiting),
+            expired: of(&expired),
         })
     }
 
-    /// Which of the sender's messages are at the places that their handles name.
-    fn at_places(
-        &self,
-        session: &Session,
-        mailbox: &SharedMailbox,
-        numbers: &HashMap<u64, MessageId>,
-        budget: Budget<'_>,
-    ) -> Result<Vec<Place>, Refusal> {
-        if numbers.is_empty() {
-            return Ok(Vec::new());
+    /// Reads the places that follow a number and from which messages were removed, and pays for them.
+    fn read_expired<'a>(
+        &'a self,
+        mailbox: &'a SharedMailbox,
+        budget: Budget<'a>,
+    ) -> impl Fn(u64) -> Result<Vec<Place>, Refusal> + 'a {
+        move |after| {
+            budget(1)?;
+            let places = self.store.expired_after(mailbox.user, after, ROWS);
+            let places = places.map_err(|error| mailbox.read_failed(error))?;
+            // As in `read_on`.
+            let _ = budget(places.len());
+            Ok(places)
         }
-        budget(numbers.len())?;
-        let asked: Vec<u64> = numbers.keys().copied().collect();
-        let places = self.store.places(mailbox.user, &asked);
-        let mut places = places.map_err(|error| mailbox.read_failed(error))?;
-        places.retain(|place| {
-            place.sender == session.user && numbers.get(&place.number) == Some(&place.mid)
-        });
-        Ok(places)
-    }
-
-    /// Looks for messages whose handles the sender does not know.
-    fn search(
-        &self,
-        session: &Session,
-        mailbox: &SharedMailbox,
-        mut wanted: HashSet<MessageId>,
-        budget: Budget<'_>,
-    ) -> Result<Vec<Place>, Refusal> {
-        let mut found = Vec::new();
-        let mut end = 0;
-        while !wanted.is_empty() {
-            let places = self.read_on(mailbox, end, budget)?;
-            let complete = places.len() < ROWS;
-            end = places.last().map_or(end, |place| place.number);
-            let own = places
-                .into_iter()
-                .filter(|place| place.sender == session.user);
-            found.extend(own.filter(|place| wanted.remove(&place.mid)));
-            if complete {
-                break;
-            }
-        }
-        Ok(found)
     }
 
     /// Reads the places that follow a number, and pays for them.
@@ -243,4 +249,45 @@ impl Delivery {
         let _ = budget(places.len());
         Ok(places)
     }
+}
+
+/// Which of the sender's messages are at the places that their handles name, as `read` finds them.
+fn at_places(
+    session: &Session,
+    mailbox: &SharedMailbox,
+    numbers: &HashMap<u64, MessageId>,
+    budget: Budget<'_>,
+    read: impl Fn(&[u64]) -> Result<Vec<Place>, StoreError>,
+) -> Result<Vec<Place>, Refusal> {
+    if numbers.is_empty() {
+        return Ok(Vec::new());
+    }
+    budget(numbers.len())?;
+    let asked: Vec<u64> = numbers.keys().copied().collect();
+    let mut places = read(&asked).map_err(|error| mailbox.read_failed(error))?;
+    places.retain(|place| {
+        place.sender == session.user && numbers.get(&place.number) == Some(&place.mid)
+    });
+    Ok(places)
+}
+
+/// Looks behind a number for messages of a sender whose handles are not known, in what `read` gives.
+fn search(
+    sender: UserId,
+    mut wanted: HashSet<MessageId>,
+    mut end: u64,
+    read: impl Fn(u64) -> Result<Vec<Place>, Refusal>,
+) -> Result<Vec<Place>, Refusal> {
+    let mut found = Vec::new();
+    while !wanted.is_empty() {
+        let places = read(end)?;
+        let complete = places.len() < ROWS;
+        end = places.last().map_or(end, |place| place.number);
+        let own = places.into_iter().filter(|place| place.sender == sender);
+        found.extend(own.filter(|place| wanted.remove(&place.mid)));
+        if complete {
+            break;
+        }
+    }
+    Ok(found)
 }

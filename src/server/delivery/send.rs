@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::mailbox::{Decision, Discretion, Disposition, Earlier, Submission};
+use super::refusals::has_expired;
 use super::resend::Resends;
 use super::sessions::Session;
-use super::shared_mailbox::{ReplyTo, SharedMailbox};
+use super::shared_mailbox::{LastRecipient, ReplyTo};
 use super::{Budget, Delivery, Now};
 use crate::protocol::reply::{Answer, Reply};
 use crate::protocol::request::Send;
@@ -31,7 +32,7 @@ impl Delivery {
     /// later, through the session's send queue.
     pub(crate) fn send(
         &self,
-        mailbox: &Arc<SharedMailbox>,
+        recipient: &mut LastRecipient,
         send: Send,
         sending: Sending<'_>,
         to_flush: &mut FlushSet,
@@ -43,10 +44,11 @@ impl Delivery {
             resends,
             budget,
         } = sending;
-        let mut earlier = match send.again {
+        let unsearched = || match send.again {
             true => Earlier::Unknown,
             false => Earlier::None,
         };
+        let mut earlier = unsearched();
         let mut submission = Submission {
             sender: session.user,
             from: session.name,
@@ -60,15 +62,19 @@ impl Delivery {
                 request_id,
             },
         };
-        // At most two rounds: once the store was searched, the mailbox decides.
+        // Once the store was searched, the mailbox decides, unless it was taken out of memory meanwhile.
         loop {
+            let mailbox = recipient.mailbox();
             let decision = self.update(mailbox, to_flush, |state, effects| {
+                if state.is_retired() {
+                    return Err(Box::new(submission));
+                }
                 let recipient = &state.recipient;
                 let accepts_unencrypted = self.accepts_unencrypted.load(Ordering::Relaxed);
                 if let Err(refusal) =
                     recipient.check(&submission.body, send.identity, accepts_unencrypted)
                 {
-                    return Decision::Made(Disposition::Refused(refusal));
+                    return Ok(Decision::Made(Disposition::Refused(refusal)));
                 }
                 submission.discretion = recipient.discretion(&session.name, &mailbox.name);
                 let attached = state.send_queue.as_ref();
@@ -79,8 +85,19 @@ impl Delivery {
                     // It is counted under the lock, since answering takes the lock too.
                     session.send_queue.expect_answer();
                 }
-                decision
+                Ok(decision)
             });
+            let decision = match decision {
+                Ok(decision) => decision,
+                Err(not_taken) => {
+                    (submission, earlier) = (*not_taken, unsearched());
+                    *recipient = match self.mailbox(&send.to) {
+                        Ok(mailbox) => LastRecipient::new(mailbox),
+                        Err(refusal) => return Some(Err(refusal)),
+                    };
+                    continue;
+                }
+            };
             submission = match decision {
                 Decision::Made(Disposition::AnsweredLater) => {
                     self.stats.taken.add(1);
@@ -93,10 +110,19 @@ impl Delivery {
                 Decision::SearchFirst(submission) => submission,
             };
             let after = send.after;
-            let copy = self.first_copy(session, mailbox, submission.mid, after, resends, budget);
-            earlier = match copy {
-                Ok(copy) => Earlier::Searched(copy),
-                Err(refusal) => return Some(Err(refusal)),
+            let mid = submission.mid;
+            let copy = self.first_copy(session, mailbox, mid, after, resends, budget);
+            // One that may not be told that its first copy has expired is taken as a new one.
+            let expired = match copy {
+                Ok(None) if submission.discretion == Discretion::Open => {
+                    self.has_expired(session, mailbox, mid, after, budget)
+                }
+                _ => Ok(false),
+            };
+            earlier = match (copy, expired) {
+                (Ok(copy), Ok(false)) => Earlier::Searched(copy),
+                (Ok(_), Ok(true)) => return Some(Err(has_expired())),
+                (Err(refusal), _) | (_, Err(refusal)) => return Some(Err(refusal)),
             };
         }
     }

@@ -96,6 +96,47 @@ pub(crate) struct MailboxState {
     pub send_queue: Option<Arc<SendQueue>>,
     /// What senders have to respect.
     pub recipient: Recipient,
+    /// How many sessions hold it only because they have written to it last.
+    writers: usize,
+    /// It was taken out of memory: another one is the user's mailbox, or will be.
+    retired: bool,
+}
+
+impl MailboxState {
+    /// Takes it out of memory, unless somebody uses it: somebody holds one of `held` references who is
+    /// not just a session that wrote to it last, or there is something that the store does not know.
+    pub(super) fn retire(&mut self, held: usize, now: Instant) -> bool {
+        let unused = held == 1 + self.writers;
+        self.retired = unused && self.machine.is_idle(now) && !self.recipient.damaged;
+        self.retired
+    }
+
+    /// Whether it is nobody's mailbox any more, so that nothing may be put into it.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired
+    }
+}
+
+/// The mailbox that a session wrote to last, kept to be found at once. It does not count as being used.
+pub(crate) struct LastRecipient(Arc<SharedMailbox>);
+
+impl LastRecipient {
+    /// Keeps a mailbox.
+    pub(crate) fn new(mailbox: Arc<SharedMailbox>) -> Self {
+        mailbox.lock().writers += 1;
+        LastRecipient(mailbox)
+    }
+
+    /// The mailbox, which may be retired.
+    pub(crate) fn mailbox(&self) -> &Arc<SharedMailbox> {
+        &self.0
+    }
+}
+
+impl Drop for LastRecipient {
+    fn drop(&mut self) {
+        self.0.lock().writers -= 1;
+    }
 }
 
 impl SharedMailbox {
@@ -115,6 +156,8 @@ impl SharedMailbox {
                 machine,
                 send_queue: None,
                 recipient,
+                writers: 0,
+                retired: false,
             }),
         }
     }

@@ -11,6 +11,7 @@ use super::*;
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::request::KdfParams;
 use crate::server::net::send_queue::SendQueue;
+use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
 use crate::store::lease::Lease;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::sqlite::Sqlite;
@@ -40,6 +41,26 @@ impl Gated {
     fn open_gate(&self) {
         *self.gate.lock() = true;
         self.opened.notify_all();
+    }
+}
+
+impl ExpiredMail for Gated {
+    fn due(&self, after: UserId, before: u64) -> Result<Look, StoreError> {
+        self.store.due(after, before)
+    }
+    fn expired(&self, recipient: UserId, numbers: &[u64]) -> Result<Vec<Place>, StoreError> {
+        self.store.expired(recipient, numbers)
+    }
+    fn expired_after(
+        &self,
+        recipient: UserId,
+        number: u64,
+        limit: usize,
+    ) -> Result<Vec<Place>, StoreError> {
+        self.store.expired_after(recipient, number, limit)
+    }
+    fn untold(&self, sender: UserId, after: Key, limit: usize) -> Result<Vec<Untold>, StoreError> {
+        self.store.untold(sender, after, limit)
     }
 }
 

@@ -108,6 +108,11 @@ fn mail(page: &mut Page, gauges: &Gauges, stats: &Stats) {
         "Messages that their recipients have acknowledged.",
     );
     page.counter(
+        "messages_expired_total",
+        stats.expired.get(),
+        "Messages removed because they waited longer than --keep-mail says.",
+    );
+    page.counter(
         "messages_stored_total",
         stats.stored.get(),
         "Messages written to the disk.",

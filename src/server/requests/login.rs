@@ -217,7 +217,9 @@ impl Handler {
             }
             _ => (account.logins, None),
         };
-        let pending = self.shared.delivery.pending(mailbox, now);
+        let delivery = &self.shared.delivery;
+        delivery.tell_expired(account.id, mailbox, now);
+        let pending = delivery.pending(mailbox, now);
         Ok(Welcome {
             name: account.name,
             session: session.secret,

@@ -41,7 +41,7 @@ use super::delivery::Now;
 use super::delivery::refusals::{read_failed, unknown_user};
 use super::delivery::resend::Resends;
 use super::delivery::sessions::Session;
-use super::delivery::shared_mailbox::SharedMailbox;
+use super::delivery::shared_mailbox::{LastRecipient, SharedMailbox};
 use super::limits::ip_prefix::IpPrefix;
 use super::limits::request_rate::RequestRate;
 use super::net::send_queue::SendQueue;
@@ -60,7 +60,7 @@ struct LoggedIn {
     /// The user's own mailbox.
     mailbox: Arc<SharedMailbox>,
     /// The mailbox of the last `send`, since the next one often goes there too.
-    recipient: Option<Arc<SharedMailbox>>,
+    recipient: Option<LastRecipient>,
     /// What was found of the messages that the session sends again.
     resends: Resends,
 }
@@ -270,7 +270,7 @@ impl Handler {
             return Ok(());
         };
         match &logged_in.recipient {
-            Some(known) if known.name == name => Ok(()),
+            Some(known) if known.mailbox().name == name => Ok(()),
             _ => {
                 let user = logged_in.session.user;
                 self.shared.limits.ask_for_name(user, now.instant)

@@ -7,6 +7,7 @@ use crate::protocol::reply::{Answer, Reply};
 use crate::protocol::request::{Outcome, Send};
 use crate::server::delivery::Now;
 use crate::server::delivery::send::Sending;
+use crate::server::delivery::shared_mailbox::LastRecipient;
 use crate::server::net::send_queue::flush_set::FlushSet;
 
 impl Handler {
@@ -34,9 +35,9 @@ impl Handler {
         let logged_in = self.logged_in.as_mut().ok_or_else(not_logged_in)?;
         logged_in.check()?;
         let delivery = &self.shared.delivery;
-        let mailbox = match &logged_in.recipient {
-            Some(mailbox) if mailbox.name == send.to => mailbox,
-            _ => logged_in.recipient.insert(delivery.mailbox(&send.to)?),
+        let recipient = match &mut logged_in.recipient {
+            Some(recipient) if recipient.mailbox().name == send.to => recipient,
+            recipient => recipient.insert(LastRecipient::new(delivery.mailbox(&send.to)?)),
         };
         let user = logged_in.session.user;
         let sending = Sending {
@@ -46,7 +47,7 @@ impl Handler {
             resends: &mut logged_in.resends,
             budget: &|rows| self.shared.limits.look_up(user, rows, now.instant),
         };
-        Ok(delivery.send(mailbox, send, sending, to_flush))
+        Ok(delivery.send(recipient, send, sending, to_flush))
     }
 
     pub(super) fn outcome(&self, outcome: &Outcome, now: Now) -> Answer {

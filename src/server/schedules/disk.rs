@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::request::{Body, KdfParams};
+use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::{
     Account, Ban, Batch, Change, Changed, Flags, ListedAccount, ListedInvitation, Message, Page,
@@ -115,6 +116,29 @@ fn place(message: &Message) -> Place {
         number: message.number,
         sender: message.sender,
         mid: message.mid,
+    }
+}
+
+impl ExpiredMail for DiskStore {
+    fn due(&self, _after: UserId, _before: u64) -> Result<Look, StoreError> {
+        Ok(Look::End)
+    }
+
+    fn expired(&self, _recipient: UserId, _numbers: &[u64]) -> Result<Vec<Place>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn expired_after(
+        &self,
+        _recipient: UserId,
+        _number: u64,
+        _limit: usize,
+    ) -> Result<Vec<Place>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn untold(&self, _sender: UserId, _: Key, _limit: usize) -> Result<Vec<Untold>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

@@ -122,6 +122,7 @@ fn config() -> Config {
             loopback: false,
         },
         keep_last_seen: None,
+        keep_mail: None,
         unencrypted: true,
         registration: Registration::Closed,
         member_invitations: 0,

@@ -80,6 +80,7 @@ macro_rules! contract {
         crate::store::conformance::contract!($scene, people,
             when_people_were_last_seen_is_forgotten_a_part_at_a_time
             what_is_held_about_a_person_is_found_a_row_at_a_time
+            mail_that_waited_too_long_leaves_a_row_and_a_notice
         );
     };
     ($scene:expr, people, $($name:ident)+) => {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Scene, generation, keys};
+use super::{Scene, delete, generation, keys};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::request::{Body, Sender};
+use crate::store::expiry::{Due, FIRST, Look, Step, Stepped};
 use crate::store::personal_data::{Field, Person, START, Section};
-use crate::store::{Batch, Change, Changed, Invitation, Message, Reset, UserId};
+use crate::store::{Batch, Change, Changed, Flags, Invitation, Message, Place, Reset, UserId};
 
 pub(in crate::store) fn when_people_were_last_seen_is_forgotten_a_part_at_a_time(
     fixture: &impl Scene,
@@ -89,7 +90,7 @@ pub(in crate::store) fn what_is_held_about_a_person_is_found_a_row_at_a_time(fix
     }
     let count = |section| found.iter().filter(|(of, _)| *of == section).count();
     let counts = Section::ALL.map(count);
-    assert_eq!(counts, [1, 1, 1, 1, 0, 1, 1, 1, 2, 1, 2], "{found:?}");
+    assert_eq!(counts, [1, 1, 1, 1, 0, 1, 1, 1, 2, 1, 0, 2], "{found:?}");
     let holds = |section, column: &str, value: Field| {
         let field = (column.to_owned(), value);
         found
@@ -115,4 +116,104 @@ pub(in crate::store) fn what_is_held_about_a_person_is_found_a_row_at_a_time(fix
         holds(Section::Elsewhere, "kind", text("notice")),
         "{found:?}"
     );
+}
+
+pub(in crate::store) fn mail_that_waited_too_long_leaves_a_row_and_a_notice(fixture: &impl Scene) {
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| fixture.register(name));
+    let store = fixture.store();
+    let from_alice = Sender::User("alice".parse().unwrap());
+    for number in 1..=3 {
+        fixture.put(bob, alice, from_alice, number);
+    }
+    // All of it is from the same moment.
+    assert_eq!(store.due(UserId(0), 5).unwrap(), Look::End);
+    let found = |numbers| {
+        Look::Found(Due {
+            recipient: bob,
+            name: "bob".parse().unwrap(),
+            numbers,
+        })
+    };
+    let Look::Found(due) = store.due(UserId(0), 6).unwrap() else {
+        panic!("it is due");
+    };
+    assert_eq!(Look::Found(due.clone()), found(1..=3));
+    let step = |step| match fixture.change(Change::Expiry(step)) {
+        Changed::Expiry(stepped) => stepped,
+        other => panic!("{other:?}"),
+    };
+    let alices = vec!["alice".parse().unwrap()];
+    let part = Due {
+        numbers: 1..=2,
+        ..due
+    };
+    assert_eq!(
+        step(Step::Remove(part, 100)),
+        Stepped::Removed(2, alices.clone())
+    );
+    assert_eq!(
+        fixture.numbers(bob),
+        [2, 3],
+        "a notice is in the last place"
+    );
+    let notice = |number| {
+        let message = store.message(bob, number).unwrap().unwrap();
+        assert_eq!(message.from, Sender::Server);
+        match message.body {
+            Body::Plain(text) => text.to_string(),
+            Body::Envelope(_) => panic!("an envelope"),
+        }
+    };
+    let told = r#"{"notice":"missed","from":[{"name":"alice","count":2}],"count":2}"#;
+    assert_eq!(notice(2), told);
+    // The notice goes on into the next one, and is never due by itself.
+    assert_eq!(store.due(UserId(0), 6).unwrap(), found(2..=3));
+    let Look::Found(due) = store.due(UserId(0), 6).unwrap() else {
+        panic!("it is due");
+    };
+    assert_eq!(step(Step::Remove(due, 200)), Stepped::Removed(1, alices));
+    assert_eq!(fixture.numbers(bob), [3]);
+    assert_eq!(notice(3), told.replace('2', "3"));
+    assert_eq!(store.due(UserId(0), u64::MAX >> 2).unwrap(), Look::End);
+
+    let numbers = |places: Vec<Place>| -> Vec<u64> {
+        assert!(places.iter().all(|place| place.sender == alice));
+        places.iter().map(|place| place.number).collect()
+    };
+    assert_eq!(numbers(store.expired(bob, &[1, 3, 9]).unwrap()), [1, 3]);
+    assert_eq!(numbers(store.expired_after(bob, 1, 10).unwrap()), [2, 3]);
+    assert!(store.expired(carol, &[1]).unwrap().is_empty());
+
+    let open = || {
+        let untold = store.untold(alice, FIRST, 10).unwrap();
+        untold.iter().filter(|untold| untold.open).count()
+    };
+    assert_eq!(open(), 3);
+    fixture.change(Change::Block(bob, alice, true));
+    assert_eq!(open(), 0, "who blocks is not given away");
+    fixture.change(Change::Block(bob, alice, false));
+    let hidden = Flags {
+        listed: true,
+        presence: false,
+        refuse_unencrypted: false,
+    };
+    fixture.change(Change::SetFlags(bob, hidden));
+    assert_eq!(open(), 0, "who hides is not given away");
+    fixture.change(Change::SetFlags(
+        bob,
+        Flags {
+            presence: true,
+            ..hidden
+        },
+    ));
+    let keys = vec![(bob, 1), (bob, 2)];
+    assert_eq!(step(Step::Told(keys.clone())), Stepped::Told(keys.clone()));
+    assert_eq!(step(Step::Told(keys)), Stepped::Told(Vec::new()));
+    assert_eq!(open(), 1);
+
+    assert_eq!(step(Step::Forget(FIRST, 150)), Stepped::Forgotten(None));
+    assert_eq!(numbers(store.expired_after(bob, 0, 10).unwrap()), [3]);
+    fixture.change(delete(alice));
+    assert_eq!(step(Step::Forget(FIRST, 0)), Stepped::Forgotten(None));
+    assert!(store.expired_after(bob, 0, 10).unwrap().is_empty());
 }

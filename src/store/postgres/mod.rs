@@ -20,6 +20,8 @@
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
 //! | `admin` | resets, invitations and bans |
+//! | `expiry` | mail that waits for too long |
+//! | `mail` | messages in and out of their table |
 //! | `fill` | filling an empty database from a SQLite file |
 //! | `personal_data` | what the tables hold about a person |
 //! | `statements` | all SQL statements |
@@ -28,9 +30,11 @@ mod address;
 mod admin;
 mod connection;
 mod connector;
+mod expiry;
 mod failure;
 mod fill;
 mod lease;
+mod mail;
 mod open;
 mod open_error;
 mod personal_data;

@@ -32,6 +32,7 @@ pub(super) fn statement(section: Section) -> &'static str {
         Section::Blocks => statements::OWN_BLOCKS,
         Section::Mailbox => statements::OWN_MAILBOX,
         Section::BlockedBy => statements::EACH_BLOCK,
+        Section::Expired => statements::EACH_EXPIRED,
         Section::Elsewhere => statements::EACH_MESSAGE,
     }
 }
@@ -47,7 +48,7 @@ pub(super) fn page(
     let (id, most) = (&person.id.0, &column(limit as u64));
     let statement = statement(section);
     let rows = match section {
-        Section::BlockedBy | Section::Elsewhere => {
+        Section::BlockedBy | Section::Expired | Section::Elsewhere => {
             connection.rows(statement, &[id, &after.0, &after.1, most])?
         }
         _ => connection.rows(statement, &[id, &after.0, most])?,

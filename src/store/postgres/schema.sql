@@ -138,3 +138,15 @@ CREATE TABLE mail (
     body                BYTEA   NOT NULL,
     PRIMARY KEY (recipient, number)
 );
+
+CREATE TABLE expired (
+    recipient           BIGINT  NOT NULL,
+    number              BIGINT  NOT NULL,
+    sender              BIGINT  NOT NULL,
+    id                  BYTEA   NOT NULL,
+    at                  BIGINT  NOT NULL,
+    told                BOOLEAN NOT NULL DEFAULT FALSE,
+    PRIMARY KEY (recipient, number)
+);
+
+CREATE INDEX untold ON expired (sender, recipient, number) WHERE NOT told;

@@ -171,6 +171,42 @@ statements! {
         RETURNING id, key";
     COUNT_PREKEYS = "SELECT count(*) FROM one_time_prekeys WHERE account = $1";
 
+    NEXT_MAILBOX = "SELECT recipient FROM mail WHERE recipient > $1 ORDER BY recipient LIMIT 1";
+    MAILBOX_NAME = "SELECT name FROM users WHERE id = $1 AND NOT deleted";
+    OLDEST = "
+        SELECT number, at, CASE WHEN kind = 2 THEN body END FROM mail WHERE recipient = $1
+        ORDER BY number LIMIT $2";
+    EXPIRING = "
+        SELECT sender, CASE WHEN kind = 2 THEN body END,
+               (SELECT name FROM users WHERE users.id = mail.sender)
+        FROM mail WHERE recipient = $1 AND number BETWEEN $2 AND $3 ORDER BY number";
+    EXPIRE = "
+        INSERT INTO expired (recipient, number, sender, id, at)
+        SELECT recipient, number, sender, id, $4 FROM mail
+        WHERE recipient = $1 AND number BETWEEN $2 AND $3 AND kind < 2 ON CONFLICT DO NOTHING";
+    EXPIRED = "
+        SELECT number, sender, id FROM expired WHERE recipient = $1 AND number = ANY($2)";
+    EXPIRED_AFTER = "
+        SELECT number, sender, id FROM expired WHERE recipient = $1 AND number > $2
+        ORDER BY number LIMIT $3";
+    UNTOLD = "
+        SELECT recipient, number, id, (SELECT name FROM users WHERE users.id = recipient),
+               coalesce((SELECT NOT deleted AND (presence OR users.id = $1) FROM users
+                         WHERE users.id = recipient), FALSE)
+               AND NOT EXISTS (SELECT 1 FROM blocks WHERE account = recipient AND blocked = $1)
+        FROM expired WHERE sender = $1 AND NOT told AND (recipient, number) > ($2, $3)
+        ORDER BY recipient, number LIMIT $4";
+    TOLD = "
+        UPDATE expired SET told = TRUE WHERE recipient = $1 AND number = $2 AND NOT told";
+    EXPIRED_END = "
+        SELECT recipient, number FROM expired WHERE (recipient, number) > ($1, $2)
+        ORDER BY recipient, number LIMIT 1 OFFSET $3";
+    FORGET_EXPIRED = "
+        DELETE FROM expired
+        WHERE (recipient, number) > ($1, $2) AND (recipient, number) <= ($3, $4)
+          AND (at < $5 OR EXISTS (SELECT 1 FROM users WHERE deleted
+                                  AND users.id IN (expired.sender, expired.recipient)))";
+
     /// A login key of zeros is a low-order point: no signature verifies under it.
     EMPTY_ACCOUNT = "
         UPDATE users SET deleted = TRUE, disabled = FALSE,
@@ -242,6 +278,12 @@ statements! {
                (SELECT name FROM users WHERE id = blocks.blocked) AS blocked
         FROM blocks WHERE (blocks.account, blocks.blocked) > ($2, $3)
         ORDER BY blocks.account, blocks.blocked LIMIT $4";
+    EACH_EXPIRED = "
+        SELECT recipient, number, sender = $1 OR recipient = $1,
+               (SELECT name FROM users WHERE users.id = recipient) AS recipient, number,
+               (SELECT name FROM users WHERE users.id = sender) AS sender, expired.id, at, told
+        FROM expired WHERE (expired.recipient, expired.number) > ($2, $3)
+        ORDER BY expired.recipient, expired.number LIMIT $4";
     /// Nothing leads to the mail of a sender, so all mail is looked through, a part at a time. A
     /// person's own mailbox is another section.
     EACH_MESSAGE = "

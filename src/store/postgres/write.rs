@@ -1,17 +1,17 @@
 //! The one transaction that writes.
 
-use std::ops::RangeInclusive;
-
 use super::admin;
 use super::connection::Connection;
+use super::expiry;
 use super::failure::Failure;
+use super::mail::{delete, insert};
 use super::statements;
-use super::values::{ENVELOPE, NOTICE, PLAIN, bytes, bytes_or_none, column, get, identity, number};
+use super::values::{bytes, bytes_or_none, column, get, identity, number};
 use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
-use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};
-use crate::store::{Batch, Change, Changed, Message, NewAccount, UserId, VaultGeneration};
+use crate::protocol::request::{OneTimePrekey, Publish, SignedPrekey};
+use crate::store::{Batch, Change, Changed, NewAccount, UserId, VaultGeneration};
 
 /// So many messages of a deleted account go at once.
 const SLICE: i64 = 500;
@@ -70,58 +70,6 @@ fn write(
     Ok(changed)
 }
 
-fn insert(
-    connection: &mut Connection,
-    messages: &[(UserId, std::sync::Arc<Message>)],
-) -> Result<(), Failure> {
-    if messages.is_empty() {
-        return Ok(());
-    }
-    let recipients: Vec<i64> = messages.iter().map(|(recipient, _)| recipient.0).collect();
-    let messages = || messages.iter().map(|(_, message)| message);
-    let numbers: Vec<i64> = messages().map(|message| column(message.number)).collect();
-    let senders: Vec<i64> = messages().map(|message| message.sender.0).collect();
-    let ids: Vec<&[u8]> = messages().map(|message| &message.mid.0[..]).collect();
-    let times: Vec<i64> = messages().map(|message| column(message.at)).collect();
-    let bodies = messages().map(|message| match (message.from, &message.body) {
-        (Sender::Server, Body::Plain(text)) => (NOTICE, text.as_bytes()),
-        (_, Body::Plain(text)) => (PLAIN, text.as_bytes()),
-        (_, Body::Envelope(blob)) => (ENVELOPE, &blob.0[..]),
-    });
-    let (kinds, bodies): (Vec<i16>, Vec<&[u8]>) = bodies.unzip();
-    connection.execute(
-        statements::STORE,
-        &[
-            &recipients,
-            &numbers,
-            &senders,
-            &ids,
-            &times,
-            &kinds,
-            &bodies,
-        ],
-    )?;
-    Ok(())
-}
-
-fn delete(
-    connection: &mut Connection,
-    acknowledged: &[(UserId, RangeInclusive<u64>)],
-) -> Result<(), Failure> {
-    if acknowledged.is_empty() {
-        return Ok(());
-    }
-    let ranges = || acknowledged.iter().map(|(_, numbers)| numbers);
-    let recipients: Vec<i64> = acknowledged
-        .iter()
-        .map(|(recipient, _)| recipient.0)
-        .collect();
-    let first: Vec<i64> = ranges().map(|numbers| column(*numbers.start())).collect();
-    let last: Vec<i64> = ranges().map(|numbers| column(*numbers.end())).collect();
-    connection.execute(statements::ACKNOWLEDGE, &[&recipients, &first, &last])?;
-    Ok(())
-}
-
 fn apply(connection: &mut Connection, change: &Change) -> Result<Changed, Failure> {
     match change {
         Change::Register(account) => register(connection, account),
@@ -166,6 +114,7 @@ fn apply(connection: &mut Connection, change: &Change) -> Result<Changed, Failur
         Change::Revoke(id) => admin::revoke(connection, *id),
         Change::Ban(network, at) => admin::ban(connection, network, *at),
         Change::LiftBan(network) => admin::lift_ban(connection, network),
+        Change::Expiry(step) => expiry::step(connection, step).map(Changed::Expiry),
         Change::Delete { user, proven } => delete_account(connection, *user, proven.as_ref()),
     }
 }

@@ -275,7 +275,8 @@ fn add(
             | Change::ClaimBundle { .. }
             | Change::Publish(..)
             | Change::Invite(..)
-            | Change::Revoke(_),
+            | Change::Revoke(_)
+            | Change::Expiry(_),
             _,
         ) => {}
         // It was not made.

@@ -15,9 +15,10 @@
 //! | `files` | whether the paths still lead to the files that are open |
 //! | `journal`, `repeat` | the changes that a restore repeats, and repeating them |
 //! | `read`, `readers` | the reads, and the connections for them |
-//! | `write` | the one transaction that writes |
+//! | `write`, `mail` | the one transaction that writes; messages in and out of their table |
 //! | `admin` | resets, invitations and bans |
 //! | [`import`] | one transaction with all that an import writes |
+//! | `expiry` | mail that waits for too long |
 //! | `personal_data` | what the tables hold about a person |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
@@ -25,11 +26,13 @@
 mod admin;
 pub(crate) mod backup;
 mod checkpoint;
+mod expiry;
 mod failure;
 mod files;
 mod generation;
 pub(crate) mod import;
 mod journal;
+mod mail;
 mod migration;
 mod open;
 mod personal_data;
@@ -56,11 +59,10 @@ pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::readers::{Lane, MAX_READERS, Readers};
 use self::write::Reclaimed;
 
-use super::Message;
 use super::personal_data::{After, Person, PersonalPage, Section};
 use super::{
-    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Page, PageBounds, Place,
-    Reset, SearchHit, Store, StoreError, Summary, UserId,
+    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, Page,
+    PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
 };
 use crate::clock;
 use crate::protocol::name::UserName;
@@ -399,7 +401,7 @@ impl Store for Sqlite {
 
     fn places(&self, recipient: UserId, numbers: &[u64]) -> Result<Vec<Place>, StoreError> {
         self.read(Lane::Search, |connection| {
-            read::places(connection, recipient, numbers)
+            read::places(connection, statements::PLACE, recipient, numbers)
         })
     }
 
@@ -410,7 +412,13 @@ impl Store for Sqlite {
         limit: usize,
     ) -> Result<Vec<Place>, StoreError> {
         self.read(Lane::Search, |connection| {
-            read::places_after(connection, recipient, number, limit)
+            read::places_after(
+                connection,
+                statements::PLACES_AFTER,
+                recipient,
+                number,
+                limit,
+            )
         })
     }
 

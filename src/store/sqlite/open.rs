@@ -208,7 +208,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
                 unless_full(generation::begin(&connection))?;
             }
         }
-        add_generations(&connection)?;
+        add_tables(&connection)?;
         keep_copy(&connection, path)?;
         migrate(&mut connection)?;
         add_index(&connection)?;
@@ -264,10 +264,15 @@ fn unless_full(done: rusqlite::Result<()>) -> rusqlite::Result<()> {
     }
 }
 
-/// Adds the tables of vaults' generations to a database of before they existed. Until then no
-/// vault's generation is kept.
-fn add_generations(connection: &Connection) -> rusqlite::Result<()> {
-    for statement in [statements::ADD_GENERATIONS, statements::ADD_PROOFS] {
+/// Adds the tables of vaults' generations and of expired mail to a database of before they existed.
+/// Until then no vault's generation is kept, and no mail expires.
+fn add_tables(connection: &Connection) -> rusqlite::Result<()> {
+    for statement in [
+        statements::ADD_GENERATIONS,
+        statements::ADD_PROOFS,
+        statements::ADD_EXPIRED,
+        statements::ADD_UNTOLD,
+    ] {
         match connection.execute_batch(statement) {
             Err(error) if is_damage(&error) => {}
             done => unless_full(done)?,

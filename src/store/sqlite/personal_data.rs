@@ -26,6 +26,7 @@ fn statement(section: Section) -> &'static str {
         Section::Blocks => statements::OWN_BLOCKS,
         Section::Mailbox => statements::OWN_MAILBOX,
         Section::BlockedBy => statements::EACH_BLOCK,
+        Section::Expired => statements::EACH_EXPIRED,
         Section::Elsewhere => statements::EACH_MESSAGE,
     }
 }
@@ -165,6 +166,8 @@ mod tests {
             "one_time_prekeys.user",
             "blocks.user",
             "blocks.blocked",
+            "expired.recipient",
+            "expired.sender",
             "mail.recipient",
             "mail.sender",
         ]
@@ -216,6 +219,18 @@ mod tests {
             ),
             (
                 carol,
+                5,
+                UserId(0),
+                r#"2, CAST('{"notice":"missed","from":[{"name":"bob","count":1}],"count":1}' AS BLOB)"#,
+            ),
+            (
+                carol,
+                6,
+                UserId(0),
+                r#"2, CAST('{"notice":"expired","to":"bob","ids":[]}' AS BLOB)"#,
+            ),
+            (
+                carol,
                 4,
                 UserId(0),
                 r#"2, CAST('{"notice":"announcement","text":"bob"}' AS BLOB)"#,
@@ -224,6 +239,11 @@ mod tests {
         let writer = fixture.store.writer.lock();
         let imported = "INSERT INTO imported_accounts VALUES (?1, 'Bob', 0, NULL)";
         writer.as_ref().unwrap().execute(imported, [bob.0]).unwrap();
+        for (recipient, sender) in [(bob, carol), (carol, bob), (carol, carol)] {
+            let expired = "INSERT INTO expired VALUES (?1, ?2, ?2, zeroblob(16), 9, 0)";
+            let writer = writer.as_ref().unwrap();
+            writer.execute(expired, [recipient.0, sender.0]).unwrap();
+        }
         for (recipient, number, sender, rest) in fill {
             writer
                 .as_ref()
@@ -256,7 +276,7 @@ mod tests {
         }
         let count = |section| found.iter().filter(|(of, _)| *of == section).count();
         let counts = Section::ALL.map(count);
-        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2], "{found:?}");
+        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4], "{found:?}");
         let of = |section| {
             let row = found.iter().find(|(of, _)| *of == section).unwrap();
             row.1.clone()

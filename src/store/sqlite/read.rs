@@ -217,12 +217,14 @@ pub(super) fn stored(
         .optional()
 }
 
+/// Places by their numbers, as a statement finds each.
 pub(super) fn places(
     connection: &Connection,
+    statement: &str,
     recipient: UserId,
     numbers: &[u64],
 ) -> rusqlite::Result<Vec<Place>> {
-    let mut statement = connection.prepare_cached(statements::PLACE)?;
+    let mut statement = connection.prepare_cached(statement)?;
     let mut found = Vec::new();
     for number in numbers {
         let one = statement.query_row(params![recipient.0, *number as i64], place);
@@ -231,13 +233,15 @@ pub(super) fn places(
     Ok(found)
 }
 
+/// Places behind a number, as a statement finds them.
 pub(super) fn places_after(
     connection: &Connection,
+    statement: &str,
     recipient: UserId,
     number: u64,
     limit: usize,
 ) -> rusqlite::Result<Vec<Place>> {
-    let mut statement = connection.prepare_cached(statements::PLACES_AFTER)?;
+    let mut statement = connection.prepare_cached(statement)?;
     let rows = statement.query_map(params![recipient.0, number as i64, limit as i64], place)?;
     rows.collect()
 }

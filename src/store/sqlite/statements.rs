@@ -77,6 +77,39 @@ statements! {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     ACKNOWLEDGE = "DELETE FROM mail WHERE recipient = ?1 AND number BETWEEN ?2 AND ?3";
 
+    NEXT_MAILBOX = "SELECT recipient FROM mail WHERE recipient > ?1 ORDER BY recipient LIMIT 1";
+    MAILBOX_NAME = "SELECT name FROM users WHERE id = ?1 AND deleted = 0";
+    /// Of the body of a notice, so that one about expired messages is recognised.
+    OLDEST = "
+        SELECT number, at, iif(kind = 2, body, NULL) FROM mail WHERE recipient = ?1
+        ORDER BY number LIMIT ?2";
+    EXPIRING = "
+        SELECT sender, iif(kind = 2, body, NULL), (SELECT name FROM users WHERE users.id = mail.sender)
+        FROM mail WHERE recipient = ?1 AND number BETWEEN ?2 AND ?3 ORDER BY number";
+    EXPIRE = "
+        INSERT OR IGNORE INTO expired (recipient, number, sender, id, at)
+        SELECT recipient, number, sender, id, ?4 FROM mail
+        WHERE recipient = ?1 AND number BETWEEN ?2 AND ?3 AND kind < 2";
+    EXPIRED = "SELECT number, sender, id FROM expired WHERE recipient = ?1 AND number = ?2";
+    EXPIRED_AFTER = "
+        SELECT number, sender, id FROM expired WHERE recipient = ?1 AND number > ?2
+        ORDER BY number LIMIT ?3";
+    UNTOLD = "
+        SELECT recipient, number, id, (SELECT name FROM users WHERE users.id = recipient),
+               (SELECT deleted = 0 AND (presence OR users.id = ?1) FROM users WHERE users.id = recipient)
+               AND NOT EXISTS (SELECT 1 FROM blocks WHERE user = recipient AND blocked = ?1)
+        FROM expired WHERE sender = ?1 AND told = 0 AND (recipient, number) > (?2, ?3)
+        ORDER BY recipient, number LIMIT ?4";
+    TOLD = "UPDATE expired SET told = 1 WHERE recipient = ?1 AND number = ?2 AND told = 0";
+    EXPIRED_END = "
+        SELECT recipient, number FROM expired WHERE (recipient, number) > (?1, ?2)
+        ORDER BY recipient, number LIMIT 1 OFFSET ?3";
+    FORGET_EXPIRED = "
+        DELETE FROM expired
+        WHERE (recipient, number) > (?1, ?2) AND (recipient, number) <= (?3, ?4)
+          AND (at < ?5 OR EXISTS (SELECT 1 FROM users WHERE deleted = 1
+                                  AND users.id IN (expired.sender, expired.recipient)))";
+
     REGISTER = "
         INSERT INTO users (name, created, salt, memory_kib, passes, lanes, login_key)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO NOTHING";
@@ -227,6 +260,13 @@ statements! {
                (SELECT name FROM users WHERE users.id = blocked) AS blocked
         FROM blocks WHERE (blocks.user, blocks.blocked) > (?2, ?3)
         ORDER BY blocks.user, blocks.blocked LIMIT ?4";
+    /// And for messages that were removed.
+    EACH_EXPIRED = "
+        SELECT recipient, number, sender = ?1 OR recipient = ?1,
+               (SELECT name FROM users WHERE users.id = recipient) AS recipient, number,
+               (SELECT name FROM users WHERE users.id = sender) AS sender, id, at, told
+        FROM expired WHERE (expired.recipient, expired.number) > (?2, ?3)
+        ORDER BY expired.recipient, expired.number LIMIT ?4";
     /// The same holds for the mail of a sender. A person's own mailbox is another section.
     EACH_MESSAGE = "
         SELECT recipient, number, sender = ?1 AND recipient <> ?1,
@@ -254,6 +294,17 @@ statements! {
             user       INTEGER PRIMARY KEY REFERENCES users (id),
             proof      BLOB
         )";
+    ADD_EXPIRED = "
+        CREATE TABLE IF NOT EXISTS expired (
+            recipient  INTEGER NOT NULL REFERENCES users (id),
+            number     INTEGER NOT NULL,
+            sender     INTEGER NOT NULL REFERENCES users (id),
+            id         BLOB    NOT NULL,
+            at         INTEGER NOT NULL,
+            told       INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (recipient, number)
+        ) WITHOUT ROWID";
+    ADD_UNTOLD = "CREATE INDEX IF NOT EXISTS untold ON expired (sender) WHERE told = 0";
     /// The page that all rows of table `server` are in.
     SERVER_PAGE = "SELECT rootpage FROM sqlite_schema WHERE name = 'server'";
     ANY_TABLE = "SELECT 1 FROM sqlite_schema LIMIT 1";

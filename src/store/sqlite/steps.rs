@@ -54,6 +54,9 @@ fn store(folder: &std::path::Path, count: i64) -> Connection {
              FROM counted;
          INSERT INTO mail SELECT n, 1, 1, randomblob(16), 0, 0, zeroblob(50)
              FROM counted WHERE n > 1;
+         -- All of one sender, and told of none.
+         INSERT INTO expired SELECT 1, n, 2, randomblob(16), 5, 0 FROM counted;
+         INSERT INTO expired SELECT n, 1, 2, randomblob(16), 5, 0 FROM counted WHERE n > 1;
          CREATE TABLE filler AS SELECT randomblob(4000) FROM counted WHERE n <= 1000;
          DROP TABLE filler;
          COMMIT"
@@ -87,6 +90,13 @@ fn parameters(text: &str, count: i64) -> Vec<Value> {
             let [recipient, place, sender, at, kind] = [1, count + 1, 2, 0, 0].map(number);
             vec![recipient, place, sender, blob(16), at, kind, blob(50)]
         }
+        statements::OLDEST => [1, 200].map(number).into(),
+        statements::EXPIRING | statements::EXPIRE => [1, 1, 200, 0].map(number).into(),
+        statements::EXPIRED | statements::TOLD => [1, count / 2].map(number).into(),
+        statements::EXPIRED_AFTER => [1, count / 2, 100].map(number).into(),
+        statements::UNTOLD => [2, 1, count / 2, 100].map(number).into(),
+        statements::EXPIRED_END => [1, count / 2, 99].map(number).into(),
+        statements::FORGET_EXPIRED => [1, count / 2, 1, count / 2 + 99, 9].map(number).into(),
         statements::ACKNOWLEDGE => [1, count / 2, count / 2 + 99].map(number).into(),
         DROP_MAIL => [1, 500].map(number).into(),
         statements::DROP_EARLIER_PREKEYS => [1, 100].map(number).into(),

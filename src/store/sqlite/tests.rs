@@ -82,6 +82,7 @@ fn every_statement_is_in_the_list() {
     for (file, text) in [
         ("read.rs", include_str!("read.rs")),
         ("write.rs", include_str!("write.rs")),
+        ("expiry.rs", include_str!("expiry.rs")),
     ] {
         for verb in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
             assert!(!text.contains(&format!("{verb} ")), "{file}: {verb}");

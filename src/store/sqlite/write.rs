@@ -1,18 +1,19 @@
 //! The one transaction that writes.
 
-use std::ops::RangeInclusive;
-
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::admin;
+use super::expiry;
+use super::mail::{delete, insert};
 use super::read;
-use super::read::{ENVELOPE, NOTICE, PLAIN, count_prekeys};
+use super::read::{NOTICE, count_prekeys};
 use super::statements;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
-use crate::protocol::request::{Body, OneTimePrekey, Publish, Sender, SignedPrekey};
-use crate::store::{Batch, Change, Changed, Message, NewAccount, UserId, VaultGeneration};
+use crate::protocol::request::{OneTimePrekey, Publish, SignedPrekey};
+use crate::store::expiry::Step;
+use crate::store::{Batch, Change, Changed, NewAccount, UserId, VaultGeneration};
 
 /// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
 pub(super) const INCREMENTAL: i64 = 2;
@@ -37,7 +38,10 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Re
 pub(super) fn erases(change: &Change) -> bool {
     matches!(
         change,
-        Change::Delete { .. } | Change::Claim(_) | Change::Reset(..)
+        Change::Delete { .. }
+            | Change::Claim(_)
+            | Change::Reset(..)
+            | Change::Expiry(Step::Remove(..) | Step::Forget(..))
     )
 }
 
@@ -47,54 +51,10 @@ fn write(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Cha
     for change in &batch.changes {
         changed.push(apply(&transaction, change)?);
     }
-    insert(&transaction, batch)?;
+    insert(&transaction, &batch.messages)?;
     delete(&transaction, &batch.acknowledged)?;
     transaction.commit()?;
     Ok(changed)
-}
-
-fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(statements::STORE)?;
-    for (recipient, message) in &batch.messages {
-        let Message {
-            number,
-            sender,
-            from,
-            mid,
-            at,
-            body,
-        } = &**message;
-        let (kind, bytes): (i64, &[u8]) = match (from, body) {
-            (Sender::Server, Body::Plain(text)) => (NOTICE, text.as_bytes()),
-            (_, Body::Plain(text)) => (PLAIN, text.as_bytes()),
-            (_, Body::Envelope(blob)) => (ENVELOPE, &blob.0),
-        };
-        statement.execute(params![
-            recipient.0,
-            *number as i64,
-            sender.0,
-            &mid.0[..],
-            *at as i64,
-            kind,
-            bytes
-        ])?;
-    }
-    Ok(())
-}
-
-fn delete(
-    transaction: &Transaction<'_>,
-    acknowledged: &[(UserId, RangeInclusive<u64>)],
-) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(statements::ACKNOWLEDGE)?;
-    for (recipient, numbers) in acknowledged {
-        statement.execute(params![
-            recipient.0,
-            *numbers.start() as i64,
-            *numbers.end() as i64
-        ])?;
-    }
-    Ok(())
 }
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Changed> {
@@ -143,6 +103,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::Revoke(id) => admin::revoke(transaction, *id),
         Change::Ban(network, at) => admin::ban(transaction, network, *at),
         Change::LiftBan(network) => admin::lift_ban(transaction, network),
+        Change::Expiry(step) => expiry::step(transaction, step).map(Changed::Expiry),
         Change::Delete { user, proven } => delete_account(transaction, *user, proven.as_ref()),
     }
 }

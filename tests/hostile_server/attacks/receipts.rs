@@ -101,5 +101,47 @@ pub(super) fn receipts() -> Vec<Row> {
         &[],
         lies,
     ));
+
+    bob.proxy.behave();
+    let notice = |mid: &str, news: serde_json::Value| {
+        let mut notice = serde_json::json!({"event": "notice", "mid": mid.repeat(16), "at": 1});
+        notice
+            .as_object_mut()
+            .unwrap()
+            .extend(news.as_object().unwrap().clone());
+        notice
+    };
+    let removed = [serde_json::json!({"name": "alice", "count": 1})];
+    let missed = serde_json::json!({"notice": "missed", "from": removed, "count": 1});
+    inject(&bob, &notice("78", missed));
+    bob.sees("the server says that it removed 1 message or receipt from alice");
+    alice.types("/msg bob four");
+    // With the request to send again what was played back.
+    let shows = bob.sees("2 messages from alice have not arrived");
+    rows.push(row(
+        "a message is dropped and said to have expired",
+        shows,
+        &[&alice, &bob],
+        &[],
+        0,
+    ));
+    alice.sees("received by bob");
+    let sent = alice.proxy.requests("send").pop().unwrap();
+    let expired = serde_json::json!({"notice": "expired", "to": "bob", "ids": [sent["mid"]]});
+    inject(&alice, &notice("79", expired));
+    alice.proxy.acknowledged("*", &"79".repeat(16));
+    alice.types(&format!("/info {}", sent["mid"].as_str().unwrap()));
+    let shows = alice.sees("received  ");
+    alice.done();
+    let lies = alice.shown().iter().filter(|line| line.contains("expired"));
+    let lies = lies.count();
+    let (_, who) = shows.split_once(", ").unwrap();
+    rows.push(row(
+        "`expired` is forged for a message that arrived: what /info says",
+        format!("received, {who}"),
+        &[&alice, &bob],
+        &[],
+        lies,
+    ));
     rows
 }

@@ -186,15 +186,26 @@ fn id(word: &str) -> Result<String, String> {
     }
 }
 
-/// `/outbox [cancel ID|all]`
+/// `/outbox [cancel|again ID|all]`
 pub(super) fn outbox(given: &[String]) -> Parsed {
-    let wanted = match given {
+    let (verb, which) = match given {
         [] => return Ok(Command::Outbox),
-        [cancel, all] if cancel == "cancel" && all == "all" => WhichMessages::All,
-        [cancel, word] if cancel == "cancel" => WhichMessages::One(id(word)?),
-        _ => return Err("it is /outbox, /outbox cancel ID or /outbox cancel all".to_owned()),
+        [verb, which] if verb == "cancel" || verb == "again" => (verb, which),
+        _ => {
+            return Err(
+                "it is /outbox, or /outbox cancel or /outbox again with an ID or with all"
+                    .to_owned(),
+            );
+        }
     };
-    Ok(Command::CancelHeld(wanted))
+    let which = match which.as_str() {
+        "all" => WhichMessages::All,
+        word => WhichMessages::One(id(word)?),
+    };
+    Ok(match verb.as_str() {
+        "again" => Command::SendExpiredAgain(which),
+        _ => Command::CancelHeld(which),
+    })
 }
 
 /// `/delete ID` or `/delete NAME all`

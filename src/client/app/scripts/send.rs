@@ -71,6 +71,13 @@ impl App {
                 Some(why) if beside => Failure::new(DECLINED, not_sent(&send.to, &why)),
                 _ => Failure::said(DECLINED),
             }),
+            "expired" => Err(Failure::new(
+                DECLINED,
+                format!(
+                    "the server removed the message: {} did not fetch it for longer than the server keeps mail",
+                    send.to
+                ),
+            )),
             "stored" if send.wait_delivered => Err(Failure::new(
                 TIMED_OUT,
                 format!(

@@ -483,7 +483,10 @@ impl Connection {
                 let waits =
                     |id: &MessageId| account.mailbox.iter().any(|message| message.mid == *id);
                 let waiting = outcome.ids.into_iter().filter(waits).collect();
-                Ok(Reply::Waiting(Waiting { waiting }))
+                Ok(Reply::Waiting(Waiting {
+                    waiting,
+                    expired: Vec::new(),
+                }))
             }
             Request::Status(named) => {
                 if let Some(lie) = world.lie.take() {

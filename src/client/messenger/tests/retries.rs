@@ -292,6 +292,7 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
                 resends: Vec::new(),
                 is_quiet: false,
                 handle: None,
+                number: None,
             };
             vault.add_message(contact.id, &MessageId(mid), clock::unix_ms() - age, &record)
         })

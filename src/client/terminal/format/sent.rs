@@ -70,9 +70,10 @@ pub(in crate::client::terminal) fn mark(state: &str, look: Look) -> ProgressMark
     // Only what is received is proven; the rest is the server's word.
     let (rank, mark, tone) = match state {
         "stored" => (1, "✓  ", Tone::Quiet),
-        "delivered" => (2, "✓✓ ", Tone::Quiet),
-        "received" => (3, "✓✓✓", Tone::Good),
-        _ => (4, "✗  ", Tone::Bad),
+        "expired" => (2, "✗  ", Tone::Bad),
+        "delivered" => (3, "✓✓ ", Tone::Quiet),
+        "received" => (4, "✓✓✓", Tone::Good),
+        _ => (5, "✗  ", Tone::Bad),
     };
     let row = vec![(Style::Tone(tone), mark.to_owned())];
     let drawn = paint(&[row], look.colours);

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::history::hexadecimal;
 use super::*;
 use crate::crypto::keys::IdentityKeys;
 use crate::crypto::ratchet::session_set::SessionSet;
+use data_encoding::HEXLOWER;
 
 fn id(number: u64) -> MessageId {
     // Ids are random, so they must not come in order.
@@ -120,7 +120,7 @@ fn opening_with_a_million_messages() {
         assert!(vault.message_by_mid(1, &id(5)).unwrap().is_some());
     });
     timed("an id that no message has", &mut |vault| {
-        let absent = hexadecimal(&id(2 * count).0);
+        let absent = HEXLOWER.encode(&id(2 * count).0);
         assert!(vault.find_message(Some(&absent)).unwrap().is_none());
     });
     timed("256 more", &mut |vault| {

@@ -94,6 +94,7 @@ pub(super) fn record(text: &str) -> MessageRecord {
         resends: Vec::new(),
         is_quiet: false,
         handle: None,
+        number: None,
     }
 }
 

@@ -41,8 +41,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(crate) use self::quota::Quota;
 use self::quota::{Counts, Kind};
+pub(crate) use self::quota::{Quota, TurnedAway};
 use self::reading::Attached;
 pub(crate) use self::reading::{Attachment, Step};
 use self::seen::{IdState, Seen};

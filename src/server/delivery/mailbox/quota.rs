@@ -50,8 +50,37 @@ pub(super) struct Counts {
     total: Tally,
     /// The server gives the numbers of accounts, so nobody can choose them to collide.
     by_sender: HashMap<UserId, Tally, RandomState>,
-    turned_away: BTreeSet<UserName>,
-    turned_away_count: u64,
+    turned_away: TurnedAway,
+}
+
+/// Who was turned away since the recipient was told.
+#[derive(Debug, Default)]
+pub(crate) struct TurnedAway {
+    /// At most [`MAX_TURNED_AWAY`] names.
+    names: BTreeSet<UserName>,
+    /// How many messages.
+    count: u64,
+}
+
+impl TurnedAway {
+    /// Whether nobody was.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds what was noted elsewhere.
+    pub(crate) fn add(&mut self, other: TurnedAway) {
+        self.count += other.count;
+        self.names.extend(other.names);
+    }
+}
+
+impl<R> super::Mailbox<R> {
+    /// Who was turned away since the last notice. It is in memory only, so it has to be taken along
+    /// when another machine takes this one's place.
+    pub(crate) fn turned_away(&mut self) -> &mut TurnedAway {
+        &mut self.counts.turned_away
+    }
 }
 
 impl Counts {
@@ -67,8 +96,7 @@ impl Counts {
             quota,
             total,
             by_sender: summary.tallies.iter().copied().collect(),
-            turned_away: BTreeSet::new(),
-            turned_away_count: 0,
+            turned_away: TurnedAway::default(),
         }
     }
 
@@ -126,20 +154,19 @@ impl Counts {
 
     /// Remembers a sender for the next notice.
     pub(super) fn note_turned_away(&mut self, name: UserName) {
-        self.turned_away_count += 1;
-        if self.turned_away.len() < MAX_TURNED_AWAY {
-            self.turned_away.insert(name);
+        self.turned_away.count += 1;
+        if self.turned_away.names.len() < MAX_TURNED_AWAY {
+            self.turned_away.names.insert(name);
         }
     }
 
     /// The news of who was turned away since the last notice. There is none while a
     /// notice is pending, so that a flood of messages makes one notice.
     pub(super) fn next_notice(&mut self) -> Option<News> {
-        if self.turned_away_count == 0 || self.total.notices > 0 {
+        if self.turned_away.is_empty() || self.total.notices > 0 {
             return None;
         }
-        let names = std::mem::take(&mut self.turned_away);
-        let count = std::mem::take(&mut self.turned_away_count);
+        let TurnedAway { names, count } = std::mem::take(&mut self.turned_away);
         Some(News::TurnedAway {
             names: names.into_iter().collect(),
             count,
