@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::admin::{done, refused, rows};
-use crate::harness::{Client, Server, credentials, temporary_folder};
+#[cfg(feature = "tls")]
+use crate::harness::credentials;
+use crate::harness::{Client, Server, temporary_folder};
 
 /// A server with a journal, whose folder can be lost.
 struct Place {
@@ -76,6 +78,7 @@ impl Place {
         assert!(said.contains("were repeated"), "{said}");
     }
 
+    #[cfg(feature = "tls")]
     fn import(&self) -> String {
         let export = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exports/lines-v2");
         let journal = self.text("journal");
