@@ -1,19 +1,21 @@
 #!/bin/bash
 # Runs the tests of tests/suite with servers that store in PostgreSQL: each data folder has a database
 # of its own on a throw-away server, see scripts/postgres.sh. Left out are those about the SQLite file
-# and about a disk under it. Arguments choose among the tests, as for cargo test.
+# and a disk under it, and those that stop a server for about as long as its lease is valid. Arguments
+# choose among the tests, as for cargo test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-file_only=(
-    suite::backup suite::bad_input suite::damage suite::database suite::takeover suite::erasure suite::failing_disk suite::files
+left_out=(
+    suite::backup suite::bad_input suite::damage suite::database suite::takeover suite::erasure suite::expiry
+    suite::failing_disk suite::files suite::journal suite::standstill
     suite::imports suite::packaging suite::power_loss suite::restore suite::startup suite::upgrades
     suite::admin::what_stands_in_a_commands_way_is_said_in_a_sentence
     suite::log::closed_descriptors_are_nobodys_log
     suite::settings::a_status_is_for_a_person_and_says_when_there_is_no_server
 )
 skip=()
-for name in "${file_only[@]}"; do
+for name in "${left_out[@]}"; do
     skip+=(--skip "$name")
 done
 exec scripts/postgres.sh cargo test --quiet --all-features --test tests -- "$@" "${skip[@]}"
