@@ -254,6 +254,8 @@ fn rejected() -> (Double, Somebody, Somebody) {
         ViewEvent::Message { mark, .. } => (*mark == Mark::HeldNew).then_some(()),
         _ => None,
     });
+    // Each receipt is waited for, so that the next one is that of the next message.
+    bob.sees_state("delivered");
     alice.run(Command::Reject(bob.name)).unwrap();
     alice.sees_line("bob's identity is rejected; 1 message that came under it is dropped");
     bob.send("alice", "please");
