@@ -237,20 +237,8 @@ fn undecryptable(arrival: &Arrival, why: &str) -> MessageRecord {
 /// The record of a message that arrived, before anything is known of its content.
 pub(super) fn received(message: &Incoming) -> MessageRecord {
     MessageRecord {
-        outgoing: false,
-        text: String::new(),
-        form: EncryptionStatus::Encrypted,
-        state: DeliveryState::Received,
-        sent_at: None,
         stored_at: Some(message.at),
-        delivered_at: None,
-        received_at: None,
-        identity: None,
-        verified: false,
-        resends: Vec::new(),
-        is_quiet: false,
-        handle: None,
-        number: None,
+        ..MessageRecord::new(EncryptionStatus::Encrypted, DeliveryState::Received)
     }
 }
 

@@ -113,18 +113,8 @@ pub(super) fn outgoing(text: String, form: EncryptionStatus) -> MessageRecord {
     MessageRecord {
         outgoing: true,
         text,
-        form,
-        state: DeliveryState::Waiting,
         sent_at: Some(clock::unix_ms()),
-        stored_at: None,
-        delivered_at: None,
-        received_at: None,
-        identity: None,
-        verified: false,
-        resends: Vec::new(),
-        is_quiet: false,
-        handle: None,
-        number: None,
+        ..MessageRecord::new(form, DeliveryState::Waiting)
     }
 }
 

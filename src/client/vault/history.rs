@@ -455,14 +455,13 @@ impl Vault {
 }
 
 impl MessageRecord {
-    /// Stands for a message that somebody without the key wrote over.
-    pub(super) fn of_changed_row() -> Self {
-        let why = "its row in the vault's file was changed";
+    /// A record of somebody else's message without words, of which nothing more is known.
+    pub fn new(form: EncryptionStatus, state: DeliveryState) -> Self {
         MessageRecord {
             outgoing: false,
             text: String::new(),
-            form: EncryptionStatus::Undecryptable(why.to_owned()),
-            state: DeliveryState::Received,
+            form,
+            state,
             sent_at: None,
             stored_at: None,
             delivered_at: None,
@@ -474,5 +473,12 @@ impl MessageRecord {
             handle: None,
             number: None,
         }
+    }
+
+    /// Stands for a message that somebody without the key wrote over.
+    pub(super) fn of_changed_row() -> Self {
+        let why = "its row in the vault's file was changed";
+        let form = EncryptionStatus::Undecryptable(why.to_owned());
+        Self::new(form, DeliveryState::Received)
     }
 }

@@ -281,18 +281,8 @@ fn asked_vault(home: &TempDir, age: u64) -> (Vault, Me, Vec<[u8; 16]>) {
             let record = MessageRecord {
                 outgoing: true,
                 text: "secret".to_owned(),
-                form: EncryptionStatus::Encrypted,
-                state: DeliveryState::Delivered,
-                sent_at: None,
-                stored_at: None,
-                delivered_at: None,
-                received_at: None,
                 identity: Some(identity::fingerprint(&wire_identity(&theirs))),
-                verified: false,
-                resends: Vec::new(),
-                is_quiet: false,
-                handle: None,
-                number: None,
+                ..MessageRecord::new(EncryptionStatus::Encrypted, DeliveryState::Delivered)
             };
             vault.add_message(contact.id, &MessageId(mid), clock::unix_ms() - age, &record)
         })

@@ -83,18 +83,8 @@ pub(super) fn record(text: &str) -> MessageRecord {
     MessageRecord {
         outgoing: true,
         text: text.to_owned(),
-        form: EncryptionStatus::Encrypted,
-        state: DeliveryState::Waiting,
         sent_at: Some(1),
-        stored_at: None,
-        delivered_at: None,
-        received_at: None,
-        identity: None,
-        verified: false,
-        resends: Vec::new(),
-        is_quiet: false,
-        handle: None,
-        number: None,
+        ..MessageRecord::new(EncryptionStatus::Encrypted, DeliveryState::Waiting)
     }
 }
 
