@@ -97,7 +97,11 @@ mod tests {
 
     use super::*;
 
-    fn feed(buffer: &mut FrameBuffer, mut bytes: &[u8], frames: &mut Vec<Vec<u8>>) -> Result<(), TooLong> {
+    fn feed(
+        buffer: &mut FrameBuffer,
+        mut bytes: &[u8],
+        frames: &mut Vec<Vec<u8>>,
+    ) -> Result<(), TooLong> {
         while !bytes.is_empty() {
             let space = buffer.space();
             let count = space.len().min(bytes.len());

@@ -139,7 +139,11 @@ pub(super) fn accept(identity: &Identity<'_>, stream: TcpStream) -> io::Result<(
     }
     handshake.accepting_nonce = nonce();
     let accept = handshake.prove(identity.secret, Step::Accept);
-    write(identity, &channel, &[handshake.accepting_nonce, accept].concat())?;
+    write(
+        identity,
+        &channel,
+        &[handshake.accepting_nonce, accept].concat(),
+    )?;
     let confirm: [u8; PROOF_LEN] = read(&channel, &mut raw, deadline)?;
     if !handshake.verify(identity.secret, Step::Confirm, &confirm) {
         return Err(wrong("it has repeated what another one said"));

@@ -32,7 +32,7 @@ const FULL: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 5000 }
 const SILENCE: u32 = 10;
 
 /// The stack of the threads that read and write, in bytes.
-pub(super) const STACK: usize = 256 * 1024;
+const STACK: usize = 256 * 1024;
 
 /// A request without an answer.
 enum Request {
@@ -141,12 +141,14 @@ impl Link {
 
     /// Tells a session there of an event, if there is room.
     pub(super) fn event(&self, told: &Told) {
-        self.connection.offer(|queue| wire::write_event(queue, told));
+        self.connection
+            .offer(|queue| wire::write_event(queue, told));
     }
 
     /// Appends whole frames of events, if there is room.
     pub(super) fn events(&self, frames: &[u8]) {
-        self.connection.offer(|queue| queue.extend_from_slice(frames));
+        self.connection
+            .offer(|queue| queue.extend_from_slice(frames));
     }
 
     /// Ends it once what waits has left.
@@ -266,7 +268,10 @@ impl Link {
         frames: &mut FrameBuffer,
         answers: &mut Vec<(u64, Forwarded)>,
     ) -> Result<(), String> {
-        while let Some(frame) = frames.next().map_err(|_| "a frame is too long".to_owned())? {
+        while let Some(frame) = frames
+            .next()
+            .map_err(|_| "a frame is too long".to_owned())?
+        {
             match wire::read_response(frame).map_err(|error| error.to_string())? {
                 Response::Answer(id, forwarded) => answers.push((id, forwarded)),
                 Response::Called(id, called) => {

@@ -208,7 +208,10 @@ impl Links {
 
     fn connect_to(&self, node: Node) -> io::Result<Arc<Link>> {
         let at = node.address.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, "it has not said yet where it listens")
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "it has not said yet where it listens",
+            )
         })?;
         let name = format!("{} ({at})", node.name);
         let known = handshake::connect(&self.identity(), self.connector.as_ref(), node.run, at)?;

@@ -8,9 +8,9 @@
 //! | file | what |
 //! | --- | --- |
 //! | here | what the rest of the server uses |
-//! | `message` | what is asked and answered |
+//! | [`message`] | what is asked and answered |
 //! | [`host`] | what this server does for others |
-//! | `reply` | where the answer to a message goes |
+//! | [`reply`] | where the answer to a message goes |
 //! | `links`, `link` | the links to others; one link with its requests |
 //! | `listener`, `serving` | who connects to this one; what it is answered |
 //! | `connection` | what waits to be written, on either end |
@@ -31,8 +31,8 @@ pub(crate) mod host;
 mod link;
 mod links;
 mod listener;
-mod message;
-mod reply;
+pub(crate) mod message;
+pub(crate) mod reply;
 mod serving;
 mod wire;
 
@@ -44,11 +44,7 @@ use std::time::Duration;
 use self::host::Host;
 use self::links::Links;
 use self::listener::Listener;
-use self::message::Told;
-pub(crate) use self::message::{
-    Call, Called, Forward, Forwarded, OnForwarded, PeerSession, Unreachable,
-};
-pub(crate) use self::reply::PeerReply;
+use self::message::{Call, Called, Forward, OnForwarded, Told, Unreachable};
 use self::serving::Served;
 use super::stats::Stats;
 use crate::clock;
@@ -107,7 +103,11 @@ impl Peers {
     ///
     /// # Errors
     /// The system has no thread, or the store was not told.
-    pub(crate) fn start(&self, listener: TcpListener, host: Arc<dyn Host>) -> io::Result<SocketAddr> {
+    pub(crate) fn start(
+        &self,
+        listener: TcpListener,
+        host: Arc<dyn Host>,
+    ) -> io::Result<SocketAddr> {
         let mut at = listener.local_addr()?;
         if at.ip().is_unspecified() {
             at.set_ip(self.own_address());

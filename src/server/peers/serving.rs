@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::connection::{PeerConnection, Received, TICK};
 use super::frames::FrameBuffer;
-use super::handshake::Known;
 use super::host::Host;
 use super::message::{Call, Called};
 use super::reply::PeerReply;
@@ -20,9 +19,13 @@ use crate::store::lease::Lease;
 use crate::sync;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::transport::buffer::ReadBuffer;
+use crate::transport::channel::Channel;
 
 /// How many calls are under way at once, of all servers together.
 const MAX_CALLS: usize = if cfg!(test) { 4 } else { 64 };
+
+/// The stack of the thread that writes, in bytes.
+const STACK: usize = 128 * 1024;
 
 /// The stack of a call's thread, in bytes.
 const CALL_STACK: usize = 256 * 1024;
@@ -51,15 +54,11 @@ impl Serving {
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub(super) fn begin(
-        served: Arc<Served>,
-        channel: crate::transport::channel::Channel,
-        lease: Lease,
-    ) -> io::Result<Self> {
+    pub(super) fn begin(served: Arc<Served>, channel: Channel, lease: Lease) -> io::Result<Self> {
         channel.socket().set_read_timeout(Some(TICK))?;
         let connection = Arc::new(PeerConnection::new(channel, true, lease));
         let writing = Arc::clone(&connection);
-        sync::spawn("peer-replies", Some(super::link::STACK), move || {
+        sync::spawn("peer-replies", Some(STACK), move || {
             writing.write_out();
         })?;
         Ok(Serving {
@@ -109,7 +108,10 @@ impl Serving {
         frames: &mut FrameBuffer,
         to_flush: &mut FlushSet,
     ) -> Result<(), String> {
-        while let Some(frame) = frames.next().map_err(|_| "a frame is too long".to_owned())? {
+        while let Some(frame) = frames
+            .next()
+            .map_err(|_| "a frame is too long".to_owned())?
+        {
             match wire::read_request(frame).map_err(|error| error.to_string())? {
                 Request::Forward(id, forward) => {
                     self.connection.came(1);
