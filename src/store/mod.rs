@@ -13,6 +13,7 @@
 //! | [`journal`] | what a restore must not undo |
 //! | `migrate` | from a SQLite file into a database |
 //! | [`personal_data`] | what a store holds about a person |
+//! | [`purge`] | what a deleted account has left with others |
 //! | `tally` | what is pending, in numbers |
 //! | [`sqlite`] | a store in one SQLite file |
 //! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
@@ -32,6 +33,7 @@ pub(crate) mod personal_data;
 mod pool;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod purge;
 pub(crate) mod sqlite;
 mod tally;
 
@@ -51,6 +53,7 @@ use std::sync::Arc;
 use self::expiry::ExpiredMail;
 use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
+use self::purge::Traces;
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
@@ -322,8 +325,10 @@ pub(crate) enum Change {
         /// any more, nothing changes.
         proven: Option<ByteArray<32>>,
     },
-    /// Purge what is left of a deleted account, its mail among it that waits for others, and give
-    /// its name to a new account.
+    /// Purge some of what a deleted account has left: messages, by their places, and blocks of it, by
+    /// those who block it.
+    Purge(UserId, Vec<expiry::Key>, Vec<UserId>),
+    /// Give the name of a deleted account to a new one, once all that it had left was purged.
     Reuse(UserId, NewAccount),
     /// Store an invitation, unless its inviter has this many others that still work.
     Invite(Invitation, u32),
@@ -356,6 +361,7 @@ impl Change {
             | Change::Block(user, ..)
             | Change::Reset(user, _)
             | Change::Disable(user, _)
+            | Change::Purge(user, ..)
             | Change::Reuse(user, _)
             | Change::Delete { user, .. } => Some(*user),
             Change::SetLogin(new) | Change::FinishReset(new, _) | Change::Claim(new) => {
@@ -419,7 +425,7 @@ pub(crate) struct Batch {
 }
 
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
-pub(crate) trait Store: ExpiredMail + Send + Sync {
+pub(crate) trait Store: ExpiredMail + Traces + Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
 

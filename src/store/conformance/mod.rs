@@ -5,6 +5,8 @@ pub(super) mod people;
 
 use std::sync::Arc;
 
+use super::expiry::FIRST;
+use super::purge::Part;
 use super::*;
 use crate::protocol::ids::Blob;
 use crate::protocol::request::{OneTimePrekey, SignedPrekey};
@@ -450,10 +452,30 @@ pub(super) fn a_name_that_is_given_away_brings_nothing_along(fixture: &impl Scen
     let sender = |name: &str| Sender::User(name.parse().unwrap());
     fixture.put(alice, bob, sender("bob"), 1);
     fixture.put(bob, alice, sender("alice"), 2);
+    fixture.put(alice, alice, sender("alice"), 3);
     fixture.change(Change::Block(alice, bob, true));
     let reuse = || fixture.change(Change::Reuse(bob, new_account("bob")));
     assert_eq!(reuse(), Changed::NameTaken, "it is somebody's");
     fixture.change(delete(bob));
+    let store = fixture.store();
+    let Part {
+        found,
+        looked_at,
+        next,
+    } = store.traces(bob, FIRST).unwrap();
+    assert_eq!((looked_at, next), (3, None));
+    let owners: Vec<_> = found.iter().map(|it| it.owner.as_ref()).collect();
+    let owner = "alice".parse().unwrap();
+    assert_eq!(owners, [Some(&owner), None], "{found:?}");
+    assert_eq!((found[0].size, found[0].is_envelope), (5, false));
+    assert_eq!((found[1].size, found[1].is_envelope), (10, true));
+    let blockers = store.blockers(bob, FIRST).unwrap();
+    assert_eq!((&blockers.found[..], blockers.next), (&[alice][..], None));
+    let places = found.iter().map(|it| (it.recipient, it.number));
+    let purge = Change::Purge(bob, places.collect(), blockers.found);
+    assert_eq!(fixture.change(purge), Changed::Done);
+    assert_eq!(fixture.numbers(alice), [3], "what others sent stays");
+    fixture.change(Change::Purge(alice, vec![(alice, 3)], Vec::new()));
     let Changed::Registered(new) = reuse() else {
         panic!("it was not given away");
     };
