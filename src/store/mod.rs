@@ -7,8 +7,10 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
+//! | `access` | invitations and bans |
 //! | `error` | why a store fails |
 //! | [`expiry`] | mail that waited for too long |
+//! | [`homes`] | which of several servers holds a mailbox |
 //! | [`lease`] | until when a server may act for its users |
 //! | [`journal`] | what a restore must not undo |
 //! | `migrate` | from a SQLite file into a database |
@@ -20,8 +22,11 @@
 //! | `no_database` | what stands for its address without that feature |
 //! | `pool` | the connections that read |
 
+mod access;
 mod error;
 pub(crate) mod expiry;
+#[allow(dead_code, reason = "delivery has yet to use it")]
+pub(crate) mod homes;
 pub(crate) mod journal;
 pub(crate) mod lease;
 #[cfg(feature = "postgres")]
@@ -40,6 +45,8 @@ mod tally;
 #[cfg(test)]
 mod conformance;
 
+use self::access::REMEMBERED;
+pub(crate) use self::access::{Ban, Invitation, ListedInvitation};
 pub(crate) use self::error::StoreError;
 #[cfg(not(feature = "postgres"))]
 pub(crate) use self::no_database::StoreAddress;
@@ -51,6 +58,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use self::expiry::ExpiredMail;
+use self::homes::{Home, Homes, RunId};
 use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use self::purge::Traces;
@@ -58,10 +66,6 @@ use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
-
-/// How long an invitation that has expired is remembered, in ms: whoever tries it is told why it
-/// does not work.
-const REMEMBERED: u64 = 30 * 24 * 3600 * 1000;
 
 /// An account's number; 0 stands for the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -134,35 +138,6 @@ pub(crate) struct Reset {
     /// Until when it works, ms since 1970.
     pub expires: u64,
 }
-
-/// An invitation as it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Invitation {
-    /// SHA-256 of its code.
-    pub code: ByteArray<32>,
-    /// Who made it; [`UserId::SERVER`] for the operator.
-    pub inviter: UserId,
-    /// When it was made, ms since 1970.
-    pub created: u64,
-    /// Until when it works, ms since 1970.
-    pub expires: u64,
-    /// How many accounts it may still make.
-    pub uses: u32,
-}
-
-/// An invitation in a list.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ListedInvitation {
-    /// Its number.
-    pub id: i64,
-    /// The name of who made it, if that is an account that still exists.
-    pub inviter: Option<UserName>,
-    /// What is stored.
-    pub invitation: Invitation,
-}
-
-/// A banned network, as text, and since when, ms since 1970.
-pub(crate) type Ban = (String, u64);
 
 /// An account's settings that are yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,6 +255,7 @@ pub(crate) struct VaultGeneration {
 }
 
 /// A change of accounts or keys.
+#[allow(dead_code, reason = "delivery has yet to use homes")]
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// Make an account.
@@ -340,6 +316,12 @@ pub(crate) enum Change {
     LiftBan(String),
     /// Remove mail that waited for too long, or change what is kept of it.
     Expiry(expiry::Step),
+    /// Take a mailbox to this server, unless another one has it whose run has not ended.
+    ClaimHome(UserId),
+    /// Pass a mailbox on to another run, once this server has it in memory no more.
+    MoveHome(UserId, RunId),
+    /// Tell the other servers whether a user has a visible session, if the mailbox is at this one.
+    Online(UserId, bool),
 }
 
 impl Change {
@@ -356,6 +338,9 @@ impl Change {
             Change::CountLogin(user, _)
             | Change::Seen(user, _)
             | Change::Publish(user, _)
+            | Change::ClaimHome(user)
+            | Change::MoveHome(user, _)
+            | Change::Online(user, _)
             | Change::ClaimBundle { of: user, .. }
             | Change::SetFlags(user, _)
             | Change::Block(user, ..)
@@ -382,7 +367,7 @@ pub(crate) enum Changed {
     Registered(UserId),
     /// The name was taken before.
     NameTaken,
-    /// No such invitation, ban or reset is there; nothing changed.
+    /// No such invitation, ban or reset is there, or no such home; nothing changed.
     Unknown,
     /// The invitation is used up, or the inviter has as many as permitted; nothing changed.
     UsedUp,
@@ -394,6 +379,8 @@ pub(crate) enum Changed {
     LookedUpTo(UserId),
     /// What was done about mail that waited for too long.
     Expiry(expiry::Stepped),
+    /// Where the mailbox is.
+    Home(Home),
     /// The keys are published; this many one-time prekeys are left.
     Published(u32),
     /// Another identity is published; nothing changed.
@@ -425,7 +412,7 @@ pub(crate) struct Batch {
 }
 
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
-pub(crate) trait Store: ExpiredMail + Traces + Send + Sync {
+pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
 

@@ -5,8 +5,6 @@ pub(super) mod people;
 
 use std::sync::Arc;
 
-use super::expiry::FIRST;
-use super::purge::Part;
 use super::*;
 use crate::protocol::ids::Blob;
 use crate::protocol::request::{OneTimePrekey, SignedPrekey};
@@ -74,8 +72,8 @@ macro_rules! contract {
             the_greatest_generation_of_a_vault_is_kept
             a_reset_takes_the_old_key_and_its_code_sets_one_new_key
             an_invitation_makes_as_many_accounts_as_it_says_until_it_expires
-            a_name_that_is_given_away_brings_nothing_along
             networks_are_banned_once
+            a_mailbox_is_claimed_by_the_server_that_has_it
             a_one_time_prekey_is_handed_out_once
             an_identity_is_replaced_only_on_request
         );
@@ -83,6 +81,7 @@ macro_rules! contract {
             when_people_were_last_seen_is_forgotten_a_part_at_a_time
             what_is_held_about_a_person_is_found_a_row_at_a_time
             mail_that_waited_too_long_leaves_a_row_and_a_notice
+            a_name_that_is_given_away_brings_nothing_along
         );
     };
     ($scene:expr, people, $($name:ident)+) => {
@@ -447,55 +446,6 @@ pub(super) fn an_invitation_makes_as_many_accounts_as_it_says_until_it_expires(
     assert_eq!(register("c", code, 1), Changed::Unknown);
 }
 
-pub(super) fn a_name_that_is_given_away_brings_nothing_along(fixture: &impl Scene) {
-    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
-    let sender = |name: &str| Sender::User(name.parse().unwrap());
-    fixture.put(alice, bob, sender("bob"), 1);
-    fixture.put(bob, alice, sender("alice"), 2);
-    fixture.put(alice, alice, sender("alice"), 3);
-    fixture.change(Change::Block(alice, bob, true));
-    let reuse = || fixture.change(Change::Reuse(bob, new_account("bob")));
-    assert_eq!(reuse(), Changed::NameTaken, "it is somebody's");
-    fixture.change(delete(bob));
-    let store = fixture.store();
-    let Part {
-        found,
-        looked_at,
-        next,
-    } = store.traces(bob, FIRST).unwrap();
-    assert_eq!((looked_at, next), (3, None));
-    let owners: Vec<_> = found.iter().map(|it| it.owner.as_ref()).collect();
-    let owner = "alice".parse().unwrap();
-    assert_eq!(owners, [Some(&owner), None], "{found:?}");
-    assert_eq!((found[0].size, found[0].is_envelope), (5, false));
-    assert_eq!((found[1].size, found[1].is_envelope), (10, true));
-    let blockers = store.blockers(bob, FIRST).unwrap();
-    assert_eq!((&blockers.found[..], blockers.next), (&[alice][..], None));
-    let places = found.iter().map(|it| (it.recipient, it.number));
-    let purge = Change::Purge(bob, places.collect(), blockers.found);
-    assert_eq!(fixture.change(purge), Changed::Done);
-    assert_eq!(fixture.numbers(alice), [3], "what others sent stays");
-    fixture.change(Change::Purge(alice, vec![(alice, 3)], Vec::new()));
-    let Changed::Registered(new) = reuse() else {
-        panic!("it was not given away");
-    };
-    assert!(new != bob && new != alice);
-    for recipient in [alice, bob, new] {
-        assert_eq!(fixture.numbers(recipient), [0; 0]);
-    }
-    assert!(!fixture.store().blocks(alice, bob).unwrap());
-    let names: Vec<String> = fixture
-        .store()
-        .accounts(None, 9)
-        .unwrap()
-        .iter()
-        .map(|it| it.name.to_string())
-        .collect();
-    assert_eq!(names, ["alice", "bob"]);
-    let carol = fixture.register("carol");
-    assert!(carol > new, "no number is another account's");
-}
-
 pub(super) fn networks_are_banned_once(fixture: &impl Scene) {
     for at in [1, 2] {
         fixture.change(Change::Ban("10.0.0.0/8".to_owned(), at));
@@ -506,6 +456,23 @@ pub(super) fn networks_are_banned_once(fixture: &impl Scene) {
     );
     let lift = || fixture.change(Change::LiftBan("10.0.0.0/8".to_owned()));
     assert_eq!((lift(), lift()), (Changed::Done, Changed::Unknown));
+}
+
+pub(super) fn a_mailbox_is_claimed_by_the_server_that_has_it(fixture: &impl Scene) {
+    let [alice, bob] = ["alice", "bob"].map(|name| fixture.register(name));
+    let claim = |user| match fixture.change(Change::ClaimHome(user)) {
+        Changed::Home(Home::Here { first_number }) => first_number,
+        other => panic!("{other:?}"),
+    };
+    let first = claim(alice);
+    assert!(first >= fixture.store().first_number());
+    assert!(claim(alice) >= first && claim(bob) > 0);
+    assert_eq!(fixture.change(Change::Online(alice, true)), Changed::Done);
+    let store = fixture.store();
+    // All this is about other servers.
+    assert_eq!(store.nodes().unwrap(), []);
+    assert_eq!(store.home(alice).unwrap(), None);
+    assert_eq!(store.online(&[alice, bob]).unwrap(), []);
 }
 
 pub(super) fn a_one_time_prekey_is_handed_out_once(fixture: &impl Scene) {

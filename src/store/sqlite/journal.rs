@@ -277,7 +277,10 @@ fn add(
             | Change::Invite(..)
             | Change::Revoke(_)
             | Change::Purge(..)
-            | Change::Expiry(_),
+            | Change::Expiry(_)
+            | Change::ClaimHome(_)
+            | Change::MoveHome(..)
+            | Change::Online(..),
             _,
         ) => {}
         // It was not made.
