@@ -7,9 +7,11 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::failure::store_error;
 use super::files::checkpoint_now;
-use super::write::INCREMENTAL;
 use super::{Sqlite, statements};
 use crate::store::{Batch, Change, Changed, StoreError, UserId};
+
+/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
+pub(super) const INCREMENTAL: i64 = 2;
 
 /// So many messages of a deleted account go at once.
 const SLICE: i64 = 500;

@@ -18,9 +18,6 @@ use crate::store::expiry::Step;
 use crate::store::homes::{Home, Homes};
 use crate::store::{Batch, Change, Changed, NewAccount, UserId, VaultGeneration};
 
-/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
-pub(super) const INCREMENTAL: i64 = 2;
-
 /// Of so many accounts it is forgotten at once when they were last seen.
 const SEEN_SLICE: i64 = 1000;
 
