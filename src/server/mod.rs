@@ -22,6 +22,7 @@
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
 //! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
+//! | [`peers`] | other servers on the same store: links, and what goes over them |
 //! | [`limits`] | how much one address, account or connection may ask for |
 //!
 //! The server never imports the ratchet, so it cannot read messages. docs/ARCHITECTURE.md has its
@@ -47,6 +48,8 @@ pub(crate) mod metrics;
 mod migrate;
 pub(crate) mod net;
 mod notify;
+#[allow(dead_code, reason = "nothing forwards yet")]
+pub(crate) mod peers;
 mod personal_data;
 mod ping;
 mod reload;

@@ -57,6 +57,8 @@ pub(crate) use self::tally::{Summary, Tally};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use self::expiry::ExpiredMail;
 use self::homes::{Home, Homes, RunId};
 use self::lease::Lease;
@@ -68,7 +70,7 @@ use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
 
 /// An account's number; 0 stands for the server itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct UserId(pub i64);
 
 impl UserId {
