@@ -6,6 +6,7 @@ use super::expiry;
 use super::failure::Failure;
 use super::homes;
 use super::mail::{delete, insert};
+use super::purge;
 use super::statements;
 use super::values::{bytes, bytes_or_none, column, get, identity, number};
 use crate::protocol::ids::ByteArray;
@@ -25,7 +26,7 @@ const SEEN_SLICE: i64 = 1000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Numbered {
     /// The run.
-    pub(super) run: i64,
+    pub(super) run: RunId,
     /// The batch's number in it.
     pub(super) batch: i64,
 }
@@ -59,7 +60,10 @@ fn write(
     batch: &Batch,
 ) -> Result<Vec<Changed>, Failure> {
     connection.run("BEGIN")?;
-    let ours = connection.execute(statements::NUMBER_BATCH, &[&numbered.run, &numbered.batch])?;
+    let ours = connection.execute(
+        statements::NUMBER_BATCH,
+        &[&numbered.run.0, &numbered.batch],
+    )?;
     if ours == 0 {
         return Err(Failure::Superseded);
     }
@@ -115,14 +119,18 @@ fn apply(
         Change::FinishReset(new, now) => admin::finish_reset(connection, new, *now),
         Change::Claim(new) => admin::claim(connection, new),
         Change::Disable(user, disabled) => admin::disable(connection, *user, *disabled),
+        Change::Purge(account, messages, blockers) => {
+            purge::purge(connection, *account, messages, blockers)
+        }
         Change::Reuse(earlier, account) => reuse(connection, *earlier, account),
         Change::Invite(new, most) => admin::invite(connection, new, *most),
         Change::Revoke(id) => admin::revoke(connection, *id),
         Change::Ban(network, at) => admin::ban(connection, network, *at),
         Change::LiftBan(network) => admin::lift_ban(connection, network),
         Change::Expiry(step) => expiry::step(connection, step).map(Changed::Expiry),
-        Change::ClaimHome(user) => homes::claim(RunId(numbered.run), *user),
-        Change::MoveHome(..) | Change::Online(..) => Ok(Changed::Done),
+        Change::ClaimHome(user) => homes::claim(connection, numbered.run, *user),
+        Change::MoveHome(user, to) => homes::pass_on(connection, numbered.run, *user, *to),
+        Change::Online(user, online) => homes::set_online(connection, numbered.run, *user, *online),
         Change::Delete { user, proven } => delete_account(connection, *user, proven.as_ref()),
     }
 }
@@ -306,12 +314,10 @@ fn reuse(
         return Ok(Changed::NameTaken);
     }
     for statement in [
-        statements::PURGE_MAIL,
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
         statements::DROP_PROOF,
         statements::DROP_BLOCKS,
-        statements::DROP_BLOCKS_OF,
     ] {
         connection.execute(statement, &[&earlier.0])?;
     }
