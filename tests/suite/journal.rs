@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::admin::{done, refused, rows};
+use crate::harness::{Client, Server, temporary_folder};
 #[cfg(feature = "tls")]
 use crate::harness::{credentials, eventually};
-use crate::harness::{Client, Server, temporary_folder};
 
 /// A server with a journal, whose folder can be lost.
 struct Place {
