@@ -298,7 +298,7 @@ for gone in "$data" /etc/secure-chat /usr/bin/secure-chat-server /usr/bin/secure
     [ ! -e "$gone" ] || fail "the purge has left $gone"
 done
 ! getent passwd secure-chat >/dev/null || fail "the purge has left the user"
-[ -e "$backup" ] || fail "the purge took the backups"
+ls "$backups"/*.backup >/dev/null || fail "the purge took the backups"
 rm -rf "$backups"
 installed=''
 

@@ -153,7 +153,7 @@ fn no_byte_of_an_account_that_the_operator_removes_is_left() {
             // Nobody is there who would do it later.
             false => {
                 for mark in &marks {
-                    assert_eq!(files_with(&data, mark), [PathBuf::new(); 0]);
+                    assert!(files_with(&data, mark).is_empty());
                 }
                 server.start_again();
             }
@@ -186,7 +186,7 @@ fn a_removed_account_leaves_the_backups_as_they_are_rotated_out() {
     back_up();
     back_up();
     for mark in &marks {
-        assert_eq!(files_with(&backups, mark), [PathBuf::new(); 0]);
+        assert!(files_with(&backups, mark).is_empty());
     }
 }
 
