@@ -47,7 +47,7 @@ use crate::crypto::handle::HandleKey;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::News;
-use crate::store::{Store, StoreError, Summary, Tally};
+use crate::store::{Store, StoreError, Summary, Tally, UserId};
 use crate::sync::{Condvar, Mutex, SyncSender};
 
 /// Once this many mailboxes are in memory, those that nobody uses are dropped.
@@ -70,6 +70,15 @@ impl Now {
             millis: clock::unix_ms(),
         }
     }
+}
+
+/// Who sends a message, or asks what became of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Author {
+    /// The user's number.
+    pub user: UserId,
+    /// The user's name.
+    pub name: UserName,
 }
 
 /// Pays for rows that are read on a user's behalf, out of what the user may have read.

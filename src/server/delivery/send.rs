@@ -1,35 +1,35 @@
 //! The sender's way into a mailbox.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::mailbox::{Decision, Discretion, Disposition, Earlier, Submission};
 use super::refusals::has_expired;
 use super::resend::Resends;
-use super::sessions::Session;
 use super::shared_mailbox::{LastRecipient, ReplyTo};
-use super::{Budget, Delivery, Now};
+use super::{Author, Budget, Delivery, Now};
 use crate::protocol::reply::{Answer, Reply};
 use crate::protocol::request::Send;
+use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
 
 /// What a `send` brings with it beside the message.
 pub(crate) struct Sending<'a> {
-    /// The sender's session.
-    pub session: &'a Session,
-    /// The request's id, if it has one.
-    pub request_id: Option<u64>,
+    /// The sender.
+    pub author: Author,
+    /// Where an answer goes that comes later.
+    pub reply_to: ReplyTo,
+    /// What counts the answers that come later.
+    pub undecided: Option<&'a SendQueue>,
     /// When it came.
     pub now: Now,
-    /// What the session knows of the messages that it sends again.
+    /// What is known of the messages that the sender sends again.
     pub resends: &'a mut Resends,
     /// What looking for them may cost.
     pub budget: Budget<'a>,
 }
 
 impl Delivery {
-    /// Submits a message to its recipient's mailbox. Returns the answer, or `None` if it comes
-    /// later, through the session's send queue.
+    /// Submits a message to its recipient's mailbox. Returns the answer, or `None` if it comes later.
     pub(crate) fn send(
         &self,
         recipient: &mut LastRecipient,
@@ -38,8 +38,9 @@ impl Delivery {
         to_flush: &mut FlushSet,
     ) -> Option<Answer> {
         let Sending {
-            session,
-            request_id,
+            author,
+            reply_to,
+            undecided,
             now,
             resends,
             budget,
@@ -50,17 +51,13 @@ impl Delivery {
         };
         let mut earlier = unsearched();
         let mut submission = Submission {
-            sender: session.user,
-            from: session.name,
+            sender: author.user,
+            from: author.name,
             mid: send.mid,
             body: send.body,
             at: now.millis,
             discretion: Discretion::Open, // Decided under the lock.
-            reply_to: ReplyTo::Session {
-                sender: session.user,
-                send_queue: Arc::clone(&session.send_queue),
-                request_id,
-            },
+            reply_to,
         };
         // Once the store was searched, the mailbox decides, unless it was taken out of memory meanwhile.
         loop {
@@ -76,14 +73,16 @@ impl Delivery {
                 {
                     return Ok(Decision::Made(Disposition::Refused(refusal)));
                 }
-                submission.discretion = recipient.discretion(&session.name, &mailbox.name);
+                submission.discretion = recipient.discretion(&author.name, &mailbox.name);
                 let attached = state.send_queue.as_ref();
                 let room = attached.is_none_or(|send_queue| send_queue.has_room());
                 let machine = &mut state.machine;
                 let decision = machine.submit(submission, earlier, room, now.instant, effects);
-                if let Decision::Made(Disposition::AnsweredLater) = decision {
+                if let (Decision::Made(Disposition::AnsweredLater), Some(undecided)) =
+                    (&decision, undecided)
+                {
                     // It is counted under the lock, since answering takes the lock too.
-                    session.send_queue.expect_answer();
+                    undecided.expect_answer();
                 }
                 Ok(decision)
             });
@@ -104,18 +103,18 @@ impl Delivery {
                     return None;
                 }
                 Decision::Made(Disposition::Accepted(taken)) => {
-                    return Some(Ok(Reply::Accepted(mailbox.accepted(session.user, taken))));
+                    return Some(Ok(Reply::Accepted(mailbox.accepted(author.user, taken))));
                 }
                 Decision::Made(Disposition::Refused(refusal)) => return Some(Err(refusal)),
                 Decision::SearchFirst(submission) => submission,
             };
             let after = send.after;
             let mid = submission.mid;
-            let copy = self.first_copy(session, mailbox, mid, after, resends, budget);
+            let copy = self.first_copy(author, mailbox, mid, after, resends, budget);
             // One that may not be told that its first copy has expired is taken as a new one.
             let expired = match copy {
                 Ok(None) if submission.discretion == Discretion::Open => {
-                    self.has_expired(session, mailbox, mid, after, budget)
+                    self.has_expired(author, mailbox, mid, after, budget)
                 }
                 _ => Ok(false),
             };

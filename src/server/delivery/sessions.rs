@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::Author;
 use super::mailbox::SessionId;
 use crate::clock;
 use crate::protocol::ids::ByteArray;
@@ -36,6 +37,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// The user as a sender.
+    pub(crate) fn author(&self) -> Author {
+        Author {
+            user: self.user,
+            name: self.name,
+        }
+    }
+
     /// Whether it was replaced or removed.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)

@@ -1,5 +1,7 @@
 //! Sending a message, and asking what became of it.
 
+use std::sync::Arc;
+
 use super::{Handler, Response, check_length, not_logged_in};
 use crate::protocol::limits;
 use crate::protocol::refusal::Refusal;
@@ -7,7 +9,7 @@ use crate::protocol::reply::{Answer, Reply};
 use crate::protocol::request::{Outcome, Send};
 use crate::server::delivery::Now;
 use crate::server::delivery::send::Sending;
-use crate::server::delivery::shared_mailbox::LastRecipient;
+use crate::server::delivery::shared_mailbox::{LastRecipient, ReplyTo};
 use crate::server::net::send_queue::flush_set::FlushSet;
 
 impl Handler {
@@ -39,10 +41,16 @@ impl Handler {
             Some(recipient) if recipient.mailbox().name == send.to => recipient,
             recipient => recipient.insert(LastRecipient::new(delivery.mailbox(&send.to)?)),
         };
-        let user = logged_in.session.user;
+        let session = &logged_in.session;
+        let user = session.user;
         let sending = Sending {
-            session: &logged_in.session,
-            request_id,
+            author: session.author(),
+            reply_to: ReplyTo::Session {
+                sender: user,
+                send_queue: Arc::clone(&session.send_queue),
+                request_id,
+            },
+            undecided: Some(&session.send_queue),
             now,
             resends: &mut logged_in.resends,
             budget: &|rows| self.shared.limits.look_up(user, rows, now.instant),
@@ -57,7 +65,7 @@ impl Handler {
         let budget = |rows| limits.look_up(session.user, rows, now.instant);
         let delivery = &self.shared.delivery;
         delivery
-            .outcome(session, outcome, &budget)
+            .outcome(session.author(), outcome, &budget)
             .map(Reply::Waiting)
     }
 }
