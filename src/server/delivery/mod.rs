@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | this one | which mailboxes are in memory |
 //! | `send` | submitting a message |
+//! | [`forward`] | passing a message on to the server that has its recipient's mailbox |
+//! | [`homes`] | which server has a mailbox, and how it comes to another one |
 //! | `resend` | finding the first copy of a message that is sent again; what became of messages |
 //! | `expiry` | removing what waits for too long, and telling its senders |
 //! | `receive` | attaching a session, pushing to it, acknowledging |
@@ -19,6 +21,8 @@
 //! session table and the writer's queue are never locked together with any of them.
 
 pub(crate) mod expiry;
+pub(crate) mod forward;
+pub(crate) mod homes;
 pub(crate) mod mailbox;
 mod receive;
 pub(crate) mod recipient;
@@ -30,17 +34,19 @@ pub(crate) mod shared_mailbox;
 pub(crate) mod writer;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use self::homes::{HomesSeen, NotHere};
 use self::mailbox::{Effect, Mailbox, Quota};
 use self::recipient::Recipient;
-use self::refusals::{damaged, read_failed, unknown_user};
+use self::refusals::{damaged, read_failed};
 use self::sessions::Sessions;
 use self::shared_mailbox::{MailboxState, ReplyTo, SharedMailbox};
 use self::writer::Writer;
 use super::net::send_queue::flush_set::FlushSet;
+use super::peers::Peers;
 use super::stats::Stats;
 use crate::clock;
 use crate::crypto::handle::HandleKey;
@@ -101,6 +107,10 @@ pub(crate) struct Delivery {
     /// Notified when a mailbox has been opened, or could not be.
     opened: Condvar,
     handles: Arc<HandleKey>,
+    /// The other servers of the store, if there can be any.
+    peers: OnceLock<Arc<Peers>>,
+    /// Held for single operations, with no other lock.
+    homes_seen: Mutex<HomesSeen>,
 }
 
 #[derive(Default)]
@@ -195,6 +205,8 @@ impl Delivery {
             accepts_unencrypted: AtomicBool::new(accepts_unencrypted),
             mailboxes: Mutex::new(mailboxes),
             opened: Condvar::new(),
+            peers: OnceLock::new(),
+            homes_seen: Mutex::default(),
         }
     }
 
@@ -206,15 +218,15 @@ impl Delivery {
     /// A user's mailbox, loaded if it is not in memory.
     ///
     /// # Errors
-    /// There is no such user, the mailbox is damaged, or the store failed.
-    pub(crate) fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
+    /// There is no such user, another server has the mailbox, it is damaged, or the store failed.
+    pub(crate) fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, NotHere> {
         let mailbox = match self.find_or_begin(name) {
             Ok(mailbox) => mailbox,
             Err(opening) => self.load(&opening)?,
         };
         let is_damaged = mailbox.lock().recipient.damaged;
         match is_damaged {
-            true => Err(damaged()),
+            true => Err(damaged().into()),
             false => Ok(mailbox),
         }
     }
@@ -236,10 +248,9 @@ impl Delivery {
         }
     }
 
-    fn load(&self, opening: &Opening<'_>) -> Result<Arc<SharedMailbox>, Refusal> {
+    fn load(&self, opening: &Opening<'_>) -> Result<Arc<SharedMailbox>, NotHere> {
         let name = &opening.name;
-        let account = self.store.account(name).map_err(read_failed)?;
-        let account = account.ok_or_else(|| unknown_user(name))?;
+        let (account, claimed) = self.claim(name)?;
         let read = || {
             let blocked = self.store.blocked(account.id)?;
             Ok((blocked, self.store.summary(account.id)?))
@@ -248,10 +259,10 @@ impl Delivery {
             Ok((blocked, summary)) => (blocked, summary, None),
             // It stays in memory, closed, so that the damage is found and logged once.
             Err(StoreError::Damaged(why)) => (Vec::new(), Summary::default(), Some(why)),
-            Err(error) => return Err(read_failed(error)),
+            Err(error) => return Err(read_failed(error).into()),
         };
         let recipient = Recipient::new(&account, blocked);
-        let first_number = self.mailboxes.lock().first_number;
+        let first_number = self.mailboxes.lock().first_number.max(claimed);
         let machine = Mailbox::new(&summary, first_number, self.quota);
         let handles = Arc::clone(&self.handles);
         let loaded = SharedMailbox::new(account.id, *name, handles, machine, recipient);

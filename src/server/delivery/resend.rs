@@ -11,15 +11,18 @@
 //! store in order of their numbers, and what is not there yet is remembered in memory.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
+use super::homes::{NotHere, PATIENCE};
 use super::mailbox::Discretion;
+use super::refusals::elsewhere;
 use super::shared_mailbox::SharedMailbox;
 use super::{Author, Budget, Delivery};
 use crate::protocol::ids::{Handle, MessageId};
 use crate::protocol::refusal::Refusal;
-use crate::protocol::reply::Waiting;
+use crate::protocol::reply::{Answer, Reply, Waiting};
 use crate::protocol::request::Outcome;
+use crate::server::peers::{Call, Called};
+use crate::store::homes::RunId;
 use crate::store::{Message, Place, StoreError, UserId};
 
 /// At most so many rows are read at once: few enough that whoever waits for the disk's cache
@@ -94,7 +97,7 @@ impl Delivery {
     pub(super) fn first_copy(
         &self,
         author: Author,
-        mailbox: &Arc<SharedMailbox>,
+        mailbox: &SharedMailbox,
         mid: MessageId,
         after: Option<Handle>,
         resends: &mut Resends,
@@ -162,16 +165,30 @@ impl Delivery {
         author: Author,
         outcome: &Outcome,
         budget: Budget<'_>,
-    ) -> Result<Waiting, Refusal> {
-        let mailbox = self.mailbox(&outcome.to)?;
+    ) -> Answer {
+        match self.mailbox(&outcome.to) {
+            Ok(mailbox) => self.outcome_in(&mailbox, author, outcome, budget),
+            Err(NotHere::At(run)) => self.outcome_at(run, author, outcome),
+            Err(NotHere::Refused(refusal)) => Err(refusal),
+        }
+    }
+
+    /// The same, of a mailbox that is in memory.
+    pub(crate) fn outcome_in(
+        &self,
+        mailbox: &SharedMailbox,
+        author: Author,
+        outcome: &Outcome,
+        budget: Budget<'_>,
+    ) -> Answer {
         let mut waiting = HashSet::new();
         let (mut numbers, mut without_handle) = (HashMap::new(), HashSet::new());
         let state = mailbox.lock();
         if state.recipient.discretion(&author.name, &mailbox.name) != Discretion::Open {
-            return Ok(Waiting {
+            return Ok(Reply::Waiting(Waiting {
                 waiting: outcome.ids.clone(),
                 expired: Vec::new(),
-            });
+            }));
         }
         let holds_any = state.machine.holds_any_of(author.user);
         let handles = outcome
@@ -192,8 +209,8 @@ impl Delivery {
         let mut found = Vec::new();
         if holds_any {
             let places = |numbers: &[u64]| self.store.places(mailbox.user, numbers);
-            found = at_places(author, &mailbox, &numbers, budget, places)?;
-            let read = |end| self.read_on(&mailbox, end, budget);
+            found = at_places(author, mailbox, &numbers, budget, places)?;
+            let read = |end| self.read_on(mailbox, end, budget);
             found.extend(search(author.user, without_handle.clone(), 0, read)?);
         }
         let state = mailbox.lock();
@@ -204,18 +221,31 @@ impl Delivery {
         numbers.retain(|_, mid| !waiting.contains(mid));
         without_handle.retain(|mid| !waiting.contains(mid));
         let places = |numbers: &[u64]| self.store.expired(mailbox.user, numbers);
-        let mut expired = at_places(author, &mailbox, &numbers, budget, places)?;
-        let read = self.read_expired(&mailbox, budget);
+        let mut expired = at_places(author, mailbox, &numbers, budget, places)?;
+        let read = self.read_expired(mailbox, budget);
         expired.extend(search(author.user, without_handle, 0, read)?);
         let expired: HashSet<MessageId> = expired.into_iter().map(|place| place.mid).collect();
         let of = |some: &HashSet<MessageId>| {
             let ids = outcome.ids.iter().copied();
             ids.filter(|mid| some.contains(mid)).collect()
         };
-        Ok(Waiting {
+        Ok(Reply::Waiting(Waiting {
             waiting: of(&waiting),
             expired: of(&expired),
-        })
+        }))
+    }
+
+    /// The same, of a mailbox that another server has.
+    fn outcome_at(&self, run: RunId, author: Author, outcome: &Outcome) -> Answer {
+        let call = Call::Outcome {
+            author,
+            outcome: outcome.clone(),
+        };
+        let called = self.peers().map(|peers| peers.call(run, call, PATIENCE));
+        match called {
+            Some(Ok(Called::Answer(answer))) => answer,
+            _ => Err(elsewhere()),
+        }
     }
 
     /// Reads the places that follow a number and from which messages were removed, and pays for them.

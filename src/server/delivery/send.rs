@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::homes::NotHere;
 use super::mailbox::{Decision, Discretion, Disposition, Earlier, Submission};
 use super::refusals::has_expired;
 use super::resend::Resends;
@@ -9,6 +10,7 @@ use super::shared_mailbox::{LastRecipient, ReplyTo};
 use super::{Author, Budget, Delivery, Now};
 use crate::protocol::reply::{Answer, Reply};
 use crate::protocol::request::Send;
+use crate::store::homes::RunId;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
 
@@ -28,15 +30,25 @@ pub(crate) struct Sending<'a> {
     pub budget: Budget<'a>,
 }
 
+/// What became of an attempt to submit a message to a mailbox in memory.
+pub(crate) enum Sent {
+    /// The answer comes later.
+    Later,
+    /// This is the answer.
+    Now(Answer),
+    /// The mailbox has left memory, and this run of another server has it. Here is the message.
+    Elsewhere(RunId, Box<Send>),
+}
+
 impl Delivery {
-    /// Submits a message to its recipient's mailbox. Returns the answer, or `None` if it comes later.
+    /// Submits a message to its recipient's mailbox in memory.
     pub(crate) fn send(
         &self,
         recipient: &mut LastRecipient,
         send: Send,
         sending: Sending<'_>,
         to_flush: &mut FlushSet,
-    ) -> Option<Answer> {
+    ) -> Sent {
         let Sending {
             author,
             reply_to,
@@ -92,7 +104,11 @@ impl Delivery {
                     (submission, earlier) = (*not_taken, unsearched());
                     *recipient = match self.mailbox(&send.to) {
                         Ok(mailbox) => LastRecipient::new(mailbox),
-                        Err(refusal) => return Some(Err(refusal)),
+                        Err(NotHere::Refused(refusal)) => return Sent::Now(Err(refusal)),
+                        Err(NotHere::At(run)) => {
+                            let body = submission.body;
+                            return Sent::Elsewhere(run, Box::new(Send { body, ..send }));
+                        }
                     };
                     continue;
                 }
@@ -100,12 +116,13 @@ impl Delivery {
             submission = match decision {
                 Decision::Made(Disposition::AnsweredLater) => {
                     self.stats.taken.add(1);
-                    return None;
+                    return Sent::Later;
                 }
                 Decision::Made(Disposition::Accepted(taken)) => {
-                    return Some(Ok(Reply::Accepted(mailbox.accepted(author.user, taken))));
+                    let accepted = mailbox.accepted(author.user, taken);
+                    return Sent::Now(Ok(Reply::Accepted(accepted)));
                 }
-                Decision::Made(Disposition::Refused(refusal)) => return Some(Err(refusal)),
+                Decision::Made(Disposition::Refused(refusal)) => return Sent::Now(Err(refusal)),
                 Decision::SearchFirst(submission) => submission,
             };
             let after = send.after;
@@ -120,8 +137,8 @@ impl Delivery {
             };
             earlier = match (copy, expired) {
                 (Ok(copy), Ok(false)) => Earlier::Searched(copy),
-                (Ok(_), Ok(true)) => return Some(Err(has_expired())),
-                (Err(refusal), _) | (_, Err(refusal)) => return Some(Err(refusal)),
+                (Ok(_), Ok(true)) => return Sent::Now(Err(has_expired())),
+                (Err(refusal), _) | (_, Err(refusal)) => return Sent::Now(Err(refusal)),
             };
         }
     }
