@@ -9,6 +9,7 @@
 //! | this one | the contract, and the values that go in and out |
 //! | `error` | why a store fails |
 //! | [`expiry`] | mail that waited for too long |
+//! | [`homes`] | which of several servers holds a mailbox |
 //! | [`lease`] | until when a server may act for its users |
 //! | [`journal`] | what a restore must not undo |
 //! | `migrate` | from a SQLite file into a database |
@@ -21,6 +22,8 @@
 
 mod error;
 pub(crate) mod expiry;
+#[allow(dead_code, reason = "delivery has yet to use it")]
+pub(crate) mod homes;
 pub(crate) mod journal;
 pub(crate) mod lease;
 #[cfg(feature = "postgres")]
@@ -49,6 +52,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use self::expiry::ExpiredMail;
+use self::homes::{Home, Homes, RunId};
 use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use crate::protocol::ids::{ByteArray, MessageId};
@@ -279,6 +283,7 @@ pub(crate) struct VaultGeneration {
 }
 
 /// A change of accounts or keys.
+#[allow(dead_code, reason = "delivery has yet to use homes")]
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// Make an account.
@@ -337,6 +342,12 @@ pub(crate) enum Change {
     LiftBan(String),
     /// Remove mail that waited for too long, or change what is kept of it.
     Expiry(expiry::Step),
+    /// Take a mailbox to this server, unless another one has it whose run has not ended.
+    ClaimHome(UserId),
+    /// Pass a mailbox on to another run, once this server has it in memory no more.
+    MoveHome(UserId, RunId),
+    /// Tell the other servers whether a user has a visible session, if the mailbox is at this one.
+    Online(UserId, bool),
 }
 
 impl Change {
@@ -353,6 +364,9 @@ impl Change {
             Change::CountLogin(user, _)
             | Change::Seen(user, _)
             | Change::Publish(user, _)
+            | Change::ClaimHome(user)
+            | Change::MoveHome(user, _)
+            | Change::Online(user, _)
             | Change::ClaimBundle { of: user, .. }
             | Change::SetFlags(user, _)
             | Change::Block(user, ..)
@@ -378,7 +392,7 @@ pub(crate) enum Changed {
     Registered(UserId),
     /// The name was taken before.
     NameTaken,
-    /// No such invitation, ban or reset is there; nothing changed.
+    /// No such invitation, ban or reset is there, or no such home; nothing changed.
     Unknown,
     /// The invitation is used up, or the inviter has as many as permitted; nothing changed.
     UsedUp,
@@ -390,6 +404,8 @@ pub(crate) enum Changed {
     LookedUpTo(UserId),
     /// What was done about mail that waited for too long.
     Expiry(expiry::Stepped),
+    /// Where the mailbox is.
+    Home(Home),
     /// The keys are published; this many one-time prekeys are left.
     Published(u32),
     /// Another identity is published; nothing changed.
@@ -421,7 +437,7 @@ pub(crate) struct Batch {
 }
 
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
-pub(crate) trait Store: ExpiredMail + Send + Sync {
+pub(crate) trait Store: ExpiredMail + Homes + Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
 

@@ -12,6 +12,7 @@ use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::request::KdfParams;
 use crate::server::net::send_queue::SendQueue;
 use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
+use crate::store::homes::Homes;
 use crate::store::lease::Lease;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::sqlite::Sqlite;
@@ -43,6 +44,8 @@ impl Gated {
         self.opened.notify_all();
     }
 }
+
+impl Homes for Gated {}
 
 impl ExpiredMail for Gated {
     fn due(&self, after: UserId, before: u64) -> Result<Look, StoreError> {

@@ -9,6 +9,7 @@ use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::request::{Body, KdfParams};
 use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
+use crate::store::homes::Homes;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::{
     Account, Ban, Batch, Change, Changed, Flags, ListedAccount, ListedInvitation, Message, Page,
@@ -118,6 +119,8 @@ fn place(message: &Message) -> Place {
         mid: message.mid,
     }
 }
+
+impl Homes for DiskStore {}
 
 impl ExpiredMail for DiskStore {
     fn due(&self, _after: UserId, _before: u64) -> Result<Look, StoreError> {

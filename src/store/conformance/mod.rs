@@ -74,6 +74,7 @@ macro_rules! contract {
             an_invitation_makes_as_many_accounts_as_it_says_until_it_expires
             a_name_that_is_given_away_brings_nothing_along
             networks_are_banned_once
+            a_mailbox_is_claimed_by_the_server_that_has_it
             a_one_time_prekey_is_handed_out_once
             an_identity_is_replaced_only_on_request
         );
@@ -484,6 +485,23 @@ pub(super) fn networks_are_banned_once(fixture: &impl Scene) {
     );
     let lift = || fixture.change(Change::LiftBan("10.0.0.0/8".to_owned()));
     assert_eq!((lift(), lift()), (Changed::Done, Changed::Unknown));
+}
+
+pub(super) fn a_mailbox_is_claimed_by_the_server_that_has_it(fixture: &impl Scene) {
+    let [alice, bob] = ["alice", "bob"].map(|name| fixture.register(name));
+    let claim = |user| match fixture.change(Change::ClaimHome(user)) {
+        Changed::Home(Home::Here { first_number }) => first_number,
+        other => panic!("{other:?}"),
+    };
+    let first = claim(alice);
+    assert!(first >= fixture.store().first_number());
+    assert!(claim(alice) >= first && claim(bob) > 0);
+    assert_eq!(fixture.change(Change::Online(alice, true)), Changed::Done);
+    let store = fixture.store();
+    // All this is about other servers.
+    assert_eq!(store.nodes().unwrap(), []);
+    assert_eq!(store.home(alice).unwrap(), None);
+    assert_eq!(store.online(&[alice, bob]).unwrap(), []);
 }
 
 pub(super) fn a_one_time_prekey_is_handed_out_once(fixture: &impl Scene) {

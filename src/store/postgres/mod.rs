@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | this one | the connections |
 //! | [`address`] | where the database is, and the password |
+//! | `homes` | which server holds a mailbox |
 //! | `lease` | which server may use the database |
 //! | `open`, `open_error` | opening and making the tables, and why that fails |
 //! | `connection`, `connector` | one connection and its prepared statements; how it is made |
@@ -33,6 +34,7 @@ mod connector;
 mod expiry;
 mod failure;
 mod fill;
+mod homes;
 mod lease;
 mod mail;
 mod open;

@@ -27,7 +27,7 @@ const OLDEST: i32 = 150_000;
 const LOCK: i64 = 0x5343_6873;
 
 /// A run can give so many numbers: 2 to the power of this, in each mailbox.
-const RUN_BITS: u32 = 40;
+pub(super) const RUN_BITS: u32 = 40;
 
 /// The pause before a server that waits connects again.
 const RECONNECT: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@ use super::admin;
 use super::connection::Connection;
 use super::expiry;
 use super::failure::Failure;
+use super::homes;
 use super::mail::{delete, insert};
 use super::statements;
 use super::values::{bytes, bytes_or_none, column, get, identity, number};
@@ -11,6 +12,7 @@ use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{OneTimePrekey, Publish, SignedPrekey};
+use crate::store::homes::RunId;
 use crate::store::{Batch, Change, Changed, NewAccount, UserId, VaultGeneration};
 
 /// So many messages of a deleted account go at once.
@@ -63,14 +65,18 @@ fn write(
     }
     let mut changed = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
-        changed.push(apply(connection, change)?);
+        changed.push(apply(connection, numbered, change)?);
     }
     insert(connection, &batch.messages)?;
     delete(connection, &batch.acknowledged)?;
     Ok(changed)
 }
 
-fn apply(connection: &mut Connection, change: &Change) -> Result<Changed, Failure> {
+fn apply(
+    connection: &mut Connection,
+    numbered: Numbered,
+    change: &Change,
+) -> Result<Changed, Failure> {
     match change {
         Change::Register(account) => register(connection, account),
         Change::CountLogin(user, generation) => count_login(connection, *user, *generation),
@@ -115,6 +121,8 @@ fn apply(connection: &mut Connection, change: &Change) -> Result<Changed, Failur
         Change::Ban(network, at) => admin::ban(connection, network, *at),
         Change::LiftBan(network) => admin::lift_ban(connection, network),
         Change::Expiry(step) => expiry::step(connection, step).map(Changed::Expiry),
+        Change::ClaimHome(user) => homes::claim(RunId(numbered.run), *user),
+        Change::MoveHome(..) | Change::Online(..) => Ok(Changed::Done),
         Change::Delete { user, proven } => delete_account(connection, *user, proven.as_ref()),
     }
 }

@@ -276,7 +276,10 @@ fn add(
             | Change::Publish(..)
             | Change::Invite(..)
             | Change::Revoke(_)
-            | Change::Expiry(_),
+            | Change::Expiry(_)
+            | Change::ClaimHome(_)
+            | Change::MoveHome(..)
+            | Change::Online(..),
             _,
         ) => {}
         // It was not made.

@@ -457,7 +457,7 @@ impl Store for Sqlite {
             None => self.reopen()?,
         };
         let before = self.before(&connection, batch);
-        let error = match write::commit(&mut connection, batch) {
+        let error = match write::commit(&mut connection, batch, self.first_number) {
             Ok(changed) => {
                 self.note(&connection, batch, &changed, before);
                 self.bound_log(&connection);

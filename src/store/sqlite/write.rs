@@ -13,6 +13,7 @@ use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{OneTimePrekey, Publish, SignedPrekey};
 use crate::store::expiry::Step;
+use crate::store::homes::{Home, Homes};
 use crate::store::{Batch, Change, Changed, NewAccount, UserId, VaultGeneration};
 
 /// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
@@ -27,10 +28,20 @@ const SEEN_SLICE: i64 = 1000;
 /// So many free pages are kept, 16 MiB: what is freed today is needed tomorrow.
 const FREE_PAGES: i64 = 4096;
 
-pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
+/// No other server can have the file.
+impl Homes for super::Sqlite {}
+
+/// Does all of a batch. Every mailbox is at this server, and its numbers begin at `first_number`.
+pub(super) fn commit(
+    connection: &mut Connection,
+    batch: &Batch,
+    first_number: u64,
+) -> rusqlite::Result<Vec<Changed>> {
     match batch.changes.iter().any(erases) {
-        true => erasing(connection, |connection| write(connection, batch)),
-        false => write(connection, batch),
+        true => erasing(connection, |connection| {
+            write(connection, batch, first_number)
+        }),
+        false => write(connection, batch, first_number),
     }
 }
 
@@ -45,11 +56,18 @@ pub(super) fn erases(change: &Change) -> bool {
     )
 }
 
-fn write(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<Vec<Changed>> {
+fn write(
+    connection: &mut Connection,
+    batch: &Batch,
+    first_number: u64,
+) -> rusqlite::Result<Vec<Changed>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut changed = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
-        changed.push(apply(&transaction, change)?);
+        changed.push(match change {
+            Change::ClaimHome(_) => Changed::Home(Home::Here { first_number }),
+            change => apply(&transaction, change)?,
+        });
     }
     insert(&transaction, &batch.messages)?;
     delete(&transaction, &batch.acknowledged)?;
@@ -104,6 +122,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::Ban(network, at) => admin::ban(transaction, network, *at),
         Change::LiftBan(network) => admin::lift_ban(transaction, network),
         Change::Expiry(step) => expiry::step(transaction, step).map(Changed::Expiry),
+        Change::ClaimHome(_) | Change::MoveHome(..) | Change::Online(..) => Ok(Changed::Done),
         Change::Delete { user, proven } => delete_account(transaction, *user, proven.as_ref()),
     }
 }
