@@ -74,7 +74,11 @@ impl Cluster {
         Ok(())
     }
 
-    fn outcome_or(&self, name: &UserName, then: impl FnOnce(&Arc<SharedMailbox>) -> Called) -> Called {
+    fn outcome_or(
+        &self,
+        name: &UserName,
+        then: impl FnOnce(&Arc<SharedMailbox>) -> Called,
+    ) -> Called {
         match self.shared.delivery.mailbox(name) {
             Ok(mailbox) => then(&mailbox),
             Err(NotHere::At(_)) => Called::NotHere,

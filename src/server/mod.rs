@@ -20,6 +20,8 @@
 //! | `personal_data` | what the server holds about a person, as JSON |
 //! | `ping` | asks a running server whether it answers |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
+//! | [`peers`] | links to the other servers of a store, and what they ask each other |
+//! | [`cluster`] | what this server does for them |
 //! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
 //! | [`limits`] | how much one address, account or connection may ask for |
@@ -32,6 +34,7 @@ pub(crate) mod args;
 mod backup;
 mod banner;
 mod capacity;
+pub(crate) mod cluster;
 pub(crate) mod config;
 mod data_folder;
 pub(crate) mod delivery;
@@ -47,6 +50,7 @@ pub(crate) mod metrics;
 mod migrate;
 pub(crate) mod net;
 mod notify;
+pub(crate) mod peers;
 mod personal_data;
 mod ping;
 mod reload;

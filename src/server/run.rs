@@ -307,7 +307,7 @@ fn serve(
     let performer = admin::Performer::new(
         Arc::clone(&shared),
         Arc::clone(&connections),
-        public_address(address, shared.tls.as_ref().map(Acceptor::fingerprint)),
+        public_address(address, shared.tls.as_deref().map(Acceptor::fingerprint)),
         true,
     );
     let commands = commands.and_then(|commands| commands.start(performer, Arc::clone(&stopping)));

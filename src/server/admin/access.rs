@@ -65,7 +65,10 @@ impl Performer {
         let count = counted(sessions.len() as u64, "session");
         Ok(match silent.is_empty() {
             true => count,
-            false => format!("{count}, without those of {}, which did not answer", silent.join(", ")),
+            false => format!(
+                "{count}, without those of {}, which did not answer",
+                silent.join(", ")
+            ),
         })
     }
 

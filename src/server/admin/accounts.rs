@@ -310,7 +310,8 @@ impl Performer {
                     Ok(mailbox) => delivery.notify(&mailbox, &news, Now::read(), sender),
                     Err(NotHere::At(run)) => {
                         // There is room for the one answer.
-                        let _sent = sender.send(delivery.notify_at(run, account.name, news.clone()));
+                        let _sent =
+                            sender.send(delivery.notify_at(run, account.name, news.clone()));
                     }
                     // A mailbox that is damaged was set aside, and its owner has been told.
                     Err(NotHere::Refused(_)) => continue,

@@ -223,7 +223,9 @@ fn layout(columns: &[Column], rows: &[Vec<String>]) -> String {
         .map(|at| width(at).unwrap_or(0))
         .collect();
     // A store that one server has alone knows no other.
-    let alone = rows.iter().all(|row| row.last().is_none_or(|cell| cell == "-"));
+    let alone = rows
+        .iter()
+        .all(|row| row.last().is_none_or(|cell| cell == "-"));
     let shown = match columns {
         [.., (NODE, _)] if alone => columns.len() - 1,
         _ => columns.len(),

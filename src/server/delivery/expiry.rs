@@ -7,9 +7,8 @@
 
 use std::sync::Arc;
 
-use super::mailbox::TurnedAway;
 use super::shared_mailbox::SharedMailbox;
-use super::{Delivery, Now, Opening};
+use super::{Delivery, Now};
 use crate::clock;
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
@@ -75,33 +74,6 @@ impl Delivery {
     /// login.
     fn have_expired_told(&self, name: UserName) {
         self.call_all(&Call::TellExpired { name });
-    }
-
-    /// Takes a mailbox that nobody uses out of memory. Until the answer is dropped, nobody can open it.
-    fn take_out(&self, name: &UserName) -> Option<(Opening<'_>, TurnedAway)> {
-        let mut mailboxes = self.mailboxes.lock();
-        if mailboxes.opening.contains(name) {
-            return None;
-        }
-        let mut turned_away = TurnedAway::default();
-        if let Some(mailbox) = mailboxes.by_name.get(name) {
-            let held = Arc::strong_count(mailbox);
-            let mut state = mailbox.lock();
-            if !state.retire(held, clock::now()) {
-                return None;
-            }
-            turned_away = std::mem::take(state.machine.turned_away());
-            let next = state.machine.next_number();
-            drop(state);
-            mailboxes.first_number = mailboxes.first_number.max(next);
-            mailboxes.by_name.remove(name);
-        }
-        mailboxes.opening.insert(*name);
-        let opening = Opening {
-            delivery: self,
-            name: *name,
-        };
-        Some((opening, turned_away))
     }
 
     /// Puts notices into a sender's mailbox about messages of theirs that were removed, as far as the

@@ -167,7 +167,13 @@ impl Delivery {
         submitting: Submitting<'_>,
         to_flush: &mut FlushSet,
     ) -> Option<Answer> {
-        self.submit_by(Way::Session(routes), destination, send, submitting, to_flush)
+        self.submit_by(
+            Way::Session(routes),
+            destination,
+            send,
+            submitting,
+            to_flush,
+        )
     }
 
     fn submit_by(
@@ -217,7 +223,7 @@ impl Delivery {
                 }
                 Destination::Elsewhere(_, run) => *run,
             };
-            send = match self.pass_on(&mut way, run, submitter, request_id, send, now) {
+            send = match self.pass_on(&mut way, run, submitter, request_id, send) {
                 Ok(None) => return None,
                 Ok(Some(back)) => *back,
                 Err(refusal) => return Some(Err(refusal)),
@@ -252,7 +258,6 @@ impl Delivery {
         submitter: &Submitter,
         request_id: Option<u64>,
         send: Send,
-        now: Now,
     ) -> Result<Option<Box<Send>>, Refusal> {
         let route = match way {
             Way::Session(routes) => Arc::clone(routes.to(send.to)),
@@ -271,7 +276,10 @@ impl Delivery {
             submitter.send_queue.expect_answer();
         }
         // If the link breaks at this moment, the callback hears of that as of any other loss.
-        link.forward(forward, self.on_forwarded(route, submitter.clone(), request_id, send));
+        link.forward(
+            forward,
+            self.on_forwarded(route, submitter.clone(), request_id, send),
+        );
         self.stats.taken.add(1);
         Ok(None)
     }

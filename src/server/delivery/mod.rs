@@ -34,12 +34,12 @@ pub(crate) mod shared_mailbox;
 pub(crate) mod writer;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use self::homes::{HomesSeen, NotHere};
-use self::mailbox::{Effect, Mailbox, Quota};
+use self::mailbox::{Effect, Mailbox, Quota, TurnedAway};
 use self::recipient::Recipient;
 use self::refusals::{damaged, read_failed};
 use self::sessions::Sessions;
@@ -274,6 +274,33 @@ impl Delivery {
         mailboxes.drop_idle();
         mailboxes.by_name.insert(*name, Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    /// Takes a mailbox that nobody uses out of memory. Until the answer is dropped, nobody can open it.
+    fn take_out(&self, name: &UserName) -> Option<(Opening<'_>, TurnedAway)> {
+        let mut mailboxes = self.mailboxes.lock();
+        if mailboxes.opening.contains(name) {
+            return None;
+        }
+        let mut turned_away = TurnedAway::default();
+        if let Some(mailbox) = mailboxes.by_name.get(name) {
+            let held = Arc::strong_count(mailbox);
+            let mut state = mailbox.lock();
+            if !state.retire(held, clock::now()) {
+                return None;
+            }
+            turned_away = std::mem::take(state.machine.turned_away());
+            let next = state.machine.next_number();
+            drop(state);
+            mailboxes.first_number = mailboxes.first_number.max(next);
+            mailboxes.by_name.remove(name);
+        }
+        mailboxes.opening.insert(*name);
+        let opening = Opening {
+            delivery: self,
+            name: *name,
+        };
+        Some((opening, turned_away))
     }
 
     /// Gives a mailbox an event, carries out its effects, and follows up on them.

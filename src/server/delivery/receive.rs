@@ -213,13 +213,7 @@ impl Delivery {
 
     /// Tells a user of something that is not durable, if they are online and read, here or at another
     /// server.
-    pub(crate) fn tell(
-        &self,
-        user: UserId,
-        name: UserName,
-        event: Event,
-        to_flush: &mut FlushSet,
-    ) {
+    pub(crate) fn tell(&self, user: UserId, name: UserName, event: Event, to_flush: &mut FlushSet) {
         if let Some(online) = self.sessions.find(&name) {
             if online.send_queue.has_room() {
                 online.send_queue.event(&event);

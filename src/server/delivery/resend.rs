@@ -160,12 +160,7 @@ impl Delivery {
     ///
     /// # Errors
     /// There is no such recipient, the store failed, or the budget is used up.
-    pub(crate) fn outcome(
-        &self,
-        author: Author,
-        outcome: &Outcome,
-        budget: Budget<'_>,
-    ) -> Answer {
+    pub(crate) fn outcome(&self, author: Author, outcome: &Outcome, budget: Budget<'_>) -> Answer {
         match self.mailbox(&outcome.to) {
             Ok(mailbox) => self.outcome_in(&mailbox, author, outcome, budget),
             Err(NotHere::At(run)) => self.outcome_at(run, author, outcome),

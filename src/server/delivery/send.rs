@@ -10,9 +10,9 @@ use super::shared_mailbox::{LastRecipient, ReplyTo};
 use super::{Author, Budget, Delivery, Now};
 use crate::protocol::reply::{Answer, Reply};
 use crate::protocol::request::Send;
-use crate::store::homes::RunId;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::store::homes::RunId;
 
 /// What a `send` brings with it beside the message.
 pub(crate) struct Sending<'a> {

@@ -319,7 +319,7 @@ pub(crate) fn end_session(session: &Session, why: Refusal) {
 }
 
 /// Ends the connection of a session that may not go on, and tells its client.
-pub(super) fn end_displaced(displaced: Option<&Session>, why: Ending) {
+pub(crate) fn end_displaced(displaced: Option<&Session>, why: Ending) {
     if let Some(displaced) = displaced {
         displaced.send_queue.event(&Event::Replaced {});
         displaced.send_queue.flush();
