@@ -77,6 +77,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crypto::handle",
             "crypto::keys",
             "crypto::original",
+            "crypto::peer_proof",
         ],
     ),
     (
@@ -172,6 +173,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &["data_folder", "delivery", "log", "net", "shared", "stats"],
     ),
     ("server::notify", &["log"]),
+    ("server::peers", &["delivery", "log", "net", "stats"]),
     ("server::personal_data", &["delivery"]),
     ("server::ping", &["config", "listen"]),
     ("server::reload", &["args", "log", "notify", "shared"]),

@@ -74,10 +74,13 @@ pub mod label {
     pub const FAKE_SALT: &[u8] = b"secure-chat/1 fake-salt";
     /// `pair key || place key = HKDF(32 zero bytes, server's secret, HANDLE, 64)`.
     pub const HANDLE: &[u8] = b"secure-chat/1 handle";
+    /// The first bytes of what two servers on one store prove to each other:
+    /// `proof = HMAC-SHA-256(store's secret, PEER || …)`, as `crypto/peer_proof.rs` lists it.
+    pub const PEER: &[u8] = b"secure-chat/1 peer";
 
     /// All labels, for the test that no two are equal.
     #[cfg(test)]
-    pub(crate) const ALL: [&[u8]; 29] = [
+    pub(crate) const ALL: [&[u8]; 30] = [
         X3DH,
         SESSION,
         LINKED_ROOT,
@@ -107,6 +110,7 @@ pub mod label {
         DELETE,
         FAKE_SALT,
         HANDLE,
+        PEER,
     ];
 }
 

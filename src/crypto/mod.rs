@@ -13,6 +13,7 @@
 //! | [`archive`] | a file of any size, sealed under a passphrase |
 //! | [`original`] | what the Python program before this one kept |
 //! | [`handle`] | how a server names a message's place to its sender |
+//! | [`peer_proof`] | how two servers on one store know each other |
 //! | [`safety_number`] | what two people compare |
 //! | [`cipher`], [`kdf`] | AES-CBC then HMAC; HKDF and the list of its labels |
 //! | [`secret`], `codec` | how secrets are held and wiped; how bytes are read and written |
@@ -27,6 +28,7 @@ pub mod kdf;
 pub mod keys;
 pub mod message;
 pub mod original;
+pub mod peer_proof;
 pub mod ratchet;
 pub mod safety_number;
 pub mod secret;

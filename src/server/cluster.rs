@@ -2,22 +2,22 @@
 //! each other is in `peers`, and how mailboxes go from one to another in `delivery::homes`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::delivery::Now;
 use super::delivery::homes::{NotHere, Release};
 use super::delivery::resend::Resends;
 use super::delivery::send::{Sending, Sent};
 use super::delivery::sessions::Session;
 use super::delivery::shared_mailbox::{LastRecipient, ReplyTo, SharedMailbox};
+use super::delivery::{Author, Now};
 use super::log;
 use super::net::disconnect;
 use super::net::registry::Connections;
 use super::net::send_queue::flush_set::FlushSet;
-use super::peers::{Call, Called, Forward, Forwarded, Host, PeerReply, PeerSession, Peers};
+use super::peers::host::Host;
+use super::peers::{Call, Called, Forward, Forwarded, PeerReply, PeerSession, Peers};
 use super::requests::login::{end_displaced, end_session};
 use super::shared::Shared;
 use super::stats::Ending;
@@ -46,16 +46,14 @@ impl Cluster {
         shared: &Arc<Shared>,
         connections: &Arc<Connections>,
         on: Option<SocketAddr>,
-        stopping: &Arc<AtomicBool>,
     ) -> io::Result<()> {
         let Some(run) = shared.store.run() else {
             return Ok(());
         };
-        let peers = Peers::new(run, Arc::clone(&shared.store), shared.tls.clone());
-        let own = shared.store.local_address();
-        let default = SocketAddr::new(own.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0);
-        let listener = peers.listen(on.unwrap_or(default))?;
-        let at = listener.local_addr()?;
+        let store = Arc::clone(&shared.store);
+        let stats = Arc::clone(&shared.stats);
+        let peers = Peers::new(run, store, shared.tls.clone(), stats);
+        let listener = peers.listen(on)?;
         let of_the_end = Arc::downgrade(&peers);
         shared.store.set_on_ended(Box::new(move |run| {
             if let Some(peers) = of_the_end.upgrade() {
@@ -67,9 +65,7 @@ impl Cluster {
             shared: Arc::clone(shared),
             connections: Arc::clone(connections),
         });
-        peers.start(listener, host, Arc::clone(stopping))?;
-        let told = shared.store.announce_address(at);
-        told.map_err(|error| io::Error::other(error.to_string()))?;
+        let at = peers.start(listener, host)?;
         log::info(None, format_args!("other servers reach this one at {at}"));
         Ok(())
     }
@@ -148,15 +144,19 @@ impl Host for Cluster {
                 return reply.answer(Forwarded::Answer(Err(refusal)));
             }
         };
+        let author = Author {
+            user: forward.sender,
+            name: forward.from,
+        };
         let now = Now::read();
         let limits = &self.shared.limits;
         let sending = Sending {
-            author: forward.author,
-            reply_to: ReplyTo::Peer(forward.author.user, reply.clone()),
+            author,
+            reply_to: ReplyTo::Peer(author.user, reply.clone()),
             undecided: None,
             now,
             resends: again,
-            budget: &|rows| limits.look_up(forward.author.user, rows, now.instant),
+            budget: &|rows| limits.look_up(author.user, rows, now.instant),
         };
         let mut last = LastRecipient::new(mailbox);
         match delivery.send(&mut last, forward.send, sending, to_flush) {
@@ -169,7 +169,15 @@ impl Host for Cluster {
     fn called(&self, call: Call) -> Called {
         let delivery = &self.shared.delivery;
         match call {
-            Call::Outcome { author, outcome } => self.outcome_or(&outcome.to, |mailbox| {
+            Call::Outcome {
+                sender,
+                from,
+                outcome,
+            } => self.outcome_or(&outcome.to, |mailbox| {
+                let author = Author {
+                    user: sender,
+                    name: from,
+                };
                 let limits = &self.shared.limits;
                 let now = clock::now();
                 let budget = |rows| limits.look_up(author.user, rows, now);

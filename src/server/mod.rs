@@ -20,10 +20,10 @@
 //! | `personal_data` | what the server holds about a person, as JSON |
 //! | `ping` | asks a running server whether it answers |
 //! | [`net`] | accepts connections, runs each on its own thread, writes to them |
-//! | [`peers`] | links to the other servers of a store, and what they ask each other |
-//! | [`cluster`] | what this server does for them |
 //! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
+//! | [`peers`] | other servers on the same store: links, and what goes over them |
+//! | [`cluster`] | what this server does for them |
 //! | [`limits`] | how much one address, account or connection may ask for |
 //!
 //! The server never imports the ratchet, so it cannot read messages. docs/ARCHITECTURE.md has its

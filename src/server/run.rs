@@ -21,6 +21,7 @@ use super::backup;
 use super::banner;
 use super::banner::public_address;
 use super::capacity;
+use super::cluster::Cluster;
 use super::config::Config;
 use super::data_folder::Lock;
 use super::delivery::writer::Ended;
@@ -52,6 +53,9 @@ use crate::transport::tls::Acceptor;
 
 /// How long clients have to read what is left for them.
 const CLIENTS_LEAVE: Duration = Duration::from_secs(3);
+
+/// How long a link to another server has to write what is left for it.
+const PEERS_LEAVE: Duration = Duration::from_millis(250);
 
 /// The longest time for the whole shutdown. A service manager waits some seconds before it kills a
 /// process.
@@ -298,6 +302,7 @@ fn serve(
     retention::start(Arc::clone(&shared), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
+    Cluster::join(&shared, &connections, None).map_err(RunError::Peers)?;
     let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));
     if let Some(metrics) = metrics {
         http::start(metrics, observer).map_err(RunError::NoThread)?;
@@ -362,6 +367,9 @@ pub(super) fn shut_down(
 ) -> Result<Ended, RecvTimeoutError> {
     let deadline = clock::now() + SHUTDOWN;
     connections.shut_down(CLIENTS_LEAVE);
+    if let Some(peers) = shared.delivery.peers() {
+        peers.stop(PEERS_LEAVE);
+    }
     shared.writer.stop();
     writer.recv_timeout(deadline.saturating_duration_since(clock::now()))
 }

@@ -192,6 +192,27 @@ impl Disconnects {
     }
 }
 
+/// What goes between this server and others on its store.
+#[derive(Debug, Default)]
+pub(crate) struct PeerCounts {
+    /// Links made to others.
+    pub links: Counter,
+    /// Links to others that have ended.
+    pub broken: Counter,
+    /// Connections that did not prove to be of a server.
+    pub strangers: Counter,
+    /// Messages passed on to others.
+    pub forwarded: Counter,
+    /// Messages that others have passed on to this server.
+    pub received: Counter,
+    /// Messages that others have answered.
+    pub answered: Counter,
+    /// Messages that were under way when a link ended.
+    pub lost: Counter,
+    /// Calls made to others.
+    pub calls: Counter,
+}
+
 /// The counters of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
@@ -217,6 +238,8 @@ pub(crate) struct Stats {
     pub refusals: ByCode,
     /// Why connections have ended.
     pub disconnects: Disconnects,
+    /// What goes between servers.
+    pub peers: PeerCounts,
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub(crate) use self::tally::{Summary, Tally};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use self::expiry::ExpiredMail;
 use self::homes::{Home, Homes, RunId};
 use self::lease::Lease;
@@ -65,7 +67,7 @@ use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
 const REMEMBERED: u64 = 30 * 24 * 3600 * 1000;
 
 /// An account's number; 0 stands for the server itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct UserId(pub i64);
 
 impl UserId {

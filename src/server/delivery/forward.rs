@@ -223,7 +223,7 @@ impl Delivery {
                 }
                 Destination::Elsewhere(_, run) => *run,
             };
-            send = match self.pass_on(&mut way, run, submitter, request_id, send) {
+            send = match self.pass_on(&mut way, run, submitter, request_id, send, now) {
                 Ok(None) => return None,
                 Ok(Some(back)) => *back,
                 Err(refusal) => return Some(Err(refusal)),
@@ -258,6 +258,7 @@ impl Delivery {
         submitter: &Submitter,
         request_id: Option<u64>,
         send: Send,
+        now: Now,
     ) -> Result<Option<Box<Send>>, Refusal> {
         let route = match way {
             Way::Session(routes) => Arc::clone(routes.to(send.to)),
@@ -268,19 +269,21 @@ impl Delivery {
             return Ok(Some(Box::new(send)));
         };
         let forward = Forward {
-            author: submitter.author,
+            sender: submitter.author.user,
+            from: submitter.author.name,
             send: send.clone(),
+            at: now.millis,
             first,
         };
         if waits {
             submitter.send_queue.expect_answer();
         }
-        // If the link breaks at this moment, the callback hears of that as of any other loss.
-        link.forward(
-            forward,
-            self.on_forwarded(route, submitter.clone(), request_id, send),
-        );
-        self.stats.taken.add(1);
+        let done = self.on_forwarded(route, submitter.clone(), request_id, send);
+        match link.forward(&forward, done) {
+            Ok(()) => self.stats.taken.add(1),
+            // Those before it are lost or late, so the client has to send this one after them.
+            Err(done) => done(Forwarded::Lost, &mut FlushSet::default()),
+        }
         Ok(None)
     }
 

@@ -143,7 +143,7 @@ impl Delivery {
             return Vec::new();
         };
         let ask = |node: Node| {
-            let called = peers.call(node.run, call.clone(), RELEASE);
+            let called = peers.call(node.run, call, RELEASE);
             (node, called)
         };
         nodes.into_iter().map(ask).collect()
@@ -152,7 +152,7 @@ impl Delivery {
     /// Puts a notice into the mailbox of a user at another server.
     pub(crate) fn notify_at(&self, run: RunId, name: UserName, news: News) -> Result<(), Refusal> {
         let call = Call::Notice { name, news };
-        match self.peers().map(|peers| peers.call(run, call, PATIENCE)) {
+        match self.peers().map(|peers| peers.call(run, &call, PATIENCE)) {
             Some(Ok(Called::Done)) => Ok(()),
             Some(Ok(Called::Answer(Err(refusal)))) => Err(refusal),
             _ => Err(elsewhere()),
@@ -249,7 +249,7 @@ impl Delivery {
             precedence,
             why: why.cloned(),
         };
-        peers.call(run, call, 2 * RELEASE)
+        peers.call(run, &call, 2 * RELEASE)
     }
 
     /// Waits for a moment before something that another server has is tried again.

@@ -233,10 +233,11 @@ impl Delivery {
     /// The same, of a mailbox that another server has.
     fn outcome_at(&self, run: RunId, author: Author, outcome: &Outcome) -> Answer {
         let call = Call::Outcome {
-            author,
+            sender: author.user,
+            from: author.name,
             outcome: outcome.clone(),
         };
-        let called = self.peers().map(|peers| peers.call(run, call, PATIENCE));
+        let called = self.peers().map(|peers| peers.call(run, &call, PATIENCE));
         match called {
             Some(Ok(Called::Answer(answer))) => answer,
             _ => Err(elsewhere()),

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Author;
 use super::mailbox::SessionId;
 use crate::clock;
@@ -52,7 +54,7 @@ impl Session {
 }
 
 /// What a new session may do to the account's session before it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Precedence {
     /// Nothing: the new session is refused.
     Yield,

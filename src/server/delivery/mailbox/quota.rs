@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
 
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
@@ -54,7 +55,7 @@ pub(super) struct Counts {
 }
 
 /// Who was turned away since the recipient was told.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TurnedAway {
     /// At most [`MAX_TURNED_AWAY`] names.
     names: BTreeSet<UserName>,

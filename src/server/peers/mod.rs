@@ -1,0 +1,183 @@
+//! Servers on one store, as they speak to each other. A mailbox is in the memory of one server at a time;
+//! what others have for it goes there over a *link*, and the answer comes back on it.
+//!
+//! What a message or a call means is decided in `delivery` and above; here it only travels. Each server has
+//! a connection of its own to each server that it has something for, on which it asks and the other one
+//! answers.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | here | what the rest of the server uses |
+//! | [`message`] | what is asked and answered |
+//! | [`host`] | what this server does for others |
+//! | [`reply`] | where the answer to a message goes |
+//! | `links`, `link` | the links to others; one link with its requests |
+//! | `listener`, `serving` | who connects to this one; what it is answered |
+//! | `connection` | what waits to be written, on either end |
+//! | `handshake` | how two servers know each other |
+//! | `frames`, `wire`, `answer` | the bytes |
+//!
+//! Rules for changes here:
+//! 1. Whatever happens, a forwarded message is answered once: by the other server, or as lost. It
+//!    is never sent again.
+//! 2. Nothing is written while this server's lease does not hold.
+//! 3. Messages over one link are handled in the order in which they were forwarded.
+
+mod answer;
+mod connection;
+mod frames;
+mod handshake;
+pub(crate) mod host;
+pub(crate) mod link;
+mod links;
+mod listener;
+pub(crate) mod message;
+pub(crate) mod reply;
+mod serving;
+mod wire;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::host::Host;
+use self::link::Link;
+use self::links::Links;
+use self::listener::Listener;
+use self::message::Told;
+pub(crate) use self::message::{
+    Call, Called, Forward, Forwarded, OnForwarded, PeerSession, Unreachable,
+};
+pub(crate) use self::reply::PeerReply;
+use self::serving::Served;
+use super::stats::Stats;
+use crate::clock;
+use crate::protocol::name::UserName;
+use crate::protocol::reply::Event;
+use crate::store::Store;
+use crate::store::homes::RunId;
+use crate::sync::atomic::AtomicUsize;
+use crate::transport::socket;
+use crate::transport::tls::Acceptor;
+
+/// The other servers on this store.
+pub(crate) struct Peers {
+    store: Arc<dyn Store>,
+    links: Arc<Links>,
+    listener: Arc<Listener>,
+    stats: Arc<Stats>,
+}
+
+impl Peers {
+    /// For the server whose run this is. It knows nobody yet. With `tls`, all links are under TLS, and all
+    /// servers have the same certificate.
+    pub(crate) fn new(
+        run: RunId,
+        store: Arc<dyn Store>,
+        tls: Option<Arc<Acceptor>>,
+        stats: Arc<Stats>,
+    ) -> Arc<Self> {
+        let links = Links::new(run, Arc::clone(&store), tls, Arc::clone(&stats));
+        let links = Arc::new(links);
+        let listener = Listener::new(Arc::clone(&links), store.lease());
+        Arc::new(Peers {
+            store,
+            links,
+            listener: Arc::new(listener),
+            stats,
+        })
+    }
+
+    /// Listens for other servers: on a free port of the address by which this machine reaches the store,
+    /// unless another one is named.
+    ///
+    /// # Errors
+    /// The address is taken, not ours, or not permitted.
+    pub(crate) fn listen(&self, on: Option<SocketAddr>) -> io::Result<TcpListener> {
+        socket::listen(on.unwrap_or_else(|| SocketAddr::new(self.own_address(), 0)))
+    }
+
+    fn own_address(&self) -> IpAddr {
+        let local = self.store.local_address();
+        local.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// Accepts other servers from here on, for which `host` does what they ask, and tells them where to
+    /// find this one.
+    ///
+    /// # Errors
+    /// The system has no thread, or the store was not told.
+    pub(crate) fn start(
+        &self,
+        listener: TcpListener,
+        host: Arc<dyn Host>,
+    ) -> io::Result<SocketAddr> {
+        let mut at = listener.local_addr()?;
+        if at.ip().is_unspecified() {
+            at.set_ip(self.own_address());
+        }
+        let served = Served {
+            host,
+            calls: Arc::new(AtomicUsize::new(0)),
+            stats: Arc::clone(&self.stats),
+        };
+        self.listener.start(listener, served)?;
+        self.store
+            .announce_address(at)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(at)
+    }
+
+    /// This server's run.
+    pub(crate) fn run(&self) -> RunId {
+        self.links.run()
+    }
+
+    /// The link to a run, made if there is none, which may take seconds. One that broke never comes back.
+    ///
+    /// # Errors
+    /// That server is not reached at the moment.
+    pub(crate) fn link(&self, to: RunId) -> Result<Arc<Link>, Unreachable> {
+        self.links.get(to)
+    }
+
+    /// Asks another server, and waits for its answer for `patience` at most.
+    ///
+    /// # Errors
+    /// It is not reached, the link broke, or the answer did not come in time.
+    pub(crate) fn call(
+        &self,
+        to: RunId,
+        call: &Call,
+        patience: Duration,
+    ) -> Result<Called, Unreachable> {
+        let deadline = clock::now() + patience;
+        let link = self.links.get(to)?;
+        link.call(call, deadline.saturating_duration_since(clock::now()))
+    }
+
+    /// Tells the session of a user at another server of an event. It never waits, and the event is dropped
+    /// if that server is not reached or takes nothing at the moment.
+    pub(crate) fn event(&self, to: RunId, name: UserName, event: Event) {
+        self.links.event(to, &Told { name, event });
+    }
+
+    /// Breaks the link to a run that has ended: all that is under way there is lost.
+    pub(crate) fn ended(&self, run: RunId) {
+        self.links.ended(run);
+        self.listener.ended(run);
+    }
+
+    /// How many links there are.
+    #[expect(dead_code, reason = "metrics show it once they know the peers")]
+    pub(crate) fn links(&self) -> usize {
+        self.links.count()
+    }
+
+    /// Ends all links once what waits has left, each within `limit`, and accepts nothing more.
+    pub(crate) fn stop(&self, limit: Duration) {
+        self.listener.stop(limit);
+        self.links.stop(limit);
+    }
+}
