@@ -16,8 +16,10 @@ use super::log;
 use super::net::disconnect;
 use super::net::registry::Connections;
 use super::net::send_queue::flush_set::FlushSet;
+use super::peers::Peers;
 use super::peers::host::Host;
-use super::peers::{Call, Called, Forward, Forwarded, PeerReply, PeerSession, Peers};
+use super::peers::message::{Call, Called, Forward, Forwarded, PeerSession};
+use super::peers::reply::PeerReply;
 use super::requests::login::{end_displaced, end_session};
 use super::shared::Shared;
 use super::stats::Ending;
@@ -46,9 +48,9 @@ impl Cluster {
         shared: &Arc<Shared>,
         connections: &Arc<Connections>,
         on: Option<SocketAddr>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Arc<Peers>>> {
         let Some(run) = shared.store.run() else {
-            return Ok(());
+            return Ok(None);
         };
         let store = Arc::clone(&shared.store);
         let stats = Arc::clone(&shared.stats);
@@ -60,14 +62,14 @@ impl Cluster {
                 peers.ended(run);
             }
         }));
-        shared.delivery.set_peers(Arc::clone(&peers));
+        shared.delivery.set_peers(Arc::clone(peers.links()));
         let host = Arc::new(Cluster {
             shared: Arc::clone(shared),
             connections: Arc::clone(connections),
         });
         let at = peers.start(listener, host)?;
         log::info(None, format_args!("other servers reach this one at {at}"));
-        Ok(())
+        Ok(Some(peers))
     }
 
     fn outcome_or(

@@ -37,6 +37,7 @@ use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::notify;
 use super::notify::State;
+use super::peers::Peers;
 use super::ping::ping;
 use super::reload::Reloader;
 use super::retention;
@@ -302,7 +303,7 @@ fn serve(
     retention::start(Arc::clone(&shared), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
-    Cluster::join(&shared, &connections, None).map_err(RunError::Peers)?;
+    let peers = Cluster::join(&shared, &connections, None).map_err(RunError::Peers)?;
     let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));
     if let Some(metrics) = metrics {
         http::start(metrics, observer).map_err(RunError::NoThread)?;
@@ -333,7 +334,7 @@ fn serve(
     if let Ok(commands) = commands {
         commands.remove();
     }
-    let ended = shut_down(&shared, &connections, &writer);
+    let ended = shut_down(&shared, &connections, peers.as_deref(), &writer);
     let stats = &shared.stats;
     log::info(
         None,
@@ -363,11 +364,12 @@ fn serve(
 pub(super) fn shut_down(
     shared: &Shared,
     connections: &Connections,
+    peers: Option<&Peers>,
     writer: &Receiver<Ended>,
 ) -> Result<Ended, RecvTimeoutError> {
     let deadline = clock::now() + SHUTDOWN;
     connections.shut_down(CLIENTS_LEAVE);
-    if let Some(peers) = shared.delivery.peers() {
+    if let Some(peers) = peers {
         peers.stop(PEERS_LEAVE);
     }
     shared.writer.stop();

@@ -16,7 +16,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::server::config::Registration;
 use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::net::disconnect;
-use crate::server::peers::{Call, Called};
+use crate::server::peers::message::{Call, Called};
 use crate::server::requests::login::end_session;
 use crate::store::{Change, Changed, Invitation, Store, UserId};
 use crate::transport::invitation::InvitationLink;

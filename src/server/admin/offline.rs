@@ -83,11 +83,11 @@ pub(super) fn run(
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
         .map_err(AdminError::NoThread)?;
     let connections = Arc::new(Connections::default());
-    Cluster::join(&shared, &connections, None).map_err(AdminError::Peers)?;
+    let peers = Cluster::join(&shared, &connections, None).map_err(AdminError::Peers)?;
     let performer = Performer::new(Arc::clone(&shared), connections, address, false);
     let uid = rustix::process::geteuid().as_raw();
     let done = performer.perform(Some(uid), request, &mut |json| printer.row(&json));
-    if let Some(peers) = shared.delivery.peers() {
+    if let Some(peers) = peers {
         peers.stop(Duration::ZERO);
     }
     shared.writer.stop();

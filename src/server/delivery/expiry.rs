@@ -14,7 +14,7 @@ use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::News;
-use crate::server::peers::Call;
+use crate::server::peers::message::Call;
 use crate::store::expiry::{Due, FIRST, Key, Step, Stepped, Untold};
 use crate::store::{Change, Changed, UserId};
 use crate::sync::sync_channel;

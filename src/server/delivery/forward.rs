@@ -24,7 +24,7 @@ use crate::protocol::request::Send;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::peers::link::Link;
-use crate::server::peers::{Forward, Forwarded, OnForwarded};
+use crate::server::peers::message::{Forward, Forwarded, OnForwarded};
 use crate::server::stats::Ending;
 use crate::store::homes::RunId;
 use crate::sync;
@@ -318,7 +318,7 @@ impl Delivery {
         drop(state);
         // Nobody else begins to use the route meanwhile: of its session's thread and the one that
         // sends returned messages, one waits for the other.
-        let Some(Ok(link)) = self.peers().map(|peers| peers.link(run)) else {
+        let Some(Ok(link)) = self.peers().map(|peers| peers.get(run)) else {
             return Ok(None);
         };
         let mut state = route.state.lock();

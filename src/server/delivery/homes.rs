@@ -20,7 +20,8 @@ use crate::clock;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::News;
-use crate::server::peers::{Call, Called, Peers, Unreachable};
+use crate::server::peers::links::Links;
+use crate::server::peers::message::{Call, Called, Unreachable};
 use crate::store::homes::{Home, Node, RunId};
 use crate::store::{Account, Change, Changed, UserId};
 use crate::sync;
@@ -106,12 +107,12 @@ impl HomesSeen {
 
 impl Delivery {
     /// Sets how other servers are reached. Nothing is claimed without it.
-    pub(crate) fn set_peers(&self, peers: Arc<Peers>) {
+    pub(crate) fn set_peers(&self, peers: Arc<Links>) {
         let _once = self.peers.set(peers);
     }
 
     /// How other servers are reached, if there can be any.
-    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
+    pub(crate) fn peers(&self) -> Option<&Arc<Links>> {
         self.peers.get()
     }
 

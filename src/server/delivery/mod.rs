@@ -46,7 +46,7 @@ use self::sessions::Sessions;
 use self::shared_mailbox::{MailboxState, ReplyTo, SharedMailbox};
 use self::writer::Writer;
 use super::net::send_queue::flush_set::FlushSet;
-use super::peers::Peers;
+use super::peers::links::Links;
 use super::stats::Stats;
 use crate::clock;
 use crate::crypto::handle::HandleKey;
@@ -108,7 +108,7 @@ pub(crate) struct Delivery {
     opened: Condvar,
     handles: Arc<HandleKey>,
     /// The other servers of the store, if there can be any.
-    peers: OnceLock<Arc<Peers>>,
+    peers: OnceLock<Arc<Links>>,
     /// Held for single operations, with no other lock.
     homes_seen: Mutex<HomesSeen>,
 }

@@ -15,6 +15,7 @@ use crate::protocol::reply::{Acked, Event, Fetched};
 use crate::protocol::request::{Ack, Sender};
 use crate::server::log;
 use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::server::peers::message::Told;
 use crate::server::stats::Ending;
 use crate::store::{StoreError, UserId};
 
@@ -222,7 +223,7 @@ impl Delivery {
         } else if let Some(peers) = self.peers()
             && let Some(run) = self.home_of(user)
         {
-            peers.event(run, name, event);
+            peers.event(run, &Told { name, event });
         }
     }
 

@@ -21,7 +21,7 @@ use crate::protocol::ids::{Handle, MessageId};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Answer, Reply, Waiting};
 use crate::protocol::request::Outcome;
-use crate::server::peers::{Call, Called};
+use crate::server::peers::message::{Call, Called};
 use crate::store::homes::RunId;
 use crate::store::{Message, Place, StoreError, UserId};
 

@@ -126,9 +126,9 @@ pub(crate) struct PeerSession {
 
 /// An event for a user's session at another server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Told {
-    pub(super) name: UserName,
-    pub(super) event: Event,
+pub(crate) struct Told {
+    pub name: UserName,
+    pub event: Event,
 }
 
 /// No link to the other server could be made, or it broke, or the answer did not come in time. What was

@@ -29,7 +29,7 @@ mod frames;
 mod handshake;
 pub(crate) mod host;
 pub(crate) mod link;
-mod links;
+pub(crate) mod links;
 mod listener;
 pub(crate) mod message;
 pub(crate) mod reply;
@@ -42,19 +42,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::host::Host;
-use self::link::Link;
 use self::links::Links;
 use self::listener::Listener;
-use self::message::Told;
-pub(crate) use self::message::{
-    Call, Called, Forward, Forwarded, OnForwarded, PeerSession, Unreachable,
-};
-pub(crate) use self::reply::PeerReply;
 use self::serving::Served;
 use super::stats::Stats;
-use crate::clock;
-use crate::protocol::name::UserName;
-use crate::protocol::reply::Event;
 use crate::store::Store;
 use crate::store::homes::RunId;
 use crate::sync::atomic::AtomicUsize;
@@ -129,50 +120,15 @@ impl Peers {
         Ok(at)
     }
 
-    /// This server's run.
-    pub(crate) fn run(&self) -> RunId {
-        self.links.run()
-    }
-
-    /// The link to a run, made if there is none, which may take seconds. One that broke never comes back.
-    ///
-    /// # Errors
-    /// That server is not reached at the moment.
-    pub(crate) fn link(&self, to: RunId) -> Result<Arc<Link>, Unreachable> {
-        self.links.get(to)
-    }
-
-    /// Asks another server, and waits for its answer for `patience` at most.
-    ///
-    /// # Errors
-    /// It is not reached, the link broke, or the answer did not come in time.
-    pub(crate) fn call(
-        &self,
-        to: RunId,
-        call: &Call,
-        patience: Duration,
-    ) -> Result<Called, Unreachable> {
-        let deadline = clock::now() + patience;
-        let link = self.links.get(to)?;
-        link.call(call, deadline.saturating_duration_since(clock::now()))
-    }
-
-    /// Tells the session of a user at another server of an event. It never waits, and the event is dropped
-    /// if that server is not reached or takes nothing at the moment.
-    pub(crate) fn event(&self, to: RunId, name: UserName, event: Event) {
-        self.links.event(to, &Told { name, event });
+    /// The links to the other servers.
+    pub(crate) fn links(&self) -> &Arc<Links> {
+        &self.links
     }
 
     /// Breaks the link to a run that has ended: all that is under way there is lost.
     pub(crate) fn ended(&self, run: RunId) {
         self.links.ended(run);
         self.listener.ended(run);
-    }
-
-    /// How many links there are.
-    #[expect(dead_code, reason = "metrics show it once they know the peers")]
-    pub(crate) fn links(&self) -> usize {
-        self.links.count()
     }
 
     /// Ends all links once what waits has left, each within `limit`, and accepts nothing more.
