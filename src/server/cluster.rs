@@ -155,6 +155,7 @@ impl Host for Cluster {
         let sending = Sending {
             author,
             reply_to: ReplyTo::Peer(author.user, reply.clone()),
+            session: None,
             undecided: None,
             now,
             resends: again,

@@ -86,7 +86,7 @@ pub(super) fn run(
     let peers = Cluster::join(&shared, &connections, None).map_err(AdminError::Peers)?;
     let performer = Performer::new(Arc::clone(&shared), connections, address, false);
     let uid = rustix::process::geteuid().as_raw();
-    let done = performer.perform(Some(uid), request, &mut |json| printer.row(&json));
+    let done = performer.perform(Some(uid), request, printer);
     if let Some(peers) = peers {
         peers.stop(Duration::ZERO);
     }

@@ -14,14 +14,14 @@ use super::homes::{NotHere, PATIENCE};
 use super::refusals::elsewhere;
 use super::resend::Resends;
 use super::send::{Sending, Sent};
+use super::sessions::Session;
 use super::shared_mailbox::{LastRecipient, ReplyTo};
-use super::{Author, Budget, Delivery, Now};
+use super::{Budget, Delivery, Now};
 use crate::clock;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::Answer;
 use crate::protocol::request::Send;
-use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::peers::link::Link;
 use crate::server::peers::message::{Forward, Forwarded, OnForwarded};
@@ -51,19 +51,10 @@ impl Destination {
     }
 }
 
-/// A session that sends messages, wherever they go.
-#[derive(Clone)]
-pub(crate) struct Submitter {
-    /// Its user.
-    pub author: Author,
-    /// Its connection.
-    pub send_queue: Arc<SendQueue>,
-}
-
 /// What a `send` of a session brings with it beside the message.
 pub(crate) struct Submitting<'a> {
     /// The session.
-    pub submitter: &'a Submitter,
+    pub session: &'a Arc<Session>,
     /// The request's id, if it has one.
     pub request_id: Option<u64>,
     /// When it came.
@@ -187,7 +178,7 @@ impl Delivery {
         let deadline = clock::now() + PATIENCE;
         let to = send.to;
         let Submitting {
-            submitter,
+            session,
             request_id,
             now,
             resends,
@@ -197,14 +188,15 @@ impl Delivery {
             let run = match destination {
                 Destination::Here(last) => {
                     let sending = Sending {
-                        author: submitter.author,
+                        author: session.author(),
                         reply_to: ReplyTo::Session {
-                            sender: submitter.author.user,
-                            send_queue: Arc::clone(&submitter.send_queue),
+                            sender: session.user,
+                            send_queue: Arc::clone(&session.send_queue),
                             request_id,
                         },
+                        session: Some(session),
                         undecided: match way {
-                            Way::Session(_) => Some(&submitter.send_queue),
+                            Way::Session(_) => Some(&session.send_queue),
                             Way::Returned(_) => None,
                         },
                         now,
@@ -223,7 +215,7 @@ impl Delivery {
                 }
                 Destination::Elsewhere(_, run) => *run,
             };
-            send = match self.pass_on(&mut way, run, submitter, request_id, send, now) {
+            send = match self.pass_on(&mut way, run, session, request_id, send, now) {
                 Ok(None) => return None,
                 Ok(Some(back)) => *back,
                 Err(refusal) => return Some(Err(refusal)),
@@ -255,7 +247,7 @@ impl Delivery {
         self: &Arc<Self>,
         way: &mut Way<'_>,
         run: RunId,
-        submitter: &Submitter,
+        session: &Arc<Session>,
         request_id: Option<u64>,
         send: Send,
         now: Now,
@@ -269,16 +261,16 @@ impl Delivery {
             return Ok(Some(Box::new(send)));
         };
         let forward = Forward {
-            sender: submitter.author.user,
-            from: submitter.author.name,
+            sender: session.user,
+            from: session.name,
             send: send.clone(),
             at: now.millis,
             first,
         };
         if waits {
-            submitter.send_queue.expect_answer();
+            session.send_queue.expect_answer();
         }
-        let done = self.on_forwarded(route, submitter.clone(), request_id, send);
+        let done = self.on_forwarded(route, Arc::clone(session), request_id, send);
         match link.forward(&forward, done) {
             Ok(()) => self.stats.taken.add(1),
             // Those before it are lost or late, so the client has to send this one after them.
@@ -331,14 +323,14 @@ impl Delivery {
     fn on_forwarded(
         self: &Arc<Self>,
         route: Arc<Route>,
-        submitter: Submitter,
+        session: Arc<Session>,
         request_id: Option<u64>,
         send: Send,
     ) -> OnForwarded {
         let delivery = Arc::downgrade(self);
         Box::new(move |forwarded, to_flush| {
             let reroutes = route.leave(&forwarded, request_id, send);
-            let send_queue = &submitter.send_queue;
+            let send_queue = &session.send_queue;
             match forwarded {
                 Forwarded::Answer(answer) => {
                     send_queue.late_answer(request_id, &answer);
@@ -350,18 +342,18 @@ impl Delivery {
             if let Some(delivery) = delivery.upgrade()
                 && reroutes
             {
-                delivery.start_rerouting(route, submitter);
+                delivery.start_rerouting(route, session);
             }
         })
     }
 
     /// Starts a thread that sends returned messages to where their recipient's mailbox is.
-    fn start_rerouting(self: Arc<Self>, route: Arc<Route>, submitter: Submitter) {
-        let send_queue = Arc::clone(&submitter.send_queue);
+    fn start_rerouting(self: Arc<Self>, route: Arc<Route>, session: Arc<Session>) {
+        let send_queue = Arc::clone(&session.send_queue);
         let settling = Settling(route);
         let spawned = sync::spawn("reroute", Some(STACK), move || {
             while let Some(returned) = settling.0.take_returned() {
-                self.reroute(&settling.0, returned, &submitter);
+                self.reroute(&settling.0, returned, &session);
             }
         });
         if spawned.is_err() {
@@ -373,7 +365,7 @@ impl Delivery {
         self: &Arc<Self>,
         route: &Arc<Route>,
         returned: Vec<(Option<u64>, Send)>,
-        submitter: &Submitter,
+        session: &Arc<Session>,
     ) {
         let mut resends = Resends::default();
         let mut to_flush = FlushSet::default();
@@ -383,7 +375,7 @@ impl Delivery {
                 return; // The client sends the rest again.
             }
             let submitting = Submitting {
-                submitter,
+                session,
                 request_id,
                 now: Now::read(),
                 resends: &mut resends,
@@ -402,8 +394,8 @@ impl Delivery {
                 Err(refusal) => Some(Err(refusal)),
             };
             if let Some(answer) = answer {
-                submitter.send_queue.late_answer(request_id, &answer);
-                to_flush.add(&submitter.send_queue);
+                session.send_queue.late_answer(request_id, &answer);
+                to_flush.add(&session.send_queue);
             }
         }
         to_flush.flush();

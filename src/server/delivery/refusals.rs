@@ -49,6 +49,14 @@ pub(crate) fn already_online(name: &UserName) -> Refusal {
     )
 }
 
+/// The session was replaced, or its account disabled, reset or removed.
+pub(crate) fn session_over() -> Refusal {
+    Refusal::new(
+        Code::NotLoggedIn,
+        "this session was ended, by another login or by the operator; log in again",
+    )
+}
+
 /// A read failed. Logs why.
 pub(crate) fn read_failed(error: StoreError) -> Refusal {
     log::error(None, format_args!("a read failed: {error}"));

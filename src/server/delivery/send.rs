@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::homes::NotHere;
 use super::mailbox::{Decision, Discretion, Disposition, Earlier, Submission};
-use super::refusals::has_expired;
+use super::refusals::{has_expired, session_over};
 use super::resend::Resends;
+use super::sessions::Session;
 use super::shared_mailbox::{LastRecipient, ReplyTo};
 use super::{Author, Budget, Delivery, Now};
 use crate::protocol::reply::{Answer, Reply};
@@ -20,6 +21,8 @@ pub(crate) struct Sending<'a> {
     pub author: Author,
     /// Where an answer goes that comes later.
     pub reply_to: ReplyTo,
+    /// The sender's session, if it is at this server.
+    pub session: Option<&'a Session>,
     /// What counts the answers that come later.
     pub undecided: Option<&'a SendQueue>,
     /// When it came.
@@ -52,6 +55,7 @@ impl Delivery {
         let Sending {
             author,
             reply_to,
+            session,
             undecided,
             now,
             resends,
@@ -77,6 +81,11 @@ impl Delivery {
             let decision = self.update(mailbox, to_flush, |state, effects| {
                 if state.is_retired() {
                     return Err(Box::new(submission));
+                }
+                // Under the lock, so that nothing follows once a look at the mailbox has found nothing
+                // of an account that is removed.
+                if session.is_some_and(Session::is_over) {
+                    return Ok(Decision::Made(Disposition::Refused(session_over())));
                 }
                 let recipient = &state.recipient;
                 let accepts_unencrypted = self.accepts_unencrypted.load(Ordering::Relaxed);

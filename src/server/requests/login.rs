@@ -13,7 +13,7 @@ use crate::protocol::reply::{Answer, Done, Event, Greeting, Reply, Welcome};
 use crate::protocol::request::{Hello, Login, PasswordLogin, SessionOptions};
 use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::server::delivery::Now;
-use crate::server::delivery::forward::{Routes, Submitter};
+use crate::server::delivery::forward::Routes;
 use crate::server::delivery::refusals::{already_online, read_failed};
 use crate::server::delivery::resend::Resends;
 use crate::server::delivery::sessions::{Candidate, NotInserted, Precedence, Session};
@@ -253,10 +253,6 @@ impl Handler {
         let bucket = self.shared.limits.requests_of(session.user, clock::now());
         self.request_rate.log_in(bucket);
         self.logged_in = Some(LoggedIn {
-            submitter: Submitter {
-                author: session.author(),
-                send_queue: Arc::clone(&session.send_queue),
-            },
             session,
             mailbox,
             destination: None,

@@ -38,8 +38,8 @@ use std::time::{Duration, Instant};
 
 use self::login::NewSession;
 use super::delivery::Now;
-use super::delivery::forward::{Destination, Routes, Submitter};
-use super::delivery::refusals::{read_failed, unknown_user};
+use super::delivery::forward::{Destination, Routes};
+use super::delivery::refusals::{read_failed, session_over, unknown_user};
 use super::delivery::resend::Resends;
 use super::delivery::sessions::Session;
 use super::delivery::shared_mailbox::SharedMailbox;
@@ -60,8 +60,6 @@ struct LoggedIn {
     session: Arc<Session>,
     /// The user's own mailbox.
     mailbox: Arc<SharedMailbox>,
-    /// The session as a sender.
-    submitter: Submitter,
     /// The mailbox of the last `send`, since the next one often goes there too.
     destination: Option<Destination>,
     /// The messages on their way to other servers.
@@ -304,10 +302,7 @@ impl LoggedIn {
     fn check(&self) -> Result<(), Refusal> {
         match self.session.is_over() {
             false => Ok(()),
-            true => Err(Refusal::new(
-                Code::NotLoggedIn,
-                "this session was ended, by another login or by the operator; log in again",
-            )),
+            true => Err(session_over()),
         }
     }
 }

@@ -41,7 +41,7 @@ impl Handler {
         };
         let user = logged_in.session.user;
         let submitting = Submitting {
-            submitter: &logged_in.submitter,
+            session: &logged_in.session,
             request_id,
             now,
             resends: &mut logged_in.resends,
