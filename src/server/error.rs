@@ -150,8 +150,8 @@ impl fmt::Display for RunError {
             ),
             #[cfg(feature = "postgres")]
             RunError::Lost(Loss::Superseded) => f.write_str(
-                "ended, because another server was started on the database, which one may use at a \
-                 time; all that was accepted is in it",
+                "ended, because the other servers of the database took this one for dead: it did not renew \
+                 its lease in time; all that was accepted is in the database, so start it again",
             ),
             RunError::Listen(address, error) => write_listen(f, address, error),
             RunError::Metrics(address, error) => write!(

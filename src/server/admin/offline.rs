@@ -60,7 +60,7 @@ pub(super) fn run(
         }
     };
     config.new = false;
-    config.standby = false;
+    config.alone = true;
     let (storage, _) = Storage::open(&config, &mut lock).map_err(AdminError::Storage)?;
     let journal = match storage.file() {
         Some(file) if request.changes() => OfCommand::keep(&config, file)?,

@@ -97,7 +97,7 @@ pub(super) struct Seen {
 fn config() -> Config {
     Config {
         store: None,
-        standby: false,
+        alone: true,
         listen: Vec::new(),
         data: "unused".into(),
         new: false,
