@@ -9,6 +9,7 @@
 //! | `data_folder` | whether the server may start on a folder |
 //! | `backup` | copies of all that the server keeps, and back |
 //! | `journal` | what a restore must not undo, as the server and its commands keep it |
+//! | `old_copies` | removes copies of the database that lie in the data folder for too long |
 //! | `retention` | forgets when people were last seen |
 //! | `import` | accounts and messages of the Python program before this one |
 //! | `capacity` | how many connections the system leaves room for |
@@ -23,6 +24,7 @@
 //! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
 //! | [`peers`] | other servers on the same store: links, and what goes over them |
+//! | [`cluster`] | what this server does for them |
 //! | [`limits`] | how much one address, account or connection may ask for |
 //!
 //! The server never imports the ratchet, so it cannot read messages. docs/ARCHITECTURE.md has its
@@ -33,6 +35,7 @@ pub(crate) mod args;
 mod backup;
 mod banner;
 mod capacity;
+pub(crate) mod cluster;
 pub(crate) mod config;
 mod data_folder;
 pub(crate) mod delivery;
@@ -48,7 +51,7 @@ pub(crate) mod metrics;
 mod migrate;
 pub(crate) mod net;
 mod notify;
-#[allow(dead_code, reason = "nothing forwards yet")]
+mod old_copies;
 pub(crate) mod peers;
 mod personal_data;
 mod ping;

@@ -44,7 +44,7 @@ statements! {
     /// a name.
     SEARCH = "
         SELECT name, last_seen, presence AND NOT EXISTS
-               (SELECT 1 FROM blocks WHERE blocks.user = users.id AND blocked = ?4)
+               (SELECT 1 FROM blocks WHERE blocks.user = users.id AND blocked = ?4), id
         FROM users
         WHERE name >= ?1 AND name < ?1 || '{' AND name > ?2 AND listed = 1 AND deleted = 0
         ORDER BY name LIMIT ?3";
@@ -287,6 +287,7 @@ statements! {
 
     FIND_VALUE = "SELECT value FROM server WHERE key = ?1";
     SET_VALUE = "INSERT OR REPLACE INTO server (key, value) VALUES (?1, ?2)";
+    FORGET_VALUE = "DELETE FROM server WHERE key = ?1";
     ANY_ACCOUNT = "SELECT 1 FROM users LIMIT 1";
     /// As in `schema.sql`, for a database that was made without it.
     ADD_GENERATIONS = "
