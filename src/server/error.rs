@@ -65,6 +65,8 @@ pub(super) enum RunError {
     NoAddress,
     /// The list of bans can't be read.
     Bans(StoreError),
+    /// The other servers of the store can't reach this one.
+    Peers(io::Error),
     /// An operator's command failed.
     Admin(admin::Error),
     /// Metrics can't be served at this address.
@@ -116,6 +118,11 @@ impl fmt::Display for RunError {
             RunError::Ping(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
             RunError::Admin(error) => error.fmt(f),
+            RunError::Peers(error) => write!(
+                f,
+                "the other servers of the database can't reach this one: {error}; give it a free address and \
+                 port for them with --peer-listen"
+            ),
             RunError::Bans(error) => write!(
                 f,
                 "the banned addresses can't be read: {error}; restore a backup"
@@ -226,6 +233,7 @@ impl Error for RunError {
             RunError::Ping(error) => error.source(),
             RunError::Tls(error) => error.source(),
             RunError::Admin(error) => error.source(),
+            RunError::Peers(error) => Some(error),
             RunError::Bans(error) => Some(error),
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),

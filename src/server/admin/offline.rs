@@ -81,12 +81,8 @@ pub(super) fn run(
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
         .map_err(AdminError::NoThread)?;
-    let performer = Performer::new(
-        Arc::clone(&shared),
-        Arc::new(Connections::default()),
-        address,
-        false,
-    );
+    let connections = Arc::new(Connections::default());
+    let performer = Performer::new(Arc::clone(&shared), connections, address, false);
     let uid = rustix::process::geteuid().as_raw();
     let done = performer.perform(Some(uid), request, printer);
     shared.writer.stop();

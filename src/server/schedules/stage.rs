@@ -221,7 +221,7 @@ impl Stage {
         self.note(|seen| seen.closing = true);
         drop(door);
         let running = self.running();
-        let ended = run::shut_down(&running.shared, &running.connections, &running.ended);
+        let ended = run::shut_down(&running.shared, &running.connections, None, &running.ended);
         assert!(
             !matches!(ended, Err(RecvTimeoutError::Disconnected)),
             "the writer says how it has ended"

@@ -43,7 +43,21 @@ pub(super) struct Connector {
     timelines: Timelines,
     /// The connections that were made, to break those off that lead to a primary of before. It is whole at
     /// every step, and held for one.
-    made: Arc<Mutex<Vec<(u32, CancelToken, Weak<AtomicBool>)>>>,
+    made: Arc<Mutex<Vec<Made>>>,
+}
+
+/// A connection, as long as it is used.
+struct Made {
+    timeline: u32,
+    token: CancelToken,
+    /// The connection has the other end of this.
+    used: Weak<AtomicBool>,
+}
+
+impl Made {
+    fn is_used(&self) -> bool {
+        self.used.strong_count() > 0
+    }
 }
 
 impl Connector {
@@ -82,12 +96,12 @@ impl Connector {
             let _found = self.connect_in(LoadBalanceHosts::Random);
         }
         let mut outdated = Vec::new();
-        self.made.lock().retain(|(timeline, token, used)| {
-            let is_outdated = self.timelines.is_outdated(*timeline);
-            if used.strong_count() > 0 && is_outdated {
-                outdated.push(token.clone());
+        self.made.lock().retain(|made| {
+            let is_outdated = self.timelines.is_outdated(made.timeline);
+            if made.is_used() && is_outdated {
+                outdated.push(made.token.clone());
             }
-            used.strong_count() > 0 && !is_outdated
+            made.is_used() && !is_outdated
         });
         for token in outdated {
             // Where nobody answers, nobody waits for an answer for long either.
@@ -123,8 +137,12 @@ impl Connector {
             };
         }
         let mut made = self.made.lock();
-        made.retain(|(_, _, used)| used.strong_count() > 0);
-        made.push((timeline, client.cancel_token(), Arc::downgrade(&warned)));
+        made.retain(Made::is_used);
+        made.push(Made {
+            timeline,
+            token: client.cancel_token(),
+            used: Arc::downgrade(&warned),
+        });
         drop(made);
         let timelines = self.timelines.clone();
         Ok(Connection::new(client, warned, timeline, timelines))

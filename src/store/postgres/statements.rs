@@ -44,7 +44,7 @@ statements! {
     /// a name.
     SEARCH = "
         SELECT name, last_seen, presence AND NOT EXISTS
-               (SELECT 1 FROM blocks WHERE account = users.id AND blocked = $4)
+               (SELECT 1 FROM blocks WHERE account = users.id AND blocked = $4), id
         FROM users
         WHERE name >= $1 AND name < $1 || '{' AND name > $2 AND listed AND NOT deleted
         ORDER BY name LIMIT $3";
