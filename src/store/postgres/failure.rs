@@ -135,7 +135,13 @@ impl From<Failure> for StoreError {
         };
         match state {
             Some(state) if *state == SqlState::DISK_FULL => StoreError::Full,
-            Some(state) if state.code().starts_with("XX") => StoreError::Damaged(Arc::new(failure)),
+            // XX000 is no damage: PostgreSQL says it of whatever has no code, such as a file that it
+            // can't write when a connection begins on a full disk.
+            Some(state)
+                if [&SqlState::DATA_CORRUPTED, &SqlState::INDEX_CORRUPTED].contains(&state) =>
+            {
+                StoreError::Damaged(Arc::new(failure))
+            }
             Some(state) if *state == SqlState::LOCK_NOT_AVAILABLE => {
                 StoreError::Locked(Arc::new(failure))
             }
