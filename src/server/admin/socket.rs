@@ -262,9 +262,19 @@ pub(super) fn connect(data: &Path) -> Result<Option<UnixStream>, AdminError> {
 /// # Errors
 /// The server refuses, fails, or does not answer.
 pub(super) fn call(
-    mut stream: UnixStream,
+    stream: UnixStream,
     request: &Request,
     printer: &mut Printer,
+) -> Result<String, AdminError> {
+    call_within(SERVER_TIME, stream, request, printer)
+}
+
+/// The same, with so much time for each line of the answer.
+fn call_within(
+    limit: Duration,
+    mut stream: UnixStream,
+    request: &Request,
+    printer: &mut impl Output,
 ) -> Result<String, AdminError> {
     let silent = |_: io::Error| {
         AdminError::Refused(
@@ -280,7 +290,7 @@ pub(super) fn call(
             "the command is too long; shorten its text".to_owned(),
         ));
     }
-    stream.set_read_timeout(Some(SERVER_TIME)).map_err(silent)?;
+    stream.set_read_timeout(Some(limit)).map_err(silent)?;
     stream
         .set_write_timeout(Some(COMMAND_TIME))
         .map_err(silent)?;
@@ -296,4 +306,55 @@ pub(super) fn call(
         }
     }
     Err(silent(ErrorKind::UnexpectedEof.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps what it is given.
+    #[derive(Default)]
+    struct Kept(Vec<String>);
+
+    impl Output for Kept {
+        fn row(&mut self, json: String) -> Result<(), AdminError> {
+            self.0.push(json);
+            Ok(())
+        }
+
+        fn progress(&mut self, words: &str) -> Result<(), AdminError> {
+            self.0.push(words.to_owned());
+            Ok(())
+        }
+    }
+
+    fn call_with(limit: Duration, stream: UnixStream) -> (Result<String, AdminError>, Kept) {
+        let mut kept = Kept::default();
+        let called = call_within(limit, stream, &Request::UserList {}, &mut kept);
+        (called, kept)
+    }
+
+    #[test]
+    fn a_server_that_never_answers_does_not_keep_the_command() {
+        // The other end stays open, and takes the request.
+        let (stream, _server) = UnixStream::pair().unwrap();
+        let (called, _) = call_with(Duration::from_millis(20), stream);
+        let said = called.unwrap_err().to_string();
+        assert!(said.starts_with("the server did not answer"), "{said}");
+    }
+
+    #[test]
+    fn one_that_ends_in_the_middle_of_its_answer_is_told_from_one_that_is_done() {
+        for (answer, ends) in [
+            ("row {}\nprogress \"half\"\ndone \"all\"\n", Some("all")),
+            ("row {}\nprogress \"half\"\n", None),
+        ] {
+            let (stream, mut server) = UnixStream::pair().unwrap();
+            server.write_all(answer.as_bytes()).unwrap();
+            drop(server);
+            let (called, kept) = call_with(Duration::from_secs(60), stream);
+            assert_eq!(called.ok().as_deref(), ends);
+            assert_eq!(kept.0, ["{}", "half"]);
+        }
+    }
 }
