@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::homes::{NotHere, PATIENCE};
+use super::mailbox::{Stalled, overtakes};
 use super::refusals::{elsewhere, session_over};
 use super::resend::Resends;
 use super::send::{Sending, Sent};
@@ -18,8 +19,9 @@ use super::sessions::Session;
 use super::shared_mailbox::{LastRecipient, ReplyTo};
 use super::{Budget, Delivery, Now};
 use crate::clock;
+use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
-use crate::protocol::refusal::Refusal;
+use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::Answer;
 use crate::protocol::request::Send;
 use crate::server::net::send_queue::flush_set::FlushSet;
@@ -68,7 +70,11 @@ pub(crate) struct Submitting<'a> {
 /// A session's ways to mailboxes at other servers, by recipient. Those on which nothing is in flight are
 /// forgotten, so there are no more than the session has messages without an answer.
 #[derive(Default)]
-pub(crate) struct Routes(HashMap<UserName, Arc<Route>>);
+pub(crate) struct Routes {
+    by_recipient: HashMap<UserName, Arc<Route>>,
+    /// The recipients who could not be reached with a message that comes again.
+    stalled: Stalled<UserName>,
+}
 
 /// One session's way to one mailbox.
 #[derive(Default)]
@@ -103,22 +109,30 @@ enum Way<'a> {
 }
 
 impl Routes {
+    /// A message did not reach its recipient's mailbox. If its client sends it again, those that it has sent
+    /// after it have to wait for that.
+    pub(crate) fn refused(&mut self, to: UserName, mid: MessageId, why: &Refusal, now: Instant) {
+        if why.code == Code::Storage {
+            self.stalled.begin(to, mid, now);
+        }
+    }
+
     /// The run that messages to `name` are on their way to, if there are any: what comes after them has to
     /// take the same way.
     fn run(&self, name: &UserName) -> Option<RunId> {
-        let state = self.0.get(name)?.state.lock();
+        let state = self.by_recipient.get(name)?.state.lock();
         let busy = state.in_flight > 0 || state.settling || !state.returned.is_empty();
         state.link.as_ref().filter(|_| busy).map(|(run, _)| *run)
     }
 
     fn to(&mut self, name: UserName) -> &Arc<Route> {
-        if !self.0.contains_key(&name) {
-            self.0.retain(|_, route| {
+        if !self.by_recipient.contains_key(&name) {
+            self.by_recipient.retain(|_, route| {
                 let state = route.state.lock();
                 state.in_flight > 0 || state.settling
             });
         }
-        self.0.entry(name).or_default()
+        self.by_recipient.entry(name).or_default()
     }
 }
 
@@ -158,13 +172,22 @@ impl Delivery {
         submitting: Submitting<'_>,
         to_flush: &mut FlushSet,
     ) -> Option<Answer> {
-        self.submit_by(
+        let (to, mid, now) = (send.to, send.mid, submitting.now.instant);
+        if !routes.stalled.may_send(to, mid, now) {
+            return Some(Err(overtakes()));
+        }
+        let answer = self.submit_by(
             Way::Session(routes),
             destination,
             send,
             submitting,
             to_flush,
-        )
+        );
+        // At home, the mailbox sees to that.
+        if let (Some(Err(refusal)), Destination::Elsewhere(..)) = (&answer, destination) {
+            routes.refused(to, mid, refusal, now);
+        }
+        answer
     }
 
     fn submit_by(

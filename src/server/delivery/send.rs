@@ -9,6 +9,7 @@ use super::resend::Resends;
 use super::sessions::Session;
 use super::shared_mailbox::{LastRecipient, ReplyTo};
 use super::{Author, Budget, Delivery, Now};
+use crate::protocol::refusal::Code;
 use crate::protocol::reply::{Answer, Reply};
 use crate::protocol::request::Send;
 use crate::server::net::send_queue::SendQueue;
@@ -147,7 +148,14 @@ impl Delivery {
             earlier = match (copy, expired) {
                 (Ok(copy), Ok(false)) => Earlier::Searched(copy),
                 (Ok(_), Ok(true)) => return Sent::Now(Err(has_expired())),
-                (Err(refusal), _) | (_, Err(refusal)) => return Sent::Now(Err(refusal)),
+                (Err(refusal), _) | (_, Err(refusal)) => {
+                    if refusal.code == Code::Storage {
+                        self.update(mailbox, to_flush, |state, _| {
+                            state.machine.stall(author.user, mid, now.instant);
+                        });
+                    }
+                    return Sent::Now(Err(refusal));
+                }
             };
         }
     }

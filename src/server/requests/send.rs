@@ -37,7 +37,12 @@ impl Handler {
         let routes = &mut logged_in.routes;
         let destination = match &mut logged_in.destination {
             Some(destination) if destination.name() == send.to => destination,
-            destination => destination.insert(delivery.destination_by(routes, &send.to)?),
+            destination => {
+                let found = delivery.destination_by(routes, &send.to);
+                let found =
+                    found.inspect_err(|why| routes.refused(send.to, send.mid, why, now.instant))?;
+                destination.insert(found)
+            }
         };
         let user = logged_in.session.user;
         let submitting = Submitting {

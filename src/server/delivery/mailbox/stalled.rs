@@ -6,25 +6,33 @@
 //! again. That ends after a while, for a sender that has given it up.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use crate::protocol::ids::MessageId;
-use crate::store::UserId;
 
 /// How long the first refused message is waited for. A client that is told to try again does so
 /// within seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who has to send something again first. It is bounded: only senders that had an unanswered message
-/// when a batch failed are in it.
-#[derive(Debug, Default)]
-pub(super) struct Stalled {
-    senders: HashMap<UserId, (MessageId, Instant)>,
+/// Who has to send something again first; or, for one sender, to whom. It is bounded: only those with an
+/// unanswered message when something failed are in it.
+#[derive(Debug)]
+pub(in crate::server::delivery) struct Stalled<K> {
+    senders: HashMap<K, (MessageId, Instant)>,
 }
 
-impl Stalled {
+impl<K> Default for Stalled<K> {
+    fn default() -> Self {
+        Stalled {
+            senders: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Eq + Hash> Stalled<K> {
     /// A message was refused. The first one of a sender counts.
-    pub(super) fn begin(&mut self, sender: UserId, first: MessageId, now: Instant) {
+    pub(in crate::server::delivery) fn begin(&mut self, sender: K, first: MessageId, now: Instant) {
         self.end_overdue(now);
         self.senders
             .entry(sender)
@@ -32,12 +40,17 @@ impl Stalled {
     }
 
     /// Whether a sender has to send something again.
-    pub(super) fn concerns(&self, sender: UserId) -> bool {
+    pub(super) fn concerns(&self, sender: K) -> bool {
         self.senders.contains_key(&sender)
     }
 
     /// Whether a sender may send this message. The one that is waited for ends the wait.
-    pub(super) fn may_send(&mut self, sender: UserId, mid: MessageId, now: Instant) -> bool {
+    pub(in crate::server::delivery) fn may_send(
+        &mut self,
+        sender: K,
+        mid: MessageId,
+        now: Instant,
+    ) -> bool {
         match self.senders.get(&sender) {
             Some((first, until)) if *first != mid && now < *until => false,
             Some(_) => {
@@ -61,6 +74,7 @@ impl Stalled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::UserId;
 
     #[test]
     fn the_first_refused_message_is_waited_for_and_not_for_ever() {
