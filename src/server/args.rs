@@ -68,6 +68,15 @@ pub(super) struct Options {
     #[arg(long, global = true, env = "SECURE_CHAT_NODE", value_name = "NAME")]
     node: Option<String>,
 
+    /// Say so if the database does not wait for N synchronous standbys at each commit
+    #[arg(
+        long,
+        env = "SECURE_CHAT_STORE_STANDBYS",
+        value_name = "N",
+        default_value = "0"
+    )]
+    store_standbys: u32,
+
     /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
     /// $XDG_CONFIG_HOME or ~/.config]
     #[arg(long, global = true, env = "SECURE_CHAT_CONFIG", value_name = "FILE")]
@@ -425,6 +434,7 @@ impl Options {
                 .store
                 .map(|store| (store, self.node.unwrap_or_else(machine_name))),
             alone: false,
+            standbys: self.store_standbys,
             new: self.new,
             max_clients: self.max_clients,
             max_line: self.max_line as usize,

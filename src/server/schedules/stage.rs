@@ -98,6 +98,7 @@ fn config() -> Config {
     Config {
         store: None,
         alone: true,
+        standbys: 0,
         listen: Vec::new(),
         data: "unused".into(),
         new: false,
