@@ -289,8 +289,13 @@ fn one_session_each(
         let written = session.successor.max(whole).saturating_add(UNDER_WAY);
         if is_later || (entry.at > written && !cut.contains(&session.node)) {
             let (who, number, at, after) = (&entry.who, entry.session, entry.at, session.successor);
+            let begun = if is_later {
+                "begun after that"
+            } else {
+                "begun before"
+            };
             verdict.two_live.push(format!(
-                "session {number} of {who} had a successor at {after} µs, and at {at} µs {act}"
+                "session {number} of {who} had a successor at {after} µs, and at {at} µs {act}, {begun}"
             ));
         }
     }

@@ -255,8 +255,7 @@ impl Database {
     /// A copy that follows this one, which waits for it with each commit from here on.
     pub fn synchronous_standby(&self) -> Database {
         let mut standby = Database::unstarted(&[], Some(self));
-        let mut copy = standby.tool("pg_basebackup");
-        copy.args([
+        let how = [
             "-U",
             "chat",
             "-R",
@@ -264,11 +263,16 @@ impl Database {
             "stream",
             "--checkpoint=fast",
             "--no-sync",
-            "-h",
-        ]);
+        ];
         fs::create_dir_all(standby.folder.join("disk")).unwrap();
         give_to_postgres(&standby.folder.join("disk"));
-        run(copy.arg(&self.folder).arg("-D").arg(standby.data()));
+        // A server that became the primary just now ends the copy's connection now and then.
+        eventually("the standby is a copy", || {
+            let mut copy = standby.tool("pg_basebackup");
+            copy.args(how).arg("-h").arg(&self.folder);
+            let done = copy.arg("-D").arg(standby.data()).output().unwrap();
+            done.status.success()
+        });
         standby.begin();
         self.ask("ALTER SYSTEM SET synchronous_standby_names = '*'");
         self.ask("SELECT pg_reload_conf()");

@@ -19,7 +19,7 @@ use super::world::{World, run};
 const FAULTS: u64 = 2;
 
 /// Servers, unless `SECURE_CHAT_NODES` says otherwise.
-const NODES: usize = 1;
+const NODES: usize = 3;
 
 /// Who uses them.
 const PEOPLE: usize = 8;
