@@ -44,24 +44,33 @@ pub(crate) enum ReplyTo {
 }
 
 impl ReplyTo {
+    /// The sender who gets the message's handle; none for a notice.
+    fn sender(&self) -> Option<UserId> {
+        match self {
+            ReplyTo::Session { sender, .. } | ReplyTo::Peer(sender, _) => Some(*sender),
+            ReplyTo::Notice(_) => None,
+        }
+    }
+
+    /// Answers. `handle` names the message's place to its sender.
     fn answer(
         self,
-        mailbox: &SharedMailbox,
         answer: Result<Taken, Refusal>,
+        handle: Option<Handle>,
         to_flush: &mut FlushSet,
     ) {
         match self {
             ReplyTo::Session {
-                sender,
                 send_queue,
                 request_id,
+                ..
             } => {
-                let answer = answer.map(|taken| Reply::Accepted(mailbox.accepted(sender, taken)));
+                let answer = answer.map(|taken| Reply::Accepted(accepted(taken, handle)));
                 send_queue.late_answer(request_id, &answer);
                 to_flush.add(&send_queue);
             }
-            ReplyTo::Peer(sender, reply) => {
-                let answer = answer.map(|taken| Reply::Accepted(mailbox.accepted(sender, taken)));
+            ReplyTo::Peer(_, reply) => {
+                let answer = answer.map(|taken| Reply::Accepted(accepted(taken, handle)));
                 reply.answer(Forwarded::Answer(answer));
             }
             ReplyTo::Notice(sender) => {
@@ -143,7 +152,9 @@ impl LastRecipient {
 
 impl Drop for LastRecipient {
     fn drop(&mut self) {
-        self.0.lock().writers -= 1;
+        let mut state = self.0.lock();
+        state.writers -= 1;
+        state.machine.shrink();
     }
 }
 
@@ -221,11 +232,17 @@ impl SharedMailbox {
     /// The answer to `sender` that a message was accepted.
     pub(super) fn accepted(&self, sender: UserId, taken: Taken) -> Accepted {
         let handle = self.handles.seal(sender.0, self.user.0, taken.number);
-        Accepted {
-            state: taken.state,
-            at: taken.at,
-            handle: Some(ByteArray(handle)),
-        }
+        accepted(taken, Some(ByteArray(handle)))
+    }
+
+    /// The handles of the messages that these effects accept, in their order.
+    fn handles_of(&self, effects: &[Effect<ReplyTo>]) -> impl Iterator<Item = Handle> + use<> {
+        let places = effects.iter().filter_map(|effect| match effect {
+            Effect::Answer(reply_to, taken) => Some((reply_to.sender()?.0, taken.number)),
+            _ => None,
+        });
+        let handles = self.handles.seal_all(self.user.0, places);
+        handles.into_iter().map(ByteArray)
     }
 
     /// The number in a handle that this server gave `sender` for a message in this mailbox.
@@ -267,6 +284,7 @@ impl SharedMailbox {
         to_flush: &mut FlushSet,
     ) -> Vec<Receipt> {
         let mut receipts = Vec::new();
+        let mut handles = self.handles_of(&effects);
         for effect in effects {
             match effect {
                 Effect::Push(message) => {
@@ -281,12 +299,25 @@ impl SharedMailbox {
                         to_flush.add(send_queue);
                     }
                 }
-                Effect::Answer(reply_to, taken) => reply_to.answer(self, Ok(taken), to_flush),
-                Effect::Refuse(reply_to, refusal) => reply_to.answer(self, Err(refusal), to_flush),
+                Effect::Answer(reply_to, taken) => {
+                    let handle = reply_to.sender().and_then(|_| handles.next());
+                    reply_to.answer(Ok(taken), handle, to_flush);
+                }
+                Effect::Refuse(reply_to, refusal) => {
+                    reply_to.answer(Err(refusal), None, to_flush);
+                }
                 Effect::Receipt(receipt) => receipts.push(receipt),
             }
         }
         receipts
+    }
+}
+
+fn accepted(taken: Taken, handle: Option<Handle>) -> Accepted {
+    Accepted {
+        state: taken.state,
+        at: taken.at,
+        handle,
     }
 }
 
