@@ -133,7 +133,7 @@ impl Delivery {
                     return Sent::Now(Ok(Reply::Accepted(accepted)));
                 }
                 Decision::Made(Disposition::Refused(refusal)) => return Sent::Now(Err(refusal)),
-                Decision::SearchFirst(submission) => submission,
+                Decision::SearchFirst(submission) => *submission,
             };
             let after = send.after;
             let mid = submission.mid;

@@ -135,7 +135,7 @@ pub(crate) enum Decision<R> {
     Made(Disposition),
     /// It can't decide, because only the store can tell whether the message was accepted
     /// before. Search the store, then submit the message again with what was found.
-    SearchFirst(Submission<R>),
+    SearchFirst(Box<Submission<R>>),
 }
 
 /// A message that a sender submits.
@@ -239,7 +239,7 @@ impl<R> Mailbox<R> {
         }
         let mut first_copy = None;
         match earlier {
-            Earlier::Unknown => return Decision::SearchFirst(submission),
+            Earlier::Unknown => return Decision::SearchFirst(Box::new(submission)),
             Earlier::Searched(Some(stored)) if submission.discretion == Discretion::Open => {
                 return Decision::Made(self.repeated(&submission, digest, &stored));
             }
@@ -388,40 +388,36 @@ impl<R> Mailbox<R> {
         if !hidden {
             self.seen.decide(message.sender, message.mid, taken);
         }
-        let progress = self.unwritten.get_mut(message.number).map(|u| u.progress);
-        match progress {
-            None => {
-                self.acknowledged.insert(message.number);
-                if let Sender::User(sender) = message.from
-                    && !hidden
-                {
-                    let (user, mid) = (message.sender, message.mid);
-                    effects.push(Effect::Receipt(Receipt { sender, user, mid }));
+        let Some(unwritten) = self.unwritten.get_mut(message.number) else {
+            self.acknowledged.insert(message.number);
+            if let Sender::User(sender) = message.from
+                && !hidden
+            {
+                let (user, mid) = (message.sender, message.mid);
+                effects.push(Effect::Receipt(Receipt { sender, user, mid }));
+            }
+            return;
+        };
+        match unwritten.progress {
+            Progress::Writing => {
+                unwritten.progress = Progress::WritingAcknowledged;
+                if !hidden {
+                    answer(unwritten.take_waiters(), taken, effects);
                 }
             }
-            Some(Progress::Writing) => {
-                self.set_progress(message.number, Progress::WritingAcknowledged);
-            }
-            Some(_) if hidden => {
+            _ if hidden => {
                 self.make_deferred_due();
-                self.set_progress(message.number, Progress::DueUnneeded);
+                if let Some(unwritten) = self.unwritten.get_mut(message.number) {
+                    unwritten.progress = Progress::DueUnneeded;
+                }
             }
-            Some(_) => {
+            _ => {
                 if let Some(mut unwritten) = self.unwritten.remove(message.number) {
                     self.elided += 1;
                     self.forget_progress(&unwritten);
                     answer(unwritten.take_waiters(), taken, effects);
                 }
             }
-        }
-        if !hidden && let Some(unwritten) = self.unwritten.get_mut(message.number) {
-            answer(unwritten.take_waiters(), taken, effects);
-        }
-    }
-
-    fn set_progress(&mut self, number: u64, progress: Progress) {
-        if let Some(unwritten) = self.unwritten.get_mut(number) {
-            unwritten.progress = progress;
         }
     }
 
