@@ -211,6 +211,17 @@ impl Handler {
         self.request_rate.count(now.instant)
     }
 
+    /// Has the mailboxes that it uses give the memory of a burst back. Call it when nothing has come
+    /// for a while.
+    pub(crate) fn shrink(&self) {
+        if let Some(logged_in) = &self.logged_in {
+            logged_in.mailbox.lock().machine.shrink();
+            if let Some(Destination::Here(recipient)) = &logged_in.destination {
+                recipient.mailbox().lock().machine.shrink();
+            }
+        }
+    }
+
     /// Finds the function that handles a request.
     fn dispatch(
         &mut self,

@@ -126,8 +126,19 @@ impl<R> Mailbox<R> {
         if attached {
             self.attached = None;
             self.make_deferred_due();
+            self.shrink();
         }
         attached
+    }
+
+    /// Gives the memory of a burst back. Call it when nothing has come for a while, from the
+    /// recipient or a sender.
+    pub(crate) fn shrink(&mut self) {
+        self.seen.shrink();
+        self.unwritten.shrink();
+        if let Some(attached) = &mut self.attached {
+            attached.window.shrink();
+        }
     }
 
     /// Goes back to the first pending message, with a new budget for sessions

@@ -15,9 +15,12 @@ use crate::store::UserId;
 /// the connection that it first used, and has at most 64 of them unanswered there.
 const MAX_DECIDED: usize = 128;
 
-/// Past this capacity the table gives memory back once nothing is undecided: a burst must not cost a
-/// mailbox its memory for ever.
+/// The capacity that the table keeps while its mailbox rests.
 const IDLE_CAPACITY: usize = 2 * MAX_DECIDED;
+
+/// Past this capacity it gives memory back as soon as nothing is undecided. Below, a sender that
+/// keeps some dozens of messages unanswered would have it shrink and grow all the time.
+const BUSY_CAPACITY: usize = 8 * MAX_DECIDED;
 
 /// What is known about an id.
 #[derive(Debug, Clone, Copy)]
@@ -76,19 +79,23 @@ impl Seen {
                 self.ids.remove(&oldest);
             }
             self.decided.push_back((sender, mid));
-            self.shrink();
+            self.shrink_to(BUSY_CAPACITY);
         }
     }
 
     /// Forgets an id that was never decided.
     pub(super) fn forget(&mut self, sender: UserId, mid: MessageId) {
         self.ids.remove(&(sender, mid));
-        self.shrink();
+        self.shrink_to(BUSY_CAPACITY);
     }
 
-    /// Gives memory back after a burst.
-    fn shrink(&mut self) {
-        if self.ids.len() <= MAX_DECIDED && self.ids.capacity() > IDLE_CAPACITY {
+    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    pub(super) fn shrink(&mut self) {
+        self.shrink_to(IDLE_CAPACITY);
+    }
+
+    fn shrink_to(&mut self, kept: usize) {
+        if self.ids.len() <= MAX_DECIDED && self.ids.capacity() > kept {
             self.ids.shrink_to(MAX_DECIDED);
         }
     }

@@ -384,6 +384,8 @@ fn a_burst_leaves_no_memory_behind() {
         mailbox.acknowledge_shown(session, |_| false, &mut effects),
         2048
     );
+    assert!(memory(&mailbox) <= 320 * 1024, "{}", memory(&mailbox));
+    mailbox.shrink();
     assert!(memory(&mailbox) <= 32 * 1024, "{}", memory(&mailbox));
     // The same by way of the disk, and for one that fails.
     mailbox.detach(session);
@@ -406,6 +408,8 @@ fn a_burst_leaves_no_memory_behind() {
             false => mailbox.committed(&work, &mut effects),
             true => mailbox.failed(&work, &full, Instant::now(), &mut effects),
         }
+        assert!(memory(&mailbox) <= 64 * 1024, "{}", memory(&mailbox));
+        mailbox.shrink();
         assert!(memory(&mailbox) <= 32 * 1024, "{}", memory(&mailbox));
     }
 }

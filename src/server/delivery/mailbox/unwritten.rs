@@ -9,8 +9,11 @@ use std::time::Instant;
 
 use crate::store::Message;
 
-/// The capacity that an empty queue keeps, about 6 KiB.
+/// The capacity that an empty queue keeps while its mailbox rests, about 6 KiB.
 const IDLE_PLACES: usize = 64;
+
+/// The capacity that it keeps while messages come and go.
+const BUSY_PLACES: usize = 1024;
 
 /// How far a message has come on its way to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +94,11 @@ impl<R> Queue<R> {
     }
 
     fn index_of(&self, number: u64) -> Option<usize> {
-        match self.messages.front() {
-            Some(first) if first.message.number == number => Some(0),
+        // Nearly always no number is missing between the first one and this one.
+        let first = self.messages.front()?.message.number;
+        let guess = usize::try_from(number.checked_sub(first)?).ok()?;
+        match self.messages.get(guess) {
+            Some(unwritten) if unwritten.message.number == number => Some(guess),
             _ => self
                 .messages
                 .binary_search_by_key(&number, |unwritten| unwritten.message.number)
@@ -108,10 +114,19 @@ impl<R> Queue<R> {
     pub(super) fn remove(&mut self, number: u64) -> Option<Unwritten<R>> {
         let index = self.index_of(number)?;
         let removed = self.messages.remove(index);
-        if self.messages.is_empty() && self.messages.capacity() > IDLE_PLACES {
+        self.shrink_to(BUSY_PLACES);
+        removed
+    }
+
+    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    pub(super) fn shrink(&mut self) {
+        self.shrink_to(IDLE_PLACES);
+    }
+
+    fn shrink_to(&mut self, kept: usize) {
+        if self.messages.is_empty() && self.messages.capacity() > kept {
             self.messages = VecDeque::new();
         }
-        removed
     }
 
     /// The first message above `number`.

@@ -16,7 +16,7 @@ const MAX_MESSAGES: usize = 2048;
 /// Past this many bytes of bodies in flight, the window is full.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// The capacity that an empty window keeps.
+/// The capacity that an empty window keeps while its session rests.
 const IDLE_PLACES: usize = 64;
 
 /// A message that was pushed and not acknowledged.
@@ -60,34 +60,29 @@ impl Window {
             .iter()
             .position(|message| message.mid == mid && message.from == from)?;
         let removed = self.messages.remove(index)?;
-        self.removed(&removed);
+        self.bytes -= removed.size;
         Some(removed)
     }
 
     pub(super) fn pop_first(&mut self) -> Option<InFlight> {
         let removed = self.messages.pop_front()?;
-        self.removed(&removed);
+        self.bytes -= removed.size;
         Some(removed)
     }
 
     /// Removes messages by their numbers.
     pub(super) fn withdraw(&mut self, numbers: &BTreeSet<u64>) {
-        let mut withdrawn = Vec::new();
         self.messages.retain(|message| {
             let stays = !numbers.contains(&message.number);
             if !stays {
-                withdrawn.push(*message);
+                self.bytes -= message.size;
             }
             stays
         });
-        for message in &withdrawn {
-            self.removed(message);
-        }
     }
 
-    /// Counts a message that was removed. An empty window gives its memory back.
-    fn removed(&mut self, removed: &InFlight) {
-        self.bytes -= removed.size;
+    /// Gives the memory of a burst back. Call it when nothing has come for a while.
+    pub(super) fn shrink(&mut self) {
         if self.messages.is_empty() && self.messages.capacity() > IDLE_PLACES {
             self.messages = VecDeque::new();
         }

@@ -74,6 +74,7 @@ impl Connection {
                     self.lines.shrink();
                     self.raw.shrink();
                     self.send_queue.shrink();
+                    self.handler.shrink();
                     if std::mem::take(&mut self.has_worked) {
                         return Ok(Received::Nothing);
                     }
