@@ -4,6 +4,8 @@
 //! `{"id":7,"error":{…}}`, and an event `{"event":…}`. A request without an `id` is answered only
 //! if it fails. Unknown fields are ignored.
 
+mod frequent;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -11,12 +13,13 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Blob, ByteArray, Handle, MessageId};
+use self::frequent::Frequent;
+use super::ids::MessageId;
 use super::message::SendFields;
 use super::name::UserName;
 use super::refusal::{Code, Refusal};
 use super::reply::{Accepted, Answer, Event, MessageState, Reply};
-use super::request::{Ack, Body, Request, Send, Sender};
+use super::request::{Body, Request};
 
 /// A parsed line: the request's id, if it has one, and the request, or why it is refused.
 pub type ParsedLine = (Option<u64>, Result<Request, Refusal>);
@@ -36,58 +39,6 @@ struct Id {
     id: Option<u64>,
 }
 
-/// The fields of `send` and `ack`, which make up nearly all traffic, so that these are read in
-/// one pass instead of two.
-#[derive(Deserialize)]
-struct Frequent<'a> {
-    #[serde(default)]
-    id: Option<u64>,
-    #[serde(borrow)]
-    op: Cow<'a, str>,
-    #[serde(default)]
-    to: Option<UserName>,
-    #[serde(default)]
-    mid: Option<MessageId>,
-    #[serde(default)]
-    envelope: Option<Blob>,
-    #[serde(default)]
-    text: Option<Box<str>>,
-    #[serde(default)]
-    identity: Option<ByteArray<32>>,
-    #[serde(default)]
-    again: bool,
-    #[serde(default)]
-    after: Option<Handle>,
-    #[serde(default)]
-    from: Option<Sender>,
-    #[serde(default)]
-    ids: Option<Vec<MessageId>>,
-}
-
-impl Frequent<'_> {
-    /// The request, if it is a correct `send` or `ack`.
-    fn into_request(self) -> Option<Request> {
-        match &*self.op {
-            "send" => {
-                let body = Body::of_send(self.envelope, self.text).ok()?;
-                Some(Request::Send(Send {
-                    to: self.to?,
-                    mid: self.mid?,
-                    body,
-                    identity: self.identity,
-                    again: self.again,
-                    after: self.after,
-                }))
-            }
-            "ack" => Some(Request::Ack(Ack {
-                from: self.from?,
-                ids: self.ids?,
-            })),
-            _ => None,
-        }
-    }
-}
-
 /// Parses one request.
 pub fn parse_request(line: &[u8]) -> ParsedLine {
     if line.trim_ascii_start().first() != Some(&b'{') {
@@ -96,11 +47,11 @@ pub fn parse_request(line: &[u8]) -> ParsedLine {
             Err(Refusal::bad_request("a request is a JSON object")),
         );
     }
-    if let Ok(frequent) = serde_json::from_slice::<Frequent<'_>>(line) {
-        let id = frequent.id;
-        if let Some(request) = frequent.into_request() {
-            return (id, Ok(request));
-        }
+    let mut frequent = Frequent::default();
+    if frequent.read(line)
+        && let Some(request) = frequent.take_request()
+    {
+        return (frequent.id, Ok(request));
     }
     // Other requests and faulty ones take two passes; the second says exactly what is wrong.
     match serde_json::from_slice::<Head<'_>>(line) {

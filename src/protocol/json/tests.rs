@@ -1,6 +1,7 @@
 //! Lines of JSON, read and written.
 
 use super::*;
+use crate::protocol::ids::{Blob, ByteArray};
 use crate::protocol::reply::Incoming;
 
 const MID: &str = "000102030405060708090a0b0c0d0e0f";
@@ -308,4 +309,60 @@ fn every_request_survives_the_wire() {
     }
     let mut out = Vec::new();
     assert!(write_request(&mut out, None, &Request::AckShown).is_none());
+}
+
+#[test]
+fn the_quick_parser_takes_what_the_thorough_one_takes() {
+    let (to, ids) = (
+        format!("\"to\":\"bob\",\"mid\":\"{MID}\""),
+        format!("\"ids\":[\"{MID}\"]"),
+    );
+    let send = format!("\"op\":\"send\",{to},\"envelope\":\"AQID\"");
+    for (line, taken) in [
+        (format!("{{{send}}}"), true),
+        (
+            format!(
+                " {{\"id\":null,\"after\":null,\"identity\":null,\"more\":1,\"more\":2,{send}}}"
+            ),
+            true,
+        ),
+        (format!("{{{send},\"again\":true,\"text\":null}}"), true),
+        (
+            format!("{{\"ids\":[],\"op\":\"ack\",\"from\":\"*\"}}"),
+            true,
+        ),
+        (
+            format!("{{\"op\":\"\\u0061ck\",\"from\":\"bob\",{ids}}}"),
+            true,
+        ),
+        (format!("{{{send}}} 1"), false),
+        (format!("{{{send},\"again\":null}}"), false),
+        (format!("{{{send},\"op\":\"send\"}}"), false),
+        (format!("{{{send},\"id\":null,\"id\":7}}"), false),
+        (format!("{{{send},\"text\":\"both\"}}"), false),
+        (format!("{{{send},\"id\":-1}}"), false),
+        (format!("[7,\"send\",{send}]"), false),
+        (
+            format!("{{\"op\":{{\"send\":null}},{to},\"envelope\":\"AQID\"}}"),
+            false,
+        ),
+        (format!("{{\"op\":0,{to},\"envelope\":\"AQID\"}}"), false),
+        (format!("{{\"op\":\"ack\",{ids}}}"), false),
+        (format!("{{{to},\"envelope\":\"AQID\"}}"), false),
+    ] {
+        let line = line.as_bytes();
+        let mut frequent = Frequent::default();
+        let quick = frequent.read(line).then(|| frequent.take_request());
+        let quick = quick.flatten().map(|request| format!("{request:?}"));
+        let thorough = match serde_json::from_slice::<Head<'_>>(line) {
+            Ok(head) => parse_op(&head.op, line).ok(),
+            Err(_) => None,
+        };
+        let thorough = thorough.map(|request| format!("{request:?}"));
+        let shown = String::from_utf8_lossy(line);
+        assert_eq!(quick.is_some(), taken, "{shown}");
+        if line[0] != b'[' {
+            assert_eq!(quick, thorough, "{shown}");
+        }
+    }
 }
