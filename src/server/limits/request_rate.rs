@@ -61,16 +61,16 @@ impl RequestRate {
     /// Counts a request, and returns how long the connection is not to be read after it.
     pub(crate) fn count(&mut self, now: Instant) -> Duration {
         // A wait without a limit is never refused.
-        let take = |bucket: &mut TokenBucket, rate: Option<Rate>| match rate {
-            Some(rate) => bucket.take(rate, now, Duration::MAX).unwrap_or_default(),
-            None => Duration::ZERO,
+        let take = |bucket: &mut TokenBucket, rate| {
+            bucket.take(rate, now, Duration::MAX).unwrap_or_default()
         };
-        match &self.account {
-            Some(bucket) => take(&mut bucket.lock(), self.rate_after_login),
-            None => {
+        match (&self.account, self.rate_after_login) {
+            (Some(_), None) => Duration::ZERO,
+            (Some(bucket), Some(rate)) => take(&mut bucket.lock(), rate),
+            (None, _) => {
                 let second = Duration::from_secs(1);
                 let rate = Rate::new(RATE_BEFORE_LOGIN, second, BURST_BEFORE_LOGIN);
-                take(&mut self.before_login, rate)
+                rate.map_or(Duration::ZERO, |rate| take(&mut self.before_login, rate))
             }
         }
     }
