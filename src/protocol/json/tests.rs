@@ -328,7 +328,7 @@ fn the_quick_parser_takes_what_the_thorough_one_takes() {
         ),
         (format!("{{{send},\"again\":true,\"text\":null}}"), true),
         (
-            format!("{{\"ids\":[],\"op\":\"ack\",\"from\":\"*\"}}"),
+            "{\"ids\":[],\"op\":\"ack\",\"from\":\"*\"}".to_owned(),
             true,
         ),
         (
