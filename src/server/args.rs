@@ -68,6 +68,11 @@ pub(super) struct Options {
     #[arg(long, global = true, env = "SECURE_CHAT_NODE", value_name = "NAME")]
     node: Option<String>,
 
+    /// Address and port where the other servers of the database reach this one
+    /// [default: the address by which this machine reaches the database, and any port that is free]
+    #[arg(long, env = "SECURE_CHAT_PEER_LISTEN", value_name = "ADDRESS:PORT")]
+    peer_listen: Option<SocketAddr>,
+
     /// While another server uses the database, wait for its end, and then take over
     #[arg(long, env = "SECURE_CHAT_STANDBY")]
     standby: bool,
@@ -412,6 +417,11 @@ impl Program for Options {
                  names, one line HOST:PORT:DATABASE:USER:PASSWORD",
             );
         }
+        if self.peer_listen.is_some() && self.store.is_none() {
+            return Some(
+                "--peer-listen is for servers that share a database; name the database with --store",
+            );
+        }
         (self.idle_limit <= self.ping_after).then_some(
             "--idle-limit must be above --ping-after, best twice as long: a client that is silent \
              is asked first, and then has time to answer",
@@ -428,6 +438,7 @@ impl Options {
             store: self
                 .store
                 .map(|store| (store, self.node.unwrap_or_else(machine_name))),
+            peer_listen: self.peer_listen,
             standby: self.standby,
             new: self.new,
             max_clients: self.max_clients,

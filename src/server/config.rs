@@ -34,6 +34,8 @@ pub(crate) struct Config {
     /// The database that holds accounts and mail, and the name that this server goes by there; without
     /// it, the file in the folder holds them.
     pub store: Option<(StoreAddress, String)>,
+    /// Where other servers of the database reach this one; where it chooses, without it.
+    pub peer_listen: Option<SocketAddr>,
     /// Whether to wait while another server uses the database.
     pub standby: bool,
     /// Whether to begin anew where the folder has lost its database or its certificate.

@@ -6,20 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handshake;
-use super::handshake::Identity;
+use super::handshake::Us;
 use super::link::Link;
 use super::message::{Told, Unreachable};
 use super::wire;
 use crate::clock;
 use crate::server::log;
 use crate::server::stats::Stats;
-use crate::store::Store;
-use crate::store::homes::{Node, RunId};
-use crate::store::lease::Lease;
+use crate::store::homes::{Homes, Node, RunId};
 use crate::sync;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::connector::Connector;
-use crate::transport::tls::Acceptor;
 
 /// A server that was not reached is left alone for this long.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -35,11 +32,8 @@ const STACK: usize = 256 * 1024;
 
 /// The links by run.
 pub(super) struct Links {
-    run: RunId,
-    secret: [u8; 32],
-    store: Arc<dyn Store>,
-    lease: Lease,
-    tls: Option<Arc<Acceptor>>,
+    us: Arc<Us>,
+    homes: Arc<dyn Homes + Send + Sync>,
     connector: Option<Connector>,
     stats: Arc<Stats>,
     /// Held for single operations, and to add to the events of a link that is being made. No link is made and
@@ -75,34 +69,16 @@ struct Making<'a> {
 
 impl Links {
     /// No links yet.
-    pub(super) fn new(
-        run: RunId,
-        store: Arc<dyn Store>,
-        tls: Option<Arc<Acceptor>>,
-        stats: Arc<Stats>,
-    ) -> Self {
-        // It fails only in a build without TLS, which has no acceptor.
-        let connector = tls.as_ref().and_then(|_| Connector::pinning().ok());
+    pub(super) fn new(us: Arc<Us>, homes: Arc<dyn Homes + Send + Sync>, stats: Arc<Stats>) -> Self {
+        // It fails only in a build without TLS, which has no certificate either.
+        let connector = us.tls.as_ref().and_then(|_| Connector::pinning().ok());
         Links {
-            run,
-            secret: store.secret(),
-            lease: store.lease(),
-            store,
-            tls,
+            us,
+            homes,
             connector,
             stats,
             table: Mutex::default(),
             made: Condvar::new(),
-        }
-    }
-
-    /// What this server needs to know another one.
-    pub(super) fn identity(&self) -> Identity<'_> {
-        Identity {
-            run: self.run,
-            secret: &self.secret,
-            tls: self.tls.as_deref(),
-            lease: &self.lease,
         }
     }
 
@@ -189,7 +165,7 @@ impl Links {
 
     /// Connects to a run.
     fn connect(&self, to: RunId) -> Option<Arc<Link>> {
-        let node = match self.store.nodes() {
+        let node = match self.homes.nodes() {
             Ok(nodes) => nodes.into_iter().find(|node| node.run == to)?,
             Err(error) => {
                 self.log_unreached(&format_args!("another server"), &error);
@@ -214,8 +190,8 @@ impl Links {
             )
         })?;
         let name = format!("{} ({at})", node.name);
-        let known = handshake::connect(&self.identity(), self.connector.as_ref(), node.run, at)?;
-        Link::begin(name, known, self.lease.clone(), Arc::clone(&self.stats))
+        let known = handshake::connect(&self.us, self.connector.as_ref(), node.run, at)?;
+        Link::begin(name, known, self.us.lease.clone(), Arc::clone(&self.stats))
     }
 
     /// Says that a server is not reached, but not each time.
