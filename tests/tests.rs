@@ -66,6 +66,8 @@ mod suite {
     mod log;
     /// The promise: accepted means stored, in order, until acknowledged.
     mod mailbox;
+    /// The name of a removed account, given away on a running server.
+    mod names;
     /// What the log says, in both formats, and the metrics.
     mod observability;
     /// The unit, the filter for fail2ban and the settings that packages bring.

@@ -7,6 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
+//! | `access` | invitations and bans |
 //! | `error` | why a store fails |
 //! | [`expiry`] | mail that waited for too long |
 //! | [`homes`] | which of several servers holds a mailbox |
@@ -14,12 +15,14 @@
 //! | [`journal`] | what a restore must not undo |
 //! | `migrate` | from a SQLite file into a database |
 //! | [`personal_data`] | what a store holds about a person |
+//! | [`purge`] | what a deleted account has left with others |
 //! | `tally` | what is pending, in numbers |
 //! | [`sqlite`] | a store in one SQLite file |
 //! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
 //! | `no_database` | what stands for its address without that feature |
 //! | `pool` | the connections that read |
 
+mod access;
 mod error;
 pub(crate) mod expiry;
 #[allow(dead_code, reason = "delivery has yet to use it")]
@@ -35,12 +38,15 @@ pub(crate) mod personal_data;
 mod pool;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod purge;
 pub(crate) mod sqlite;
 mod tally;
 
 #[cfg(test)]
 mod conformance;
 
+use self::access::REMEMBERED;
+pub(crate) use self::access::{Ban, Invitation, ListedInvitation};
 pub(crate) use self::error::StoreError;
 #[cfg(not(feature = "postgres"))]
 pub(crate) use self::no_database::StoreAddress;
@@ -57,14 +63,11 @@ use self::expiry::ExpiredMail;
 use self::homes::{Home, Homes, RunId};
 use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
+use self::purge::Traces;
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Bundle;
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
-
-/// How long an invitation that has expired is remembered, in ms: whoever tries it is told why it
-/// does not work.
-const REMEMBERED: u64 = 30 * 24 * 3600 * 1000;
 
 /// An account's number; 0 stands for the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -137,35 +140,6 @@ pub(crate) struct Reset {
     /// Until when it works, ms since 1970.
     pub expires: u64,
 }
-
-/// An invitation as it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Invitation {
-    /// SHA-256 of its code.
-    pub code: ByteArray<32>,
-    /// Who made it; [`UserId::SERVER`] for the operator.
-    pub inviter: UserId,
-    /// When it was made, ms since 1970.
-    pub created: u64,
-    /// Until when it works, ms since 1970.
-    pub expires: u64,
-    /// How many accounts it may still make.
-    pub uses: u32,
-}
-
-/// An invitation in a list.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ListedInvitation {
-    /// Its number.
-    pub id: i64,
-    /// The name of who made it, if that is an account that still exists.
-    pub inviter: Option<UserName>,
-    /// What is stored.
-    pub invitation: Invitation,
-}
-
-/// A banned network, as text, and since when, ms since 1970.
-pub(crate) type Ban = (String, u64);
 
 /// An account's settings that are yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -329,8 +303,10 @@ pub(crate) enum Change {
         /// any more, nothing changes.
         proven: Option<ByteArray<32>>,
     },
-    /// Purge what is left of a deleted account, its mail among it that waits for others, and give
-    /// its name to a new account.
+    /// Purge some of what a deleted account has left: messages, by their places, and blocks of it, by
+    /// those who block it.
+    Purge(UserId, Vec<expiry::Key>, Vec<UserId>),
+    /// Give the name of a deleted account to a new one, once all that it had left was purged.
     Reuse(UserId, NewAccount),
     /// Store an invitation, unless its inviter has this many others that still work.
     Invite(Invitation, u32),
@@ -372,6 +348,7 @@ impl Change {
             | Change::Block(user, ..)
             | Change::Reset(user, _)
             | Change::Disable(user, _)
+            | Change::Purge(user, ..)
             | Change::Reuse(user, _)
             | Change::Delete { user, .. } => Some(*user),
             Change::SetLogin(new) | Change::FinishReset(new, _) | Change::Claim(new) => {
@@ -437,7 +414,7 @@ pub(crate) struct Batch {
 }
 
 /// The contract. Reads see all that [`commit`](Store::commit) has returned for.
-pub(crate) trait Store: ExpiredMail + Homes + Send + Sync {
+pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
     /// An account by name; `None` if there is none or it was deleted.
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
 

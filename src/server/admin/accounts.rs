@@ -15,12 +15,13 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::News;
 use crate::protocol::request::KdfParams;
 use crate::server::delivery::Now;
+use crate::server::delivery::purge::Purged;
 use crate::server::delivery::recipient::public_identity;
 use crate::server::requests::auth::random;
 use crate::server::requests::login::{disabled, end_session};
 use crate::server::requests::register::remove_account;
 use crate::store::{
-    Account, Change, Changed, ListedAccount, NewAccount, Reset, StoreError, Summary,
+    Account, Change, Changed, ListedAccount, NewAccount, Reset, StoreError, Summary, UserId,
 };
 use crate::sync::sync_channel;
 
@@ -32,6 +33,9 @@ const PAGE: usize = 200;
 /// How long the disk has for the notices of one read.
 const NOTICES_TAKE: Duration = Duration::from_secs(30);
 
+/// How often it is said how far long work is. A command waits longer for each line of its answer.
+const PROGRESS: Duration = Duration::from_secs(1);
+
 /// A day in milliseconds.
 pub(super) const DAY: u64 = 24 * 3600 * 1000;
 
@@ -42,6 +46,7 @@ impl Performer {
         kdf: KdfParams,
         login_key: ByteArray<32>,
         reuse_name: bool,
+        rows: Rows<'_>,
     ) -> Result<String, AdminError> {
         let account = NewAccount {
             name,
@@ -51,29 +56,48 @@ impl Performer {
             invitation: None,
         };
         let earlier = self.store().listed_account(&name).map_err(read)?;
-        let change = match earlier {
-            None => Change::Register(account),
-            Some(earlier) if !earlier.deleted => {
-                return refuse(format!("the name {name} is taken; choose another"));
+        match earlier {
+            None => match self.shared.writer.change(Change::Register(account))? {
+                Changed::Registered(_) => Ok(format!("the account {name} was made")),
+                _ => refuse(taken(&name)),
+            },
+            Some(earlier) if !earlier.deleted => refuse(taken(&name)),
+            Some(_) if !reuse_name => refuse(format!(
+                "{name} was a removed account's name and stays reserved, so that nobody is taken for \
+                 that person; choose another, or give it away with --reuse-name"
+            )),
+            Some(earlier) => self.give_name_away(earlier.id, account, rows),
+        }
+    }
+
+    /// Purges what a removed account has left, and makes another one of its name.
+    fn give_name_away(
+        &self,
+        earlier: UserId,
+        account: NewAccount,
+        rows: Rows<'_>,
+    ) -> Result<String, AdminError> {
+        let name = account.name;
+        // Its owner may have deleted it a moment ago, and still be sending.
+        self.shared.sessions.credentials_changed(&name, None);
+        let mut told = clock::now();
+        let mut progress = |purged: Purged| {
+            if clock::now().saturating_duration_since(told) < PROGRESS {
+                return Ok(());
             }
-            Some(_) if !reuse_name => {
-                return refuse(format!(
-                    "{name} was a removed account's name and stays reserved, so that nobody is taken for \
-                     that person; choose another, or give it away with --reuse-name"
-                ));
-            }
-            // What is on its way to somebody at this moment can't be taken back.
-            Some(_) if self.live => {
-                return refuse(format!(
-                    "the name {name} can be given away only while the server is stopped, since messages \
-                     from its last owner may be on their way; stop it, run this, and start it again"
-                ));
-            }
-            Some(earlier) => Change::Reuse(earlier.id, account),
+            told = clock::now();
+            rows.progress(&format!(
+                "{} messages looked at, {} of {name} removed",
+                purged.looked_at, purged.removed
+            ))
         };
-        match self.shared.writer.change(change)? {
-            Changed::Registered(_) => Ok(format!("the account {name} was made")),
-            _ => refuse(format!("the name {name} is taken; choose another")),
+        let delivery = &self.shared.delivery;
+        match delivery.give_name_away(earlier, account, &mut progress)? {
+            (Changed::Registered(_), purged) => Ok(format!(
+                "the account {name} was made; of the one before it, {} were purged",
+                counted(purged.removed, "message")
+            )),
+            _ => refuse(taken(&name)),
         }
     }
 
@@ -315,6 +339,10 @@ fn not_announced(told: u64) -> Result<String, AdminError> {
              it, and announce it again, which these accounts hear a second time"
         ),
     })
+}
+
+fn taken(name: &UserName) -> String {
+    format!("the name {name} is taken; choose another")
 }
 
 /// How many of something there are, in words.

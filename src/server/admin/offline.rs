@@ -88,7 +88,7 @@ pub(super) fn run(
         false,
     );
     let uid = rustix::process::geteuid().as_raw();
-    let done = performer.perform(Some(uid), request, &mut |json| printer.row(&json));
+    let done = performer.perform(Some(uid), request, printer);
     shared.writer.stop();
     // Without an answer the thread has panicked, and the next start finds what was committed.
     let closed = ended.recv().map_or(Ok(()), |ended| ended.closed);

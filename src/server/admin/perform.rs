@@ -14,8 +14,23 @@ use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
 use crate::transport::address::Address;
 
-/// Takes a row of the result, as JSON.
-pub(super) type Rows<'a> = &'a mut dyn FnMut(String) -> Result<(), AdminError>;
+/// Takes the result as it comes.
+pub(super) trait Output {
+    /// A row of it, as JSON.
+    ///
+    /// # Errors
+    /// It can't be handed over: nobody waits for the result any more.
+    fn row(&mut self, json: String) -> Result<(), AdminError>;
+
+    /// How far long work is, in words.
+    ///
+    /// # Errors
+    /// The same.
+    fn progress(&mut self, words: &str) -> Result<(), AdminError>;
+}
+
+/// Where the result goes.
+pub(super) type Rows<'a> = &'a mut dyn Output;
 
 /// Carries out requests.
 pub(crate) struct Performer {
@@ -71,7 +86,7 @@ impl Performer {
                 kdf,
                 login_key,
                 reuse_name,
-            } => self.add_user(*name, *kdf, *login_key, *reuse_name),
+            } => self.add_user(*name, *kdf, *login_key, *reuse_name, rows),
             Request::UserList {} => self.list_users(rows),
             Request::UserShow { name } => self.show_user(name, rows),
             Request::UserDisable { name } => self.disable_user(name, true),
@@ -109,5 +124,5 @@ impl Performer {
 pub(super) fn emit(rows: Rows<'_>, row: &impl Serialize) -> Result<(), AdminError> {
     let json =
         serde_json::to_string(row).map_err(|error| AdminError::Refused(error.to_string()))?;
-    rows(json)
+    rows.row(json)
 }

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::Value;
 
 use super::error::AdminError;
+use super::perform::Output;
 use super::request::Request;
 use crate::protocol::sanitize::sanitize;
 use crate::transport::qr_code;
@@ -49,6 +50,8 @@ enum Shape {
 pub(super) struct Printer {
     shape: Shape,
     json: bool,
+    /// The terminal's last line says how far the work is.
+    has_progress: bool,
     /// The heading of the rows that are printed.
     section: String,
     /// The rows of a table, kept until the widths are known.
@@ -61,17 +64,56 @@ impl Printer {
         Printer {
             shape: shape(request),
             json,
+            has_progress: false,
             section: String::new(),
             table: Vec::new(),
         }
     }
 
+    /// Prints the table and what was done.
+    pub(super) fn finish(mut self, done: &str) -> Result<(), AdminError> {
+        self.end_progress();
+        if let (Shape::Table(columns), false) = (self.shape, self.json) {
+            write(&layout(columns, &self.table))?;
+        }
+        if done.is_empty() {
+            return Ok(());
+        }
+        match (self.shape, self.json) {
+            (Shape::None, true) => write(&format!("{}\n", serde_json::json!({ "done": done }))),
+            (Shape::None, false) => write(&format!("{done}\n")),
+            (_, true) => Ok(()),
+            // A result that was printed is not undone by a standard error that is closed.
+            (_, false) => {
+                let _said = writeln!(io::stderr(), "{done}");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Printer {
+    fn end_progress(&mut self) {
+        if std::mem::take(&mut self.has_progress) {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        // An error's sentence follows.
+        self.end_progress();
+    }
+}
+
+impl Output for Printer {
     /// Prints a row, or keeps it for the table.
-    pub(super) fn row(&mut self, json: &str) -> Result<(), AdminError> {
+    fn row(&mut self, json: String) -> Result<(), AdminError> {
         if self.json {
             return write(&format!("{json}\n"));
         }
-        let row: Value = serde_json::from_str(json).map_err(|_| AdminError::OtherServer)?;
+        let row: Value = serde_json::from_str(&json).map_err(|_| AdminError::OtherServer)?;
         match self.shape {
             Shape::None => Ok(()),
             Shape::Field(field) => {
@@ -119,24 +161,14 @@ impl Printer {
         }
     }
 
-    /// Prints the table and what was done.
-    pub(super) fn finish(self, done: &str) -> Result<(), AdminError> {
-        if let (Shape::Table(columns), false) = (self.shape, self.json) {
-            write(&layout(columns, &self.table))?;
+    fn progress(&mut self, words: &str) -> Result<(), AdminError> {
+        // What is not read by a person needs no account of it.
+        let mut to = io::stderr();
+        if to.is_terminal() {
+            self.has_progress = true;
+            let _said = write!(to, "\r\x1b[K{}", sanitize(words));
         }
-        if done.is_empty() {
-            return Ok(());
-        }
-        match (self.shape, self.json) {
-            (Shape::None, true) => write(&format!("{}\n", serde_json::json!({ "done": done }))),
-            (Shape::None, false) => write(&format!("{done}\n")),
-            (_, true) => Ok(()),
-            // A result that was printed is not undone by a standard error that is closed.
-            (_, false) => {
-                let _said = writeln!(io::stderr(), "{done}");
-                Ok(())
-            }
-        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a command asks the server for, what comes back, and how both look on the socket: a request
-//! is one line of JSON, and an answer is lines that begin with `row`, then one with `done` or
-//! `error`. Both ends are the same program, so there are no versions: a request that the running
+//! is one line of JSON, and an answer is lines that begin with `row` or `progress`, then one with `done`
+//! or `error`. Both ends are the same program, so there are no versions: a request that the running
 //! server does not know is refused with a sentence.
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,8 @@ impl Request {
 pub(super) enum Line {
     /// A row of the result, as JSON.
     Row(String),
+    /// How far long work is, in words.
+    Progress(String),
     /// All was done; the sentence says what.
     Done(String),
     /// It was refused or failed; the sentence says why.
@@ -135,6 +137,7 @@ impl Line {
     pub(super) fn to_text(&self) -> String {
         let (word, rest) = match self {
             Line::Row(json) => ("row", json.clone()),
+            Line::Progress(words) => ("progress", quoted(words)),
             Line::Done(sentence) => ("done", quoted(sentence)),
             Line::Error(sentence) => ("error", quoted(sentence)),
         };
@@ -146,6 +149,7 @@ impl Line {
         let (word, rest) = line.split_once(' ')?;
         Some(match word {
             "row" => Line::Row(rest.to_owned()),
+            "progress" => Line::Progress(serde_json::from_str(rest).ok()?),
             "done" => Line::Done(serde_json::from_str(rest).ok()?),
             "error" => Line::Error(serde_json::from_str(rest).ok()?),
             _ => return None,
@@ -242,6 +246,7 @@ mod tests {
             Line::Row(r#"{"name":"bob"}"#.to_owned()),
             Line::Done("two\nlines \"quoted\"".to_owned()),
             Line::Error(String::new()),
+            Line::Progress("half\nof it".to_owned()),
         ] {
             let text = line.to_text();
             assert_eq!(text.matches('\n').count(), 1);

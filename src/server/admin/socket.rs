@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::AdminError;
-use super::perform::Performer;
+use super::perform::{Output, Performer};
 use super::print::Printer;
 use super::request::{Line, MAX_LINE, Request};
 use crate::clock;
@@ -139,6 +139,26 @@ fn accept(listener: &UnixListener, performer: &Performer) {
     }
 }
 
+/// The command's end of a connection.
+struct Answer<'a>(&'a UnixStream);
+
+impl Answer<'_> {
+    fn line(&mut self, line: &Line) -> Result<(), AdminError> {
+        let written = self.0.write_all(line.to_text().as_bytes());
+        written.map_err(AdminError::Output)
+    }
+}
+
+impl Output for Answer<'_> {
+    fn row(&mut self, json: String) -> Result<(), AdminError> {
+        self.line(&Line::Row(json))
+    }
+
+    fn progress(&mut self, words: &str) -> Result<(), AdminError> {
+        self.line(&Line::Progress(words.to_owned()))
+    }
+}
+
 /// Serves one command.
 fn serve(mut stream: &UnixStream, performer: &Performer) -> io::Result<()> {
     stream.set_nonblocking(false)?;
@@ -153,11 +173,7 @@ fn serve(mut stream: &UnixStream, performer: &Performer) -> io::Result<()> {
     let answer = match serde_json::from_str::<Request>(&line) {
         Err(_) => Line::Error(AdminError::OtherServer.to_string()),
         Ok(request) => {
-            let mut rows = |json: String| {
-                let written = stream.write_all(Line::Row(json).to_text().as_bytes());
-                written.map_err(AdminError::Output)
-            };
-            let done = performer.perform(uid, &request, &mut rows);
+            let done = performer.perform(uid, &request, &mut Answer(stream));
             let (act, subject) = request.describe();
             let who = uid.map_or("somebody".to_owned(), |uid| format!("user {uid}"));
             let outcome = match &done {
@@ -272,7 +288,8 @@ pub(super) fn call(
     let _written = stream.write_all(line.as_bytes());
     for line in BufReader::new(stream).lines() {
         match Line::parse(&line.map_err(silent)?) {
-            Some(Line::Row(json)) => printer.row(&json)?,
+            Some(Line::Row(json)) => printer.row(json)?,
+            Some(Line::Progress(words)) => printer.progress(&words)?,
             Some(Line::Done(sentence)) => return Ok(sentence),
             Some(Line::Error(sentence)) => return Err(AdminError::Refused(sentence)),
             None => return Err(AdminError::OtherServer),

@@ -79,8 +79,8 @@ pub(crate) struct AddUser {
     /// The file whose first line is the password, - for standard input [default: it is asked for]
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Give away the name of a removed account, while the server is stopped: purges what is left
-    /// of that account first, mail among it that it sent and that waits for others
+    /// Give away the name of a removed account: purges what is left of that account first, mail
+    /// among it that it sent and that waits for others
     #[arg(long)]
     pub reuse_name: bool,
 }

@@ -64,7 +64,7 @@ impl Delivery {
     }
 
     /// Takes a mailbox that nobody uses out of memory. Until the answer is dropped, nobody can open it.
-    fn take_out(&self, name: &UserName) -> Option<(Opening<'_>, TurnedAway)> {
+    pub(super) fn take_out(&self, name: &UserName) -> Option<(Opening<'_>, TurnedAway)> {
         let mut mailboxes = self.mailboxes.lock();
         if mailboxes.opening.contains(name) {
             return None;

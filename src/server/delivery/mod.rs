@@ -6,6 +6,7 @@
 //! | `send` | submitting a message |
 //! | `resend` | finding the first copy of a message that is sent again; what became of messages |
 //! | `expiry` | removing what waits for too long, and telling its senders |
+//! | `purge` | giving a removed account's name away, with nothing of that account left |
 //! | `receive` | attaching a session, pushing to it, acknowledging |
 //! | [`mailbox`] | the pure machine that decides all of it |
 //! | [`shared_mailbox`] | the machine under its lock, with the effects it asks for |
@@ -20,6 +21,7 @@
 
 pub(crate) mod expiry;
 pub(crate) mod mailbox;
+pub(crate) mod purge;
 mod receive;
 pub(crate) mod recipient;
 pub(crate) mod refusals;

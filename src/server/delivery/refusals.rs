@@ -32,6 +32,14 @@ pub(super) fn has_expired() -> Refusal {
     )
 }
 
+/// The session was replaced, or its account disabled, reset or removed.
+pub(crate) fn session_over() -> Refusal {
+    Refusal::new(
+        Code::NotLoggedIn,
+        "this session was ended, by another login or by the operator; log in again",
+    )
+}
+
 /// A read failed. Logs why.
 pub(crate) fn read_failed(error: StoreError) -> Refusal {
     log::error(None, format_args!("a read failed: {error}"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::mailbox::{Decision, Discretion, Disposition, Earlier, Submission};
-use super::refusals::has_expired;
+use super::refusals::{has_expired, session_over};
 use super::resend::Resends;
 use super::sessions::Session;
 use super::shared_mailbox::{LastRecipient, ReplyTo};
@@ -68,6 +68,11 @@ impl Delivery {
             let decision = self.update(mailbox, to_flush, |state, effects| {
                 if state.is_retired() {
                     return Err(Box::new(submission));
+                }
+                // Under the lock, so that nothing follows once a look at the mailbox has found nothing
+                // of an account that is removed.
+                if session.is_over() {
+                    return Ok(Decision::Made(Disposition::Refused(session_over())));
                 }
                 let recipient = &state.recipient;
                 let accepts_unencrypted = self.accepts_unencrypted.load(Ordering::Relaxed);

@@ -15,6 +15,7 @@ use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
 use crate::store::homes::Homes;
 use crate::store::lease::Lease;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
+use crate::store::purge::{Part, Trace, Traces};
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, NewAccount,
@@ -64,6 +65,15 @@ impl ExpiredMail for Gated {
     }
     fn untold(&self, sender: UserId, after: Key, limit: usize) -> Result<Vec<Untold>, StoreError> {
         self.store.untold(sender, after, limit)
+    }
+}
+
+impl Traces for Gated {
+    fn traces(&self, account: UserId, after: Key) -> Result<Part<Trace>, StoreError> {
+        self.store.traces(account, after)
+    }
+    fn blockers(&self, account: UserId, after: Key) -> Result<Part<UserId>, StoreError> {
+        self.store.blockers(account, after)
     }
 }
 

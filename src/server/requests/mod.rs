@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use self::login::NewSession;
 use super::delivery::Now;
-use super::delivery::refusals::{read_failed, unknown_user};
+use super::delivery::refusals::{read_failed, session_over, unknown_user};
 use super::delivery::resend::Resends;
 use super::delivery::sessions::Session;
 use super::delivery::shared_mailbox::{LastRecipient, SharedMailbox};
@@ -299,10 +299,7 @@ impl LoggedIn {
     fn check(&self) -> Result<(), Refusal> {
         match self.session.is_over() {
             false => Ok(()),
-            true => Err(Refusal::new(
-                Code::NotLoggedIn,
-                "this session was ended, by another login or by the operator; log in again",
-            )),
+            true => Err(session_over()),
         }
     }
 }

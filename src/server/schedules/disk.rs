@@ -11,6 +11,7 @@ use crate::protocol::request::{Body, KdfParams};
 use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
 use crate::store::homes::Homes;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
+use crate::store::purge::{Part, Trace, Traces};
 use crate::store::{
     Account, Ban, Batch, Change, Changed, Flags, ListedAccount, ListedInvitation, Message, Page,
     PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, Tally, UserId,
@@ -142,6 +143,16 @@ impl ExpiredMail for DiskStore {
 
     fn untold(&self, _sender: UserId, _: Key, _limit: usize) -> Result<Vec<Untold>, StoreError> {
         Ok(Vec::new())
+    }
+}
+
+impl Traces for DiskStore {
+    fn traces(&self, _account: UserId, after: Key) -> Result<Part<Trace>, StoreError> {
+        Ok(Part::new(after).end())
+    }
+
+    fn blockers(&self, _account: UserId, after: Key) -> Result<Part<UserId>, StoreError> {
+        Ok(Part::new(after).end())
     }
 }
 

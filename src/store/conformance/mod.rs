@@ -72,7 +72,6 @@ macro_rules! contract {
             the_greatest_generation_of_a_vault_is_kept
             a_reset_takes_the_old_key_and_its_code_sets_one_new_key
             an_invitation_makes_as_many_accounts_as_it_says_until_it_expires
-            a_name_that_is_given_away_brings_nothing_along
             networks_are_banned_once
             a_mailbox_is_claimed_by_the_server_that_has_it
             a_one_time_prekey_is_handed_out_once
@@ -82,6 +81,7 @@ macro_rules! contract {
             when_people_were_last_seen_is_forgotten_a_part_at_a_time
             what_is_held_about_a_person_is_found_a_row_at_a_time
             mail_that_waited_too_long_leaves_a_row_and_a_notice
+            a_name_that_is_given_away_brings_nothing_along
         );
     };
     ($scene:expr, people, $($name:ident)+) => {
@@ -444,35 +444,6 @@ pub(super) fn an_invitation_makes_as_many_accounts_as_it_says_until_it_expires(
     assert_eq!(fixture.change(Change::Revoke(id)), Changed::Done);
     assert_eq!(fixture.change(Change::Revoke(id)), Changed::Unknown);
     assert_eq!(register("c", code, 1), Changed::Unknown);
-}
-
-pub(super) fn a_name_that_is_given_away_brings_nothing_along(fixture: &impl Scene) {
-    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
-    let sender = |name: &str| Sender::User(name.parse().unwrap());
-    fixture.put(alice, bob, sender("bob"), 1);
-    fixture.put(bob, alice, sender("alice"), 2);
-    fixture.change(Change::Block(alice, bob, true));
-    let reuse = || fixture.change(Change::Reuse(bob, new_account("bob")));
-    assert_eq!(reuse(), Changed::NameTaken, "it is somebody's");
-    fixture.change(delete(bob));
-    let Changed::Registered(new) = reuse() else {
-        panic!("it was not given away");
-    };
-    assert!(new != bob && new != alice);
-    for recipient in [alice, bob, new] {
-        assert_eq!(fixture.numbers(recipient), [0; 0]);
-    }
-    assert!(!fixture.store().blocks(alice, bob).unwrap());
-    let names: Vec<String> = fixture
-        .store()
-        .accounts(None, 9)
-        .unwrap()
-        .iter()
-        .map(|it| it.name.to_string())
-        .collect();
-    assert_eq!(names, ["alice", "bob"]);
-    let carol = fixture.register("carol");
-    assert!(carol > new, "no number is another account's");
 }
 
 pub(super) fn networks_are_banned_once(fixture: &impl Scene) {

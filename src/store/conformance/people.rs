@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Scene, delete, generation, keys};
+use super::{Scene, delete, generation, keys, new_account};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::request::{Body, Sender};
 use crate::store::expiry::{Due, FIRST, Look, Step, Stepped};
 use crate::store::personal_data::{Field, Person, START, Section};
+use crate::store::purge::Part;
 use crate::store::{Batch, Change, Changed, Flags, Invitation, Message, Place, Reset, UserId};
 
 pub(in crate::store) fn when_people_were_last_seen_is_forgotten_a_part_at_a_time(
@@ -216,4 +217,53 @@ pub(in crate::store) fn mail_that_waited_too_long_leaves_a_row_and_a_notice(fixt
     fixture.change(delete(alice));
     assert_eq!(step(Step::Forget(FIRST, 0)), Stepped::Forgotten(None));
     assert!(store.expired_after(bob, 0, 10).unwrap().is_empty());
+}
+
+pub(in crate::store) fn a_name_that_is_given_away_brings_nothing_along(fixture: &impl Scene) {
+    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
+    let sender = |name: &str| Sender::User(name.parse().unwrap());
+    fixture.put(alice, bob, sender("bob"), 1);
+    fixture.put(bob, alice, sender("alice"), 2);
+    fixture.put(alice, alice, sender("alice"), 3);
+    fixture.change(Change::Block(alice, bob, true));
+    let reuse = || fixture.change(Change::Reuse(bob, new_account("bob")));
+    assert_eq!(reuse(), Changed::NameTaken, "it is somebody's");
+    fixture.change(delete(bob));
+    let store = fixture.store();
+    let Part {
+        found,
+        looked_at,
+        next,
+    } = store.traces(bob, FIRST).unwrap();
+    assert_eq!((looked_at, next), (3, None));
+    let owners: Vec<_> = found.iter().map(|it| it.owner.as_ref()).collect();
+    let owner = "alice".parse().unwrap();
+    assert_eq!(owners, [Some(&owner), None], "{found:?}");
+    assert_eq!((found[0].size, found[0].is_envelope), (5, false));
+    assert_eq!((found[1].size, found[1].is_envelope), (10, true));
+    let blockers = store.blockers(bob, FIRST).unwrap();
+    assert_eq!((&blockers.found[..], blockers.next), (&[alice][..], None));
+    let places = found.iter().map(|it| (it.recipient, it.number));
+    let purge = Change::Purge(bob, places.collect(), blockers.found);
+    assert_eq!(fixture.change(purge), Changed::Done);
+    assert_eq!(fixture.numbers(alice), [3], "what others sent stays");
+    fixture.change(Change::Purge(alice, vec![(alice, 3)], Vec::new()));
+    let Changed::Registered(new) = reuse() else {
+        panic!("it was not given away");
+    };
+    assert!(new != bob && new != alice);
+    for recipient in [alice, bob, new] {
+        assert_eq!(fixture.numbers(recipient), [0; 0]);
+    }
+    assert!(!fixture.store().blocks(alice, bob).unwrap());
+    let names: Vec<String> = fixture
+        .store()
+        .accounts(None, 9)
+        .unwrap()
+        .iter()
+        .map(|it| it.name.to_string())
+        .collect();
+    assert_eq!(names, ["alice", "bob"]);
+    let carol = fixture.register("carol");
+    assert!(carol > new, "no number is another account's");
 }

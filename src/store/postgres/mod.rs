@@ -25,6 +25,7 @@
 //! | `mail` | messages in and out of their table |
 //! | `fill` | filling an empty database from a SQLite file |
 //! | `personal_data` | what the tables hold about a person |
+//! | `purge` | what a deleted account has left with others |
 //! | `statements` | all SQL statements |
 
 mod address;
@@ -40,6 +41,7 @@ mod mail;
 mod open;
 mod open_error;
 mod personal_data;
+mod purge;
 mod read;
 mod statements;
 mod values;

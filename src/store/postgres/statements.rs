@@ -225,8 +225,13 @@ statements! {
     /// What a name that is given away leaves behind. The row stays, so that its number is never
     /// another account's; no user's name begins with `~`.
     FREE_NAME = "UPDATE users SET name = '~' || id WHERE id = $1 AND deleted";
-    DROP_BLOCKS_OF = "DELETE FROM blocks WHERE blocked = $1";
-    PURGE_MAIL = "DELETE FROM mail WHERE recipient = $1 OR sender = $1";
+    /// Nothing leads to the mail of a sender, or to those who block somebody: a part is looked through.
+    TRACES = "
+        SELECT recipient, number, sender, kind, octet_length(body) FROM mail
+        WHERE (recipient, number) > ($1, $2) ORDER BY recipient, number LIMIT $3";
+    BLOCKERS = "
+        SELECT account, blocked FROM blocks WHERE (account, blocked) > ($1, $2)
+        ORDER BY account, blocked LIMIT $3";
     DELETED_WITH_MAIL = "
         SELECT id FROM users WHERE deleted
            AND EXISTS (SELECT 1 FROM mail WHERE recipient = users.id)";

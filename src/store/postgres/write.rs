@@ -6,6 +6,7 @@ use super::expiry;
 use super::failure::Failure;
 use super::homes;
 use super::mail::{delete, insert};
+use super::purge;
 use super::statements;
 use super::values::{bytes, bytes_or_none, column, get, identity, number};
 use crate::protocol::ids::ByteArray;
@@ -115,6 +116,9 @@ fn apply(
         Change::FinishReset(new, now) => admin::finish_reset(connection, new, *now),
         Change::Claim(new) => admin::claim(connection, new),
         Change::Disable(user, disabled) => admin::disable(connection, *user, *disabled),
+        Change::Purge(account, messages, blockers) => {
+            purge::purge(connection, *account, messages, blockers)
+        }
         Change::Reuse(earlier, account) => reuse(connection, *earlier, account),
         Change::Invite(new, most) => admin::invite(connection, new, *most),
         Change::Revoke(id) => admin::revoke(connection, *id),
@@ -306,12 +310,10 @@ fn reuse(
         return Ok(Changed::NameTaken);
     }
     for statement in [
-        statements::PURGE_MAIL,
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
         statements::DROP_PROOF,
         statements::DROP_BLOCKS,
-        statements::DROP_BLOCKS_OF,
     ] {
         connection.execute(statement, &[&earlier.0])?;
     }

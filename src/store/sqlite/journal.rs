@@ -276,6 +276,7 @@ fn add(
             | Change::Publish(..)
             | Change::Invite(..)
             | Change::Revoke(_)
+            | Change::Purge(..)
             | Change::Expiry(_)
             | Change::ClaimHome(_)
             | Change::MoveHome(..)

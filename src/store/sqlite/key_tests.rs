@@ -3,6 +3,7 @@
 use super::tests::Fixture;
 use super::*;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
+use crate::store::Change;
 use crate::store::conformance::{Scene, keys};
 
 #[test]

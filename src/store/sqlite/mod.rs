@@ -19,6 +19,8 @@
 //! | `admin` | resets, invitations and bans |
 //! | [`import`] | one transaction with all that an import writes |
 //! | `expiry` | mail that waits for too long |
+//! | `reclaim` | the mail of deleted accounts, and free room |
+//! | `purge` | what a deleted account has left with others |
 //! | `personal_data` | what the tables hold about a person |
 //! | `migration` | from an older schema to this one |
 //! | `statements` | all SQL statements |
@@ -36,8 +38,10 @@ mod mail;
 mod migration;
 mod open;
 mod personal_data;
+mod purge;
 mod read;
 mod readers;
+mod reclaim;
 mod repeat;
 mod statements;
 mod write;
@@ -53,16 +57,15 @@ use rusqlite::Connection;
 use self::checkpoint::Checkpoints;
 use self::failure::{Unusable, is_damage, store_error};
 pub(crate) use self::files::wal_path;
-use self::files::{Files, checkpoint, checkpoint_now};
+use self::files::{Files, checkpoint};
 pub(crate) use self::generation::{LogOf, judge_log};
 pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::readers::{Lane, MAX_READERS, Readers};
-use self::write::Reclaimed;
 
 use super::personal_data::{After, Person, PersonalPage, Section};
 use super::{
-    Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, Page,
-    PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
+    Account, Ban, Batch, Changed, ListedAccount, ListedInvitation, Message, Page, PageBounds,
+    Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
 };
 use crate::clock;
 use crate::protocol::name::UserName;
@@ -303,16 +306,6 @@ impl Sqlite {
         done
     }
 
-    /// Remembers whose mail has to be deleted.
-    fn note_deleted(&self, batch: &Batch, changed: &[Changed]) {
-        let changes = batch.changes.iter().zip(changed);
-        let deleted = changes.filter_map(|change| match change {
-            (Change::Delete { user, .. }, Changed::Done) => Some(*user),
-            _ => None,
-        });
-        self.deleted.lock().extend(deleted);
-    }
-
     /// Lets no read begin and waits for those under way. Returns `false` if one goes on.
     fn close_readers(&self) -> bool {
         let mut readers = self.readers.lock();
@@ -488,28 +481,7 @@ impl Store for Sqlite {
     }
 
     fn reclaim(&self) -> Result<bool, StoreError> {
-        let account = self.deleted.lock().last().copied();
-        let mut writer = self.writer.lock();
-        let mut connection = match writer.take() {
-            Some(connection) => connection,
-            None => self.reopen()?,
-        };
-        let reclaimed = write::reclaim(&mut connection, account);
-        let reclaimed = reclaimed.map_err(|error| store_error(error, true))?;
-        if reclaimed == Reclaimed::Mail {
-            self.to_fold.store(true, Ordering::Relaxed);
-        } else if self.to_fold.load(Ordering::Relaxed) {
-            // A reader who is in the way leaves it to the time after a later commit.
-            let stays = checkpoint_now(&connection).is_err();
-            self.to_fold.store(stays, Ordering::Relaxed);
-        }
-        self.bound_log(&connection);
-        *writer = Some(connection);
-        drop(writer);
-        if account.is_some() && reclaimed != Reclaimed::Mail {
-            self.deleted.lock().pop();
-        }
-        Ok(account.is_some() || reclaimed != Reclaimed::Nothing)
+        self.reclaim_some()
     }
 
     fn wants_folding(&self) -> bool {

@@ -12,7 +12,8 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
 use super::files::{BUSY, checkpoint, wal_path};
 use super::migration::{SCHEMA_VERSION, migrate};
-use super::write::{INCREMENTAL, set_value};
+use super::reclaim::INCREMENTAL;
+use super::write::set_value;
 use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
 

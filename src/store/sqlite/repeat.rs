@@ -27,6 +27,9 @@ const ADD_PERSON: &str = "
 /// Whoever was only a sender so far, and is not any more.
 const ADMIT_PERSON: &str = "
     UPDATE imported_accounts SET only_sender = 0 WHERE user = ?1 AND only_sender = 1";
+/// A restore has no server beside it, so it purges in one go what a name that was given away leaves.
+const PURGE_MAIL: &str = "DELETE FROM mail WHERE recipient = ?1 OR sender = ?1";
+const DROP_BLOCKS_OF: &str = "DELETE FROM blocks WHERE blocked = ?1";
 const DELETED: &str = "UPDATE users SET deleted = ?2 WHERE id = ?1";
 
 /// Repeats an entry.
@@ -103,7 +106,11 @@ pub(super) fn repeat(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::
             write::delete_account(transaction, UserId(*id), None).map(drop)
         }
         Entry::Released { id, name } if is_known(*id, name)? => {
-            write::release_name(transaction, UserId(*id)).map(drop)
+            if write::release_name(transaction, UserId(*id))? {
+                transaction.execute(PURGE_MAIL, [id])?;
+                transaction.execute(DROP_BLOCKS_OF, [id])?;
+            }
+            Ok(())
         }
         Entry::Disabled { id, name, disabled } if is_live(*id, name)? => transaction
             .execute(statements::DISABLE, (id, disabled))

@@ -8,8 +8,8 @@ use rusqlite::{Connection, StatementStatus};
 
 use super::open::open;
 use super::statements::{
-    self, ALL, DELETED_WITH_MAIL, DROP_BLOCKS_OF, DROP_MAIL, EMPTY_ACCOUNT, PAGE, PLACES_AFTER,
-    PURGE_MAIL, SEARCH, SIZES, VACUUM,
+    self, ALL, DELETED_WITH_MAIL, DROP_MAIL, EMPTY_ACCOUNT, PAGE, PLACES_AFTER, SEARCH, SIZES,
+    VACUUM,
 };
 
 /// What takes time in proportion to something, and why it may.
@@ -17,14 +17,6 @@ const GROWS: &[(&str, &str)] = &[
     (
         SIZES,
         "opening a mailbox counts it, once until it leaves memory",
-    ),
-    (
-        PURGE_MAIL,
-        "an operator gives a name away, while the server is stopped",
-    ),
-    (
-        DROP_BLOCKS_OF,
-        "an operator gives a name away, while the server is stopped",
     ),
     (DELETED_WITH_MAIL, "asked once, when the server starts"),
 ];
@@ -130,6 +122,7 @@ fn parameters(text: &str, count: i64) -> Vec<Value> {
             [1, count / 2, 0, 100].map(number).into()
         }
         statements::EACH_MESSAGE => [1, 1, count / 2, 100].map(number).into(),
+        statements::TRACES | statements::BLOCKERS => [1, count / 2, 100].map(number).into(),
         statements::SET_RESET => vec![number(1), blob(32), number(1)],
         statements::FIND_INVITATION | statements::USE_INVITATION => vec![blob(32)],
         statements::INVITE => {

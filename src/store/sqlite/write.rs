@@ -5,8 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::admin;
 use super::expiry;
 use super::mail::{delete, insert};
+use super::purge;
 use super::read;
 use super::read::{NOTICE, count_prekeys};
+use super::reclaim;
 use super::statements;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::limits::MAX_ONE_TIME_PREKEYS;
@@ -16,17 +18,8 @@ use crate::store::expiry::Step;
 use crate::store::homes::{Home, Homes};
 use crate::store::{Batch, Change, Changed, NewAccount, UserId, VaultGeneration};
 
-/// `PRAGMA auto_vacuum` of a database whose free pages can be given back.
-pub(super) const INCREMENTAL: i64 = 2;
-
-/// So many messages of a deleted account go at once.
-const SLICE: i64 = 500;
-
 /// Of so many accounts it is forgotten at once when they were last seen.
 const SEEN_SLICE: i64 = 1000;
-
-/// So many free pages are kept, 16 MiB: what is freed today is needed tomorrow.
-const FREE_PAGES: i64 = 4096;
 
 /// No other server can have the file.
 impl Homes for super::Sqlite {}
@@ -38,7 +31,7 @@ pub(super) fn commit(
     first_number: u64,
 ) -> rusqlite::Result<Vec<Changed>> {
     match batch.changes.iter().any(erases) {
-        true => erasing(connection, |connection| {
+        true => reclaim::erasing(connection, |connection| {
             write(connection, batch, first_number)
         }),
         false => write(connection, batch, first_number),
@@ -52,6 +45,7 @@ pub(super) fn erases(change: &Change) -> bool {
         Change::Delete { .. }
             | Change::Claim(_)
             | Change::Reset(..)
+            | Change::Purge(..)
             | Change::Expiry(Step::Remove(..) | Step::Forget(..))
     )
 }
@@ -116,6 +110,9 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::FinishReset(new, now) => admin::finish_reset(transaction, new, *now),
         Change::Claim(new) => admin::claim(transaction, new),
         Change::Disable(user, disabled) => admin::disable(transaction, *user, *disabled),
+        Change::Purge(account, messages, blockers) => {
+            purge::purge(transaction, *account, messages, blockers)
+        }
         Change::Reuse(earlier, account) => reuse(transaction, *earlier, account),
         Change::Invite(new, most) => admin::invite(transaction, new, *most),
         Change::Revoke(id) => admin::revoke(transaction, *id),
@@ -320,7 +317,7 @@ fn reuse(
     }
 }
 
-/// Takes the name from a deleted account, with all that is left of it; `false` if it is not deleted.
+/// Takes the name from a deleted account, with its keys and its own blocks; `false` if it is not deleted.
 pub(super) fn release_name(
     transaction: &Transaction<'_>,
     earlier: UserId,
@@ -329,12 +326,10 @@ pub(super) fn release_name(
         return Ok(false);
     }
     for statement in [
-        statements::PURGE_MAIL,
         statements::DROP_PREKEYS,
         statements::DROP_GENERATION,
         statements::DROP_PROOF,
         statements::DROP_BLOCKS,
-        statements::DROP_BLOCKS_OF,
     ] {
         transaction.execute(statement, [earlier.0])?;
     }
@@ -363,62 +358,6 @@ pub(super) fn delete_account(
         transaction.execute(statement, [user.0])?;
     }
     Ok(Changed::Done)
-}
-
-/// What [`reclaim`] has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reclaimed {
-    /// Nothing: there was nothing to do.
-    Nothing,
-    /// A slice of a deleted account's mail is gone.
-    Mail,
-    /// Some free pages went back to the disk.
-    Pages,
-}
-
-/// Has SQLite overwrite with zeros what `run` deletes. All other deletions leave their bytes in free
-/// room, since overwriting costs each acknowledgement a write.
-fn erasing<T>(
-    connection: &mut Connection,
-    run: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    connection.pragma_update(None, "secure_delete", true)?;
-    let done = run(connection);
-    connection.pragma_update(None, "secure_delete", false)?;
-    done
-}
-
-/// Deletes a slice of an account's mail, and returns how many messages that were.
-fn drop_mail(connection: &mut Connection, account: UserId) -> rusqlite::Result<usize> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let dropped = transaction
-        .prepare_cached(statements::DROP_MAIL)?
-        .execute(params![account.0, SLICE - 1])?;
-    transaction.commit()?;
-    Ok(dropped)
-}
-
-/// Deletes a slice of a deleted account's mail or, if there is none, gives free pages back to the
-/// disk, some at a time. Some stay for the mail to come.
-pub(super) fn reclaim(
-    connection: &mut Connection,
-    deleted: Option<UserId>,
-) -> rusqlite::Result<Reclaimed> {
-    if let Some(account) = deleted
-        && erasing(connection, |connection| drop_mail(connection, account))? > 0
-    {
-        return Ok(Reclaimed::Mail);
-    }
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let free = pragma("freelist_count")?;
-    if free <= FREE_PAGES.max(pragma("page_count")? / 4) || pragma("auto_vacuum")? != INCREMENTAL {
-        return Ok(Reclaimed::Nothing);
-    }
-    // Each step of the statement frees one page.
-    let mut statement = connection.prepare_cached(statements::VACUUM)?;
-    let mut rows = statement.query([])?;
-    while rows.next()?.is_some() {}
-    Ok(Reclaimed::Pages)
 }
 
 /// Writes a message of the size of a full page before all mailboxes or, if that fails,

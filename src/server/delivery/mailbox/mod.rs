@@ -24,6 +24,7 @@
 //! | `window` | the messages that a session has not acknowledged |
 //! | `writing` | the writer's side: what is to be stored and deleted, and when |
 //! | `unwritten` | the messages that are not on disk |
+//! | `withdraw` | taking a sender's messages out |
 //! | `stalled` | the senders who have to send something again first |
 //! | `seen` | remembered message ids, so that a repeated send is stored once |
 //! | `quota` | counts of what is pending, and their limits |
@@ -35,6 +36,7 @@ mod seen;
 mod stalled;
 mod unwritten;
 mod window;
+mod withdraw;
 mod writing;
 
 use std::collections::BTreeSet;
@@ -49,6 +51,7 @@ use self::seen::{IdState, Seen};
 use self::stalled::Stalled;
 use self::unwritten::{Progress, Queue, Unwritten};
 use self::window::InFlight;
+pub(crate) use self::withdraw::Withdrawn;
 use self::writing::MAX_DEFERRED_BYTES;
 pub(crate) use self::writing::{Room, WRITE_DELAY, Wake, Work};
 

@@ -290,6 +290,17 @@ impl Attached {
         }
     }
 
+    /// Forgets messages that are not to be pushed, nor to be acknowledged, any more. A page that was
+    /// asked for may hold them, so it is asked for again.
+    pub(super) fn withdraw(&mut self, numbers: &BTreeSet<u64>) {
+        self.window.withdraw(numbers);
+        if let Position::Behind { cursor, .. } = self.position {
+            let unread = numbers.iter().filter(|number| **number > cursor);
+            self.stale.extend(unread);
+            self.ticket += 1;
+        }
+    }
+
     fn accepts(&self, message: &Message) -> bool {
         self.attachment.envelopes || !matches!(message.body, Body::Envelope(_))
     }

@@ -3,7 +3,7 @@
 //! The window is bounded, so that a million pending messages are delivered with flat
 //! memory. It keeps what an acknowledgement needs, not the bodies.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::quota::Kind;
 use crate::protocol::ids::MessageId;
@@ -68,6 +68,21 @@ impl Window {
         let removed = self.messages.pop_front()?;
         self.removed(&removed);
         Some(removed)
+    }
+
+    /// Removes messages by their numbers.
+    pub(super) fn withdraw(&mut self, numbers: &BTreeSet<u64>) {
+        let mut withdrawn = Vec::new();
+        self.messages.retain(|message| {
+            let stays = !numbers.contains(&message.number);
+            if !stays {
+                withdrawn.push(*message);
+            }
+            stays
+        });
+        for message in &withdrawn {
+            self.removed(message);
+        }
     }
 
     /// Counts a message that was removed. An empty window gives its memory back.
