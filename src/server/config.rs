@@ -35,6 +35,7 @@ pub(crate) struct Config {
     /// it, the file in the folder holds them.
     pub store: Option<(StoreAddress, String)>,
     /// Where other servers of the database reach this one; where it chooses, without it.
+    #[allow(dead_code, reason = "nothing forwards yet")]
     pub peer_listen: Option<SocketAddr>,
     /// Whether to wait while another server uses the database.
     pub standby: bool,
