@@ -1,7 +1,6 @@
 #!/bin/bash
 # A throw-away cluster on this machine: PostgreSQL, and three servers on its one database behind HAProxy.
-# One server serves; the two others wait, and one of them takes over some seconds after the first has
-# ended. Prints how to connect, and runs until Ctrl-C; then nothing of it is left.
+# Prints how to connect, and runs until Ctrl-C; then nothing of it is left.
 # It needs Debian's packages postgresql and haproxy. Port 7400, or the first argument.
 set -euo pipefail
 port=${1:-7400}
@@ -41,7 +40,7 @@ for node in 1 2 3; do
         mkdir "$data"
         cp "$folder"/node1/tls-*.pem "$data"
     fi
-    target/debug/server --store "$SECURE_CHAT_TEST_POSTGRES" --standby --node "node$node" --data "$data" \
+    target/debug/server --store "$SECURE_CHAT_TEST_POSTGRES" --node "node$node" --data "$data" \
         --listen "127.0.0.1:$((port + node))" --proxy-from 127.0.0.1 >"$folder/node$node.log" 2>&1 &
     running+=($!)
     echo "node$node: process $!, log $folder/node$node.log"

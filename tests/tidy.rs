@@ -108,6 +108,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &[
             "args",
             "banner",
+            "cluster",
             "config",
             "data_folder",
             "delivery",
@@ -116,6 +117,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "log",
             "metrics",
             "net",
+            "peers",
             "personal_data",
             "requests",
             "shared",
@@ -131,7 +133,13 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("server::banner", &["config", "log"]),
     ("server::config", &["delivery", "limits", "listen", "log"]),
     ("server::data_folder", &["config"]),
-    ("server::delivery", &["log", "net", "stats"]),
+    ("server::delivery", &["log", "net", "peers", "stats"]),
+    (
+        "server::cluster",
+        &[
+            "delivery", "log", "net", "peers", "requests", "shared", "stats",
+        ],
+    ),
     (
         "server::error",
         &[
@@ -197,6 +205,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "backup",
             "banner",
             "capacity",
+            "cluster",
             "config",
             "data_folder",
             "delivery",
@@ -209,6 +218,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "migrate",
             "net",
             "notify",
+            "peers",
             "ping",
             "reload",
             "retention",

@@ -61,13 +61,13 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         (
             "release",
             call(
-                r#"{"Release":{"name":"bob","to":4,"precedence":{"Resume":"AAAAAAAAAAAAAAAAAAAAAA=="}}}"#,
+                r#"{"Release":{"name":"bob","to":4,"precedence":{"Resume":"AAAAAAAAAAAAAAAAAAAAAA=="},"why":null}}"#,
             ),
         ),
         ("ping", call(r#""Ping""#)),
         (
             "released",
-            called(r#"{"Released":{"turned_away":{"names":["al"],"count":2}}}"#),
+            called(r#"{"Released":{"turned_away":{"names":["al"],"count":2},"displaced":true}}"#),
         ),
         (
             "event",

@@ -73,10 +73,6 @@ pub(super) struct Options {
     #[arg(long, env = "SECURE_CHAT_PEER_LISTEN", value_name = "ADDRESS:PORT")]
     peer_listen: Option<SocketAddr>,
 
-    /// While another server uses the database, wait for its end, and then take over
-    #[arg(long, env = "SECURE_CHAT_STANDBY")]
-    standby: bool,
-
     /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
     /// $XDG_CONFIG_HOME or ~/.config]
     #[arg(long, global = true, env = "SECURE_CHAT_CONFIG", value_name = "FILE")]
@@ -439,7 +435,7 @@ impl Options {
                 .store
                 .map(|store| (store, self.node.unwrap_or_else(machine_name))),
             peer_listen: self.peer_listen,
-            standby: self.standby,
+            alone: false,
             new: self.new,
             max_clients: self.max_clients,
             max_line: self.max_line as usize,

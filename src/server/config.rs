@@ -35,10 +35,9 @@ pub(crate) struct Config {
     /// it, the file in the folder holds them.
     pub store: Option<(StoreAddress, String)>,
     /// Where other servers of the database reach this one; where it chooses, without it.
-    #[allow(dead_code, reason = "nothing forwards yet")]
     pub peer_listen: Option<SocketAddr>,
-    /// Whether to wait while another server uses the database.
-    pub standby: bool,
+    /// Whether no other server may use the database meanwhile, as for a command on a stopped server.
+    pub alone: bool,
     /// Whether to begin anew where the folder has lost its database or its certificate.
     pub new: bool,
     /// The most connections.

@@ -65,6 +65,8 @@ pub(super) enum RunError {
     NoAddress,
     /// The list of bans can't be read.
     Bans(StoreError),
+    /// The other servers of the store can't reach this one.
+    Peers(io::Error),
     /// An operator's command failed.
     Admin(admin::Error),
     /// Metrics can't be served at this address.
@@ -116,6 +118,11 @@ impl fmt::Display for RunError {
             RunError::Ping(error) => error.fmt(f),
             RunError::Tls(error) => error.fmt(f),
             RunError::Admin(error) => error.fmt(f),
+            RunError::Peers(error) => write!(
+                f,
+                "the other servers of the database can't reach this one: {error}; give it a free address and \
+                 port for them with --peer-listen"
+            ),
             RunError::Bans(error) => write!(
                 f,
                 "the banned addresses can't be read: {error}; restore a backup"
@@ -143,8 +150,8 @@ impl fmt::Display for RunError {
             ),
             #[cfg(feature = "postgres")]
             RunError::Lost(Loss::Superseded) => f.write_str(
-                "ended, because another server was started on the database, which one may use at a \
-                 time; all that was accepted is in it",
+                "ended, because the other servers of the database took this one for dead: it did not renew \
+                 its lease in time; all that was accepted is in the database, so start it again",
             ),
             RunError::Listen(address, error) => write_listen(f, address, error),
             RunError::Metrics(address, error) => write!(
@@ -226,6 +233,7 @@ impl Error for RunError {
             RunError::Ping(error) => error.source(),
             RunError::Tls(error) => error.source(),
             RunError::Admin(error) => error.source(),
+            RunError::Peers(error) => Some(error),
             RunError::Bans(error) => Some(error),
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),

@@ -93,7 +93,7 @@ pub(super) fn run(from: &Path, to: &StoreAddress) -> Result<(), MigrateError> {
     let candidate = Candidate {
         node: "migrate",
         place: &place,
-        standby: false,
+        alone: true,
     };
     let database = Postgres::open(to, candidate).map_err(MigrateError::Database)?;
     let moved = migrate::run(&file, &database, &mut show);

@@ -23,6 +23,7 @@
 //! | [`requests`] | carries out one request; knows no socket |
 //! | [`delivery`] | mailboxes, the writer that commits, the table of sessions |
 //! | [`peers`] | other servers on the same store: links, and what goes over them |
+//! | [`cluster`] | what this server does for them |
 //! | [`limits`] | how much one address, account or connection may ask for |
 //!
 //! The server never imports the ratchet, so it cannot read messages. docs/ARCHITECTURE.md has its
@@ -33,6 +34,7 @@ pub(crate) mod args;
 mod backup;
 mod banner;
 mod capacity;
+pub(crate) mod cluster;
 pub(crate) mod config;
 mod data_folder;
 pub(crate) mod delivery;
@@ -48,7 +50,6 @@ pub(crate) mod metrics;
 mod migrate;
 pub(crate) mod net;
 mod notify;
-#[allow(dead_code, reason = "nothing forwards yet")]
 pub(crate) mod peers;
 mod personal_data;
 mod ping;

@@ -106,7 +106,7 @@ fn settings_stay(report: &str) {
 }
 
 fn reload_certificate(shared: &Shared) {
-    match shared.tls.as_ref().map(Acceptor::reload) {
+    match shared.tls.as_deref().map(Acceptor::reload) {
         None => {}
         Some(Ok(fingerprint)) => log::info(
             None,

@@ -21,6 +21,7 @@ use super::backup;
 use super::banner;
 use super::banner::public_address;
 use super::capacity;
+use super::cluster::Cluster;
 use super::config::Config;
 use super::data_folder::Lock;
 use super::delivery::writer::Ended;
@@ -36,6 +37,7 @@ use super::net::accept::Listener;
 use super::net::registry::Connections;
 use super::notify;
 use super::notify::State;
+use super::peers::Peers;
 use super::ping::ping;
 use super::reload::Reloader;
 use super::retention;
@@ -52,6 +54,9 @@ use crate::transport::tls::Acceptor;
 
 /// How long clients have to read what is left for them.
 const CLIENTS_LEAVE: Duration = Duration::from_secs(3);
+
+/// How long a link to another server has to write what is left for it.
+const PEERS_LEAVE: Duration = Duration::from_millis(250);
 
 /// The longest time for the whole shutdown. A service manager waits some seconds before it kills a
 /// process.
@@ -298,6 +303,8 @@ fn serve(
     retention::start(Arc::clone(&shared), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
+    let on = shared.config().peer_listen;
+    let peers = Cluster::join(&shared, &connections, on).map_err(RunError::Peers)?;
     let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));
     if let Some(metrics) = metrics {
         http::start(metrics, observer).map_err(RunError::NoThread)?;
@@ -307,7 +314,7 @@ fn serve(
     let performer = admin::Performer::new(
         Arc::clone(&shared),
         Arc::clone(&connections),
-        public_address(address, shared.tls.as_ref().map(Acceptor::fingerprint)),
+        public_address(address, shared.tls.as_deref().map(Acceptor::fingerprint)),
         true,
     );
     let commands = commands.and_then(|commands| commands.start(performer, Arc::clone(&stopping)));
@@ -328,7 +335,7 @@ fn serve(
     if let Ok(commands) = commands {
         commands.remove();
     }
-    let ended = shut_down(&shared, &connections, &writer);
+    let ended = shut_down(&shared, &connections, peers.as_deref(), &writer);
     let stats = &shared.stats;
     log::info(
         None,
@@ -358,10 +365,14 @@ fn serve(
 pub(super) fn shut_down(
     shared: &Shared,
     connections: &Connections,
+    peers: Option<&Peers>,
     writer: &Receiver<Ended>,
 ) -> Result<Ended, RecvTimeoutError> {
     let deadline = clock::now() + SHUTDOWN;
     connections.shut_down(CLIENTS_LEAVE);
+    if let Some(peers) = peers {
+        peers.stop(PEERS_LEAVE);
+    }
     shared.writer.stop();
     writer.recv_timeout(deadline.saturating_duration_since(clock::now()))
 }

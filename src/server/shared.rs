@@ -20,7 +20,7 @@ pub(crate) struct Shared {
     /// What the operator has set. Held to copy the pointer or to exchange it, alone.
     config: Mutex<Arc<Config>>,
     /// Accepts TLS. A build without TLS has none and speaks plain TCP only.
-    pub tls: Option<Acceptor>,
+    pub tls: Option<Arc<Acceptor>>,
     /// For reading; only `writer` changes it.
     pub store: Arc<dyn Store>,
     /// The queue of the one thread that writes to the store.
@@ -55,7 +55,7 @@ impl Shared {
         let kdf_queue = KdfQueue::new(config.limits.console_logins_per_minute);
         Shared {
             config: Mutex::new(Arc::new(config)),
-            tls,
+            tls: tls.map(Arc::new),
             store,
             writer,
             sessions,

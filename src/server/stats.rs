@@ -122,11 +122,13 @@ pub(crate) enum Ending {
     Unreadable,
     /// The system has no thread to write to a slow peer.
     NoThread,
+    /// It is not known what became of its messages on their way to another server.
+    PeerLost,
 }
 
 impl Ending {
     /// All of them, in order.
-    pub(crate) const ALL: [Ending; 8] = [
+    pub(crate) const ALL: [Ending; 9] = [
         Ending::Replaced,
         Ending::Revoked,
         Ending::Operator,
@@ -135,6 +137,7 @@ impl Ending {
         Ending::ShuttingDown,
         Ending::Unreadable,
         Ending::NoThread,
+        Ending::PeerLost,
     ];
 
     /// Its name for programs.
@@ -148,6 +151,7 @@ impl Ending {
             Ending::ShuttingDown => "shutting_down",
             Ending::Unreadable => "unreadable",
             Ending::NoThread => "no_thread",
+            Ending::PeerLost => "peer_lost",
         }
     }
 }

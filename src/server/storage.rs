@@ -24,6 +24,10 @@ use crate::transport::fingerprint::Fingerprint;
 #[cfg(feature = "postgres")]
 use crate::transport::tls::Acceptor;
 
+/// Each server takes a database for itself, since delivery has yet to share mailboxes.
+#[cfg(feature = "postgres")]
+const ALONE: bool = true;
+
 /// Why there is no store.
 #[derive(Debug)]
 pub(crate) enum StorageError {
@@ -127,7 +131,7 @@ pub(crate) enum Storage {
 pub(crate) enum Loss {
     /// This file was moved, removed or replaced under it.
     File(PathBuf),
-    /// Another server was started on the database.
+    /// Another server has ended this one's run.
     #[cfg(feature = "postgres")]
     Superseded,
 }
@@ -142,7 +146,8 @@ impl fmt::Display for Loss {
             ),
             #[cfg(feature = "postgres")]
             Loss::Superseded => f.write_str(
-                "another server was started on the database: nothing is accepted any more",
+                "the other servers of the database took this one for dead, since it did not renew its lease \
+                 in time: nothing is accepted any more; start it again",
             ),
         }
     }
@@ -189,15 +194,8 @@ impl Storage {
         let candidate = Candidate {
             node,
             place: &place,
-            standby: config.standby,
+            alone: config.alone || ALONE,
         };
-        if config.standby {
-            require_face(config, address)?;
-            log::info(
-                None,
-                format_args!("waiting until no other server uses the database"),
-            );
-        }
         let store = Postgres::open(address, candidate).map_err(StorageError::Database)?;
         let known = store.face().map_err(StorageError::Failed)?.is_some();
         let own = Acceptor::own_files(&config.data).filter(|_| config.certificate.is_none());
@@ -299,22 +297,6 @@ impl Storage {
             #[cfg(feature = "postgres")]
             Storage::Database(_) => self.look_for_loss(),
         }
-    }
-}
-
-/// Refuses to wait with a certificate that could not be shown afterwards.
-#[cfg(feature = "postgres")]
-fn require_face(config: &Config, address: &postgres::StoreAddress) -> Result<(), StorageError> {
-    let shown = Postgres::peek_face(address).map_err(StorageError::Database)?;
-    let own = match &config.certificate {
-        None => Acceptor::own_fingerprint(&config.data),
-        // It is read at the start, and compared then.
-        Some(_) => return Ok(()),
-    };
-    match (shown.map(Fingerprint), own) {
-        (Some(_), None) => Err(StorageError::NoFace(config.data.clone())),
-        (Some(shown), Some(own)) if shown != own => Err(StorageError::OtherFace(shown, own)),
-        _ => Ok(()),
     }
 }
 

@@ -155,6 +155,8 @@ pub(crate) struct Flags {
 /// One row of a search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SearchHit {
+    /// The user's number.
+    pub user: UserId,
     /// The user's name.
     pub name: UserName,
     /// Whether others may see the user's presence.

@@ -1,11 +1,9 @@
-//! Servers that wait for a database: one takes over from a server that was killed or stood still, and the
-//! database itself is killed. Under load, and every message is accounted for.
+//! Servers of a database that end without warning: another takes over from one that was killed or stood
+//! still, and the database itself is killed. Under load, and every message is accounted for.
 //!
 //! `cargo test` does each a few times; with `SECURE_CHAT_KILLS` as often as that says.
 
 use std::fs;
-use std::path::Path;
-use std::thread::JoinHandle;
 
 use rustix::process::Signal;
 
@@ -24,16 +22,8 @@ fn flags(store: &str) -> [&str; 6] {
     ["--store", store, messages, "100000000", share, "100"]
 }
 
-/// Starts a server that waits; the thread ends once it serves.
-fn standby(data: &Path, store: &str) -> JoinHandle<Server> {
-    let (data, store) = (data.to_owned(), store.to_owned());
-    std::thread::spawn(move || {
-        Server::on_file(&data, &[&flags(&store)[..], &["--standby"]].concat())
-    })
-}
-
 #[test]
-fn a_server_that_waits_takes_over_from_one_that_is_killed_or_stands_still() {
+fn a_server_takes_over_from_one_of_its_name_that_is_killed_or_stands_still() {
     let folder = temporary_folder();
     let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
     let store = postgres::database(&first);
@@ -43,7 +33,7 @@ fn a_server_that_waits_takes_over_from_one_that_is_killed_or_stands_still() {
     for name in ["tls-cert.pem", "tls-key.pem"] {
         fs::copy(first.join(name), second.join(name)).unwrap();
     }
-    let mut waiting = Some(standby(&second, &store));
+    let mut folders = [second, first];
     let mut number = 0;
     let report = crash_under_load(&mut server, faults(), |server| {
         number += 1;
@@ -52,19 +42,18 @@ fn a_server_that_waits_takes_over_from_one_that_is_killed_or_stands_still() {
             true => server.signal(Signal::STOP),
             false => server.kill(),
         }
-        let next = waiting.take().unwrap().join().unwrap();
+        // It waits for the end of the other's lease.
+        let next = Server::on_file(&folders[0], &flags(&store));
+        folders.reverse();
         let mut before = std::mem::replace(server, next);
         if stands_still {
             before.signal(Signal::CONT);
             assert!(!before.wait(PATIENCE).success());
-            assert!(before.log().contains("another server was started"));
+            assert!(before.log().contains("took this one for dead"));
         }
-        waiting = Some(standby(&before.data(), &store));
     });
     println!("takeovers: {report}");
     report.assert_kept();
-    drop(server);
-    drop(waiting.map(JoinHandle::join));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::server::config::Registration;
 use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::net::disconnect;
+use crate::server::peers::message::{Call, Called};
 use crate::server::requests::login::end_session;
 use crate::store::{Change, Changed, Invitation, Store, UserId};
 use crate::transport::invitation::InvitationLink;
@@ -29,41 +30,65 @@ impl Performer {
     }
 
     pub(super) fn list_sessions(&self, rows: Rows<'_>) -> Result<String, AdminError> {
-        let mut sessions = self.shared.sessions.all();
-        sessions.sort_unstable_by_key(|session| session.name);
         let peers = self.connections.peers();
-        for session in &sessions {
-            let peer = peers.get(&Arc::as_ptr(&session.send_queue));
-            emit(
-                rows,
-                &SessionRow {
-                    name: session.name,
-                    address: peer.map(ToString::to_string),
-                    since: session.since,
-                    shown: session.present,
-                },
-            )?;
+        let here = self.shared.sessions.all();
+        let mut sessions: Vec<SessionRow> = here
+            .iter()
+            .map(|session| SessionRow {
+                name: session.name,
+                address: peers
+                    .get(&Arc::as_ptr(&session.send_queue))
+                    .map(ToString::to_string),
+                since: session.since,
+                shown: session.present,
+                node: None,
+            })
+            .collect();
+        let mut silent = Vec::new();
+        for (node, called) in self.shared.delivery.call_all(&Call::Sessions) {
+            let Ok(Called::Sessions(there)) = called else {
+                silent.push(node.name);
+                continue;
+            };
+            sessions.extend(there.into_iter().map(|session| SessionRow {
+                name: session.name,
+                address: session.address,
+                since: session.since,
+                shown: session.shown,
+                node: Some(node.name.clone()),
+            }));
         }
-        Ok(counted(sessions.len() as u64, "session"))
+        sessions.sort_by_key(|session| session.name);
+        for session in &sessions {
+            emit(rows, session)?;
+        }
+        let count = counted(sessions.len() as u64, "session");
+        Ok(match silent.is_empty() {
+            true => count,
+            false => format!(
+                "{count}, without those of {}, which did not answer",
+                silent.join(", ")
+            ),
+        })
     }
 
     pub(super) fn close_session(&self, name: &UserName) -> Result<String, AdminError> {
         self.account(name)?;
+        let why = Refusal::new(
+            Code::SessionEnded,
+            "the operator of the server has ended this session; log in again when you are to",
+        );
+        let held = self.hold(name, &why)?;
         // It outdates a login that is being judged, too, which is then judged again.
-        match self.shared.sessions.credentials_changed(name, None) {
-            Some(session) => {
-                end_session(
-                    &session,
-                    Refusal::new(
-                        Code::SessionEnded,
-                        "the operator of the server has ended this session; log in again when you are to",
-                    ),
-                );
-                Ok(format!(
-                    "the session of {name} was ended; they can log in again"
-                ))
-            }
-            None => refuse(format!("{name} is not logged in")),
+        let session = self.shared.sessions.credentials_changed(name, None);
+        if let Some(session) = &session {
+            end_session(session, why);
+        }
+        match session.is_some() || held.ended {
+            true => Ok(format!(
+                "the session of {name} was ended; they can log in again"
+            )),
+            false => refuse(format!("{name} is not logged in")),
         }
     }
 
@@ -164,7 +189,8 @@ impl Performer {
         self.shared.limits.ban(network);
         let ended = self.connections.end_from(network, &disconnect::banned());
         Ok(format!(
-            "no connection is taken from {network}; {ended} that were open were ended"
+            "no connection is taken from {network}; {ended} that were open were ended{}",
+            self.tell_of_bans()
         ))
     }
 
@@ -182,6 +208,22 @@ impl Performer {
         Ok(counted(bans.len() as u64, "ban"))
     }
 
+    /// Has the other servers read the banned networks. Returns what to say of those that did not.
+    fn tell_of_bans(&self) -> String {
+        let told = self.shared.delivery.call_all(&Call::BansChanged);
+        let silent = told
+            .into_iter()
+            .filter(|(_, called)| !matches!(called, Ok(Called::Done)));
+        let silent: Vec<String> = silent.map(|(node, _)| node.name).collect();
+        match silent.is_empty() {
+            true => String::new(),
+            false => format!(
+                "; {} did not answer, and follow when they start next",
+                silent.join(", ")
+            ),
+        }
+    }
+
     pub(super) fn lift_ban(&self, network: &str) -> Result<String, AdminError> {
         let network = parse(network)?;
         match self
@@ -191,7 +233,10 @@ impl Performer {
         {
             Changed::Done => {
                 self.shared.limits.lift_ban(network);
-                Ok(format!("connections from {network} are taken again"))
+                Ok(format!(
+                    "connections from {network} are taken again{}",
+                    self.tell_of_bans()
+                ))
             }
             _ => refuse(format!(
                 "{network} is not banned; `server ban list` shows what is, and a part of a banned network \

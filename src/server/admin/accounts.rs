@@ -1,5 +1,6 @@
 //! What an operator's commands do to accounts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -15,8 +16,11 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::News;
 use crate::protocol::request::KdfParams;
 use crate::server::delivery::Now;
+use crate::server::delivery::homes::NotHere;
 use crate::server::delivery::purge::Purged;
 use crate::server::delivery::recipient::public_identity;
+use crate::server::delivery::sessions::Precedence;
+use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::requests::auth::random;
 use crate::server::requests::login::{disabled, end_session};
 use crate::server::requests::register::remove_account;
@@ -38,6 +42,13 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// A day in milliseconds.
 pub(super) const DAY: u64 = 24 * 3600 * 1000;
+
+/// A mailbox that no other server gets meanwhile.
+pub(super) struct Held {
+    mailbox: Option<Arc<SharedMailbox>>,
+    /// A session at another server was ended for it.
+    pub(super) ended: bool,
+}
 
 impl Performer {
     pub(super) fn add_user(
@@ -132,11 +143,35 @@ impl Performer {
                 } => "imported",
                 _ => "active",
             },
-            online: self.shared.sessions.find(&account.name).is_some(),
+            online: self.is_online(account),
             created: account.created,
             last_seen: account.last_seen,
             logins: account.logins,
             has_keys: account.has_keys,
+        }
+    }
+
+    /// Whether an account has a session, at another server one that others may see.
+    fn is_online(&self, account: &ListedAccount) -> bool {
+        let elsewhere = || self.shared.delivery.online_elsewhere(&[account.id]);
+        self.shared.sessions.find(&account.name).is_some()
+            || elsewhere().is_ok_and(|online| !online.is_empty())
+    }
+
+    /// Brings an account's mailbox here and holds it, so that no other server has a session of the account
+    /// while it is changed. A session at another server is told `why`. A mailbox that is damaged has none.
+    pub(super) fn hold(&self, name: &UserName, why: &Refusal) -> Result<Held, AdminError> {
+        let delivery = &self.shared.delivery;
+        match delivery.bring_here(name, Precedence::TakeOver, Some(why)) {
+            Ok((mailbox, ended)) => Ok(Held {
+                mailbox: Some(mailbox),
+                ended,
+            }),
+            Err(refusal) if refusal.code == Code::Damaged => Ok(Held {
+                mailbox: None,
+                ended: false,
+            }),
+            Err(refusal) => Err(refusal.into()),
         }
     }
 
@@ -177,6 +212,7 @@ impl Performer {
             let state = if off { "disabled" } else { "enabled" };
             return Ok(format!("{name} is {state} already"));
         }
+        let held = self.hold(name, &disabled())?;
         match self
             .shared
             .writer
@@ -194,27 +230,25 @@ impl Performer {
         }
         Ok(format!(
             "{name} is disabled{}; what waits for them stays, and more is taken",
-            was_ended(ended.is_some())
+            was_ended(ended.is_some() || held.ended)
         ))
     }
 
     pub(super) fn remove_user(&self, name: &UserName) -> Result<String, AdminError> {
         let account = self.account(name)?;
-        let mailbox = self.shared.delivery.mailbox(name).ok();
-        let ended = remove_account(&self.shared, &account, None, mailbox.as_deref())?;
+        let why = Refusal::new(
+            Code::SessionEnded,
+            "the operator of the server has removed this account with all that waited for it",
+        );
+        let held = self.hold(name, &why)?;
+        let ended = remove_account(&self.shared, &account, None, held.mailbox.as_deref())?;
         if let Some(session) = &ended {
-            end_session(
-                session,
-                Refusal::new(
-                    Code::SessionEnded,
-                    "the operator of the server has removed this account with all that waited for it",
-                ),
-            );
+            end_session(session, why);
         }
         Ok(format!(
             "{name} is removed{}; its keys are gone, its mail is being deleted, and its name stays \
              reserved",
-            was_ended(ended.is_some())
+            was_ended(ended.is_some() || held.ended)
         ))
     }
 
@@ -231,6 +265,12 @@ impl Performer {
             key: ByteArray(code.key().public()),
             expires,
         };
+        let why = Refusal::new(
+            Code::SessionEnded,
+            "the operator of the server has reset this account's password; log in with the one-time \
+             code that the operator gives you, in place of the password",
+        );
+        let held = self.hold(name, &why)?;
         match self
             .shared
             .writer
@@ -241,14 +281,7 @@ impl Performer {
         }
         let ended = self.shared.sessions.credentials_changed(name, None);
         if let Some(session) = &ended {
-            end_session(
-                session,
-                Refusal::new(
-                    Code::SessionEnded,
-                    "the operator of the server has reset this account's password; log in with the \
-                     one-time code that the operator gives you, in place of the password",
-                ),
-            );
+            end_session(session, why);
         }
         emit(
             rows,
@@ -269,7 +302,7 @@ impl Performer {
         Ok(format!(
             "the password of {name} is reset{}. Give {name} this code, on a way that nobody else reads: it \
              is typed in place of the password, works once, for {days} days; {mail}",
-            was_ended(ended.is_some())
+            was_ended(ended.is_some() || held.ended)
         ))
     }
 
@@ -295,14 +328,20 @@ impl Performer {
             after = Some(last.name);
             let mut answers = Vec::new();
             for account in page.iter().filter(|account| !account.deleted) {
-                // A mailbox that is damaged was set aside, and its owner has been told.
-                if let Ok(mailbox) = self.shared.delivery.mailbox(&account.name) {
-                    let (sender, answer) = sync_channel(1);
-                    let delivery = &self.shared.delivery;
-                    delivery.notify(&mailbox, &news, Now::read(), sender);
-                    answers.push(answer);
-                    online += u64::from(self.shared.sessions.find(&account.name).is_some());
+                let delivery = &self.shared.delivery;
+                let (sender, answer) = sync_channel(1);
+                match delivery.mailbox(&account.name) {
+                    Ok(mailbox) => delivery.notify(&mailbox, &news, Now::read(), sender),
+                    Err(NotHere::At(run)) => {
+                        // There is room for the one answer.
+                        let _sent =
+                            sender.send(delivery.notify_at(run, account.name, news.clone()));
+                    }
+                    // A mailbox that is damaged was set aside, and its owner has been told.
+                    Err(NotHere::Refused(_)) => continue,
                 }
+                answers.push(answer);
+                online += u64::from(self.is_online(account));
             }
             let deadline = clock::now() + NOTICES_TAKE;
             for answer in answers {

@@ -12,6 +12,7 @@ use super::request::Request;
 use super::socket;
 use crate::clock;
 use crate::server::banner::public_address;
+use crate::server::cluster::Cluster;
 use crate::server::config::Config;
 use crate::server::data_folder;
 use crate::server::data_folder::{FolderError, Lock};
@@ -59,7 +60,7 @@ pub(super) fn run(
         }
     };
     config.new = false;
-    config.standby = false;
+    config.alone = true;
     let (storage, _) = Storage::open(&config, &mut lock).map_err(AdminError::Storage)?;
     let journal = match storage.file() {
         Some(file) if request.changes() => OfCommand::keep(&config, file)?,
@@ -81,14 +82,14 @@ pub(super) fn run(
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
         .map_err(AdminError::NoThread)?;
-    let performer = Performer::new(
-        Arc::clone(&shared),
-        Arc::new(Connections::default()),
-        address,
-        false,
-    );
+    let connections = Arc::new(Connections::default());
+    let peers = Cluster::join(&shared, &connections, None).map_err(AdminError::Peers)?;
+    let performer = Performer::new(Arc::clone(&shared), connections, address, false);
     let uid = rustix::process::geteuid().as_raw();
     let done = performer.perform(Some(uid), request, printer);
+    if let Some(peers) = peers {
+        peers.stop(Duration::ZERO);
+    }
     shared.writer.stop();
     // Without an answer the thread has panicked, and the next start finds what was committed.
     let closed = ended.recv().map_or(Ok(()), |ended| ended.closed);

@@ -25,6 +25,9 @@ const TIMES: &[&str] = &[
     "at",
 ];
 
+/// The field that names another server, in the last column.
+const NODE: &str = "node";
+
 /// The field that is shown as a QR code, too.
 const LINK: &str = "link";
 
@@ -200,6 +203,7 @@ fn shape(request: &Request) -> Shape {
             ("address", "ADDRESS"),
             ("since", "SINCE"),
             ("shown", "SHOWN ONLINE"),
+            (NODE, "AT"),
         ]),
         Request::BanList {} => Shape::Table(&[("network", "NETWORK"), ("since", "SINCE")]),
         _ => Shape::None,
@@ -246,12 +250,21 @@ fn layout(columns: &[Column], rows: &[Vec<String>]) -> String {
         .map(|(_, title)| (*title).to_owned())
         .collect();
     let all = || std::iter::once(&heading).chain(rows);
+    let width = |at: usize| all().map(|row| row[at].chars().count()).max();
     let widths: Vec<usize> = (0..columns.len())
-        .map(|at| all().map(|row| row[at].chars().count()).max().unwrap_or(0))
+        .map(|at| width(at).unwrap_or(0))
         .collect();
+    // A store that one server has alone knows no other.
+    let alone = rows
+        .iter()
+        .all(|row| row.last().is_none_or(|cell| cell == "-"));
+    let shown = match columns {
+        [.., (NODE, _)] if alone => columns.len() - 1,
+        _ => columns.len(),
+    };
     let mut out = String::new();
     for row in all() {
-        let cells = row.iter().zip(&widths);
+        let cells = row.iter().zip(&widths).take(shown);
         let line: String = cells
             .map(|(cell, width)| format!("{cell:<width$}  "))
             .collect();

@@ -198,6 +198,9 @@ pub(super) struct SessionRow {
     pub(super) since: u64,
     /// Others see the user as online.
     pub(super) shown: bool,
+    /// The other server that has it, if the store has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<String>,
 }
 
 /// A row of `invite list`.

@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use super::mailbox::TurnedAway;
 use super::shared_mailbox::SharedMailbox;
-use super::{Delivery, Now, Opening};
+use super::{Delivery, Now};
 use crate::clock;
 use crate::protocol::ids::MessageId;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::News;
+use crate::server::peers::message::Call;
 use crate::store::expiry::{Due, FIRST, Key, Step, Stepped, Untold};
 use crate::store::{Change, Changed, UserId};
 use crate::sync::sync_channel;
@@ -40,11 +40,15 @@ impl Delivery {
         let Some((opening, turned_away)) = self.take_out(&due.name) else {
             return Ok(Removal::InUse);
         };
+        // What another server has, that one looks through.
+        if self.peers().is_some() && self.claim(&due.name).is_err() {
+            return Ok(Removal::InUse);
+        }
         let step = Step::Remove(due, clock::unix_ms());
         let removed = self.writer.change(Change::Expiry(step));
         if !turned_away.is_empty() {
             // It is counted in memory only, until its notice can be stored.
-            let mailbox = self.load(&opening)?;
+            let mailbox = self.load(&opening).map_err(Refusal::from)?;
             mailbox.lock().machine.turned_away().add(turned_away);
         }
         drop(opening);
@@ -54,40 +58,22 @@ impl Delivery {
         self.stats.expired.add(count);
         for sender in senders {
             // Who comes online from here on is told at the login.
-            if let Some(session) = self.sessions.find(&sender)
-                && let Ok(mailbox) = self.mailbox(&sender)
-            {
-                self.tell_expired(session.user, &mailbox, Now::read());
+            match self.sessions.find(&sender) {
+                None => self.have_expired_told(sender),
+                Some(session) => {
+                    if let Ok(mailbox) = self.mailbox(&sender) {
+                        self.tell_expired(session.user, &mailbox, Now::read());
+                    }
+                }
             }
         }
         Ok(Removal::Removed(count))
     }
 
-    /// Takes a mailbox that nobody uses out of memory. Until the answer is dropped, nobody can open it.
-    pub(super) fn take_out(&self, name: &UserName) -> Option<(Opening<'_>, TurnedAway)> {
-        let mut mailboxes = self.mailboxes.lock();
-        if mailboxes.opening.contains(name) {
-            return None;
-        }
-        let mut turned_away = TurnedAway::default();
-        if let Some(mailbox) = mailboxes.by_name.get(name) {
-            let held = Arc::strong_count(mailbox);
-            let mut state = mailbox.lock();
-            if !state.retire(held, clock::now()) {
-                return None;
-            }
-            turned_away = std::mem::take(state.machine.turned_away());
-            let next = state.machine.next_number();
-            drop(state);
-            mailboxes.first_number = mailboxes.first_number.max(next);
-            mailboxes.by_name.remove(name);
-        }
-        mailboxes.opening.insert(*name);
-        let opening = Opening {
-            delivery: self,
-            name: *name,
-        };
-        Some((opening, turned_away))
+    /// Has the other servers tell a sender who is logged in there. Who is not reached hears it at the next
+    /// login.
+    fn have_expired_told(&self, name: UserName) {
+        self.call_all(&Call::TellExpired { name });
     }
 
     /// Puts notices into a sender's mailbox about messages of theirs that were removed, as far as the

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | this one | which mailboxes are in memory |
 //! | `send` | submitting a message |
+//! | [`forward`] | passing a message on to the server that has its recipient's mailbox |
+//! | [`homes`] | which server has a mailbox, and how it comes to another one |
 //! | `resend` | finding the first copy of a message that is sent again; what became of messages |
 //! | `expiry` | removing what waits for too long, and telling its senders |
 //! | `purge` | giving a removed account's name away, with nothing of that account left |
@@ -20,6 +22,8 @@
 //! session table and the writer's queue are never locked together with any of them.
 
 pub(crate) mod expiry;
+pub(crate) mod forward;
+pub(crate) mod homes;
 pub(crate) mod mailbox;
 pub(crate) mod purge;
 mod receive;
@@ -32,24 +36,26 @@ pub(crate) mod shared_mailbox;
 pub(crate) mod writer;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use self::mailbox::{Effect, Mailbox, Quota};
+use self::homes::{HomesSeen, NotHere};
+use self::mailbox::{Effect, Mailbox, Quota, TurnedAway};
 use self::recipient::Recipient;
-use self::refusals::{damaged, read_failed, unknown_user};
+use self::refusals::{damaged, read_failed};
 use self::sessions::Sessions;
 use self::shared_mailbox::{MailboxState, ReplyTo, SharedMailbox};
 use self::writer::Writer;
 use super::net::send_queue::flush_set::FlushSet;
+use super::peers::links::Links;
 use super::stats::Stats;
 use crate::clock;
 use crate::crypto::handle::HandleKey;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::News;
-use crate::store::{Store, StoreError, Summary, Tally};
+use crate::store::{Store, StoreError, Summary, Tally, UserId};
 use crate::sync::{Condvar, Mutex, SyncSender};
 
 /// Once this many mailboxes are in memory, those that nobody uses are dropped.
@@ -74,6 +80,15 @@ impl Now {
     }
 }
 
+/// Who sends a message, or asks what became of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Author {
+    /// The user's number.
+    pub user: UserId,
+    /// The user's name.
+    pub name: UserName,
+}
+
 /// Pays for rows that are read on a user's behalf, out of what the user may have read.
 ///
 /// It refuses once that is used up; the read that overdraws it is still allowed.
@@ -94,6 +109,10 @@ pub(crate) struct Delivery {
     /// Notified when a mailbox has been opened, or could not be.
     opened: Condvar,
     handles: Arc<HandleKey>,
+    /// The other servers of the store, if there can be any.
+    peers: OnceLock<Arc<Links>>,
+    /// Held for single operations, with no other lock.
+    homes_seen: Mutex<HomesSeen>,
 }
 
 #[derive(Default)]
@@ -188,6 +207,8 @@ impl Delivery {
             accepts_unencrypted: AtomicBool::new(accepts_unencrypted),
             mailboxes: Mutex::new(mailboxes),
             opened: Condvar::new(),
+            peers: OnceLock::new(),
+            homes_seen: Mutex::default(),
         }
     }
 
@@ -199,15 +220,15 @@ impl Delivery {
     /// A user's mailbox, loaded if it is not in memory.
     ///
     /// # Errors
-    /// There is no such user, the mailbox is damaged, or the store failed.
-    pub(crate) fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, Refusal> {
+    /// There is no such user, another server has the mailbox, it is damaged, or the store failed.
+    pub(crate) fn mailbox(&self, name: &UserName) -> Result<Arc<SharedMailbox>, NotHere> {
         let mailbox = match self.find_or_begin(name) {
             Ok(mailbox) => mailbox,
             Err(opening) => self.load(&opening)?,
         };
         let is_damaged = mailbox.lock().recipient.damaged;
         match is_damaged {
-            true => Err(damaged()),
+            true => Err(damaged().into()),
             false => Ok(mailbox),
         }
     }
@@ -229,10 +250,9 @@ impl Delivery {
         }
     }
 
-    fn load(&self, opening: &Opening<'_>) -> Result<Arc<SharedMailbox>, Refusal> {
+    fn load(&self, opening: &Opening<'_>) -> Result<Arc<SharedMailbox>, NotHere> {
         let name = &opening.name;
-        let account = self.store.account(name).map_err(read_failed)?;
-        let account = account.ok_or_else(|| unknown_user(name))?;
+        let (account, claimed) = self.claim(name)?;
         let read = || {
             let blocked = self.store.blocked(account.id)?;
             Ok((blocked, self.store.summary(account.id)?))
@@ -241,10 +261,10 @@ impl Delivery {
             Ok((blocked, summary)) => (blocked, summary, None),
             // It stays in memory, closed, so that the damage is found and logged once.
             Err(StoreError::Damaged(why)) => (Vec::new(), Summary::default(), Some(why)),
-            Err(error) => return Err(read_failed(error)),
+            Err(error) => return Err(read_failed(error).into()),
         };
         let recipient = Recipient::new(&account, blocked);
-        let first_number = self.mailboxes.lock().first_number;
+        let first_number = self.mailboxes.lock().first_number.max(claimed);
         let machine = Mailbox::new(&summary, first_number, self.quota);
         let handles = Arc::clone(&self.handles);
         let loaded = SharedMailbox::new(account.id, *name, handles, machine, recipient);
@@ -256,6 +276,33 @@ impl Delivery {
         mailboxes.drop_idle();
         mailboxes.by_name.insert(*name, Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    /// Takes a mailbox that nobody uses out of memory. Until the answer is dropped, nobody can open it.
+    fn take_out(&self, name: &UserName) -> Option<(Opening<'_>, TurnedAway)> {
+        let mut mailboxes = self.mailboxes.lock();
+        if mailboxes.opening.contains(name) {
+            return None;
+        }
+        let mut turned_away = TurnedAway::default();
+        if let Some(mailbox) = mailboxes.by_name.get(name) {
+            let held = Arc::strong_count(mailbox);
+            let mut state = mailbox.lock();
+            if !state.retire(held, clock::now()) {
+                return None;
+            }
+            turned_away = std::mem::take(state.machine.turned_away());
+            let next = state.machine.next_number();
+            drop(state);
+            mailboxes.first_number = mailboxes.first_number.max(next);
+            mailboxes.by_name.remove(name);
+        }
+        mailboxes.opening.insert(*name);
+        let opening = Opening {
+            delivery: self,
+            name: *name,
+        };
+        Some((opening, turned_away))
     }
 
     /// Gives a mailbox an event, carries out its effects, and follows up on them.

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::homes::NotHere;
 use super::mailbox::{Withdrawn, Work};
 use super::refusals::{damaged, read_failed, write_failed};
 use super::shared_mailbox::SharedMailbox;
@@ -50,6 +51,7 @@ impl Delivery {
         progress: &mut dyn FnMut(Purged) -> Result<(), E>,
     ) -> Result<(Changed, Purged), E> {
         let name = account.name;
+        self.require_no_other_server()?;
         self.wait_until_written(earlier)?;
         let purged = self.purge_mail(earlier, progress)?;
         self.purge_blocks(earlier, &name)?;
@@ -57,6 +59,22 @@ impl Delivery {
         let changed = self.writer.change(Change::Reuse(earlier, account))?;
         drop(opening);
         Ok((changed, purged))
+    }
+
+    /// Refuses while other servers have mailboxes that the account may have written to.
+    fn require_no_other_server(&self) -> Result<(), Refusal> {
+        let others = self.store.nodes().map_err(read_failed)?;
+        let Some(other) = others.first() else {
+            return Ok(());
+        };
+        Err(Refusal::new(
+            Code::Internal,
+            format!(
+                "a removed account's name can be given away only while one server uses the database, and {} \
+                 does, too; stop the others first",
+                other.name
+            ),
+        ))
     }
 
     /// Waits until no mailbox has a message of this sender in memory only. None is added meanwhile.
@@ -136,8 +154,8 @@ impl Delivery {
         let mailbox = match self.mailbox(&owner) {
             Ok(mailbox) => mailbox,
             // It was removed meanwhile.
-            Err(refusal) if refusal.code == Code::UnknownUser => return Ok(None),
-            Err(refusal) => return Err(refusal),
+            Err(NotHere::Refused(refusal)) if refusal.code == Code::UnknownUser => return Ok(None),
+            Err(not_here) => return Err(not_here.into()),
         };
         let messages = found.iter().map(|trace| Withdrawn {
             number: trace.number,

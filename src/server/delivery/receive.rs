@@ -15,8 +15,9 @@ use crate::protocol::reply::{Acked, Event, Fetched};
 use crate::protocol::request::{Ack, Sender};
 use crate::server::log;
 use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::server::peers::message::Told;
 use crate::server::stats::Ending;
-use crate::store::StoreError;
+use crate::store::{StoreError, UserId};
 
 impl Delivery {
     /// Begins pushing to a session. Append its welcome to the send queue first. `budget`
@@ -195,23 +196,34 @@ impl Delivery {
         receipts: Vec<Receipt>,
         to_flush: &mut FlushSet,
     ) {
-        let mut by_sender: BTreeMap<UserName, Vec<MessageId>> = BTreeMap::new();
-        for Receipt { sender, mid } in receipts {
-            by_sender.entry(sender).or_default().push(mid);
+        let mut by_sender: BTreeMap<(UserName, UserId), Vec<MessageId>> = BTreeMap::new();
+        for Receipt { sender, user, mid } in receipts {
+            by_sender.entry((sender, user)).or_default().push(mid);
         }
-        for (sender, mids) in by_sender {
-            // Who does not read goes without: receipts are asked for after a login, too.
-            let online = self.sessions.find(&sender);
-            let Some(online) = online.filter(|online| online.send_queue.has_room()) else {
-                continue;
-            };
+        for ((sender, user), mids) in by_sender {
             for mids in mids.chunks(limits::MAX_IDS) {
-                online.send_queue.event(&Event::Delivered {
+                let event = Event::Delivered {
                     to: recipient,
                     ids: mids.to_vec(),
-                });
+                };
+                // Who does not read goes without: receipts are asked for after a login, too.
+                self.tell(user, sender, event, to_flush);
             }
-            to_flush.add(&online.send_queue);
+        }
+    }
+
+    /// Tells a user of something that is not durable, if they are online and read, here or at another
+    /// server.
+    pub(crate) fn tell(&self, user: UserId, name: UserName, event: Event, to_flush: &mut FlushSet) {
+        if let Some(online) = self.sessions.find(&name) {
+            if online.send_queue.has_room() {
+                online.send_queue.event(&event);
+                to_flush.add(&online.send_queue);
+            }
+        } else if let Some(peers) = self.peers()
+            && let Some(run) = self.home_of(user)
+        {
+            peers.event(run, &Told { name, event });
         }
     }
 

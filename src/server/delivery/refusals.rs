@@ -32,6 +32,23 @@ pub(super) fn has_expired() -> Refusal {
     )
 }
 
+/// The mailbox is at another server, which could not be reached in time.
+pub(super) fn elsewhere() -> Refusal {
+    Refusal::new(
+        Code::Storage,
+        "another server of this database has the mailbox and can't be reached at the moment; try again \
+         in some seconds",
+    )
+}
+
+/// The account has a session that may not be replaced.
+pub(crate) fn already_online(name: &UserName) -> Refusal {
+    Refusal::new(
+        Code::AlreadyOnline,
+        format!("{name} is logged in elsewhere; log out there, or take the session over"),
+    )
+}
+
 /// The session was replaced, or its account disabled, reset or removed.
 pub(crate) fn session_over() -> Refusal {
     Refusal::new(

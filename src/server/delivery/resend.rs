@@ -11,16 +11,18 @@
 //! store in order of their numbers, and what is not there yet is remembered in memory.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
+use super::homes::{NotHere, PATIENCE};
 use super::mailbox::Discretion;
-use super::sessions::Session;
+use super::refusals::elsewhere;
 use super::shared_mailbox::SharedMailbox;
-use super::{Budget, Delivery};
+use super::{Author, Budget, Delivery};
 use crate::protocol::ids::{Handle, MessageId};
 use crate::protocol::refusal::Refusal;
-use crate::protocol::reply::Waiting;
+use crate::protocol::reply::{Answer, Reply, Waiting};
 use crate::protocol::request::Outcome;
+use crate::server::peers::message::{Call, Called};
+use crate::store::homes::RunId;
 use crate::store::{Message, Place, StoreError, UserId};
 
 /// At most so many rows are read at once: few enough that whoever waits for the disk's cache
@@ -94,8 +96,8 @@ impl Delivery {
     /// The store failed, or the budget is used up: what was read until then is kept.
     pub(super) fn first_copy(
         &self,
-        session: &Session,
-        mailbox: &Arc<SharedMailbox>,
+        author: Author,
+        mailbox: &SharedMailbox,
         mid: MessageId,
         after: Option<Handle>,
         resends: &mut Resends,
@@ -103,7 +105,7 @@ impl Delivery {
     ) -> Result<Option<Message>, Refusal> {
         let next = {
             let state = mailbox.lock();
-            if !state.machine.holds_any_of(session.user) {
+            if !state.machine.holds_any_of(author.user) {
                 return Ok(None);
             }
             state.machine.next_number()
@@ -111,7 +113,7 @@ impl Delivery {
         // A number that this mailbox has yet to give comes from before its database was replaced
         // by a backup.
         let after = after
-            .and_then(|handle| mailbox.number_in(session.user, handle))
+            .and_then(|handle| mailbox.number_in(author.user, handle))
             .filter(|number| *number < next)
             .unwrap_or(0);
         let number = loop {
@@ -120,7 +122,7 @@ impl Delivery {
                 break *number;
             }
             let places = self.read_on(mailbox, window.end, budget)?;
-            window.add(session.user, &places);
+            window.add(author.user, &places);
             if places.len() < ROWS {
                 match window.numbers.get(&mid) {
                     Some(number) => break *number,
@@ -131,7 +133,7 @@ impl Delivery {
         let stored = self.store.message(mailbox.user, number);
         let stored = stored.map_err(|error| mailbox.read_failed(error))?;
         // It may have been acknowledged since it was read.
-        Ok(stored.filter(|stored| stored.sender == session.user && stored.mid == mid))
+        Ok(stored.filter(|stored| stored.sender == author.user && stored.mid == mid))
     }
 
     /// Whether a message that is sent again was accepted before, waited for too long and was removed.
@@ -140,49 +142,58 @@ impl Delivery {
     /// The store failed, or the budget is used up.
     pub(super) fn has_expired(
         &self,
-        session: &Session,
+        author: Author,
         mailbox: &SharedMailbox,
         mid: MessageId,
         after: Option<Handle>,
         budget: Budget<'_>,
     ) -> Result<bool, Refusal> {
-        let after = after.and_then(|handle| mailbox.number_in(session.user, handle));
+        let after = after.and_then(|handle| mailbox.number_in(author.user, handle));
         let wanted = HashSet::from([mid]);
         let read = self.read_expired(mailbox, budget);
-        let found = search(session.user, wanted, after.unwrap_or(0), read)?;
+        let found = search(author.user, wanted, after.unwrap_or(0), read)?;
         Ok(!found.is_empty())
     }
 
-    /// Tells which of the ids that this session's user sent are still pending, and which have
+    /// Tells which of the ids that the author sent are still pending, and which have
     /// expired, as far as the recipient lets that be seen.
     ///
     /// # Errors
     /// There is no such recipient, the store failed, or the budget is used up.
-    pub(crate) fn outcome(
+    pub(crate) fn outcome(&self, author: Author, outcome: &Outcome, budget: Budget<'_>) -> Answer {
+        match self.mailbox(&outcome.to) {
+            Ok(mailbox) => self.outcome_in(&mailbox, author, outcome, budget),
+            Err(NotHere::At(run)) => self.outcome_at(run, author, outcome),
+            Err(NotHere::Refused(refusal)) => Err(refusal),
+        }
+    }
+
+    /// The same, of a mailbox that is in memory.
+    pub(crate) fn outcome_in(
         &self,
-        session: &Session,
+        mailbox: &SharedMailbox,
+        author: Author,
         outcome: &Outcome,
         budget: Budget<'_>,
-    ) -> Result<Waiting, Refusal> {
-        let mailbox = self.mailbox(&outcome.to)?;
+    ) -> Answer {
         let mut waiting = HashSet::new();
         let (mut numbers, mut without_handle) = (HashMap::new(), HashSet::new());
         let state = mailbox.lock();
-        if state.recipient.discretion(&session.name, &mailbox.name) != Discretion::Open {
-            return Ok(Waiting {
+        if state.recipient.discretion(&author.name, &mailbox.name) != Discretion::Open {
+            return Ok(Reply::Waiting(Waiting {
                 waiting: outcome.ids.clone(),
                 expired: Vec::new(),
-            });
+            }));
         }
-        let holds_any = state.machine.holds_any_of(session.user);
+        let holds_any = state.machine.holds_any_of(author.user);
         let handles = outcome
             .handles
             .iter()
             .copied()
             .chain(std::iter::repeat(None));
         for (mid, handle) in outcome.ids.iter().zip(handles) {
-            let number = handle.and_then(|handle| mailbox.number_in(session.user, handle));
-            match (state.machine.is_pending(session.user, *mid), number) {
+            let number = handle.and_then(|handle| mailbox.number_in(author.user, handle));
+            match (state.machine.is_pending(author.user, *mid), number) {
                 (Some(true), _) => drop(waiting.insert(*mid)),
                 (Some(false), _) => {}
                 (None, Some(number)) => drop(numbers.insert(number, *mid)),
@@ -193,9 +204,9 @@ impl Delivery {
         let mut found = Vec::new();
         if holds_any {
             let places = |numbers: &[u64]| self.store.places(mailbox.user, numbers);
-            found = at_places(session, &mailbox, &numbers, budget, places)?;
-            let read = |end| self.read_on(&mailbox, end, budget);
-            found.extend(search(session.user, without_handle.clone(), 0, read)?);
+            found = at_places(author, mailbox, &numbers, budget, places)?;
+            let read = |end| self.read_on(mailbox, end, budget);
+            found.extend(search(author.user, without_handle.clone(), 0, read)?);
         }
         let state = mailbox.lock();
         found.retain(|place| !state.machine.is_acknowledged(place.number));
@@ -205,18 +216,32 @@ impl Delivery {
         numbers.retain(|_, mid| !waiting.contains(mid));
         without_handle.retain(|mid| !waiting.contains(mid));
         let places = |numbers: &[u64]| self.store.expired(mailbox.user, numbers);
-        let mut expired = at_places(session, &mailbox, &numbers, budget, places)?;
-        let read = self.read_expired(&mailbox, budget);
-        expired.extend(search(session.user, without_handle, 0, read)?);
+        let mut expired = at_places(author, mailbox, &numbers, budget, places)?;
+        let read = self.read_expired(mailbox, budget);
+        expired.extend(search(author.user, without_handle, 0, read)?);
         let expired: HashSet<MessageId> = expired.into_iter().map(|place| place.mid).collect();
         let of = |some: &HashSet<MessageId>| {
             let ids = outcome.ids.iter().copied();
             ids.filter(|mid| some.contains(mid)).collect()
         };
-        Ok(Waiting {
+        Ok(Reply::Waiting(Waiting {
             waiting: of(&waiting),
             expired: of(&expired),
-        })
+        }))
+    }
+
+    /// The same, of a mailbox that another server has.
+    fn outcome_at(&self, run: RunId, author: Author, outcome: &Outcome) -> Answer {
+        let call = Call::Outcome {
+            sender: author.user,
+            from: author.name,
+            outcome: outcome.clone(),
+        };
+        let called = self.peers().map(|peers| peers.call(run, &call, PATIENCE));
+        match called {
+            Some(Ok(Called::Answer(answer))) => answer,
+            _ => Err(elsewhere()),
+        }
     }
 
     /// Reads the places that follow a number and from which messages were removed, and pays for them.
@@ -253,7 +278,7 @@ impl Delivery {
 
 /// Which of the sender's messages are at the places that their handles name, as `read` finds them.
 fn at_places(
-    session: &Session,
+    author: Author,
     mailbox: &SharedMailbox,
     numbers: &HashMap<u64, MessageId>,
     budget: Budget<'_>,
@@ -266,7 +291,7 @@ fn at_places(
     let asked: Vec<u64> = numbers.keys().copied().collect();
     let mut places = read(&asked).map_err(|error| mailbox.read_failed(error))?;
     places.retain(|place| {
-        place.sender == session.user && numbers.get(&place.number) == Some(&place.mid)
+        place.sender == author.user && numbers.get(&place.number) == Some(&place.mid)
     });
     Ok(places)
 }

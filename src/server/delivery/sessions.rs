@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Author;
 use super::mailbox::SessionId;
 use crate::clock;
 use crate::protocol::ids::ByteArray;
@@ -38,6 +39,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// The user as a sender.
+    pub(crate) fn author(&self) -> Author {
+        Author {
+            user: self.user,
+            name: self.name,
+        }
+    }
+
     /// Whether it was replaced or removed.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
@@ -53,6 +62,16 @@ pub(crate) enum Precedence {
     Resume(ByteArray<16>),
     /// Replace it.
     TakeOver,
+}
+
+impl Precedence {
+    fn permits(self, displaced: &Session) -> bool {
+        match self {
+            Precedence::Yield => false,
+            Precedence::Resume(secret) => displaced.secret == secret,
+            Precedence::TakeOver => true,
+        }
+    }
 }
 
 /// Why a login did not become a session. Nothing changed.
@@ -152,12 +171,7 @@ impl Sessions {
                 Ok((session, None))
             }
             Entry::Occupied(mut place) => {
-                let replace = match precedence {
-                    Precedence::Yield => false,
-                    Precedence::Resume(secret) => place.get().secret == secret,
-                    Precedence::TakeOver => true,
-                };
-                if !replace {
+                if !precedence.permits(place.get()) {
                     return Err(NotInserted::OnlineElsewhere);
                 }
                 let displaced = place.insert(Arc::clone(&session));
@@ -165,6 +179,28 @@ impl Sessions {
                 Ok((session, Some(displaced)))
             }
         }
+    }
+
+    /// Removes the account's session, if there is one and `precedence` permits it, and returns it for the
+    /// caller to end.
+    ///
+    /// # Errors
+    /// It may not be displaced.
+    pub(crate) fn displace(
+        &self,
+        name: &UserName,
+        precedence: Precedence,
+    ) -> Result<Option<Arc<Session>>, NotInserted> {
+        let mut table = self.table.lock();
+        let Entry::Occupied(place) = table.by_name.entry(*name) else {
+            return Ok(None);
+        };
+        if !precedence.permits(place.get()) {
+            return Err(NotInserted::OnlineElsewhere);
+        }
+        let displaced = place.remove();
+        displaced.over.store(true, Ordering::Release);
+        Ok(Some(displaced))
     }
 
     /// Removes exactly this session. A session that ends late never removes its successor.

@@ -20,6 +20,8 @@ use crate::protocol::reply::{Accepted, Event, Reply};
 use crate::server::log;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::net::send_queue::flush_set::FlushSet;
+use crate::server::peers::message::Forwarded;
+use crate::server::peers::reply::PeerReply;
 use crate::server::stats::Ending;
 use crate::store::{StoreError, UserId};
 use crate::sync::{Mutex, MutexGuard, SyncSender};
@@ -35,6 +37,8 @@ pub(crate) enum ReplyTo {
         /// The request's id, if it has one.
         request_id: Option<u64>,
     },
+    /// To the server of the sender's session, with the sender's number.
+    Peer(UserId, PeerReply),
     /// To whoever waits for a notice to be taken. The channel has room for it.
     Notice(SyncSender<Result<(), Refusal>>),
 }
@@ -55,6 +59,10 @@ impl ReplyTo {
                 let answer = answer.map(|taken| Reply::Accepted(mailbox.accepted(sender, taken)));
                 send_queue.late_answer(request_id, &answer);
                 to_flush.add(&send_queue);
+            }
+            ReplyTo::Peer(sender, reply) => {
+                let answer = answer.map(|taken| Reply::Accepted(mailbox.accepted(sender, taken)));
+                reply.answer(Forwarded::Answer(answer));
             }
             ReplyTo::Notice(sender) => {
                 // A receiver that was dropped needs no answer.

@@ -286,6 +286,7 @@ fn who_does_not_read_gets_no_receipts_without_end() {
     // Ten MiB of receipts, of which nothing is written.
     for _ in 0..300 {
         let receipts = (0..1000).map(|_| Receipt {
+            user: UserId(2),
             sender: alice,
             mid: MessageId([7; 16]),
         });

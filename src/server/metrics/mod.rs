@@ -85,7 +85,7 @@ impl Observer {
             passwords_waiting: shared.kdf_queue.waiting(),
             log_waiting_bytes: log::waiting_bytes(),
             log_dropped: log::dropped(),
-            certificate_end: shared.tls.as_ref().and_then(Acceptor::certificate_end),
+            certificate_end: shared.tls.as_deref().and_then(Acceptor::certificate_end),
             shares_store: shared.store.run().is_some(),
         }
     }

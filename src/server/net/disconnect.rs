@@ -39,6 +39,7 @@ impl fmt::Display for Disconnect {
                 Ending::Broken => "the connection broke while it was written to",
                 Ending::ShuttingDown => "the server shuts down",
                 Ending::Unreadable => "the mailbox could not be read",
+                Ending::PeerLost => "another server with its messages can't be reached",
                 Ending::NoThread => "no thread was left to write to it",
             }),
             Disconnect::Refused(refusal) => write!(f, "was refused ({})", refusal.code.as_str()),

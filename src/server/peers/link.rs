@@ -49,7 +49,7 @@ struct Requests {
 }
 
 /// A link to another server.
-pub(super) struct Link {
+pub(crate) struct Link {
     /// The other server, for the log.
     node: String,
     connection: Arc<PeerConnection>,
@@ -92,11 +92,12 @@ impl Link {
         self.connection.is_closed()
     }
 
-    /// Passes a message on.
+    /// Passes a message to the server that holds its recipient's mailbox. `done` gets what became of it,
+    /// once. Messages from one thread arrive in order. It may take seconds while the link is full.
     ///
     /// # Errors
-    /// The link is broken, or has had no room for too long. `done` comes back.
-    pub(super) fn forward(&self, forward: &Forward, done: OnForwarded) -> Result<(), OnForwarded> {
+    /// The link is broken, or has had no room for too long. `done` comes back, and was not called.
+    pub(crate) fn forward(&self, forward: &Forward, done: OnForwarded) -> Result<(), OnForwarded> {
         let mut done = Some(done);
         let sent = self.connection.request(FULL, |queue| {
             let request = || done.take().map(Request::Forward);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::handshake;
 use super::handshake::Us;
 use super::link::Link;
-use super::message::{Told, Unreachable};
+use super::message::{Call, Called, Told, Unreachable};
 use super::wire;
 use crate::clock;
 use crate::server::log;
@@ -31,7 +31,7 @@ const MAX_EVENTS: usize = 256 * 1024;
 const STACK: usize = 256 * 1024;
 
 /// The links by run.
-pub(super) struct Links {
+pub(crate) struct Links {
     us: Arc<Us>,
     homes: Arc<dyn Homes + Send + Sync>,
     connector: Option<Connector>,
@@ -82,11 +82,16 @@ impl Links {
         }
     }
 
-    /// The link to a run, made if there is none, which may take seconds.
+    /// This server's run.
+    pub(crate) fn run(&self) -> RunId {
+        self.us.run
+    }
+
+    /// The link to a run, made if there is none, which may take seconds. One that broke never comes back.
     ///
     /// # Errors
     /// There is no such server, or it is not reached at the moment.
-    pub(super) fn get(&self, to: RunId) -> Result<Arc<Link>, Unreachable> {
+    pub(crate) fn get(&self, to: RunId) -> Result<Arc<Link>, Unreachable> {
         let mut table = self.table.lock();
         loop {
             match table.by_run.get(&to) {
@@ -100,9 +105,24 @@ impl Links {
         }
     }
 
-    /// Tells a session at another server of an event. It does not wait: where there is no link, a thread
-    /// makes one.
-    pub(super) fn event(self: &Arc<Self>, to: RunId, told: &Told) {
+    /// Asks another server, and waits for its answer for `patience` at most.
+    ///
+    /// # Errors
+    /// It is not reached, the link broke, or the answer did not come in time.
+    pub(crate) fn call(
+        &self,
+        to: RunId,
+        call: &Call,
+        patience: Duration,
+    ) -> Result<Called, Unreachable> {
+        let deadline = clock::now() + patience;
+        let link = self.get(to)?;
+        link.call(call, deadline.saturating_duration_since(clock::now()))
+    }
+
+    /// Tells the session of a user at another server of an event. It does not wait: where there is no link,
+    /// a thread makes one. The event is dropped if that server is not reached or takes nothing at the moment.
+    pub(crate) fn event(self: &Arc<Self>, to: RunId, told: &Told) {
         let mut table = self.table.lock();
         match table.by_run.get_mut(&to) {
             Some(Slot::Up(link)) if !link.is_broken() => {
@@ -238,15 +258,6 @@ impl Links {
                 link.finish(deadline.saturating_duration_since(clock::now()));
             }
         }
-    }
-
-    /// How many links there are.
-    pub(super) fn count(&self) -> usize {
-        let table = self.table.lock();
-        let slots = table.by_run.values();
-        slots
-            .filter(|slot| matches!(slot, Slot::Up(link) if !link.is_broken()))
-            .count()
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer;
 use crate::protocol::name::UserName;
+use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Answer, Event, News};
 use crate::protocol::request;
 use crate::server::delivery::mailbox::TurnedAway;
@@ -24,6 +25,8 @@ pub(crate) struct Forward {
     pub send: request::Send,
     /// When it came to the sender's server, ms since 1970.
     pub at: u64,
+    /// No other message of this sender to this recipient is under way on the link.
+    pub first: bool,
 }
 
 /// What became of a [`Forward`].
@@ -61,6 +64,8 @@ pub(crate) enum Call {
         to: RunId,
         /// What the login may do to the owner's session.
         precedence: Precedence,
+        /// What the session is told; without it, that another login has replaced it.
+        why: Option<Refusal>,
     },
     /// Put a notice into a mailbox that is there.
     Notice {
@@ -68,16 +73,6 @@ pub(crate) enum Call {
         name: UserName,
         /// The content.
         news: News,
-    },
-    /// What is known of an account has changed in the store: read it again.
-    AccountChanged {
-        /// The account.
-        name: UserName,
-    },
-    /// End a user's session, because the operator wants it.
-    CloseSession {
-        /// The user.
-        name: UserName,
     },
     /// The banned networks have changed in the store: read them again.
     BansChanged,
@@ -103,6 +98,8 @@ pub(crate) enum Called {
     Released {
         /// Who was turned away from it and is in memory only.
         turned_away: TurnedAway,
+        /// A session of the owner was ended there.
+        displaced: bool,
     },
     /// The owner has a session there that may not be replaced.
     OnlineElsewhere,
@@ -129,9 +126,9 @@ pub(crate) struct PeerSession {
 
 /// An event for a user's session at another server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Told {
-    pub(super) name: UserName,
-    pub(super) event: Event,
+pub(crate) struct Told {
+    pub name: UserName,
+    pub event: Event,
 }
 
 /// No link to the other server could be made, or it broke, or the answer did not come in time. What was

@@ -28,8 +28,8 @@ mod connection;
 mod frames;
 mod handshake;
 pub(crate) mod host;
-mod link;
-mod links;
+pub(crate) mod link;
+pub(crate) mod links;
 mod listener;
 pub(crate) mod message;
 pub(crate) mod reply;
@@ -46,12 +46,8 @@ use self::handshake::Us;
 use self::host::Host;
 use self::links::Links;
 use self::listener::Listener;
-use self::message::{Call, Called, Forward, OnForwarded, Told, Unreachable};
 use self::serving::Served;
 use super::stats::Stats;
-use crate::clock;
-use crate::protocol::name::UserName;
-use crate::protocol::reply::Event;
 use crate::store::Store;
 use crate::store::homes::{Homes, RunId};
 use crate::sync::atomic::AtomicUsize;
@@ -136,56 +132,15 @@ impl Peers {
         Ok(at)
     }
 
-    /// Passes a message to the server that holds its recipient's mailbox. `done` gets what became of it,
-    /// once. Messages from one thread arrive in order. It may take seconds: while the link is made, and
-    /// while it is full.
-    ///
-    /// # Errors
-    /// That server is not reached, or takes nothing at the moment. `done` comes back, and was not called.
-    pub(crate) fn forward(
-        &self,
-        to: RunId,
-        forward: &Forward,
-        done: OnForwarded,
-    ) -> Result<(), (Unreachable, OnForwarded)> {
-        match self.links.get(to) {
-            Ok(link) => link
-                .forward(forward, done)
-                .map_err(|done| (Unreachable, done)),
-            Err(Unreachable) => Err((Unreachable, done)),
-        }
-    }
-
-    /// Asks another server, and waits for its answer for `patience` at most.
-    ///
-    /// # Errors
-    /// It is not reached, the link broke, or the answer did not come in time.
-    pub(crate) fn call(
-        &self,
-        to: RunId,
-        call: &Call,
-        patience: Duration,
-    ) -> Result<Called, Unreachable> {
-        let deadline = clock::now() + patience;
-        let link = self.links.get(to)?;
-        link.call(call, deadline.saturating_duration_since(clock::now()))
-    }
-
-    /// Tells the session of a user at another server of an event. It never waits, and the event is dropped
-    /// if that server is not reached or takes nothing at the moment.
-    pub(crate) fn event(&self, to: RunId, name: UserName, event: Event) {
-        self.links.event(to, &Told { name, event });
+    /// The links to the other servers.
+    pub(crate) fn links(&self) -> &Arc<Links> {
+        &self.links
     }
 
     /// Breaks the link to a run that has ended: all that is under way there is lost.
     pub(crate) fn ended(&self, run: RunId) {
         self.links.ended(run);
         self.listener.ended(run);
-    }
-
-    /// How many links there are.
-    pub(crate) fn links(&self) -> usize {
-        self.links.count()
     }
 
     /// Ends all links once what waits has left, each within `limit`, and accepts nothing more.

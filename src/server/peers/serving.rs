@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::connection::{PeerConnection, Received, TICK};
 use super::frames::FrameBuffer;
 use super::host::Host;
-use super::message::{Call, Called};
-use super::reply::PeerReply;
+use super::message::{Call, Called, Forwarded};
+use super::reply::{PeerReply, Returned};
 use super::wire;
 use super::wire::{MAX_REQUEST, Request};
 use crate::server::delivery::resend::Resends;
@@ -47,6 +47,7 @@ pub(super) struct Serving {
     served: Arc<Served>,
     /// What is known of the messages that each sender sends again.
     again: HashMap<UserId, Resends>,
+    returned: Arc<Returned>,
 }
 
 impl Serving {
@@ -65,6 +66,7 @@ impl Serving {
             connection,
             served,
             again: HashMap::new(),
+            returned: Arc::default(),
         })
     }
 
@@ -116,7 +118,11 @@ impl Serving {
                 Request::Forward(id, forward) => {
                     self.connection.came(1);
                     self.served.stats.peers.received.add(1);
-                    let reply = PeerReply::new(&self.connection, id);
+                    let reply = PeerReply::new(&self.connection, id, &forward, &self.returned);
+                    if self.returned.includes(&forward) {
+                        reply.answer(Forwarded::NotHere);
+                        continue;
+                    }
                     let mut first = Resends::default();
                     let again = match forward.send.again {
                         true => remembered(&mut self.again, forward.sender),

@@ -47,7 +47,8 @@ const IS_PLAIN: u8 = 1;
 const HAS_IDENTITY: u8 = 2;
 const IS_AGAIN: u8 = 4;
 const HAS_AFTER: u8 = 8;
-const ALL_FLAGS: u8 = IS_PLAIN | HAS_IDENTITY | IS_AGAIN | HAS_AFTER;
+const IS_FIRST: u8 = 16;
+const ALL_FLAGS: u8 = IS_PLAIN | HAS_IDENTITY | IS_AGAIN | HAS_AFTER | IS_FIRST;
 
 /// What the answer to a message is.
 const STORED: u8 = 0;
@@ -96,6 +97,7 @@ pub(super) fn write_forward(queue: &mut Vec<u8>, id: u64, forward: &Forward) {
         from,
         send,
         at,
+        first,
     } = forward;
     write_frame(queue, |queue| {
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
@@ -107,7 +109,8 @@ pub(super) fn write_forward(queue: &mut Vec<u8>, id: u64, forward: &Forward) {
             flag(matches!(send.body, Body::Plain(_)), IS_PLAIN)
                 | flag(send.identity.is_some(), HAS_IDENTITY)
                 | flag(send.again, IS_AGAIN)
-                | flag(send.after.is_some(), HAS_AFTER),
+                | flag(send.after.is_some(), HAS_AFTER)
+                | flag(*first, IS_FIRST),
         );
         write_name(queue, from);
         write_name(queue, &send.to);
@@ -256,6 +259,7 @@ fn read_forward(mut fields: Fields<'_>) -> Result<Forward, Malformed> {
             after,
         },
         at,
+        first: has(IS_FIRST),
     })
 }
 
@@ -420,6 +424,7 @@ mod tests {
                 after: options.2.map(ByteArray),
             },
             at: ids.1,
+            first: ids.1 % 2 == 0,
         })
     }
 
@@ -442,6 +447,7 @@ mod tests {
             name: bob,
             to: RunId(3),
             precedence: crate::server::delivery::sessions::Precedence::Resume(ByteArray([5; 16])),
+            why: None,
         };
         add(&|queue| write_call(queue, 1, &notice));
         add(&|queue| write_call(queue, 2, &release));
@@ -451,6 +457,7 @@ mod tests {
                 2,
                 &Called::Released {
                     turned_away: Default::default(),
+                    displaced: true,
                 },
             )
         });
@@ -497,6 +504,7 @@ mod tests {
                 after: Some(ByteArray([3; 16])),
             },
             at: 1,
+            first: false,
         };
         let envelope = |length: usize| Body::Envelope(Blob(vec![0; length].into()));
         for (length, fits) in [

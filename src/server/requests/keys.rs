@@ -10,6 +10,7 @@ use crate::protocol::reply::{Answer, Event, Published, Reply};
 use crate::protocol::request::Publish;
 use crate::server::delivery::Now;
 use crate::server::delivery::recipient::public_identity;
+use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::store::{Change, Changed};
 
 /// When fewer one-time prekeys than this are left, their owner is told.
@@ -34,14 +35,13 @@ impl Handler {
         };
         match claimed? {
             Changed::Bundle(bundle, left) => {
-                if left < FEW_PREKEYS
-                    && bundle.one_time.is_some()
-                    && let Some(owner) = self.shared.sessions.find(&name)
-                {
-                    owner
-                        .send_queue
-                        .event(&Event::PrekeysLow { one_time: left });
-                    owner.send_queue.flush();
+                if left < FEW_PREKEYS && bundle.one_time.is_some() {
+                    let low = Event::PrekeysLow { one_time: left };
+                    let mut to_flush = FlushSet::default();
+                    self.shared
+                        .delivery
+                        .tell(account.id, name, low, &mut to_flush);
+                    to_flush.flush();
                 }
                 Ok(Reply::Bundle(bundle))
             }

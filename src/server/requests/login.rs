@@ -13,7 +13,8 @@ use crate::protocol::reply::{Answer, Done, Event, Greeting, Reply, Welcome};
 use crate::protocol::request::{Hello, Login, PasswordLogin, SessionOptions};
 use crate::protocol::{OLDEST_VERSION, VERSION};
 use crate::server::delivery::Now;
-use crate::server::delivery::refusals::read_failed;
+use crate::server::delivery::forward::Routes;
+use crate::server::delivery::refusals::{already_online, read_failed};
 use crate::server::delivery::resend::Resends;
 use crate::server::delivery::sessions::{Candidate, NotInserted, Precedence, Session};
 use crate::server::delivery::shared_mailbox::SharedMailbox;
@@ -130,14 +131,18 @@ impl Handler {
         options: &SessionOptions,
         now: Now,
     ) -> Result<NewSession, Refusal> {
-        let (account, session) = self.insert_session(account, options)?;
-        let described = self.shared.delivery.mailbox(&account.name);
-        let described = described.and_then(|mailbox| {
-            let welcome = self.describe(&account, &session, &mailbox, options, now)?;
-            Ok((mailbox, welcome))
-        });
-        match described {
-            Ok((mailbox, welcome)) => Ok(NewSession {
+        let precedence = match options.replaces {
+            _ if options.take_over => Precedence::TakeOver,
+            Some(secret) => Precedence::Resume(secret),
+            None => Precedence::Yield,
+        };
+        check_enabled(&self.unchanged(account)?)?;
+        // While it is held, it does not go to another server.
+        let delivery = &self.shared.delivery;
+        let (mailbox, _) = delivery.bring_here(&account.name, precedence, None)?;
+        let (account, session) = self.insert_session(account, options, precedence)?;
+        match self.describe(&account, &session, &mailbox, options, now) {
+            Ok(welcome) => Ok(NewSession {
                 session,
                 mailbox,
                 welcome,
@@ -157,12 +162,8 @@ impl Handler {
         &self,
         proven: &Account,
         options: &SessionOptions,
+        precedence: Precedence,
     ) -> Result<(Account, Arc<Session>), Refusal> {
-        let precedence = match options.replaces {
-            _ if options.take_over => Precedence::TakeOver,
-            Some(secret) => Precedence::Resume(secret),
-            None => Precedence::Yield,
-        };
         let sessions = &self.shared.sessions;
         loop {
             // In this order, a change that the account does not show yet outdates the version.
@@ -183,15 +184,7 @@ impl Handler {
                     return Ok((account, session));
                 }
                 Err(NotInserted::Outdated) => {}
-                Err(NotInserted::OnlineElsewhere) => {
-                    return Err(Refusal::new(
-                        Code::AlreadyOnline,
-                        format!(
-                            "{} is logged in elsewhere; log out there, or take the session over",
-                            account.name
-                        ),
-                    ));
-                }
+                Err(NotInserted::OnlineElsewhere) => return Err(already_online(&account.name)),
             }
         }
     }
@@ -255,13 +248,15 @@ impl Handler {
         let budget = (!receive).then_some(0);
         let delivery = &self.shared.delivery;
         delivery.attach(&session, &mailbox, self.envelopes, budget, to_flush);
+        delivery.show_online(&session, true);
         self.failed_logins = 0;
         let bucket = self.shared.limits.requests_of(session.user, clock::now());
         self.request_rate.log_in(bucket);
         self.logged_in = Some(LoggedIn {
             session,
             mailbox,
-            recipient: None,
+            destination: None,
+            routes: Routes::default(),
             resends: Resends::default(),
         });
     }
@@ -284,6 +279,9 @@ impl Handler {
         let replaced = session.is_over();
         self.shared.sessions.remove(&session);
         self.shared.delivery.detach(&session, &mailbox);
+        if !replaced {
+            self.shared.delivery.show_online(&session, false);
+        }
         if session.present && !replaced {
             // Nobody waits for this, and a crash may lose it.
             let seen = Change::Seen(session.user, now.millis);
@@ -317,7 +315,7 @@ pub(crate) fn end_session(session: &Session, why: Refusal) {
 }
 
 /// Ends the connection of a session that may not go on, and tells its client.
-pub(super) fn end_displaced(displaced: Option<&Session>, why: Ending) {
+pub(crate) fn end_displaced(displaced: Option<&Session>, why: Ending) {
     if let Some(displaced) = displaced {
         displaced.send_queue.event(&Event::Replaced {});
         displaced.send_queue.flush();

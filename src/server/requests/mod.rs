@@ -38,10 +38,11 @@ use std::time::{Duration, Instant};
 
 use self::login::NewSession;
 use super::delivery::Now;
+use super::delivery::forward::{Destination, Routes};
 use super::delivery::refusals::{read_failed, session_over, unknown_user};
 use super::delivery::resend::Resends;
 use super::delivery::sessions::Session;
-use super::delivery::shared_mailbox::{LastRecipient, SharedMailbox};
+use super::delivery::shared_mailbox::SharedMailbox;
 use super::limits::ip_prefix::IpPrefix;
 use super::limits::request_rate::RequestRate;
 use super::net::send_queue::SendQueue;
@@ -60,7 +61,9 @@ struct LoggedIn {
     /// The user's own mailbox.
     mailbox: Arc<SharedMailbox>,
     /// The mailbox of the last `send`, since the next one often goes there too.
-    recipient: Option<LastRecipient>,
+    destination: Option<Destination>,
+    /// The messages on their way to other servers.
+    routes: Routes,
     /// What was found of the messages that the session sends again.
     resends: Resends,
 }
@@ -269,8 +272,8 @@ impl Handler {
         let (Some(logged_in), Some(name)) = (&self.logged_in, name) else {
             return Ok(());
         };
-        match &logged_in.recipient {
-            Some(known) if known.mailbox().name == name => Ok(()),
+        match &logged_in.destination {
+            Some(known) if known.name() == name => Ok(()),
             _ => {
                 let user = logged_in.session.user;
                 self.shared.limits.ask_for_name(user, now.instant)

@@ -9,6 +9,7 @@ use crate::protocol::request::Search;
 use crate::server::delivery::Now;
 use crate::server::delivery::refusals::read_failed;
 use crate::server::delivery::sessions::Session;
+use crate::store::UserId;
 
 impl Handler {
     pub(super) fn search(&mut self, search: &Search, now: Now) -> Answer {
@@ -35,10 +36,13 @@ impl Handler {
         let store = &self.shared.store;
         let found = store.search(session.user, &text, search.after.as_ref(), limit + 1);
         let found = found.map_err(read_failed)?;
-        let users = found
-            .iter()
-            .take(limit)
-            .map(|found| self.visible_status(session, found.name, found.presence, found.last_seen));
+        let shown = &found[..found.len().min(limit)];
+        let asked: Vec<UserId> = shown.iter().map(|found| found.user).collect();
+        let elsewhere = self.shared.delivery.online_elsewhere(&asked)?;
+        let users = shown.iter().map(|found| {
+            let online = self.is_online(&found.name) || elsewhere.contains(&found.user);
+            visible_status(session, found.name, found.presence, online, found.last_seen)
+        });
         Ok(Reply::Found(SearchPage {
             users: users.collect(),
             more: found.len() > limit,
@@ -53,33 +57,39 @@ impl Handler {
             .blocks(account.id, session.user)
             .map_err(read_failed)?;
         let presence = account.flags.presence && !blocked;
-        let status = self.visible_status(session, name, presence, account.last_seen);
+        let online = self.is_online(&name)
+            || !self
+                .shared
+                .delivery
+                .online_elsewhere(&[account.id])?
+                .is_empty();
+        let status = visible_status(session, name, presence, online, account.last_seen);
         if !account.flags.listed && name != session.name {
             self.count_unlisted(now);
         }
         Ok(Reply::Status(status))
     }
 
-    /// What a session's user may see of `name`: all of their own status, and of others what
-    /// they show.
-    fn visible_status(
-        &self,
-        session: &Session,
-        name: UserName,
-        presence: bool,
-        last_seen: Option<u64>,
-    ) -> UserStatus {
-        let shows = presence || name == session.name;
-        let online = shows
-            && self
-                .shared
-                .sessions
-                .find(&name)
-                .is_some_and(|other| other.present);
-        UserStatus {
-            name,
-            online,
-            last_seen: last_seen.filter(|_| shows && !online),
-        }
+    /// Whether a user has a visible session here.
+    fn is_online(&self, name: &UserName) -> bool {
+        let session = self.shared.sessions.find(name);
+        session.is_some_and(|session| session.present)
+    }
+}
+
+/// What a session's user may see of `name`: all of their own status, and of others what they show.
+fn visible_status(
+    session: &Session,
+    name: UserName,
+    presence: bool,
+    online: bool,
+    last_seen: Option<u64>,
+) -> UserStatus {
+    let shows = presence || name == session.name;
+    let online = shows && online;
+    UserStatus {
+        name,
+        online,
+        last_seen: last_seen.filter(|_| shows && !online),
     }
 }

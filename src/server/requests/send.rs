@@ -3,11 +3,10 @@
 use super::{Handler, Response, check_length, not_logged_in};
 use crate::protocol::limits;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::reply::{Answer, Reply};
+use crate::protocol::reply::Answer;
 use crate::protocol::request::{Outcome, Send};
 use crate::server::delivery::Now;
-use crate::server::delivery::send::Sending;
-use crate::server::delivery::shared_mailbox::LastRecipient;
+use crate::server::delivery::forward::Submitting;
 use crate::server::net::send_queue::flush_set::FlushSet;
 
 impl Handler {
@@ -35,19 +34,20 @@ impl Handler {
         let logged_in = self.logged_in.as_mut().ok_or_else(not_logged_in)?;
         logged_in.check()?;
         let delivery = &self.shared.delivery;
-        let recipient = match &mut logged_in.recipient {
-            Some(recipient) if recipient.mailbox().name == send.to => recipient,
-            recipient => recipient.insert(LastRecipient::new(delivery.mailbox(&send.to)?)),
+        let routes = &mut logged_in.routes;
+        let destination = match &mut logged_in.destination {
+            Some(destination) if destination.name() == send.to => destination,
+            destination => destination.insert(delivery.destination_by(routes, &send.to)?),
         };
         let user = logged_in.session.user;
-        let sending = Sending {
+        let submitting = Submitting {
             session: &logged_in.session,
             request_id,
             now,
             resends: &mut logged_in.resends,
             budget: &|rows| self.shared.limits.look_up(user, rows, now.instant),
         };
-        Ok(delivery.send(recipient, send, sending, to_flush))
+        Ok(delivery.submit(destination, routes, send, submitting, to_flush))
     }
 
     pub(super) fn outcome(&self, outcome: &Outcome, now: Now) -> Answer {
@@ -56,8 +56,6 @@ impl Handler {
         let limits = &self.shared.limits;
         let budget = |rows| limits.look_up(session.user, rows, now.instant);
         let delivery = &self.shared.delivery;
-        delivery
-            .outcome(session, outcome, &budget)
-            .map(Reply::Waiting)
+        delivery.outcome(session.author(), outcome, &budget)
     }
 }

@@ -98,7 +98,7 @@ fn config() -> Config {
     Config {
         store: None,
         peer_listen: None,
-        standby: false,
+        alone: true,
         listen: Vec::new(),
         data: "unused".into(),
         new: false,
@@ -221,7 +221,7 @@ impl Stage {
         self.note(|seen| seen.closing = true);
         drop(door);
         let running = self.running();
-        let ended = run::shut_down(&running.shared, &running.connections, &running.ended);
+        let ended = run::shut_down(&running.shared, &running.connections, None, &running.ended);
         assert!(
             !matches!(ended, Err(RecvTimeoutError::Disconnected)),
             "the writer says how it has ended"

@@ -15,7 +15,7 @@ pub(crate) enum Failure {
     Database(postgres::Error),
     /// A value that no server of ours has written.
     Value(&'static str),
-    /// Another server uses the database from here on.
+    /// Another server has ended this one's run.
     Superseded,
     /// The store is closed.
     Closed,
@@ -33,7 +33,7 @@ impl fmt::Display for Failure {
             Failure::Database(error) => f.write_str(&Failure::message(error)),
             Failure::Value(what) => write!(f, "{what} in the database is impossible"),
             Failure::Superseded => f.write_str(
-                "another server was started on this database; only one may use it at a time",
+                "the other servers of the database took this one for dead; start it again",
             ),
             Failure::Closed => f.write_str("it is closed"),
         }

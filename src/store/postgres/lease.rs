@@ -1,11 +1,8 @@
-//! Which server may use the database: the one that has the lease, for as long as it renews it.
+//! The lease of this server: until when it may act for the users.
 //!
 //! A lease is a row with a counter. Its server raises the counter every second, and counts the lease's time
-//! on its own clock, which goes on while the machine is suspended, from before it sent that. Another
-//! server that wants the database watches the counter, and ends the lease once that has stood still for
-//! longer than a lease lasts, on its own clock, begun anew with each connection: the servers' clocks
-//! need not agree. It deletes the row only if the counter is the one it watched, so that of a late
-//! renewal and the end of the lease one comes first.
+//! on its own clock, which goes on while the machine is suspended, from before it sent that. The other
+//! servers watch the counter, and end the run once it has stood still for longer: see [`runs`](super::runs).
 //!
 //! What has been committed is guarded by the run's row besides: see [`open`](super::open).
 
@@ -17,88 +14,22 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
-use super::open_error::OpenError;
 use super::statements;
-use super::values::get;
 use crate::clock;
+use crate::store::homes::RunId;
 use crate::store::lease::Lease;
 use crate::sync;
 
 /// How long a lease lasts from before its renewal was sent.
-const LASTS: Duration = Duration::from_secs(6);
-
-/// What a server waits longer than that before it ends another's.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(super) const LASTS: Duration = Duration::from_secs(6);
 
 /// How often a lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// How often another server's is looked at, and the pause after a connection that broke.
-const LOOK: Duration = Duration::from_millis(100);
+/// The pause after a connection that broke.
+const RECONNECT: Duration = Duration::from_millis(100);
 
-/// A lease as another server sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    run: i64,
-    renewed: i64,
-    node: String,
-    /// Which lock its server holds, see [`lock_identity`](crate::fs::lock_identity).
-    place: String,
-}
-
-/// The lease in force, if there is one.
-pub(super) fn look(connection: &mut Connection) -> Result<Option<Seen>, Failure> {
-    let Some(row) = connection.row(statements::FIND_LEASE, &[])? else {
-        return Ok(None);
-    };
-    Ok(Some(Seen {
-        run: get(&row, 0)?,
-        renewed: get(&row, 1)?,
-        node: get(&row, 2)?,
-        place: get(&row, 3)?,
-    }))
-}
-
-/// Waits until no other server has the lease. `place` is the lock that this server holds: a lease of the
-/// same place is that of a process that has ended. Without `standby`, a lease that is renewed is an error.
-/// Returns the lease to be ended, if there is one.
-///
-/// # Errors
-/// Another server uses the database, or it could not be asked.
-pub(super) fn wait(
-    connection: &mut Connection,
-    place: &str,
-    standby: bool,
-) -> Result<Option<Seen>, OpenError> {
-    let mut watched = look(connection)?;
-    let mut since = clock::since_boot_ms();
-    loop {
-        let Some(seen) = &watched else {
-            return Ok(None);
-        };
-        let waited = clock::since_boot_ms().saturating_sub(since);
-        if (seen.place == place && !place.is_empty()) || waited >= millis(LASTS + MARGIN) {
-            return Ok(watched);
-        }
-        sync::sleep(LOOK);
-        let next = look(connection)?;
-        if next != watched {
-            if !standby && let Some(next) = next {
-                return Err(OpenError::InUse(next.node));
-            }
-            watched = next;
-            since = clock::since_boot_ms();
-        }
-    }
-}
-
-/// Ends a lease in the transaction under way, unless it was renewed since it was seen.
-pub(super) fn end(connection: &mut Connection, seen: &Seen) -> Result<bool, Failure> {
-    let ended = connection.execute(statements::END_LEASE, &[&seen.run, &seen.renewed])?;
-    Ok(ended > 0)
-}
-
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     time.as_millis() as u64
 }
 
@@ -117,7 +48,7 @@ impl Renewal {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub(super) fn start(connector: Connector, run: i64, begun: u64) -> io::Result<Self> {
+    pub(super) fn start(connector: Connector, run: RunId, begun: u64) -> io::Result<Self> {
         let renewal = Renewal {
             lease: Lease::ended(),
             stopping: Arc::default(),
@@ -141,7 +72,7 @@ impl Renewal {
                     Err(_) => {
                         // Whoever needs the database hears why it is away.
                         connection = None;
-                        LOOK
+                        RECONNECT
                     }
                 };
                 sync::sleep(pause);
@@ -170,13 +101,13 @@ impl Drop for Renewal {
 fn renew(
     connector: &Connector,
     connection: &mut Option<Connection>,
-    run: i64,
+    run: RunId,
 ) -> Result<bool, Failure> {
     if connection.is_none() {
         *connection = Some(connector.connect()?);
     }
     match connection {
-        Some(connection) => Ok(connection.execute(statements::RENEW_LEASE, &[&run])? > 0),
+        Some(connection) => Ok(connection.execute(statements::RENEW_LEASE, &[&run.0])? > 0),
         None => Ok(false),
     }
 }

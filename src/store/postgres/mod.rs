@@ -5,15 +5,16 @@
 //! once more, and a commit whose outcome is unknown is looked up by its number, never repeated
 //! blindly. Meanwhile clients wait.
 //!
-//! One server uses a database at a time: the one that has the lease. Each start begins a run, which
-//! ends all runs before it; a batch of a run that has ended changes nothing.
+//! Several servers use a database at a time. Each start of one begins a run with a lease; a run whose lease
+//! is renewed no more is ended by the others, and a batch of a run that has ended changes nothing.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | this one | the connections |
 //! | [`address`] | where the database is, and the password |
 //! | `homes` | which server holds a mailbox |
-//! | `lease` | which server may use the database |
+//! | `lease` | until when this server may act |
+//! | `runs`, `watch` | the other servers, and the end of one that has died |
 //! | `open`, `open_error` | opening and making the tables, and why that fails |
 //! | `connection`, `connector` | one connection and its prepared statements; how it is made |
 //! | `failure` | what an error means |
@@ -43,10 +44,13 @@ mod open_error;
 mod personal_data;
 mod purge;
 mod read;
+mod runs;
 mod statements;
 mod values;
+mod watch;
 mod write;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,7 +62,9 @@ use self::lease::Renewal;
 pub(crate) use self::open::Candidate;
 pub(crate) use self::open_error::OpenError;
 use self::values::get;
+use self::watch::Watch;
 use self::write::{Numbered, Undone};
+use super::homes::RunId;
 use super::lease::Lease;
 use super::personal_data::{After, Person, PersonalPage, Section};
 use super::pool::{Borrowed, Lane, Pool};
@@ -82,13 +88,15 @@ const RETRY: Duration = Duration::from_millis(100);
 /// A store in a database.
 pub(crate) struct Postgres {
     connector: Connector,
-    run: i64,
+    run: RunId,
     first_number: u64,
     secret: [u8; 32],
     epoch: Option<[u8; 16]>,
     /// Another server was found to have begun.
     superseded: AtomicBool,
     renewal: Renewal,
+    watch: Watch,
+    local_address: IpAddr,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
     deleted: Mutex<Vec<UserId>>,
@@ -107,11 +115,10 @@ struct Writer {
 }
 
 impl Postgres {
-    /// Opens the database, and makes its tables if there are none. Every earlier run of a server on
-    /// it has ended then, and this one has the lease.
+    /// Opens the database, makes its tables if there are none, and begins a run with a lease.
     ///
     /// # Errors
-    /// It can't be reached or used, or another server uses it.
+    /// It can't be reached or used, or another server stands in the way.
     pub(crate) fn open(
         address: &StoreAddress,
         candidate: Candidate<'_>,
@@ -120,6 +127,8 @@ impl Postgres {
         let opened = open::open(&connector, candidate)?;
         let renewal = Renewal::start(connector.clone(), opened.run, opened.begun);
         let renewal = renewal.map_err(OpenError::NoThread)?;
+        let watch = Watch::start(connector.clone(), opened.run);
+        let watch = watch.map_err(OpenError::NoThread)?;
         Ok(Postgres {
             connector,
             run: opened.run,
@@ -128,6 +137,8 @@ impl Postgres {
             epoch: opened.epoch,
             superseded: AtomicBool::new(false),
             renewal,
+            watch,
+            local_address: opened.local_address,
             deleted: Mutex::new(opened.deleted),
             writer: Mutex::new(Writer {
                 connection: Some(opened.connection),
@@ -165,15 +176,6 @@ impl Postgres {
         })
     }
 
-    /// The same as [`face`](Self::face), of a database that another server may use.
-    ///
-    /// # Errors
-    /// It can't be reached.
-    pub(crate) fn peek_face(address: &StoreAddress) -> Result<Option<[u8; 32]>, OpenError> {
-        let face = open::peek_face(&Connector::new(address)?)?;
-        Ok(face.and_then(|face| face.try_into().ok()))
-    }
-
     /// SHA-256 of the certificate that the servers of this database show, once one has begun to.
     ///
     /// # Errors
@@ -203,7 +205,7 @@ impl Postgres {
             .unwrap_or(face))
     }
 
-    /// Whether another server was started on the database, so that this one can't write any more.
+    /// Whether another server has ended this one's run, so that it can't write any more.
     pub(crate) fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Acquire) || self.renewal.is_lost()
     }
@@ -272,7 +274,7 @@ impl Postgres {
     fn was_done(&self, writer: &mut Writer, batch: i64) -> Result<bool, Failure> {
         loop {
             let looked = self.connect(writer).and_then(|mut connection| {
-                let row = connection.row(statements::LAST_BATCH, &[&self.run])?;
+                let row = connection.row(statements::LAST_BATCH, &[&self.run.0])?;
                 let row = row.ok_or(Failure::Superseded)?;
                 let done = get::<i64>(&row, 0)? == batch;
                 writer.connection = Some(connection);
@@ -487,11 +489,10 @@ impl Store for Postgres {
     fn close(&self) -> Result<(), StoreError> {
         self.readers.close();
         self.renewal.stop();
+        self.watch.stop();
         if let Some(mut connection) = self.writer.lock().connection.take() {
-            // A server that waits need not wait for the end of the lease.
-            for statement in [statements::GIVE_LEASE_UP, statements::END_RUN] {
-                let _given = connection.execute(statement, &[&self.run]);
-            }
+            // Nobody need wait for the end of the lease.
+            let _given = connection.execute(statements::END_OWN_RUN, &[&self.run.0]);
             // All that was committed is in the database, whether or not it hears the farewell.
             let _said = connection.close();
         }
@@ -499,5 +500,7 @@ impl Store for Postgres {
     }
 }
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod tests;

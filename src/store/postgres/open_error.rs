@@ -11,6 +11,19 @@ use rustls::pki_types::pem;
 use super::address::AddressError;
 use super::failure::Failure;
 
+/// Why two servers can't use a database at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conflict {
+    /// They have one name.
+    Name,
+    /// This one wants it alone.
+    Alone,
+    /// The other one does.
+    OtherAlone,
+    /// The other one is of an earlier version, which has it alone.
+    Earlier,
+}
+
 /// Why a database can't be used.
 #[derive(Debug)]
 pub(crate) enum OpenError {
@@ -26,8 +39,8 @@ pub(crate) enum OpenError {
     Connect(postgres::Error),
     /// PostgreSQL is too old.
     Old(i32),
-    /// Another server uses it.
-    InUse(String),
+    /// Another server stands in the way, of this name.
+    InUse(String, Conflict),
     /// Tables of another program are there.
     Foreign,
     /// A newer version of this server has made the tables.
@@ -66,11 +79,7 @@ impl fmt::Display for OpenError {
                 "the database is PostgreSQL {}, and 15 or later is needed",
                 version / 10_000
             ),
-            OpenError::InUse(node) => write!(
-                f,
-                "another server uses this database, on {node}; one may at a time, so stop that one \
-                 first, or start this one with --standby to take over when that one ends"
-            ),
+            OpenError::InUse(node, why) => write_in_use(f, node, *why),
             OpenError::Foreign => f.write_str(
                 "the database has tables of another program that are named as ours; make a \
                  database of its own for this server",
@@ -103,14 +112,27 @@ impl Error for OpenError {
     }
 }
 
-impl OpenError {
-    /// Whether the connection broke, or there was none, and another one may work.
-    pub(super) fn is_disconnection(&self) -> bool {
-        match self {
-            OpenError::Connect(error) => Failure::is_connections(error),
-            OpenError::Failed(failure) => failure.is_disconnection(),
-            _ => false,
-        }
+fn write_in_use(f: &mut fmt::Formatter<'_>, node: &str, why: Conflict) -> fmt::Result {
+    match why {
+        Conflict::Name => write!(
+            f,
+            "another server of this database has the name {node} too; give each a name of its own \
+             with --node, or stop that one first"
+        ),
+        Conflict::Alone => write!(
+            f,
+            "another server uses this database, {node}; stop all its servers first, or give the \
+             command in the data folder of one that runs"
+        ),
+        Conflict::OtherAlone => write!(
+            f,
+            "{node} has this database alone at the moment; start again when that has ended"
+        ),
+        Conflict::Earlier => write!(
+            f,
+            "a server of an earlier version uses this database, {node}; stop all servers of that \
+             version first, then start this one, which changes the tables for its version"
+        ),
     }
 }
 
@@ -140,7 +162,7 @@ fn write_connect(f: &mut fmt::Formatter<'_>, error: &postgres::Error) -> fmt::Re
         }
         &SqlState::INVALID_CATALOG_NAME => "make it with createdb, or name another with --store",
         &SqlState::TOO_MANY_CONNECTIONS | &SqlState::CONFIGURATION_LIMIT_EXCEEDED => {
-            "a server needs 6; raise max_connections, or the limit of the role or the database"
+            "a server needs 7; raise max_connections, or the limit of the role or the database"
         }
         &SqlState::INSUFFICIENT_PRIVILEGE => "give the server's role the right to connect",
         &SqlState::CANNOT_CONNECT_NOW => "it is starting or stopping, so try again",

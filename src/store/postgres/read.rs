@@ -64,6 +64,7 @@ pub(super) fn search(
                 name: name(row, 0)?,
                 last_seen: number_or_none(row, 1)?,
                 presence: get(row, 2)?,
+                user: UserId(get(row, 3)?),
             })
         })
         .collect()

@@ -1,6 +1,6 @@
--- Secure Chat's tables in a PostgreSQL database, version 1.
+-- Secure Chat's tables in a PostgreSQL database, version 2. schema_from_1.sql makes them of version 1.
 --
--- They hold what the SQLite file holds, see ../../../schema.sql, and the server's runs besides.
+-- They hold what the SQLite file holds, see ../../../schema.sql, and the servers' runs besides.
 -- Names compare by bytes (COLLATE "C"), so that pages of names come in the same order whatever
 -- the database's locale is. Times are milliseconds since 1970 (UTC).
 
@@ -12,23 +12,45 @@ CREATE TABLE server (
 );
 
 -- Each run of a server on this database. A server writes only while its own run has not ended, and
--- the start of another server ends it: the row is the fence, and its lock is the order.
+-- another server may end it: the row is the fence, and its lock is the order.
 CREATE TABLE runs (
     run                 BIGINT  PRIMARY KEY,
     node                TEXT    NOT NULL,
+    -- The version of these tables that its server knows. It has no default, so that a server of version 1,
+    -- which names none, can't begin a run.
+    version             BIGINT  NOT NULL,
+    -- No other server may run at the same time.
+    alone               BOOLEAN NOT NULL,
+    -- Where it listens for the other servers: an IP address and a port.
+    address             TEXT,
     -- The number of the last batch that this run has committed. It tells a server whose connection
     -- broke at a commit whether that was done.
     batch               BIGINT  NOT NULL DEFAULT 0,
     ended               BOOLEAN NOT NULL DEFAULT FALSE
 );
 
--- Which of the servers may act for the users: the one that renews it. See lease.rs.
+-- What a run looks for among the others.
+CREATE INDEX live_runs ON runs (run) WHERE NOT ended;
+
+-- Until when a server may act for the users: as long as it renews this. See lease.rs.
 CREATE TABLE leases (
     run                 BIGINT  PRIMARY KEY REFERENCES runs (run),
     -- It grows with each renewal.
     renewed             BIGINT  NOT NULL DEFAULT 0,
     -- The lock that the server holds, if its system tells locks apart.
     place               TEXT    NOT NULL
+);
+
+-- Which run has an account's mailbox in its memory, or had it last: if that has ended, nobody has it. No
+-- foreign keys on purpose: they would lock other rows for each claim, and accounts and runs keep their rows.
+CREATE TABLE homes (
+    account             BIGINT  PRIMARY KEY,
+    run                 BIGINT  NOT NULL,
+    -- It grows with each claim. The numbers of the mailbox's messages begin at 2 to the power of 32 times
+    -- this.
+    claims              BIGINT  NOT NULL,
+    -- The user has a visible session there.
+    online              BOOLEAN NOT NULL DEFAULT FALSE
 );
 
 -- One row per account, for ever: a deleted account keeps its row, emptied, so that nobody inherits

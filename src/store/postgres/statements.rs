@@ -44,7 +44,7 @@ statements! {
     /// a name.
     SEARCH = "
         SELECT name, last_seen, presence AND NOT EXISTS
-               (SELECT 1 FROM blocks WHERE account = users.id AND blocked = $4)
+               (SELECT 1 FROM blocks WHERE account = users.id AND blocked = $4), id
         FROM users
         WHERE name >= $1 AND name < $1 || '{' AND name > $2 AND listed AND NOT deleted
         ORDER BY name LIMIT $3";
@@ -306,26 +306,61 @@ statements! {
         INSERT INTO server (key, value) VALUES ($1, $2)
         ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
-    /// Waits for a server that commits at this moment, since it holds its row.
-    END_RUNS = "UPDATE runs SET ended = TRUE WHERE NOT ended";
     BEGIN_RUN = "
-        INSERT INTO runs (run, node) SELECT coalesce(max(run), 0) + 1, $1 FROM runs RETURNING run";
+        INSERT INTO runs (run, node, version, alone)
+        SELECT coalesce(max(run), 0) + 1, $1, $2, $3 FROM runs RETURNING run";
     SKIP_RUNS = "
-        INSERT INTO runs (run, node, ended) VALUES ($1, 'the servers of the file before', TRUE)
-        ON CONFLICT DO NOTHING";
+        INSERT INTO runs (run, node, version, alone, ended)
+        VALUES ($1, 'the servers of the file before', 0, TRUE, TRUE) ON CONFLICT DO NOTHING";
     /// No row if another server has ended this run.
     NUMBER_BATCH = "UPDATE runs SET batch = $2 WHERE run = $1 AND NOT ended";
     /// Waits for a commit of this run that is under way on a connection that broke.
     LAST_BATCH = "SELECT batch, ended FROM runs WHERE run = $1 FOR UPDATE";
     /// Until the end of the transaction.
     LOCK_STARTS = "SELECT pg_advisory_xact_lock($1)";
-    FIND_LEASE = "
-        SELECT leases.run, renewed, node, place FROM leases JOIN runs ON runs.run = leases.run
-        ORDER BY leases.run DESC LIMIT 1";
+    /// Of the tables of version 1.
+    OLD_RUNS = "
+        SELECT leases.run, FALSE, node, TRUE, NULL::text, renewed, place
+        FROM leases JOIN runs ON runs.run = leases.run ORDER BY leases.run";
+    /// Those that have not ended, and those begun behind this one.
+    RUNS = "
+        SELECT runs.run, ended, node, alone, address, renewed, place
+        FROM runs LEFT JOIN leases ON leases.run = runs.run
+        WHERE NOT ended OR runs.run > $1 ORDER BY runs.run";
+    ANNOUNCE = "UPDATE runs SET address = $2 WHERE run = $1 AND NOT ended";
     TAKE_LEASE = "INSERT INTO leases (run, place) VALUES ($1, $2)";
     /// No row if another server has ended it.
     RENEW_LEASE = "UPDATE leases SET renewed = renewed + 1 WHERE run = $1";
-    END_LEASE = "DELETE FROM leases WHERE run = $1 AND renewed = $2";
-    GIVE_LEASE_UP = "DELETE FROM leases WHERE run = $1";
-    END_RUN = "UPDATE runs SET ended = TRUE WHERE run = $1";
+    /// Ends a run unless its lease was renewed beyond this. Waits for its server if that commits at this
+    /// moment, since it holds the run's row.
+    END_RUN = "
+        WITH gone AS (DELETE FROM leases WHERE run = $1 AND renewed = $2 RETURNING run)
+        UPDATE runs SET ended = TRUE FROM gone WHERE runs.run = gone.run";
+    END_RUN_WITHOUT_LEASE = "
+        UPDATE runs SET ended = TRUE
+        WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.run = runs.run)";
+    END_OWN_RUN = "
+        WITH gone AS (DELETE FROM leases WHERE run = $1)
+        UPDATE runs SET ended = TRUE WHERE run = $1";
+
+    /// The first claim's number is above those of all runs before, see schema.sql. No row if a run that
+    /// has not ended has the mailbox.
+    CLAIM_HOME = "
+        INSERT INTO homes (account, run, claims) VALUES ($1, $2, $2::bigint << 8)
+        ON CONFLICT (account) DO UPDATE
+        SET run = $2, claims = homes.claims + 1, online = FALSE
+        WHERE homes.run = $2 OR (SELECT ended FROM runs WHERE runs.run = homes.run)
+        RETURNING claims";
+    HOLDER = "SELECT run FROM homes WHERE account = $1";
+    MOVE_HOME = "
+        UPDATE homes SET run = $3, online = FALSE WHERE account = $1 AND run = $2
+        AND EXISTS (SELECT 1 FROM runs WHERE runs.run = $3 AND NOT ended)";
+    SET_ONLINE = "UPDATE homes SET online = $3 WHERE account = $1 AND run = $2";
+    HOME = "
+        SELECT homes.run FROM homes JOIN runs ON runs.run = homes.run
+        WHERE account = $1 AND homes.run <> $2 AND NOT ended";
+    ONLINE = "
+        SELECT account FROM unnest($1::bigint[]) AS asked (id)
+        JOIN homes ON account = asked.id JOIN runs ON runs.run = homes.run
+        WHERE online AND homes.run <> $2 AND NOT ended";
 }

@@ -26,7 +26,7 @@ const SEEN_SLICE: i64 = 1000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Numbered {
     /// The run.
-    pub(super) run: i64,
+    pub(super) run: RunId,
     /// The batch's number in it.
     pub(super) batch: i64,
 }
@@ -60,7 +60,10 @@ fn write(
     batch: &Batch,
 ) -> Result<Vec<Changed>, Failure> {
     connection.run("BEGIN")?;
-    let ours = connection.execute(statements::NUMBER_BATCH, &[&numbered.run, &numbered.batch])?;
+    let ours = connection.execute(
+        statements::NUMBER_BATCH,
+        &[&numbered.run.0, &numbered.batch],
+    )?;
     if ours == 0 {
         return Err(Failure::Superseded);
     }
@@ -125,8 +128,9 @@ fn apply(
         Change::Ban(network, at) => admin::ban(connection, network, *at),
         Change::LiftBan(network) => admin::lift_ban(connection, network),
         Change::Expiry(step) => expiry::step(connection, step).map(Changed::Expiry),
-        Change::ClaimHome(user) => homes::claim(RunId(numbered.run), *user),
-        Change::MoveHome(..) | Change::Online(..) => Ok(Changed::Done),
+        Change::ClaimHome(user) => homes::claim(connection, numbered.run, *user),
+        Change::MoveHome(user, to) => homes::pass_on(connection, numbered.run, *user, *to),
+        Change::Online(user, online) => homes::set_online(connection, numbered.run, *user, *online),
         Change::Delete { user, proven } => delete_account(connection, *user, proven.as_ref()),
     }
 }

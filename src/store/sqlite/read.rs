@@ -121,6 +121,7 @@ pub(super) fn search(
                 name: name(row, 0)?,
                 last_seen: time(row, 1)?,
                 presence: row.get(2)?,
+                user: UserId(row.get(3)?),
             })
         },
     )?;

@@ -44,7 +44,7 @@ statements! {
     /// a name.
     SEARCH = "
         SELECT name, last_seen, presence AND NOT EXISTS
-               (SELECT 1 FROM blocks WHERE blocks.user = users.id AND blocked = ?4)
+               (SELECT 1 FROM blocks WHERE blocks.user = users.id AND blocked = ?4), id
         FROM users
         WHERE name >= ?1 AND name < ?1 || '{' AND name > ?2 AND listed = 1 AND deleted = 0
         ORDER BY name LIMIT ?3";

@@ -87,6 +87,8 @@ pub(crate) enum Effect<R> {
 pub(crate) struct Receipt {
     /// Who sent the message.
     pub sender: UserName,
+    /// The sender's number.
+    pub user: UserId,
     /// The message's id.
     pub mid: MessageId,
 }
@@ -393,8 +395,8 @@ impl<R> Mailbox<R> {
                 if let Sender::User(sender) = message.from
                     && !hidden
                 {
-                    let mid = message.mid;
-                    effects.push(Effect::Receipt(Receipt { sender, mid }));
+                    let (user, mid) = (message.sender, message.mid);
+                    effects.push(Effect::Receipt(Receipt { sender, user, mid }));
                 }
             }
             Some(Progress::Writing) => {

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use super::handshake::Us;
 use super::host::Host;
-use super::message::{Call, Called, Forward, Forwarded, OnForwarded, Unreachable};
+use super::message::{Call, Called, Forward, Forwarded, OnForwarded, Told, Unreachable};
 use super::reply::PeerReply;
 use super::*;
 use crate::protocol::ids::{Blob, ByteArray, MessageId};
+use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::reply::{Accepted, MessageState, Reply};
+use crate::protocol::reply::{Accepted, Event, MessageState, Reply};
 use crate::protocol::request::{Body, Send};
 use crate::server::delivery::resend::Resends;
 use crate::server::net::send_queue::flush_set::FlushSet;
@@ -94,6 +95,20 @@ struct Server {
     /// Until when it has its lease.
     lease: Arc<AtomicU64>,
     events: Mutex<Receiver<(UserName, Event)>>,
+}
+
+impl Server {
+    /// Passes a message on. If that fails, `done` comes back.
+    fn forward(&self, to: RunId, message: &Forward, done: OnForwarded) -> Result<(), OnForwarded> {
+        match self.peers.links().get(to) {
+            Ok(link) => link.forward(message, done),
+            Err(Unreachable) => Err(done),
+        }
+    }
+
+    fn call(&self, to: RunId, call: &Call, patience: Duration) -> Result<Called, Unreachable> {
+        self.peers.links().call(to, call, patience)
+    }
 }
 
 impl Drop for Server {
@@ -174,6 +189,7 @@ fn message(from: &str, at: u64) -> Forward {
             after: None,
         },
         at,
+        first: at % 2 == 0,
     }
 }
 
@@ -225,7 +241,7 @@ impl Results {
 }
 
 fn forward(from: &Server, to: &Server, forward: &Forward, done: OnForwarded) {
-    let sent = from.peers.forward(to.run, forward, done);
+    let sent = from.forward(to.run, forward, done);
     assert!(sent.is_ok(), "message {}", forward.at);
 }
 
@@ -375,7 +391,7 @@ fn calls_run_beside_messages_and_are_bounded() {
         Box::new(|forward, reply| reply.answer(accepted(forward.at))),
         on_call,
     );
-    let call = |call: &Call| from.peers.call(to.run, call, PATIENCE);
+    let call = |call: &Call| from.call(to.run, call, PATIENCE);
     thread::scope(|scope| {
         let slow: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| call(&Call::BansChanged)))
@@ -417,12 +433,12 @@ fn who_asks_loses_patience_and_the_link_goes_on() {
     });
     let to = scene.start(scene.us(None), Box::new(|_, _| ()), on_call);
     let short = Duration::from_millis(50);
-    let asked = from.peers.call(to.run, &Call::BansChanged, short);
+    let asked = from.call(to.run, &Call::BansChanged, short);
     assert_eq!(asked, Err(Unreachable));
     *gate.0.lock().unwrap() = true;
     gate.1.notify_all();
     for _ in 0..3 {
-        let asked = from.peers.call(to.run, &Call::Ping, PATIENCE);
+        let asked = from.call(to.run, &Call::Ping, PATIENCE);
         assert_eq!(asked, Ok(Called::Done), "a late answer harms nobody");
     }
     assert_eq!(from.stats.peers.links.get(), 1);
@@ -434,14 +450,16 @@ fn the_first_event_makes_the_link_and_none_is_lost_meanwhile() {
     let (from, to) = (scene.asking(), scene.asking());
     for count in 0..20 {
         let event = Event::PrekeysLow { one_time: count };
-        from.peers.event(to.run, name("bob"), event);
+        let name = name("bob");
+        from.peers.links().event(to.run, &Told { name, event });
     }
     for count in 0..20 {
         let (to, event) = to.events.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(to, name("bob"));
         assert_eq!(event, Event::PrekeysLow { one_time: count });
     }
-    assert_eq!((from.peers.links(), to.peers.links()), (1, 0));
+    let made = |server: &Server| server.stats.peers.links.get();
+    assert_eq!((made(&from), made(&to)), (1, 0));
 }
 
 /// Messages a second over one link: `cargo test --release --lib -- --ignored --nocapture link_throughput`.
@@ -471,7 +489,6 @@ fn link_throughput() {
                         message.send.again = false;
                         message.send.body = Body::Envelope(Blob(Box::new([1; 400])));
                         while from
-                            .peers
                             .forward(to.run, &message, Box::new(done.clone()))
                             .is_err()
                         {}

@@ -112,7 +112,7 @@ fn strangers_have_few_places_and_little_time() {
     }
     let from = scene.asking();
     wait_until("a server has a place again", || {
-        from.peers.call(to.run, &Call::Ping, PATIENCE) == Ok(Called::Done)
+        from.call(to.run, &Call::Ping, PATIENCE) == Ok(Called::Done)
     });
 }
 
@@ -128,7 +128,7 @@ fn another_secret_or_another_certificate_makes_no_link() {
         scene.start((us, lease), nobody, Box::new(|_| Called::Done))
     };
     let to = start(Some(&one), SECRET);
-    let ask = |from: &Server| from.peers.call(to.run, &Call::Ping, PATIENCE);
+    let ask = |from: &Server| from.call(to.run, &Call::Ping, PATIENCE);
     assert_eq!(ask(&start(Some(&one), [1; 32])), Err(Unreachable));
     assert_eq!(ask(&start(Some(&other), SECRET)), Err(Unreachable));
     assert_eq!(ask(&start(None, SECRET)), Err(Unreachable));

@@ -1,0 +1,129 @@
+//! The thread that watches the other servers' runs: it ends those whose lease is dead, and tells when one
+//! has ended, whoever ended it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::connector::Connector;
+use super::failure::Failure;
+use super::runs::{self, Watched};
+use crate::clock;
+use crate::store::homes::{OnEnded, RunId};
+use crate::sync::{self, Mutex};
+
+/// How often the others are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The watching of the other servers.
+pub(super) struct Watch {
+    stopping: Arc<AtomicBool>,
+    /// What is told when a run has ended. It is whole at every step, and held while nothing else is.
+    on_ended: Arc<Mutex<Option<Arc<OnEnded>>>>,
+}
+
+/// What the thread knows of the others.
+struct Others {
+    connector: Connector,
+    connection: Option<Connection>,
+    watched: Watched,
+    own: RunId,
+    /// Those that had not ended at the last look.
+    live: BTreeSet<RunId>,
+    /// The newest that was ever found.
+    newest: RunId,
+}
+
+impl Watch {
+    /// Watches from here on, on a thread and a connection of its own.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub(super) fn start(connector: Connector, own: RunId) -> io::Result<Self> {
+        let watch = Watch {
+            stopping: Arc::default(),
+            on_ended: Arc::default(),
+        };
+        let stopping = Arc::clone(&watch.stopping);
+        let on_ended = Arc::clone(&watch.on_ended);
+        let mut others = Others {
+            connector,
+            connection: None,
+            watched: Watched::default(),
+            own,
+            live: BTreeSet::new(),
+            newest: own,
+        };
+        sync::spawn("watch", None, move || {
+            while !stopping.load(Ordering::Acquire) {
+                // Whoever needs the database hears why it is away.
+                for run in others.look().unwrap_or_default() {
+                    let hook = on_ended.lock().clone();
+                    if let Some(hook) = hook {
+                        hook(run);
+                    }
+                }
+                sync::sleep(LOOK);
+            }
+        })?;
+        Ok(watch)
+    }
+
+    /// Sets what is told when a run has ended.
+    pub(super) fn set_on_ended(&self, hook: OnEnded) {
+        *self.on_ended.lock() = Some(Arc::new(hook));
+    }
+
+    /// Watches no more.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Others {
+    /// Ends the runs whose lease is dead. Returns those that have ended since the last look.
+    fn look(&mut self) -> Result<Vec<RunId>, Failure> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                self.watched = Watched::default();
+                self.connector.connect()?
+            }
+        };
+        let now = clock::since_boot_ms();
+        let mut found = runs::list(&mut connection, self.newest)?;
+        found.retain(|run| run.id != self.own);
+        self.watched.look(&found, now);
+        for run in found.iter_mut().filter(|run| !run.ended) {
+            if self.watched.is_dead(run) {
+                run.ended = match runs::end(&mut connection, run) {
+                    Err(failure) if failure.is_disconnection() => return Err(failure),
+                    // Its server holds the run's row; that has an end.
+                    Err(_) => false,
+                    Ok(ended) => ended,
+                };
+            }
+        }
+        self.connection = Some(connection);
+        let live = found.iter().filter(|run| !run.ended).map(|run| run.id);
+        let live: BTreeSet<RunId> = live.collect();
+        let ended = found.iter().filter(|run| run.ended).map(|run| run.id);
+        let mut ended: BTreeSet<RunId> = ended.collect();
+        ended.extend(self.live.difference(&live));
+        self.newest = found
+            .last()
+            .map_or(self.newest, |run| run.id)
+            .max(self.newest);
+        self.live = live;
+        Ok(ended.into_iter().collect())
+    }
+}
