@@ -24,10 +24,6 @@ use crate::transport::fingerprint::Fingerprint;
 #[cfg(feature = "postgres")]
 use crate::transport::tls::Acceptor;
 
-/// Each server takes a database for itself, since delivery has yet to share mailboxes.
-#[cfg(feature = "postgres")]
-const ALONE: bool = true;
-
 /// Why there is no store.
 #[derive(Debug)]
 pub(crate) enum StorageError {
@@ -194,7 +190,7 @@ impl Storage {
         let candidate = Candidate {
             node,
             place: &place,
-            alone: config.alone || ALONE,
+            alone: config.alone,
         };
         let store = Postgres::open(address, candidate).map_err(StorageError::Database)?;
         let known = store.face().map_err(StorageError::Failed)?.is_some();

@@ -31,8 +31,6 @@ pub(crate) enum AdminError {
     NotClosed(StoreError),
     /// The system has no thread to give.
     NoThread(io::Error),
-    /// The other servers of the store can't reach the command.
-    Peers(io::Error),
     /// The audit log can't be written.
     Audit(AuditError),
     /// The journal can't be written.
@@ -69,10 +67,6 @@ impl fmt::Display for AdminError {
                 "it was done, but the database could not be closed ({error}); the next start of the \
                  server completes that"
             ),
-            AdminError::Peers(error) => write!(
-                f,
-                "the other servers of the database can't reach this command: {error}; nothing was done"
-            ),
             AdminError::NoThread(error) => write!(
                 f,
                 "the system has no thread ({error}), so nothing was done; raise 'ulimit -u', and run \
@@ -99,7 +93,6 @@ impl Error for AdminError {
             AdminError::NotClosed(error) => Some(error),
             AdminError::Socket(_, error)
             | AdminError::NoThread(error)
-            | AdminError::Peers(error)
             | AdminError::Output(error) => Some(error),
             AdminError::NoAnswer(_)
             | AdminError::OtherServer

@@ -12,7 +12,6 @@ use super::request::Request;
 use super::socket;
 use crate::clock;
 use crate::server::banner::public_address;
-use crate::server::cluster::Cluster;
 use crate::server::config::Config;
 use crate::server::data_folder;
 use crate::server::data_folder::{FolderError, Lock};
@@ -83,13 +82,9 @@ pub(super) fn run(
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
         .map_err(AdminError::NoThread)?;
     let connections = Arc::new(Connections::default());
-    let peers = Cluster::join(&shared, &connections, None).map_err(AdminError::Peers)?;
     let performer = Performer::new(Arc::clone(&shared), connections, address, false);
     let uid = rustix::process::geteuid().as_raw();
     let done = performer.perform(Some(uid), request, printer);
-    if let Some(peers) = peers {
-        peers.stop(Duration::ZERO);
-    }
     shared.writer.stop();
     // Without an answer the thread has panicked, and the next start finds what was committed.
     let closed = ended.recv().map_or(Ok(()), |ended| ended.closed);
