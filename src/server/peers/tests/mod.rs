@@ -2,6 +2,7 @@
 
 mod faults;
 mod strangers;
+mod wire;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -185,11 +186,11 @@ fn message(from: &str, at: u64) -> Forward {
             mid: MessageId([at as u8; 16]),
             body: Body::Envelope(Blob(Box::new([1; 100]))),
             identity: Some(ByteArray([2; 32])),
-            again: at % 5 == 0,
+            again: at.is_multiple_of(5),
             after: None,
         },
         at,
-        first: at % 2 == 0,
+        first: at.is_multiple_of(2),
     }
 }
 
