@@ -3,7 +3,8 @@
 # starts one on a socket in a temporary folder, runs the command with its address in
 # SECURE_CHAT_TEST_POSTGRES, and ends and removes it. It needs Debian's package
 # postgresql (15 or later). PostgreSQL does not run as root, so as root it runs as
-# the user postgres. Nothing is synced: what it holds is not meant to last.
+# the user postgres. Nothing is synced, since what it holds is not meant to last; with
+# POSTGRES_FSYNC=on it is, for measurements.
 set -euo pipefail
 
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
@@ -26,7 +27,7 @@ cd "$folder"
 "${as[@]}" "$bin/initdb" --pgdata "$folder/data" --username chat --auth trust --encoding UTF8 \
     --no-sync >/dev/null
 "${as[@]}" "$bin/pg_ctl" start --pgdata "$folder/data" --silent --wait --log "$folder/log" --options \
-    "-c listen_addresses= -c unix_socket_directories=$folder -c fsync=off -c max_connections=400"
+    "-c listen_addresses= -c unix_socket_directories=$folder -c fsync=${POSTGRES_FSYNC:-off} -c max_connections=400"
 chmod 755 "$folder"
 cd "$OLDPWD"
 SECURE_CHAT_TEST_POSTGRES="postgres://chat@/postgres?host=$folder" "$@"

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::load::account::{REST, ask, idle_connections};
+use super::load::loops::closed_loops;
 use super::load::pair::Pair;
 use super::load::peer::{Kind, Peer, kernel_stacks};
 use super::load::probe::Probes;
 use super::load::settings::Settings;
 use super::load::stats::Series;
-use super::throughput::{PAIRS, closed_loops};
+use super::throughput::PAIRS;
 use crate::harness::stream::Stream;
 
 const COUNT: usize = 10_000;
@@ -92,7 +93,12 @@ pub(crate) fn under_traffic(settings: &Settings) {
             let from = Instant::now();
             thread::sleep(settings.duration);
             let to = Instant::now();
-            let (rate, _) = closed_loops(&peer, &mut pairs, 64, settings.duration);
+            let (rate, _) = closed_loops(
+                std::slice::from_ref(&peer),
+                &mut pairs,
+                64,
+                settings.duration,
+            );
             rates.add(rate);
             if round == 0 {
                 let what = format!("{kind:?}, after traffic");

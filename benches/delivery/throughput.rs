@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::load::loops::{WARM_UP, closed_loops};
 use super::load::pair::Pair;
 use super::load::peer::{Kind, Peer};
 use super::load::settings::Settings;
@@ -13,45 +14,8 @@ use super::load::stats::Series;
 /// Pairs at work at once.
 pub(crate) const PAIRS: usize = 50;
 
-/// The time that runs before the count begins.
-const WARM_UP: Duration = Duration::from_millis(300);
-
 /// The delay of an acknowledgement that comes too late to spare a write.
 const LATE: Duration = Duration::from_millis(20);
-
-/// Runs closed loops for a while. Returns messages per second, and CPU seconds per million.
-pub(crate) fn closed_loops(
-    peer: &Peer,
-    pairs: &mut [Pair],
-    window: usize,
-    duration: Duration,
-) -> (f64, f64) {
-    let (counting, stop) = (AtomicBool::new(false), AtomicBool::new(false));
-    let total = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for pair in pairs {
-            let (counting, stop, total) = (&counting, &stop, &total);
-            scope.spawn(move || {
-                pair.sender.send(window).unwrap();
-                while !stop.load(Ordering::Relaxed) {
-                    let count = pair.turn().unwrap();
-                    if counting.load(Ordering::Relaxed) {
-                        total.fetch_add(count as u64, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-        thread::sleep(WARM_UP);
-        let (start, cpu) = (Instant::now(), peer.cpu());
-        counting.store(true, Ordering::Relaxed);
-        thread::sleep(duration);
-        counting.store(false, Ordering::Relaxed);
-        let (elapsed, cpu) = (start.elapsed().as_secs_f64(), peer.cpu() - cpu);
-        stop.store(true, Ordering::Relaxed);
-        let messages = total.load(Ordering::Relaxed) as f64;
-        (messages / elapsed, cpu / messages * 1e6)
-    })
-}
 
 /// The server beside both relays.
 pub(crate) fn run(settings: &Settings, window: usize) {
@@ -67,7 +31,12 @@ pub(crate) fn run(settings: &Settings, window: usize) {
         for (place, kind) in kinds.iter().enumerate() {
             let peer = Peer::start(*kind);
             let mut pairs = Pair::many(&peer, PAIRS);
-            let (rate, cost) = closed_loops(&peer, &mut pairs, window, settings.duration);
+            let (rate, cost) = closed_loops(
+                std::slice::from_ref(&peer),
+                &mut pairs,
+                window,
+                settings.duration,
+            );
             rates[place].add(rate);
             costs[place].add(cost);
             for (before, (their_rate, their_cost)) in round.iter().enumerate() {
@@ -101,7 +70,13 @@ pub(crate) fn late_acks(settings: &Settings) {
     for _ in 0..settings.rounds {
         let peer = Peer::start(Kind::Bare);
         let mut pairs = Pair::many(&peer, PAIRS);
-        let bare = closed_loops(&peer, &mut pairs, 64, settings.duration).0;
+        let bare = closed_loops(
+            std::slice::from_ref(&peer),
+            &mut pairs,
+            64,
+            settings.duration,
+        )
+        .0;
         drop(peer);
         let rate = late_round(&Peer::start(Kind::Server), settings.duration).unwrap();
         rates.add(rate);

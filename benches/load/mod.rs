@@ -9,6 +9,7 @@
 pub(crate) mod account;
 pub(crate) mod flood;
 pub(crate) mod hold;
+pub(crate) mod loops;
 pub(crate) mod pair;
 pub(crate) mod peer;
 pub(crate) mod probe;

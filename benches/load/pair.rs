@@ -409,10 +409,15 @@ pub(crate) struct Pair {
 impl Pair {
     /// Connects (and at the server registers) both ends.
     pub(crate) fn new(peer: &Peer, number: usize) -> Self {
+        Self::across(peer, peer, number)
+    }
+
+    /// Both ends at servers of one database.
+    pub(crate) fn across(from_peer: &Peer, to_peer: &Peer, number: usize) -> Self {
         let (from, to) = (format!("s{number:05}"), format!("r{number:05}"));
         Pair {
-            recipient: Recipient::new(peer, &to, &from),
-            sender: Sender::new(peer, &from, &to),
+            recipient: Recipient::new(to_peer, &to, &from),
+            sender: Sender::new(from_peer, &from, &to),
         }
     }
 

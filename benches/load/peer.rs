@@ -60,6 +60,8 @@ pub(crate) struct Setup {
     ip: String,
     descriptors: Option<u64>,
     flags: &'static [&'static str],
+    store: Option<(String, String)>,
+    certificate_of: Option<PathBuf>,
 }
 
 impl Setup {
@@ -71,7 +73,16 @@ impl Setup {
             core: None,
             ip: "127.0.0.1".to_owned(),
             descriptors: None,
+            store: None,
+            certificate_of: None,
         }
+    }
+
+    /// A server on a PostgreSQL database, under this name, which shows the certificate of another one.
+    pub(crate) fn on_database(mut self, store: &str, node: &str, other: Option<&Peer>) -> Self {
+        self.store = Some((store.to_owned(), node.to_owned()));
+        self.certificate_of = other.map(|other| other.folder.path().join("data"));
+        self
     }
 
     /// Pinned to one core, with `taskset`.
@@ -111,7 +122,17 @@ impl Setup {
                 if self.ip != "127.0.0.1" {
                     command.args(OPEN_FLAGS);
                 }
-                command.arg("--data").arg(folder.path().join("data"))
+                let data = folder.path().join("data");
+                if let Some((store, node)) = &self.store {
+                    command.args(["--store", store, "--node", node]);
+                }
+                if let Some(other) = &self.certificate_of {
+                    std::fs::create_dir(&data).unwrap();
+                    for file in ["tls-cert.pem", "tls-key.pem"] {
+                        std::fs::copy(other.join(file), data.join(file)).unwrap();
+                    }
+                }
+                command.arg("--data").arg(data)
             }
         };
         let errors = std::fs::File::create(&log).unwrap();

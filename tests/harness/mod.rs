@@ -57,7 +57,7 @@ pub use client_process::{CLIENT_PASSWORD, ClientProcess};
 pub use console::Console;
 pub use disk::{Disk, Fault};
 pub use server::{Server, run_to_the_end};
-pub use traffic::{crash_under_load, random, register_everybody};
+pub use traffic::{Dice, crash_under_load, random, register_everybody};
 pub use wire::Wire;
 
 /// How long something may take that must happen. Never reached when all is well.

@@ -466,14 +466,25 @@ impl Vault {
 }
 
 /// Chance that costs nothing (xorshift64, Marsaglia 2003).
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     fn new() -> Self {
         Dice(random() | 1)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    /// Chance that a seed decides.
+    pub fn seeded(seed: u64) -> Self {
+        // Small seeds lie close together, and so would their first numbers.
+        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        for _ in 0..8 {
+            dice.below(1);
+        }
+        dice
+    }
+
+    /// A number from 0 up to the bound, without it.
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
