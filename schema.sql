@@ -156,6 +156,8 @@ CREATE TABLE server (
                                                  -- 'begun': a server has served with this file;
                                                  -- 'generation': which start of a server this is,
                                                  -- and which write-ahead log of it;
+                                                 -- 'erased': something was erased, and the
+                                                 -- file is still to be written anew;
                                                  -- 'epoch': 16 random bytes of the last restore;
                                                  -- 'runs': how many servers have, 8 bytes, big-endian
     value               BLOB    NOT NULL

@@ -261,7 +261,25 @@ see "hello alice, this is Bob" as alice2020 fetch --claim --new-password-file "$
 
 step "November: carol leaves, and nothing of hers stays"
 see "stored for carol" as bob send carol "this waits for carol"
+# Bytes that are hers alone, in hexadecimal: the key that she logs in with, and her identity.
+marks=$(sqlite3 "$data/chat.db" "SELECT hex(login_key) || ' ' || hex(identity_signing) FROM users WHERE name = 'carol'")
+# holding FOLDER: its files in which one of them stands.
+holding() {
+    python3 - "$1" $marks <<'PYTHON'
+import pathlib, sys
+marks = [bytes.fromhex(mark) for mark in sys.argv[2:]]
+for file in pathlib.Path(sys.argv[1]).rglob("*"):
+    if file.is_file() and any(mark in file.read_bytes() for mark in marks):
+        print(file)
+PYTHON
+}
+[ -n "$(holding "$data")" ] || fail "carol's keys are not found where they have to be"
 see "" secure-chat-ctl user remove carol
+erased() { [ -z "$(holding "$data")" ]; }
+until_true "no byte of carol's keys is left in the data folder" erased
+for number in 1 2; do see "" secure-chat-ctl backup "$backups" --keep 2; done
+[ -z "$(holding "$backups" | grep -v journal || true)" ] || fail "carol is in a backup: $(holding "$backups")"
+echo "no file has a byte of carol's keys"
 said=$(secure-chat-ctl user add carol --password-file - <"$folder/carol/password" 2>&1) &&
     fail "a removed name was given away"
 echo "$said"
@@ -280,7 +298,7 @@ for gone in "$data" /etc/secure-chat /usr/bin/secure-chat-server /usr/bin/secure
     [ ! -e "$gone" ] || fail "the purge has left $gone"
 done
 ! getent passwd secure-chat >/dev/null || fail "the purge has left the user"
-[ -e "$backup" ] || fail "the purge took the backups"
+ls "$backups"/*.backup >/dev/null || fail "the purge took the backups"
 rm -rf "$backups"
 installed=''
 

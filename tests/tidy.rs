@@ -229,7 +229,11 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ),
     ("server::storage", &["config", "data_folder", "log"]),
     ("server::migrate", &["data_folder"]),
-    ("server::retention", &["delivery", "log", "shared"]),
+    ("server::old_copies", &["log"]),
+    (
+        "server::retention",
+        &["delivery", "log", "old_copies", "shared"],
+    ),
     (
         "server::shared",
         &["config", "delivery", "limits", "log", "stats"],

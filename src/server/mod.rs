@@ -9,6 +9,7 @@
 //! | `data_folder` | whether the server may start on a folder |
 //! | `backup` | copies of all that the server keeps, and back |
 //! | `journal` | what a restore must not undo, as the server and its commands keep it |
+//! | `old_copies` | removes copies of the database that lie in the data folder for too long |
 //! | `retention` | forgets when people were last seen |
 //! | `import` | accounts and messages of the Python program before this one |
 //! | `capacity` | how many connections the system leaves room for |
@@ -50,6 +51,7 @@ pub(crate) mod metrics;
 mod migrate;
 pub(crate) mod net;
 mod notify;
+mod old_copies;
 pub(crate) mod peers;
 mod personal_data;
 mod ping;

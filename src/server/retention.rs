@@ -1,5 +1,5 @@
 //! What is forgotten after a while, as the operator says: when people were last seen, and mail that nobody
-//! fetches. Once an hour, and when the settings change, the thread looks through all of it, a part at a
+//! fetches; and old copies of the database. Once an hour, and when the settings change, the thread looks through all of it, a part at a
 //! time, so that nobody waits for it.
 
 use std::io;
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::delivery::expiry::Removal;
-use super::log;
 use super::shared::Shared;
+use super::{log, old_copies};
 use crate::clock;
 use crate::store::expiry::{FIRST, Key, Look, Step, Stepped};
 use crate::store::{Change, Changed, UserId};
@@ -39,6 +39,7 @@ pub(super) fn start(shared: Arc<Shared>, stopping: Arc<AtomicBool>) -> io::Resul
         let mut seen = Timer::default();
         let mut mail = Timer::default();
         let mut expired = Timer::default();
+        let mut copies = Timer::default();
         let (mut after_account, mut mailboxes, mut after_expired) =
             (NOBODY, Mailboxes::default(), FIRST);
         while !stopping.load(Ordering::Acquire) {
@@ -51,6 +52,10 @@ pub(super) fn start(shared: Arc<Shared>, stopping: Arc<AtomicBool>) -> io::Resul
             }
             if let Some(before) = expired.due(Some(Duration::from_millis(KEEP_EXPIRED))) {
                 expired.continues(forget_expired(&shared, &mut after_expired, before));
+            }
+            if let Some(before) = copies.due(Some(old_copies::KEPT)) {
+                old_copies::remove(&config.data, before);
+                copies.continues(false);
             }
             sync::sleep(PAUSE);
         }

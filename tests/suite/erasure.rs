@@ -1,8 +1,40 @@
 //! What is left of a deleted account in the bytes of the server's files.
 
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Server, credentials, eventually, plain};
+use super::admin::done;
+use super::journal::publish;
+use crate::harness::{PATIENCE, Server, credentials, eventually, plain, temporary_folder};
+
+/// The files of a folder, with those in folders below it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let files = entries.flat_map(|entry| match entry.path().is_dir() {
+        true => files(&entry.path()),
+        false => vec![entry.path()],
+    });
+    files.collect()
+}
+
+/// The files of a folder in which these bytes stand.
+pub(super) fn files_with(folder: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+    let mut found = files(folder);
+    found.retain(|file| {
+        // A socket has none.
+        let content = std::fs::read(file).unwrap_or_default();
+        content.windows(bytes.len()).any(|part| part == bytes)
+    });
+    found
+}
+
+/// Whether a text stands in a file of a folder.
+pub(super) fn anywhere(folder: &Path, text: &str) -> bool {
+    !files_with(folder, text.as_bytes()).is_empty()
+}
 
 /// Whether a text stands in the database or in the log beside it.
 fn on_disk(server: &Server, text: &str) -> bool {
@@ -36,4 +68,147 @@ fn the_mail_that_waited_for_a_deleted_account_is_erased_while_the_server_runs() 
     server.register("carol").ok("logout", json!({}));
     alice.ok("send", plain("carol", 5000, "still here"));
     assert_eq!(server.login("carol").message().body, "still here");
+}
+
+/// Carol, with all that a server holds of somebody, among others; she is away. Returns bytes that are hers
+/// alone.
+fn with_carol(server: &Server) -> Vec<Vec<u8>> {
+    let data = server.data();
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| server.register(name));
+    let mut carol = server.client();
+    let registration = credentials()[1].registration("carol", &carol.nonce());
+    carol.ok("register", registration);
+    publish(&mut carol);
+    publish(&mut alice);
+    carol.ok("block", json!({"name": "bob"}));
+    let mut marks: Vec<Vec<u8>> = vec![b"said to carol".to_vec(), b"said by carol".to_vec()];
+    for number in 0..150 {
+        alice.ok(
+            "send",
+            plain("bob", number, &format!("said to bob {number}")),
+        );
+        carol.ok(
+            "send",
+            plain("bob", number, &format!("said by carol {number}")),
+        );
+    }
+    // Bob has all of it; what waits for him is others'.
+    for _ in 0..300 {
+        let message = bob.message();
+        bob.ack(&message.from, &[message.mid]);
+    }
+    carol.ok("logout", json!({}));
+    for number in 150..300 {
+        alice.ok(
+            "send",
+            plain("carol", number, &format!("said to carol {number}")),
+        );
+    }
+    let database = Connection::open(data.join("chat.db")).unwrap();
+    let row = "SELECT login_key, identity_signing, identity_dh, prekey, prekey_signature
+               FROM users WHERE name = 'carol'";
+    let keys: [Vec<u8>; 5] = database
+        .query_row(row, [], |row| {
+            Ok([
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ])
+        })
+        .unwrap();
+    marks.extend(keys);
+    marks
+}
+
+/// Waits until none of these bytes stand in a file of a folder.
+fn nothing_is_left(folder: &Path, marks: &[Vec<u8>]) {
+    for mark in marks {
+        let mut left = files_with(folder, mark);
+        let what = format!("{:?} is gone from {left:?}", String::from_utf8_lossy(mark));
+        eventually(&what, || {
+            left = files_with(folder, mark);
+            left.is_empty()
+        });
+    }
+}
+
+#[test]
+fn no_byte_of_an_account_that_the_operator_removes_is_left() {
+    for running in [true, false] {
+        let mut server = Server::start();
+        let data = server.data();
+        let marks = with_carol(&server);
+        for mark in &marks {
+            assert!(!files_with(&data, mark).is_empty(), "it is stored first");
+        }
+        if !running {
+            server.signal(Signal::TERM);
+            assert!(server.wait(PATIENCE).success());
+        }
+        done(&data, &["user", "remove", "carol"]);
+        match running {
+            true => nothing_is_left(&data, &marks),
+            // Nobody is there who would do it later.
+            false => {
+                for mark in &marks {
+                    assert!(files_with(&data, mark).is_empty());
+                }
+                server.start_again();
+            }
+        }
+        assert_eq!(server.look("SELECT count(*) FROM blocks"), Some(0));
+        server
+            .login("alice")
+            .send("bob", 999, "life goes on")
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_removed_account_leaves_the_backups_as_they_are_rotated_out() {
+    let folder = temporary_folder();
+    let backups = folder.path().join("backups");
+    std::fs::create_dir(&backups).unwrap();
+    let server = Server::start();
+    let data = server.data();
+    let marks = with_carol(&server);
+    let back_up = || done(&data, &["backup", backups.to_str().unwrap(), "--keep", "2"]);
+    back_up();
+    back_up();
+    done(&data, &["user", "remove", "carol"]);
+    // A backup has no free room, and so nothing that was delivered.
+    for mark in marks.iter().filter(|mark| **mark != b"said by carol") {
+        assert_eq!(files_with(&backups, mark).len(), 2);
+    }
+    nothing_is_left(&data, &marks);
+    back_up();
+    back_up();
+    for mark in &marks {
+        assert!(files_with(&backups, mark).is_empty());
+    }
+}
+
+#[test]
+fn an_old_copy_of_before_an_upgrade_goes_after_a_month() {
+    let mut server = Server::start();
+    let data = server.data();
+    server.kill();
+    let [old, new] = ["chat.db.schema-1", "chat.db.schema-2"].map(|name| data.join(name));
+    for copy in [&old, &new] {
+        std::fs::write(copy, "a copy").unwrap();
+    }
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let file = std::fs::File::options().write(true).open(&old).unwrap();
+    file.set_modified(std::time::SystemTime::now() - 31 * day)
+        .unwrap();
+    server.start_again();
+    eventually("the old one is removed", || !old.exists());
+    assert!(new.exists());
+    assert!(
+        server.log().contains("schema-1 was removed"),
+        "{}",
+        server.log()
+    );
 }

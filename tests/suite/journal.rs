@@ -90,7 +90,7 @@ impl Place {
 }
 
 /// Publishes a new identity with two one-time prekeys. Returns its keys as the server shows them.
-fn publish(client: &mut Client) -> Value {
+pub(super) fn publish(client: &mut Client) -> Value {
     let keys = IdentityKeys::generate(&mut os_rng());
     let signed = SignedPrekeySecret::generate(&keys, 1, &mut os_rng()).public();
     let identity = keys.public().to_bytes();

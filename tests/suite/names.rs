@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::admin::{Ended, command, done, refused, rows};
+use super::erasure::anywhere;
 use crate::harness::{Server, eventually, mid, plain};
 
 const REUSE: [&str; 6] = ["user", "add", "eve", "--password-file", "-", "--reuse-name"];
@@ -37,6 +38,7 @@ fn a_name_is_given_away_beside_a_chat_with_nothing_of_its_last_owner() {
         );
     }
     frank.send("eve", 1, &format!("{secret} for eve")).unwrap();
+    assert!(anywhere(&data, secret), "it is stored first");
     done(&data, &["user", "remove", "eve"]);
     refused(&data, &REUSE[..5], "stays reserved");
 
@@ -84,6 +86,7 @@ fn a_name_is_given_away_beside_a_chat_with_nothing_of_its_last_owner() {
     let mut bob = server.client();
     let welcome = bob.login_with("bob", json!({"take_over": true})).unwrap();
     assert_eq!(welcome["plain"], 0, "{welcome}");
+    eventually("no byte of it is left", || !anywhere(&data, secret));
 }
 
 #[test]

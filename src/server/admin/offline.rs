@@ -20,6 +20,7 @@ use crate::server::log;
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
 use crate::server::storage::Storage;
+use crate::store::Store;
 use crate::sync;
 use crate::transport::tls::Acceptor;
 
@@ -28,6 +29,16 @@ const SERVER_STARTS: Duration = Duration::from_secs(3);
 
 /// How often it is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a command clears up after itself, at most; a server goes on with it.
+const CLEARING_UP: Duration = Duration::from_secs(10);
+
+/// Does what a running server would do a little at a time: what was removed leaves the file.
+fn clear_up(store: &dyn Store) {
+    let deadline = clock::now() + CLEARING_UP;
+    // What fails is done by the next server.
+    while store.reclaim().unwrap_or(false) && clock::now() < deadline {}
+}
 
 /// Carries a request out on the folder, and prints the rows.
 ///
@@ -85,6 +96,9 @@ pub(super) fn run(
     let performer = Performer::new(Arc::clone(&shared), connections, address, false);
     let uid = rustix::process::geteuid().as_raw();
     let done = performer.perform(Some(uid), request, printer);
+    if request.changes() {
+        clear_up(&*shared.store);
+    }
     shared.writer.stop();
     // Without an answer the thread has panicked, and the next start finds what was committed.
     let closed = ended.recv().map_or(Ok(()), |ended| ended.closed);

@@ -87,6 +87,8 @@ pub(crate) struct Sqlite {
     deleted: Mutex<Vec<UserId>>,
     /// Something was erased that still stands in the log until it is folded.
     to_fold: AtomicBool,
+    /// Something was erased of which copies may stand in free room.
+    erased: AtomicBool,
     /// The writing connection; `None` after a failure, until it is reopened. Held during
     /// a commit, but only the writer thread takes it.
     writer: Mutex<Option<Connection>>,
@@ -122,6 +124,7 @@ impl Sqlite {
             checkpoints: Checkpoints::default(),
             deleted: Mutex::new(opened.deleted),
             to_fold: AtomicBool::new(false),
+            erased: AtomicBool::new(opened.erased),
             writer: Mutex::new(Some(connection)),
             readers: Mutex::default(),
             reader_freed: Condvar::new(),
@@ -461,6 +464,9 @@ impl Store for Sqlite {
                 drop(writer);
                 if batch.changes.iter().any(write::erases) {
                     self.to_fold.store(true, Ordering::Relaxed);
+                }
+                if write::ended_for_good(&batch.changes, &changed) {
+                    self.erased.store(true, Ordering::Relaxed);
                 }
                 self.note_deleted(batch, &changed);
                 return Ok(changed);

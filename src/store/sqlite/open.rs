@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
 use super::files::{BUSY, checkpoint, wal_path};
 use super::migration::{SCHEMA_VERSION, migrate};
-use super::reclaim::INCREMENTAL;
+use super::reclaim::{INCREMENTAL, OVERWRITTEN, is_erased, write_anew};
 use super::write::set_value;
 use super::{generation, is_damage, read, statements};
 use crate::store::UserId;
@@ -172,6 +172,8 @@ pub(super) struct Opened {
     pub(super) secret: [u8; 32],
     /// See [`Store::first_number`](crate::store::Store::first_number).
     pub(super) first_number: u64,
+    /// Something was erased of which copies may stand in free room.
+    pub(super) erased: bool,
     /// Deleted accounts that have mail.
     pub(super) deleted: Vec<UserId>,
     pub(super) name_index: NameIndex,
@@ -214,14 +216,16 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         migrate(&mut connection)?;
         add_index(&connection)?;
         let_shrink(&connection)?;
+        let deleted = deleted_with_mail(&connection);
+        let erased = still_erased(&connection, &deleted)?;
         let name_index = check_names(&connection);
         let first_number = first_number(&connection)?;
-        let deleted = deleted_with_mail(&connection);
         let epoch = read::value(&connection, EPOCH)?;
         Ok(Opened {
             connection,
             secret,
             first_number,
+            erased,
             deleted,
             name_index,
             epoch: epoch.and_then(|epoch| epoch.try_into().ok()),
@@ -303,6 +307,22 @@ fn let_shrink(connection: &Connection) -> rusqlite::Result<()> {
     match connection.execute_batch("VACUUM") {
         Err(error) if is_damage(&error) => Ok(()), // Whoever meets it says so.
         done => unless_full(done),
+    }
+}
+
+/// Writes a database anew from which something was erased, if that takes less than a second. Says
+/// whether it is still to be done, as it is while mail of deleted accounts is left.
+fn still_erased(connection: &Connection, deleted: &[UserId]) -> rusqlite::Result<bool> {
+    if !is_erased(connection)? {
+        return Ok(false);
+    }
+    if !deleted.is_empty() {
+        return Ok(true);
+    }
+    match write_anew(connection, SMALL_DATABASE) {
+        Ok(written) => Ok(!written),
+        Err(error) if is_damage(&error) => Ok(true), // Whoever meets it says so.
+        Err(error) => unless_full(Err(error)).map(|()| true),
     }
 }
 
@@ -422,6 +442,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // No commit folds the log by itself; see `checkpoint`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "secure_delete", OVERWRITTEN)?;
     connection.pragma_update(None, "foreign_keys", false)
 }
 

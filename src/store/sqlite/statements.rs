@@ -287,6 +287,7 @@ statements! {
 
     FIND_VALUE = "SELECT value FROM server WHERE key = ?1";
     SET_VALUE = "INSERT OR REPLACE INTO server (key, value) VALUES (?1, ?2)";
+    FORGET_VALUE = "DELETE FROM server WHERE key = ?1";
     ANY_ACCOUNT = "SELECT 1 FROM users LIMIT 1";
     /// As in `schema.sql`, for a database that was made without it.
     ADD_GENERATIONS = "

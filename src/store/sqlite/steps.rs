@@ -93,7 +93,7 @@ fn parameters(text: &str, count: i64) -> Vec<Value> {
         DROP_MAIL => [1, 500].map(number).into(),
         statements::DROP_EARLIER_PREKEYS => [1, 100].map(number).into(),
         statements::ADD_PREKEY => vec![number(1), number(201), blob(32)],
-        statements::FIND_VALUE => vec![name("secret")],
+        statements::FIND_VALUE | statements::FORGET_VALUE => vec![name("secret")],
         statements::SET_VALUE => vec![name("secret"), blob(32)],
         statements::BLOCK => [1, count].map(number).into(),
         statements::SET_IDENTITY => {

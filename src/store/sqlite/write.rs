@@ -38,6 +38,17 @@ pub(super) fn commit(
     }
 }
 
+/// Whether changes have ended something of a person's, of which no byte is to be found later.
+pub(super) fn ended_for_good(changes: &[Change], changed: &[Changed]) -> bool {
+    changes.iter().zip(changed).any(|(change, changed)| {
+        *changed == Changed::Done
+            && matches!(
+                change,
+                Change::Delete { .. } | Change::Purge(..) | Change::Claim(_) | Change::Reset(..)
+            )
+    })
+}
+
 /// Whether a change takes something away that is not to be found in free room afterwards.
 pub(super) fn erases(change: &Change) -> bool {
     matches!(
@@ -62,6 +73,9 @@ fn write(
             Change::ClaimHome(_) => Changed::Home(Home::Here { first_number }),
             change => apply(&transaction, change)?,
         });
+    }
+    if ended_for_good(&batch.changes, &changed) {
+        reclaim::note_erased(&transaction)?;
     }
     insert(&transaction, &batch.messages)?;
     delete(&transaction, &batch.acknowledged)?;
