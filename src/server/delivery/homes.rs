@@ -39,7 +39,7 @@ const RELEASE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// How long it is believed where a mailbox was found.
-const SEEN: Duration = Duration::from_secs(1);
+const SEEN: Duration = Duration::from_millis(200);
 
 /// So many mailboxes are kept in mind, some hundred KiB.
 const MAX_SEEN: usize = 10_000;
@@ -179,7 +179,7 @@ impl Delivery {
         }
     }
 
-    /// The other server that has a user's mailbox, as it was within the last second.
+    /// The other server that has a user's mailbox, as it was a moment ago.
     pub(super) fn home_of(&self, user: UserId) -> Option<RunId> {
         let now = clock::now();
         if let Some(home) = self.homes_seen.lock().get(user, now) {
