@@ -12,7 +12,6 @@
 
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
-#[allow(dead_code, reason = "the other benches use the rest")]
 #[path = "../load/mod.rs"]
 mod load;
 
