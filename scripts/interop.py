@@ -865,16 +865,27 @@ def repeats(pyra, alice, first):
     check(True, "alice acknowledged the repeated id and showed nothing")
 
 
-def offline(pyra, alice, bob, run):
+def until_waiting(folder, count):
+    """So many messages wait for pyra. What a client shows of one can be taken for the one before."""
+    database = sqlite3.connect(folder / "server" / "chat.db")
+    end = time.monotonic() + DEADLINE
+    query = "SELECT count(*) FROM mail JOIN users ON users.id = recipient WHERE name = 'pyra'"
+    while database.execute(query).fetchone()[0] != count:
+        if time.monotonic() > end:
+            raise Failed(f"there never were {count} messages for pyra")
+        time.sleep(0.01)
+    database.close()
+
+
+def offline(pyra, alice, bob, run, folder):
     step("pyra is away, and comes back")
     alice.type("not acknowledged at once")
     event = pyra.next_mail()
     check(pyra.take(event, ack=False)[1] == b"not acknowledged at once", "taken, and not acknowledged")
     pyra.wire.call("logout")
-    for who in (alice, bob):
-        for turn in (1, 2):
-            who.type(f"{who.name} to nobody {turn}")
-            who.expect("stored for pyra")
+    for count, (who, turn) in enumerate([(alice, 1), (alice, 2), (bob, 1), (bob, 2)], 2):
+        who.type(f"{who.name} to nobody {turn}")
+        until_waiting(folder, count)
     reply = pyra.login(PASSWORD)
     check(reply["envelopes"] == 5 and reply["one_time"] == 99, "5 envelopes wait, and 99 one-time prekeys are left")
     again = pyra.next_mail()
@@ -1012,7 +1023,7 @@ def play(programs, folder, running):
     first = initiator(pyra, alice)
     responder(pyra, bob)
     repeats(pyra, alice, first)
-    alice = offline(pyra, alice, bob, run)
+    alice = offline(pyra, alice, bob, run, folder)
     alice = age(pyra, alice, run, server, folder)
     retry(pyra, alice)
     renewals(pyra, alice)

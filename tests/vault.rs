@@ -142,7 +142,7 @@ impl World {
     }
 
     fn command(&self, name: &str, password: usize) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        let mut command = process::command(env!("CARGO_BIN_EXE_client"));
         command
             .args(["--tls", "off", "--server", &self.address, "--data"])
             .arg(self.data(name))

@@ -87,7 +87,7 @@ pub fn is_sealed(beginning: &[u8]) -> bool {
 pub fn seal(passphrase: &str, mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut salt = [0; password::SALT_LEN];
     os_rng().fill_bytes(&mut salt);
-    let cost = Argon2Params::NEW;
+    let cost = Argon2Params::for_new();
     let derived = password::derive(passphrase, &salt, cost).map_err(io::Error::other)?;
     let mut header = [FIRST_LINE, &salt, &cost.to_bytes()].concat();
     let key = SealKey::generate(&mut os_rng());

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
@@ -25,21 +25,17 @@ pub struct ClientProcess {
 impl ClientProcess {
     /// Starts a client that keeps its files in `data`.
     pub fn start(server: SocketAddr, data: &Path, flags: &[&str]) -> Self {
-        // Lines that fail are answered as they are at a keyboard; `join` reads none.
-        let keep_going = (flags.first() != Some(&"join")).then_some("--keep-going");
-        let mut command = process::command(env!("CARGO_BIN_EXE_client"));
-        command
-            .arg("--data")
-            .arg(data)
-            .args(keep_going)
-            .args(flags)
-            // Flags may say otherwise.
-            .env("SECURE_CHAT_SERVER", server.to_string())
-            .env("SECURE_CHAT_TLS", "off")
-            .env("SECURE_CHAT_PASSWORD", CLIENT_PASSWORD)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        Self::spawn(command(server, data, flags))
+    }
+
+    /// Starts a client whose new passwords cost as much as a person's.
+    pub fn start_at_full_cost(server: SocketAddr, data: &Path, flags: &[&str]) -> Self {
+        let mut command = command(server, data, flags);
+        command.env_remove(process::CHEAP_PASSWORDS);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = process::spawn(&mut command).unwrap();
         let (sender, lines) = channel();
         let streams: [Box<dyn Read + Send>; 2] = [
@@ -111,4 +107,23 @@ impl Drop for ClientProcess {
     fn drop(&mut self) {
         process::kill(&mut self.child);
     }
+}
+
+fn command(server: SocketAddr, data: &Path, flags: &[&str]) -> Command {
+    // Lines that fail are answered as they are at a keyboard; `join` reads none.
+    let keep_going = (flags.first() != Some(&"join")).then_some("--keep-going");
+    let mut command = process::command(env!("CARGO_BIN_EXE_client"));
+    command
+        .arg("--data")
+        .arg(data)
+        .args(keep_going)
+        .args(flags)
+        // Flags may say otherwise.
+        .env("SECURE_CHAT_SERVER", server.to_string())
+        .env("SECURE_CHAT_TLS", "off")
+        .env("SECURE_CHAT_PASSWORD", CLIENT_PASSWORD)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }

@@ -42,7 +42,12 @@ static REAPER: LazyLock<Mutex<Child>> = LazyLock::new(|| {
     Mutex::new(reaper.expect("there is a shell"))
 });
 
-/// A command that runs `program` without the settings of the person who runs the tests.
+/// Has a client that is a debug build derive the keys of new passwords at the least cost that it
+/// accepts from a server. At the full cost most of the tests' time would go into that.
+pub const CHEAP_PASSWORDS: &str = "SECURE_CHAT_TEST_CHEAP_PASSWORDS";
+
+/// A command that runs `program` without the settings of the person who runs the tests, and with
+/// [`CHEAP_PASSWORDS`].
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -51,6 +56,7 @@ pub fn command(program: &str) -> Command {
         }
     }
     command.env("XDG_CONFIG_HOME", "/nonexistent");
+    command.env(CHEAP_PASSWORDS, "1");
     command
 }
 

@@ -307,6 +307,20 @@ impl Client {
         client
     }
 
+    /// The same, with a password that costs as much as a person's.
+    pub(crate) fn register_at_full_cost(server: &Server, name: &'static str) -> Self {
+        let proxy = Proxy::start(server.address());
+        let home = temporary_folder();
+        let mut client = Client {
+            name,
+            process: ClientProcess::start_at_full_cost(proxy.address, home.path(), &[]),
+            proxy,
+            home,
+        };
+        client.types(&format!("/register {name}"));
+        client
+    }
+
     /// Waits for the registration, and until the keys are published.
     pub(crate) fn registered(mut self) -> Self {
         self.sees("you are logged in");

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::admin::{done, refused, rows};
-#[cfg(feature = "tls")]
-use crate::harness::credentials;
 use crate::harness::{Client, Server, temporary_folder};
+#[cfg(feature = "tls")]
+use crate::harness::{credentials, eventually};
 
 /// A server with a journal, whose folder can be lost.
 struct Place {
@@ -190,6 +190,11 @@ fn a_second_import_after_a_restore_revives_nothing() {
     let first = bob.message();
     bob.ack(&first.from, std::slice::from_ref(&first.mid));
     bob.ok("logout", json!({}));
+    // An acknowledgement is answered before it is stored.
+    eventually("the journal has what was read", || {
+        let journal = fs::read_to_string(place.at("journal")).unwrap();
+        journal.contains("imported_read")
+    });
     done(&place.data(), &["user", "remove", "carol"]);
     place.restore();
 

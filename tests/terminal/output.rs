@@ -34,7 +34,7 @@ impl Scripts {
     }
 
     fn command(&self, home: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        let mut command = process::command(env!("CARGO_BIN_EXE_client"));
         command
             .args(self.server.arguments(home))
             .arg("--password-file")
@@ -105,7 +105,7 @@ fn a_full_output_reads_nothing() {
 #[test]
 fn help_that_could_not_be_written_is_no_success() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    let mut command = process::command(env!("CARGO_BIN_EXE_client"));
     let output = command.arg("--help").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), UNWRITTEN);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -120,7 +120,7 @@ fn help_that_could_not_be_written_is_no_success() {
             .unwrap()
             .contains("exit-codes")
     );
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    let mut command = process::command(env!("CARGO_BIN_EXE_client"));
     let status = command.arg("--nonsense").stderr(Stdio::null()).status();
     assert_eq!(status.unwrap().code(), Some(2));
 }

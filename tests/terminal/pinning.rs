@@ -2,7 +2,7 @@
 //! remembers, and that a man in the middle gets nothing at all.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use secure_chat::transport::tls::Acceptor;
 use tempfile::TempDir;
 
 use super::seat::*;
-use crate::harness::temporary_folder;
+use crate::harness::{process, temporary_folder};
 
 /// The exit code for a server that is not the right one.
 const UNTRUSTED: Option<i32> = Some(6);
@@ -27,7 +27,7 @@ fn script(home: &TempDir, server: &str, more: &[&str]) -> Output {
     let roots = home.path().join("roots");
     std::fs::create_dir_all(&roots).unwrap();
     Acceptor::open(&roots, None).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_client"))
+    process::command(env!("CARGO_BIN_EXE_client"))
         .args(["--server", server, "--data"])
         .arg(home.path().join("data"))
         .arg("--password-file")
@@ -260,7 +260,7 @@ fn a_pin_is_not_talked_away() {
         }
     }
     // The environment's word counts no more than the option's.
-    let output = Command::new(env!("CARGO_BIN_EXE_client"))
+    let output = process::command(env!("CARGO_BIN_EXE_client"))
         .args(["--server", &server.address, "--user", "alice", "--data"])
         .arg(home.path().join("data"))
         .env("SECURE_CHAT_TLS", "off")

@@ -172,6 +172,7 @@ impl Seat {
             .env_remove("TMUX")
             .env_remove("VTE_VERSION")
             .env_remove("XDG_RUNTIME_DIR")
+            .env(process::CHEAP_PASSWORDS, "1")
             .envs(environment.iter().copied())
             .spawn(pts)
             .unwrap();

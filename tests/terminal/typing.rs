@@ -2,7 +2,7 @@
 //! whatever arrives meanwhile.
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -25,7 +25,7 @@ fn script(server: &Server, name: &str, commands: &str) -> Output {
 fn start_script(server: &Server, name: &str, stdout: Stdio) -> std::process::Child {
     let secret = server.folder.path().join("password");
     crate::harness::write_secret(&secret, PASSWORD);
-    Command::new(env!("CARGO_BIN_EXE_client"))
+    process::command(env!("CARGO_BIN_EXE_client"))
         .args(server.arguments(name))
         .arg("--password-file")
         .arg(&secret)

@@ -72,7 +72,7 @@ impl Error for DeriveError {
 pub(crate) fn new_kdf() -> KdfParams {
     let mut salt = [0; 16];
     os_rng().fill_bytes(&mut salt);
-    let cost = Argon2Params::NEW;
+    let cost = Argon2Params::for_new();
     KdfParams {
         salt: ByteArray(salt),
         memory_kib: cost.memory_kib,

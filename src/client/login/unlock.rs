@@ -117,7 +117,7 @@ pub(super) fn create_vault(
     code: &RecoveryCode,
     fill: impl FnOnce(&mut Vault) -> vault::Result<()>,
 ) -> Result<Vault, LoginError> {
-    let key = PasswordKey::derive(password, Argon2Params::NEW);
+    let key = PasswordKey::derive(password, Argon2Params::for_new());
     let key = key.map_err(DeriveError::Impossible)?;
     Ok(file.create(&key, account, &code.wrapping_key(), fill)?)
 }

@@ -150,7 +150,7 @@ impl Export {
     pub fn seal(&self, passphrase: &str) -> std::result::Result<Vec<u8>, String> {
         let mut salt = [0; 16];
         os_rng().fill_bytes(&mut salt);
-        let cost = Argon2Params::NEW;
+        let cost = Argon2Params::for_new();
         let derived =
             password::derive(passphrase, &salt, cost).map_err(|error| error.to_string())?;
         let json = secret_json(self).map_err(|error| error.to_string())?;

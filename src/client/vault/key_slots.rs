@@ -47,7 +47,7 @@ impl SlotKdf {
     fn new(least: Argon2Params) -> Self {
         let mut salt = [0; 16];
         os_rng().fill_bytes(&mut salt);
-        let cost = Argon2Params::NEW.at_least(least);
+        let cost = Argon2Params::for_new().at_least(least);
         SlotKdf { salt, cost }
     }
 

@@ -151,7 +151,7 @@ impl<'a, 'b> Import<'a, 'b> {
             None => or_skip!(self.free_name(username)?),
         };
         let kdf = new_kdf()?;
-        let verifier = original::verifier(&hash, &kdf.salt.0, Argon2Params::NEW)?;
+        let verifier = original::verifier(&hash, &kdf.salt.0, Argon2Params::for_new())?;
         let person = NewPerson {
             original: username,
             name,
@@ -302,7 +302,7 @@ fn message_id(id: &[u8; 12]) -> MessageId {
 }
 
 fn new_kdf() -> Result<KdfParams, ImportError> {
-    let cost = Argon2Params::NEW;
+    let cost = Argon2Params::for_new();
     Ok(KdfParams {
         salt: ByteArray(random()?),
         memory_kib: cost.memory_kib,

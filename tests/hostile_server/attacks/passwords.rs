@@ -62,7 +62,7 @@ fn opens(client: &mut Client, password_file: &str) -> bool {
 /// Somebody has a vault; the server says what it likes about its password.
 pub(super) fn known_vault() -> Vec<Row> {
     let server = Server::start();
-    let mut bob = Client::register(&server, "bob", &[]).registered();
+    let mut bob = Client::register_at_full_cost(&server, "bob").registered();
     let slip = bob.file("slip", SLIP);
     let new = bob.file("new", NEW);
     let right = bob.file("right", PASSWORD);
