@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::homes::{NotHere, PATIENCE};
-use super::refusals::elsewhere;
+use super::refusals::{elsewhere, session_over};
 use super::resend::Resends;
 use super::send::{Sending, Sent};
 use super::sessions::Session;
@@ -260,6 +260,11 @@ impl Delivery {
         let Some((link, first)) = self.enter(&route, run, waits)? else {
             return Ok(Some(Box::new(send)));
         };
+        // It may have waited for seconds, and a session that was replaced does nothing more.
+        if session.is_over() {
+            route.give_up();
+            return Err(session_over());
+        }
         let forward = Forward {
             sender: session.user,
             from: session.name,
@@ -371,7 +376,7 @@ impl Delivery {
         let mut to_flush = FlushSet::default();
         let mut destination = None;
         for (request_id, send) in returned {
-            if route.state.lock().lost {
+            if route.state.lock().lost || session.is_over() {
                 return; // The client sends the rest again.
             }
             let submitting = Submitting {
@@ -427,6 +432,16 @@ impl Route {
         }
         state.settling = true;
         true
+    }
+
+    /// Gives a place up: the session sends nothing more on this route.
+    fn give_up(&self) {
+        let mut state = self.state.lock();
+        state.in_flight -= 1;
+        state.lost = true;
+        state.returned.clear();
+        drop(state);
+        self.settled.notify_all();
     }
 
     /// Takes what was returned, once nothing is in flight; with `None` the route is settled.

@@ -121,6 +121,9 @@ impl SendQueue {
 
     fn append(&self, write: impl FnOnce(&mut Vec<u8>, WireFormat)) {
         let mut state = self.state.lock();
+        if self.is_displaced() {
+            return;
+        }
         let queued = state.append(write);
         self.queued.store(queued, Ordering::Relaxed);
     }
@@ -188,11 +191,13 @@ impl SendQueue {
     pub(crate) fn late_answer(&self, id: Option<u64>, answer: &Answer) {
         self.count_refusal(answer);
         let mut state = self.state.lock();
-        let queued =
-            state.append(|queue, wire_format| write_answer(queue, wire_format, id, answer));
-        self.queued.store(queued, Ordering::Relaxed);
-        let undecided = self.undecided.fetch_sub(1, Ordering::Relaxed) - 1;
-        let wakes = state.wakes_reader(undecided);
+        if !self.is_displaced() {
+            let queued =
+                state.append(|queue, wire_format| write_answer(queue, wire_format, id, answer));
+            self.queued.store(queued, Ordering::Relaxed);
+        }
+        self.undecided.fetch_sub(1, Ordering::Relaxed);
+        let wakes = state.wakes_reader(self.awaited_answers());
         drop(state);
         if wakes {
             self.reader_wakes.notify_all();
@@ -223,7 +228,7 @@ impl SendQueue {
     fn wait(&self, what: Reading, deadline: Option<Instant>) -> MutexGuard<'_, QueueState> {
         let mut state = self.state.lock();
         state.set_reading(what);
-        while state.still_waits(self.undecided.load(Ordering::Relaxed)) {
+        while state.still_waits(self.awaited_answers()) {
             let Some(deadline) = deadline else {
                 state = self.reader_wakes.wait(state);
                 continue;
@@ -289,7 +294,7 @@ impl SendQueue {
         let mut state = self.state.lock();
         let batch = state.next_batch(written, self.channel.has_pending());
         self.queued.store(0, Ordering::Relaxed);
-        let wakes = state.wakes_reader(self.undecided.load(Ordering::Relaxed));
+        let wakes = state.wakes_reader(self.awaited_answers());
         drop(state);
         if wakes {
             self.reader_wakes.notify_all();
@@ -381,10 +386,30 @@ impl SendQueue {
     }
 
     /// Stops reading from the connection: for another thread than its own, which sees this, sends
-    /// what is left and ends.
+    /// what is left and ends. If that is because its session has lost its place, nothing is appended
+    /// from here on: what has no answer is undecided for the client, and its successor asks.
     pub(crate) fn stop_reading_for(&self, why: Ending) {
+        // Under the lock, so that nothing is appended once this has returned.
+        let state = self.state.lock();
         let _first = self.ending.set(why);
+        drop(state);
+        self.reader_wakes.notify_all();
         self.socket().close_reading();
+    }
+
+    /// Whether the session has lost its place.
+    fn is_displaced(&self) -> bool {
+        let displaced =
+            |why: &Ending| matches!(why, Ending::Replaced | Ending::Revoked | Ending::Operator);
+        self.ending.get().is_some_and(displaced)
+    }
+
+    /// How many answers the reader waits for before it ends.
+    fn awaited_answers(&self) -> usize {
+        match self.is_displaced() {
+            true => 0,
+            false => self.undecided.load(Ordering::Relaxed),
+        }
     }
 
     /// Why another thread ends the connection, if one does.
