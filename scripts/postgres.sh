@@ -1,11 +1,18 @@
 #!/bin/bash
-# A throw-away PostgreSQL for tests: scripts/postgres.sh COMMAND [ARGUMENT...]
+# A throw-away PostgreSQL for tests: scripts/postgres.sh [--standby] COMMAND [ARGUMENT...]
 # starts one on a socket in a temporary folder, runs the command with its address in
 # SECURE_CHAT_TEST_POSTGRES, and ends and removes it. It needs Debian's package
 # postgresql (15 or later). PostgreSQL does not run as root, so as root it runs as
-# the user postgres. Nothing is synced, since what it holds is not meant to last; with
-# POSTGRES_FSYNC=on it is, for measurements.
+# the user postgres. Nothing is synced, since what it holds is not meant to last; with POSTGRES_FSYNC=on
+# it is, for measurements. With --standby a second one is a synchronous standby of the first, in the folder
+# standby, and the address names both.
 set -euo pipefail
+
+with_standby=
+if [ "${1:-}" = --standby ]; then
+    with_standby=1
+    shift
+fi
 
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
 [ -n "$bin" ] || {
@@ -19,7 +26,10 @@ if [ "$(id -u)" = 0 ]; then
     as=(runuser -u postgres --)
 fi
 cleanup() {
-    "${as[@]}" "$bin/pg_ctl" stop --pgdata "$folder/data" --mode immediate --silent || true
+    for data in "$folder/data" "$folder/standby/data"; do
+        [ -d "$data" ] || continue
+        "${as[@]}" "$bin/pg_ctl" stop --pgdata "$data" --mode immediate --silent || true
+    done
     rm -rf "$folder"
 }
 trap cleanup EXIT
@@ -29,5 +39,17 @@ cd "$folder"
 "${as[@]}" "$bin/pg_ctl" start --pgdata "$folder/data" --silent --wait --log "$folder/log" --options \
     "-c listen_addresses= -c unix_socket_directories=$folder -c fsync=${POSTGRES_FSYNC:-off} -c max_connections=400"
 chmod 755 "$folder"
+hosts=$folder
+if [ -n "$with_standby" ]; then
+    hosts=$folder,$folder/standby
+    "${as[@]}" mkdir "$folder/standby"
+    "${as[@]}" "$bin/pg_basebackup" --pgdata "$folder/standby/data" --host "$folder" --username chat \
+        --checkpoint fast --write-recovery-conf --no-sync
+    "${as[@]}" "$bin/pg_ctl" start --pgdata "$folder/standby/data" --silent --wait --log "$folder/log" \
+        --options "-c listen_addresses= -c unix_socket_directories=$folder/standby -c fsync=off -c max_connections=400"
+    # It is set behind the copy, so that a standby that is promoted waits for nobody.
+    "${as[@]}" psql -XAtqc "ALTER SYSTEM SET synchronous_standby_names = '*'" -c "SELECT pg_reload_conf()" \
+        "postgres://chat@/postgres?host=$folder" >/dev/null
+fi
 cd "$OLDPWD"
-SECURE_CHAT_TEST_POSTGRES="postgres://chat@/postgres?host=$folder" "$@"
+SECURE_CHAT_TEST_POSTGRES="postgres://chat@/postgres?host=$hosts" "$@"

@@ -73,6 +73,15 @@ pub(super) struct Options {
     #[arg(long, env = "SECURE_CHAT_PEER_LISTEN", value_name = "ADDRESS:PORT")]
     peer_listen: Option<SocketAddr>,
 
+    /// Say so if the database does not wait for N synchronous standbys at each commit
+    #[arg(
+        long,
+        env = "SECURE_CHAT_STORE_STANDBYS",
+        value_name = "N",
+        default_value = "0"
+    )]
+    store_standbys: u32,
+
     /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
     /// $XDG_CONFIG_HOME or ~/.config]
     #[arg(long, global = true, env = "SECURE_CHAT_CONFIG", value_name = "FILE")]
@@ -436,6 +445,7 @@ impl Options {
                 .map(|store| (store, self.node.unwrap_or_else(machine_name))),
             peer_listen: self.peer_listen,
             alone: false,
+            standbys: self.store_standbys,
             new: self.new,
             max_clients: self.max_clients,
             max_line: self.max_line as usize,

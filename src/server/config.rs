@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub store: Option<(StoreAddress, String)>,
     /// Where other servers of the database reach this one; where it chooses, without it.
     pub peer_listen: Option<SocketAddr>,
+    /// For so many synchronous standbys each commit to the database is to wait, or it is said.
+    pub standbys: u32,
     /// Whether no other server may use the database meanwhile, as for a command on a stopped server.
     pub alone: bool,
     /// Whether to begin anew where the folder has lost its database or its certificate.

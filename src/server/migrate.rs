@@ -94,6 +94,7 @@ pub(super) fn run(from: &Path, to: &StoreAddress) -> Result<(), MigrateError> {
         node: "migrate",
         place: &place,
         alone: true,
+        standbys: 0,
     };
     let database = Postgres::open(to, candidate).map_err(MigrateError::Database)?;
     let moved = migrate::run(&file, &database, &mut show);

@@ -386,7 +386,9 @@ fn watch_storage(
     stopping: Arc<AtomicBool>,
 ) -> io::Result<()> {
     sync::spawn("files", Some(FILES_STACK), move || {
+        let mut weaknesses = Vec::new();
         while !stopping.load(Ordering::Acquire) {
+            storage.report_weaknesses(&mut weaknesses);
             if let Some(loss) = storage.look_for_loss() {
                 log::error(None, format_args!("{loss}"));
                 stopping.store(true, Ordering::Release);

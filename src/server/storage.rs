@@ -191,6 +191,7 @@ impl Storage {
             node,
             place: &place,
             alone: config.alone,
+            standbys: config.standbys,
         };
         let store = Postgres::open(address, candidate).map_err(StorageError::Database)?;
         let known = store.face().map_err(StorageError::Failed)?.is_some();
@@ -220,9 +221,6 @@ impl Storage {
             }
             #[cfg(feature = "postgres")]
             Storage::Database(store) => {
-                for weakness in store.weaknesses().map_err(StorageError::Failed)? {
-                    log::warn(None, format_args!("{weakness}"));
-                }
                 let Some(shown) = shown else { return Ok(()) };
                 let face = store.show_face(shown.0, config.new);
                 match face.map_err(StorageError::Failed)? {
@@ -275,6 +273,15 @@ impl Storage {
             #[cfg(feature = "postgres")]
             Storage::Database(_) => {}
         }
+    }
+
+    /// Says in the log what the store promises less than at the last look; `known` is what was said.
+    pub(crate) fn report_weaknesses(&self, known: &mut Vec<String>) {
+        let found = self.store().weaknesses();
+        for weakness in found.iter().filter(|it| !known.contains(it)) {
+            log::warn(None, format_args!("{weakness}"));
+        }
+        *known = found;
     }
 
     /// Looks whether the server has lost its store.

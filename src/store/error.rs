@@ -16,6 +16,9 @@ pub(crate) enum StoreError {
     /// What was asked for, or something that the batch had to touch, is damaged or
     /// contradicts itself; the store as a whole works. Trying again does not help.
     Damaged(Cause),
+    /// Another server holds something that the batch had to touch, for too long. Trying again helps, and
+    /// what else was in the batch may be done before that.
+    Locked(Cause),
     /// Anything else.
     Failed(Cause),
 }
@@ -25,7 +28,9 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Full => f.write_str("the disk is full"),
             StoreError::Damaged(cause) => write!(f, "the database is damaged here: {cause}"),
-            StoreError::Failed(cause) => write!(f, "the database failed: {cause}"),
+            StoreError::Locked(cause) | StoreError::Failed(cause) => {
+                write!(f, "the database failed: {cause}")
+            }
         }
     }
 }
@@ -34,7 +39,9 @@ impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             StoreError::Full => None,
-            StoreError::Damaged(cause) | StoreError::Failed(cause) => Some(&**cause),
+            StoreError::Damaged(cause) | StoreError::Locked(cause) | StoreError::Failed(cause) => {
+                Some(&**cause)
+            }
         }
     }
 }

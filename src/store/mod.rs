@@ -497,6 +497,12 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
     /// not exist are derived from them, so that they stay the same.
     fn secret(&self) -> [u8; 32];
 
+    /// What the store is set to promise less than [`commit`](Self::commit) does, a sentence each, as it was found
+    /// lately. Nothing, unless others have a say in that.
+    fn weaknesses(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Until when this server may act for the users: for ever, unless several servers may want the store.
     fn lease(&self) -> Lease {
         Lease::for_ever()

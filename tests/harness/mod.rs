@@ -35,6 +35,7 @@ mod client;
 mod client_process;
 mod console;
 pub mod postgres;
+pub mod postgres_pair;
 pub mod process;
 #[cfg(feature = "tls")]
 mod secured;

@@ -31,7 +31,7 @@ pub fn store_of(data: &Path) -> Option<String> {
 pub fn database(data: &Path) -> String {
     static STARTED: OnceLock<(String, Child)> = OnceLock::new();
     let address = address().unwrap_or_else(|| {
-        let (address, _) = STARTED.get_or_init(start);
+        let (address, _) = STARTED.get_or_init(|| start(""));
         address.clone()
     });
     database_of(&address, data)
@@ -48,7 +48,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one.
     pub fn start() -> Self {
-        let (address, script) = start();
+        let (address, script) = start("");
         let folder = address.split("host=").nth(1).unwrap();
         Cluster {
             folder: folder.into(),
@@ -60,9 +60,7 @@ impl Cluster {
     /// Ends it without warning, and starts it again as it was started before.
     pub fn kill_and_restart(&mut self) {
         let data = self.folder.join("data");
-        let pid = fs::read_to_string(data.join("postmaster.pid")).unwrap();
-        let pid = pid.lines().next().unwrap().parse().unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        kill(&data);
         let begin = fs::read_to_string(data.join("postmaster.opts")).unwrap();
         // Its other processes notice that a moment later, and until then it can't start.
         eventually("the database is back", || {
@@ -71,15 +69,7 @@ impl Cluster {
                 begin.trim(),
                 self.folder.join("log").display()
             );
-            let mut run = match rustix::process::geteuid().is_root() {
-                true => Command::new("runuser"),
-                false => Command::new("env"),
-            };
-            if rustix::process::geteuid().is_root() {
-                run.args(["-u", "postgres", "--"]);
-            }
-            let run = run.args(["sh", "-c", &script]).current_dir(&self.folder);
-            assert!(run.status().unwrap().success());
+            run_as_postgres(&self.folder, &script);
             let deadline = Instant::now() + Duration::from_secs(3);
             while Instant::now() < deadline {
                 let asked = Command::new("psql")
@@ -95,10 +85,11 @@ impl Cluster {
     }
 }
 
-/// Starts one that ends when this process does.
-fn start() -> (String, Child) {
+/// Starts one that ends when this process does, as `scripts/postgres.sh` does with this option.
+pub(super) fn start(option: &str) -> (String, Child) {
     // `cat` ends with its standard input, and the database with `cat`.
     let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres.sh"))
+        .args(Some(option).filter(|option| !option.is_empty()))
         .args(["sh", "-c", "echo $SECURE_CHAT_TEST_POSTGRES; exec cat"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -120,6 +111,26 @@ fn database_of(address: &str, data: &Path) -> String {
         ask(address, &format!("CREATE DATABASE {name}"));
     }
     address.replace("/postgres?", &format!("/{name}?"))
+}
+
+/// Runs a shell's commands as the user that PostgreSQL runs as.
+pub(super) fn run_as_postgres(folder: &Path, script: &str) {
+    let mut run = match rustix::process::geteuid().is_root() {
+        true => Command::new("runuser"),
+        false => Command::new("env"),
+    };
+    if rustix::process::geteuid().is_root() {
+        run.args(["-u", "postgres", "--"]);
+    }
+    let run = run.args(["sh", "-c", script]).current_dir(folder);
+    assert!(run.status().unwrap().success(), "{script}");
+}
+
+/// Ends a database server without warning.
+pub(super) fn kill(data: &Path) {
+    let pid = fs::read_to_string(data.join("postmaster.pid")).unwrap();
+    let pid = pid.lines().next().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
 /// The answer of a database to a statement, as text.

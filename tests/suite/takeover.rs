@@ -1,5 +1,5 @@
 //! Servers of a database that end without warning: another takes over from one that was killed or stood
-//! still, and the database itself is killed. Under load, and every message is accounted for.
+//! still, the database itself is killed, and a standby takes its place. Under load, and every message is accounted for.
 //!
 //! `cargo test` does each a few times; with `SECURE_CHAT_KILLS` as often as that says.
 
@@ -8,7 +8,9 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::harness::temporary_folder;
-use crate::harness::{PATIENCE, Server, crash_under_load, postgres, register_everybody};
+use crate::harness::{
+    PATIENCE, Server, crash_under_load, postgres, postgres_pair, register_everybody,
+};
 
 /// Faults of each kind in a usual test run.
 const FAULTS: u64 = 2;
@@ -74,4 +76,33 @@ fn a_database_that_is_killed_costs_a_pause_and_no_message() {
     });
     println!("kill -9 of PostgreSQL: {report}");
     report.assert_kept();
+}
+
+#[test]
+fn a_standby_that_becomes_the_primary_has_every_message() {
+    let folder = temporary_folder();
+    let data = folder.path().join("data");
+    let mut pair = postgres_pair::Pair::start();
+    let asks = ["--store-standbys", "1"];
+    let mut server = Server::on_file(&data, &[&flags(&pair.address)[..], &asks].concat());
+    register_everybody(&server);
+    let (faults, mut number) = (faults(), 0);
+    let report = crash_under_load(&mut server, faults, |server| {
+        number += 1;
+        match number > faults {
+            // The last one frees those who wait for mail.
+            true => server.crash_and_restart(),
+            // Every other time the old primary stays up, and would go on without its standby.
+            false => {
+                pair.fail_over(number % 2 == 1);
+                if number < faults {
+                    pair.rebuild();
+                }
+            }
+        }
+    });
+    println!("fail-overs: {report}");
+    report.assert_kept();
+    let log = server.log();
+    assert!(log.contains("--store-standbys asks for 1"), "{log}");
 }

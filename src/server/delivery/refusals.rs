@@ -62,7 +62,7 @@ pub(crate) fn read_failed(error: StoreError) -> Refusal {
     log::error(None, format_args!("a read failed: {error}"));
     match error {
         StoreError::Damaged(_) => damaged(),
-        StoreError::Full | StoreError::Failed(_) => Refusal::new(
+        StoreError::Full | StoreError::Locked(_) | StoreError::Failed(_) => Refusal::new(
             Code::Storage,
             "the server could not read its database; try again later, and tell the operator",
         ),
@@ -76,7 +76,7 @@ pub(super) fn write_failed(error: &StoreError) -> Refusal {
         StoreError::Full => {
             "the server's disk is full, nothing was stored; try again later, and tell the operator"
         }
-        StoreError::Failed(_) => {
+        StoreError::Locked(_) | StoreError::Failed(_) => {
             "the server could not store this; try again later, and tell the operator"
         }
     };

@@ -45,6 +45,8 @@ struct Gauges {
     /// Bytes of the database's file, and of the log beside it; `None` with a database elsewhere.
     database_bytes: Option<u64>,
     database_log_bytes: Option<u64>,
+    /// What the database promises less, if the store is one that others set up.
+    store_weaknesses: Option<usize>,
     /// Threads of the process, where the system tells.
     threads: Option<u64>,
     writer_waiting: usize,
@@ -80,6 +82,7 @@ impl Observer {
             mailboxes: shared.delivery.open_mailboxes(),
             database_bytes: database.as_ref().map(size),
             database_log_bytes: database.as_ref().map(|path| size(&sqlite::wal_path(path))),
+            store_weaknesses: (!file).then(|| shared.store.weaknesses().len()),
             threads: threads(),
             writer_waiting: shared.writer.waiting(),
             passwords_waiting: shared.kdf_queue.waiting(),
@@ -118,6 +121,7 @@ mod testing {
             },
             database_bytes: Some(12 * 1024 * 1024),
             database_log_bytes: Some(2048),
+            store_weaknesses: Some(1),
             threads: Some(21),
             writer_waiting: 2,
             passwords_waiting: 1,

@@ -236,6 +236,13 @@ fn machine(page: &mut Page, gauges: &Gauges) {
             page.gauge(name, bytes, help);
         }
     }
+    if let Some(weaknesses) = gauges.store_weaknesses {
+        page.gauge(
+            "store_weaknesses",
+            weaknesses,
+            "What the PostgreSQL database is set to promise less than the server's answers do.",
+        );
+    }
     if let Some(threads) = gauges.threads {
         page.gauge("threads", threads, "Threads of the process.");
     }
@@ -334,6 +341,7 @@ mod tests {
         let values = parse(&text);
         for (name, value) in [
             ("secure_chat_sessions", 12.0),
+            ("secure_chat_store_weaknesses", 1.0),
             ("secure_chat_messages_accepted_total", 5.0),
             ("secure_chat_writes_elided_total", 2.0),
             ("secure_chat_refused_total{reason=\"slow_down\"}", 1.0),

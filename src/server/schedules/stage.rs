@@ -99,6 +99,7 @@ fn config() -> Config {
         store: None,
         peer_listen: None,
         alone: true,
+        standbys: 0,
         listen: Vec::new(),
         data: "unused".into(),
         new: false,

@@ -136,9 +136,15 @@ impl FromStr for StoreAddress {
         }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut own = Own::default();
-        let theirs: Vec<&str> = query
+        let theirs = query
             .split('&')
-            .filter(|pair| !pair.is_empty() && !own.take(pair.split_once('=')))
+            .filter(|pair| !pair.is_empty() && !own.take(pair.split_once('=')));
+        // The driver takes several hosts with commas everywhere but here.
+        let theirs: Vec<String> = theirs
+            .map(|pair| match pair.strip_prefix("host=") {
+                Some(hosts) => format!("host={}", hosts.replace(',', "&host=")),
+                None => pair.to_owned(),
+            })
             .collect();
         let mut has_password = false;
         let parameters = match own.service.take() {
@@ -385,6 +391,18 @@ mod tests {
         let given = "postgres://db.example/chat?sslrootcert=/etc/ca.pem&connect_timeout=3";
         let root = DatabaseTls::Verified(Some("/etc/ca.pem".into()));
         assert_eq!(*parse(given).unwrap().tls(), root);
+    }
+
+    #[test]
+    fn several_hosts_stand_before_the_database_or_behind_it() {
+        for (given, count) in [
+            ("postgres://chat@one,two/chat", 2),
+            ("postgres://chat@%2Frun%2Fone,%2Frun%2Ftwo/chat", 2),
+            ("postgres://chat@/chat?host=/run/one,/run/two,/run/three", 3),
+        ] {
+            let address = parse(given).unwrap();
+            assert_eq!(address.parameters.get_hosts().len(), count, "{given}");
+        }
     }
 
     #[test]

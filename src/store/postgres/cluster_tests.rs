@@ -92,6 +92,7 @@ fn servers_share_a_database_and_each_has_a_name_and_a_folder_of_its_own() {
         node: "command",
         place: "third",
         alone: true,
+        standbys: 0,
     };
     let alone = Postgres::open(&first.address.parse().unwrap(), candidate);
     assert_eq!(in_use(alone), Conflict::Alone);

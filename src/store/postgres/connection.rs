@@ -2,6 +2,8 @@
 //! say stands in `statements`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use postgres::types::ToSql;
 use postgres::{Client, CopyInWriter, Row, Statement};
@@ -15,18 +17,78 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(super) struct Connection {
     client: Client,
     prepared: HashMap<&'static str, Statement>,
+    /// PostgreSQL has warned of something.
+    warned: Arc<AtomicBool>,
+    /// The history that the database goes on with, see [`Timelines`].
+    timeline: u32,
+    timelines: Timelines,
+}
+
+/// The newest timeline that this server has met. A standby that becomes the primary begins another, with a
+/// greater number; a primary of before, if it still runs, must not be used any more.
+#[derive(Clone, Default)]
+pub(super) struct Timelines(Arc<AtomicU32>);
+
+impl Timelines {
+    /// Takes note of one.
+    pub(super) fn meet(&self, timeline: u32) {
+        self.0.fetch_max(timeline, Ordering::AcqRel);
+    }
+
+    /// Whether there is a newer one.
+    pub(super) fn is_outdated(&self, timeline: u32) -> bool {
+        timeline < self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Connection {
-    /// Over this client, whose session is set up.
-    pub(super) fn new(client: Client) -> Self {
+    /// Over this client, whose session is set up; `warned` is set by what PostgreSQL says.
+    pub(super) fn new(
+        client: Client,
+        warned: Arc<AtomicBool>,
+        timeline: u32,
+        timelines: Timelines,
+    ) -> Self {
         Connection {
             client,
             prepared: HashMap::new(),
+            warned,
+            timeline,
+            timelines,
         }
     }
 
+    /// # Errors
+    /// It leads to a primary of before.
+    fn check(&self) -> Result<(), Failure> {
+        match self.timelines.is_outdated(self.timeline) {
+            true => Err(Failure::Outdated),
+            false => Ok(()),
+        }
+    }
+
+    /// Runs what ends in a commit. If PostgreSQL warns, as it does when the wait for a synchronous standby
+    /// was cancelled, the commit is there, and perhaps nowhere else.
+    pub(super) fn confirmed<T>(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.warned.store(false, Ordering::Release);
+        let value = run(self)?;
+        if self.warned.load(Ordering::Acquire) {
+            return Err(Failure::Unconfirmed);
+        }
+        self.check()?;
+        Ok(value)
+    }
+
+    /// Commits the transaction under way. After a disconnection it may be committed.
+    pub(super) fn commit(&mut self) -> Result<(), Failure> {
+        self.confirmed(|connection| connection.run("COMMIT"))
+    }
+
     fn statement(&mut self, sql: &'static str) -> Result<Statement, Failure> {
+        self.check()?;
         if let Some(statement) = self.prepared.get(sql) {
             return Ok(statement.clone());
         }
@@ -67,11 +129,13 @@ impl Connection {
 
     /// Runs statements without parameters and without rows.
     pub(super) fn run(&mut self, sql: &str) -> Result<(), Failure> {
+        self.check()?;
         Ok(self.client.batch_execute(sql)?)
     }
 
     /// The rows of a statement that is run once.
     pub(super) fn query(&mut self, sql: &str) -> Result<Vec<Row>, Failure> {
+        self.check()?;
         Ok(self.client.query(sql, &[])?)
     }
 

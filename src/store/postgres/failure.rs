@@ -17,6 +17,10 @@ pub(crate) enum Failure {
     Value(&'static str),
     /// Another server has ended this one's run.
     Superseded,
+    /// A commit was not confirmed by the synchronous standby.
+    Unconfirmed,
+    /// The database is a primary of before, in whose place another one has come.
+    Outdated,
     /// The store is closed.
     Closed,
 }
@@ -35,6 +39,12 @@ impl fmt::Display for Failure {
             Failure::Superseded => f.write_str(
                 "the other servers of the database took this one for dead; start it again",
             ),
+            Failure::Unconfirmed => {
+                f.write_str("the synchronous standby has not confirmed a commit")
+            }
+            Failure::Outdated => {
+                f.write_str("this primary was replaced by another one, and still runs; stop it")
+            }
             Failure::Closed => f.write_str("it is closed"),
         }
     }
@@ -63,7 +73,7 @@ impl Failure {
     pub(super) fn state(&self) -> Option<&SqlState> {
         match self {
             Failure::Database(error) => error.code(),
-            Failure::Value(_) | Failure::Superseded | Failure::Closed => None,
+            _ => None,
         }
     }
 
@@ -71,6 +81,7 @@ impl Failure {
     pub(super) fn is_disconnection(&self) -> bool {
         match self {
             Failure::Database(error) => Self::is_connections(error),
+            Failure::Unconfirmed | Failure::Outdated => true,
             Failure::Value(_) | Failure::Superseded | Failure::Closed => false,
         }
     }
@@ -95,6 +106,11 @@ impl Failure {
         }
     }
 
+    /// Whether another server has held a row for too long.
+    pub(super) fn is_lock_timeout(&self) -> bool {
+        self.state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// Whether the same transaction may succeed when it is run once more.
     pub(super) fn is_conflict(&self) -> bool {
         let Failure::Database(error) = self else {
@@ -115,11 +131,14 @@ impl From<Failure> for StoreError {
         let state = match &failure {
             Failure::Database(error) => error.code(),
             Failure::Value(_) => return StoreError::Damaged(Arc::new(failure)),
-            Failure::Superseded | Failure::Closed => None,
+            _ => None,
         };
         match state {
             Some(state) if *state == SqlState::DISK_FULL => StoreError::Full,
             Some(state) if state.code().starts_with("XX") => StoreError::Damaged(Arc::new(failure)),
+            Some(state) if *state == SqlState::LOCK_NOT_AVAILABLE => {
+                StoreError::Locked(Arc::new(failure))
+            }
             _ => StoreError::Failed(Arc::new(failure)),
         }
     }

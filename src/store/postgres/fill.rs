@@ -59,7 +59,8 @@ fn fill(
     if read::value(connection, "secret")?.as_deref() == Some(&secret[..]) {
         return verify(connection, file);
     }
-    connection.run("BEGIN")?;
+    // Meanwhile it reads from the file.
+    connection.run("BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0")?;
     let mut there = 0;
     for table in TABLES {
         there += count(connection, *table)?;
@@ -84,7 +85,7 @@ fn fill(
     let runs = runs.map_or(0, u64::from_be_bytes) as i64;
     connection.execute(statements::SKIP_RUNS, &[&runs])?;
     let moved = verify(connection, file)?;
-    connection.run("COMMIT")?;
+    connection.commit()?;
     Ok(moved)
 }
 

@@ -107,7 +107,10 @@ fn renew(
         *connection = Some(connector.connect()?);
     }
     match connection {
-        Some(connection) => Ok(connection.execute(statements::RENEW_LEASE, &[&run.0])? > 0),
+        // A renewal that only a primary of before has is none.
+        Some(connection) => connection.confirmed(|connection| {
+            Ok(connection.execute(statements::RENEW_LEASE, &[&run.0])? > 0)
+        }),
         None => Ok(false),
     }
 }

@@ -18,6 +18,7 @@
 //! | `open`, `open_error` | opening and making the tables, and why that fails |
 //! | `connection`, `connector` | one connection and its prepared statements; how it is made |
 //! | `failure` | what an error means |
+//! | `promises` | what the database is set to promise less |
 //! | `values` | from columns to values |
 //! | `read` | the reads |
 //! | `write` | the one transaction that writes |
@@ -42,6 +43,7 @@ mod mail;
 mod open;
 mod open_error;
 mod personal_data;
+mod promises;
 mod purge;
 mod read;
 mod runs;
@@ -127,7 +129,12 @@ impl Postgres {
         let opened = open::open(&connector, candidate)?;
         let renewal = Renewal::start(connector.clone(), opened.run, opened.begun);
         let renewal = renewal.map_err(OpenError::NoThread)?;
-        let watch = Watch::start(connector.clone(), opened.run);
+        let watch = Watch::start(
+            connector.clone(),
+            opened.run,
+            renewal.lease.clone(),
+            (candidate.standbys, opened.weaknesses),
+        );
         let watch = watch.map_err(OpenError::NoThread)?;
         Ok(Postgres {
             connector,
@@ -146,33 +153,6 @@ impl Postgres {
                 away: None,
             }),
             readers: Pool::new(),
-        })
-    }
-
-    /// What the database is set to promise less than a server's `ok` does, a sentence each.
-    ///
-    /// # Errors
-    /// It could not be asked.
-    pub(crate) fn weaknesses(&self) -> Result<Vec<&'static str>, StoreError> {
-        self.read(Lane::Short, |connection| {
-            let off = |connection: &mut Connection, sql| -> Result<bool, Failure> {
-                let row = connection.row(sql, &[])?;
-                row.map_or(Ok(false), |row| get(&row, 0))
-            };
-            let mut found = Vec::new();
-            if off(connection, "SELECT current_setting('fsync') = 'off'")? {
-                found.push("the database is set to fsync=off: a crash of its machine loses mail");
-            }
-            if off(
-                connection,
-                "SELECT current_setting('full_page_writes') = 'off'",
-            )? {
-                found.push(
-                    "the database is set to full_page_writes=off: a crash of its machine can \
-                     damage it",
-                );
-            }
-            Ok(found)
         })
     }
 
@@ -270,19 +250,24 @@ impl Postgres {
         }
     }
 
-    /// Whether a batch whose commit was cut off was done.
+    /// Whether a batch whose commit was cut off was done, and is where it is promised to be: also at the
+    /// synchronous standby, if there is one.
     fn was_done(&self, writer: &mut Writer, batch: i64) -> Result<bool, Failure> {
         loop {
             let looked = self.connect(writer).and_then(|mut connection| {
-                let row = connection.row(statements::LAST_BATCH, &[&self.run.0])?;
-                let row = row.ok_or(Failure::Superseded)?;
-                let done = get::<i64>(&row, 0)? == batch;
+                let done = connection.confirmed(|connection| {
+                    let row = connection.row(statements::LAST_BATCH, &[&self.run.0])?;
+                    let row = row.ok_or(Failure::Superseded)?;
+                    Ok(get::<i64>(&row, 0)? == batch)
+                })?;
                 writer.connection = Some(connection);
                 Ok(done)
             });
             match looked {
                 // Nobody may be told that it was not done, so there is no end of patience.
-                Err(failure) if failure.is_disconnection() => sync::sleep(RETRY),
+                Err(failure) if failure.is_disconnection() || failure.is_lock_timeout() => {
+                    sync::sleep(RETRY);
+                }
                 looked => return looked,
             }
         }
@@ -445,6 +430,10 @@ impl Store for Postgres {
 
     fn lease(&self) -> Lease {
         self.renewal.lease.clone()
+    }
+
+    fn weaknesses(&self) -> Vec<String> {
+        self.watch.weaknesses()
     }
 
     fn secret(&self) -> [u8; 32] {

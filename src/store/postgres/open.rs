@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::open_error::{Conflict, OpenError};
 use super::runs::{self, Run, Watched};
 use super::values::get;
-use super::{read, statements};
+use super::{promises, read, statements};
 use crate::clock;
 use crate::store::UserId;
 use crate::store::homes::RunId;
@@ -50,6 +50,8 @@ pub(super) struct Opened {
     pub(super) secret: [u8; 32],
     pub(super) epoch: Option<[u8; 16]>,
     pub(super) deleted: Vec<UserId>,
+    /// See [`promises`].
+    pub(super) weaknesses: Vec<String>,
     /// By which this machine reaches the database.
     pub(super) local_address: IpAddr,
 }
@@ -63,6 +65,8 @@ pub(crate) struct Candidate<'a> {
     pub place: &'a str,
     /// It wants no other server beside it.
     pub alone: bool,
+    /// For so many synchronous standbys a commit is to wait, or it is said.
+    pub standbys: u32,
 }
 
 /// Opens the database, and begins a run on it.
@@ -94,6 +98,7 @@ pub(super) fn open(connector: &Connector, candidate: Candidate<'_>) -> Result<Op
     let secret = secret.ok_or(Failure::Value("the server's secret"))?;
     let epoch = read::value(&mut connection, "epoch")?;
     let deleted = read::deleted_with_mail(&mut connection)?;
+    let weaknesses = promises::weaknesses(&mut connection, candidate.standbys)?;
     let local_address = local_address(&mut connection)?;
     Ok(Opened {
         run,
@@ -104,6 +109,7 @@ pub(super) fn open(connector: &Connector, candidate: Candidate<'_>) -> Result<Op
         epoch: epoch.and_then(|epoch| epoch.try_into().ok()),
         deleted,
         connection,
+        weaknesses,
         local_address,
     })
 }
@@ -153,7 +159,7 @@ fn in_turn<T>(
         .and_then(|_| run(connection));
     match done {
         Ok(value) => {
-            connection.run("COMMIT")?;
+            connection.commit()?;
             Ok(value)
         }
         Err(error) => {

@@ -314,8 +314,9 @@ statements! {
         VALUES ($1, 'the servers of the file before', 0, TRUE, TRUE) ON CONFLICT DO NOTHING";
     /// No row if another server has ended this run.
     NUMBER_BATCH = "UPDATE runs SET batch = $2 WHERE run = $1 AND NOT ended";
-    /// Waits for a commit of this run that is under way on a connection that broke.
-    LAST_BATCH = "SELECT batch, ended FROM runs WHERE run = $1 FOR UPDATE";
+    /// Waits for a commit of this run that is under way on a connection that broke. It writes, so that its
+    /// own commit waits until the synchronous standby has all that came before it.
+    LAST_BATCH = "UPDATE runs SET batch = batch WHERE run = $1 RETURNING batch";
     /// Until the end of the transaction.
     LOCK_STARTS = "SELECT pg_advisory_xact_lock($1)";
     /// Of the tables of version 1.

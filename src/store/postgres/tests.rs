@@ -59,6 +59,7 @@ pub(super) fn open_as(address: &str, node: &str, place: &str) -> Result<Postgres
         node,
         place,
         alone: false,
+        standbys: 2,
     };
     Postgres::open(&address.parse().unwrap(), candidate)
 }
@@ -275,8 +276,68 @@ fn no_table_and_no_column_about_a_person_is_left_out() {
 #[test]
 fn a_database_that_promises_less_is_named() {
     let fixture = Fixture::new();
-    let found = fixture.store.weaknesses().unwrap();
+    let found = fixture.store.weaknesses();
     assert!(found.iter().any(|it| it.contains("fsync=off")), "{found:?}");
+}
+
+#[test]
+fn a_commit_that_is_warned_of_is_looked_up_and_not_repeated() {
+    let fixture = Fixture::new();
+    let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
+    // As when the wait for a synchronous standby was cancelled.
+    administer(
+        &fixture.address,
+        "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN RAISE WARNING ''committed here alone''; RETURN NULL; END';
+         CREATE CONSTRAINT TRIGGER warned AFTER INSERT ON mail DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION warn()",
+    );
+    let process = || {
+        let mut writer = fixture.store.writer.lock();
+        let connection = writer.connection.as_mut().unwrap();
+        let row = connection.row("SELECT pg_backend_pid()", &[]).unwrap();
+        get::<i32>(&row.unwrap(), 0).unwrap()
+    };
+    let before = process();
+    fixture.put(bob, alice, Sender::User("alice".parse().unwrap()), 1);
+    assert_eq!(fixture.numbers(bob), [1]);
+    assert_ne!(process(), before, "it was answered without a look");
+    let same = process();
+    fixture.change(Change::Seen(bob, 5));
+    assert_eq!(process(), same);
+}
+
+#[test]
+fn a_row_that_another_holds_for_too_long_fails_what_needs_it() {
+    let fixture = Fixture::new();
+    let [alice, bob] = ["alice", "bob"].map(|name| fixture.register(name));
+    let parameters: StoreAddress = fixture.address.parse().unwrap();
+    let mut held = Connector::new(&parameters).unwrap().connect().unwrap();
+    held.run("BEGIN").unwrap();
+    held.execute(statements::COUNT_LOGIN, &[&alice.0]).unwrap();
+    let batch = Batch {
+        changes: [bob, alice].map(|user| Change::Seen(user, 5)).into(),
+        ..Batch::default()
+    };
+    let failed = fixture.store.commit(&batch).unwrap_err();
+    assert!(matches!(failed, StoreError::Locked(_)), "{failed}");
+    fixture.change(Change::Seen(bob, 6));
+    held.run("COMMIT").unwrap();
+    fixture.store.commit(&batch).unwrap();
+}
+
+#[test]
+fn a_primary_of_before_is_not_used_any_more() {
+    let fixture = Fixture::new();
+    let connector = &fixture.store.connector;
+    let mut connection = connector.connect().unwrap();
+    connection.run("SELECT 1").unwrap();
+    // Another host has begun a new timeline.
+    connector.meet(9);
+    let failures = [connection.run("SELECT 1").err(), connector.connect().err()];
+    for failure in failures {
+        assert!(matches!(failure, Some(Failure::Outdated)), "{failure:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The thread that watches the other servers' runs: it ends those whose lease is dead, and tells when one
-//! has ended, whoever ended it.
+//! The thread that watches what others do to this server's database: it ends the runs of servers whose lease
+//! is dead, tells when one has ended, whoever ended it, and looks whether another host has become the
+//! primary, and what that promises.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,25 +11,37 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
+use super::promises;
 use super::runs::{self, Watched};
 use crate::clock;
 use crate::store::homes::{OnEnded, RunId};
+use crate::store::lease::Lease;
 use crate::sync::{self, Mutex};
 
 /// How often the others are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// After so many looks it is asked again what the database promises.
+const LOOKS: u32 = 60;
 
 /// The watching of the other servers.
 pub(super) struct Watch {
     stopping: Arc<AtomicBool>,
     /// What is told when a run has ended. It is whole at every step, and held while nothing else is.
     on_ended: Arc<Mutex<Option<Arc<OnEnded>>>>,
+    /// What the database promised less at the last look. It is whole at every step, and held for one.
+    weaknesses: Arc<Mutex<Vec<String>>>,
 }
 
 /// What the thread knows of the others.
 struct Others {
     connector: Connector,
     connection: Option<Connection>,
+    /// Looks on this connection.
+    looks: u32,
+    /// For so many synchronous standbys a commit is to wait.
+    standbys: u32,
+    weaknesses: Arc<Mutex<Vec<String>>>,
     watched: Watched,
     own: RunId,
     /// Those that had not ended at the last look.
@@ -38,20 +51,30 @@ struct Others {
 }
 
 impl Watch {
-    /// Watches from here on, on a thread and a connection of its own.
+    /// Watches from here on, on a thread and a connection of its own. The last argument is for how many
+    /// synchronous standbys a commit is to wait, and what the database was found to promise less.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub(super) fn start(connector: Connector, own: RunId) -> io::Result<Self> {
+    pub(super) fn start(
+        connector: Connector,
+        own: RunId,
+        lease: Lease,
+        (standbys, weaknesses): (u32, Vec<String>),
+    ) -> io::Result<Self> {
         let watch = Watch {
             stopping: Arc::default(),
             on_ended: Arc::default(),
+            weaknesses: Arc::new(Mutex::new(weaknesses)),
         };
         let stopping = Arc::clone(&watch.stopping);
         let on_ended = Arc::clone(&watch.on_ended);
         let mut others = Others {
             connector,
             connection: None,
+            looks: 0,
+            standbys,
+            weaknesses: Arc::clone(&watch.weaknesses),
             watched: Watched::default(),
             own,
             live: BTreeSet::new(),
@@ -66,6 +89,9 @@ impl Watch {
                         hook(run);
                     }
                 }
+                if !lease.holds() {
+                    others.connector.look_for_another_primary();
+                }
                 sync::sleep(LOOK);
             }
         })?;
@@ -75,6 +101,11 @@ impl Watch {
     /// Sets what is told when a run has ended.
     pub(super) fn set_on_ended(&self, hook: OnEnded) {
         *self.on_ended.lock() = Some(Arc::new(hook));
+    }
+
+    /// What the database was set to promise less at the last look.
+    pub(super) fn weaknesses(&self) -> Vec<String> {
+        self.weaknesses.lock().clone()
     }
 
     /// Watches no more.
@@ -96,9 +127,15 @@ impl Others {
             Some(connection) => connection,
             None => {
                 self.watched = Watched::default();
+                self.looks = 0;
                 self.connector.connect()?
             }
         };
+        if self.looks.is_multiple_of(LOOKS) {
+            let found = promises::weaknesses(&mut connection, self.standbys)?;
+            *self.weaknesses.lock() = found;
+        }
+        self.looks = self.looks.wrapping_add(1);
         let now = clock::since_boot_ms();
         let mut found = runs::list(&mut connection, self.newest)?;
         found.retain(|run| run.id != self.own);

@@ -47,7 +47,7 @@ pub(super) fn commit(
     batch: &Batch,
 ) -> Result<Vec<Changed>, Undone> {
     let changed = write(connection, numbered, batch).map_err(Undone::Nothing)?;
-    match connection.run("COMMIT") {
+    match connection.commit() {
         Ok(()) => Ok(changed),
         Err(failure) if failure.is_disconnection() => Err(Undone::Unknown(changed)),
         Err(failure) => Err(Undone::Nothing(failure)),

@@ -108,7 +108,12 @@ impl TlsSession {
             raw.consume(read);
             let processed = connection.process_new_packets();
             self.note_pending(&connection);
-            processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let state =
+                processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            if into.is_empty() {
+                // It came in one piece with the end of the handshake.
+                raw.more_inside = state.plaintext_bytes_to_read() > 0;
+            }
         }
         Ok(match count {
             0 => ReadOutcome::TlsOnly,

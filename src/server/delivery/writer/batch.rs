@@ -1,5 +1,5 @@
 //! A batch: the changes and the work of mailboxes that make one transaction, and how it is
-//! divided when something in it is damaged.
+//! divided when something in it is damaged, or locked by another server.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ pub(super) enum Part {
     Mailbox(Arc<SharedMailbox>, Work),
 }
 
-/// Commits parts as one transaction. If something is damaged, each half is committed by
-/// itself, and so on, until the part that meets the damage stands alone and all others are
+/// Commits parts as one transaction. If something is damaged or locked, each half is committed by
+/// itself, and so on, until the part that meets it stands alone and all others are
 /// stored. The parts keep their order. `results` gets one entry for each part.
 pub(super) fn commit_by_halves(
     store: &dyn Store,
@@ -46,7 +46,7 @@ pub(super) fn commit_by_halves(
                 Part::Mailbox(..) => Ok(None),
             }));
         }
-        Err(StoreError::Damaged(_)) if parts.len() > 1 => {
+        Err(StoreError::Damaged(_) | StoreError::Locked(_)) if parts.len() > 1 => {
             let (first, second) = parts.split_at(parts.len() / 2);
             commit_by_halves(store, stats, first, results);
             commit_by_halves(store, stats, second, results);

@@ -418,7 +418,7 @@ impl Writer {
         for (part, result) in parts.iter().zip(results) {
             match (&result, &outcome) {
                 (Ok(_), Ok(_)) => outcome = Ok(Committed::Something),
-                (Err(StoreError::Damaged(_)), _) | (Ok(_), Err(_)) => {}
+                (Err(StoreError::Damaged(_) | StoreError::Locked(_)), _) | (Ok(_), Err(_)) => {}
                 (Err(error), _) => outcome = Err(error.clone()),
             }
             self.answer(part, result, &mut to_flush);
