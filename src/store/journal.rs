@@ -12,13 +12,18 @@
 //! nobody has used; how often and when people were there. One-time prekeys are spent like
 //! invitations, and there are too many to keep, so a restore drops them all.
 //!
+//! Of an account that was deleted, a journal keeps that it was, with its number and its name, so that the
+//! name stays reserved. Its keys, settings and blocks go once it is deleted.
+//!
 //! It is a file of JSON lines, mode 0600, opened for each batch, so that it can be moved away or lie
 //! on a disk that comes and goes. It has names, public keys and hashes, and no message. What an old
 //! password of an imported account is checked against is not in it, since that has to be erased
 //! once it was used: a restored account that has lost it takes it from another import.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -114,6 +119,46 @@ pub(crate) enum Entry {
     },
 }
 
+impl Entry {
+    /// What is kept of it when some accounts are deleted: all, a part, or nothing.
+    fn without(self, deleted: &BTreeSet<i64>) -> Option<Self> {
+        let gone = |id: i64| deleted.contains(&id);
+        match self {
+            Entry::Registered { id, .. }
+            | Entry::Login { id, .. }
+            | Entry::Reset { id, .. }
+            | Entry::Settings { id, .. }
+            | Entry::Identity { id, .. }
+            | Entry::Disabled { id, .. }
+                if gone(id) =>
+            {
+                None
+            }
+            Entry::Block { id, other, .. } if gone(id) || gone(other) => None,
+            // A second import must not revive it.
+            Entry::Imported {
+                id,
+                name,
+                original,
+                only_sender,
+                created,
+                kdf,
+            } if gone(id) => Some(Entry::Imported {
+                id,
+                name,
+                original,
+                only_sender,
+                created,
+                kdf: KdfParams {
+                    salt: ByteArray([0; 16]),
+                    ..kdf
+                },
+            }),
+            kept => Some(kept),
+        }
+    }
+}
+
 /// A journal that is appended to.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -134,6 +179,64 @@ impl Journal {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes away the beginning of a last line that a crash has cut off: what is appended behind it would
+    /// be no line.
+    ///
+    /// # Errors
+    /// The file can't be read or shortened.
+    pub(crate) fn mend_end(&self) -> io::Result<()> {
+        let Some(length) = self.length()? else {
+            return Ok(());
+        };
+        let file = File::options().read(true).write(true).open(&self.path)?;
+        // A longer line is none.
+        let from = length.saturating_sub(MAX_LINE);
+        let mut end = vec![0; (length - from) as usize];
+        file.read_exact_at(&mut end, from)?;
+        let cut_off = end.iter().rev().position(|byte| *byte == b'\n');
+        match cut_off.unwrap_or(end.len()) as u64 {
+            0 => Ok(()),
+            cut_off => file
+                .set_len(length - cut_off)
+                .and_then(|()| file.sync_all()),
+        }
+    }
+
+    /// How many bytes it has; `None` if it is missing, or no regular file.
+    fn length(&self) -> io::Result<Option<u64>> {
+        match fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(|found| found.is_file().then_some(found.len())),
+        }
+    }
+
+    /// Takes out of the file what it has of accounts that were deleted, but for that.
+    ///
+    /// # Errors
+    /// The file is as it was: it can't be read or replaced.
+    pub(crate) fn forget_deleted(&self) -> io::Result<()> {
+        if self.length()?.is_none() {
+            return Ok(());
+        }
+        let entries = read(&self.path)?;
+        let deleted = entries.iter().filter_map(|entry| match entry {
+            Entry::Deleted { id, .. } => Some(*id),
+            _ => None,
+        });
+        let deleted: BTreeSet<i64> = deleted.collect();
+        let kept = entries.iter().cloned();
+        let kept: Vec<Entry> = kept.filter_map(|entry| entry.without(&deleted)).collect();
+        if kept == entries {
+            return Ok(());
+        }
+        let mut text = String::new();
+        for entry in &kept {
+            text.push_str(&serde_json::to_string(entry)?);
+            text.push('\n');
+        }
+        crate::fs::replace(&self.path, 0o600, &text)
     }
 
     /// Appends changes and syncs them. Those that can't be written now are written with later ones.
@@ -217,6 +320,84 @@ mod tests {
         assert_eq!(error, "line 1 is not one of a journal");
         std::fs::write(&path, "x".repeat(10_000)).unwrap();
         assert!(read(&path).is_err());
+    }
+
+    #[test]
+    fn of_who_was_deleted_only_that_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::at(&path);
+        journal.forget_deleted().unwrap();
+        let kdf = KdfParams {
+            salt: ByteArray([5; 16]),
+            memory_kib: 1,
+            passes: 1,
+            lanes: 1,
+        };
+        let registered = |id: i64| Entry::Registered {
+            id,
+            name: format!("user{id}"),
+            created: 1,
+            kdf,
+            login_key: ByteArray([6; 32]),
+        };
+        let block = |id: i64, other: i64| Entry::Block {
+            id,
+            name: format!("user{id}"),
+            other,
+            blocked: format!("user{other}"),
+            on: true,
+        };
+        let imported = |salt: u8| Entry::Imported {
+            id: 7,
+            name: "bob".to_owned(),
+            original: "Bob".to_owned(),
+            only_sender: false,
+            created: 1,
+            kdf: KdfParams {
+                salt: ByteArray([salt; 16]),
+                ..kdf
+            },
+        };
+        let before = [
+            registered(6),
+            registered(7),
+            block(7, 6),
+            block(6, 7),
+            block(6, 8),
+            imported(5),
+        ];
+        journal.append(&before).unwrap();
+        journal.forget_deleted().unwrap();
+        assert_eq!(read(&path).unwrap(), before);
+        journal.append(&[deleted("bob")]).unwrap();
+        journal.forget_deleted().unwrap();
+        let after = [registered(6), block(6, 8), imported(0), deleted("bob")];
+        assert_eq!(read(&path).unwrap(), after);
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(&path).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_has_cut_off_does_not_spoil_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::at(&path);
+        journal.mend_end().unwrap();
+        assert!(!path.exists());
+        journal.append(&[deleted("bob"), deleted("carol")]).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [1, 20] {
+            std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+            journal.mend_end().unwrap();
+            journal.append(&[deleted("dave")]).unwrap();
+            assert_eq!(read(&path).unwrap(), [deleted("bob"), deleted("dave")]);
+        }
+        std::fs::write(&path, &whole[..7]).unwrap();
+        journal.mend_end().unwrap();
+        assert_eq!(read(&path).unwrap(), []);
     }
 
     #[test]

@@ -171,7 +171,8 @@ fn a_removed_account_leaves_the_backups_as_they_are_rotated_out() {
     let folder = temporary_folder();
     let backups = folder.path().join("backups");
     std::fs::create_dir(&backups).unwrap();
-    let server = Server::start();
+    let journal = backups.join("secure-chat.journal");
+    let server = Server::with(&["--journal", journal.to_str().unwrap()]);
     let data = server.data();
     let marks = with_carol(&server);
     let back_up = || done(&data, &["backup", backups.to_str().unwrap(), "--keep", "2"]);
@@ -182,12 +183,25 @@ fn a_removed_account_leaves_the_backups_as_they_are_rotated_out() {
     for mark in marks.iter().filter(|mark| **mark != b"said by carol") {
         assert_eq!(files_with(&backups, mark).len(), 2);
     }
+    let in_journal = || std::fs::read_to_string(&journal).unwrap();
+    let key = credentials()[1].login_key();
     nothing_is_left(&data, &marks);
     back_up();
     back_up();
     for mark in &marks {
         assert!(files_with(&backups, mark).is_empty());
     }
+    // In the journal keys are text.
+    eventually("the journal has no key of hers", || {
+        !in_journal().contains(&key)
+    });
+    let hers = in_journal();
+    let hers: Vec<_> = hers.lines().filter(|line| line.contains("carol")).collect();
+    assert!(
+        matches!(hers[..], [line] if line.contains("deleted")),
+        "{hers:?}"
+    );
+    assert!(in_journal().contains(&credentials()[0].login_key()));
 }
 
 #[test]

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::admin::{done, refused, rows};
-use crate::harness::{Client, Server, temporary_folder};
 #[cfg(feature = "tls")]
-use crate::harness::{credentials, eventually};
+use crate::harness::credentials;
+use crate::harness::{Client, Server, eventually, temporary_folder};
 
 /// A server with a journal, whose folder can be lost.
 struct Place {
@@ -139,6 +139,47 @@ fn no_setting_and_no_key_that_was_withdrawn_comes_back() {
     }
     let shown = rows(&place.data(), &["user", "show", "alice"]).remove(0);
     assert_eq!(shown["last_seen"], Value::Null, "{shown}");
+}
+
+#[test]
+fn a_name_that_was_given_and_removed_after_the_backup_stays_reserved() {
+    let mut place = Place::new();
+    place.server().register("alice");
+    place.back_up();
+    place.server().register("bob").ok("logout", json!({}));
+    done(&place.data(), &["user", "remove", "bob"]);
+    place.server().register("carol");
+    let journal = place.at("journal");
+    let lines = || fs::read_to_string(&journal).unwrap();
+    eventually("only that bob is gone is kept", || {
+        lines().lines().filter(|line| line.contains("bob")).count() == 1
+    });
+    // A crash while a line was written.
+    place.server.take().unwrap().kill();
+    let cut = lines().len() - 5;
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&journal)
+        .unwrap()
+        .set_len(cut as u64)
+        .unwrap();
+    place.start();
+    place.server().register("dave");
+    place.restore();
+    let list = rows(&place.data(), &["user", "list"]);
+    let found = list
+        .iter()
+        .map(|row| format!("{} {}", row["name"], row["state"]));
+    let found: Vec<_> = found.collect();
+    // Carol's line was cut off.
+    assert_eq!(
+        found,
+        [
+            r#""alice" "active""#,
+            r#""bob" "removed""#,
+            r#""dave" "active""#
+        ]
+    );
 }
 
 #[test]

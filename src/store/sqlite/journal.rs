@@ -42,7 +42,16 @@ impl Kept {
     fn append(&mut self, entries: rusqlite::Result<Vec<Entry>>) {
         let appended = entries.map_err(io::Error::other);
         let appended = appended.and_then(|entries| self.journal.append(&entries));
-        if let Err(error) = appended {
+        self.report_failure(appended);
+    }
+
+    fn forget_deleted(&mut self) {
+        let forgotten = self.journal.forget_deleted();
+        self.report_failure(forgotten);
+    }
+
+    fn report_failure(&self, done: io::Result<()>) {
+        if let Err(error) = done {
             (self.report)(self.journal.path(), &error);
         }
     }
@@ -69,11 +78,22 @@ impl Sqlite {
         let imports = writer.as_ref().map(|writer| writer.prepare(ANY_IMPORT));
         let has_imports =
             imports.is_none_or(|found| found.and_then(|mut it| it.exists([])) != Ok(false));
-        *self.journal.lock() = Some(Kept {
+        let mut kept = Kept {
             journal: Journal::at(path),
             report: Box::new(report),
             has_imports,
-        });
+        };
+        let mended = kept.journal.mend_end();
+        kept.report_failure(mended);
+        kept.forget_deleted();
+        *self.journal.lock() = Some(kept);
+    }
+
+    /// Takes out of the journal what it has of accounts that are deleted.
+    pub(super) fn forget_in_journal(&self) {
+        if let Some(kept) = &mut *self.journal.lock() {
+            kept.forget_deleted();
+        }
     }
 
     /// What has to be read before a batch is committed. What can't be read is met by the commit.

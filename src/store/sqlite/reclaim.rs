@@ -54,6 +54,7 @@ impl Sqlite {
         let mut reclaimed = reclaimed.map_err(|error| store_error(error, true))?;
         if erased && account.is_none() && reclaimed == Reclaimed::Nothing {
             self.erased.store(false, Ordering::Relaxed);
+            self.forget_in_journal();
             // What fails here is done at the next start.
             if write_anew(&connection, REWRITTEN_AT_ONCE).is_ok_and(|written| written) {
                 reclaimed = Reclaimed::Pages;

@@ -27,6 +27,10 @@ const ADD_PERSON: &str = "
 /// Whoever was only a sender so far, and is not any more.
 const ADMIT_PERSON: &str = "
     UPDATE imported_accounts SET only_sender = 0 WHERE user = ?1 AND only_sender = 1";
+/// Its number and its name are nobody's any more.
+const RESERVE: &str = "
+    INSERT OR IGNORE INTO users (id, name, created, deleted, salt, memory_kib, passes, lanes, login_key)
+    VALUES (?1, ?2, 0, 1, zeroblob(16), 0, 0, 0, zeroblob(32))";
 /// A restore has no server beside it, so it purges in one go what a name that was given away leaves.
 const PURGE_MAIL: &str = "DELETE FROM mail WHERE recipient = ?1 OR sender = ?1";
 const DROP_BLOCKS_OF: &str = "DELETE FROM blocks WHERE blocked = ?1";
@@ -105,6 +109,8 @@ pub(super) fn repeat(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::
         Entry::Deleted { id, name } if is_live(*id, name)? => {
             write::delete_account(transaction, UserId(*id), None).map(drop)
         }
+        // It was made after the backup, and nothing else is known of it.
+        Entry::Deleted { id, name } => transaction.execute(RESERVE, (id, name)).map(drop),
         Entry::Released { id, name } if is_known(*id, name)? => {
             if write::release_name(transaction, UserId(*id))? {
                 transaction.execute(PURGE_MAIL, [id])?;
@@ -162,7 +168,6 @@ pub(super) fn repeat(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::
         | Entry::Reset { .. }
         | Entry::Settings { .. }
         | Entry::Identity { .. }
-        | Entry::Deleted { .. }
         | Entry::Released { .. }
         | Entry::Disabled { .. }
         | Entry::Block { .. } => Ok(()),
