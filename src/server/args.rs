@@ -74,12 +74,8 @@ pub(super) struct Options {
     peer_listen: Option<SocketAddr>,
 
     /// Say so if the database does not wait for N synchronous standbys at each commit
-    #[arg(
-        long,
-        env = "SECURE_CHAT_STORE_STANDBYS",
-        value_name = "N",
-        default_value = "0"
-    )]
+    #[arg(long, env = "SECURE_CHAT_STORE_STANDBYS", value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u32))]
     store_standbys: u32,
 
     /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
@@ -420,11 +416,6 @@ impl Program for Options {
                 "a password in the address of a database can be read by everybody on this machine; put \
                  it into the environment variable PGPASSWORD, or into a file of mode 0600 that PGPASSFILE \
                  names, one line HOST:PORT:DATABASE:USER:PASSWORD",
-            );
-        }
-        if self.peer_listen.is_some() && self.store.is_none() {
-            return Some(
-                "--peer-listen is for servers that share a database; name the database with --store",
             );
         }
         (self.idle_limit <= self.ping_after).then_some(
