@@ -1,5 +1,6 @@
 #!/bin/bash
-# A throw-away cluster on this machine: PostgreSQL, and three servers on its one database behind HAProxy.
+# A throw-away cluster on this machine: PostgreSQL with a synchronous standby, and three servers on its one
+# database behind HAProxy.
 # Prints how to connect, and runs until Ctrl-C; then nothing of it is left.
 # It needs Debian's packages postgresql and haproxy. Port 7400, or the first argument.
 set -euo pipefail
@@ -12,7 +13,7 @@ if [ -z "${SECURE_CHAT_TEST_POSTGRES:-}" ]; then
         exit 1
     }
     cargo build --quiet --features postgres --bins
-    exec scripts/postgres.sh scripts/cluster-dev.sh "$port"
+    exec scripts/postgres.sh --standby scripts/cluster-dev.sh "$port"
 fi
 
 folder=$(mktemp -d)
@@ -40,7 +41,7 @@ for node in 1 2 3; do
         mkdir "$data"
         cp "$folder"/node1/tls-*.pem "$data"
     fi
-    target/debug/server --store "$SECURE_CHAT_TEST_POSTGRES" --node "node$node" --data "$data" \
+    target/debug/server --store "$SECURE_CHAT_TEST_POSTGRES" --store-standbys 1 --node "node$node" --data "$data" \
         --listen "127.0.0.1:$((port + node))" --proxy-from 127.0.0.1 >"$folder/node$node.log" 2>&1 &
     running+=($!)
     echo "node$node: process $!, log $folder/node$node.log"

@@ -1,6 +1,6 @@
 //! The real client on pipes: lines typed, lines read. It knows nothing of terminals.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write, pipe};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -18,7 +18,7 @@ pub struct ClientProcess {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    /// Every line read so far, of standard output and standard error.
+    /// Every line read so far, of standard output and standard error, as they were written.
     pub shown: Vec<String>,
 }
 
@@ -36,22 +36,20 @@ impl ClientProcess {
     }
 
     fn spawn(mut command: Command) -> Self {
+        // One pipe for both: of two, what was written later can be read first.
+        let (output, end) = pipe().unwrap();
+        command.stdout(end.try_clone().unwrap()).stderr(end);
         let mut child = process::spawn(&mut command).unwrap();
+        // It holds ends of the pipe, which is at its end once the client has the last one.
+        drop(command);
         let (sender, lines) = channel();
-        let streams: [Box<dyn Read + Send>; 2] = [
-            Box::new(child.stdout.take().unwrap()),
-            Box::new(child.stderr.take().unwrap()),
-        ];
-        for stream in streams {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                    let line = String::from_utf8_lossy(&line).into_owned();
-                    // The reader may have ended.
-                    let _gone = sender.send(line);
-                }
-            });
-        }
+        thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                // The reader may have ended.
+                let _gone = sender.send(line);
+            }
+        });
         ClientProcess {
             stdin: child.stdin.take(),
             child,
@@ -122,8 +120,6 @@ fn command(server: SocketAddr, data: &Path, flags: &[&str]) -> Command {
         .env("SECURE_CHAT_SERVER", server.to_string())
         .env("SECURE_CHAT_TLS", "off")
         .env("SECURE_CHAT_PASSWORD", CLIENT_PASSWORD)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdin(Stdio::piped());
     command
 }

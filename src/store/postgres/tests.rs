@@ -281,6 +281,27 @@ fn a_database_that_promises_less_is_named() {
 }
 
 #[test]
+fn a_database_that_cannot_be_used_says_what_to_do() {
+    let address = database();
+    let name = address.split(['/', '?']).nth(3).unwrap();
+    let weak = address.replace("chat@", &format!("{name}@"));
+    let rights = format!("CREATE ROLE {name} LOGIN");
+    let limit = format!("ALTER ROLE {name} CONNECTION LIMIT 0");
+    let read_only = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
+    let nowhere = address.replace(name, "nowhere");
+    for (statement, address, remedy) in [
+        (rights.as_str(), &weak, "the owner of the database"),
+        (&limit, &weak, "a server needs 7"),
+        (&read_only, &address, "read-only"),
+        ("SELECT", &nowhere, "createdb"),
+    ] {
+        administer(&server(), statement);
+        let said = open(address).err().unwrap().to_string();
+        assert!(said.contains(remedy), "{statement}: {said}");
+    }
+}
+
+#[test]
 fn a_commit_that_is_warned_of_is_looked_up_and_not_repeated() {
     let fixture = Fixture::new();
     let (alice, bob) = (fixture.register("alice"), fixture.register("bob"));
