@@ -13,7 +13,7 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- envelope prekey_bundle vault_row vault_value json console lines sniff proxy_header import_document
+[ $# -gt 0 ] || set -- envelope prekey_bundle vault_row vault_value json console lines sniff proxy_header import_document peer_frames
 
 logs=fuzz/target/logs
 mkdir -p "$logs"

@@ -12,6 +12,7 @@ left_out=(
     suite::imports suite::packaging suite::power_loss suite::restore suite::startup suite::upgrades
     suite::admin::what_stands_in_a_commands_way_is_said_in_a_sentence
     suite::log::closed_descriptors_are_nobodys_log
+    suite::names::a_name_is_given_away
     suite::names::a_purge_that_a_crash_cuts_off_leaves_the_name_reserved
     suite::settings::a_status_is_for_a_person_and_says_when_there_is_no_server
 )

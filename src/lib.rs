@@ -93,6 +93,7 @@ pub mod programs {
     /// The server.
     pub mod server {
         pub use crate::server::import::import_documents;
+        pub use crate::server::peers::peer_frames_read_back;
         pub use crate::server::run::main;
     }
 }

@@ -24,6 +24,9 @@ mod suite {
     mod bad_input;
     /// What changes while a login or a request waits.
     mod changes;
+    /// Two servers on one PostgreSQL.
+    #[cfg(feature = "postgres")]
+    mod cluster;
     /// The language that a person types into telnet.
     mod console;
     /// Two people talk, from the first hello to the last logout.

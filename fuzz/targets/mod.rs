@@ -14,12 +14,14 @@
 
 mod crypto;
 mod import;
+mod peers;
 mod scene;
 mod values;
 mod wire;
 
 pub(crate) use crypto::{envelope, prekey_bundle, vault_row};
 pub(crate) use import::import_document;
+pub(crate) use peers::peer_frames;
 pub(crate) use values::vault_value;
 pub(crate) use wire::{console, json, lines, proxy_header, sniff};
 
@@ -27,7 +29,7 @@ pub(crate) use wire::{console, json, lines, proxy_header, sniff};
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them: for the replay, and for a test that none is missing.
-pub(crate) const ALL: [Target; 10] = [
+pub(crate) const ALL: [Target; 11] = [
     ("envelope", envelope),
     ("prekey_bundle", prekey_bundle),
     ("vault_row", vault_row),
@@ -38,6 +40,7 @@ pub(crate) const ALL: [Target; 10] = [
     ("sniff", sniff),
     ("import_document", import_document),
     ("proxy_header", proxy_header),
+    ("peer_frames", peer_frames),
 ];
 
 /// Files to begin with, by target and name, made by the code itself so that
@@ -45,6 +48,7 @@ pub(crate) const ALL: [Target; 10] = [
 pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut seeds = crypto::seeds();
     seeds.extend(import::seeds());
+    seeds.extend(peers::seeds());
     seeds.extend(values::seeds());
     seeds.extend(wire::seeds());
     seeds

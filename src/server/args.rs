@@ -68,13 +68,14 @@ pub(super) struct Options {
     #[arg(long, global = true, env = "SECURE_CHAT_NODE", value_name = "NAME")]
     node: Option<String>,
 
+    /// Address and port where the other servers of the database reach this one
+    /// [default: the address by which this machine reaches the database, and any port that is free]
+    #[arg(long, env = "SECURE_CHAT_PEER_LISTEN", value_name = "ADDRESS:PORT")]
+    peer_listen: Option<SocketAddr>,
+
     /// Say so if the database does not wait for N synchronous standbys at each commit
-    #[arg(
-        long,
-        env = "SECURE_CHAT_STORE_STANDBYS",
-        value_name = "N",
-        default_value = "0"
-    )]
+    #[arg(long, env = "SECURE_CHAT_STORE_STANDBYS", value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u32))]
     store_standbys: u32,
 
     /// Read defaults of these options from FILE [default: secure-chat/server.conf in the folder
@@ -433,6 +434,7 @@ impl Options {
             store: self
                 .store
                 .map(|store| (store, self.node.unwrap_or_else(machine_name))),
+            peer_listen: self.peer_listen,
             alone: false,
             standbys: self.store_standbys,
             new: self.new,

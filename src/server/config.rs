@@ -34,6 +34,8 @@ pub(crate) struct Config {
     /// The database that holds accounts and mail, and the name that this server goes by there; without
     /// it, the file in the folder holds them.
     pub store: Option<(StoreAddress, String)>,
+    /// Where other servers of the database reach this one; where it chooses, without it.
+    pub peer_listen: Option<SocketAddr>,
     /// For so many synchronous standbys each commit to the database is to wait, or it is said.
     pub standbys: u32,
     /// Whether no other server may use the database meanwhile, as for a command on a stopped server.

@@ -303,7 +303,8 @@ fn serve(
     retention::start(Arc::clone(&shared), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
     let connections = Arc::new(Connections::default());
-    let peers = Cluster::join(&shared, &connections, None).map_err(RunError::Peers)?;
+    let on = shared.config().peer_listen;
+    let peers = Cluster::join(&shared, &connections, on).map_err(RunError::Peers)?;
     let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));
     if let Some(metrics) = metrics {
         http::start(metrics, observer).map_err(RunError::NoThread)?;

@@ -30,6 +30,14 @@ impl Lease {
         }
     }
 
+    /// One that a test ends and extends.
+    #[cfg(test)]
+    pub(crate) fn until(end: &Arc<AtomicU64>) -> Self {
+        Lease {
+            until: Some(Arc::clone(end)),
+        }
+    }
+
     /// Lets it last until that moment.
     #[cfg(feature = "postgres")]
     pub(super) fn extend(&self, until: u64) {

@@ -55,6 +55,8 @@ struct Gauges {
     log_dropped: u64,
     /// When the certificate ends, in seconds since 1970.
     certificate_end: Option<i64>,
+    /// Other servers may use the store, too.
+    shares_store: bool,
 }
 
 impl Observer {
@@ -87,6 +89,7 @@ impl Observer {
             log_waiting_bytes: log::waiting_bytes(),
             log_dropped: log::dropped(),
             certificate_end: shared.tls.as_deref().and_then(Acceptor::certificate_end),
+            shares_store: shared.store.run().is_some(),
         }
     }
 }
@@ -125,6 +128,7 @@ mod testing {
             log_waiting_bytes: 99,
             log_dropped: 7,
             certificate_end: Some(1_930_089_600),
+            shares_store: true,
         }
     }
 }

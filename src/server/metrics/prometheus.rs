@@ -68,7 +68,59 @@ fn page(gauges: &Gauges, stats: &Stats) -> String {
     people(&mut page, gauges, stats);
     mail(&mut page, gauges, stats);
     machine(&mut page, gauges);
+    if gauges.shares_store {
+        peers(&mut page, stats);
+    }
     page.0
+}
+
+/// What goes between servers that share a database.
+fn peers(page: &mut Page, stats: &Stats) {
+    let peers = &stats.peers;
+    page.gauge(
+        "peer_links",
+        peers.links.get().saturating_sub(peers.broken.get()),
+        "Links to other servers of the database.",
+    );
+    for (name, count, help) in [
+        (
+            "peer_links_total",
+            &peers.links,
+            "Links that were made to other servers.",
+        ),
+        (
+            "peer_forwarded_total",
+            &peers.forwarded,
+            "Messages passed on to other servers.",
+        ),
+        (
+            "peer_answered_total",
+            &peers.answered,
+            "Messages that other servers have answered.",
+        ),
+        (
+            "peer_lost_total",
+            &peers.lost,
+            "Messages that were under way when a link ended; their clients ask again.",
+        ),
+        (
+            "peer_received_total",
+            &peers.received,
+            "Messages that other servers have passed on to this one.",
+        ),
+        (
+            "peer_calls_total",
+            &peers.calls,
+            "Other requests to other servers.",
+        ),
+        (
+            "peer_strangers_total",
+            &peers.strangers,
+            "Connections to the port for servers that were not of one.",
+        ),
+    ] {
+        page.counter(name, count.get(), help);
+    }
 }
 
 fn people(page: &mut Page, gauges: &Gauges, stats: &Stats) {
@@ -281,6 +333,9 @@ mod tests {
         stats.commit_times.observe(Duration::from_millis(3));
         stats.refusals.count(Code::SlowDown);
         stats.disconnects.refused.count(Code::TimedOut);
+        stats.peers.links.add(3);
+        stats.peers.broken.add(2);
+        stats.peers.forwarded.add(4);
         let text = page(&gauges(), &stats);
         assert!(text.ends_with('\n'));
         let values = parse(&text);
@@ -314,6 +369,10 @@ mod tests {
                 1_930_089_600.0,
             ),
             ("secure_chat_threads", 21.0),
+            ("secure_chat_peer_links", 1.0),
+            ("secure_chat_peer_links_total", 3.0),
+            ("secure_chat_peer_forwarded_total", 4.0),
+            ("secure_chat_peer_lost_total", 0.0),
         ] {
             assert_eq!(values.get(name), Some(&value), "{name}\n{text}");
         }

@@ -19,10 +19,10 @@ use crate::transport::channel::Channel;
 use crate::transport::socket::WriteOutcome;
 
 /// From this many unwritten bytes on, a request waits, and an end that answers reads no further ones.
-const MAX_UNWRITTEN: usize = if cfg!(test) { 64 } else { 4096 } * 1024;
+const MAX_UNWRITTEN: usize = if cfg!(test) { 256 } else { 4096 } * 1024;
 
 /// From this many requests without an answer on, it is the same.
-const MAX_IN_FLIGHT: usize = if cfg!(test) { 256 } else { 65_536 };
+const MAX_IN_FLIGHT: usize = if cfg!(test) { 4096 } else { 65_536 };
 
 /// How long a read waits before its thread looks around.
 pub(super) const TICK: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });

@@ -5,7 +5,7 @@
 const READ: usize = 64 * 1024;
 
 /// Bytes of a frame's length.
-const LENGTH: usize = 4;
+pub(super) const LENGTH: usize = 4;
 
 /// A frame is longer than its kind can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

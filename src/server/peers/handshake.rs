@@ -11,7 +11,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rand::Rng;
 
 use super::wire;
 use crate::clock;
@@ -23,9 +26,7 @@ use crate::transport::buffer::{ReadBuffer, ReadOutcome};
 use crate::transport::channel::Channel;
 use crate::transport::connector::Connector;
 use crate::transport::socket::Socket;
-use crate::transport::tls::{Acceptor, TlsSession};
-use rand::Rng;
-
+use crate::transport::tls::Acceptor;
 /// How long a machine has to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -42,11 +43,15 @@ const HELLO: usize = 1 + 32 + 8 + 8 + PROOF_LEN;
 const ACCEPT: usize = 32 + PROOF_LEN;
 
 /// What this server needs to know another one.
-pub(super) struct Identity<'a> {
+pub(super) struct Us {
+    /// Its run.
     pub run: RunId,
-    pub secret: &'a [u8; 32],
-    pub tls: Option<&'a Acceptor>,
-    pub lease: &'a Lease,
+    /// The store's secret.
+    pub secret: [u8; 32],
+    /// Without it nothing is written.
+    pub lease: Lease,
+    /// With it, all connections are under TLS.
+    pub tls: Option<Arc<Acceptor>>,
 }
 
 /// A channel whose other end is known, with what was read of it already.
@@ -57,14 +62,14 @@ pub(super) type Known = (Channel, ReadBuffer);
 /// # Errors
 /// It can't be reached, or is not who it should be.
 pub(super) fn connect(
-    identity: &Identity<'_>,
+    us: &Us,
     connector: Option<&Connector>,
     to: RunId,
     at: SocketAddr,
 ) -> io::Result<Known> {
     let stream = TcpStream::connect_timeout(&at, CONNECT)?;
     let deadline = clock::now() + HANDSHAKE;
-    let (channel, mut raw, fingerprint) = match (identity.tls, connector) {
+    let (channel, mut raw, fingerprint) = match (&us.tls, connector) {
         (Some(acceptor), Some(connector)) => {
             let peer = connector.connect(stream, &at.ip().to_string(), HANDSHAKE)?;
             let fingerprint = peer.fingerprint();
@@ -83,13 +88,13 @@ pub(super) fn connect(
     channel.socket().set_unacknowledged_limit(UNACKNOWLEDGED)?;
     let mut handshake = PeerHandshake {
         version: wire::VERSION,
-        connecting: identity.run.0,
+        connecting: us.run.0,
         accepting: to.0,
         connecting_nonce: nonce(),
         accepting_nonce: [0; 32],
         fingerprint,
     };
-    let hello = handshake.prove(identity.secret, Step::Hello);
+    let hello = handshake.prove(&us.secret, Step::Hello);
     let hello = [
         &[handshake.version][..],
         &handshake.connecting_nonce,
@@ -97,15 +102,15 @@ pub(super) fn connect(
         &handshake.accepting.to_be_bytes(),
         &hello,
     ];
-    write(identity, &channel, &hello.concat())?;
+    write(us, &channel, &hello.concat())?;
     let accept: [u8; ACCEPT] = read(&channel, &mut raw, deadline)?;
     let (nonce, proof) = split(&accept);
     handshake.accepting_nonce = nonce;
-    if !handshake.verify(identity.secret, Step::Accept, &proof) {
+    if !handshake.verify(&us.secret, Step::Accept, &proof) {
         return Err(wrong("it has not proven that it is on the same database"));
     }
-    let confirm = handshake.prove(identity.secret, Step::Confirm);
-    write(identity, &channel, &confirm)?;
+    let confirm = handshake.prove(&us.secret, Step::Confirm);
+    write(us, &channel, &confirm)?;
     Ok((channel, raw))
 }
 
@@ -113,17 +118,16 @@ pub(super) fn connect(
 ///
 /// # Errors
 /// It is a stranger's, or takes too long.
-pub(super) fn accept(identity: &Identity<'_>, stream: TcpStream) -> io::Result<(Known, RunId)> {
+pub(super) fn accept(us: &Us, stream: TcpStream) -> io::Result<(Known, RunId)> {
     let deadline = clock::now() + HANDSHAKE;
     stream.set_nonblocking(false)?;
     let channel = Channel::new(Socket::new(stream)?);
     let mut raw = ReadBuffer::default();
     channel.socket().set_unacknowledged_limit(UNACKNOWLEDGED)?;
-    let fingerprint = match identity.tls {
+    let fingerprint = match &us.tls {
         Some(acceptor) => {
             let (session, fingerprint) = acceptor.accept()?;
             channel.begin_tls(session);
-            begin_tls(&channel, &mut raw, deadline)?;
             Some(fingerprint.0)
         }
         None => None,
@@ -131,21 +135,17 @@ pub(super) fn accept(identity: &Identity<'_>, stream: TcpStream) -> io::Result<(
     let hello: [u8; HELLO] = read(&channel, &mut raw, deadline)?;
     let (mut handshake, proof) = read_hello(&hello);
     handshake.fingerprint = fingerprint;
-    if handshake.version != wire::VERSION || handshake.accepting != identity.run.0 {
+    if handshake.version != wire::VERSION || handshake.accepting != us.run.0 {
         return Err(wrong("it is of another version, or means another server"));
     }
-    if !handshake.verify(identity.secret, Step::Hello, &proof) {
+    if !handshake.verify(&us.secret, Step::Hello, &proof) {
         return Err(wrong("it does not know the database"));
     }
     handshake.accepting_nonce = nonce();
-    let accept = handshake.prove(identity.secret, Step::Accept);
-    write(
-        identity,
-        &channel,
-        &[handshake.accepting_nonce, accept].concat(),
-    )?;
+    let accept = handshake.prove(&us.secret, Step::Accept);
+    write(us, &channel, &[handshake.accepting_nonce, accept].concat())?;
     let confirm: [u8; PROOF_LEN] = read(&channel, &mut raw, deadline)?;
-    if !handshake.verify(identity.secret, Step::Confirm, &confirm) {
+    if !handshake.verify(&us.secret, Step::Confirm, &confirm) {
         return Err(wrong("it has repeated what another one said"));
     }
     Ok(((channel, raw), RunId(handshake.connecting)))
@@ -194,19 +194,6 @@ fn wrong(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, what)
 }
 
-fn begin_tls(channel: &Channel, raw: &mut ReadBuffer, deadline: Instant) -> io::Result<()> {
-    while channel.session().is_some_and(TlsSession::is_handshaking) {
-        limit_read(channel, deadline)?;
-        if channel.read(raw, &mut [])? == ReadOutcome::End {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if channel.has_pending() {
-            channel.write_all(&[], HANDSHAKE)?;
-        }
-    }
-    Ok(())
-}
-
 fn limit_read(channel: &Channel, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(clock::now());
     if left.is_zero() {
@@ -224,7 +211,12 @@ fn read<const N: usize>(
     let mut filled = 0;
     while filled < N {
         limit_read(channel, deadline)?;
-        match channel.read(raw, &mut bytes[filled..])? {
+        let read = channel.read(raw, &mut bytes[filled..])?;
+        // The handshake of TLS itself.
+        if channel.has_pending() {
+            channel.write_all(&[], HANDSHAKE)?;
+        }
+        match read {
             ReadOutcome::Bytes(count) => filled += count,
             ReadOutcome::TlsOnly => {}
             ReadOutcome::End => {
@@ -239,8 +231,8 @@ fn read<const N: usize>(
 }
 
 /// Writes, unless this server may say nothing at the moment.
-fn write(identity: &Identity<'_>, channel: &Channel, bytes: &[u8]) -> io::Result<()> {
-    match identity.lease.holds() {
+fn write(us: &Us, channel: &Channel, bytes: &[u8]) -> io::Result<()> {
+    match us.lease.holds() {
         true => channel.write_all(bytes, HANDSHAKE),
         false => Err(io::Error::other("this server has no lease at the moment")),
     }

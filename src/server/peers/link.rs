@@ -239,7 +239,6 @@ impl Link {
     fn handle(&self, frames: &mut FrameBuffer) -> Result<(), String> {
         let mut answers = Vec::new();
         let parsed = self.parse(frames, &mut answers);
-        let mut settled = 0;
         let mut ready = Vec::with_capacity(answers.len());
         let mut requests = self.requests.lock();
         let mut unknown = None;
@@ -250,14 +249,13 @@ impl Link {
             }
         }
         drop(requests);
-        settled += ready.len();
+        self.connection.answered(ready.len());
+        self.stats.peers.answered.add(ready.len() as u64);
         let mut to_flush = FlushSet::default();
         for (done, forwarded) in ready {
             done(forwarded, &mut to_flush);
         }
         to_flush.flush();
-        self.connection.answered(settled);
-        self.stats.peers.answered.add(settled as u64);
         match unknown {
             Some(id) => Err(format!("it answered message {id}, which has no question")),
             None => parsed,

@@ -6,20 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handshake;
-use super::handshake::Identity;
+use super::handshake::Us;
 use super::link::Link;
 use super::message::{Call, Called, Told, Unreachable};
 use super::wire;
 use crate::clock;
 use crate::server::log;
 use crate::server::stats::Stats;
-use crate::store::Store;
-use crate::store::homes::{Node, RunId};
-use crate::store::lease::Lease;
+use crate::store::homes::{Homes, Node, RunId};
 use crate::sync;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::connector::Connector;
-use crate::transport::tls::Acceptor;
 
 /// A server that was not reached is left alone for this long.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -35,11 +32,8 @@ const STACK: usize = 256 * 1024;
 
 /// The links by run.
 pub(crate) struct Links {
-    run: RunId,
-    secret: [u8; 32],
-    store: Arc<dyn Store>,
-    lease: Lease,
-    tls: Option<Arc<Acceptor>>,
+    us: Arc<Us>,
+    homes: Arc<dyn Homes + Send + Sync>,
     connector: Option<Connector>,
     stats: Arc<Stats>,
     /// Held for single operations, and to add to the events of a link that is being made. No link is made and
@@ -75,20 +69,12 @@ struct Making<'a> {
 
 impl Links {
     /// No links yet.
-    pub(super) fn new(
-        run: RunId,
-        store: Arc<dyn Store>,
-        tls: Option<Arc<Acceptor>>,
-        stats: Arc<Stats>,
-    ) -> Self {
-        // It fails only in a build without TLS, which has no acceptor.
-        let connector = tls.as_ref().and_then(|_| Connector::pinning().ok());
+    pub(super) fn new(us: Arc<Us>, homes: Arc<dyn Homes + Send + Sync>, stats: Arc<Stats>) -> Self {
+        // It fails only in a build without TLS, which has no certificate either.
+        let connector = us.tls.as_ref().and_then(|_| Connector::pinning().ok());
         Links {
-            run,
-            secret: store.secret(),
-            lease: store.lease(),
-            store,
-            tls,
+            us,
+            homes,
             connector,
             stats,
             table: Mutex::default(),
@@ -98,17 +84,7 @@ impl Links {
 
     /// This server's run.
     pub(crate) fn run(&self) -> RunId {
-        self.run
-    }
-
-    /// What this server needs to know another one.
-    pub(super) fn identity(&self) -> Identity<'_> {
-        Identity {
-            run: self.run,
-            secret: &self.secret,
-            tls: self.tls.as_deref(),
-            lease: &self.lease,
-        }
+        self.us.run
     }
 
     /// The link to a run, made if there is none, which may take seconds. One that broke never comes back.
@@ -209,7 +185,7 @@ impl Links {
 
     /// Connects to a run.
     fn connect(&self, to: RunId) -> Option<Arc<Link>> {
-        let node = match self.store.nodes() {
+        let node = match self.homes.nodes() {
             Ok(nodes) => nodes.into_iter().find(|node| node.run == to)?,
             Err(error) => {
                 self.log_unreached(&format_args!("another server"), &error);
@@ -234,8 +210,8 @@ impl Links {
             )
         })?;
         let name = format!("{} ({at})", node.name);
-        let known = handshake::connect(&self.identity(), self.connector.as_ref(), node.run, at)?;
-        Link::begin(name, known, self.lease.clone(), Arc::clone(&self.stats))
+        let known = handshake::connect(&self.us, self.connector.as_ref(), node.run, at)?;
+        Link::begin(name, known, self.us.lease.clone(), Arc::clone(&self.stats))
     }
 
     /// Says that a server is not reached, but not each time.
@@ -282,16 +258,6 @@ impl Links {
                 link.finish(deadline.saturating_duration_since(clock::now()));
             }
         }
-    }
-
-    /// How many links there are.
-    #[expect(dead_code, reason = "the metrics do not show it yet")]
-    pub(super) fn count(&self) -> usize {
-        let table = self.table.lock();
-        let slots = table.by_run.values();
-        slots
-            .filter(|slot| matches!(slot, Slot::Up(link) if !link.is_broken()))
-            .count()
     }
 }
 

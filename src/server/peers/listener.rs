@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use super::connection::PeerConnection;
 use super::handshake;
-use super::links::Links;
+use super::handshake::Us;
 use super::serving::{Served, Serving};
 use crate::server::log;
 use crate::server::log::Level;
 use crate::store::homes::RunId;
-use crate::store::lease::Lease;
 use crate::sync;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,8 +34,7 @@ const STACK: usize = 256 * 1024;
 
 /// The connections of other servers.
 pub(super) struct Listener {
-    links: Arc<Links>,
-    lease: Lease,
+    us: Arc<Us>,
     /// Connections without a proof.
     strangers: AtomicUsize,
     /// Those with one, by the run at the other end. Held for single operations.
@@ -53,10 +51,9 @@ struct Stranger {
 
 impl Listener {
     /// A listener that accepts nothing yet.
-    pub(super) fn new(links: Arc<Links>, lease: Lease) -> Self {
+    pub(super) fn new(us: Arc<Us>) -> Self {
         Listener {
-            links,
-            lease,
+            us,
             strangers: AtomicUsize::new(0),
             served: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -97,7 +94,7 @@ impl Listener {
             listener: Arc::clone(self),
             served: Arc::clone(served),
         };
-        if before < MAX_STRANGERS {
+        if before < MAX_STRANGERS && !self.stopped.load(Ordering::Acquire) {
             // If there is no thread it is closed, and comes again.
             let _closed = sync::spawn_with("peer-in", STACK, stranger, Stranger::serve);
         }
@@ -131,7 +128,7 @@ impl Stranger {
         let Ok(stream) = self.stream.try_clone() else {
             return;
         };
-        let known = handshake::accept(&self.listener.links.identity(), stream);
+        let known = handshake::accept(&self.listener.us, stream);
         let (listener, served) = (Arc::clone(&self.listener), Arc::clone(&self.served));
         drop(self);
         let ((channel, raw), run) = match known {
@@ -143,7 +140,7 @@ impl Stranger {
                 return log::event(Level::Debug, "stranger", None, &[("address", &peer)], text);
             }
         };
-        let begun = Serving::begin(Arc::clone(&served), channel, listener.lease.clone());
+        let begun = Serving::begin(Arc::clone(&served), channel, listener.us.lease.clone());
         let Ok(mut serving) = begun else {
             return;
         };

@@ -41,20 +41,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::frames::{FrameBuffer, TooLong};
+use self::handshake::Us;
 use self::host::Host;
 use self::links::Links;
 use self::listener::Listener;
 use self::serving::Served;
 use super::stats::Stats;
 use crate::store::Store;
-use crate::store::homes::RunId;
+use crate::store::homes::{Homes, RunId};
 use crate::sync::atomic::AtomicUsize;
 use crate::transport::socket;
 use crate::transport::tls::Acceptor;
 
 /// The other servers on this store.
 pub(crate) struct Peers {
-    store: Arc<dyn Store>,
+    homes: Arc<dyn Homes + Send + Sync>,
     links: Arc<Links>,
     listener: Arc<Listener>,
     stats: Arc<Stats>,
@@ -69,13 +71,23 @@ impl Peers {
         tls: Option<Arc<Acceptor>>,
         stats: Arc<Stats>,
     ) -> Arc<Self> {
-        let links = Links::new(run, Arc::clone(&store), tls, Arc::clone(&stats));
-        let links = Arc::new(links);
-        let listener = Listener::new(Arc::clone(&links), store.lease());
+        let us = Us {
+            run,
+            secret: store.secret(),
+            lease: store.lease(),
+            tls,
+        };
+        Self::over(us, store, stats)
+    }
+
+    /// The same with the two parts of the store that it needs.
+    fn over(us: Us, homes: Arc<dyn Homes + Send + Sync>, stats: Arc<Stats>) -> Arc<Self> {
+        let us = Arc::new(us);
+        let links = Links::new(Arc::clone(&us), Arc::clone(&homes), Arc::clone(&stats));
         Arc::new(Peers {
-            store,
-            links,
-            listener: Arc::new(listener),
+            homes,
+            links: Arc::new(links),
+            listener: Arc::new(Listener::new(us)),
             stats,
         })
     }
@@ -90,7 +102,7 @@ impl Peers {
     }
 
     fn own_address(&self) -> IpAddr {
-        let local = self.store.local_address();
+        let local = self.homes.local_address();
         local.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
@@ -114,7 +126,7 @@ impl Peers {
             stats: Arc::clone(&self.stats),
         };
         self.listener.start(listener, served)?;
-        self.store
+        self.homes
             .announce_address(at)
             .map_err(|error| io::Error::other(error.to_string()))?;
         Ok(at)
@@ -137,3 +149,30 @@ impl Peers {
         self.links.stop(limit);
     }
 }
+
+/// Takes bytes as another server may send them, in any pieces, of either direction. Returns whether each frame
+/// in them that means something can be written and read again without a change.
+pub fn peer_frames_read_back(bytes: &[u8]) -> bool {
+    let mut frames = FrameBuffer::new(wire::MAX_REQUEST);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let space = frames.space();
+        // A piece of a size that the bytes themselves choose.
+        let piece = usize::from(rest[0]).clamp(1, rest.len().min(space.len()));
+        space[..piece].copy_from_slice(&rest[..piece]);
+        rest = &rest[piece..];
+        frames.filled(piece);
+        loop {
+            match frames.next() {
+                Ok(Some(frame)) if !wire::reads_back(frame) => return false,
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(TooLong) => return true,
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::frames::write_frame;
+use super::frames::{LENGTH, write_frame};
 use super::message::{Call, Called, Forward, Forwarded, Told};
 use crate::protocol::ids::{Blob, ByteArray, MessageId};
 use crate::protocol::limits;
@@ -353,4 +353,40 @@ impl<'a> Fields<'a> {
             _ => malformed("a frame goes on behind its end"),
         }
     }
+}
+
+/// Reads a frame of either direction. Returns whether what was read, if anything, can be written and read
+/// again without a change.
+pub(super) fn reads_back(frame: &[u8]) -> bool {
+    let requests = read_request(frame).map(|request| {
+        let first = write_request(&request);
+        let again = read_request(first.get(LENGTH..).unwrap_or_default());
+        again.is_ok_and(|again| write_request(&again) == first)
+    });
+    let responses = read_response(frame).map(|response| {
+        let first = write_response(&response);
+        let again = read_response(first.get(LENGTH..).unwrap_or_default());
+        again.is_ok_and(|again| write_response(&again) == first)
+    });
+    requests.unwrap_or(true) && responses.unwrap_or(true)
+}
+
+pub(super) fn write_request(request: &Request) -> Vec<u8> {
+    let mut queue = Vec::new();
+    match request {
+        Request::Forward(id, forward) => write_forward(&mut queue, *id, forward),
+        Request::Call(id, call) => write_call(&mut queue, *id, call),
+        Request::Event(told) => write_event(&mut queue, told),
+    }
+    queue
+}
+
+fn write_response(response: &Response) -> Vec<u8> {
+    let mut queue = Vec::new();
+    match response {
+        Response::Answer(id, forwarded) => write_answer(&mut queue, *id, forwarded),
+        Response::Called(id, called) => write_called(&mut queue, *id, called),
+        Response::Beat => write_beat(&mut queue),
+    }
+    queue
 }

@@ -97,6 +97,7 @@ pub(super) struct Seen {
 fn config() -> Config {
     Config {
         store: None,
+        peer_listen: None,
         alone: true,
         standbys: 0,
         listen: Vec::new(),
