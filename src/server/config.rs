@@ -37,6 +37,10 @@ pub(crate) struct Config {
     /// Where other servers of the database reach this one; where it chooses, without it.
     pub peer_listen: Option<SocketAddr>,
     /// For so many synchronous standbys each commit to the database is to wait, or it is said.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "only a database has standbys")
+    )]
     pub standbys: u32,
     /// Whether no other server may use the database meanwhile, as for a command on a stopped server.
     pub alone: bool,

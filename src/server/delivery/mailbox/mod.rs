@@ -48,7 +48,7 @@ pub(crate) use self::quota::{Quota, TurnedAway};
 use self::reading::Attached;
 pub(crate) use self::reading::{Attachment, Step};
 use self::seen::{IdState, Seen};
-pub(in crate::server::delivery) use self::stalled::Stalled;
+pub(in crate::server::delivery) use self::stalled::{Stalled, overtakes};
 use self::unwritten::{Progress, Queue, Unwritten};
 use self::window::InFlight;
 pub(crate) use self::withdraw::Withdrawn;
@@ -499,12 +499,6 @@ impl<R> Mailbox<R> {
         Disposition::Accepted(taken)
     }
 
-    /// A message was refused before it could be decided about it, and its sender is to send it again: later
-    /// ones have to wait for that.
-    pub(crate) fn stall(&mut self, sender: UserId, mid: MessageId, now: Instant) {
-        self.stalled.begin(sender, mid, now);
-    }
-
     /// Whether anything of a sender's is pending.
     pub(crate) fn holds_any_of(&self, sender: UserId) -> bool {
         self.counts.holds_any_of(sender)
@@ -538,15 +532,6 @@ impl<R> Mailbox<R> {
 
 fn answer<R>(waiters: impl Iterator<Item = R>, taken: Taken, effects: &mut Vec<Effect<R>>) {
     effects.extend(waiters.map(|reply_to| Effect::Answer(reply_to, taken)));
-}
-
-/// A sender has to send an earlier message again first.
-pub(in crate::server::delivery) fn overtakes() -> Refusal {
-    Refusal::new(
-        Code::Storage,
-        "an earlier message of yours to the same recipient could not be stored; send that one again \
-         first, then this one",
-    )
 }
 
 fn id_conflict() -> Refusal {

@@ -10,6 +10,8 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use crate::protocol::ids::MessageId;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::store::UserId;
 
 /// How long the first refused message is waited for. A client that is told to try again does so
 /// within seconds.
@@ -71,10 +73,26 @@ impl<K: Eq + Hash> Stalled<K> {
     }
 }
 
+impl<R> super::Mailbox<R> {
+    /// A message was refused before it could be decided about it, and its sender is to send it again: later
+    /// ones have to wait for that.
+    pub(crate) fn stall(&mut self, sender: UserId, mid: MessageId, now: Instant) {
+        self.stalled.begin(sender, mid, now);
+    }
+}
+
+/// A sender has to send an earlier message again first.
+pub(in crate::server::delivery) fn overtakes() -> Refusal {
+    Refusal::new(
+        Code::Storage,
+        "an earlier message of yours to the same recipient could not be stored; send that one again \
+         first, then this one",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::UserId;
 
     #[test]
     fn the_first_refused_message_is_waited_for_and_not_for_ever() {

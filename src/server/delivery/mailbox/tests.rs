@@ -413,3 +413,17 @@ fn a_burst_leaves_no_memory_behind() {
         assert!(memory(&mailbox) <= 32 * 1024, "{}", memory(&mailbox));
     }
 }
+
+#[test]
+fn what_follows_a_message_that_could_not_be_searched_for_waits_for_it() {
+    let (mut mailbox, mut effects) = (Mailbox::new(&Summary::default(), 1, QUOTA), Vec::new());
+    mailbox.stall(UserId(1), id(1), Instant::now());
+    let second = send(&mut mailbox, 2, &mut effects);
+    assert!(matches!(second, Disposition::Refused(why) if why.code == Code::Storage));
+    for sequence in 1..=2 {
+        assert_eq!(
+            send(&mut mailbox, sequence, &mut effects),
+            Disposition::AnsweredLater
+        );
+    }
+}
