@@ -18,6 +18,10 @@ pub(crate) enum StoreError {
     Damaged(Cause),
     /// Another server holds something that the batch had to touch, for too long. Trying again helps, and
     /// what else was in the batch may be done before that.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "a file has one writer")
+    )]
     Locked(Cause),
     /// Anything else.
     Failed(Cause),
