@@ -1,5 +1,5 @@
 //! One connection between two servers: what waits to be written, the thread that writes it, and how much
-//! may be under way. Both ends use it; what the bytes mean is in [`wire`](super::wire).
+//! may be under way. Both ends use it; what the bytes mean is in [`wire`].
 //!
 //! Whoever has something appends it, and one thread writes all that has come together since its last
 //! write. Nothing is written while this server's lease does not hold.
