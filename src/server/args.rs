@@ -73,7 +73,7 @@ pub(super) struct Options {
     #[arg(long, env = "SECURE_CHAT_PEER_LISTEN", value_name = "ADDRESS:PORT")]
     peer_listen: Option<SocketAddr>,
 
-    /// Say so if the database does not wait for N synchronous standbys at each commit
+    /// Say so if a commit does not wait for so many synchronous standbys; 0: for none
     #[arg(long, env = "SECURE_CHAT_STORE_STANDBYS", value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u32))]
     store_standbys: u32,
