@@ -142,14 +142,14 @@ fn what_is_wrong_with_a_database_is_said_in_a_sentence() {
 }
 
 #[test]
-fn one_server_at_a_time_and_all_under_one_certificate() {
+fn each_has_a_name_of_its_own_and_all_one_certificate() {
     let folder = temporary_folder();
     let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
     let store = postgres::database(&first);
     let mut server = Server::on_file(&first, &["--store", &store]);
     server.register("bob");
     let said = refusal(&["--data", text(&second), "--store", &store], &[]);
-    assert!(said.contains("another server uses this database"), "{said}");
+    assert!(said.contains("give each a name of its own"), "{said}");
     server.signal(Signal::TERM);
     assert!(server.wait(PATIENCE).success());
     let said = refusal(&["--data", text(&second), "--store", &store], &[]);
