@@ -100,8 +100,9 @@ pub(crate) fn load<P: Program>(
 ) -> Result<Loaded<P>, clap::Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut matches = definition::<P>().try_get_matches_from(&arguments)?;
+    // Without the usage, which says nothing about a file.
     let configured = with_config_file::<P>(&matches)
-        .map_err(|error| definition::<P>().error(ErrorKind::ValueValidation, error))?;
+        .map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")))?;
     if let Some(command) = configured {
         matches = command.try_get_matches_from(&arguments)?;
     }
