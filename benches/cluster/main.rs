@@ -51,70 +51,58 @@ struct Row {
     across: bool,
 }
 
+const fn row(name: &'static str, store: Option<Store>, across: bool) -> Row {
+    Row {
+        name,
+        store,
+        across,
+    }
+}
+
 const LIVE: &[Row] = &[
-    Row {
-        name: "bare relay",
-        store: None,
-        across: false,
-    },
-    Row {
-        name: "file, 1 server",
-        store: Some(Store::File),
-        across: false,
-    },
-    Row {
-        name: "database, 1 server",
-        store: Some(Store::Database(1)),
-        across: false,
-    },
-    Row {
-        name: "database, 2 servers, pairs at one",
-        store: Some(Store::Database(2)),
-        across: false,
-    },
-    Row {
-        name: "database, 2 servers, pairs across",
-        store: Some(Store::Database(2)),
-        across: true,
-    },
-    Row {
-        name: "database, 4 servers, pairs at one",
-        store: Some(Store::Database(4)),
-        across: false,
-    },
-    Row {
-        name: "database, 4 servers, pairs across",
-        store: Some(Store::Database(4)),
-        across: true,
-    },
+    row("bare relay", None, false),
+    row("file, 1 server", Some(Store::File), false),
+    row("database, 1 server", Some(Store::Database(1)), false),
+    row(
+        "database, 2 servers, pairs at one",
+        Some(Store::Database(2)),
+        false,
+    ),
+    row(
+        "database, 2 servers, pairs across",
+        Some(Store::Database(2)),
+        true,
+    ),
+    row(
+        "database, 4 servers, pairs at one",
+        Some(Store::Database(4)),
+        false,
+    ),
+    row(
+        "database, 4 servers, pairs across",
+        Some(Store::Database(4)),
+        true,
+    ),
 ];
 
 const OFFLINE: &[Row] = &[
-    Row {
-        name: "file, 1 server",
-        store: Some(Store::File),
-        across: false,
-    },
-    Row {
-        name: "database, 1 server",
-        store: Some(Store::Database(1)),
-        across: false,
-    },
-    Row {
-        name: "database, 2 servers, pairs at one",
-        store: Some(Store::Database(2)),
-        across: false,
-    },
-    Row {
-        name: "database, 2 servers, pairs across",
-        store: Some(Store::Database(2)),
-        across: true,
-    },
-    Row {
-        name: "database, 4 servers, pairs across",
-        store: Some(Store::Database(4)),
-        across: true,
-    },
+    row("file, 1 server", Some(Store::File), false),
+    row("database, 1 server", Some(Store::Database(1)), false),
+    row(
+        "database, 2 servers, pairs at one",
+        Some(Store::Database(2)),
+        false,
+    ),
+    row(
+        "database, 2 servers, pairs across",
+        Some(Store::Database(2)),
+        true,
+    ),
+    row(
+        "database, 4 servers, pairs across",
+        Some(Store::Database(4)),
+        true,
+    ),
 ];
 
 /// Processes with what they need.

@@ -72,7 +72,8 @@ impl Cluster {
         Ok(Some(peers))
     }
 
-    fn outcome_or(
+    /// Does something in a mailbox, if it is here.
+    fn in_mailbox(
         &self,
         name: &UserName,
         then: impl FnOnce(&Arc<SharedMailbox>) -> Called,
@@ -95,20 +96,6 @@ impl Cluster {
         }
     }
 
-    fn sessions(&self) -> Vec<PeerSession> {
-        let peers = self.connections.peers();
-        let sessions = self.shared.sessions.all();
-        let row = |session: &Arc<Session>| PeerSession {
-            name: session.name,
-            address: peers
-                .get(&Arc::as_ptr(&session.send_queue))
-                .map(ToString::to_string),
-            since: session.since,
-            shown: session.present,
-        };
-        sessions.iter().map(row).collect()
-    }
-
     /// Reads the banned networks again, and ends connections from them.
     fn read_bans(&self) -> Called {
         let Ok(bans) = self.shared.store.bans() else {
@@ -120,6 +107,21 @@ impl Cluster {
         }
         Called::Done
     }
+}
+
+/// The sessions at this server, as it tells other servers and its operator of them.
+pub(crate) fn sessions_here(shared: &Shared, connections: &Connections) -> Vec<PeerSession> {
+    let peers = connections.peers();
+    let sessions = shared.sessions.all();
+    let row = |session: &Arc<Session>| PeerSession {
+        name: session.name,
+        address: peers
+            .get(&Arc::as_ptr(&session.send_queue))
+            .map(ToString::to_string),
+        since: session.since,
+        shown: session.present,
+    };
+    sessions.iter().map(row).collect()
 }
 
 /// Ends a session that had to make room for one at another server, or for an operator's act.
@@ -176,7 +178,7 @@ impl Host for Cluster {
                 sender,
                 from,
                 outcome,
-            } => self.outcome_or(&outcome.to, |mailbox| {
+            } => self.in_mailbox(&outcome.to, |mailbox| {
                 let author = Author {
                     user: sender,
                     name: from,
@@ -207,30 +209,25 @@ impl Host for Cluster {
                 }
             }
             Call::Notice { name, news } => {
-                self.outcome_or(&name, |mailbox| self.put_notice(mailbox, &news))
+                self.in_mailbox(&name, |mailbox| self.put_notice(mailbox, &news))
             }
             Call::BansChanged => self.read_bans(),
             Call::TellExpired { name } => {
                 let session = self.shared.sessions.find(&name);
                 match session {
                     None => Called::NotHere,
-                    Some(session) => self.outcome_or(&name, |mailbox| {
+                    Some(session) => self.in_mailbox(&name, |mailbox| {
                         delivery.tell_expired(session.user, mailbox, Now::read());
                         Called::Done
                     }),
                 }
             }
-            Call::Sessions => Called::Sessions(self.sessions()),
+            Call::Sessions => Called::Sessions(sessions_here(&self.shared, &self.connections)),
             Call::Ping => Called::Done,
         }
     }
 
     fn event(&self, name: UserName, event: Event, to_flush: &mut FlushSet) {
-        if let Some(online) = self.shared.sessions.find(&name)
-            && online.send_queue.has_room()
-        {
-            online.send_queue.event(&event);
-            to_flush.add(&online.send_queue);
-        }
+        self.shared.delivery.tell_here(&name, &event, to_flush);
     }
 }

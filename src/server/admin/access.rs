@@ -13,11 +13,11 @@ use crate::crypto::account::invitation::digest;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::server::cluster::sessions_here;
 use crate::server::config::Registration;
 use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::net::disconnect;
-use crate::server::peers::message::{Call, Called};
-use crate::server::requests::login::end_session;
+use crate::server::peers::message::{Call, Called, PeerSession};
 use crate::store::{Change, Changed, Invitation, Store, UserId};
 use crate::transport::invitation::InvitationLink;
 
@@ -30,33 +30,23 @@ impl Performer {
     }
 
     pub(super) fn list_sessions(&self, rows: Rows<'_>) -> Result<String, AdminError> {
-        let peers = self.connections.peers();
-        let here = self.shared.sessions.all();
-        let mut sessions: Vec<SessionRow> = here
-            .iter()
-            .map(|session| SessionRow {
-                name: session.name,
-                address: peers
-                    .get(&Arc::as_ptr(&session.send_queue))
-                    .map(ToString::to_string),
-                since: session.since,
-                shown: session.present,
-                node: None,
-            })
-            .collect();
+        let row = |session: PeerSession, node| SessionRow {
+            name: session.name,
+            address: session.address,
+            since: session.since,
+            shown: session.shown,
+            node,
+        };
+        let here = sessions_here(&self.shared, &self.connections).into_iter();
+        let mut sessions: Vec<SessionRow> = here.map(|session| row(session, None)).collect();
         let mut silent = Vec::new();
         for (node, called) in self.shared.delivery.call_all(&Call::Sessions) {
             let Ok(Called::Sessions(there)) = called else {
                 silent.push(node.name);
                 continue;
             };
-            sessions.extend(there.into_iter().map(|session| SessionRow {
-                name: session.name,
-                address: session.address,
-                since: session.since,
-                shown: session.shown,
-                node: Some(node.name.clone()),
-            }));
+            let there = there.into_iter();
+            sessions.extend(there.map(|session| row(session, Some(node.name.clone()))));
         }
         sessions.sort_by_key(|session| session.name);
         for session in &sessions {
@@ -80,11 +70,7 @@ impl Performer {
         );
         let held = self.hold(name, &why)?;
         // It outdates a login that is being judged, too, which is then judged again.
-        let session = self.shared.sessions.credentials_changed(name, None);
-        if let Some(session) = &session {
-            end_session(session, why);
-        }
-        match session.is_some() || held.ended {
+        match self.end_session_of(name, &held, why) {
             true => Ok(format!(
                 "the session of {name} was ended; they can log in again"
             )),

@@ -47,7 +47,7 @@ pub(super) const DAY: u64 = 24 * 3600 * 1000;
 pub(super) struct Held {
     mailbox: Option<Arc<SharedMailbox>>,
     /// A session at another server was ended for it.
-    pub(super) ended: bool,
+    ended: bool,
 }
 
 impl Performer {
@@ -175,6 +175,16 @@ impl Performer {
         }
     }
 
+    /// Ends the session of an account that is held, and tells its client why. Returns whether there was one,
+    /// here or at another server.
+    pub(super) fn end_session_of(&self, name: &UserName, held: &Held, why: Refusal) -> bool {
+        let session = self.shared.sessions.credentials_changed(name, None);
+        if let Some(session) = &session {
+            end_session(session, why);
+        }
+        session.is_some() || held.ended
+    }
+
     pub(super) fn show_user(&self, name: &UserName, rows: Rows<'_>) -> Result<String, AdminError> {
         let listed = self.store().listed_account(name).map_err(read)?;
         let Some(listed) = listed else {
@@ -224,13 +234,10 @@ impl Performer {
         if !off {
             return Ok(format!("{name} is enabled and can log in again"));
         }
-        let ended = self.shared.sessions.credentials_changed(name, None);
-        if let Some(session) = &ended {
-            end_session(session, disabled());
-        }
+        let ended = self.end_session_of(name, &held, disabled());
         Ok(format!(
             "{name} is disabled{}; what waits for them stays, and more is taken",
-            was_ended(ended.is_some() || held.ended)
+            was_ended(ended)
         ))
     }
 
@@ -279,10 +286,7 @@ impl Performer {
             Changed::Done => {}
             _ => return refuse(unknown(name)),
         }
-        let ended = self.shared.sessions.credentials_changed(name, None);
-        if let Some(session) = &ended {
-            end_session(session, why);
-        }
+        let ended = self.end_session_of(name, &held, why);
         emit(
             rows,
             &CodeRow {
@@ -302,7 +306,7 @@ impl Performer {
         Ok(format!(
             "the password of {name} is reset{}. Give {name} this code, on a way that nobody else reads: it \
              is typed in place of the password, works once, for {days} days; {mail}",
-            was_ended(ended.is_some() || held.ended)
+            was_ended(ended)
         ))
     }
 

@@ -284,24 +284,21 @@ impl Delivery {
                 }
                 _ => {}
             }
-            // Who is told of messages that are on their way has to be told first.
             if let Some((opening, turned_away)) = self.take_out(name) {
                 let moved = self.move_home(name, to);
-                if !matches!(moved, Ok(true)) && !turned_away.is_empty() {
-                    // It is counted in memory only, until its notice can be stored.
-                    if let Ok(mailbox) = self.load(&opening) {
-                        mailbox.lock().machine.turned_away().add(turned_away);
-                    }
-                    return moved.map(|_| Release::NotHere);
-                }
-                drop(opening);
-                return moved.map(|moved| match moved {
-                    true => Release::Done {
+                if matches!(moved, Ok(true)) {
+                    return Ok(Release::Done {
                         turned_away,
                         displaced,
-                    },
-                    false => Release::NotHere,
-                });
+                    });
+                }
+                // It is counted in memory only, until its notice can be stored.
+                if !turned_away.is_empty()
+                    && let Ok(mailbox) = self.load(&opening)
+                {
+                    mailbox.lock().machine.turned_away().add(turned_away);
+                }
+                return moved.map(|_| Release::NotHere);
             }
             if clock::now() >= deadline {
                 return Ok(Release::Busy);

@@ -215,16 +215,29 @@ impl Delivery {
     /// Tells a user of something that is not durable, if they are online and read, here or at another
     /// server.
     pub(crate) fn tell(&self, user: UserId, name: UserName, event: Event, to_flush: &mut FlushSet) {
-        if let Some(online) = self.sessions.find(&name) {
-            if online.send_queue.has_room() {
-                online.send_queue.event(&event);
-                to_flush.add(&online.send_queue);
-            }
-        } else if let Some(peers) = self.peers()
+        if !self.tell_here(&name, &event, to_flush)
+            && let Some(peers) = self.peers()
             && let Some(run) = self.home_of(user)
         {
             peers.event(run, &Told { name, event });
         }
+    }
+
+    /// The same, of a user who is online here. Returns whether they are.
+    pub(crate) fn tell_here(
+        &self,
+        name: &UserName,
+        event: &Event,
+        to_flush: &mut FlushSet,
+    ) -> bool {
+        let Some(online) = self.sessions.find(name) else {
+            return false;
+        };
+        if online.send_queue.has_room() {
+            online.send_queue.event(event);
+            to_flush.add(&online.send_queue);
+        }
+        true
     }
 
     /// Pushes what is pending once more, from the oldest message on.
