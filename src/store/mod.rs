@@ -17,6 +17,7 @@
 //! | [`personal_data`] | what a store holds about a person |
 //! | [`purge`] | what a deleted account has left with others |
 //! | `tally` | what is pending, in numbers |
+//! | [`successions`] | what the server's certificates have announced of each other |
 //! | [`sqlite`] | a store in one SQLite file |
 //! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
 //! | `no_database` | what stands for its address without that feature |
@@ -40,6 +41,7 @@ mod pool;
 pub(crate) mod postgres;
 pub(crate) mod purge;
 pub(crate) mod sqlite;
+pub(crate) mod successions;
 mod tally;
 
 #[cfg(test)]
@@ -64,9 +66,10 @@ use self::homes::{Home, Homes, RunId};
 use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use self::purge::Traces;
+use self::successions::Successions;
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
-use crate::protocol::reply::Bundle;
+use crate::protocol::reply::{Bundle, Succession};
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
 
 /// An account's number; 0 stands for the server itself.
@@ -318,6 +321,10 @@ pub(crate) enum Change {
     Ban(String, u64),
     /// Take connections from a banned network again.
     LiftBan(String),
+    /// Keep what a certificate has announced of the next one, which is being put in its place from here on.
+    Announce(Box<Succession>),
+    /// All servers show the certificate that was announced last.
+    EndSuccession,
     /// Remove mail that waited for too long, or change what is kept of it.
     Expiry(expiry::Step),
     /// Take a mailbox to this server, unless another one has it whose run has not ended.
@@ -338,6 +345,8 @@ impl Change {
             | Change::Revoke(_)
             | Change::Ban(..)
             | Change::LiftBan(_)
+            | Change::Announce(_)
+            | Change::EndSuccession
             | Change::Expiry(_) => None,
             Change::CountLogin(user, _)
             | Change::Seen(user, _)
@@ -371,7 +380,7 @@ pub(crate) enum Changed {
     Registered(UserId),
     /// The name was taken before.
     NameTaken,
-    /// No such invitation, ban or reset is there, or no such home; nothing changed.
+    /// No such invitation, ban or reset is there, no such home, or no succession under way; nothing changed.
     Unknown,
     /// The invitation is used up, or the inviter has as many as permitted; nothing changed.
     UsedUp,
@@ -438,6 +447,15 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
 
     /// All banned networks.
     fn bans(&self) -> Result<Vec<Ban>, StoreError>;
+
+    /// What the server's certificates have announced of each other.
+    fn successions(&self) -> Result<Successions, StoreError>;
+
+    /// SHA-256 of the certificate that all servers show, if several may want the store and one has begun to
+    /// show one.
+    fn face(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        Ok(None)
+    }
 
     /// Whether one account blocks another.
     fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError>;
