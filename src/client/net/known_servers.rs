@@ -284,11 +284,20 @@ mod tests {
                 pin.also = also;
                 pin.remember(all[..earlier].iter().copied());
                 let written = KnownBy::Pin(pin.clone());
-                assert_eq!(written.to_string().parse(), Ok(written.clone()), "{written}");
+                assert_eq!(
+                    written.to_string().parse(),
+                    Ok(written.clone()),
+                    "{written}"
+                );
             }
             assert_eq!(pin.was, all[12..], "the latest are remembered");
         }
-        let groups = format!("{} was {} also {}", all[1].groups(), all[2], all[3].groups());
+        let groups = format!(
+            "{} was {} also {}",
+            all[1].groups(),
+            all[2],
+            all[3].groups()
+        );
         let read = KnownBy::Pin(Pin {
             certificate: all[1],
             also: Some(all[3]),
@@ -338,9 +347,7 @@ mod tests {
             let found = known.find(&place(text)).unwrap();
             assert_eq!(found, Some(pin(new)), "{text}");
         }
-        known
-            .note(&place("chat.example"), &pin(old))
-            .unwrap();
+        known.note(&place("chat.example"), &pin(old)).unwrap();
         let text = fs::read_to_string(known.path()).unwrap();
         let expected = format!("# a comment\n[ho]st:80 {old}\nchat.example:8080 {old}\n");
         assert_eq!(

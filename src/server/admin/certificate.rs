@@ -82,7 +82,9 @@ impl Performer {
         self.shared.rotation.refresh().map_err(read)?;
         self.require_unused(shown)?;
         let step = tls.announce(next, clock::unix_ms()).map_err(failed)?;
-        self.shared.writer.change(Change::Announce(Box::new(step)))?;
+        self.shared
+            .writer
+            .change(Change::Announce(Box::new(step)))?;
         self.shared.rotation.refresh().map_err(read)?;
         if config.certificate.is_none() {
             put_in_place(&config.data)?;

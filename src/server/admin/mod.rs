@@ -42,7 +42,8 @@ use self::print::Printer;
 use self::request::Request;
 pub(super) use self::socket::Control;
 use super::args::tasks::{
-    BanTask, BansTask, CertificateTask, InvitationsTask, InviteTask, NewInvitation, SessionsTask, Task, UserTask,
+    BanTask, BansTask, CertificateTask, InvitationsTask, InviteTask, NewInvitation, SessionsTask,
+    Task, UserTask,
 };
 use super::config::Config;
 use super::data_folder;

@@ -103,7 +103,9 @@ impl Performer {
             Request::Ban { network } => self.ban(network),
             Request::BanList {} => self.list_bans(rows),
             Request::BanLift { network } => self.lift_ban(network),
-            Request::CertificateRotate { next } => self.rotate(next.map(|next| Fingerprint(next.0))),
+            Request::CertificateRotate { next } => {
+                self.rotate(next.map(|next| Fingerprint(next.0)))
+            }
             Request::CertificateFinish {} => self.finish_rotation(),
             Request::CertificateList {} => self.list_successions(rows),
             Request::Announce { text } => self.announce(text),

@@ -122,7 +122,9 @@ impl Request {
             Request::BanLift { network } => ("ban lift", network.clone()),
             Request::CertificateRotate { next } => (
                 "certificate rotate",
-                next.map_or(String::new(), |next| Fingerprint(next.0).to_string()),
+                next.map_or("to one that is made".to_owned(), |next| {
+                    format!("to {}", Fingerprint(next.0))
+                }),
             ),
             Request::CertificateFinish {} => ("certificate finish", String::new()),
             Request::CertificateList {} => ("certificate list", String::new()),

@@ -44,10 +44,7 @@ pub(super) fn successions(connection: &mut Connection) -> Result<Successions, Fa
     Successions::parse(value.as_deref()).map_err(|_| Failure::Value("a succession of certificates"))
 }
 
-pub(super) fn announce(
-    connection: &mut Connection,
-    step: &Succession,
-) -> Result<Changed, Failure> {
+pub(super) fn announce(connection: &mut Connection, step: &Succession) -> Result<Changed, Failure> {
     let mut known = locked(connection)?;
     known.announce(step);
     set_successions(connection, &known)

@@ -8,8 +8,8 @@ use super::failure::Failure;
 use super::values::get;
 use super::{Postgres, read, statements};
 use crate::store::StoreError;
-use crate::store::successions;
 use crate::store::migrate::{MigrateError, Moved, TABLES, Table, write_value};
+use crate::store::successions;
 
 /// After so many rows it is said how far the work is.
 const STEP: u64 = 10_000;

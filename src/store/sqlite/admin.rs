@@ -98,9 +98,8 @@ pub(super) fn bans(connection: &Connection) -> rusqlite::Result<Vec<Ban>> {
 
 pub(super) fn successions(connection: &Connection) -> rusqlite::Result<Successions> {
     let value = read::value(connection, successions::KEY)?;
-    Successions::parse(value.as_deref()).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, Box::new(error))
-    })
+    Successions::parse(value.as_deref())
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, Box::new(error)))
 }
 
 pub(super) fn announce(

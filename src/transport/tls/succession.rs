@@ -84,7 +84,8 @@ pub fn follow(
     }
     let (mut way, mut at) = (Vec::new(), trusted);
     for step in steps {
-        if step.certificate.0.len() > MAX_CERTIFICATE || Fingerprint::of(&step.certificate.0) != at {
+        if step.certificate.0.len() > MAX_CERTIFICATE || Fingerprint::of(&step.certificate.0) != at
+        {
             return Err(NotFollowed::Stranger);
         }
         verify(step).ok_or(NotFollowed::Signature)?;
@@ -204,7 +205,10 @@ mod tests {
         let short = follow(prints[0], prints[3], &steps[..2]);
         assert_eq!(short, Err(NotFollowed::Elsewhere));
         let hole = [steps[0].clone(), steps[2].clone()];
-        assert_eq!(follow(prints[0], prints[3], &hole), Err(NotFollowed::Stranger));
+        assert_eq!(
+            follow(prints[0], prints[3], &hole),
+            Err(NotFollowed::Stranger)
+        );
         assert_eq!(follow(prints[0], prints[3], &[]), Err(NotFollowed::Nothing));
     }
 
@@ -215,7 +219,10 @@ mod tests {
         let judge = |step: Succession, shown| follow(print(&old), shown, &[step]);
         assert!(judge(honest.clone(), print(&new)).is_ok());
         // Another server's announcement, and the thief's own.
-        assert_eq!(judge(step(&evil, &new), print(&new)), Err(NotFollowed::Stranger));
+        assert_eq!(
+            judge(step(&evil, &new), print(&new)),
+            Err(NotFollowed::Stranger)
+        );
         // The old certificate is public, and its key is not.
         let mixed = Certificate {
             chain: old.chain.clone(),
@@ -250,9 +257,15 @@ mod tests {
     fn circles_and_endless_chains_are_not_followed() {
         let [one, two] = [made(), made()];
         let round = [step(&one, &two), step(&two, &one)];
-        assert_eq!(follow(print(&one), print(&one), &round), Err(NotFollowed::Circle));
+        assert_eq!(
+            follow(print(&one), print(&one), &round),
+            Err(NotFollowed::Circle)
+        );
         let own = [step(&one, &one)];
-        assert_eq!(follow(print(&one), print(&one), &own), Err(NotFollowed::Circle));
+        assert_eq!(
+            follow(print(&one), print(&one), &own),
+            Err(NotFollowed::Circle)
+        );
         let all: Vec<Certificate> = (0..10).map(|_| made()).collect();
         let steps: Vec<Succession> = all.windows(2).map(|two| step(&two[0], &two[1])).collect();
         let (first, last) = (print(&all[0]), print(&all[9]));
