@@ -2,20 +2,16 @@
 //! that has changed whether it was taken. Which are taken is decided in
 //! [`Config::taking`](super::config::Config::taking).
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::args::Options;
 use super::log;
 use super::notify;
 use super::notify::State;
-use super::rotation::Rotation;
 use super::shared::Shared;
 use crate::command_line;
 use crate::command_line::Values;
 use crate::sync::Mutex;
-use crate::transport::fingerprint::Fingerprint;
-use crate::transport::tls::{Acceptor, TlsError};
 
 /// The settings that a running server takes, by their names. All others need a new start.
 pub(super) const TAKEN: [&str; 19] = [
@@ -59,7 +55,7 @@ impl Reloader {
     pub(super) fn reload(&self) {
         notify::send(State::Reloading);
         self.reload_settings();
-        reload_and_log(&self.shared);
+        reload_certificate(&self.shared);
         notify::send(State::Ready);
     }
 
@@ -108,64 +104,11 @@ fn settings_stay(report: &str) {
     );
 }
 
-/// Why a certificate is not taken.
-#[derive(Debug)]
-enum Refused {
-    /// It can't be used.
-    Tls(TlsError),
-    /// The other servers of the database show another one.
-    OtherFace(Fingerprint),
-}
-
-impl From<TlsError> for Refused {
-    fn from(error: TlsError) -> Self {
-        Refused::Tls(error)
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refused::Tls(error) => error.fmt(f),
-            Refused::OtherFace(new) => write!(
-                f,
-                "the other servers of the database don't show {}; announce a new one with `server \
-                 certificate rotate` first",
-                new.groups()
-            ),
-        }
-    }
-}
-
-/// Reads the certificate's files again, and takes what this server may show.
-///
-/// # Errors
-/// The certificate stays as it was; the sentence says why.
-pub(super) fn reload_certificate(
-    acceptor: &Acceptor,
-    rotation: &Rotation,
-) -> Result<Fingerprint, String> {
-    let permit = |new: Fingerprint| {
-        if !rotation.has_several() {
-            return Ok(());
-        }
-        // Without an answer of the store, what is known counts.
-        let _silent = rotation.refresh();
-        match rotation.permits(new, acceptor.fingerprint()) {
-            true => Ok(()),
-            false => Err(Refused::OtherFace(new)),
-        }
-    };
-    acceptor
-        .reload(permit)
-        .map_err(|refused| refused.to_string())
-}
-
-fn reload_and_log(shared: &Shared) {
+fn reload_certificate(shared: &Shared) {
     let Some(acceptor) = shared.tls.as_deref() else {
         return;
     };
-    match reload_certificate(acceptor, &shared.rotation) {
+    match shared.rotation.reload(acceptor) {
         Ok(fingerprint) => log::info(
             None,
             format_args!("the certificate was read again: {fingerprint}"),

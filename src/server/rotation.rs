@@ -6,6 +6,7 @@
 //! ends it: meanwhile each of them may show the old certificate or the new one. A server that has its store
 //! alone shows one or the other, so for it nothing has to be ended.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::protocol::reply::Succession;
@@ -13,6 +14,7 @@ use crate::store::successions::Successions;
 use crate::store::{Store, StoreError};
 use crate::sync::Mutex;
 use crate::transport::fingerprint::Fingerprint;
+use crate::transport::tls::{Acceptor, TlsError};
 
 /// What this server knows of the certificates.
 pub(crate) struct Rotation {
@@ -104,6 +106,24 @@ impl Rotation {
             || (self.refresh().is_ok() && self.permits(certificate, ours))
     }
 
+    /// Has an acceptor read its certificate's files again, and take what this server may show.
+    ///
+    /// # Errors
+    /// The certificate stays as it was; the sentence says why.
+    pub(crate) fn reload(&self, acceptor: &Acceptor) -> Result<Fingerprint, Refused> {
+        acceptor.reload(|new| {
+            if !self.several {
+                return Ok(());
+            }
+            // Without an answer of the store, what is known counts.
+            let _silent = self.refresh();
+            match self.permits(new, acceptor.fingerprint()) {
+                true => Ok(()),
+                false => Err(Refused::OtherFace(new)),
+            }
+        })
+    }
+
     /// The announcements that lead from a certificate to the one that is shown; none if nothing does.
     pub(crate) fn path(&self, from: Fingerprint, shown: Fingerprint) -> Vec<Succession> {
         let known = self.known.lock();
@@ -130,6 +150,35 @@ impl Rotation {
             (Pair { old: *old, new }, step.at)
         };
         known.steps.iter().map(row).collect()
+    }
+}
+
+/// Why a certificate is not taken.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// It can't be used.
+    Tls(TlsError),
+    /// The other servers of the database show another one.
+    OtherFace(Fingerprint),
+}
+
+impl From<TlsError> for Refused {
+    fn from(error: TlsError) -> Self {
+        Refused::Tls(error)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Tls(error) => error.fmt(f),
+            Refused::OtherFace(new) => write!(
+                f,
+                "the other servers of the database don't show {}; announce a new one with `server \
+                 certificate rotate` first",
+                new.groups()
+            ),
+        }
     }
 }
 

@@ -321,7 +321,7 @@ pub(crate) enum Change {
     Ban(String, u64),
     /// Take connections from a banned network again.
     LiftBan(String),
-    /// Keep what a certificate has announced of the next one, which is being put in its place from here on.
+    /// Keep what a certificate has announced of the next one.
     Announce(Box<Succession>),
     /// All servers show the certificate that was announced last.
     EndSuccession,
@@ -451,8 +451,7 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
     /// What the server's certificates have announced of each other.
     fn successions(&self) -> Result<Successions, StoreError>;
 
-    /// SHA-256 of the certificate that all servers show, if several may want the store and one has begun to
-    /// show one.
+    /// SHA-256 of the certificate that all servers of the store show, if there may be several.
     fn face(&self) -> Result<Option<[u8; 32]>, StoreError> {
         Ok(None)
     }

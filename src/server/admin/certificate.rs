@@ -14,7 +14,6 @@ use super::request::SuccessionRow;
 use crate::clock;
 use crate::protocol::ids::ByteArray;
 use crate::server::peers::message::{Call, Called};
-use crate::server::reload::reload_certificate;
 use crate::server::rotation::Pair;
 use crate::store::{Change, Changed};
 use crate::transport::fingerprint::Fingerprint;
@@ -88,7 +87,7 @@ impl Performer {
         self.shared.rotation.refresh().map_err(read)?;
         if config.certificate.is_none() {
             put_in_place(&config.data)?;
-            reload_certificate(tls, &self.shared.rotation).map_err(|why| {
+            self.shared.rotation.reload(tls).map_err(|why| {
                 AdminError::Refused(format!(
                     "the next certificate is announced and in place, but not shown yet: {why}. Send the \
                      server SIGHUP"

@@ -6,7 +6,6 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::read::{self, name, time};
 use super::statements;
-use super::write::set_value;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::reply::Succession;
@@ -126,7 +125,7 @@ fn set_successions(
     let value = known
         .to_value()
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    set_value(transaction, successions::KEY, &value)?;
+    transaction.execute(statements::SET_VALUE, (successions::KEY, &value))?;
     Ok(Changed::Done)
 }
 
