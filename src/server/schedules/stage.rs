@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::disk::Disk;
+use crate::clock;
 use crate::crypto::account::password::{Argon2Params, LoginKey, derive};
 use crate::protocol::ids::MessageId;
 use crate::protocol::request::{Body, Sender};
@@ -302,9 +303,17 @@ impl Stage {
             let name = name.parse().unwrap();
             assert!(shared.sessions.find(&name).is_none(), "a session is left");
             let mailbox = shared.delivery.mailbox(&name).unwrap();
+            let state = mailbox.lock();
             assert!(
-                mailbox.lock().send_queue.is_none(),
+                state.send_queue.is_none(),
                 "{name}'s mailbox keeps the send queue of a session that has ended"
+            );
+            let stored = self.disk.mail();
+            let of_this = stored.iter().filter(|(user, _)| *user == mailbox.user);
+            assert!(
+                !state.machine.is_idle(clock::now())
+                    || state.machine.pending().messages() == of_this.count() as u64,
+                "{name}'s mailbox counts other messages than it has"
             );
         }
     }
