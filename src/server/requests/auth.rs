@@ -17,9 +17,8 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::request::{KdfParams, Password};
 use crate::server::delivery::Now;
-use crate::server::delivery::refusals::read_failed;
+use crate::server::delivery::refusals::{log_uncounted, read_failed};
 use crate::server::limits::login_backoff::{FORGIVEN_AFTER, MAX_REMEMBERED};
-use crate::server::log;
 use crate::store::Account;
 use crate::transport::socket::PeerState;
 
@@ -150,10 +149,7 @@ impl Handler {
             Ok(Some(remembered)) => remembered,
             Ok(None) => self.shared.limits.count_guess(account, now.instant),
             Err(error) => {
-                log::error(
-                    None,
-                    format_args!("a wrong login could not be counted: {error}"),
-                );
+                log_uncounted(&error);
                 MAX_REMEMBERED
             }
         }
