@@ -7,7 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
-//! | `access` | invitations and bans |
+//! | `access` | accounts as the operator lists them, resets, invitations and bans |
 //! | `error` | why a store fails |
 //! | [`expiry`] | mail that waited for too long |
 //! | [`homes`] | which of several servers holds a mailbox |
@@ -48,7 +48,7 @@ mod tally;
 mod conformance;
 
 use self::access::REMEMBERED;
-pub(crate) use self::access::{Ban, Invitation, ListedInvitation};
+pub(crate) use self::access::{Ban, Invitation, ListedAccount, ListedInvitation, Reset};
 pub(crate) use self::error::StoreError;
 #[cfg(not(feature = "postgres"))]
 pub(crate) use self::no_database::StoreAddress;
@@ -109,40 +109,6 @@ pub(crate) struct Account {
     pub disabled: bool,
     /// What an imported account's password is checked against, once.
     pub verifier: Option<ByteArray<32>>,
-}
-
-/// A row of the list of accounts, deleted ones included.
-#[derive(Debug, Clone)]
-pub(crate) struct ListedAccount {
-    /// The account's number.
-    pub id: UserId,
-    /// The name.
-    pub name: UserName,
-    /// When it was made, ms since 1970.
-    pub created: u64,
-    /// It was deleted, and its name is reserved.
-    pub deleted: bool,
-    /// The operator has disabled it.
-    pub disabled: bool,
-    /// Until when the code of a reset works, ms since 1970; `None` if its password was not reset.
-    pub reset_until: Option<u64>,
-    /// Logins so far.
-    pub logins: u64,
-    /// End of the last visible session, ms since 1970.
-    pub last_seen: Option<u64>,
-    /// A client has published keys for it.
-    pub has_keys: bool,
-    /// It was imported, and its owner has not logged in yet.
-    pub is_unclaimed: bool,
-}
-
-/// A reset whose code was not used yet.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reset {
-    /// The public key that the code leads to.
-    pub key: ByteArray<32>,
-    /// Until when it works, ms since 1970.
-    pub expires: u64,
 }
 
 /// An account's settings that are yes or no.
