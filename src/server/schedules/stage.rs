@@ -185,6 +185,11 @@ impl Stage {
         Arc::clone(lock(&self.running).as_ref().unwrap())
     }
 
+    /// What the connections of the server share.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.running().shared)
+    }
+
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
     }
@@ -267,11 +272,7 @@ impl Stage {
         let seen = self.seen();
         let mut pending = BTreeSet::new();
         for (recipient, message) in self.disk.mail() {
-            pending.insert((
-                message.sender.0 as usize - 1,
-                recipient.0 as usize - 1,
-                sequence(&message.mid),
-            ));
+            pending.insert(key(recipient, &message));
         }
         for message in &seen.accepted {
             assert!(
@@ -296,7 +297,7 @@ impl Stage {
 
     /// Nobody is logged in and no session is attached once all connections have ended.
     fn judge_sessions(&self) {
-        let shared = Arc::clone(&self.running().shared);
+        let shared = self.shared();
         for name in NAMES {
             let name = name.parse().unwrap();
             assert!(shared.sessions.find(&name).is_none(), "a session is left");
@@ -320,6 +321,16 @@ impl Stage {
         self.end();
         self.judge();
     }
+}
+
+/// The sender, the recipient and the sequence of a message on the disk.
+pub(super) fn key(recipient: UserId, message: &Message) -> (usize, usize, usize) {
+    let from = NAMES.iter().position(|name| match &message.from {
+        Sender::User(from) => from.as_str() == *name,
+        _ => false,
+    });
+    let to = recipient.0 as usize - 1;
+    (from.unwrap(), to, sequence(&message.mid))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
