@@ -143,7 +143,7 @@ fn the_network_between_a_node_and_the_database_is_cut() {
 /// No packet says that its connections are over, also not those on which an answer is waited for.
 #[test]
 fn the_machine_of_the_database_vanishes() {
-    if let None = network("vanish-database") {
+    if network("vanish-database").is_none() {
         return println!("vanish-database: skipped, it takes a network");
     }
     each_run("vanish-database", |run| {
