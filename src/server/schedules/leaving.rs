@@ -111,6 +111,9 @@ fn released() {
     explore("released", || {
         let stage = Stage::new();
         stage.watch_moves();
+        stage
+            .disk
+            .stall(Duration::from_millis([0, 3][sync::choose(2)]));
         let rival = rival(&stage, BOB, 2);
         let releasing = Arc::clone(&stage);
         let other = start("other server", move || {
