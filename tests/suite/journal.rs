@@ -253,7 +253,7 @@ fn a_second_import_after_a_restore_revives_nothing() {
 
     // Who has not come yet can come again; what was not read is there again.
     let said = place.import();
-    assert!(said.contains("1 accounts and "), "{said}");
+    assert!(said.contains("1 account and "), "{said}");
     let list = rows(&place.data(), &["user", "list"]);
     assert_eq!(state(&list, "alice").as_deref(), Some("imported"));
     assert_eq!(state(&list, "carol").as_deref(), Some("removed"));

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 pub(super) use self::error::BackupError;
 use self::place::{Draft, Target};
 use super::config::Config;
+use super::counted::counted;
 use super::data_folder;
 use super::data_folder::Lock;
 use crate::command_line::secret_file;
@@ -171,8 +172,10 @@ pub(super) fn check(file: &Path, passphrase: Option<&Path>) -> Result<(), Backup
     let _removed = fs::remove_dir_all(&folder);
     let (Contents { accounts, messages }, certificate) = checked?;
     say(format_args!(
-        "{} is whole: {accounts} accounts, {messages} messages that wait, {}",
+        "{} is whole: {}, {}, {}",
         file.display(),
+        counted(accounts, "account"),
+        counted(messages, "waiting message"),
         match certificate {
             true => "the certificate and its key",
             false => "no certificate",
@@ -223,9 +226,11 @@ pub(super) fn restore(
             .to_owned(),
     };
     say(format_args!(
-        "restored into {}: {accounts} accounts, {messages} messages that wait, as of the backup; \
-         {repeated}. Start the server; clients are told that it has gone back in time",
-        data.display()
+        "restored into {}: {}, {}, as of the backup; {repeated}. Start the server; clients are told \
+         that it has gone back in time",
+        data.display(),
+        counted(accounts, "account"),
+        counted(messages, "waiting message"),
     ))
 }
 
