@@ -289,6 +289,10 @@ statements! {
         SELECT blocked, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\",
                (SELECT name FROM users WHERE id = blocks.blocked) AS blocked
         FROM blocks WHERE account = $1 AND blocked > $2 ORDER BY blocks.blocked LIMIT $3";
+    OWN_HOME = "
+        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\", run,
+               claims, online
+        FROM homes WHERE account = $1 AND account > $2 LIMIT $3";
     OWN_MAILBOX = "
         SELECT number, 0::bigint, TRUE, (SELECT name FROM users WHERE users.id = recipient) AS recipient,
                number, (SELECT name FROM users WHERE users.id = sender) AS sender, mail.id, at,
