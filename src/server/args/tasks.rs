@@ -26,7 +26,7 @@ pub(crate) enum Task {
         name: UserName,
     },
     /// Replace the certificate so that clients know the next one
-    #[command(subcommand)]
+    #[command(subcommand, hide = true)]
     Certificate(CertificateTask),
     /// Say how the running server is
     Status,
