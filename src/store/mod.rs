@@ -527,12 +527,17 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
     /// due. Never, where the database sees to that itself, as PostgreSQL does.
     fn wants_folding(&self) -> bool;
 
+    /// Makes ready for [`fold`](Self::fold), in the thread that commits. From here on folding is due once more only
+    /// if much is committed: a little more than what there is, or as much again if it goes on `beside_mail`.
+    fn prepare_folding(&self, _beside_mail: bool) {}
+
     /// Brings what was committed to its final place, which takes as long as writing it. Accounts
-    /// may be changed meanwhile, from another thread.
+    /// may be changed meanwhile, from another thread. With `beside_mail` mail may be stored and deleted, too,
+    /// and what that commits may be left to do.
     ///
     /// # Errors
     /// It is left undone for the moment, and nothing is lost.
-    fn fold(&self) -> Result<(), StoreError>;
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError>;
 
     /// Closes the store. Afterwards a copy of the one file is a copy of everything, and
     /// reads fail. It does not wait long for reads that are under way.
