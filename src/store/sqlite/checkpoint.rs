@@ -29,6 +29,9 @@ const AGAIN: u64 = 512;
 const TRIES: usize = 20;
 const TRY_AGAIN: Duration = Duration::from_millis(1);
 
+/// So many passes at most may be overtaken by commits: see [`fold_all`].
+const PASSES: usize = 4;
+
 /// Once the log has this many bytes, reads are stopped for the moment that it takes to fold all of
 /// it: while one read begins before the other ends, it can be folded but not begun anew.
 const MAX_LOG: u64 = 80 * 1024 * 1024;
@@ -112,6 +115,26 @@ impl Log {
     }
 }
 
+/// Folds all of the log, and leaves it so that the next commit begins it anew, if reads let it.
+///
+/// SQLite syncs the database only in a pass that no commit overtakes. After one that was overtaken, `restart` would
+/// have all that was copied synced, and whoever commits would wait for that. Another pass has little to copy,
+/// so that it is hardly overtaken before it syncs.
+fn fold_all(connection: &Connection) -> rusqlite::Result<()> {
+    for pass in 1..=TRIES {
+        let log = Log::fold(connection)?;
+        let overtaken = Log::look(connection)?.pages > log.pages;
+        if overtaken && pass < PASSES {
+            continue;
+        }
+        if log.folded == log.pages && !Log::restart(connection)?.busy {
+            break;
+        }
+        sync::sleep(TRY_AGAIN);
+    }
+    Ok(())
+}
+
 impl Sqlite {
     /// See [`Store::wants_folding`](crate::store::Store::wants_folding).
     pub(super) fn log_is_long(&self) -> bool {
@@ -148,19 +171,11 @@ impl Sqlite {
         };
         let no_wait = connection.busy_timeout(Duration::ZERO);
         no_wait.map_err(|error| store_error(error, true))?;
-        for _ in 0..TRIES {
-            let log = Log::fold(&connection).map_err(|error| store_error(error, true))?;
-            if beside_mail {
-                break;
-            }
-            if log.folded == log.pages {
-                let log = Log::restart(&connection).map_err(|error| store_error(error, true))?;
-                if !log.busy {
-                    break;
-                }
-            }
-            sync::sleep(TRY_AGAIN);
-        }
+        let folded = match beside_mail {
+            true => Log::fold(&connection).map(drop),
+            false => fold_all(&connection),
+        };
+        folded.map_err(|error| store_error(error, true))?;
         folder.connection = Some(connection);
         Ok(())
     }

@@ -8,12 +8,55 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Folding, Writer};
+use super::Writer;
 use crate::store::Store;
 use crate::sync;
 
 /// The thread's stack, in bytes.
 const STACK: usize = 256 * 1024;
+
+/// Whether the store's log is being folded, or will be soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Folding {
+    #[default]
+    Not,
+    /// Most of it, while mail goes on.
+    BesideMail,
+    /// Most of it is folded, and the rest will be once the writer's thread holds mail back.
+    Mostly,
+    /// All of it. Mail waits.
+    Alone,
+}
+
+impl Folding {
+    /// Whether the store is busy with it.
+    pub(super) fn is_under_way(self) -> bool {
+        matches!(self, Folding::BesideMail | Folding::Alone)
+    }
+
+    /// What is next between two batches, if the log is long or not, and the last mail rather `stores` than
+    /// deletes.
+    fn next(self, is_long: bool, stores: bool) -> Option<Self> {
+        match self {
+            Folding::Not if is_long && stores => Some(Folding::BesideMail),
+            Folding::Not if is_long => Some(Folding::Alone),
+            // It has become long once more: mail comes faster than it is folded.
+            Folding::BesideMail if is_long => Some(Folding::Alone),
+            Folding::Mostly => Some(Folding::Alone),
+            Folding::Not | Folding::BesideMail | Folding::Alone => None,
+        }
+    }
+
+    /// What is next once the thread has folded. If mail was told to wait before that was done beside it,
+    /// the rest is.
+    fn after(self, beside_mail: bool) -> Self {
+        match self {
+            Folding::Alone if beside_mail => Folding::Alone,
+            _ if beside_mail => Folding::Mostly,
+            _ => Folding::Not,
+        }
+    }
+}
 
 impl Writer {
     /// Starts the thread. It ends with the writer's.
@@ -37,14 +80,9 @@ impl Writer {
     pub(super) fn look_after_log(&self, store: &dyn Store, stores: bool) {
         let is_long = store.wants_folding();
         let queue = self.queue.lock();
-        let next = match queue.folding {
-            _ if !queue.can_fold => return,
-            Folding::Not if is_long && stores => Folding::BesideMail,
-            Folding::Not if is_long => Folding::Alone,
-            // It has become long once more: mail comes faster than it is folded.
-            Folding::BesideMail if is_long => Folding::Alone,
-            Folding::Mostly => Folding::Alone,
-            Folding::Not | Folding::BesideMail | Folding::Alone => return,
+        let next = queue.folding.next(is_long, stores);
+        let Some(next) = next.filter(|_| queue.can_fold) else {
+            return;
         };
         drop(queue);
         store.prepare_folding(next == Folding::BesideMail);
@@ -66,15 +104,10 @@ impl Writer {
         (!queue.ended).then_some(queue.folding == Folding::BesideMail)
     }
 
-    /// Notes what the thread has folded. If mail was to wait before it was done with that, the rest
-    /// is next.
+    /// Notes what the thread has folded, and lets mail that waits for it go on.
     fn folded(&self, beside_mail: bool) {
         let mut queue = self.queue.lock();
-        queue.folding = match queue.folding {
-            Folding::Alone if beside_mail => Folding::Alone,
-            _ if beside_mail => Folding::Mostly,
-            _ => Folding::Not,
-        };
+        queue.folding = queue.folding.after(beside_mail);
         drop(queue);
         self.arrived.notify_one();
     }
@@ -90,5 +123,31 @@ impl Drop for Thread<'_> {
         queue.folding = Folding::Not;
         drop(queue);
         self.0.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_folded_beside_mail_that_is_stored_and_then_alone() {
+        use Folding::{Alone, BesideMail, Mostly, Not};
+        assert_eq!(Not.next(false, true), None);
+        assert_eq!(Not.next(true, true), Some(BesideMail));
+        assert_eq!(Not.next(true, false), Some(Alone), "mail is deleted");
+        assert_eq!(BesideMail.next(false, true), None);
+        for stores in [false, true] {
+            assert_eq!(Mostly.next(false, stores), Some(Alone), "the rest is left");
+            assert_eq!(
+                BesideMail.next(true, stores),
+                Some(Alone),
+                "it grows too fast"
+            );
+            assert_eq!(Alone.next(true, stores), None);
+        }
+        assert_eq!(BesideMail.after(true), Mostly);
+        assert_eq!(Alone.after(true), Alone, "the rest is left");
+        assert_eq!(Alone.after(false), Not);
     }
 }

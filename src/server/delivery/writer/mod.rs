@@ -17,8 +17,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::batch::Part;
-use super::mailbox::{Room, WRITE_DELAY, Wake};
+use self::batch::{Part, Recent};
+use self::folding::Folding;
+use super::mailbox::{WRITE_DELAY, Wake};
 use super::refusals::write_failed;
 use super::shared_mailbox::{FollowUp, SharedMailbox};
 use crate::clock;
@@ -28,20 +29,6 @@ use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::stats::Stats;
 use crate::store::{Change, Changed, Store, StoreError};
 use crate::sync::{self, Condvar, Mutex, Receiver, SyncSender, sync_channel};
-
-/// What makes a batch: enough that the sync costs little for each message, and little enough
-/// that the first sender, and a login, do not wait long. Messages for many mailboxes need a large
-/// batch, or the page where each mailbox ends is written again with every few of its messages.
-const BATCH: Room = Room {
-    messages: 4096,
-    bytes: 4 * 1024 * 1024,
-    deletions: 1024,
-};
-
-/// The messages in a batch while accounts are being changed, and for how long after a change they are
-/// taken to be: people log in together, after a restart for instance.
-const MESSAGES_BESIDE_CHANGES: usize = 1024;
-const CHANGES_FOLLOW: Duration = Duration::from_millis(100);
 
 /// The time between two turns in which the store clears up: with nothing else to do, and beside
 /// other work. A turn takes some milliseconds, by which a login may wait longer. While a
@@ -85,26 +72,6 @@ struct Queue {
     ended: bool,
 }
 
-/// Whether the store's log is being folded, or will be soon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Folding {
-    #[default]
-    Not,
-    /// Most of it, while mail goes on.
-    BesideMail,
-    /// Most of it is folded, and the rest will be once the writer's thread holds mail back.
-    Mostly,
-    /// All of it. Mail waits.
-    Alone,
-}
-
-impl Folding {
-    /// Whether the store is busy with it.
-    fn is_under_way(self) -> bool {
-        matches!(self, Folding::BesideMail | Folding::Alone)
-    }
-}
-
 /// Where the outcome of a change goes.
 type ChangeReply = SyncSender<Result<Changed, Refusal>>;
 
@@ -129,31 +96,6 @@ struct Taken {
 impl Taken {
     fn is_empty(&self) -> bool {
         self.mailboxes.is_empty() && self.changes.is_empty()
-    }
-}
-
-/// What the thread remembers of earlier batches.
-#[derive(Default)]
-struct Recent {
-    /// How many acknowledgements were not recorded.
-    unrecorded: u64,
-    /// Of the last mail more was stored than deleted.
-    stores: bool,
-    /// When a change was taken last.
-    change: Option<Instant>,
-}
-
-impl Recent {
-    /// What goes into a batch that is made `now`.
-    fn room(&self, now: Instant) -> Room {
-        let changes = self.change.is_some_and(|last| now < last + CHANGES_FOLLOW);
-        match changes {
-            true => Room {
-                messages: MESSAGES_BESIDE_CHANGES,
-                ..BATCH
-            },
-            false => BATCH,
-        }
     }
 }
 
