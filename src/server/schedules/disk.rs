@@ -43,8 +43,8 @@ struct State {
     log: u32,
     /// So many more than [`LONG_LOG`] make it long.
     allowance: u32,
-    /// It was made ready for folding.
-    prepared: bool,
+    /// Mail was committed so often since the log was made ready for folding, if it was.
+    since_ready: Option<u32>,
     /// All of the log is being folded.
     folding: bool,
 }
@@ -91,6 +91,7 @@ impl Disk {
         state.generation += 1;
         state.folding = false;
         state.allowance = 0;
+        state.since_ready = None;
         Arc::new(DiskStore {
             disk: Arc::clone(self),
             generation: state.generation,
@@ -352,6 +353,9 @@ impl Store for DiskStore {
             return Err(StoreError::Full);
         }
         state.log += 1;
+        if !batch.messages.is_empty() || !batch.acknowledged.is_empty() {
+            state.since_ready = state.since_ready.map(|commits| commits + 1);
+        }
         let mut changed = Vec::new();
         for change in &batch.changes {
             changed.push(match change {
@@ -408,7 +412,7 @@ impl Store for DiskStore {
         if state.generation == self.generation {
             let more = if beside_mail { LONG_LOG } else { 1 };
             state.allowance = state.log.saturating_sub(LONG_LOG) + more;
-            state.prepared = true;
+            state.since_ready = Some(0);
         }
     }
 
@@ -416,8 +420,11 @@ impl Store for DiskStore {
         let mut state = self.look();
         let stall = state.stall;
         if state.generation == self.generation {
-            assert!(state.prepared, "the log was not made ready for folding");
-            state.prepared = false;
+            let ready = state.since_ready;
+            assert!(
+                ready.is_some_and(|commits| commits == 0 || beside_mail),
+                "the log was not made ready for folding"
+            );
             state.folding = !beside_mail;
         }
         drop(state);
@@ -430,6 +437,7 @@ impl Store for DiskStore {
             if !beside_mail {
                 state.log = 0;
                 state.allowance = 0;
+                state.since_ready = None;
             }
         }
         Ok(())
