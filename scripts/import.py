@@ -205,7 +205,7 @@ def try_format(programs, name, folder):
     said = here.imports("--dry-run", folder / "export")
     check("3 accounts and 4 messages would be imported" in said, f"{name}: a dry run")
     said = here.imports(folder / "export")
-    check("3 accounts and 4 messages were imported, 1 documents skipped" in said, f"{name}: imported")
+    check("3 accounts and 4 messages were imported, 1 document skipped" in said, f"{name}: imported")
     check("no account \"erin\" was imported" in said, f"{name}: mail for nobody is skipped")
     said = here.imports(folder / "export")
     check("0 accounts and 0 messages were imported, 8 documents" in said, f"{name}: nothing comes twice")

@@ -4,7 +4,7 @@
 # SECURE_CHAT_TEST_POSTGRES, and ends and removes it. It needs Debian's package
 # postgresql (15 or later). PostgreSQL does not run as root, so as root it runs as
 # the user postgres. Nothing is synced, since what it holds is not meant to last; with POSTGRES_FSYNC=on
-# it is, for measurements. With --standby a second one is a synchronous standby of the first, in the folder
+# it is, for measurements. With POSTGRES_PORT=N it listens on that port of this machine besides. With --standby a second one is a synchronous standby of the first, in the folder
 # standby, and the address names both.
 set -euo pipefail
 
@@ -20,6 +20,7 @@ bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
     exit 1
 }
 folder=$(mktemp -d)
+port=${POSTGRES_PORT:-}
 as=()
 if [ "$(id -u)" = 0 ]; then
     chown postgres "$folder"
@@ -37,7 +38,8 @@ cd "$folder"
 "${as[@]}" "$bin/initdb" --pgdata "$folder/data" --username chat --auth trust --encoding UTF8 \
     --no-sync >/dev/null
 "${as[@]}" "$bin/pg_ctl" start --pgdata "$folder/data" --silent --wait --log "$folder/log" --options \
-    "-c listen_addresses= -c unix_socket_directories=$folder -c fsync=${POSTGRES_FSYNC:-off} -c max_connections=400"
+    "-c listen_addresses=${port:+localhost} ${port:+-p $port} -c unix_socket_directories=$folder \
+     -c fsync=${POSTGRES_FSYNC:-off} -c max_connections=400"
 chmod 755 "$folder"
 hosts=$folder
 if [ -n "$with_standby" ]; then
@@ -52,4 +54,4 @@ if [ -n "$with_standby" ]; then
         "postgres://chat@/postgres?host=$folder" >/dev/null
 fi
 cd "$OLDPWD"
-SECURE_CHAT_TEST_POSTGRES="postgres://chat@/postgres?host=$hosts" "$@"
+SECURE_CHAT_TEST_POSTGRES="postgres://chat@/postgres?host=$hosts${port:+&port=$port}" "$@"

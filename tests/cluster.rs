@@ -12,6 +12,8 @@
 
 mod harness;
 
+#[path = "cluster/balancer.rs"]
+mod balancer;
 #[path = "cluster/checker.rs"]
 mod checker;
 #[path = "cluster/database.rs"]
@@ -22,10 +24,14 @@ mod faults;
 mod ghost;
 #[path = "cluster/history.rs"]
 mod history;
+#[path = "cluster/network.rs"]
+mod network;
 #[path = "cluster/nodes.rs"]
 mod nodes;
 #[path = "cluster/person.rs"]
 mod person;
+#[path = "cluster/play.rs"]
+mod play;
 #[path = "cluster/proxy.rs"]
 mod proxy;
 #[path = "cluster/session.rs"]

@@ -38,6 +38,9 @@ mod suite {
     /// PostgreSQL in place of the file: how a server comes to it, and what it refuses.
     #[cfg(feature = "postgres")]
     mod database;
+    /// TLS to the database.
+    #[cfg(feature = "postgres")]
+    mod database_tls;
     /// Peers that leave, and connections whose time is up.
     mod departures;
     /// Who hides or blocks can't be told from who is away.

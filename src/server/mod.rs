@@ -12,6 +12,7 @@
 //! | `old_copies` | removes copies of the database that lie in the data folder for too long |
 //! | `retention` | forgets when people were last seen |
 //! | `import` | accounts and messages of the Python program before this one |
+//! | `counted` | a count and its noun, in words |
 //! | `capacity` | how many connections the system leaves room for |
 //! | [`listen`] | where it listens |
 //! | [`shared`] | the parts that all connections share |
@@ -37,6 +38,7 @@ mod banner;
 mod capacity;
 pub(crate) mod cluster;
 pub(crate) mod config;
+mod counted;
 mod data_folder;
 pub(crate) mod delivery;
 mod error;

@@ -56,6 +56,7 @@ pub(crate) use self::tally::{Summary, Tally};
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -435,6 +436,18 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
 
     /// Invitations whose numbers come after `after`, in order, also those that do not work any more.
     fn invitations(&self, after: i64, limit: usize) -> Result<Vec<ListedInvitation>, StoreError>;
+
+    /// Counts a wrong login for a name, whether or not an account has it, and returns how many of that name
+    /// are remembered, `most` at most; one is forgotten in each `forgiven_after`. Power may be lost with the
+    /// last ones. `None` from a store that one server has alone: it remembers them itself.
+    fn count_guess(
+        &self,
+        _name: &UserName,
+        _forgiven_after: Duration,
+        _most: u32,
+    ) -> Result<Option<u32>, StoreError> {
+        Ok(None)
+    }
 
     /// All banned networks.
     fn bans(&self) -> Result<Vec<Ban>, StoreError>;

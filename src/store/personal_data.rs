@@ -34,11 +34,13 @@ pub(crate) enum Section {
     Expired,
     /// What others' mailboxes hold of the person: mail that they sent, and notices with their name.
     Elsewhere,
+    /// Which of several servers has the mailbox.
+    Home,
 }
 
 impl Section {
     /// All of them, in the order in which they are shown.
-    pub(crate) const ALL: [Section; 12] = [
+    pub(crate) const ALL: [Section; 13] = [
         Section::Account,
         Section::Generation,
         Section::Proof,
@@ -51,6 +53,7 @@ impl Section {
         Section::BlockedBy,
         Section::Expired,
         Section::Elsewhere,
+        Section::Home,
     ];
 
     /// The table.
@@ -66,6 +69,7 @@ impl Section {
             Section::Blocks | Section::BlockedBy => "blocks",
             Section::Expired => "expired",
             Section::Mailbox | Section::Elsewhere => "mail",
+            Section::Home => "homes",
         }
     }
 
@@ -84,6 +88,7 @@ impl Section {
             Section::BlockedBy => "who blocks it",
             Section::Expired => "mail of it, or to it, that expired",
             Section::Elsewhere => "mail of it, or about it, that waits for others",
+            Section::Home => "the run of a server that has its mailbox",
         }
     }
 

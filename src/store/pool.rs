@@ -9,9 +9,10 @@ use crate::sync::{Condvar, Mutex};
 /// At most this many connections read.
 const MAX_CONNECTIONS: usize = 4;
 
-/// How many of them may search mail at once, and how many open mailboxes at once.
+/// How many of them may search mail at once, open mailboxes, and count wrong logins.
 const MAX_SEARCHING: usize = 1;
 const MAX_OPENING: usize = 2;
+const MAX_COUNTING: usize = 1;
 
 /// What a read is for.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,8 @@ pub(super) enum Lane {
     Search,
     /// It counts a mailbox.
     Opening,
+    /// It counts a wrong login, of which strangers may send many.
+    Counting,
 }
 
 /// The connections.
@@ -38,6 +41,7 @@ struct State<C> {
     open: usize,
     searching: usize,
     opening: usize,
+    counting: usize,
     closed: bool,
 }
 
@@ -47,6 +51,7 @@ impl<C> State<C> {
             Lane::Short => None,
             Lane::Search => Some((&mut self.searching, MAX_SEARCHING)),
             Lane::Opening => Some((&mut self.opening, MAX_OPENING)),
+            Lane::Counting => Some((&mut self.counting, MAX_COUNTING)),
         }
     }
 }
@@ -68,6 +73,7 @@ impl<C> Pool<C> {
                 open: 0,
                 searching: 0,
                 opening: 0,
+                counting: 0,
                 closed: false,
             }),
             freed: Condvar::new(),

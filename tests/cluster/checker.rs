@@ -37,6 +37,9 @@ pub struct Verdict {
     /// Pushed again to a vault that knew them, which is no fault.
     pub arrived_again: usize,
     pub sessions: usize,
+    /// The longest time from the first sending of a message to its `ok`, in microseconds. Its sender may have been away
+    /// meanwhile.
+    pub slowest: u64,
     /// Accepted, and not shown.
     pub lost: Vec<String>,
     /// Shown twice.
@@ -61,20 +64,37 @@ impl Verdict {
         ];
         kinds.into_iter().flatten().collect()
     }
+
+    /// Adds another history's.
+    pub fn add(&mut self, other: Verdict) {
+        self.accepted += other.accepted;
+        self.shown += other.shown;
+        self.resent += other.resent;
+        self.refused += other.refused;
+        self.arrived_again += other.arrived_again;
+        self.sessions += other.sessions;
+        self.slowest = self.slowest.max(other.slowest);
+        self.lost.extend(other.lost);
+        self.twice.extend(other.twice);
+        self.disordered.extend(other.disordered);
+        self.two_live.extend(other.two_live);
+        self.wrong.extend(other.wrong);
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "accepted {}, shown {}, resent {}, refused {}, arrived again {}, sessions {}; lost {}, twice {}, \
-             out of order {}, two live {}, wrong {}",
+            "accepted {}, shown {}, resent {}, refused {}, arrived again {}, sessions {}, slowest {:.1} s; lost {}, \
+             twice {}, out of order {}, two live {}, wrong {}",
             self.accepted,
             self.shown,
             self.resent,
             self.refused,
             self.arrived_again,
             self.sessions,
+            self.slowest as f64 / 1e6,
             self.lost.len(),
             self.twice.len(),
             self.disordered.len(),
@@ -130,7 +150,11 @@ fn sent<'a>(history: &'a [Entry], verdict: &mut Verdict) -> BTreeMap<Key<'a>, Me
                 message.overtakable |= message.refused_at.take().is_some_and(late);
             }
             What::Accepted { mid, .. } => match messages.get_mut(&(who, *mid)) {
-                Some(message) => message.accepted = true,
+                Some(message) => {
+                    if !std::mem::replace(&mut message.accepted, true) {
+                        verdict.slowest = verdict.slowest.max(entry.at - message.first_sent);
+                    }
+                }
                 None => verdict
                     .wrong
                     .push(format!("{who} was answered for {mid}, which it never sent")),
@@ -240,20 +264,22 @@ fn one_session_each(
             sessions.insert(entry.session, session);
         }
     }
-    // When the network between clients and a node was whole again, last.
+    // When all that was written before the network between clients and a node was whole again has come, at last:
+    // TCP doubles the time until it sends once more, so that may take as long as the cut has lasted.
     let mut healed: HashMap<usize, u64> = HashMap::new();
-    let mut cut: HashSet<usize> = HashSet::new();
+    let mut cut: HashMap<usize, u64> = HashMap::new();
     // When a session has sent a message or an acknowledgement last.
     let mut asked: HashMap<(u64, bool, u64), u64> = HashMap::new();
     for entry in history {
         let (began, act) = match &entry.what {
             What::Cut { node } => {
-                cut.insert(*node);
+                cut.insert(*node, entry.at);
                 continue;
             }
             What::Healed { node } => {
-                cut.remove(node);
-                healed.insert(*node, entry.at);
+                let began = cut.remove(node).unwrap_or(entry.at);
+                let arrived = healed.entry(*node).or_default();
+                *arrived = (*arrived).max(entry.at + (entry.at - began));
                 continue;
             }
             What::Sent { mid, .. } => {
@@ -287,7 +313,7 @@ fn one_session_each(
         let is_later = began.is_some_and(|began| *began > session.successor);
         let whole = healed.get(&session.node).map_or(0, |healed| *healed);
         let written = session.successor.max(whole).saturating_add(UNDER_WAY);
-        if is_later || (entry.at > written && !cut.contains(&session.node)) {
+        if is_later || (entry.at > written && !cut.contains_key(&session.node)) {
             let (who, number, at, after) = (&entry.who, entry.session, entry.at, session.successor);
             let begun = if is_later {
                 "begun after that"

@@ -3,6 +3,7 @@
 //! process has written outlives it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,17 @@ impl Database {
     pub fn with(settings: &[&str]) -> Self {
         let mut database = Database::unstarted(settings, None);
         database.make();
+        database.begin();
+        database
+    }
+
+    /// The same, which takes connections from other machines as well: from those of the network that this thread is in.
+    pub fn in_network() -> Self {
+        let mut database = Database::unstarted(&["listen_addresses=*"], None);
+        database.make();
+        let rules = database.data().join("pg_hba.conf");
+        let mut rules = fs::File::options().append(true).open(rules).unwrap();
+        rules.write_all(b"host all all all trust\n").unwrap();
         database.begin();
         database
     }
@@ -225,11 +237,22 @@ impl Database {
         signal(writer.expect("there is a WAL writer").0, Signal::STOP);
     }
 
+    /// Has all its processes stand still: what is asked is taken by the system, and not answered.
+    pub fn stop(&self) {
+        // The first one must not begin new ones.
+        signal(
+            Pid::from_raw(self.postmaster() as i32).unwrap(),
+            Signal::STOP,
+        );
+        for (pid, _) in self.children() {
+            signal(pid, Signal::STOP);
+        }
+    }
+
     /// Kills all its processes without warning, at one instant.
     pub fn kill(&mut self) {
+        self.stop();
         let first = Pid::from_raw(self.postmaster() as i32).unwrap();
-        // It must not begin new ones.
-        signal(first, Signal::STOP);
         for (pid, _) in self.children() {
             signal(pid, Signal::KILL);
         }

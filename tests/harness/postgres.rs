@@ -31,7 +31,7 @@ pub fn store_of(data: &Path) -> Option<String> {
 pub fn database(data: &Path) -> String {
     static STARTED: OnceLock<(String, Child)> = OnceLock::new();
     let address = address().unwrap_or_else(|| {
-        let (address, _) = STARTED.get_or_init(|| start(""));
+        let (address, _) = STARTED.get_or_init(|| start("", None));
         address.clone()
     });
     database_of(&address, data)
@@ -48,13 +48,35 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one.
     pub fn start() -> Self {
-        let (address, script) = start("");
+        Cluster::start_on(None)
+    }
+
+    /// Starts one that listens on a port of this machine as well.
+    pub fn start_on(port: Option<u16>) -> Self {
+        let (address, script) = start("", port);
         let folder = address.split("host=").nth(1).unwrap();
+        let folder = folder.split('&').next().unwrap();
         Cluster {
             folder: folder.into(),
             address,
             _script: script,
         }
+    }
+
+    /// Lets it offer TLS with this certificate and key, in PEM.
+    pub fn offer_tls(&self, certificate: &str, key: &str) {
+        let write = format!("umask 077; echo '{certificate}' >tls.crt; echo '{key}' >tls.key");
+        run_as_postgres(&self.folder, &write);
+        let folder = self.folder.display();
+        for setting in [
+            format!("ssl_cert_file = '{folder}/tls.crt'"),
+            format!("ssl_key_file = '{folder}/tls.key'"),
+            "ssl = on".to_owned(),
+        ] {
+            ask(&self.address, &format!("ALTER SYSTEM SET {setting}"));
+        }
+        ask(&self.address, "SELECT pg_reload_conf()");
+        eventually("it offers TLS", || ask(&self.address, "SHOW ssl") == "on");
     }
 
     /// Ends it without warning, and starts it again as it was started before.
@@ -86,11 +108,12 @@ impl Cluster {
 }
 
 /// Starts one that ends when this process does, as `scripts/postgres.sh` does with this option.
-pub(super) fn start(option: &str) -> (String, Child) {
+pub(super) fn start(option: &str, port: Option<u16>) -> (String, Child) {
     // `cat` ends with its standard input, and the database with `cat`.
     let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres.sh"))
         .args(Some(option).filter(|option| !option.is_empty()))
         .args(["sh", "-c", "echo $SECURE_CHAT_TEST_POSTGRES; exec cat"])
+        .envs(port.map(|port| ("POSTGRES_PORT", port.to_string())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

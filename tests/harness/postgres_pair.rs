@@ -22,7 +22,7 @@ pub struct Pair {
 impl Pair {
     /// Starts them.
     pub fn start() -> Self {
-        let (address, script) = start("--standby");
+        let (address, script) = start("--standby", None);
         let folders = address.split("host=").nth(1).unwrap();
         let mut folders = folders.split(',').map(PathBuf::from);
         let folders = [(); 2].map(|()| folders.next().unwrap());

@@ -14,7 +14,7 @@ use crate::harness::{
 };
 
 /// What a server that does not start says.
-fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+pub fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut server = process::command(env!("CARGO_BIN_EXE_server"));
     server.args(["--listen", "127.0.0.1:0"]).args(arguments);
     server.envs(environment.iter().copied());
@@ -25,7 +25,7 @@ fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     said
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

@@ -267,7 +267,7 @@ fn each_document_that_is_skipped_is_said_with_its_line_and_why() {
         assert!(!line.contains('\u{1b}'), "{line}");
     }
     assert!(
-        said.contains("1 accounts and 1 messages were imported, 14 "),
+        said.contains("1 account and 1 message were imported, 14 "),
         "{said}"
     );
     // With other names both come, and the mail that waited for one of them.
@@ -449,5 +449,5 @@ fn a_long_text_that_never_ends_takes_no_memory_and_a_full_disk_takes_nothing() {
     assert!(said.contains("nothing was imported"), "{said}");
     assert_eq!(rows(&data), [0; 4]);
     let said = import(&data, &[large.to_str().unwrap()]);
-    assert!(said.contains("1 accounts and 800 messages were"), "{said}");
+    assert!(said.contains("1 account and 800 messages were"), "{said}");
 }

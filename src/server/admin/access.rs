@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::accounts::{DAY, counted, random_code, read, refuse};
+use super::accounts::{DAY, random_code, read, refuse};
 use super::error::AdminError;
 use super::perform::{Performer, Rows, emit};
 use super::request::{BanRow, InvitationRow, LinkRow, SessionRow};
@@ -15,6 +15,7 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::server::cluster::sessions_here;
 use crate::server::config::Registration;
+use crate::server::counted::counted;
 use crate::server::limits::ip_prefix::IpPrefix;
 use crate::server::net::disconnect;
 use crate::server::peers::message::{Call, Called, PeerSession};

@@ -15,6 +15,7 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::reply::News;
 use crate::protocol::request::KdfParams;
+use crate::server::counted::counted;
 use crate::server::delivery::Now;
 use crate::server::delivery::homes::NotHere;
 use crate::server::delivery::purge::Purged;
@@ -121,14 +122,16 @@ impl Performer {
                 return Ok(counted(count, "account"));
             };
             after = Some(last.name);
+            let elsewhere = self.online_elsewhere(&page);
             for account in &page {
                 count += 1;
-                emit(rows, &self.user_row(account))?;
+                emit(rows, &self.user_row(account, &elsewhere))?;
             }
         }
     }
 
-    fn user_row(&self, account: &ListedAccount) -> UserRow {
+    /// The row of an account; `elsewhere` are those of the list who are online at other servers.
+    fn user_row(&self, account: &ListedAccount, elsewhere: &[UserId]) -> UserRow {
         UserRow {
             name: account.name,
             state: match account {
@@ -143,7 +146,7 @@ impl Performer {
                 } => "imported",
                 _ => "active",
             },
-            online: self.is_online(account),
+            online: self.is_online(account, elsewhere),
             created: account.created,
             last_seen: account.last_seen,
             logins: account.logins,
@@ -152,10 +155,15 @@ impl Performer {
     }
 
     /// Whether an account has a session, at another server one that others may see.
-    fn is_online(&self, account: &ListedAccount) -> bool {
-        let elsewhere = || self.shared.delivery.online_elsewhere(&[account.id]);
-        self.shared.sessions.find(&account.name).is_some()
-            || elsewhere().is_ok_and(|online| !online.is_empty())
+    fn is_online(&self, account: &ListedAccount, elsewhere: &[UserId]) -> bool {
+        self.shared.sessions.find(&account.name).is_some() || elsewhere.contains(&account.id)
+    }
+
+    /// Those of some accounts who have such a session at another server.
+    fn online_elsewhere(&self, accounts: &[ListedAccount]) -> Vec<UserId> {
+        let asked: Vec<UserId> = accounts.iter().map(|account| account.id).collect();
+        let online = self.shared.delivery.online_elsewhere(&asked);
+        online.unwrap_or_default()
     }
 
     /// Brings an account's mailbox here and holds it, so that no other server has a session of the account
@@ -197,10 +205,11 @@ impl Performer {
         };
         let identity = account.as_ref().and_then(|account| account.identity);
         let flags = account.as_ref().map(|account| account.flags);
+        let elsewhere = self.online_elsewhere(std::slice::from_ref(&listed));
         emit(
             rows,
             &UserDetails {
-                user: self.user_row(&listed),
+                user: self.user_row(&listed, &elsewhere),
                 code_expires: listed.reset_until,
                 identity: identity
                     .and_then(|identity| public_identity(&identity))
@@ -330,6 +339,7 @@ impl Performer {
             let page = self.store().accounts(after.as_ref(), limit).map_err(read)?;
             let Some(last) = page.last() else { break };
             after = Some(last.name);
+            let elsewhere = self.online_elsewhere(&page);
             let mut answers = Vec::new();
             for account in page.iter().filter(|account| !account.deleted) {
                 let delivery = &self.shared.delivery;
@@ -345,7 +355,7 @@ impl Performer {
                     Err(NotHere::Refused(_)) => continue,
                 }
                 answers.push(answer);
-                online += u64::from(self.is_online(account));
+                online += u64::from(self.is_online(account, &elsewhere));
             }
             let deadline = clock::now() + NOTICES_TAKE;
             for answer in answers {
@@ -358,7 +368,8 @@ impl Performer {
             }
         }
         Ok(format!(
-            "announced to {told} accounts: {online} are online, the others are told at their next login"
+            "announced to {}: {online} online, the others are told at their next login",
+            counted(told, "account")
         ))
     }
 
@@ -378,22 +389,15 @@ fn not_announced(told: u64) -> Result<String, AdminError> {
               announce it again"
             .to_owned(),
         _ => format!(
-            "only {told} accounts are told: the disk of the data folder is full or fails; make room on \
-             it, and announce it again, which these accounts hear a second time"
+            "told to only {}: the disk of the data folder is full or fails; make room on it, and announce \
+             it again, which these accounts hear a second time",
+            counted(told, "account")
         ),
     })
 }
 
 fn taken(name: &UserName) -> String {
     format!("the name {name} is taken; choose another")
-}
-
-/// How many of something there are, in words.
-pub(super) fn counted(count: u64, one: &str) -> String {
-    match count {
-        1 => format!("1 {one}"),
-        _ => format!("{count} {one}s"),
-    }
 }
 
 /// Random bytes for a code.

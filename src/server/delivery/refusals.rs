@@ -69,6 +69,14 @@ pub(crate) fn read_failed(error: StoreError) -> Refusal {
     }
 }
 
+/// Logs why a wrong login could not be counted. It is refused like any other.
+pub(crate) fn log_uncounted(error: &StoreError) {
+    log::error(
+        None,
+        format_args!("a wrong login could not be counted: {error}"),
+    );
+}
+
 /// A transaction failed, so that nothing of it was stored.
 pub(super) fn write_failed(error: &StoreError) -> Refusal {
     let text = match error {

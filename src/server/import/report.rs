@@ -12,6 +12,7 @@ use super::document::Position;
 use super::error::ImportError;
 use crate::clock;
 use crate::protocol::sanitize::sanitize;
+use crate::server::counted::counted;
 
 /// How often the progress is shown.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -111,19 +112,21 @@ impl Report {
             dry_run,
             ..
         } = self;
+        let done = format!(
+            "{} and {}",
+            counted(*accounts, "account"),
+            counted(*messages, "message")
+        );
+        let left = format!("{} skipped", counted(*skipped, "document"));
         let text = match (self.json, dry_run) {
             (true, _) => json!({
                 "accounts": accounts, "messages": messages, "online_peers": peers,
                 "skipped": skipped, "dry_run": dry_run,
             })
             .to_string(),
-            (false, true) => format!(
-                "{accounts} accounts and {messages} messages would be imported, {skipped} documents \
-                 skipped; nothing was changed"
-            ),
+            (false, true) => format!("{done} would be imported, {left}; nothing was changed"),
             (false, false) => format!(
-                "{accounts} accounts and {messages} messages were imported, {skipped} documents \
-                 skipped. Of online_peers, {peers} were passed over: who is online is known from \
+                "{done} were imported, {left}. Of online_peers, {peers} were passed over: who is online is known from \
                  the connections here"
             ),
         };

@@ -23,13 +23,13 @@ const MAX_DOUBLINGS: u32 = 5;
 const FREE_FROM_ADDRESS: u32 = 10;
 
 /// The time in which one wrong login is forgotten.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
 /// The most wrong logins that are remembered of an account or an address, so that an attack
 /// does not slow its victims for long after its end.
-const MAX_REMEMBERED: u32 = 30;
+pub(crate) const MAX_REMEMBERED: u32 = 30;
 
-/// The wrong logins that are remembered, by address and by account.
+/// The wrong logins that are remembered, by address, and by account where the store does not count those.
 #[derive(Debug, Default)]
 pub(crate) struct LoginBackoff {
     addresses: KeyedBuckets<IpPrefix>,
@@ -37,18 +37,21 @@ pub(crate) struct LoginBackoff {
 }
 
 impl LoginBackoff {
-    /// Counts a wrong login for an account, which need not exist, and says how
-    /// long its answer is to be held back. `in_a_row` is how many failed on this
-    /// connection, this one included; `from` is `None` for an address that is
-    /// not counted.
-    pub(crate) fn wrong(
+    /// Counts a wrong login for an account, which need not exist, and returns how many are remembered.
+    pub(crate) fn count_guess(&mut self, account: UserName, now: Instant) -> u32 {
+        count(&mut self.accounts, account, now, 1)
+    }
+
+    /// Counts a wrong login by its address, and says how long its answer is to be held back.
+    /// `of_account` is how many are remembered of its account, and `in_a_row` how many failed on this
+    /// connection, this one included in both; `from` is `None` for an address that is not counted.
+    pub(crate) fn delay(
         &mut self,
-        account: UserName,
+        of_account: u32,
         from: Option<IpPrefix>,
         in_a_row: u32,
         now: Instant,
     ) -> Duration {
-        let of_account = count(&mut self.accounts, account, now, 1);
         let of_address = from.map_or(0, |from| count(&mut self.addresses, from, now, 1));
         let site = from.and_then(IpPrefix::site);
         let of_site = site.map_or(0, |site| {
@@ -88,6 +91,20 @@ mod tests {
 
     fn network(text: &str) -> Option<IpPrefix> {
         Some(IpPrefix::of(text.parse().unwrap()))
+    }
+
+    impl LoginBackoff {
+        /// The delay of a wrong login that is counted here alone.
+        fn wrong(
+            &mut self,
+            account: UserName,
+            from: Option<IpPrefix>,
+            in_a_row: u32,
+            now: Instant,
+        ) -> Duration {
+            let of_account = self.count_guess(account, now);
+            self.delay(of_account, from, in_a_row, now)
+        }
     }
 
     fn millis(delay: Duration) -> u128 {

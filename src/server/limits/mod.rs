@@ -181,18 +181,24 @@ impl Limits {
         })
     }
 
-    /// Counts a wrong login, and returns how long its answer is to be held back. `in_a_row` is how
-    /// many failed on this connection, this one included.
+    /// Counts a wrong login for an account, which need not exist, and returns how many are remembered of it.
+    pub(crate) fn count_guess(&self, account: UserName, now: Instant) -> u32 {
+        self.login_backoff.lock().count_guess(account, now)
+    }
+
+    /// Counts a wrong login by its address, and returns how long its answer is to be held back.
+    /// `of_account` is how many are remembered of its account, and `in_a_row` how many failed on this
+    /// connection, this one included in both.
     pub(crate) fn wrong_login(
         &self,
-        account: UserName,
+        of_account: u32,
         from: Option<IpPrefix>,
         in_a_row: u32,
         now: Instant,
     ) -> Duration {
         self.login_backoff
             .lock()
-            .wrong(account, from, in_a_row, now)
+            .delay(of_account, from, in_a_row, now)
     }
 
     /// Counts a search, and returns how long the connection is not to be read after it.

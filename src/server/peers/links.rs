@@ -21,7 +21,7 @@ use crate::transport::connector::Connector;
 /// A server that was not reached is left alone for this long.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How often the log says that a server is not reached.
+/// How often the log says of one server that it is not reached.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// How many bytes of events wait for a link that is being made. Past that, they are dropped.
@@ -46,10 +46,26 @@ pub(crate) struct Links {
 #[derive(Default)]
 struct Table {
     by_run: HashMap<RunId, Slot>,
-    /// When the log has last said that a server is not reached.
-    logged: Option<Instant>,
+    logged: Logged,
     /// No further links are made.
     stopped: bool,
+}
+
+/// When the log has said that a server is not reached, by its name; what is longer ago is forgotten.
+#[derive(Default)]
+struct Logged(HashMap<String, Instant>);
+
+impl Logged {
+    /// Whether the log is to say it, which then counts as said.
+    fn is_due(&mut self, who: &str, now: Instant) -> bool {
+        let Logged(said) = self;
+        said.retain(|_, last| now.saturating_duration_since(*last) <= LOG_AGAIN);
+        let is_due = !said.contains_key(who);
+        if is_due {
+            said.insert(who.to_owned(), now);
+        }
+        is_due
+    }
 }
 
 enum Slot {
@@ -188,7 +204,7 @@ impl Links {
         let node = match self.homes.nodes() {
             Ok(nodes) => nodes.into_iter().find(|node| node.run == to)?,
             Err(error) => {
-                self.log_unreached(&format_args!("another server"), &error);
+                self.log_unreached("another server", &error);
                 return None;
             }
         };
@@ -215,15 +231,14 @@ impl Links {
     }
 
     /// Says that a server is not reached, but not each time.
-    fn log_unreached(&self, who: &dyn std::fmt::Display, why: &dyn std::fmt::Display) {
+    fn log_unreached(&self, who: &str, why: &dyn std::fmt::Display) {
         let now = clock::now();
         let mut table = self.table.lock();
-        let is_due = |last: Instant| now.saturating_duration_since(last) > LOG_AGAIN;
-        if !table.logged.is_none_or(is_due) {
+        let is_due = table.logged.is_due(who, now);
+        drop(table);
+        if !is_due {
             return;
         }
-        table.logged = Some(now);
-        drop(table);
         log::warn(
             None,
             format_args!(
@@ -284,5 +299,23 @@ impl Drop for Making<'_> {
             (Some(link), Some(Slot::Making(events))) => link.events(&events),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_server_that_is_not_reached_is_named_once_a_minute() {
+        let mut logged = Logged::default();
+        let start = Instant::now();
+        let seconds = |count| start + Duration::from_secs(count);
+        assert!(logged.is_due("first", seconds(0)));
+        assert!(logged.is_due("second", seconds(1)));
+        assert!(!logged.is_due("first", seconds(60)) && !logged.is_due("second", seconds(60)));
+        assert!(logged.is_due("first", seconds(61)) && !logged.is_due("second", seconds(61)));
+        assert!(logged.is_due("second", seconds(62)));
+        assert!(!logged.is_due("first", seconds(62)));
     }
 }

@@ -17,7 +17,8 @@ use crate::protocol::name::UserName;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::request::{KdfParams, Password};
 use crate::server::delivery::Now;
-use crate::server::delivery::refusals::read_failed;
+use crate::server::delivery::refusals::{log_uncounted, read_failed};
+use crate::server::limits::login_backoff::{FORGIVEN_AFTER, MAX_REMEMBERED};
 use crate::store::Account;
 use crate::transport::socket::PeerState;
 
@@ -132,11 +133,26 @@ impl Handler {
             && refusal.code == Code::WrongLogin
         {
             self.failed_logins += 1;
+            let of_account = self.count_guess(account, now);
             let limits = &self.shared.limits;
             let failed = self.failed_logins;
-            self.pause += limits.wrong_login(account, self.network, failed, now.instant);
+            self.pause += limits.wrong_login(of_account, self.network, failed, now.instant);
         }
         result
+    }
+
+    /// Counts a wrong login for an account, and returns how many are remembered of it: at all servers,
+    /// where several share the store. One that can't be counted there waits as long as any does.
+    fn count_guess(&self, account: UserName, now: Now) -> u32 {
+        let store = &self.shared.store;
+        match store.count_guess(&account, FORGIVEN_AFTER, MAX_REMEMBERED) {
+            Ok(Some(remembered)) => remembered,
+            Ok(None) => self.shared.limits.count_guess(account, now.instant),
+            Err(error) => {
+                log_uncounted(&error);
+                MAX_REMEMBERED
+            }
+        }
     }
 }
 

@@ -136,9 +136,12 @@ impl Handler {
             Some(secret) => Precedence::Resume(secret),
             None => Precedence::Yield,
         };
-        check_enabled(&self.unchanged(account)?)?;
-        // While it is held, it does not go to another server.
         let delivery = &self.shared.delivery;
+        if delivery.peers().is_some() {
+            // Nothing is taken from another server for a login that fails.
+            check_enabled(&self.unchanged(account)?)?;
+        }
+        // While it is held, it does not go to another server.
         let (mailbox, _) = delivery.bring_here(&account.name, precedence, None)?;
         let (account, session) = self.insert_session(account, options, precedence)?;
         match self.describe(&account, &session, &mailbox, options, now) {

@@ -2,7 +2,8 @@
 //! was committed, whether or not anybody was told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::protocol::ids::ByteArray;
@@ -22,17 +23,26 @@ use crate::sync;
 #[derive(Default)]
 pub(super) struct Disk {
     state: Mutex<State>,
+    on_move: OnceLock<OnMove>,
 }
+
+/// Is called when a mailbox moves to another server, with the mail of all.
+type OnMove = Box<dyn Fn(UserId, &Mail) + Send + Sync>;
+
+/// Messages by their mailbox and number.
+type Mail = BTreeMap<(UserId, u64), Message>;
 
 #[derive(Default)]
 struct State {
     accounts: Vec<(UserName, ByteArray<32>, u64)>,
-    mail: BTreeMap<(UserId, u64), Message>,
+    mail: Mail,
     last_number: u64,
     /// The last number that was stored in each mailbox.
     last_in: BTreeMap<UserId, u64>,
     /// Whose presence is hidden.
     hidden: BTreeSet<UserId>,
+    /// Whose account was deleted.
+    deleted: BTreeSet<UserId>,
     /// Which start of the server may write.
     generation: u64,
     /// How many of the next commits fail.
@@ -55,6 +65,17 @@ const LONG_LOG: u32 = 3;
 /// The longest log to which mail is still added. It is folded beside mail until it is twice as long as a long one, and
 /// in one turn the writer commits changes and mail.
 const MAX_LOG: u32 = 2 * LONG_LOG + 2;
+
+/// So many messages are on a page, to meet its end often.
+const PAGE: usize = 3;
+
+impl State {
+    /// Whether an account has mail, or others have mail of it.
+    fn has_traces(&self, account: UserId) -> bool {
+        let mut mail = self.mail.iter();
+        mail.any(|((to, _), message)| *to == account || message.sender == account)
+    }
+}
 
 impl Disk {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -83,6 +104,11 @@ impl Disk {
     /// Lets each commit take this long.
     pub(super) fn stall(&self, time: Duration) {
         self.state().stall = time;
+    }
+
+    /// Has this called, once and for all, when a mailbox moves to another server.
+    pub(super) fn on_move(&self, hook: OnMove) {
+        assert!(self.on_move.set(hook).is_ok());
     }
 
     /// The server of before can't write from here on; the new one's store.
@@ -157,8 +183,28 @@ impl ExpiredMail for DiskStore {
 }
 
 impl Traces for DiskStore {
-    fn traces(&self, _account: UserId, after: Key) -> Result<Part<Trace>, StoreError> {
-        Ok(Part::new(after).end())
+    fn traces(&self, account: UserId, after: Key) -> Result<Part<Trace>, StoreError> {
+        let state = self.look();
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let mut rows = state.mail.range(behind).peekable();
+        let mut part = Part::new(after);
+        for ((recipient, number), message) in rows.by_ref().take(PAGE) {
+            let left = message.sender == account || *recipient == account;
+            let (owner, ..) = state.accounts[recipient.0 as usize - 1];
+            let found = left.then(|| Trace {
+                recipient: *recipient,
+                owner: (!state.deleted.contains(recipient)).then_some(owner),
+                number: *number,
+                sender: message.sender,
+                is_envelope: matches!(message.body, Body::Envelope(_)),
+                size: message.body.len(),
+            });
+            part.take((*recipient, *number), found);
+        }
+        Ok(match rows.peek() {
+            Some(_) => part,
+            None => part.end(),
+        })
     }
 
     fn blockers(&self, _account: UserId, after: Key) -> Result<Part<UserId>, StoreError> {
@@ -170,7 +216,9 @@ impl Store for DiskStore {
     fn account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
         let state = self.look();
         let mut accounts = state.accounts.iter().enumerate();
-        let found = accounts.find(|(_, (other, ..))| other == name);
+        let found = accounts.find(|(place, (other, ..))| {
+            other == name && !state.deleted.contains(&UserId(*place as i64 + 1))
+        });
         Ok(found.map(|(place, (name, login_key, logins))| Account {
             id: UserId(place as i64 + 1),
             name: *name,
@@ -264,8 +312,7 @@ impl Store for DiskStore {
         }
         let range = (recipient, bounds.after + 1)..(recipient, bounds.before);
         let mut rows = state.mail.range(range).peekable();
-        // Small pages, to meet their ends often.
-        let most = bounds.messages.min(3);
+        let most = bounds.messages.min(PAGE);
         let mut bytes = 0;
         while page.messages.len() < most && bytes < bounds.bytes {
             let Some((_, message)) = rows.next() else {
@@ -372,6 +419,27 @@ impl Store for DiskStore {
                         true => state.hidden.remove(user),
                         false => state.hidden.insert(*user),
                     };
+                    Changed::Done
+                }
+                Change::Delete { user, .. } => {
+                    state.deleted.insert(*user);
+                    Changed::Done
+                }
+                Change::Purge(_, places, _) => {
+                    for place in places {
+                        state.mail.remove(place);
+                    }
+                    Changed::Done
+                }
+                Change::Reuse(earlier, new) => {
+                    assert!(!state.has_traces(*earlier), "traces are left");
+                    state.accounts.push((new.name, new.login_key, 0));
+                    Changed::Registered(UserId(state.accounts.len() as i64))
+                }
+                Change::MoveHome(user, _) => {
+                    if let Some(hook) = self.disk.on_move.get() {
+                        hook(*user, &state.mail);
+                    }
                     Changed::Done
                 }
                 _ => Changed::Done,

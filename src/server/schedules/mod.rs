@@ -11,6 +11,7 @@
 //! | `client` | one client's connection |
 //! | `disk` | the store |
 //! | `waits` | scenarios in which what is waited for does not come, and time runs out |
+//! | `leaving` | scenarios in which a mailbox leaves the server's memory amid its traffic |
 //! | `timeouts` | the waits that have to run out in some schedule |
 //! | `faults` | scenarios for single lines whose loss no other one shows |
 //!
@@ -21,6 +22,7 @@ mod client;
 mod disk;
 mod explorer;
 mod faults;
+mod leaving;
 mod robots;
 mod stage;
 mod timeouts;

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::disk::Disk;
+use crate::clock;
 use crate::crypto::account::password::{Argon2Params, LoginKey, derive};
 use crate::protocol::ids::MessageId;
 use crate::protocol::request::{Body, Sender};
@@ -185,6 +186,11 @@ impl Stage {
         Arc::clone(lock(&self.running).as_ref().unwrap())
     }
 
+    /// What the connections of the server share.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.running().shared)
+    }
+
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
     }
@@ -217,7 +223,8 @@ impl Stage {
 
     /// The end as `run::serve` brings it about. The process ends in any case, so what goes on
     /// then can neither write to the disk nor be heard.
-    fn shut_down(&self) {
+    /// Returns whether all was recorded.
+    fn shut_down(&self) -> bool {
         let door = self.door.lock();
         self.note(|seen| seen.closing = true);
         drop(door);
@@ -229,6 +236,7 @@ impl Stage {
         );
         self.disk.restart();
         running.cut_off();
+        ended.is_ok_and(|ended| ended.unrecorded == 0)
     }
 
     /// The client's end of a new connection, whose buffers hold `capacity` bytes each way; `None`
@@ -267,11 +275,7 @@ impl Stage {
         let seen = self.seen();
         let mut pending = BTreeSet::new();
         for (recipient, message) in self.disk.mail() {
-            pending.insert((
-                message.sender.0 as usize - 1,
-                recipient.0 as usize - 1,
-                sequence(&message.mid),
-            ));
+            pending.insert(key(recipient, &message));
         }
         for message in &seen.accepted {
             assert!(
@@ -294,25 +298,35 @@ impl Stage {
         }
     }
 
-    /// Nobody is logged in and no session is attached once all connections have ended.
-    fn judge_sessions(&self) {
-        let shared = Arc::clone(&self.running().shared);
+    /// Nobody is logged in and no session is attached once all connections have ended. If all was
+    /// `recorded`, each mailbox counts what it has.
+    fn judge_sessions(&self, recorded: bool) {
+        let shared = self.shared();
         for name in NAMES {
             let name = name.parse().unwrap();
             assert!(shared.sessions.find(&name).is_none(), "a session is left");
             let mailbox = shared.delivery.mailbox(&name).unwrap();
+            let state = mailbox.lock();
             assert!(
-                mailbox.lock().send_queue.is_none(),
+                state.send_queue.is_none(),
                 "{name}'s mailbox keeps the send queue of a session that has ended"
+            );
+            let stored = self.disk.mail();
+            let of_this = stored.iter().filter(|(user, _)| *user == mailbox.user);
+            assert!(
+                !recorded
+                    || !state.machine.is_idle(clock::now())
+                    || state.machine.pending().messages() == of_this.count() as u64,
+                "{name}'s mailbox counts other messages than it has"
             );
         }
     }
 
     /// Ends the server, and lets every thread end.
     pub(super) fn end(&self) {
-        self.shut_down();
+        let recorded = self.shut_down();
         sync::await_threads();
-        self.judge_sessions();
+        self.judge_sessions(recorded);
     }
 
     /// The same, and judges.
@@ -320,6 +334,16 @@ impl Stage {
         self.end();
         self.judge();
     }
+}
+
+/// The sender, the recipient and the sequence of a message on the disk.
+pub(super) fn key(recipient: UserId, message: &Message) -> (usize, usize, usize) {
+    let from = NAMES.iter().position(|name| match &message.from {
+        Sender::User(from) => from.as_str() == *name,
+        _ => false,
+    });
+    let to = recipient.0 as usize - 1;
+    (from.unwrap(), to, sequence(&message.mid))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -82,6 +82,7 @@ macro_rules! contract {
             what_is_held_about_a_person_is_found_a_row_at_a_time
             mail_that_waited_too_long_leaves_a_row_and_a_notice
             a_name_that_is_given_away_brings_nothing_along
+            guesses_at_a_name_are_counted_where_several_servers_may_be
         );
     };
     ($scene:expr, people, $($name:ident)+) => {

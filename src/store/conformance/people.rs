@@ -1,6 +1,7 @@
 //! The contract as tests: what is kept about a person, and for how long.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Scene, delete, generation, keys, new_account};
 use crate::protocol::ids::{ByteArray, MessageId};
@@ -50,6 +51,8 @@ pub(in crate::store) fn what_is_held_about_a_person_is_found_a_row_at_a_time(fix
         Change::Block(bob, carol, true),
         Change::Block(carol, bob, true),
         Change::Reset(bob, reset),
+        Change::ClaimHome(bob),
+        Change::ClaimHome(carol),
     ] {
         fixture.change(change);
     }
@@ -91,7 +94,10 @@ pub(in crate::store) fn what_is_held_about_a_person_is_found_a_row_at_a_time(fix
     }
     let count = |section| found.iter().filter(|(of, _)| *of == section).count();
     let counts = Section::ALL.map(count);
-    assert_eq!(counts, [1, 1, 1, 1, 0, 1, 1, 1, 2, 1, 0, 2], "{found:?}");
+    // A store of one server knows no homes.
+    let homes = usize::from(fixture.store().run().is_some());
+    let expected = [1, 1, 1, 1, 0, 1, 1, 1, 2, 1, 0, 2, homes];
+    assert_eq!(counts, expected, "{found:?}");
     let holds = |section, column: &str, value: Field| {
         let field = (column.to_owned(), value);
         found
@@ -266,4 +272,28 @@ pub(in crate::store) fn a_name_that_is_given_away_brings_nothing_along(fixture: 
     assert_eq!(names, ["alice", "bob"]);
     let carol = fixture.register("carol");
     assert!(carol > new, "no number is another account's");
+}
+
+pub(crate) fn guesses_at_a_name_are_counted_where_several_servers_may_be(fixture: &impl Scene) {
+    fixture.register("alice");
+    let store = fixture.store();
+    let guess = |name: &str, forgiven_after| {
+        let name = name.parse().unwrap();
+        store.count_guess(&name, forgiven_after, 3).unwrap()
+    };
+    let hour = Duration::from_secs(3600);
+    if store.run().is_none() {
+        assert_eq!(guess("alice", hour), None, "its server remembers them");
+        return;
+    }
+    // Whether the name exists makes no difference.
+    for name in ["alice", "ghost"] {
+        let counts = [(); 5].map(|()| guess(name, hour));
+        assert_eq!(counts, [1, 2, 3, 3, 3].map(Some), "{name}");
+    }
+    let short = Duration::from_millis(20);
+    assert_eq!(guess("bob", short), Some(1));
+    std::thread::sleep(short * 2);
+    assert_eq!(guess("bob", short), Some(1), "the first is forgotten");
+    assert_eq!(guess("alice", hour), Some(3), "others' are not");
 }

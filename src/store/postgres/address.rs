@@ -25,8 +25,12 @@ const MOST_BYTES: u64 = 1 << 20;
 /// How long a database has to answer a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How long a database that is cut off goes unnoticed.
-const SILENCE: Duration = Duration::from_secs(15);
+/// How long a machine with the database may acknowledge nothing: as long as a lease lasts.
+const SILENCE: Duration = Duration::from_secs(6);
+
+/// How often such a machine is asked whether it is there, while an answer is waited for. The system would ask after 75 s
+/// for the second time, and so much longer would the end of a machine with a question go unnoticed.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// The address of a database, as the operator has given it.
 #[derive(Clone)]
@@ -292,7 +296,9 @@ impl StoreAddress {
         }
         parameters
             .tcp_user_timeout(SILENCE)
-            .keepalives_idle(SILENCE)
+            .keepalives_idle(PROBE)
+            .keepalives_interval(PROBE)
+            .keepalives_retries((SILENCE.as_secs() / PROBE.as_secs()) as u32)
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .ssl_mode(match self.tls {
                 DatabaseTls::Off => SslMode::Disable,

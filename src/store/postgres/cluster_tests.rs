@@ -289,6 +289,102 @@ fn a_batch_that_meets_another_servers_in_a_deadlock_is_done_once_more() {
     });
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Counts a wrong login, and returns how many are remembered.
+fn guess(store: &Postgres, name: &str) -> u32 {
+    let counted = store.count_guess(&name.parse().unwrap(), HOUR, 30);
+    counted.unwrap().unwrap()
+}
+
+#[test]
+fn guesses_are_counted_for_all_servers_and_outlive_each() {
+    let two = Two::new();
+    let counted = two.at_once(|_, fixture| [(); 10].map(|()| guess(&fixture.store, "alice")));
+    let counted: BTreeSet<u32> = counted.into_iter().flatten().collect();
+    assert_eq!(counted, (1..=20).collect());
+    two.second.store.close().unwrap();
+    let again = open_as(&two.first.address, "second", "elsewhere").unwrap();
+    assert_eq!(guess(&again, "alice"), 21);
+    assert_eq!(guess(&again, "bob"), 1, "others are not slowed");
+    // A clock that was far ahead, as another primary's may have been, leaves no more than the most.
+    administer(
+        &two.first.address,
+        "UPDATE guesses SET forgiven = 1::bigint << 60",
+    );
+    assert_eq!(guess(&again, "alice"), 30);
+    administer(&two.first.address, "UPDATE guesses SET forgiven = 0");
+    assert_eq!(guess(&again, "alice"), 1);
+}
+
+#[test]
+fn guesses_wait_neither_for_mail_nor_for_the_disk_and_take_little_room() {
+    let two = Two::new();
+    let alice = two.first.register("alice");
+    let rows = "SELECT count(*) FROM guesses";
+    let mut client = connection(&two.first.address);
+    client
+        .run(
+            "CREATE TABLE settings (setting TEXT);
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO settings VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END';
+             CREATE TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON guesses
+             FOR EACH ROW EXECUTE FUNCTION note()",
+        )
+        .unwrap();
+    // The account's row, its mailbox and the writing connection are all taken.
+    let writer = two.first.store.writer.lock();
+    client.run("BEGIN").unwrap();
+    client
+        .execute(statements::COUNT_LOGIN, &[&alice.0])
+        .unwrap();
+    client
+        .run("LOCK TABLE mail, users, homes, runs IN ACCESS EXCLUSIVE MODE")
+        .unwrap();
+    assert_eq!(guess(&two.first.store, "alice"), 1);
+    assert_eq!(guess(&two.first.store, "alice"), 2);
+    client.run("ROLLBACK").unwrap();
+    drop(writer);
+    let mut numbers = 0..300_u32;
+    assert!(numbers.all(|number| guess(&two.first.store, &format!("ghost{number}")) >= 1));
+    let kept: i64 = client.lines(rows).unwrap()[0].parse().unwrap();
+    assert!((290..=301).contains(&kept), "{kept}");
+    // No name is in them, and each is one of as many rows as are permitted at all.
+    let columns = "SELECT data_type FROM information_schema.columns WHERE table_name = 'guesses'";
+    assert_eq!(client.lines(columns).unwrap(), ["integer", "bigint"]);
+    let apart = "SELECT count(*) FROM guesses WHERE slot NOT BETWEEN 0 AND 1048575";
+    assert_eq!(client.lines(apart).unwrap(), ["0"]);
+    guesses::forget(&mut client).unwrap();
+    assert_eq!(client.lines(rows).unwrap(), [kept.to_string()]);
+    client.run("UPDATE guesses SET forgiven = 1").unwrap();
+    client
+        .run("DELETE FROM settings WHERE setting = 'on'")
+        .unwrap();
+    guesses::forget(&mut client).unwrap();
+    assert_eq!(client.lines(rows).unwrap(), ["0"]);
+    let settings = "SELECT DISTINCT setting FROM settings";
+    assert_eq!(client.lines(settings).unwrap(), ["off"]);
+    assert_eq!(client.lines("SHOW synchronous_commit").unwrap(), ["on"]);
+}
+
+#[test]
+fn a_server_that_starts_makes_the_table_of_guesses_and_removes_old_ones() {
+    let address = database();
+    open_as(&address, "earlier", "place")
+        .unwrap()
+        .close()
+        .unwrap();
+    administer(&address, "DROP TABLE guesses");
+    let store = open_as(&address, "later", "elsewhere").unwrap();
+    administer(&address, "INSERT INTO guesses VALUES (7, 1)");
+    let other = open_as(&address, "other", "third").unwrap();
+    let mut client = connection(&address);
+    while client.lines("SELECT slot FROM guesses").unwrap() != [""; 0] {
+        std::thread::yield_now();
+    }
+    assert_eq!((guess(&store, "alice"), guess(&other, "alice")), (1, 2));
+}
+
 /// A database as a server of version 1 leaves it that was killed.
 fn of_version_1() -> String {
     let address = database();

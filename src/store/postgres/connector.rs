@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use postgres::config::LoadBalanceHosts;
+use postgres::config::Host;
 use postgres::error::Severity;
 use postgres::{CancelToken, Client, NoTls};
 use rustls::pki_types::CertificateDer;
@@ -75,13 +75,23 @@ impl Connector {
         })
     }
 
-    /// A connection whose session is set up.
+    /// A connection whose session is set up. Of several hosts it leads to one that takes writes and was not replaced
+    /// by another.
     pub(super) fn connect(&self) -> Result<Connection, Failure> {
-        self.connect_in(self.parameters.get_load_balance_hosts())
+        match self.connect_with(&self.parameters) {
+            Err(Failure::Outdated) => {
+                let mut others = each_host(&self.parameters);
+                let found = others.find_map(|host| self.connect_with(&host).ok());
+                found.ok_or(Failure::Outdated)
+            }
+            connected => connected,
+        }
     }
 
-    /// The same, and if there is none, why, for the operator.
+    /// The first connection of all, and if there is none, why, for the operator. Of several hosts that are
+    /// primaries, it leads to the newest.
     pub(super) fn first(&self) -> Result<Connection, OpenError> {
+        self.meet_all();
         self.connect().map_err(|failure| match failure {
             Failure::Database(error) => OpenError::Connect(error),
             failure => OpenError::Failed(failure),
@@ -91,10 +101,7 @@ impl Connector {
     /// Looks whether one of several hosts has become the primary, while another one still takes itself
     /// for it, and breaks off what waits there.
     pub(super) fn look_for_another_primary(&self) {
-        if self.parameters.get_hosts().len() > 1 {
-            // Whichever host it is, its timeline is noted.
-            let _found = self.connect_in(LoadBalanceHosts::Random);
-        }
+        self.meet_all();
         let mut outdated = Vec::new();
         self.made.lock().retain(|made| {
             let is_outdated = self.timelines.is_outdated(made.timeline);
@@ -112,10 +119,33 @@ impl Connector {
         }
     }
 
-    fn connect_in(&self, order: LoadBalanceHosts) -> Result<Connection, Failure> {
+    /// Notes the timeline of each of several hosts that is a primary.
+    fn meet_all(&self) {
+        if self.parameters.get_hosts().len() < 2 {
+            return;
+        }
+        for parameters in each_host(&self.parameters) {
+            // One that is not reached, or is a standby, has none that matters.
+            let _known_then = self.begin(&parameters);
+        }
+    }
+
+    /// A connection whose session is set up, and its timeline, of which note is taken.
+    fn begin(&self, parameters: &postgres::Config) -> Result<(Client, u32), Failure> {
+        let mut client = match &self.tls {
+            None => parameters.connect(NoTls),
+            Some(tls) => parameters.connect(tls.clone()),
+        }?;
+        client.batch_execute(SESSION)?;
+        let timeline = timeline(&mut client)?;
+        self.timelines.meet(timeline);
+        Ok((client, timeline))
+    }
+
+    fn connect_with(&self, parameters: &postgres::Config) -> Result<Connection, Failure> {
         let warned = Arc::new(AtomicBool::new(false));
-        let mut parameters = self.parameters.clone();
-        parameters.load_balance_hosts(order).notice_callback({
+        let mut parameters = parameters.clone();
+        parameters.notice_callback({
             let warned = Arc::clone(&warned);
             move |notice| {
                 if notice.parsed_severity() == Some(Severity::Warning) {
@@ -123,18 +153,9 @@ impl Connector {
                 }
             }
         });
-        let mut client = self.client(&parameters)?;
-        client.batch_execute(SESSION)?;
-        let timeline = timeline(&mut client)?;
-        self.timelines.meet(timeline);
+        let (client, timeline) = self.begin(&parameters)?;
         if self.timelines.is_outdated(timeline) {
-            return match order {
-                // Its address may be the first of several.
-                LoadBalanceHosts::Disable if parameters.get_hosts().len() > 1 => {
-                    self.connect_in(LoadBalanceHosts::Random)
-                }
-                _ => Err(Failure::Outdated),
-            };
+            return Err(Failure::Outdated);
         }
         let mut made = self.made.lock();
         made.retain(Made::is_used);
@@ -147,13 +168,6 @@ impl Connector {
         let timelines = self.timelines.clone();
         Ok(Connection::new(client, warned, timeline, timelines))
     }
-
-    fn client(&self, parameters: &postgres::Config) -> Result<Client, postgres::Error> {
-        match &self.tls {
-            None => parameters.connect(NoTls),
-            Some(tls) => parameters.connect(tls.clone()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -162,6 +176,58 @@ impl Connector {
     pub(super) fn meet(&self, timeline: u32) {
         self.timelines.meet(timeline);
     }
+}
+
+/// How to connect to each of several hosts alone.
+fn each_host(parameters: &postgres::Config) -> impl Iterator<Item = postgres::Config> {
+    let ports = parameters.get_ports();
+    let hosts = parameters.get_hosts().iter().enumerate();
+    hosts.map(move |(place, host)| {
+        let mut one = postgres::Config::new();
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(folder) => one.host_path(folder),
+        };
+        if let Some(address) = parameters.get_hostaddrs().get(place) {
+            one.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(place).or(ports.first()) {
+            one.port(*port);
+        }
+        if let Some(user) = parameters.get_user() {
+            one.user(user);
+        }
+        if let Some(password) = parameters.get_password() {
+            one.password(password);
+        }
+        if let Some(name) = parameters.get_dbname() {
+            one.dbname(name);
+        }
+        if let Some(options) = parameters.get_options() {
+            one.options(options);
+        }
+        if let Some(name) = parameters.get_application_name() {
+            one.application_name(name);
+        }
+        if let Some(time) = parameters.get_connect_timeout() {
+            one.connect_timeout(*time);
+        }
+        if let Some(time) = parameters.get_tcp_user_timeout() {
+            one.tcp_user_timeout(*time);
+        }
+        if let Some(time) = parameters.get_keepalives_interval() {
+            one.keepalives_interval(time);
+        }
+        if let Some(count) = parameters.get_keepalives_retries() {
+            one.keepalives_retries(count);
+        }
+        one.keepalives_idle(parameters.get_keepalives_idle())
+            .ssl_mode(parameters.get_ssl_mode())
+            .ssl_negotiation(parameters.get_ssl_negotiation())
+            .channel_binding(parameters.get_channel_binding())
+            .target_session_attrs(parameters.get_target_session_attrs());
+        one
+    })
 }
 
 /// The timeline of a primary: the first part of its log's file names.
@@ -193,4 +259,30 @@ fn verified(file: Option<&PathBuf>) -> Result<MakeRustlsConnect, OpenError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_alone_is_reached_as_among_others() {
+        let rest = "/chat?user=me&password=secret&application_name=a&options=-c%20x%3D1&connect_timeout=3&channel_binding=require";
+        let of = |hosts: &str| {
+            let address: StoreAddress = format!("postgres://{hosts}{rest}").parse().unwrap();
+            address.parameters().unwrap()
+        };
+        let (both, first, second) = (of("one:1,two:2"), of("one:1"), of("two:2"));
+        let alone: Vec<postgres::Config> = each_host(&both).collect();
+        let shown = |parameters: &postgres::Config| format!("{parameters:?}");
+        assert_eq!(
+            alone.iter().map(shown).collect::<Vec<_>>(),
+            [shown(&first), shown(&second)]
+        );
+        for parameters in &alone {
+            assert_eq!(parameters.get_password(), Some(&b"secret"[..]));
+        }
+        let one_port = of("one,two").get_ports().len();
+        assert_eq!(one_port, 2, "the driver names the port of each host");
+    }
 }

@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | this one | the connections |
 //! | [`address`] | where the database is, and the password |
+//! | `guesses` | wrong logins, counted for all servers |
 //! | `homes` | which server holds a mailbox |
 //! | `lease` | until when this server may act |
 //! | `runs`, `watch` | the other servers, and the end of one that has died |
@@ -37,6 +38,7 @@ mod connector;
 mod expiry;
 mod failure;
 mod fill;
+mod guesses;
 mod homes;
 mod lease;
 mod mail;
@@ -80,6 +82,9 @@ use crate::sync::{self, Mutex};
 
 /// How long a database that is away is waited for, before those who ask are told.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The same for who counts a wrong login: what follows if that can't be done is no worse than to wait.
+const COUNTING: Duration = Duration::from_secs(2);
 
 /// The key, among the server's own values, of what [`Postgres::face`] tells.
 const FACE: &str = "certificate";
@@ -197,7 +202,16 @@ impl Postgres {
         lane: Lane,
         run: impl Fn(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let deadline = clock::now() + PATIENCE;
+        self.read_within(PATIENCE, lane, run)
+    }
+
+    fn read_within<T>(
+        &self,
+        patience: Duration,
+        lane: Lane,
+        run: impl Fn(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let deadline = clock::now() + patience;
         let Some(mut place) = self.readers.borrow(lane) else {
             return Err(Failure::Closed.into());
         };
@@ -341,6 +355,20 @@ impl Store for Postgres {
         self.read(Lane::Short, |connection| {
             admin::invitations(connection, after, limit)
         })
+    }
+
+    /// It is a write of its own on a reading connection, so it waits for no mail. Is the connection lost at
+    /// its end, it may be counted twice.
+    fn count_guess(
+        &self,
+        name: &UserName,
+        forgiven_after: Duration,
+        most: u32,
+    ) -> Result<Option<u32>, StoreError> {
+        let count = self.read_within(COUNTING, Lane::Counting, |connection| {
+            guesses::count(connection, name, forgiven_after, most)
+        });
+        count.map(Some)
     }
 
     fn bans(&self) -> Result<Vec<Ban>, StoreError> {

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::open_error::{Conflict, OpenError};
 use super::runs::{self, Run, Watched};
 use super::values::get;
-use super::{promises, read, statements};
+use super::{guesses, promises, read, statements};
 use crate::clock;
 use crate::store::UserId;
 use crate::store::homes::RunId;
@@ -198,6 +198,7 @@ fn enter(
         }
         Tables::Ours => {}
     }
+    guesses::make_table(connection)?;
     let mut rivals = Vec::new();
     for run in runs::list(connection, RunId(i64::MAX))? {
         let conflict = Conflict::of(&run, candidate);

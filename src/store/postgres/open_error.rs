@@ -138,6 +138,9 @@ fn write_in_use(f: &mut fmt::Formatter<'_>, node: &str, why: Conflict) -> fmt::R
 
 fn write_connect(f: &mut fmt::Formatter<'_>, error: &postgres::Error) -> fmt::Result {
     let Some(said) = error.as_db_error() else {
+        if let Some(cause) = tls_error(error) {
+            return write_tls(f, cause);
+        }
         let why = Failure::message(error);
         return match why.contains("password missing") {
             true => f.write_str(
@@ -148,6 +151,10 @@ fn write_connect(f: &mut fmt::Formatter<'_>, error: &postgres::Error) -> fmt::Re
             false if why.contains("does not allow writes") => f.write_str(
                 "the database is read-only: it is a standby, or is set to be; name the primary, or all \
                  hosts with commas between them",
+            ),
+            false if why.contains("does not support TLS") => f.write_str(
+                "the database offers no TLS; set ssl=on there, or, if it is on this machine or in a network \
+                 of your own, write sslmode=disable into --store",
             ),
             false => write!(
                 f,
@@ -169,6 +176,38 @@ fn write_connect(f: &mut fmt::Formatter<'_>, error: &postgres::Error) -> fmt::Re
         _ => "see the log of PostgreSQL",
     };
     write!(f, "the database refuses: {}; {remedy}", said.message())
+}
+
+/// What TLS itself has found wrong.
+fn tls_error(error: &postgres::Error) -> Option<&rustls::Error> {
+    let cause: &io::Error = error.source()?.downcast_ref()?;
+    cause.get_ref()?.downcast_ref()
+}
+
+fn write_tls(f: &mut fmt::Formatter<'_>, error: &rustls::Error) -> fmt::Result {
+    use rustls::CertificateError as Certificate;
+    let rustls::Error::InvalidCertificate(why) = error else {
+        return write!(
+            f,
+            "the database can't be reached under TLS: {error}; see its log"
+        );
+    };
+    match why {
+        // The signature is bad if somebody else has the name of who signed it.
+        Certificate::UnknownIssuer | Certificate::BadSignature => f.write_str(
+            "nobody whom this system trusts vouches for the database's certificate; name the file with the \
+             certificate of who does, with sslrootcert=FILE in --store",
+        ),
+        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => write!(
+            f,
+            "the database's certificate is for another name than the host in --store ({why}); write the name \
+             that it has, or give the database a certificate for this one"
+        ),
+        _ => write!(
+            f,
+            "the database's certificate is not taken: {why}; give the database another one"
+        ),
+    }
 }
 
 fn write_failed(f: &mut fmt::Formatter<'_>, failure: &Failure) -> fmt::Result {

@@ -34,6 +34,7 @@ pub(super) fn statement(section: Section) -> &'static str {
         Section::BlockedBy => statements::EACH_BLOCK,
         Section::Expired => statements::EACH_EXPIRED,
         Section::Elsewhere => statements::EACH_MESSAGE,
+        Section::Home => statements::OWN_HOME,
     }
 }
 

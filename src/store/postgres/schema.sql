@@ -1,6 +1,7 @@
 -- Secure Chat's tables in a PostgreSQL database, version 2. schema_from_1.sql makes them of version 1.
 --
--- They hold what the SQLite file holds, see ../../../schema.sql, and the servers' runs besides.
+-- They hold what the SQLite file holds, see ../../../schema.sql, and the servers' runs besides. One more table is in
+-- schema_guesses.sql.
 -- Names compare by bytes (COLLATE "C"), so that pages of names come in the same order whatever
 -- the database's locale is. Times are milliseconds since 1970 (UTC).
 

@@ -39,6 +39,24 @@ statements! {
         SELECT id, (SELECT name FROM users WHERE users.id = inviter AND NOT deleted),
                code, inviter, created, expires, uses
         FROM invitations WHERE id > $1 ORDER BY id LIMIT $2";
+    /// One more, unless the most are remembered; $2 is the time in which one is forgotten. The setting is of this
+    /// statement alone.
+    COUNT_GUESS = "
+        INSERT INTO guesses AS known (slot, forgiven)
+        SELECT get_byte(hash, 0) * 4096 + get_byte(hash, 1) * 16 + get_byte(hash, 2) / 16, now + $2
+        FROM (SELECT sha256(convert_to($1, 'UTF8')) AS hash,
+                     floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now,
+                     set_config('synchronous_commit', 'off', TRUE)) AS guess
+        ON CONFLICT (slot) DO UPDATE
+        SET forgiven = least(greatest(known.forgiven + $2, excluded.forgiven),
+                             excluded.forgiven + $2 * ($3::bigint - 1))
+        RETURNING greatest(1, ceil((forgiven - extract(epoch FROM clock_timestamp()) * 1000) / $2))::bigint";
+    /// It looks at the whole table, which is bounded, once a minute.
+    FORGET_GUESSES = "
+        DELETE FROM guesses
+        USING (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now,
+                      set_config('synchronous_commit', 'off', TRUE)) AS clock
+        WHERE forgiven <= now";
     BANS = "SELECT network, created FROM bans ORDER BY network";
     /// This is a range on the index of listed names: '{' follows 'z', the highest character of
     /// a name.
@@ -271,6 +289,10 @@ statements! {
         SELECT blocked, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\",
                (SELECT name FROM users WHERE id = blocks.blocked) AS blocked
         FROM blocks WHERE account = $1 AND blocked > $2 ORDER BY blocks.blocked LIMIT $3";
+    OWN_HOME = "
+        SELECT account, 0::bigint, TRUE, (SELECT name FROM users WHERE id = account) AS \"user\", run,
+               claims, online
+        FROM homes WHERE account = $1 AND account > $2 LIMIT $3";
     OWN_MAILBOX = "
         SELECT number, 0::bigint, TRUE, (SELECT name FROM users WHERE users.id = recipient) AS recipient,
                number, (SELECT name FROM users WHERE users.id = sender) AS sender, mail.id, at,

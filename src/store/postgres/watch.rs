@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
+use super::guesses;
 use super::promises;
 use super::runs::{self, Watched};
 use crate::clock;
@@ -21,7 +22,7 @@ use crate::sync::{self, Mutex};
 /// How often the others are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// After so many looks it is asked again what the database promises.
+/// After so many looks it is asked again what the database promises, and old guesses are removed.
 const LOOKS: u32 = 60;
 
 /// The watching of the other servers.
@@ -134,6 +135,8 @@ impl Others {
         if self.looks.is_multiple_of(LOOKS) {
             let found = promises::weaknesses(&mut connection, self.standbys)?;
             *self.weaknesses.lock() = found;
+            // What is left is forgotten at a later look.
+            let _forgotten = guesses::forget(&mut connection);
         }
         self.looks = self.looks.wrapping_add(1);
         let now = clock::since_boot_ms();

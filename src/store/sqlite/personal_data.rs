@@ -12,10 +12,10 @@ use crate::store::personal_data::{
 /// numbers, and whether the row is the person's.
 const LEADING: usize = 3;
 
-/// The statement of a section. It takes the account's number, the key behind which it begins, and
-/// at how many rows it looks.
-fn statement(section: Section) -> &'static str {
-    match section {
+/// The statement of a section, if there is a table for it. It takes the account's number, the key behind
+/// which it begins, and at how many rows it looks.
+fn statement(section: Section) -> Option<&'static str> {
+    Some(match section {
         Section::Account => statements::OWN_ACCOUNT,
         Section::Generation => statements::OWN_GENERATION,
         Section::Proof => statements::OWN_PROOF,
@@ -28,7 +28,9 @@ fn statement(section: Section) -> &'static str {
         Section::BlockedBy => statements::EACH_BLOCK,
         Section::Expired => statements::EACH_EXPIRED,
         Section::Elsewhere => statements::EACH_MESSAGE,
-    }
+        // A file is of one server.
+        Section::Home => return None,
+    })
 }
 
 /// Looks at no more than `limit` rows of a section.
@@ -39,7 +41,10 @@ pub(super) fn page(
     after: After,
     limit: usize,
 ) -> rusqlite::Result<PersonalPage> {
-    let mut statement = connection.prepare_cached(statement(section))?;
+    let Some(statement) = statement(section) else {
+        return Ok(PersonalPage::default());
+    };
+    let mut statement = connection.prepare_cached(statement)?;
     let columns = statement.column_names().skip(LEADING);
     let columns: Vec<String> = columns.map(str::to_owned).collect();
     let mut rows = statement.query(params![person.id.0, after.0, after.1, limit as i64])?;
@@ -128,8 +133,9 @@ mod tests {
         let writer = fixture.store.writer.lock();
         let connection = writer.as_ref().unwrap();
         let all = columns(connection);
-        for section in Section::ALL {
-            let statement = connection.prepare(statement(section)).unwrap();
+        let has_table = |section: &Section| statement(*section).is_some();
+        for section in Section::ALL.into_iter().filter(has_table) {
+            let statement = connection.prepare(statement(section).unwrap()).unwrap();
             let table = section.table();
             let shown: BTreeSet<String> = statement
                 .column_names()
@@ -140,7 +146,8 @@ mod tests {
             let has = all.iter().filter(|name| name.starts_with(&prefix));
             assert_eq!(shown, has.cloned().collect(), "{section:?}");
         }
-        let shown: BTreeSet<&str> = Section::ALL.iter().map(|section| section.table()).collect();
+        let shown = Section::ALL.into_iter().filter(has_table);
+        let shown: BTreeSet<&str> = shown.map(Section::table).collect();
         let apart: BTreeSet<&str> = NOT_PERSONAL.iter().map(|(table, _)| *table).collect();
         let tables: BTreeSet<&str> = all
             .iter()
@@ -276,7 +283,7 @@ mod tests {
         }
         let count = |section| found.iter().filter(|(of, _)| *of == section).count();
         let counts = Section::ALL.map(count);
-        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4], "{found:?}");
+        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 0], "{found:?}");
         let of = |section| {
             let row = found.iter().find(|(of, _)| *of == section).unwrap();
             row.1.clone()

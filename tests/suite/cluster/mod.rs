@@ -1,6 +1,7 @@
 //! Two servers on one PostgreSQL: people at either of them meet what people at one server meet. What
 //! happens when one of them dies is in `takeover` and the faults' own tests.
 
+mod guesses;
 mod moves;
 mod operator;
 mod people;

@@ -40,6 +40,15 @@ fn commands_at_one_server_reach_the_people_at_the_other() {
     let servers = pair(&[]);
     let (_alice, mut bob) = servers.alice_and_bob();
     assert_eq!(names(&servers), ["alice", "bob"]);
+    eventually("both are seen online", || {
+        let listed = command(&servers, &["user", "list", "--json"]);
+        listed.matches(r#""online":true"#).count() == 2
+    });
+    let known = command(&servers, &["what-we-know", "bob", "--json"]);
+    for table in ["homes", "sessions"] {
+        let named = format!(r#""table":"{table}""#);
+        assert_eq!(known.matches(&named).count(), 1, "{table}: {known}");
+    }
     command(&servers, &["announce", "soon"]);
     let event = bob.event();
     assert_eq!(
