@@ -540,13 +540,11 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
     /// due. Never, where the database sees to that itself, as PostgreSQL does.
     fn wants_folding(&self) -> bool;
 
-    /// Makes ready for [`fold`](Self::fold), in the thread that commits. From here on folding is due once more only
-    /// if much is committed: a little more than what there is, or as much again if it goes on `beside_mail`.
+    /// Makes ready for [`fold`](Self::fold), in the thread that commits. Only a longer log is due once more.
     fn prepare_folding(&self, _beside_mail: bool) {}
 
-    /// Brings what was committed to its final place, which takes as long as writing it. Accounts
-    /// may be changed meanwhile, from another thread. With `beside_mail` mail may be stored and deleted, too,
-    /// and what that commits may be left to do.
+    /// Brings what was committed to its final place, which takes as long as writing it. Accounts may be changed
+    /// meanwhile, from another thread. With `beside_mail` mail may be, too, and what that commits is left to do.
     ///
     /// # Errors
     /// It is left undone for the moment, and nothing is lost.
