@@ -17,6 +17,7 @@ use crate::store::lease::Lease;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::purge::{Part, Trace, Traces};
 use crate::store::sqlite::Sqlite;
+use crate::store::successions::Successions;
 use crate::store::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, NewAccount,
     Page, PageBounds, Place, Reset, SearchHit, UserId,
@@ -106,6 +107,9 @@ impl Store for Gated {
     }
     fn bans(&self) -> Result<Vec<Ban>, StoreError> {
         self.store.bans()
+    }
+    fn successions(&self) -> Result<Successions, StoreError> {
+        self.store.successions()
     }
     fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError> {
         self.store.blocks(user, whom)

@@ -13,6 +13,7 @@ use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
 use crate::store::homes::Homes;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::purge::{Part, Trace, Traces};
+use crate::store::successions::Successions;
 use crate::store::{
     Account, Ban, Batch, Change, Changed, Flags, ListedAccount, ListedInvitation, Message, Page,
     PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, Tally, UserId,
@@ -266,6 +267,10 @@ impl Store for DiskStore {
 
     fn bans(&self) -> Result<Vec<Ban>, StoreError> {
         Ok(Vec::new())
+    }
+
+    fn successions(&self) -> Result<Successions, StoreError> {
+        Ok(Successions::default())
     }
 
     fn blocks(&self, _user: UserId, _whom: UserId) -> Result<bool, StoreError> {

@@ -63,6 +63,7 @@ pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::readers::{Lane, MAX_READERS, Readers};
 
 use super::personal_data::{After, Person, PersonalPage, Section};
+use super::successions::Successions;
 use super::{
     Account, Ban, Batch, Changed, ListedAccount, ListedInvitation, Message, Page, PageBounds,
     Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
@@ -356,6 +357,10 @@ impl Store for Sqlite {
 
     fn bans(&self) -> Result<Vec<Ban>, StoreError> {
         self.read(Lane::Short, admin::bans)
+    }
+
+    fn successions(&self) -> Result<Successions, StoreError> {
+        self.read(Lane::Short, admin::successions)
     }
 
     fn search(
