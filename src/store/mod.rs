@@ -523,12 +523,15 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
     /// due. Never, where the database sees to that itself, as PostgreSQL does.
     fn wants_folding(&self) -> bool;
 
-    /// Brings what was committed to its final place, which takes as long as writing it. Accounts
-    /// may be changed meanwhile, from another thread.
+    /// Makes ready for [`fold`](Self::fold), in the thread that commits. Only a longer log is due once more.
+    fn prepare_folding(&self, _beside_mail: bool) {}
+
+    /// Brings what was committed to its final place, which takes as long as writing it. Accounts may be changed
+    /// meanwhile, from another thread. With `beside_mail` mail may be, too, and what that commits is left to do.
     ///
     /// # Errors
     /// It is left undone for the moment, and nothing is lost.
-    fn fold(&self) -> Result<(), StoreError>;
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError>;
 
     /// Closes the store. Afterwards a copy of the one file is a copy of everything, and
     /// reads fail. It does not wait long for reads that are under way.

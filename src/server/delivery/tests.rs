@@ -172,11 +172,14 @@ impl Store for Gated {
     fn wants_folding(&self) -> bool {
         self.long_log.load(Ordering::SeqCst)
     }
-    fn fold(&self) -> Result<(), StoreError> {
+    fn prepare_folding(&self, beside_mail: bool) {
+        self.long_log.store(false, Ordering::SeqCst);
+        self.store.prepare_folding(beside_mail);
+    }
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.wait_for_gate();
-        self.long_log.store(false, Ordering::SeqCst);
-        self.store.fold()
+        self.store.fold(beside_mail)
     }
     fn close(&self) -> Result<(), StoreError> {
         self.store.close()

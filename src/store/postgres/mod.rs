@@ -491,7 +491,7 @@ impl Store for Postgres {
         false
     }
 
-    fn fold(&self) -> Result<(), StoreError> {
+    fn fold(&self, _beside_mail: bool) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -502,8 +502,12 @@ impl Store for Sqlite {
         self.log_is_long()
     }
 
-    fn fold(&self) -> Result<(), StoreError> {
-        self.fold_log()
+    fn prepare_folding(&self, beside_mail: bool) {
+        self.prepare_to_fold(beside_mail);
+    }
+
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError> {
+        self.fold_log(beside_mail)
     }
 
     fn close(&self) -> Result<(), StoreError> {
