@@ -159,6 +159,8 @@ CREATE TABLE server (
                                                  -- 'erased': something was erased, and the
                                                  -- file is still to be written anew;
                                                  -- 'epoch': 16 random bytes of the last restore;
-                                                 -- 'runs': how many servers have, 8 bytes, big-endian
+                                                 -- 'runs': how many servers have, 8 bytes, big-endian;
+                                                 -- 'successions': what the server's certificates have
+                                                 -- announced of each other, JSON
     value               BLOB    NOT NULL
 ) WITHOUT ROWID;

@@ -29,6 +29,7 @@ import secrets
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,7 @@ from Crypto.Hash import SHA256
 from Crypto.Protocol.DH import import_x25519_private_key, import_x25519_public_key, key_agreement
 from Crypto.Protocol.KDF import HKDF
 from Crypto.PublicKey import ECC
-from Crypto.Signature import eddsa
+from Crypto.Signature import DSS, eddsa
 from Crypto.Util.Padding import pad, unpad
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -997,6 +998,44 @@ def renewals(pyra, alice):
     alice.shows("after the void one", never="not arrived")
 
 
+def certificates(programs, folder, address):
+    """The server's certificate is replaced, and the one before leads to it: chapter 3, and `hello`."""
+    step("a certificate announces the next one")
+    host, port = address.rsplit(":", 1)
+
+    def shown(known=None):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(socket.create_connection((host, int(port)), timeout=30)) as wire:
+            certificate = hashlib.sha256(wire.getpeercert(binary_form=True)).digest()
+            named = {} if known is None else {"certificate": b64(known)}
+            wire.sendall(json.dumps({"id": 1, "op": "hello", "version": 1, **named}).encode() + b"\n")
+            return certificate, json.loads(wire.makefile("rb").readline())["ok"]
+
+    def rotate():
+        command = [str(programs / "server"), "--data", str(folder / "server"), "--config", str(folder / "server.conf")]
+        subprocess.run([*command, "certificate", "rotate"], check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+    first, hello = shown()
+    check(unb64(hello["certificate"], 32) == first, "the greeting names the certificate that is shown")
+    rotate()
+    rotate()
+    last, hello = shown()
+    check(last != first and "successions" not in hello, "another one is shown, and nobody has asked about it")
+    _, hello = shown(first)
+    trusted = first
+    for word in hello["successions"]:
+        der, at = base64.b64decode(word["certificate"], validate=True), word["at"]
+        check(hashlib.sha256(der).digest() == trusted, "the certificate that speaks is the trusted one")
+        check(word["scheme"] == 0x0403, "it has an ECDSA key on P-256")
+        said = PREFIX + b"certificate-succession" + trusted + unb64(word["next"], 32) + at.to_bytes(8, "big")
+        # It raises an error if the signature is wrong.
+        DSS.new(ECC.import_key(der), "fips-186-3", encoding="der").verify(SHA256.new(said), base64.b64decode(word["signature"]))
+        trusted = unb64(word["next"], 32)
+    check(len(hello["successions"]) == 2 and trusted == last, "two steps lead to the one that is shown")
+    check("successions" not in shown(secrets.token_bytes(32))[1], "nothing leads there from another one")
+
+
 def play(programs, folder, running):
     (folder / "password").touch(mode=0o600)
     (folder / "password").write_text(PASSWORD + "\n")
@@ -1027,6 +1066,7 @@ def play(programs, folder, running):
     alice = age(pyra, alice, run, server, folder)
     retry(pyra, alice)
     renewals(pyra, alice)
+    certificates(programs, folder, address)
 
     step("the end")
     both = {mid for _, mid in pyra.wire.receipts if pyra.states[mid] == "delivered"} - {first}

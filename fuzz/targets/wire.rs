@@ -14,8 +14,14 @@ use secure_chat::protocol::reply::{
 use secure_chat::protocol::request::KdfParams;
 use secure_chat::protocol::sanitize::sanitize;
 use secure_chat::protocol::{Body, Event, MessageId, Request, limits};
+use secure_chat::transport::fingerprint::Fingerprint;
 use secure_chat::transport::proxy_header;
 use secure_chat::transport::sniff::Language;
+use secure_chat::transport::tls::follow;
+
+/// A certificate that a server has made, and what it has signed about the next one.
+const CERTIFICATE: &str = "MIIBWDCB/qADAgECAhQ/gTS3vFoLsj9rGxkcUA+XKpC3rTAKBggqhkjOPQQDAjAdMRswGQYDVQQDDBJTZWN1cmUgQ2hhdCBzZXJ2ZXIwIBcNNzUwMTAxMDAwMDAwWhgPNDA5NjAxMDEwMDAwMDBaMB0xGzAZBgNVBAMMElNlY3VyZSBDaGF0IHNlcnZlcjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABKOjx280DxotFzJ3HbkyAQ9YUxbeZFMOo6X5XntIWcbaWFMqBMEsy2k9IXFd3R5heRX718TSY7k9Wje2l4TqH6ejGjAYMBYGA1UdEQQPMA2CC3NlY3VyZS1jaGF0MAoGCCqGSM49BAMCA0kAMEYCIQCEYWE3LG1WYN7Qig15ipkMypAa3Xmkf5z8DOUC9pW2+gIhAP3oYyTkQv907X9HsUnP9B9Mmz5sD/U9B1814QvUwnnb";
+const ITS_SIGNATURE: &str = "MEUCIQDfZSaJ4IxNHfa4sglC664T1C/6xKZzpGW9oZtfkoNriQIgZQbGH56BZRvzE8PY2hJpeQ+O7Q782sYYfjvA6uLHomw=";
 
 /// A line read as a request and as a server's line.
 ///
@@ -68,7 +74,13 @@ fn read_as_every_answer(value: &serde_json::Value) {
         // Refusing it is as good as taking it; only a panic is not.
         let _read = serde_json::from_value::<T>(value.clone());
     }
-    read::<Greeting>(value);
+    if let Ok(greeting) = serde_json::from_value::<Greeting>(value.clone()) {
+        // A certificate is read before anything of it is believed.
+        let first = greeting.successions.first();
+        let known = first.map_or(&[][..], |step| &step.certificate.0);
+        let shown = Fingerprint([0; 32]);
+        assert!(follow(Fingerprint::of(known), shown, &greeting.successions).is_err());
+    }
     read::<KdfParams>(value);
     read::<Welcome>(value);
     read::<SearchPage>(value);
@@ -284,6 +296,16 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let (key, signature, salt) = (base64(32), base64(64), base64(16));
     let json = [
         ("hello", r#"{"id":1,"op":"hello","version":1}"#.to_owned()),
+        (
+            "hello-certificate",
+            format!(r#"{{"id":1,"op":"hello","version":1,"certificate":"{key}"}}"#),
+        ),
+        (
+            "greeting",
+            format!(
+                r#"{{"id":1,"ok":{{"server":"secure-chat","version":1,"oldest":1,"nonce":"{key}","max_line":65536,"previous":"{key}","successions":[{{"certificate":"{CERTIFICATE}","next":"XMDnAn4sYp88PwQW3LanQoYSbsWeaFko6RqyD7Qd+pM=","at":1795820659757,"scheme":1027,"signature":"{ITS_SIGNATURE}"}}]}}}}"#
+            ),
+        ),
         (
             "send-envelope",
             format!(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::protocol::ids::Blob;
+use crate::protocol::reply::Succession;
 use crate::protocol::request::{OneTimePrekey, SignedPrekey};
 
 /// A new store, and what tests do to it.
@@ -73,6 +74,7 @@ macro_rules! contract {
             a_reset_takes_the_old_key_and_its_code_sets_one_new_key
             an_invitation_makes_as_many_accounts_as_it_says_until_it_expires
             networks_are_banned_once
+            what_certificates_have_announced_is_kept_until_it_is_ended
             a_mailbox_is_claimed_by_the_server_that_has_it
             a_one_time_prekey_is_handed_out_once
             an_identity_is_replaced_only_on_request
@@ -457,6 +459,32 @@ pub(super) fn networks_are_banned_once(fixture: &impl Scene) {
     );
     let lift = || fixture.change(Change::LiftBan("10.0.0.0/8".to_owned()));
     assert_eq!((lift(), lift()), (Changed::Done, Changed::Unknown));
+}
+
+pub(super) fn what_certificates_have_announced_is_kept_until_it_is_ended(fixture: &impl Scene) {
+    let step = |from: u8, to: u8| {
+        Box::new(Succession {
+            certificate: Blob(Box::new([from])),
+            next: ByteArray([to; 32]),
+            at: 1,
+            scheme: 2,
+            signature: Blob(Box::new([3])),
+        })
+    };
+    let known = || fixture.store().successions().unwrap();
+    assert_eq!(known(), Successions::default());
+    assert_eq!(fixture.change(Change::EndSuccession), Changed::Unknown);
+    for next in [2, 3] {
+        assert_eq!(
+            fixture.change(Change::Announce(step(1, next))),
+            Changed::Done
+        );
+    }
+    assert!(known().under_way);
+    assert_eq!(known().steps, [*step(1, 3)], "the last word of each counts");
+    assert_eq!(fixture.change(Change::EndSuccession), Changed::Done);
+    assert_eq!(fixture.change(Change::EndSuccession), Changed::Unknown);
+    assert_eq!((known().under_way, known().steps.len()), (false, 1));
 }
 
 pub(super) fn a_mailbox_is_claimed_by_the_server_that_has_it(fixture: &impl Scene) {

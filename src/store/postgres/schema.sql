@@ -6,7 +6,8 @@
 -- the database's locale is. Times are milliseconds since 1970 (UTC).
 
 -- The server's own values: 'version' of this schema; 'secret', 'epoch', see the SQLite schema;
--- 'certificate': SHA-256 of the one that all servers of this database show.
+-- 'certificate': SHA-256 of the one that all servers of this database show; 'successions': what their
+-- certificates have announced of each other, and whether the last one is being put in place.
 CREATE TABLE server (
     key                 TEXT COLLATE "C" PRIMARY KEY,
     value               BYTEA   NOT NULL
