@@ -63,6 +63,7 @@ pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::readers::{Lane, MAX_READERS, Readers};
 
 use super::personal_data::{After, Person, PersonalPage, Section};
+use super::successions::Successions;
 use super::{
     Account, Ban, Batch, Changed, ListedAccount, ListedInvitation, Message, Page, PageBounds,
     Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
@@ -81,6 +82,8 @@ pub(crate) struct Sqlite {
     secret: [u8; 32],
     first_number: u64,
     epoch: Option<[u8; 16]>,
+    /// Messages were imported before this was opened, so what is acknowledged may be one of them.
+    has_imports: bool,
     checkpoints: Checkpoints,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
@@ -121,6 +124,7 @@ impl Sqlite {
             secret: opened.secret,
             first_number: opened.first_number,
             epoch: opened.epoch,
+            has_imports: opened.has_imports,
             checkpoints: Checkpoints::default(),
             deleted: Mutex::new(opened.deleted),
             to_fold: AtomicBool::new(false),
@@ -355,6 +359,10 @@ impl Store for Sqlite {
         self.read(Lane::Short, admin::bans)
     }
 
+    fn successions(&self) -> Result<Successions, StoreError> {
+        self.read(Lane::Short, admin::successions)
+    }
+
     fn search(
         &self,
         asker: UserId,
@@ -452,10 +460,10 @@ impl Store for Sqlite {
             Some(connection) => connection,
             None => self.reopen()?,
         };
-        let before = self.before(&connection, batch);
-        let error = match write::commit(&mut connection, batch, self.first_number) {
-            Ok(changed) => {
-                self.note(&connection, batch, &changed, before);
+        let committed = write::commit(&mut connection, batch, self.first_number, self.has_imports);
+        let error = match committed {
+            Ok((changed, lines)) => {
+                self.note(&lines);
                 self.bound_log(&connection);
                 self.mark_log(&connection);
                 *writer = Some(connection);
@@ -494,8 +502,12 @@ impl Store for Sqlite {
         self.log_is_long()
     }
 
-    fn fold(&self) -> Result<(), StoreError> {
-        self.fold_log()
+    fn prepare_folding(&self, beside_mail: bool) {
+        self.prepare_to_fold(beside_mail);
+    }
+
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError> {
+        self.fold_log(beside_mail)
     }
 
     fn close(&self) -> Result<(), StoreError> {
