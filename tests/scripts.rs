@@ -40,6 +40,9 @@ mod losses;
 mod page;
 #[path = "scripts/refusals.rs"]
 mod refusals;
+#[cfg(feature = "postgres")]
+#[path = "scripts/several_servers.rs"]
+mod several_servers;
 #[path = "scripts/transfer.rs"]
 mod transfer;
 

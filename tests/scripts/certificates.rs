@@ -18,8 +18,6 @@ use crate::beside::Running;
 use crate::harness::{
     CLIENT_PASSWORD, Server, eventually, process, temporary_folder, write_secret,
 };
-#[cfg(feature = "postgres")]
-use crate::harness::{postgres, run_to_the_end};
 use crate::{Ended, end};
 
 /// What a client says that follows.
@@ -28,14 +26,14 @@ const FOLLOWED: &str = "the server's certificate was replaced, as the one before
 const UNTRUSTED: i32 = 6;
 
 /// A way to a server, from an address that stays when it is turned to another one.
-struct Way {
-    address: SocketAddr,
+pub(crate) struct Way {
+    pub(crate) address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Way {
-    fn to(target: SocketAddr) -> Self {
+    pub(crate) fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let way = Way {
             address: listener.local_addr().unwrap(),
@@ -63,7 +61,7 @@ impl Way {
     }
 
     /// Leads elsewhere from here on, and cuts what is open.
-    fn turn(&self, target: SocketAddr) {
+    pub(crate) fn turn(&self, target: SocketAddr) {
         *self.target.lock().unwrap() = target;
         for stream in self.open.lock().unwrap().drain(..) {
             let _gone = stream.shutdown(Shutdown::Both);
@@ -72,13 +70,13 @@ impl Way {
 }
 
 /// People at one address, each with a folder of their own.
-struct People {
+pub(crate) struct People {
     folder: TempDir,
-    place: String,
+    pub(crate) place: String,
 }
 
 impl People {
-    fn at(address: SocketAddr) -> Self {
+    pub(crate) fn at(address: SocketAddr) -> Self {
         let folder = temporary_folder();
         write_secret(&folder.path().join("password"), CLIENT_PASSWORD);
         People {
@@ -101,12 +99,12 @@ impl People {
         client
     }
 
-    fn run(&self, name: &str, server: &str, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, name: &str, server: &str, arguments: &[&str]) -> Ended {
         end(&mut self.command(name, server, arguments), "")
     }
 
     /// An account, whose client knows the server by this certificate from then on.
-    fn register(&self, name: &str, certificate: &str) {
+    pub(crate) fn register(&self, name: &str, certificate: &str) {
         let code = self.folder.path().join(format!("{name}.code"));
         let address = self.with(certificate);
         let arguments = ["register", name, "--recovery-file", code.to_str().unwrap()];
@@ -115,16 +113,16 @@ impl People {
     }
 
     /// The address with a certificate.
-    fn with(&self, certificate: &str) -> String {
+    pub(crate) fn with(&self, certificate: &str) -> String {
         format!("chat://{certificate}@{}", self.place)
     }
 
     /// Logs somebody in at the server's address. Returns whether the client followed to another certificate.
-    fn follows(&self, name: &str) -> bool {
+    pub(crate) fn follows(&self, name: &str) -> bool {
         self.follows_at(name, &self.place)
     }
 
-    fn follows_at(&self, name: &str, server: &str) -> bool {
+    pub(crate) fn follows_at(&self, name: &str, server: &str) -> bool {
         let ended = self.run(name, server, &["status", name]);
         assert_eq!(ended.code, 0, "{ended:?}");
         ended.err.contains(FOLLOWED)
@@ -147,14 +145,14 @@ impl People {
         text.lines().last().unwrap().to_owned()
     }
 
-    fn knows(&self, name: &str, certificates: &str) {
+    pub(crate) fn knows(&self, name: &str, certificates: &str) {
         let expected = format!("{} {certificates}", self.place);
         assert_eq!(self.known(name), expected);
     }
 }
 
 /// Runs an operator's command on a folder. Gives what it prints, or why it refuses.
-fn operator(data: &Path, arguments: &[&str]) -> Result<String, String> {
+pub(crate) fn operator(data: &Path, arguments: &[&str]) -> Result<String, String> {
     let mut command = process::command(env!("CARGO_BIN_EXE_server"));
     command.arg("--data").arg(data).args(arguments);
     let ended = end(&mut command, "");
@@ -165,7 +163,7 @@ fn operator(data: &Path, arguments: &[&str]) -> Result<String, String> {
 }
 
 /// The fingerprint of the certificate in a folder.
-fn certificate(data: &Path) -> String {
+pub(crate) fn certificate(data: &Path) -> String {
     let printed = operator(data, &["fingerprint"]).unwrap();
     let line = printed.lines().next().unwrap();
     line.strip_prefix("certificate ").unwrap().replace(' ', "")
@@ -423,165 +421,4 @@ fn a_certificate_of_the_operators_own_is_announced_before_it_is_put_in_place() {
     assert!(again.contains("already"), "{again}");
     let end = operator(data.path(), &["certificate", "finish"]).unwrap_err();
     assert!(end.contains("with one server"), "{end}");
-}
-
-/// Servers of one database, with the folders that they run on.
-#[cfg(feature = "postgres")]
-struct Nodes {
-    folder: TempDir,
-    store: String,
-    servers: Vec<Server>,
-}
-
-#[cfg(feature = "postgres")]
-const NODES: [&str; 3] = ["first", "second", "third"];
-
-#[cfg(feature = "postgres")]
-impl Nodes {
-    fn start() -> Self {
-        let folder = temporary_folder();
-        let store = postgres::database(&folder.path().join("first"));
-        let mut nodes = Nodes {
-            folder,
-            store,
-            servers: Vec::new(),
-        };
-        for number in 0..NODES.len() {
-            if number > 0 {
-                fs::create_dir(nodes.data(number)).unwrap();
-                nodes.copy_certificate(0, number);
-            }
-            let started = nodes.start_one(number);
-            nodes.servers.push(started);
-        }
-        nodes
-    }
-
-    fn data(&self, number: usize) -> PathBuf {
-        self.folder.path().join(NODES[number])
-    }
-
-    fn flags(&self, number: usize) -> [&str; 4] {
-        ["--store", &self.store, "--node", NODES[number]]
-    }
-
-    fn start_one(&self, number: usize) -> Server {
-        let server = Server::on_file(&self.data(number), &self.flags(number));
-        // Before that, a signal ends it.
-        eventually("it is ready", || server.log().contains("reach this one at"));
-        server
-    }
-
-    fn copy_certificate(&self, from: usize, to: usize) {
-        for file in ["tls-cert.pem", "tls-key.pem"] {
-            fs::copy(self.data(from).join(file), self.data(to).join(file)).unwrap();
-        }
-    }
-
-    fn operator(&self, number: usize, arguments: &[&str]) -> Result<String, String> {
-        operator(
-            &self.data(number),
-            &[arguments, &["--store", &self.store]].concat(),
-        )
-    }
-}
-
-#[cfg(feature = "postgres")]
-#[test]
-fn servers_of_one_database_change_one_by_one_and_nobody_is_alarmed_on_the_way() {
-    let mut nodes = Nodes::start();
-    let old = certificate(&nodes.data(0));
-    let way = Way::to(nodes.servers[0].address());
-    let turn = |nodes: &Nodes, number: usize| way.turn(nodes.servers[number].address());
-    let people = People::at(way.address);
-    for name in ["alice", "bob"] {
-        people.register(name, &old);
-    }
-    let said = nodes.operator(0, &["certificate", "rotate"]).unwrap();
-    assert!(said.contains("certificate finish"), "{said}");
-    let new = certificate(&nodes.data(0));
-    // To and fro between servers with either, nobody is alarmed, and only the step forward is said.
-    assert!(people.follows("alice"));
-    people.knows("alice", &format!("{new} also {old} was {old}"));
-    // Somebody who begins at the new one takes its word for the old one.
-    people.register("carol", &new);
-    people.knows("carol", &format!("{new} also {old}"));
-    for (number, name) in [(1, "alice"), (0, "alice"), (2, "alice"), (2, "carol")] {
-        turn(&nodes, number);
-        assert!(!people.follows(name), "{name} at {number}");
-    }
-    assert!(!people.follows_at("alice", &people.with(&old)));
-    // Mail passes between servers that show different ones.
-    turn(&nodes, 1);
-    let sent = people.run("bob", &people.place, &["send", "alice", "across"]);
-    assert_eq!(sent.code, 0, "{sent:?}");
-    people.knows("bob", &old);
-    turn(&nodes, 0);
-    let got = people.run("alice", &people.place, &["fetch"]);
-    assert!(got.out.contains("across"), "{got:?}");
-    // Links name the old one, which leads to either.
-    for number in [0, 1] {
-        let link = nodes.operator(number, &["invite"]).unwrap();
-        assert!(link.contains(&format!("chat://{old}@")), "{link}");
-    }
-    let refused = nodes.operator(1, &["certificate", "finish"]).unwrap_err();
-    assert!(refused.contains("third, this server"), "{refused}");
-    let refused = nodes.operator(0, &["certificate", "rotate"]).unwrap_err();
-    assert!(refused.contains("before you announce another"), "{refused}");
-    // With the old one a server still starts; one takes the new one as it runs, one with a new start.
-    nodes.servers[1].kill();
-    nodes.servers[1] = nodes.start_one(1);
-    let old_files = temporary_folder();
-    for file in ["tls-cert.pem", "tls-key.pem"] {
-        fs::copy(nodes.data(2).join(file), old_files.path().join(file)).unwrap();
-    }
-    nodes.copy_certificate(0, 1);
-    nodes.servers[1].signal(Signal::HUP);
-    eventually("the second shows it", || {
-        nodes.servers[1].log().contains(&new)
-    });
-    let refused = nodes.operator(0, &["certificate", "finish"]).unwrap_err();
-    assert!(refused.contains("third not yet"), "{refused}");
-    nodes.servers[2].kill();
-    nodes.copy_certificate(0, 2);
-    nodes.servers[2] = nodes.start_one(2);
-    turn(&nodes, 2);
-    assert!(!people.follows("alice"));
-    people.knows("alice", &format!("{new} also {old} was {old}"));
-    nodes.operator(2, &["certificate", "finish"]).unwrap();
-    // Now the old one counts no more: for clients, and for servers.
-    assert!(!people.follows("alice"));
-    people.knows("alice", &format!("{new} was {old}"));
-    turn(&nodes, 1);
-    assert!(!people.follows("carol"));
-    people.knows("carol", &new);
-    assert!(
-        people.follows("bob"),
-        "who was away follows afterwards, too"
-    );
-    let link = nodes.operator(1, &["invite"]).unwrap();
-    assert!(link.contains(&format!("chat://{new}@")), "{link}");
-    for file in ["tls-cert.pem", "tls-key.pem"] {
-        fs::copy(old_files.path().join(file), nodes.data(2).join(file)).unwrap();
-    }
-    nodes.servers[2].signal(Signal::HUP);
-    eventually("it stays as it was", || {
-        let log = nodes.servers[2].log();
-        log.contains(
-            "the certificate stays as it was: the other servers of the database don't show",
-        )
-    });
-    nodes.servers[2].kill();
-    let data = nodes.data(2).display().to_string();
-    let arguments = [
-        &["--listen", "127.0.0.1:0", "--data", &data][..],
-        &nodes.flags(2),
-    ]
-    .concat();
-    let (status, said) = run_to_the_end(&arguments);
-    assert!(!status.success());
-    assert!(
-        said.contains("the servers of this database show the certificate"),
-        "{said}"
-    );
 }
