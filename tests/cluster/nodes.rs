@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::balancer::Balancer;
 use super::database::Database;
-use super::harness::{Server, eventually, temporary_folder};
+use super::harness::{Client, Server, Wire, eventually, temporary_folder};
 use super::network::{self, BALANCER, CLIENTS, DATABASE, Network};
 use super::proxy::{Proxy, Rewrite, Target};
 use super::world::World;
@@ -167,6 +167,11 @@ impl Nodes {
         for name in names {
             self.all[0].server.register(name);
         }
+    }
+
+    /// A client at a node, not logged in.
+    pub fn client(&self, node: usize) -> Client {
+        Client::new(Wire::connect(self.all[node].door()))
     }
 
     /// Loses packets between a node and others from here on.
