@@ -20,7 +20,7 @@ use crate::sync::Mutex;
 /// Has the store of a running server keep the journal, if there is to be one.
 pub(super) fn keep(config: &Config, store: &Sqlite) {
     if let Some(path) = &config.journal {
-        store.keep_journal(path, |path, error| {
+        let lacking = store.keep_journal(path, |path, error| {
             log::error(
                 None,
                 format_args!(
@@ -29,6 +29,16 @@ pub(super) fn keep(config: &Config, store: &Sqlite) {
                 ),
             );
         });
+        if lacking > 0 {
+            log::error(
+                None,
+                format_args!(
+                    "the journal {} lacks the last changes ({lacking}), which were made without it: restoring an \
+                     earlier backup would undo them; make a new one",
+                    path.display()
+                ),
+            );
+        }
     }
 }
 

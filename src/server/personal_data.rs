@@ -1,12 +1,10 @@
 //! What the server holds about a person, as JSON: the rows of the store, and the session in memory.
 //! Which rows there are is decided in [`store::personal_data`](crate::store::personal_data).
 
-use std::net::SocketAddr;
-
 use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 
-use super::delivery::sessions::Session;
+use crate::protocol::name::UserName;
 use crate::protocol::reply::DataRow;
 use crate::store::personal_data::{Field, PersonalRow, Section};
 
@@ -31,13 +29,19 @@ pub(crate) fn data_row(section: Section, row: PersonalRow, bodies: bool) -> Data
     }
 }
 
-/// What is in memory of a session whose client connects from `peer`.
-pub(crate) fn session_row(session: &Session, peer: Option<SocketAddr>) -> DataRow {
+/// What is in memory of a session: its user, the client's address, since when, in ms since 1970, and whether
+/// others see it.
+pub(crate) fn session_row(
+    name: &UserName,
+    address: Option<String>,
+    since: u64,
+    shown: bool,
+) -> DataRow {
     let values = [
-        ("name", session.name.as_str().into()),
-        ("address", peer.map(|peer| peer.to_string()).into()),
-        ("since", session.since.into()),
-        ("shown", session.present.into()),
+        ("name", name.as_str().into()),
+        ("address", address.into()),
+        ("since", since.into()),
+        ("shown", shown.into()),
     ];
     let values = values.map(|(column, value): (&str, Value)| (column.to_owned(), value));
     DataRow {

@@ -15,6 +15,10 @@
 //! Of an account that was deleted, a journal keeps that it was, with its number and its name, so that the
 //! name stays reserved. Its keys, settings and blocks go once it is deleted.
 //!
+//! The database counts the changes, with or without a journal, in the transactions that make them, and each line
+//! has its change's number. So a restore sees which changes since the backup the journal does not have: a crash came
+//! between, it could not be written, it was removed too early, or the server ran without it.
+//!
 //! It is a file of JSON lines, mode 0600, opened for each batch, so that it can be moved away or lie
 //! on a disk that comes and goes. It has names, public keys and hashes, and no message. What an old
 //! password of an imported account is checked against is not in it, since that has to be erased
@@ -117,6 +121,50 @@ pub(crate) enum Entry {
         created: u64,
         on: bool,
     },
+    /// Something about an account that was deleted since.
+    Forgotten {},
+}
+
+/// A line: a change, and its number, which a journal of an earlier server has not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+    #[serde(flatten)]
+    pub(crate) entry: Entry,
+}
+
+impl Line {
+    /// The lines of changes that are numbered from `first` on.
+    pub(crate) fn numbered(first: u64, entries: Vec<Entry>) -> Vec<Line> {
+        let numbers = first..;
+        let lines = numbers.zip(entries).map(|(number, entry)| Line {
+            number: Some(number),
+            entry,
+        });
+        lines.collect()
+    }
+
+    /// What is kept of it when some accounts are deleted: a number stays.
+    fn without(self, deleted: &BTreeSet<i64>) -> Option<Self> {
+        let number = self.number;
+        let gone = || number.map(|_| Entry::Forgotten {});
+        let entry = self.entry.without(deleted).or_else(gone)?;
+        Some(Line { number, entry })
+    }
+}
+
+/// The number of the last change in a journal.
+pub(crate) fn last_number(lines: &[Line]) -> Option<u64> {
+    lines.iter().filter_map(|line| line.number).max()
+}
+
+/// How many of the changes behind this number, up to the last one in the journal, are not in it.
+pub(crate) fn missing(lines: &[Line], behind: u64) -> u64 {
+    let numbers = lines.iter().filter_map(|line| line.number);
+    let numbers: BTreeSet<u64> = numbers.filter(|number| *number > behind).collect();
+    let last = numbers.last().copied().unwrap_or(behind);
+    last - behind - numbers.len() as u64
 }
 
 impl Entry {
@@ -181,6 +229,17 @@ impl Journal {
         &self.path
     }
 
+    /// The number of its last change; `None` if it has none with a number.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn last_number(&self) -> io::Result<Option<u64>> {
+        match self.length()? {
+            None => Ok(None),
+            Some(_) => read(&self.path).map(|lines| last_number(&lines)),
+        }
+    }
+
     /// Takes away the beginning of a last line that a crash has cut off: what is appended behind it would
     /// be no line.
     ///
@@ -220,20 +279,20 @@ impl Journal {
         if self.length()?.is_none() {
             return Ok(());
         }
-        let entries = read(&self.path)?;
-        let deleted = entries.iter().filter_map(|entry| match entry {
-            Entry::Deleted { id, .. } => Some(*id),
+        let lines = read(&self.path)?;
+        let deleted = lines.iter().filter_map(|line| match line.entry {
+            Entry::Deleted { id, .. } => Some(id),
             _ => None,
         });
         let deleted: BTreeSet<i64> = deleted.collect();
-        let kept = entries.iter().cloned();
-        let kept: Vec<Entry> = kept.filter_map(|entry| entry.without(&deleted)).collect();
-        if kept == entries {
+        let kept = lines.iter().cloned();
+        let kept: Vec<Line> = kept.filter_map(|line| line.without(&deleted)).collect();
+        if kept == lines {
             return Ok(());
         }
         let mut text = String::new();
-        for entry in &kept {
-            text.push_str(&serde_json::to_string(entry)?);
+        for line in &kept {
+            text.push_str(&serde_json::to_string(line)?);
             text.push('\n');
         }
         crate::fs::replace(&self.path, 0o600, &text)
@@ -243,9 +302,9 @@ impl Journal {
     ///
     /// # Errors
     /// Why they can't be.
-    pub(crate) fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
-        for entry in entries {
-            let line = serde_json::to_string(entry)?;
+    pub(crate) fn append(&mut self, lines: &[Line]) -> io::Result<()> {
+        for line in lines {
+            let line = serde_json::to_string(line)?;
             if self.waiting.len() + line.len() > MAX_WAITING {
                 return Err(io::Error::other("too many changes wait for it"));
             }
@@ -266,9 +325,9 @@ impl Journal {
 ///
 /// # Errors
 /// It can't be read, or a line is not one of a journal; the number of that line is told.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<Entry>> {
+pub(crate) fn read(path: &Path) -> io::Result<Vec<Line>> {
     let mut file = BufReader::new(File::open(path)?);
-    let mut entries = Vec::new();
+    let mut lines = Vec::new();
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -277,11 +336,11 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Entry>> {
             .read_until(b'\n', &mut line)?;
         match line.split_last() {
             Some((b'\n', line)) => match serde_json::from_slice(line) {
-                Ok(entry) => entries.push(entry),
-                Err(_) => return Err(bad_line(entries.len())),
+                Ok(line) => lines.push(line),
+                Err(_) => return Err(bad_line(lines.len())),
             },
-            Some(_) if line.len() as u64 == MAX_LINE => return Err(bad_line(entries.len())),
-            Some(_) | None => return Ok(entries),
+            Some(_) if line.len() as u64 == MAX_LINE => return Err(bad_line(lines.len())),
+            Some(_) | None => return Ok(lines),
         }
     }
 }
@@ -295,11 +354,49 @@ fn bad_line(before: usize) -> io::Error {
 mod tests {
     use super::*;
 
-    fn deleted(name: &str) -> Entry {
-        Entry::Deleted {
+    fn line(number: u64, entry: Entry) -> Line {
+        Line {
+            number: Some(number),
+            entry,
+        }
+    }
+
+    fn deleted(name: &str) -> Line {
+        let entry = Entry::Deleted {
             id: 7,
             name: name.to_owned(),
+        };
+        Line {
+            number: None,
+            entry,
         }
+    }
+
+    #[test]
+    fn what_is_missing_between_a_backup_and_the_last_change_is_counted() {
+        let of = |numbers: &[u64]| -> Vec<Line> {
+            let numbers = numbers.iter();
+            numbers.map(|n| line(*n, deleted("bob").entry)).collect()
+        };
+        assert_eq!((missing(&[], 7), last_number(&[])), (0, None));
+        assert_eq!(missing(&[deleted("bob")], 7), 0);
+        assert_eq!(missing(&of(&[1, 2, 3]), 7), 0);
+        assert_eq!(missing(&of(&[1, 2, 3]), 1), 0);
+        assert_eq!(missing(&of(&[2, 3]), 0), 1);
+        assert_eq!(missing(&of(&[1, 2, 5, 6, 9]), 2), 4);
+        assert_eq!(missing(&of(&[1, 2, 5, 6, 9]), 6), 2);
+        assert_eq!(missing(&of(&[9, 2, 2, 9]), 1), 6);
+        assert_eq!(last_number(&of(&[9, 2])), Some(9));
+    }
+
+    #[test]
+    fn a_journal_of_before_there_were_numbers_is_read() {
+        let old = r#"{"change":"deleted","id":7,"name":"bob"}"#;
+        assert_eq!(serde_json::from_str::<Line>(old).unwrap(), deleted("bob"));
+        let numbered = line(3, deleted("bob").entry);
+        let text = serde_json::to_string(&numbered).unwrap();
+        assert_eq!(text, r#"{"n":3,"change":"deleted","id":7,"name":"bob"}"#);
+        assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), numbered);
     }
 
     #[test]
@@ -367,13 +464,27 @@ mod tests {
             block(6, 8),
             imported(5),
         ];
+        let before = Line::numbered(1, before.to_vec());
         journal.append(&before).unwrap();
         journal.forget_deleted().unwrap();
         assert_eq!(read(&path).unwrap(), before);
         journal.append(&[deleted("bob")]).unwrap();
         journal.forget_deleted().unwrap();
-        let after = [registered(6), block(6, 8), imported(0), deleted("bob")];
+        let gone = || Entry::Forgotten {};
+        let after = [
+            registered(6),
+            gone(),
+            gone(),
+            gone(),
+            block(6, 8),
+            imported(0),
+        ];
+        let after = [Line::numbered(1, after.to_vec()), vec![deleted("bob")]].concat();
         assert_eq!(read(&path).unwrap(), after);
+        assert_eq!(
+            (missing(&after, 0), journal.last_number().unwrap()),
+            (0, Some(6))
+        );
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &std::fs::metadata(&path).unwrap().permissions(),
         );

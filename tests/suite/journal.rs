@@ -66,8 +66,9 @@ impl Place {
         done(&self.data(), &["backup", &self.text("backup")]);
     }
 
-    /// The server is killed and its folder lost; the backup and the journal are what is left.
-    fn restore(&mut self) {
+    /// The server is killed and its folder lost; the backup and the journal are what is left. Returns what the
+    /// restore said.
+    fn restore(&mut self) -> String {
         if let Some(mut server) = self.server.take() {
             server.kill();
         }
@@ -76,6 +77,7 @@ impl Place {
         let arguments = ["restore", &backup, "--journal", &journal];
         let said = done(&self.data(), &arguments);
         assert!(said.contains("were repeated"), "{said}");
+        said
     }
 
     #[cfg(feature = "tls")]
@@ -294,4 +296,43 @@ fn a_command_that_can_not_write_the_journal_changes_nothing() {
     let full = ["user", "remove", "bob", "--journal", "/dev/full"];
     refused(&data, &full, "it was done, but the journal");
     assert_eq!(fs::read_to_string(place.at("journal")).unwrap(), before);
+}
+
+#[test]
+fn what_a_journal_lacks_is_said_at_the_start_and_by_a_restore() {
+    let mut place = Place::new();
+    place.server().register("alice");
+    place.server().register("bob");
+    place.back_up();
+    place
+        .server()
+        .login("bob")
+        .ok("block", json!({"name": "alice"}));
+    place.stop();
+    // Somebody forgot to name the journal.
+    done(&place.data(), &["user", "disable", "bob"]);
+    place.start();
+    assert!(place.server().log().contains("lacks the last changes (1)"));
+    place.server().register("carol");
+    place.stop();
+    place.start();
+    assert!(!place.server().log().contains("lacks"), "later ones follow");
+    // What the journal forgets for good reason is not missing.
+    done(&place.data(), &["user", "remove", "carol"]);
+    eventually("it is forgotten", || {
+        let journal = fs::read_to_string(place.at("journal")).unwrap();
+        journal.contains("forgotten")
+    });
+    let said = place.restore();
+    assert!(said.contains("since the backup (1)"), "{said}");
+    place.start();
+    assert!(!place.server().log().contains("lacks"), "all is counted");
+    place.server().login("bob");
+    fs::remove_file(place.at("backup")).unwrap();
+    place.back_up();
+    place.server().register("dave");
+    let said = place.restore();
+    assert!(!said.contains("lacks"), "{said}");
+    place.start();
+    place.server().login("dave");
 }

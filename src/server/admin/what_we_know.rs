@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -17,6 +16,8 @@ use super::error::AdminError;
 use super::perform::{Performer, Rows, emit};
 use crate::protocol::name::UserName;
 use crate::protocol::reply::DataRow;
+use crate::server::cluster::sessions_here;
+use crate::server::peers::message::{Call, Called, PeerSession};
 use crate::server::personal_data::{data_row, session_row};
 use crate::store::personal_data::{Person, START, Section};
 
@@ -40,10 +41,23 @@ impl Performer {
             count += 1;
             emit(rows, row)
         };
-        if let Some(session) = self.shared.sessions.find(name) {
-            let peers = self.connections.peers();
-            let peer = peers.get(&Arc::as_ptr(&session.send_queue)).copied();
-            show(&session_row(&session, peer))?;
+        let mut unread = String::new();
+        let mut sessions = sessions_here(&self.shared, &self.connections);
+        for (node, called) in self.shared.delivery.call_all(&Call::Sessions) {
+            unread.push_str(&format!("the logs of {}, ", node.name));
+            match called {
+                Ok(Called::Sessions(there)) => sessions.extend(there),
+                _ => unread.push_str(&format!("the sessions of {}, ", node.name)),
+            }
+        }
+        for session in sessions.into_iter().filter(|it| it.name == *name) {
+            let PeerSession {
+                name,
+                address,
+                since,
+                shown,
+            } = session;
+            show(&session_row(&name, address, since, shown))?;
         }
         let person = Person {
             id: listed.id,
@@ -70,10 +84,10 @@ impl Performer {
                 show(&line?)?;
             }
         }
-        let unread = match self.shared.config().log.file {
+        unread.push_str(match self.shared.config().log.file {
             Some(_) => "earlier files of the log",
             None => "the log, which went to standard error",
-        };
+        });
         Ok(format!(
             "{count} rows about {name}. Not looked through: backups, {unread}, and free room of the \
              database, where deleted rows stay until they are overwritten"

@@ -33,7 +33,7 @@ use super::data_folder::Lock;
 use crate::command_line::secret_file;
 use crate::crypto::archive;
 use crate::store::journal;
-use crate::store::journal::Entry;
+use crate::store::journal::{Entry, Line};
 use crate::store::sqlite::backup;
 use crate::store::sqlite::backup::Contents;
 use crate::sync;
@@ -201,12 +201,26 @@ pub(super) fn restore(
     }
     let (Contents { accounts, messages }, journal) = restored?;
     let repeated = match journal {
-        Some((path, entries)) => {
-            format!(
+        Some(Repeated {
+            path,
+            lines,
+            missing,
+        }) => {
+            let known = lines
+                .iter()
+                .filter(|line| line.entry != Entry::Forgotten {});
+            let repeated = format!(
                 "{} changes of the journal {} were repeated",
-                entries.len(),
+                known.count(),
                 path.display()
-            )
+            );
+            match missing {
+                0 => repeated,
+                missing => format!(
+                    "{repeated}; it lacks others that were made since the backup ({missing}), while it was not \
+                     kept or could not be written: what they deleted, blocked, disabled or replaced is back"
+                ),
+            }
         }
         None => "there is no journal, so deletions, blocks and used invitations since are undone"
             .to_owned(),
@@ -220,8 +234,13 @@ pub(super) fn restore(
     ))
 }
 
-/// The journal's path, and what was repeated of it.
-type Repeated = (PathBuf, Vec<Entry>);
+/// A journal that is repeated.
+struct Repeated {
+    path: PathBuf,
+    lines: Vec<Line>,
+    /// So many changes since the backup are not in it.
+    missing: u64,
+}
 
 /// Restores into an empty folder, which is made if it is missing, and is empty again after an error.
 fn restore_into(
@@ -235,9 +254,12 @@ fn restore_into(
     let made = crate::fs::make_folder(&draft);
     let made = made.map_err(|error| BackupError::Unwritable(data.to_owned(), error));
     let journal = made.and_then(|()| journal_of(config.journal.as_deref(), file));
-    let restored = journal.and_then(|journal| {
-        let entries = journal.as_ref().map_or(&[][..], |(_, entries)| entries);
-        let contents = restore_through(&draft, data, file, passphrase, entries)?;
+    let restored = journal.and_then(|mut journal| {
+        let lines = journal.as_ref().map_or(&[][..], |journal| &journal.lines);
+        let (contents, missing) = restore_through(&draft, data, file, passphrase, lines)?;
+        if let Some(journal) = &mut journal {
+            journal.missing = missing;
+        }
         Ok((contents, journal))
     });
     let _removed = fs::remove_dir_all(&draft);
@@ -257,7 +279,11 @@ fn journal_of(named: Option<&Path>, backup: &Path) -> Result<Option<Repeated>, B
         None => return Ok(None),
     };
     match journal::read(&path) {
-        Ok(entries) => Ok(Some((path, entries))),
+        Ok(lines) => Ok(Some(Repeated {
+            path,
+            lines,
+            missing: 0,
+        })),
         Err(error) => Err(BackupError::Unreadable(path, error)),
     }
 }
@@ -267,8 +293,8 @@ fn restore_through(
     data: &Path,
     file: &Path,
     passphrase: Option<&Path>,
-    entries: &[Entry],
-) -> Result<Contents, BackupError> {
+    journal: &[Line],
+) -> Result<(Contents, u64), BackupError> {
     let unwritable = |error| BackupError::Unwritable(data.to_owned(), error);
     let plain = unsealed(file, passphrase, draft)?;
     let database = draft.join("chat.db");
@@ -280,7 +306,7 @@ fn restore_through(
     let mut epoch = [0; 16];
     rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut epoch)
         .map_err(|error| unwritable(io::Error::other(error)))?;
-    backup::begin_epoch(&database, &epoch, entries).map_err(BackupError::Database)?;
+    let missing = backup::begin_epoch(&database, &epoch, journal).map_err(BackupError::Database)?;
     // The database comes last: without it, a folder with a certificate is not served.
     for name in FILES.into_iter().chain(["chat.db"]) {
         match fs::rename(draft.join(name), data.join(name)) {
@@ -289,7 +315,7 @@ fn restore_through(
         }
     }
     crate::fs::sync_name(&data.join("chat.db")).map_err(unwritable)?;
-    Ok(contents)
+    Ok((contents, missing))
 }
 
 /// The backup without its seal, if it has one, in this folder.

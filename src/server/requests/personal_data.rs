@@ -22,7 +22,9 @@ impl Handler {
                 Refusal::bad_request("'after' is the 'next' of the answer before, or is left out")
             })?,
             None => {
-                rows.push(session_row(session, self.peer));
+                let address = self.peer.map(|peer| peer.to_string());
+                let (name, since, shown) = (&session.name, session.since, session.present);
+                rows.push(session_row(name, address, since, shown));
                 (0, START)
             }
         };

@@ -10,10 +10,11 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
+use super::journal::{count, set_count};
 use super::open::{self, Identity, OpenError};
 use super::repeat::repeat;
 use super::write::set_value;
-use crate::store::journal::Entry;
+use crate::store::journal::{self as lines, Line};
 
 /// So many runs are skipped by a restore: more than servers have run since any backup, so that no
 /// number that was given since names another message.
@@ -183,21 +184,27 @@ pub(crate) fn files(path: &Path) -> Result<Vec<(String, Vec<u8>)>, OpenError> {
 
 /// Makes a backup the database of a server: takes the files out of it, repeats the changes of a
 /// journal, and marks it with the bytes of a new epoch, by which clients learn that it has gone back
-/// in time.
+/// in time. Returns how many changes since the backup the journal lacks.
 ///
 /// # Errors
 /// It can't be written.
 pub(crate) fn begin_epoch(
     path: &Path,
     epoch: &[u8; 16],
-    entries: &[Entry],
-) -> Result<(), OpenError> {
+    journal: &[Line],
+) -> Result<u64, OpenError> {
     let begin = || {
         let mut database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let transaction = database.transaction()?;
         transaction.execute_batch(DROP_FILES)?;
-        for entry in entries {
-            repeat(&transaction, entry)?;
+        let behind = count(&transaction)?;
+        for line in journal {
+            repeat(&transaction, &line.entry)?;
+        }
+        // What an earlier server backed up has no count.
+        let missing = behind.map_or(0, |behind| lines::missing(journal, behind));
+        if let Some(last) = lines::last_number(journal).max(behind) {
+            set_count(&transaction, last)?;
         }
         // Some were handed out since, and must not be again.
         transaction.execute_batch(DROP_ALL_PREKEYS)?;
@@ -207,10 +214,12 @@ pub(crate) fn begin_epoch(
         transaction.commit()?;
         // The file's key pages stay behind in free room otherwise.
         database.execute_batch("VACUUM")?;
-        database.close().map_err(|(_, error)| error)
+        database.close().map_err(|(_, error)| error)?;
+        Ok(missing)
     };
-    begin().map_err(|error| unwritable(path, error))?;
-    sync(path)
+    let missing = begin().map_err(|error| unwritable(path, error))?;
+    sync(path)?;
+    Ok(missing)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::failure::store_error;
 use super::read::{PLAIN, summary};
-use super::{Sqlite, admin, read, statements};
+use super::{Sqlite, admin, journal, read, statements};
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
 use crate::protocol::request::KdfParams;
@@ -110,8 +110,9 @@ impl Sqlite {
         let entries = importer.entries;
         match keep {
             true => {
+                let lines = journal::numbered(&transaction, entries).map_err(failed)?;
                 transaction.commit().map_err(failed)?;
-                self.note_import(&entries);
+                self.note(&lines);
             }
             false => transaction.rollback().map_err(failed)?,
         }

@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 
 use data_encoding::BASE64;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Sqlite, read, statements};
 use crate::protocol::ids::ByteArray;
-use crate::store::journal::{Entry, Journal};
+use crate::store::journal::{Entry, Journal, Line};
 use crate::store::{Batch, Change, Changed, NewAccount, NewLogin, UserId};
 
 const NAME: &str = "SELECT name FROM users WHERE id = ?1";
@@ -21,10 +21,13 @@ const IMPORTED_AMONG: &str = "
     SELECT substr(id, 5) FROM mail WHERE recipient = ?1 AND number BETWEEN ?2 AND ?3
        AND substr(id, 5) IN (SELECT id FROM imported_messages)";
 
+/// The key in table `server` of how many changes there were for a journal, whether or not one was kept.
+const COUNT: &str = "journaled";
+
 /// So many ObjectIds of imported messages are in one entry: it fits into a line.
 const READ_IDS: usize = 200;
 
-/// So many entries of an import are appended at once.
+/// So many lines are appended at once.
 const PART: usize = 1000;
 
 /// Is told that a journal can't be written, and why.
@@ -34,18 +37,15 @@ type Report = Box<dyn Fn(&Path, &io::Error) + Send>;
 pub(super) struct Kept {
     journal: Journal,
     report: Report,
-    /// Messages were imported, so what is acknowledged may be one of them.
-    has_imports: bool,
 }
 
 impl Kept {
-    fn append(&mut self, entries: rusqlite::Result<Vec<Entry>>) {
-        let appended = entries.map_err(io::Error::other);
-        let appended = appended.and_then(|entries| self.journal.append(&entries));
+    fn append(&mut self, lines: &[Line]) {
+        let appended = self.journal.append(lines);
         self.report_failure(appended);
     }
 
-    fn forget_deleted(&mut self) {
+    fn forget_deleted(&self) {
         let forgotten = self.journal.forget_deleted();
         self.report_failure(forgotten);
     }
@@ -57,7 +57,7 @@ impl Kept {
     }
 }
 
-/// What is known only before a batch is committed.
+/// What is known only before the changes of a batch are made.
 #[derive(Default)]
 pub(super) struct Before {
     /// For each change, what is written down if it was made.
@@ -66,44 +66,12 @@ pub(super) struct Before {
     read: Vec<[u8; 12]>,
 }
 
-impl Sqlite {
-    /// Has changes that a restore must not undo appended to the journal at `path`, from here on.
-    /// `report` is told if that fails; the changes are made, and written later.
-    pub(crate) fn keep_journal(
-        &self,
-        path: &Path,
-        report: impl Fn(&Path, &io::Error) + Send + 'static,
-    ) {
-        let writer = self.writer.lock();
-        let imports = writer.as_ref().map(|writer| writer.prepare(ANY_IMPORT));
-        let has_imports =
-            imports.is_none_or(|found| found.and_then(|mut it| it.exists([])) != Ok(false));
-        let mut kept = Kept {
-            journal: Journal::at(path),
-            report: Box::new(report),
-            has_imports,
-        };
-        let mended = kept.journal.mend_end();
-        kept.report_failure(mended);
-        kept.forget_deleted();
-        *self.journal.lock() = Some(kept);
-    }
-
-    /// Takes out of the journal what it has of accounts that are deleted.
-    pub(super) fn forget_in_journal(&self) {
-        if let Some(kept) = &mut *self.journal.lock() {
-            kept.forget_deleted();
-        }
-    }
-
-    /// What has to be read before a batch is committed. What can't be read is met by the commit.
-    pub(super) fn before(&self, connection: &Connection, batch: &Batch) -> Before {
-        let journal = self.journal.lock();
-        let Some(kept) = &*journal else {
-            return Before::default();
-        };
+impl Before {
+    /// Reads it; what can't be read is met by the changes. If there `are_imports`, what is acknowledged may be
+    /// one of them.
+    pub(super) fn read(connection: &Connection, batch: &Batch, are_imports: bool) -> Self {
         let of_changes = batch.changes.iter();
-        let read = match kept.has_imports {
+        let read = match are_imports {
             true => imported_among(connection, batch),
             false => Ok(Vec::new()),
         };
@@ -114,31 +82,108 @@ impl Sqlite {
             read: read.unwrap_or_default(),
         }
     }
+}
 
-    /// Writes down a batch that was committed.
-    pub(super) fn note(
+/// The lines of a batch whose changes were made; they are counted in its transaction.
+pub(super) fn lines_of(
+    transaction: &Transaction<'_>,
+    batch: &Batch,
+    changed: &[Changed],
+    before: Before,
+) -> rusqlite::Result<Vec<Line>> {
+    if changed.is_empty() && before.read.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entries = entries_of(transaction, batch, changed, before)?;
+    numbered(transaction, entries)
+}
+
+/// Counts changes, and gives them their numbers.
+pub(super) fn numbered(
+    transaction: &Transaction<'_>,
+    entries: Vec<Entry>,
+) -> rusqlite::Result<Vec<Line>> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let before = count(transaction)?.unwrap_or(0);
+    set_count(transaction, before + entries.len() as u64)?;
+    Ok(Line::numbered(before + 1, entries))
+}
+
+/// How many changes there were for a journal; `None` if an earlier server has not counted them.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    let count = read::value(connection, COUNT)?;
+    let count = count.and_then(|count| count.try_into().ok());
+    Ok(count.map(u64::from_be_bytes))
+}
+
+pub(super) fn set_count(connection: &Connection, count: u64) -> rusqlite::Result<()> {
+    let value = count.to_be_bytes();
+    connection
+        .execute(statements::SET_VALUE, (COUNT, &value[..]))
+        .map(drop)
+}
+
+/// Whether messages were ever imported.
+pub(super) fn has_imports(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare(ANY_IMPORT)?.exists([])
+}
+
+impl Sqlite {
+    /// Has changes that a restore must not undo appended to the journal at `path`, from here on.
+    /// `report` is told if that fails; the changes are made, and written later. Returns how many of the last
+    /// changes the journal lacks, if it is not a new one.
+    pub(crate) fn keep_journal(
         &self,
-        connection: &Connection,
-        batch: &Batch,
-        changed: &[Changed],
-        before: Before,
-    ) {
-        if changed.is_empty() && before.read.is_empty() {
+        path: &Path,
+        report: impl Fn(&Path, &io::Error) + Send + 'static,
+    ) -> u64 {
+        let kept = Kept {
+            journal: Journal::at(path),
+            report: Box::new(report),
+        };
+        let mended = kept.journal.mend_end();
+        kept.report_failure(mended);
+        kept.forget_deleted();
+        let last = kept.journal.last_number().unwrap_or_default();
+        let writer = self.writer.lock();
+        let lacking = match (&*writer, last) {
+            (Some(connection), Some(last)) => lacking(connection, last).unwrap_or_default(),
+            _ => 0,
+        };
+        *self.journal.lock() = Some(kept);
+        lacking
+    }
+
+    /// Takes out of the journal what it has of accounts that are deleted.
+    pub(super) fn forget_in_journal(&self) {
+        if let Some(kept) = &*self.journal.lock() {
+            kept.forget_deleted();
+        }
+    }
+
+    /// Writes down changes that were committed.
+    pub(super) fn note(&self, lines: &[Line]) {
+        if lines.is_empty() {
             return;
         }
         if let Some(kept) = &mut *self.journal.lock() {
-            kept.append(entries_of(connection, batch, changed, before));
-        }
-    }
-
-    /// Writes down an import that was committed.
-    pub(super) fn note_import(&self, entries: &[Entry]) {
-        if let Some(kept) = &mut *self.journal.lock() {
-            for part in entries.chunks(PART) {
-                kept.append(Ok(part.to_owned()));
+            for part in lines.chunks(PART) {
+                kept.append(part);
             }
         }
     }
+}
+
+/// How many changes there were behind the last one of a journal. If the journal knows more, because an earlier state
+/// of the database was put back, what follows is numbered behind them.
+fn lacking(connection: &Connection, last: u64) -> rusqlite::Result<u64> {
+    let count = count(connection)?.unwrap_or(0);
+    if count < last {
+        set_count(connection, last)?;
+    }
+    Ok(count.saturating_sub(last))
 }
 
 /// What a change takes the place of: the code of an invitation that is taken back, another identity.

@@ -81,6 +81,8 @@ pub(crate) struct Sqlite {
     secret: [u8; 32],
     first_number: u64,
     epoch: Option<[u8; 16]>,
+    /// Messages were imported before this was opened, so what is acknowledged may be one of them.
+    has_imports: bool,
     checkpoints: Checkpoints,
     /// Deleted accounts whose mail has still to be deleted. Only the writer thread takes it, and
     /// never together with another lock.
@@ -121,6 +123,7 @@ impl Sqlite {
             secret: opened.secret,
             first_number: opened.first_number,
             epoch: opened.epoch,
+            has_imports: opened.has_imports,
             checkpoints: Checkpoints::default(),
             deleted: Mutex::new(opened.deleted),
             to_fold: AtomicBool::new(false),
@@ -452,10 +455,10 @@ impl Store for Sqlite {
             Some(connection) => connection,
             None => self.reopen()?,
         };
-        let before = self.before(&connection, batch);
-        let error = match write::commit(&mut connection, batch, self.first_number) {
-            Ok(changed) => {
-                self.note(&connection, batch, &changed, before);
+        let committed = write::commit(&mut connection, batch, self.first_number, self.has_imports);
+        let error = match committed {
+            Ok((changed, lines)) => {
+                self.note(&lines);
                 self.bound_log(&connection);
                 self.mark_log(&connection);
                 *writer = Some(connection);

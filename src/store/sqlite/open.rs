@@ -14,7 +14,7 @@ use super::files::{BUSY, checkpoint, wal_path};
 use super::migration::{SCHEMA_VERSION, migrate};
 use super::reclaim::{INCREMENTAL, OVERWRITTEN, is_erased, write_anew};
 use super::write::set_value;
-use super::{generation, is_damage, read, statements};
+use super::{generation, is_damage, journal, read, statements};
 use crate::store::UserId;
 
 /// The schema.
@@ -179,6 +179,8 @@ pub(super) struct Opened {
     pub(super) name_index: NameIndex,
     /// See [`Sqlite::epoch`](super::Sqlite::epoch).
     pub(super) epoch: Option<[u8; 16]>,
+    /// Messages were imported.
+    pub(super) has_imports: bool,
 }
 
 /// Opens the database, and makes it where there is none.
@@ -221,6 +223,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         let name_index = check_names(&connection);
         let first_number = first_number(&connection)?;
         let epoch = read::value(&connection, EPOCH)?;
+        let has_imports = journal::has_imports(&connection)?;
         Ok(Opened {
             connection,
             secret,
@@ -229,6 +232,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
             deleted,
             name_index,
             epoch: epoch.and_then(|epoch| epoch.try_into().ok()),
+            has_imports,
         })
     };
     open().map_err(|error| open_error(path, error))

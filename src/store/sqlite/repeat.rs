@@ -170,7 +170,8 @@ pub(super) fn repeat(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::
         | Entry::Identity { .. }
         | Entry::Released { .. }
         | Entry::Disabled { .. }
-        | Entry::Block { .. } => Ok(()),
+        | Entry::Block { .. }
+        | Entry::Forgotten {} => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::admin;
 use super::expiry;
+use super::journal::{Before, lines_of};
 use super::mail::{delete, insert};
 use super::purge;
 use super::read;
@@ -16,6 +17,7 @@ use crate::protocol::reply::Bundle;
 use crate::protocol::request::{OneTimePrekey, Publish, SignedPrekey};
 use crate::store::expiry::Step;
 use crate::store::homes::{Home, Homes};
+use crate::store::journal::Line;
 use crate::store::{Batch, Change, Changed, NewAccount, UserId, VaultGeneration};
 
 /// Of so many accounts it is forgotten at once when they were last seen.
@@ -24,17 +26,19 @@ const SEEN_SLICE: i64 = 1000;
 /// No other server can have the file.
 impl Homes for super::Sqlite {}
 
-/// Does all of a batch. Every mailbox is at this server, and its numbers begin at `first_number`.
+/// Does all of a batch. Every mailbox is at this server, and its numbers begin at `first_number`. Returns what
+/// became of the changes, and what a journal has to have of it, also of imported messages, if there `are_imports`.
 pub(super) fn commit(
     connection: &mut Connection,
     batch: &Batch,
     first_number: u64,
-) -> rusqlite::Result<Vec<Changed>> {
+    are_imports: bool,
+) -> rusqlite::Result<(Vec<Changed>, Vec<Line>)> {
     match batch.changes.iter().any(erases) {
         true => reclaim::erasing(connection, |connection| {
-            write(connection, batch, first_number)
+            write(connection, batch, first_number, are_imports)
         }),
-        false => write(connection, batch, first_number),
+        false => write(connection, batch, first_number, are_imports),
     }
 }
 
@@ -65,8 +69,10 @@ fn write(
     connection: &mut Connection,
     batch: &Batch,
     first_number: u64,
-) -> rusqlite::Result<Vec<Changed>> {
+    are_imports: bool,
+) -> rusqlite::Result<(Vec<Changed>, Vec<Line>)> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let before = Before::read(&transaction, batch, are_imports);
     let mut changed = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
         changed.push(match change {
@@ -77,10 +83,11 @@ fn write(
     if ended_for_good(&batch.changes, &changed) {
         reclaim::note_erased(&transaction)?;
     }
+    let lines = lines_of(&transaction, batch, &changed, before)?;
     insert(&transaction, &batch.messages)?;
     delete(&transaction, &batch.acknowledged)?;
     transaction.commit()?;
-    Ok(changed)
+    Ok((changed, lines))
 }
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Changed> {

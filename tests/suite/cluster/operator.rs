@@ -45,7 +45,10 @@ fn commands_at_one_server_reach_the_people_at_the_other() {
         listed.matches(r#""online":true"#).count() == 2
     });
     let known = command(&servers, &["what-we-know", "bob", "--json"]);
-    assert!(known.contains(r#""table":"homes""#), "{known}");
+    for table in ["homes", "sessions"] {
+        let named = format!(r#""table":"{table}""#);
+        assert_eq!(known.matches(&named).count(), 1, "{table}: {known}");
+    }
     command(&servers, &["announce", "soon"]);
     let event = bob.event();
     assert_eq!(
