@@ -44,7 +44,6 @@ use super::retention;
 use super::shared::Shared;
 use super::signals;
 use super::signals::Terminal;
-use super::stats::Ending;
 use super::storage::Storage;
 use crate::clock;
 use crate::command_line;
@@ -430,7 +429,7 @@ fn end_without_lease(shared: &Shared, connections: &Connections, has_lease: &mut
     if lapsed < WITHOUT_LEASE || !shared.store.has_others() {
         return;
     }
-    let ended = connections.end_all(Ending::NoLease);
+    let ended = connections.end_without_lease();
     if std::mem::replace(has_lease, false) {
         log::warn(
             None,

@@ -201,8 +201,12 @@ impl Connections {
         self.end_all(Ending::ShuttingDown);
     }
 
-    /// Ends all connections without a word. Returns how many that were.
-    pub(crate) fn end_all(&self, why: Ending) -> usize {
+    /// Ends all connections of a server that has no lease, and may not say so. Returns how many that were.
+    pub(crate) fn end_without_lease(&self) -> usize {
+        self.end_all(Ending::NoLease)
+    }
+
+    fn end_all(&self, why: Ending) -> usize {
         let all = self.send_queues();
         for send_queue in &all {
             send_queue.end_for(why);
