@@ -13,6 +13,9 @@
 mod accounts;
 #[path = "scripts/beside.rs"]
 mod beside;
+#[cfg(feature = "tls")]
+#[path = "scripts/certificates.rs"]
+mod certificates;
 #[cfg(all(feature = "tls", target_os = "linux"))]
 #[path = "scripts/clock.rs"]
 mod clock;

@@ -121,6 +121,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "peers",
             "personal_data",
             "requests",
+            "rotation",
             "shared",
             "stats",
             "storage",
@@ -183,7 +184,10 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &["data_folder", "delivery", "log", "net", "shared", "stats"],
     ),
     ("server::notify", &["log"]),
-    ("server::peers", &["delivery", "log", "net", "stats"]),
+    (
+        "server::peers",
+        &["delivery", "log", "net", "rotation", "stats"],
+    ),
     ("server::personal_data", &["delivery"]),
     ("server::ping", &["config", "listen"]),
     ("server::reload", &["args", "log", "notify", "shared"]),
@@ -238,7 +242,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ),
     (
         "server::shared",
-        &["config", "delivery", "limits", "log", "stats"],
+        &["config", "delivery", "limits", "log", "rotation", "stats"],
     ),
     ("server::signals", &["log", "reload"]),
     (

@@ -16,6 +16,13 @@ pub const MAX_TEXT: usize = 16 * 1024;
 /// well below [`MAX_LINE`].
 pub const MAX_ENVELOPE: usize = 24 * 1024;
 
+/// The most steps from a certificate that a client knows to the one that it is shown.
+pub const MAX_SUCCESSIONS: usize = 8;
+
+/// The largest certificate, in bytes of DER, that can announce another, so that as many as there may be
+/// fit into one line.
+pub const MAX_CERTIFICATE: usize = 6 * 1024;
+
 /// The most message ids in one `ack` or `outcome`. In JSON they fill about half a line.
 pub const MAX_IDS: usize = 1000;
 

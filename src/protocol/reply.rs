@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ByteArray, Handle, MessageId};
+use super::ids::{Blob, ByteArray, Handle, MessageId};
 use super::name::UserName;
 use super::refusal::Refusal;
 use super::request::{Body, Identity, KdfParams, OneTimePrekey, Sender, SignedPrekey};
@@ -67,6 +67,29 @@ pub struct Greeting {
     pub certificate: Option<ByteArray<32>>,
     /// The longest line that the server accepts, in bytes.
     pub max_line: usize,
+    /// SHA-256 of the certificate that other servers under this address may still show, while it is being
+    /// replaced by the one of this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<ByteArray<32>>,
+    /// How one leads from the certificate that the client knows to the one of this connection, if it has
+    /// named one in `hello`; empty if nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub successions: Vec<Succession>,
+}
+
+/// One certificate's word about the next. [`tls::follow`](crate::transport::tls::follow) checks it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Succession {
+    /// The certificate whose key has signed this, in DER.
+    pub certificate: Blob,
+    /// SHA-256 of the one that takes its place.
+    pub next: ByteArray<32>,
+    /// When that was announced, ms since 1970.
+    pub at: u64,
+    /// How it is signed: a `SignatureScheme` of RFC 8446, section 4.2.3.
+    pub scheme: u16,
+    /// The signature.
+    pub signature: Blob,
 }
 
 /// The state of an account at login.

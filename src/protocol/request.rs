@@ -149,6 +149,10 @@ impl Request {
 pub struct Hello {
     /// The newest protocol version the client speaks.
     pub version: u32,
+    /// SHA-256 of the certificate that the client knows in place of the one that it was shown. The answer
+    /// has what leads from the one to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<ByteArray<32>>,
 }
 
 /// Fields of the operations that name one user.

@@ -38,7 +38,7 @@ pub(super) const DATA_HERE: &str = "secure-chat-data";
 #[command(
     name = "server",
     version,
-    after_help = "More: import mongo, migrate, config check, options (all), man, completions SHELL"
+    after_help = "More: certificate, import, migrate, config check, options, man, completions"
 )]
 pub(super) struct Options {
     /// Address or host name and port to listen on; port 0 is any that is free. It may be given more

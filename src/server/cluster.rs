@@ -24,10 +24,12 @@ use super::requests::login::{end_displaced, end_session};
 use super::shared::Shared;
 use super::stats::Ending;
 use crate::clock;
+use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Event, News};
 use crate::sync::sync_channel;
+use crate::transport::tls::Acceptor;
 
 /// How long the disk has for a notice.
 const NOTICE_TAKES: Duration = Duration::from_secs(10);
@@ -54,7 +56,8 @@ impl Cluster {
         };
         let store = Arc::clone(&shared.store);
         let stats = Arc::clone(&shared.stats);
-        let peers = Peers::new(run, store, shared.tls.clone(), stats);
+        let rotation = Arc::clone(&shared.rotation);
+        let peers = Peers::new(run, store, shared.tls.clone(), rotation, stats);
         let listener = peers.listen(on)?;
         let of_the_end = Arc::downgrade(&peers);
         shared.store.set_on_ended(Box::new(move |run| {
@@ -92,6 +95,17 @@ impl Cluster {
         match taken.recv_timeout(NOTICE_TAKES) {
             Ok(Ok(())) => Called::Done,
             Ok(Err(refusal)) => Called::Answer(Err(refusal)),
+            Err(_) => Called::Busy,
+        }
+    }
+
+    /// Reads again which certificates the servers may show, and says which one this server shows.
+    fn read_certificates(&self) -> Called {
+        match self.shared.rotation.refresh() {
+            Ok(()) => {
+                let shown = self.shared.tls.as_deref().map(Acceptor::fingerprint);
+                Called::Certificate(shown.map(|shown| ByteArray(shown.0)))
+            }
             Err(_) => Called::Busy,
         }
     }
@@ -223,6 +237,7 @@ impl Host for Cluster {
                 }
             }
             Call::Sessions => Called::Sessions(sessions_here(&self.shared, &self.connections)),
+            Call::Certificates => self.read_certificates(),
             Call::Ping => Called::Done,
         }
     }

@@ -65,6 +65,8 @@ pub(super) enum RunError {
     NoAddress,
     /// The list of bans can't be read.
     Bans(StoreError),
+    /// It can't be read what the certificates have announced of each other.
+    Successions(StoreError),
     /// The other servers of the store can't reach this one.
     Peers(io::Error),
     /// An operator's command failed.
@@ -126,6 +128,10 @@ impl fmt::Display for RunError {
             RunError::Bans(error) => write!(
                 f,
                 "the banned addresses can't be read: {error}; restore a backup"
+            ),
+            RunError::Successions(error) => write!(
+                f,
+                "the announcements of certificates can't be read: {error}; restore a backup"
             ),
             RunError::NoFingerprint(error) => write!(
                 f,
@@ -234,7 +240,7 @@ impl Error for RunError {
             RunError::Tls(error) => error.source(),
             RunError::Admin(error) => error.source(),
             RunError::Peers(error) => Some(error),
-            RunError::Bans(error) => Some(error),
+            RunError::Bans(error) | RunError::Successions(error) => Some(error),
             RunError::NoFingerprint(error) => Some(error),
             RunError::NotClosed(error, _) => Some(error),
             RunError::WithoutTls

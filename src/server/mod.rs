@@ -18,6 +18,7 @@
 //! | [`shared`] | the parts that all connections share |
 //! | [`log`], [`metrics`], `banner`, `error`, [`stats`] | what an operator reads |
 //! | `signals`, `reload` | what a signal does, and the settings that change while the server runs |
+//! | `rotation` | which certificates the servers of the store may show |
 //! | `notify` | tells a service manager how the server is |
 //! | `personal_data` | what the server holds about a person, as JSON |
 //! | `ping` | asks a running server whether it answers |
@@ -60,6 +61,7 @@ mod ping;
 mod reload;
 pub(crate) mod requests;
 mod retention;
+pub(crate) mod rotation;
 pub(crate) mod run;
 #[cfg(test)]
 mod schedules;

@@ -12,7 +12,6 @@ use super::shared::Shared;
 use crate::command_line;
 use crate::command_line::Values;
 use crate::sync::Mutex;
-use crate::transport::tls::Acceptor;
 
 /// The settings that a running server takes, by their names. All others need a new start.
 pub(super) const TAKEN: [&str; 19] = [
@@ -106,16 +105,15 @@ fn settings_stay(report: &str) {
 }
 
 fn reload_certificate(shared: &Shared) {
-    match shared.tls.as_deref().map(Acceptor::reload) {
-        None => {}
-        Some(Ok(fingerprint)) => log::info(
+    let Some(acceptor) = shared.tls.as_deref() else {
+        return;
+    };
+    match shared.rotation.reload(acceptor) {
+        Ok(fingerprint) => log::info(
             None,
             format_args!("the certificate was read again: {fingerprint}"),
         ),
-        Some(Err(error)) => log::error(
-            None,
-            format_args!("the certificate stays as it was: {error}"),
-        ),
+        Err(why) => log::error(None, format_args!("the certificate stays as it was: {why}")),
     }
 }
 

@@ -212,6 +212,7 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
     let bans = store.bans().map_err(RunError::Bans)?;
     let shared = Arc::new(Shared::new(config, store, tls));
     shared.limits.set_bans(&bans);
+    shared.rotation.refresh().map_err(RunError::Successions)?;
     let commands = admin::Control::open(&shared.config().data);
     serve(shared, values, &storage, listeners, metrics, commands)?;
     lock.note_closed();
@@ -322,7 +323,7 @@ fn serve(
     let performer = admin::Performer::new(
         Arc::clone(&shared),
         Arc::clone(&connections),
-        public_address(address, shared.tls.as_deref().map(Acceptor::fingerprint)),
+        public_address(address, None),
         true,
     );
     let commands = commands.and_then(|commands| commands.start(performer, Arc::clone(&stopping)));

@@ -10,6 +10,7 @@ use super::delivery::writer::Writer;
 use super::limits::Limits;
 use super::limits::kdf_queue::KdfQueue;
 use super::log;
+use super::rotation::Rotation;
 use super::stats::Stats;
 use crate::store::Store;
 use crate::sync::Mutex;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     config: Mutex<Arc<Config>>,
     /// Accepts TLS. A build without TLS has none and speaks plain TCP only.
     pub tls: Option<Arc<Acceptor>>,
+    /// Which certificates the servers of the store may show.
+    pub rotation: Arc<Rotation>,
     /// For reading; only `writer` changes it.
     pub store: Arc<dyn Store>,
     /// The queue of the one thread that writes to the store.
@@ -56,6 +59,7 @@ impl Shared {
         Shared {
             config: Mutex::new(Arc::new(config)),
             tls: tls.map(Arc::new),
+            rotation: Arc::new(Rotation::new(Arc::clone(&store))),
             store,
             writer,
             sessions,

@@ -222,11 +222,13 @@ impl Storage {
             #[cfg(feature = "postgres")]
             Storage::Database(store) => {
                 let Some(shown) = shown else { return Ok(()) };
-                let face = store.show_face(shown.0, config.new);
-                match face.map_err(StorageError::Failed)? {
-                    face if face == shown.0 => Ok(()),
-                    face => Err(StorageError::OtherFace(Fingerprint(face), shown)),
+                let may = store.show_face(shown.0, config.new);
+                if may.map_err(StorageError::Failed)? {
+                    return Ok(());
                 }
+                let face = store.face().map_err(StorageError::Failed)?;
+                let face = face.map_or(shown, Fingerprint);
+                Err(StorageError::OtherFace(face, shown))
             }
         }
     }

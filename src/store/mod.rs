@@ -7,7 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | this one | the contract, and the values that go in and out |
-//! | `access` | invitations and bans |
+//! | `access` | accounts as the operator lists them, resets, invitations and bans |
 //! | `error` | why a store fails |
 //! | [`expiry`] | mail that waited for too long |
 //! | [`homes`] | which of several servers holds a mailbox |
@@ -17,6 +17,7 @@
 //! | [`personal_data`] | what a store holds about a person |
 //! | [`purge`] | what a deleted account has left with others |
 //! | `tally` | what is pending, in numbers |
+//! | [`successions`] | what the server's certificates have announced of each other |
 //! | [`sqlite`] | a store in one SQLite file |
 //! | `postgres` | a store in a PostgreSQL database, with the feature of that name |
 //! | `no_database` | what stands for its address without that feature |
@@ -40,13 +41,14 @@ mod pool;
 pub(crate) mod postgres;
 pub(crate) mod purge;
 pub(crate) mod sqlite;
+pub(crate) mod successions;
 mod tally;
 
 #[cfg(test)]
 mod conformance;
 
 use self::access::REMEMBERED;
-pub(crate) use self::access::{Ban, Invitation, ListedInvitation};
+pub(crate) use self::access::{Ban, Invitation, ListedAccount, ListedInvitation, Reset};
 pub(crate) use self::error::StoreError;
 #[cfg(not(feature = "postgres"))]
 pub(crate) use self::no_database::StoreAddress;
@@ -65,9 +67,10 @@ use self::homes::{Home, Homes, RunId};
 use self::lease::Lease;
 use self::personal_data::{After, Person, PersonalPage, Section};
 use self::purge::Traces;
+use self::successions::Successions;
 use crate::protocol::ids::{ByteArray, MessageId};
 use crate::protocol::name::UserName;
-use crate::protocol::reply::Bundle;
+use crate::protocol::reply::{Bundle, Succession};
 use crate::protocol::request::{Body, Identity, KdfParams, Publish, Sender};
 
 /// An account's number; 0 stands for the server itself.
@@ -106,40 +109,6 @@ pub(crate) struct Account {
     pub disabled: bool,
     /// What an imported account's password is checked against, once.
     pub verifier: Option<ByteArray<32>>,
-}
-
-/// A row of the list of accounts, deleted ones included.
-#[derive(Debug, Clone)]
-pub(crate) struct ListedAccount {
-    /// The account's number.
-    pub id: UserId,
-    /// The name.
-    pub name: UserName,
-    /// When it was made, ms since 1970.
-    pub created: u64,
-    /// It was deleted, and its name is reserved.
-    pub deleted: bool,
-    /// The operator has disabled it.
-    pub disabled: bool,
-    /// Until when the code of a reset works, ms since 1970; `None` if its password was not reset.
-    pub reset_until: Option<u64>,
-    /// Logins so far.
-    pub logins: u64,
-    /// End of the last visible session, ms since 1970.
-    pub last_seen: Option<u64>,
-    /// A client has published keys for it.
-    pub has_keys: bool,
-    /// It was imported, and its owner has not logged in yet.
-    pub is_unclaimed: bool,
-}
-
-/// A reset whose code was not used yet.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reset {
-    /// The public key that the code leads to.
-    pub key: ByteArray<32>,
-    /// Until when it works, ms since 1970.
-    pub expires: u64,
 }
 
 /// An account's settings that are yes or no.
@@ -319,6 +288,10 @@ pub(crate) enum Change {
     Ban(String, u64),
     /// Take connections from a banned network again.
     LiftBan(String),
+    /// Keep what a certificate has announced of the next one.
+    Announce(Box<Succession>),
+    /// All servers show the certificate that was announced last.
+    EndSuccession,
     /// Remove mail that waited for too long, or change what is kept of it.
     Expiry(expiry::Step),
     /// Take a mailbox to this server, unless another one has it whose run has not ended.
@@ -339,6 +312,8 @@ impl Change {
             | Change::Revoke(_)
             | Change::Ban(..)
             | Change::LiftBan(_)
+            | Change::Announce(_)
+            | Change::EndSuccession
             | Change::Expiry(_) => None,
             Change::CountLogin(user, _)
             | Change::Seen(user, _)
@@ -372,7 +347,7 @@ pub(crate) enum Changed {
     Registered(UserId),
     /// The name was taken before.
     NameTaken,
-    /// No such invitation, ban or reset is there, or no such home; nothing changed.
+    /// No such invitation, ban or reset is there, no such home, or no succession under way; nothing changed.
     Unknown,
     /// The invitation is used up, or the inviter has as many as permitted; nothing changed.
     UsedUp,
@@ -451,6 +426,14 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
 
     /// All banned networks.
     fn bans(&self) -> Result<Vec<Ban>, StoreError>;
+
+    /// What the server's certificates have announced of each other.
+    fn successions(&self) -> Result<Successions, StoreError>;
+
+    /// SHA-256 of the certificate that all servers of the store show, if there may be several.
+    fn face(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        Ok(None)
+    }
 
     /// Whether one account blocks another.
     fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError>;
@@ -540,12 +523,15 @@ pub(crate) trait Store: ExpiredMail + Homes + Traces + Send + Sync {
     /// due. Never, where the database sees to that itself, as PostgreSQL does.
     fn wants_folding(&self) -> bool;
 
-    /// Brings what was committed to its final place, which takes as long as writing it. Accounts
-    /// may be changed meanwhile, from another thread.
+    /// Makes ready for [`fold`](Self::fold), in the thread that commits. Only a longer log is due once more.
+    fn prepare_folding(&self, _beside_mail: bool) {}
+
+    /// Brings what was committed to its final place, which takes as long as writing it. Accounts may be changed
+    /// meanwhile, from another thread. With `beside_mail` mail may be, too, and what that commits is left to do.
     ///
     /// # Errors
     /// It is left undone for the moment, and nothing is lost.
-    fn fold(&self) -> Result<(), StoreError>;
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError>;
 
     /// Closes the store. Afterwards a copy of the one file is a copy of everything, and
     /// reads fail. It does not wait long for reads that are under way.

@@ -1,7 +1,7 @@
 //! The client's TLS handshake with a server, over a real socket.
 //!
-//! A finished handshake yields an [`UnverifiedPeer`], which nothing can be sent to. The caller
-//! checks its fingerprint and only then takes the channel.
+//! A finished handshake yields an [`UnverifiedPeer`], which can be asked one question that has no secret,
+//! and be sent nothing else. The caller checks its fingerprint and only then takes the channel.
 
 use std::fmt;
 use std::io;
@@ -14,6 +14,7 @@ use super::fingerprint::Fingerprint;
 use super::socket::Socket;
 use super::tls::{ClientTls, TlsError, TlsSession};
 use crate::clock;
+use crate::protocol::line_buffer::{LineBuffer, TooLong};
 
 /// The most bytes that are read of a refusal in plain text.
 const MAX_TEXT: usize = 4096;
@@ -165,6 +166,42 @@ impl UnverifiedPeer {
     /// The fingerprint of its certificate.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Sends a line that has no secret in it, since nobody knows who reads it, and reads the line that
+    /// answers it, of fewer than `most` bytes.
+    ///
+    /// # Errors
+    /// The answer takes longer than `limit`, is too long, or is more than a line.
+    pub fn ask(&mut self, line: &[u8], most: usize, limit: Duration) -> io::Result<Vec<u8>> {
+        let deadline = clock::now() + limit;
+        self.channel.write_all(line, limit)?;
+        let mut buffer = LineBuffer::new(most);
+        let answer = loop {
+            let left = deadline.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.channel.socket().set_read_timeout(Some(left))?;
+            match self.channel.read(&mut self.raw, buffer.space()) {
+                Ok(ReadOutcome::End) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(ReadOutcome::TlsOnly) => {}
+                Ok(ReadOutcome::Bytes(count)) => buffer.filled(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            match buffer.next_line() {
+                Some(Ok(line)) => break line.to_vec(),
+                Some(Err(TooLong)) => return Err(io::ErrorKind::InvalidData.into()),
+                None => {}
+            }
+        };
+        self.channel.socket().set_read_timeout(None)?;
+        // What follows would be lost to the reader of the channel.
+        match buffer.rest().is_empty() {
+            true => Ok(answer),
+            false => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 
     /// The connection, and what was read of it already. Call it once the fingerprint is known to

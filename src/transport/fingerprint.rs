@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
 
 /// SHA-256 of a certificate in DER, the form that crosses the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +25,11 @@ impl fmt::Display for NotAFingerprint {
 impl std::error::Error for NotAFingerprint {}
 
 impl Fingerprint {
+    /// Of a certificate in DER.
+    pub fn of(certificate: &[u8]) -> Self {
+        Fingerprint(Sha256::digest(certificate).into())
+    }
+
     /// Eight groups of eight digits, for people to compare.
     pub fn groups(&self) -> String {
         let digits = HEXLOWER.encode(&self.0);

@@ -12,6 +12,7 @@ use secure_chat::transport::channel::Channel;
 use secure_chat::transport::fingerprint::Fingerprint;
 use secure_chat::transport::socket::Socket;
 use secure_chat::transport::tls::Acceptor;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::seat::*;
@@ -69,15 +70,21 @@ struct Middle {
 
 impl Middle {
     fn between() -> Self {
+        Middle::answering(|_| b"{}\n".to_vec())
+    }
+
+    /// One who answers whatever is said with what is made of the certificate.
+    fn answering(answer: impl FnOnce(&Acceptor) -> Vec<u8>) -> Self {
         let folder = temporary_folder();
         let acceptor = Acceptor::open(folder.path(), None).unwrap().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let fingerprint = acceptor.fingerprint();
         let (sender, heard) = channel();
+        let answer = answer(&acceptor);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let _ = sender.send(listen(stream.unwrap(), &acceptor));
+                let _ = sender.send(listen(stream.unwrap(), &acceptor, &answer));
             }
         });
         Middle {
@@ -94,14 +101,17 @@ impl Middle {
     }
 }
 
-fn listen(stream: TcpStream, acceptor: &Acceptor) -> Vec<u8> {
+fn listen(stream: TcpStream, acceptor: &Acceptor, answer: &[u8]) -> Vec<u8> {
     let channel = Channel::new(Socket::new(stream).unwrap());
     channel.socket().set_read_timeout(Some(PATIENCE)).unwrap();
     channel.begin_tls(acceptor.accept().unwrap().0);
     let (mut raw, mut heard, mut space) = (ReadBuffer::default(), Vec::new(), [0; 4096]);
     loop {
         match channel.read(&mut raw, &mut space) {
-            Ok(ReadOutcome::Bytes(count)) => heard.extend(&space[..count]),
+            Ok(ReadOutcome::Bytes(count)) => {
+                heard.extend(&space[..count]);
+                let _ = channel.write_all(answer, Duration::from_secs(1));
+            }
             Ok(ReadOutcome::TlsOnly) => {}
             Ok(ReadOutcome::End) | Err(_) => return heard,
         }
@@ -335,8 +345,15 @@ fn a_script_is_never_asked_and_trusts_nobody_unknown() {
     assert_eq!(output.status.code(), Some(3));
 }
 
+/// The only thing that a client says to a server with another certificate than the one it knows: which one
+/// that is.
+fn greeting(known: Fingerprint) -> String {
+    let known = data_encoding::BASE64.encode(&known.0);
+    format!("{{\"id\":1,\"op\":\"hello\",\"version\":1,\"certificate\":\"{known}\"}}\n")
+}
+
 #[test]
-fn a_man_in_the_middle_hears_nothing() {
+fn a_man_in_the_middle_hears_which_certificate_is_missing_and_nothing_else() {
     let middle = Middle::between();
     let place = middle.address.to_string();
     let home = temporary_folder();
@@ -358,7 +375,8 @@ fn a_man_in_the_middle_hears_nothing() {
         for expected in [right.groups(), middle.fingerprint.groups()] {
             assert!(said.contains(&expected), "{said}");
         }
-        assert_eq!(middle.heard(), b"", "not a word");
+        let heard = String::from_utf8(middle.heard()).unwrap();
+        assert_eq!(heard, greeting(right));
     }
     // On a terminal there is nothing to press either.
     let arguments = ["--server", &place, "--data", &data.display().to_string()].map(str::to_owned);
@@ -369,11 +387,54 @@ fn a_man_in_the_middle_hears_nothing() {
     seat.enter("alice");
     seat.sees("ANOTHER CERTIFICATE");
     seat.prompt("> ");
-    assert_eq!(middle.heard(), b"");
+    assert_eq!(middle.heard(), greeting(right).as_bytes());
     // The way out: the operator's word for the new one, digit by digit.
     let digits = middle.fingerprint.to_string();
     script(&home, &place, &["--fingerprint", &digits]);
     assert!(middle.heard().starts_with(b"{"));
+}
+
+/// The greeting of a server, with these announcements in it.
+fn greeting_with(successions: Vec<Value>) -> Vec<u8> {
+    let greeting = json!({
+        "server": "secure-chat", "version": 1, "oldest": 1, "max_line": 65536,
+        "nonce": data_encoding::BASE64.encode(&[0; 32]), "successions": successions,
+    });
+    format!("{}\n", json!({"id": 1, "ok": greeting})).into_bytes()
+}
+
+#[test]
+fn whatever_somebody_in_the_middle_answers_proves_nothing() {
+    let others = temporary_folder();
+    let other = Acceptor::open(others.path(), None).unwrap().unwrap();
+    let right = Fingerprint([0x5a; 32]);
+    let word = |of: &Acceptor, next: Fingerprint| {
+        serde_json::to_value(of.announce(next, 1).unwrap()).unwrap()
+    };
+    type Answer<'a> = Box<dyn FnOnce(&Acceptor) -> Vec<u8> + 'a>;
+    let answers: [Answer<'_>; 8] = [
+        Box::new(|_| b"no JSON\n".to_vec()),
+        Box::new(|_| greeting_with(Vec::new())),
+        // Its own word for itself, another server's, and a circle.
+        Box::new(|own| greeting_with(vec![word(own, own.fingerprint())])),
+        Box::new(|own| greeting_with(vec![word(&other, own.fingerprint())])),
+        Box::new(|own| greeting_with(vec![word(own, right), word(own, own.fingerprint())])),
+        // More than anybody reads.
+        Box::new(|own| greeting_with(vec![word(own, right); 100])),
+        Box::new(|own| greeting_with(vec![word(own, right); 1000])),
+        // Something behind the answer.
+        Box::new(|_| [greeting_with(Vec::new()), b"x\n".to_vec()].concat()),
+    ];
+    for answer in answers {
+        let middle = Middle::answering(answer);
+        let (place, home) = (middle.address.to_string(), temporary_folder());
+        pin(&home, &place);
+        let output = script(&home, &place, &[]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), UNTRUSTED, "{said}");
+        assert!(said.contains("ANOTHER CERTIFICATE"), "{said}");
+        assert_eq!(middle.heard(), greeting(right).as_bytes());
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::unlock::{
 use crate::client::messenger::account::Account;
 use crate::client::messenger::identity::wire_identity;
 use crate::client::net::connection::Connection;
+use crate::client::net::endpoint::REPLACED;
 use crate::client::net::error::{CallError, said};
 use crate::client::net::event_queue::EventQueue;
 use crate::client::vault::{
@@ -58,6 +59,9 @@ impl<'a> Attempt<'a> {
             true => prompt.yes_by_default(&first.question),
             false => prompt.yes(&first.question),
         })?;
+        if opened.is_replaced {
+            prompt.say(ViewEvent::quiet(REPLACED));
+        }
         let mut events = EventQueue::new();
         let connection = Connection::over(opened, &mut events)?;
         Ok(Attempt {

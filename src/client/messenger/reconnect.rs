@@ -14,6 +14,7 @@ use super::session_kind::SessionKind;
 use super::{restored, retry};
 use crate::client::login::credentials;
 use crate::client::net::connection::Connection;
+use crate::client::net::endpoint::REPLACED;
 use crate::client::net::error::{CallError, Lost, said};
 use crate::client::vault::{Result, ToldGeneration};
 use crate::client::view::{End, SessionChange, ViewEvent, plural};
@@ -423,6 +424,9 @@ impl Messenger {
     fn connect_again(&mut self) -> std::result::Result<Connection, CallError> {
         let opened = self.login.endpoint.open(&mut |_| false);
         let opened = opened.map_err(|error| CallError::Lost(Lost::NotOpened(Arc::new(error))))?;
+        if opened.is_replaced {
+            self.say(ViewEvent::quiet(REPLACED));
+        }
         Connection::over(opened, &mut self.events)
     }
 

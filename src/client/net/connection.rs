@@ -58,6 +58,8 @@ impl Connection {
             channel,
             raw,
             certificate,
+            is_replaced: _,
+            remembered,
         } = opened;
         let channel = Arc::new(channel);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -78,9 +80,16 @@ impl Connection {
                 nonce: ByteArray([0; 32]),
                 certificate: None,
                 max_line: limits::MAX_SERVER_LINE,
+                previous: None,
+                successions: Vec::new(),
             },
         };
         connection.hello(events)?;
+        if let Some(remembered) = remembered {
+            let previous = connection.greeting.previous;
+            let heard = remembered.hear(previous.map(|previous| Fingerprint(previous.0)));
+            heard.map_err(|error| Lost::NotOpened(Arc::new(error)))?;
+        }
         Ok(connection)
     }
 
@@ -89,7 +98,10 @@ impl Connection {
     /// # Errors
     /// As [`call`](Self::call).
     pub(crate) fn hello(&mut self, events: &mut EventQueue) -> Result<(), CallError> {
-        let hello = Request::Hello(Hello { version: VERSION });
+        let hello = Request::Hello(Hello {
+            version: VERSION,
+            certificate: None,
+        });
         self.greeting = self.call(events, &hello)?;
         if self.greeting.oldest > VERSION {
             self.close();

@@ -2,8 +2,10 @@
 //! connection is not known here.
 //!
 //! With TLS, the default, nothing is sent before the certificate is checked: against what
-//! the person named, what was seen before, the person's answer, or the system's roots. A
-//! certificate that differs is refused, and no question is asked that a hasty key could answer.
+//! the person named, what was seen before, the person's answer, or the system's roots. To a server with
+//! another one goes a `hello`, which says which certificate it should have and nothing of the person; if
+//! the answer has announcements that lead from that one to the other, the other is taken. Otherwise it is
+//! refused, and no question is asked that a hasty key could answer.
 //! A server that was reached with TLS once is never spoken to without it.
 
 use std::fmt;
@@ -15,19 +17,23 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::error::{EndpointError, Untrusted};
-use super::known_servers::{KnownBy, KnownServers};
+use super::known_servers::{KnownBy, KnownServers, Pin};
 use super::local_server;
+use super::verdict::{Case, Verdict};
 use crate::command_line::server_name;
 use crate::protocol::json;
 use crate::protocol::json::ServerLine;
-use crate::protocol::{Code, Refusal};
+use crate::protocol::limits::MAX_SERVER_LINE;
+use crate::protocol::reply::Greeting;
+use crate::protocol::request::{Hello, Request};
+use crate::protocol::{ByteArray, Code, Refusal, VERSION};
 use crate::transport::address::{Address, Place};
 use crate::transport::buffer::ReadBuffer;
 use crate::transport::channel::Channel;
-use crate::transport::connector::{Connector, NotTls};
+use crate::transport::connector::{Connector, NotTls, UnverifiedPeer};
 use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::Socket;
-use crate::transport::tls::TlsError;
+use crate::transport::tls::{TlsError, follow};
 
 /// How long one address may take to answer.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -38,6 +44,16 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// How long the TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// How long a server has to say what leads to its certificate.
+const ANNOUNCED_TIME: Duration = Duration::from_secs(5);
+
+/// The id of the `hello` that asks for that.
+const ASKED: u64 = 1;
+
+/// What a person is told whose server has another certificate than before, and rightly.
+pub(crate) const REPLACED: &str =
+    "the server's certificate was replaced, as the one before it had announced";
 
 /// What protects the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -60,6 +76,8 @@ pub(crate) struct Endpoint {
     place: Place,
     known: KnownServers,
     policy: TrustPolicy,
+    /// Somebody else has made the address.
+    by_link: bool,
 }
 
 /// Which certificates are trusted.
@@ -120,6 +138,40 @@ pub(crate) struct OpenedChannel {
     pub raw: ReadBuffer,
     /// The certificate that the server has shown; none without TLS.
     pub certificate: Option<Fingerprint>,
+    /// Another one was known, and has announced it: [`REPLACED`].
+    pub is_replaced: bool,
+    /// What is remembered of a server with that certificate.
+    pub remembered: Option<Remembered>,
+}
+
+/// A server's pin, which the server's greeting may add to.
+pub(crate) struct Remembered {
+    known: KnownServers,
+    place: Place,
+    host_and_port: String,
+    pin: Pin,
+}
+
+impl Remembered {
+    /// Remembers which other certificate the server says that it may still show.
+    ///
+    /// # Errors
+    /// It can't be written down.
+    pub(crate) fn hear(&self, previous: Option<Fingerprint>) -> Result<(), EndpointError> {
+        let certificate = self.pin.certificate;
+        let previous = previous.filter(|previous| *previous != certificate);
+        if previous == self.pin.also {
+            return Ok(());
+        }
+        let noted = self.known.note_also(&self.place, certificate, previous);
+        noted.map_err(|source| EndpointError::Untrusted {
+            place: self.host_and_port.clone(),
+            why: Untrusted::Pins {
+                path: self.known.path().to_owned(),
+                source,
+            },
+        })
+    }
 }
 
 impl Endpoint {
@@ -147,15 +199,30 @@ impl Endpoint {
             known: KnownServers::in_folder(data),
             address,
             policy,
+            by_link: false,
         })
     }
 
-    /// The address for somebody else's client, with the certificate that this one has seen. Where a
-    /// certificate is checked against the system's roots, it changes, and is not named.
+    /// The same for an address in a link that somebody else has made: the certificate that it names does
+    /// not replace one that was seen before, as one does that the person has typed.
+    pub(crate) fn by_link(self) -> Self {
+        Endpoint {
+            by_link: true,
+            ..self
+        }
+    }
+
+    /// The address for somebody else's client, with the certificate that this one has seen; while that one
+    /// takes the place of another, with the other, which leads to it. Where a certificate is checked
+    /// against the system's roots, it changes, and is not named.
     pub(crate) fn public_address(&self, certificate: Option<Fingerprint>) -> Address {
+        let also = match self.known.find(&self.place) {
+            Ok(Some(KnownBy::Pin(pin))) => pin.also,
+            _ => None,
+        };
         let mut address = self.address.clone();
         address.fingerprint = match self.policy {
-            TrustPolicy::Pins(_) => certificate,
+            TrustPolicy::Pins(_) => also.or(certificate),
             TrustPolicy::Roots(_) | TrustPolicy::NoTls => None,
         };
         address
@@ -202,34 +269,43 @@ impl Endpoint {
                     channel: Channel::new(socket),
                     raw: ReadBuffer::default(),
                     certificate: None,
+                    is_replaced: false,
+                    remembered: None,
                 });
             }
             TrustPolicy::Pins(connector) | TrustPolicy::Roots(connector) => connector,
         };
-        let peer = connector
+        let mut peer = connector
             .connect(self.connect()?, &self.address.host(), HANDSHAKE_TIME)
             .map_err(|error| self.no_handshake(error, known_by.is_some()))?;
-        self.check(peer.fingerprint(), known_by, first_contact)?;
-        let certificate = Some(peer.fingerprint());
+        let shown = peer.fingerprint();
+        let (is_replaced, new) = self.check(&mut peer, known_by.as_ref(), first_contact)?;
+        if let Some(new) = &new {
+            let noted = self.known.note(&self.place, new);
+            noted.map_err(|source| self.no_pins(source))?;
+        }
         let (channel, raw) = peer.trust();
         Ok(OpenedChannel {
             channel,
             raw,
-            certificate,
+            certificate: Some(shown),
+            is_replaced,
+            remembered: self.remembered(new.or(known_by), shown),
         })
     }
 
-    /// That the address names no other certificate than the one that was seen before. One that the
-    /// person has typed replaces that; one in a link that somebody else made must not.
-    ///
-    /// # Errors
-    /// It names another one, or what was seen can't be read.
-    pub(crate) fn check_named(&self) -> Result<(), EndpointError> {
-        match (self.address.fingerprint, self.known_by()?) {
-            (Some(named), Some(KnownBy::Pin(before))) if named != before => {
-                Err(self.untrusted(Untrusted::NamedByLink { before, named }))
+    /// The pin of a server that shows it.
+    fn remembered(&self, known_by: Option<KnownBy>, shown: Fingerprint) -> Option<Remembered> {
+        match (&self.policy, known_by) {
+            (TrustPolicy::Pins(_), Some(KnownBy::Pin(pin))) if pin.certificate == shown => {
+                Some(Remembered {
+                    known: self.known.clone(),
+                    place: self.place.clone(),
+                    host_and_port: self.address.host_and_port(),
+                    pin,
+                })
             }
-            _ => Ok(()),
+            _ => None,
         }
     }
 
@@ -293,38 +369,34 @@ impl Endpoint {
         self.untrusted(Untrusted::Pins { path, source })
     }
 
-    /// Checks a certificate against what the person named and what was seen before, and
-    /// remembers it.
+    /// Checks a server's certificate against what the person named, what was seen before, and what that
+    /// has announced. Returns whether it was announced, and what is to be remembered.
     fn check(
         &self,
-        shown: Fingerprint,
-        known_by: Option<KnownBy>,
+        peer: &mut UnverifiedPeer,
+        known_by: Option<&KnownBy>,
         first_contact: &mut dyn FnMut(&FirstContact) -> bool,
-    ) -> Result<(), EndpointError> {
-        let named = self.address.fingerprint;
-        if let Some(named) = named.filter(|named| *named != shown) {
-            return Err(self.untrusted(Untrusted::NotTheNamed { named, shown }));
-        }
-        let new = match (&self.policy, known_by) {
-            (TrustPolicy::Roots(_), None) => KnownBy::SystemRoots,
-            (TrustPolicy::NoTls | TrustPolicy::Roots(_), _) => return Ok(()),
-            (TrustPolicy::Pins(_), Some(KnownBy::Pin(before))) if before == shown => {
-                return Ok(());
-            }
-            (TrustPolicy::Pins(_), Some(KnownBy::Pin(before))) if named.is_none() => {
-                return Err(self.untrusted(Untrusted::Changed { before, shown }));
-            }
-            (TrustPolicy::Pins(_), None | Some(KnownBy::SystemRoots)) if named.is_none() => {
-                if !first_contact(&self.question(shown)) {
-                    return Err(self.untrusted(Untrusted::Unconfirmed(shown)));
-                }
-                KnownBy::Pin(shown)
-            }
-            (TrustPolicy::Pins(_), _) => KnownBy::Pin(shown),
+    ) -> Result<(bool, Option<KnownBy>), EndpointError> {
+        let shown = peer.fingerprint();
+        let case = Case {
+            shown,
+            named: self.address.fingerprint,
+            by_link: self.by_link,
+            pinned: matches!(self.policy, TrustPolicy::Pins(_)),
+            known: known_by,
+            path: self.known.path(),
         };
-        self.known
-            .note(&self.place, new)
-            .map_err(|source| self.no_pins(source))
+        match case.judge() {
+            Verdict::Trusted(new) => Ok((false, new)),
+            Verdict::Ask => match first_contact(&self.question(shown)) {
+                true => Ok((false, Some(KnownBy::Pin(Pin::new(shown))))),
+                false => Err(self.untrusted(Untrusted::Unconfirmed(shown))),
+            },
+            Verdict::Prove { from, otherwise } => match announced(peer, &from) {
+                Some((earlier, previous)) => Ok((true, case.proven(earlier, previous))),
+                None => Err(self.untrusted(otherwise)),
+            },
+        }
     }
 
     fn question(&self, shown: Fingerprint) -> FirstContact {
@@ -358,6 +430,34 @@ impl Endpoint {
     }
 }
 
+/// Asks a server for announcements that lead from each of these certificates to the one that it shows. Returns
+/// those on the way, and the one that it says that it may still show elsewhere; `None` if they don't lead
+/// there.
+fn announced(
+    peer: &mut UnverifiedPeer,
+    from: &[Fingerprint],
+) -> Option<(Vec<Fingerprint>, Option<Fingerprint>)> {
+    let (mut earlier, mut previous) = (Vec::new(), None);
+    for trusted in from {
+        let hello = Request::Hello(Hello {
+            version: VERSION,
+            certificate: Some(ByteArray(trusted.0)),
+        });
+        let mut line = Vec::new();
+        json::write_request(&mut line, Some(ASKED), &hello)?;
+        // Whatever is wrong with the answer, it proves nothing.
+        let answer = peer.ask(&line, MAX_SERVER_LINE, ANNOUNCED_TIME).ok()?;
+        let Ok(ServerLine::Answer(Some(ASKED), Ok(greeting))) = json::parse_server_line(&answer)
+        else {
+            return None;
+        };
+        let greeting: Greeting = serde_json::from_value(greeting).ok()?;
+        earlier.extend(follow(*trusted, peer.fingerprint(), &greeting.successions).ok()?);
+        previous = greeting.previous.map(|previous| Fingerprint(previous.0));
+    }
+    Some((earlier, previous))
+}
+
 /// The refusal of a server that refuses a connection before TLS begins.
 fn plain_refusal(error: &io::Error) -> Option<Refusal> {
     let answer = error.get_ref()?.downcast_ref::<NotTls>()?;
@@ -376,10 +476,12 @@ mod tests {
 
     use super::*;
 
-    const PIN: KnownBy = KnownBy::Pin(Fingerprint([1; 32]));
+    fn pin() -> KnownBy {
+        KnownBy::Pin(Pin::new(Fingerprint([1; 32])))
+    }
 
     /// What comes of opening `spelling` without TLS, once `known` at `place` was noted.
-    fn without_tls(place: &str, known: KnownBy, spelling: &str) -> Result<(), EndpointError> {
+    fn without_tls(place: &str, known: &KnownBy, spelling: &str) -> Result<(), EndpointError> {
         let home = tempfile::tempdir().unwrap();
         let place = place.parse::<Address>().unwrap().place();
         KnownServers::in_folder(home.path())
@@ -391,35 +493,11 @@ mod tests {
     }
 
     #[test]
-    fn a_link_does_not_replace_a_pin() {
-        let home = tempfile::tempdir().unwrap();
-        let place = "host".parse::<Address>().unwrap().place();
-        KnownServers::in_folder(home.path())
-            .note(&place, PIN)
-            .unwrap();
-        let check = |address: &str| {
-            let address = address.parse().unwrap();
-            let endpoint = Endpoint::new(address, Protection::Pinned, home.path()).unwrap();
-            endpoint.check_named()
-        };
-        let [same, other] = [1, 2].map(|byte| Fingerprint([byte; 32]));
-        let said = check(&format!("chat://{other}@HOST.")).unwrap_err();
-        assert!(said.to_string().contains("ANOTHER CERTIFICATE"), "{said}");
-        for address in [
-            format!("chat://{same}@host"),
-            format!("chat://{other}@elsewhere"),
-            "host".to_owned(),
-        ] {
-            assert!(check(&address).is_ok(), "{address}");
-        }
-    }
-
-    #[test]
     fn a_server_that_was_reached_with_tls_is_not_spoken_to_without() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        for known in [PIN, KnownBy::SystemRoots] {
+        for known in &[pin(), KnownBy::SystemRoots] {
             for host in ["127.0.0.1", "localhost", "LOCALHOST.", "127.1", "0"] {
                 for spelling in [format!("{host}:{port}"), format!("chat://{host}:0{port}")] {
                     let opened = without_tls(&format!("127.0.0.1:{port}"), known, &spelling);
@@ -437,7 +515,7 @@ mod tests {
         let error = listener.accept().expect_err("nobody connected");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         // Another server is nobody's that was pinned.
-        let opened = without_tls("127.0.0.1:9", PIN, &format!("127.0.0.1:{port}"));
+        let opened = without_tls("127.0.0.1:9", &pin(), &format!("127.0.0.1:{port}"));
         assert!(opened.is_ok(), "{opened:?}");
     }
 }

@@ -110,6 +110,15 @@ pub(crate) enum Untrusted {
         /// What it shows.
         shown: Fingerprint,
     },
+    /// The server shows a certificate that it has replaced.
+    Retired {
+        /// The one that it showed last.
+        now: Fingerprint,
+        /// What it shows.
+        shown: Fingerprint,
+        /// The file of known servers.
+        path: PathBuf,
+    },
     /// A link names another certificate than the one that was seen before.
     NamedByLink {
         /// What the server showed before.
@@ -126,6 +135,19 @@ pub(crate) enum Untrusted {
         /// What failed.
         source: io::Error,
     },
+}
+
+impl Untrusted {
+    /// Whether the server was asked for announcements that lead to its certificate.
+    fn was_asked(&self) -> bool {
+        matches!(
+            self,
+            Untrusted::NotTheNamed { .. }
+                | Untrusted::Changed { .. }
+                | Untrusted::Retired { .. }
+                | Untrusted::NamedByLink { .. }
+        )
+    }
 }
 
 /// A refusal's sentence in quotation marks: the words of a server that may be hostile,
@@ -238,6 +260,9 @@ impl fmt::Display for EndpointError {
                     "{place} answers, but not with TLS as it should ({reason}){before}"
                 )
             }
+            EndpointError::Untrusted { place, why } if why.was_asked() => {
+                write!(f, "nothing but a greeting was sent to {place}: {why}")
+            }
             EndpointError::Untrusted { place, why } => {
                 write!(f, "nothing was sent to {place}: {why}")
             }
@@ -295,6 +320,16 @@ impl fmt::Display for Untrusted {
                 before.groups(),
                 shown.groups(),
                 server_name()
+            ),
+            Untrusted::Retired { now, shown, path } => write!(
+                f,
+                "it shows a CERTIFICATE THAT IT HAS REPLACED. Somebody may have its old key, and be between \
+                 you and the server, or an old backup of it was restored. Replaced: {}. Since then: {}. Ask \
+                 the operator, on another way than this one; only if it is right, delete the server's line \
+                 in {}",
+                shown.groups(),
+                now.groups(),
+                path.display()
             ),
             Untrusted::NamedByLink { before, named } => write!(
                 f,

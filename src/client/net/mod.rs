@@ -4,6 +4,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `endpoint` | the server's address, and which certificates are trusted there |
+//! | `verdict` | whether the certificate that a server shows is the right one |
 //! | `known_servers` | the file of certificates seen before |
 //! | `local_server` | servers on this machine, known by their folders |
 //! | `connection` | an open connection: requests out, lines in |
@@ -18,3 +19,4 @@ pub(crate) mod error;
 pub(crate) mod event_queue;
 pub(crate) mod known_servers;
 mod local_server;
+mod verdict;

@@ -106,7 +106,7 @@ impl Performer {
             return refuse("the invitation was not stored; try again".to_owned());
         };
         let link = InvitationLink {
-            address: self.address.clone(),
+            address: self.address(),
             code: Some(code),
             inviter: None,
         };

@@ -11,6 +11,7 @@
 //! | `request` | the requests, the answers, and their form on the socket |
 //! | `perform` | carries a request out |
 //! | `accounts`, `access` | what it does to accounts; to sessions, invitations, bans |
+//! | `certificate` | puts another certificate in the place of the present one |
 //! | `what_we_know` | all that the server holds about a person |
 //! | `socket` | the socket: its path, the server's thread, the command's side |
 //! | `offline` | without a running server |
@@ -24,6 +25,7 @@
 mod access;
 mod accounts;
 mod audit;
+mod certificate;
 mod error;
 mod offline;
 mod perform;
@@ -40,7 +42,8 @@ use self::print::Printer;
 use self::request::Request;
 pub(super) use self::socket::Control;
 use super::args::tasks::{
-    BanTask, BansTask, InvitationsTask, InviteTask, NewInvitation, SessionsTask, Task, UserTask,
+    BanTask, BansTask, CertificateTask, InvitationsTask, InviteTask, NewInvitation, SessionsTask,
+    Task, UserTask,
 };
 use super::config::Config;
 use super::data_folder;
@@ -104,6 +107,14 @@ fn request_of(task: Task) -> Result<Request, AdminError> {
             // Clap shows the help without either.
             (None, Some(BansTask::List) | None) => Request::BanList {},
         },
+        Task::Certificate(CertificateTask::Rotate {
+            next_cert,
+            next_key,
+        }) => Request::CertificateRotate {
+            next: certificate::named(next_cert, next_key)?,
+        },
+        Task::Certificate(CertificateTask::Finish) => Request::CertificateFinish {},
+        Task::Certificate(CertificateTask::List) => Request::CertificateList {},
         Task::Announce { text } => Request::Announce { text },
         Task::WhatWeKnow { name } => Request::WhatWeKnow { name },
         Task::Status => Request::Status {},

@@ -83,11 +83,12 @@ pub(super) fn run(
     let on = config.listen.first().and_then(|on| on.addresses().ok());
     let on = on.and_then(|addresses| addresses.first().copied());
     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-    let address = public_address(
-        on.unwrap_or(nowhere),
-        tls.as_ref().map(Acceptor::fingerprint),
-    );
+    let address = public_address(on.unwrap_or(nowhere), None);
     let shared = Arc::new(Shared::new(config, storage.store(), tls));
+    shared
+        .rotation
+        .refresh()
+        .map_err(|error| AdminError::Refused(format!("{error}; nothing was done")))?;
     let ended = shared
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))

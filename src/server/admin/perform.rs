@@ -13,6 +13,8 @@ use crate::server::metrics::Observer;
 use crate::server::net::registry::Connections;
 use crate::server::shared::Shared;
 use crate::transport::address::Address;
+use crate::transport::fingerprint::Fingerprint;
+use crate::transport::tls::Acceptor;
 
 /// Takes the result as it comes.
 pub(super) trait Output {
@@ -37,8 +39,8 @@ pub(crate) struct Performer {
     pub(super) shared: Arc<Shared>,
     /// The open connections; none where no server runs.
     pub(super) connections: Arc<Connections>,
-    /// Where clients reach the server.
-    pub(super) address: Address,
+    /// Where clients reach the server, without its certificate.
+    address: Address,
     /// Whether a server is running.
     pub(super) live: bool,
     observer: Observer,
@@ -101,10 +103,23 @@ impl Performer {
             Request::Ban { network } => self.ban(network),
             Request::BanList {} => self.list_bans(rows),
             Request::BanLift { network } => self.lift_ban(network),
+            Request::CertificateRotate { next } => {
+                self.rotate(next.map(|next| Fingerprint(next.0)))
+            }
+            Request::CertificateFinish {} => self.finish_rotation(),
+            Request::CertificateList {} => self.list_successions(rows),
             Request::Announce { text } => self.announce(text),
             Request::WhatWeKnow { name } => self.what_we_know(name, rows),
             Request::Status {} => self.status(rows),
         }
+    }
+
+    /// Where clients reach the server, with the certificate that is to be named at this moment.
+    pub(super) fn address(&self) -> Address {
+        let shown = self.shared.tls.as_deref().map(Acceptor::fingerprint);
+        let mut address = self.address.clone();
+        address.fingerprint = shown.map(|shown| self.shared.rotation.to_name(shown));
+        address
     }
 
     /// Says how a running server is.

@@ -205,6 +205,12 @@ fn shape(request: &Request) -> Shape {
             ("shown", "SHOWN ONLINE"),
             (NODE, "AT"),
         ]),
+        Request::CertificateList {} => Shape::Table(&[
+            ("old", "CERTIFICATE"),
+            ("new", "IS FOLLOWED BY"),
+            ("at", "ANNOUNCED"),
+            ("state", "STATE"),
+        ]),
         Request::BanList {} => Shape::Table(&[("network", "NETWORK"), ("since", "SINCE")]),
         _ => Shape::None,
     }

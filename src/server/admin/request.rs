@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::request::KdfParams;
+use crate::transport::fingerprint::Fingerprint;
 
 /// The longest line on the socket, in bytes.
 pub(super) const MAX_LINE: usize = 64 * 1024;
@@ -61,6 +62,12 @@ pub(super) enum Request {
     BanLift {
         network: String,
     },
+    CertificateRotate {
+        /// SHA-256 of the next one, if it is the operator's own.
+        next: Option<ByteArray<32>>,
+    },
+    CertificateFinish {},
+    CertificateList {},
     Announce {
         text: String,
     },
@@ -81,6 +88,7 @@ impl Request {
                 | Request::SessionsList {}
                 | Request::SessionsClose { .. }
                 | Request::BanList {}
+                | Request::CertificateList {}
                 | Request::WhatWeKnow { .. }
                 | Request::Status {}
         )
@@ -112,6 +120,14 @@ impl Request {
             Request::Ban { network } => ("ban", network.clone()),
             Request::BanList {} => ("ban list", String::new()),
             Request::BanLift { network } => ("ban lift", network.clone()),
+            Request::CertificateRotate { next } => (
+                "certificate rotate",
+                next.map_or("to one that is made".to_owned(), |next| {
+                    format!("to {}", Fingerprint(next.0))
+                }),
+            ),
+            Request::CertificateFinish {} => ("certificate finish", String::new()),
+            Request::CertificateList {} => ("certificate list", String::new()),
             Request::Announce { text } => ("announce", text.clone()),
             Request::WhatWeKnow { name: who } => ("what-we-know", name(who)),
             Request::Status {} => ("status", String::new()),
@@ -220,6 +236,16 @@ pub(super) struct InvitationRow {
 pub(super) struct BanRow {
     pub(super) network: String,
     pub(super) since: u64,
+}
+
+/// A row of `certificate list`.
+#[derive(Debug, Serialize)]
+pub(super) struct SuccessionRow {
+    pub(super) old: String,
+    pub(super) new: String,
+    /// When it was announced.
+    pub(super) at: u64,
+    pub(super) state: &'static str,
 }
 
 /// The row of `user reset`.

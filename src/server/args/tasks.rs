@@ -25,6 +25,9 @@ pub(crate) enum Task {
         /// Their name
         name: UserName,
     },
+    /// Replace the certificate so that clients know the next one
+    #[command(subcommand, hide = true)]
+    Certificate(CertificateTask),
     /// Say how the running server is
     Status,
     /// Tell everybody something; who is away hears it at the next login
@@ -155,6 +158,25 @@ pub(crate) enum BansTask {
         /// The address or network, as the list shows it
         network: IpPrefix,
     },
+}
+
+/// What to do with the certificate.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertificateTask {
+    /// Announce the next certificate, signed by the present one, and put it in its place: one that is
+    /// made, or yours (--next-cert), which you put into the files of --tls-cert and --tls-key yourself
+    Rotate {
+        /// The next certificate chain of your own, as PEM
+        #[arg(long, value_name = "FILE", requires = "next_key")]
+        next_cert: Option<PathBuf>,
+        /// Its private key, as PEM
+        #[arg(long, value_name = "FILE", requires = "next_cert")]
+        next_key: Option<PathBuf>,
+    },
+    /// With several servers on a database: end it, once all of them show the next certificate
+    Finish,
+    /// List the announcements that clients follow
+    List,
 }
 
 fn days() -> clap::builder::RangedI64ValueParser<u32> {

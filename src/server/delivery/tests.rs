@@ -17,6 +17,7 @@ use crate::store::lease::Lease;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::purge::{Part, Trace, Traces};
 use crate::store::sqlite::Sqlite;
+use crate::store::successions::Successions;
 use crate::store::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, NewAccount,
     Page, PageBounds, Place, Reset, SearchHit, UserId,
@@ -107,6 +108,9 @@ impl Store for Gated {
     fn bans(&self) -> Result<Vec<Ban>, StoreError> {
         self.store.bans()
     }
+    fn successions(&self) -> Result<Successions, StoreError> {
+        self.store.successions()
+    }
     fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError> {
         self.store.blocks(user, whom)
     }
@@ -168,11 +172,14 @@ impl Store for Gated {
     fn wants_folding(&self) -> bool {
         self.long_log.load(Ordering::SeqCst)
     }
-    fn fold(&self) -> Result<(), StoreError> {
+    fn prepare_folding(&self, beside_mail: bool) {
+        self.long_log.store(false, Ordering::SeqCst);
+        self.store.prepare_folding(beside_mail);
+    }
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.wait_for_gate();
-        self.long_log.store(false, Ordering::SeqCst);
-        self.store.fold()
+        self.store.fold(beside_mail)
     }
     fn close(&self) -> Result<(), StoreError> {
         self.store.close()

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer;
+use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Answer, Event, News};
@@ -83,6 +84,9 @@ pub(crate) enum Call {
     },
     /// List the sessions.
     Sessions,
+    /// The certificates that may be shown have changed in the store: read them again, and say which one is
+    /// shown.
+    Certificates,
     /// Answer.
     Ping,
 }
@@ -107,6 +111,8 @@ pub(crate) enum Called {
     Busy,
     /// The sessions.
     Sessions(Vec<PeerSession>),
+    /// SHA-256 of the certificate that is shown, if one is.
+    Certificate(Option<ByteArray<32>>),
     /// It was done.
     Done,
 }

@@ -47,6 +47,7 @@ use self::host::Host;
 use self::links::Links;
 use self::listener::Listener;
 use self::serving::Served;
+use super::rotation::Rotation;
 use super::stats::Stats;
 use crate::store::Store;
 use crate::store::homes::{Homes, RunId};
@@ -64,11 +65,12 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// For the server whose run this is. It knows nobody yet. With `tls`, all links are under TLS, and all
-    /// servers have the same certificate.
+    /// servers show a certificate that `rotation` permits.
     pub(crate) fn new(
         run: RunId,
         store: Arc<dyn Store>,
         tls: Option<Arc<Acceptor>>,
+        rotation: Arc<Rotation>,
         stats: Arc<Stats>,
     ) -> Arc<Self> {
         let us = Us {
@@ -76,6 +78,7 @@ impl Peers {
             secret: store.secret(),
             lease: store.lease(),
             tls,
+            may_show: Box::new(move |shown, ours| rotation.permits_by_store(shown, ours)),
         };
         Self::over(us, store, stats)
     }

@@ -21,6 +21,7 @@ use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::stats::Ending;
 use crate::store::{Account, Change, Changed, VaultGeneration};
+use crate::transport::fingerprint::Fingerprint;
 
 /// A login key that nobody has. It is checked for unknown users, so that the answer takes
 /// as long as for known ones. The point is the curve's base point.
@@ -48,13 +49,22 @@ impl Handler {
         }
         let nonce = random()?;
         self.nonce = Some(nonce);
+        let shown = <[u8; 32]>::try_from(&*self.certificate).ok();
+        let rotation = &self.shared.rotation;
+        let previous = shown.and_then(|shown| rotation.previous(Fingerprint(shown)));
+        let successions = match (hello.certificate, shown) {
+            (Some(known), Some(shown)) => rotation.path(Fingerprint(known.0), Fingerprint(shown)),
+            _ => Vec::new(),
+        };
         Ok(Reply::Greeting(Greeting {
             server: "secure-chat".to_owned(),
             version: VERSION,
             oldest: OLDEST_VERSION,
             nonce: ByteArray(nonce),
-            certificate: <[u8; 32]>::try_from(&*self.certificate).ok().map(ByteArray),
+            certificate: shown.map(ByteArray),
             max_line: self.shared.config().max_line,
+            previous: previous.map(|previous| ByteArray(previous.0)),
+            successions,
         }))
     }
 

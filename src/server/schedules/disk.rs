@@ -13,6 +13,7 @@ use crate::store::expiry::{ExpiredMail, Key, Look, Untold};
 use crate::store::homes::Homes;
 use crate::store::personal_data::{After, Person, PersonalPage, Section};
 use crate::store::purge::{Part, Trace, Traces};
+use crate::store::successions::Successions;
 use crate::store::{
     Account, Ban, Batch, Change, Changed, Flags, ListedAccount, ListedInvitation, Message, Page,
     PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, Tally, UserId,
@@ -49,14 +50,22 @@ struct State {
     failures: u32,
     /// How long each commit takes.
     stall: Duration,
-    /// Commits since the log was folded.
+    /// Commits since all of the log was folded.
     log: u32,
-    /// The log is being folded.
+    /// So many more than [`LONG_LOG`] make it long.
+    allowance: u32,
+    /// Mail was committed so often since the log was made ready for folding, if it was.
+    since_ready: Option<u32>,
+    /// All of the log is being folded.
     folding: bool,
 }
 
 /// A log of so many commits is to be folded.
 const LONG_LOG: u32 = 3;
+
+/// The longest log to which mail is still added. It is folded beside mail until it is twice as long as a long one, and
+/// in one turn the writer commits changes and mail.
+const MAX_LOG: u32 = 2 * LONG_LOG + 2;
 
 /// So many messages are on a page, to meet its end often.
 const PAGE: usize = 3;
@@ -108,6 +117,8 @@ impl Disk {
         let mut state = self.state();
         state.generation += 1;
         state.folding = false;
+        state.allowance = 0;
+        state.since_ready = None;
         Arc::new(DiskStore {
             disk: Arc::clone(self),
             generation: state.generation,
@@ -258,6 +269,10 @@ impl Store for DiskStore {
         Ok(Vec::new())
     }
 
+    fn successions(&self) -> Result<Successions, StoreError> {
+        Ok(Successions::default())
+    }
+
     fn blocks(&self, _user: UserId, _whom: UserId) -> Result<bool, StoreError> {
         Ok(false)
     }
@@ -381,11 +396,18 @@ impl Store for DiskStore {
             !state.folding || batch.messages.is_empty() && batch.acknowledged.is_empty(),
             "mail was committed while the log was folded"
         );
+        assert!(
+            state.log <= MAX_LOG || batch.messages.is_empty() && batch.acknowledged.is_empty(),
+            "mail was committed to a log that nobody folded"
+        );
         if state.failures > 0 {
             state.failures -= 1;
             return Err(StoreError::Full);
         }
         state.log += 1;
+        if !batch.messages.is_empty() || !batch.acknowledged.is_empty() {
+            state.since_ready = state.since_ready.map(|commits| commits + 1);
+        }
         let mut changed = Vec::new();
         for change in &batch.changes {
             changed.push(match change {
@@ -454,13 +476,30 @@ impl Store for DiskStore {
     }
 
     fn wants_folding(&self) -> bool {
-        self.look().log >= LONG_LOG
+        let state = self.look();
+        state.log >= LONG_LOG + state.allowance
     }
 
-    fn fold(&self) -> Result<(), StoreError> {
+    fn prepare_folding(&self, beside_mail: bool) {
+        let mut state = self.look();
+        if state.generation == self.generation {
+            let more = if beside_mail { LONG_LOG } else { 1 };
+            state.allowance = state.log.saturating_sub(LONG_LOG) + more;
+            state.since_ready = Some(0);
+        }
+    }
+
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError> {
         let mut state = self.look();
         let stall = state.stall;
-        state.folding = state.generation == self.generation;
+        if state.generation == self.generation {
+            let ready = state.since_ready;
+            assert!(
+                ready.is_some_and(|commits| commits == 0 || beside_mail),
+                "the log was not made ready for folding"
+            );
+            state.folding = !beside_mail;
+        }
         drop(state);
         if !stall.is_zero() {
             sync::sleep(stall);
@@ -468,7 +507,11 @@ impl Store for DiskStore {
         let mut state = self.look();
         if state.generation == self.generation {
             state.folding = false;
-            state.log = 0;
+            if !beside_mail {
+                state.log = 0;
+                state.allowance = 0;
+                state.since_ready = None;
+            }
         }
         Ok(())
     }

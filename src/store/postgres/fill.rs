@@ -9,6 +9,7 @@ use super::values::get;
 use super::{Postgres, read, statements};
 use crate::store::StoreError;
 use crate::store::migrate::{MigrateError, Moved, TABLES, Table, write_value};
+use crate::store::successions;
 
 /// After so many rows it is said how far the work is.
 const STEP: u64 = 10_000;
@@ -75,7 +76,7 @@ fn fill(
         "SELECT setval(pg_get_serial_sequence('users', 'id'), max(id)) FROM users;
          SELECT setval(pg_get_serial_sequence('invitations', 'id'), max(id)) FROM invitations",
     )?;
-    for key in ["secret", "epoch"] {
+    for key in ["secret", "epoch", successions::KEY] {
         if let Some(value) = value(key)? {
             connection.execute(statements::SET_VALUE, &[&key, &value])?;
         }

@@ -26,6 +26,7 @@
 //! | `admin` | resets, invitations and bans |
 //! | `expiry` | mail that waits for too long |
 //! | `mail` | messages in and out of their table |
+//! | `face` | the certificate that all servers show, and how it is replaced |
 //! | `fill` | filling an empty database from a SQLite file |
 //! | `personal_data` | what the tables hold about a person |
 //! | `purge` | what a deleted account has left with others |
@@ -36,6 +37,7 @@ mod admin;
 mod connection;
 mod connector;
 mod expiry;
+mod face;
 mod failure;
 mod fill;
 mod guesses;
@@ -72,6 +74,7 @@ use super::homes::RunId;
 use super::lease::Lease;
 use super::personal_data::{After, Person, PersonalPage, Section};
 use super::pool::{Borrowed, Lane, Pool};
+use super::successions::Successions;
 use super::{
     Account, Ban, Batch, Change, Changed, ListedAccount, ListedInvitation, Message, Page,
     PageBounds, Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
@@ -85,9 +88,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The same for who counts a wrong login: what follows if that can't be done is no worse than to wait.
 const COUNTING: Duration = Duration::from_secs(2);
-
-/// The key, among the server's own values, of what [`Postgres::face`] tells.
-const FACE: &str = "certificate";
 
 /// The pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
@@ -161,33 +161,17 @@ impl Postgres {
         })
     }
 
-    /// SHA-256 of the certificate that the servers of this database show, once one has begun to.
-    ///
-    /// # Errors
-    /// It could not be asked.
-    pub(crate) fn face(&self) -> Result<Option<[u8; 32]>, StoreError> {
-        let face = self.read(Lane::Short, |connection| read::value(connection, FACE))?;
-        Ok(face.and_then(|face| face.try_into().ok()))
-    }
-
     /// Makes this certificate the one that the servers show, if they show none yet or `replace` is
-    /// set. Returns which one it is.
+    /// set. Returns whether a server may show it: it is that one, or is being put in its place.
     ///
     /// # Errors
     /// It could not be noted.
-    pub(crate) fn show_face(&self, face: [u8; 32], replace: bool) -> Result<[u8; 32], StoreError> {
+    pub(crate) fn show_face(&self, face: [u8; 32], replace: bool) -> Result<bool, StoreError> {
         let mut writer = self.writer.lock();
         let mut connection = self.connect(&mut writer)?;
-        let statement = match replace {
-            true => statements::SET_VALUE,
-            false => statements::ADD_VALUE,
-        };
-        connection.execute(statement, &[&FACE, &&face[..]])?;
-        let shown = read::value(&mut connection, FACE)?;
+        let may = face::show(&mut connection, face, replace)?;
         writer.connection = Some(connection);
-        Ok(shown
-            .and_then(|shown| shown.try_into().ok())
-            .unwrap_or(face))
+        Ok(may)
     }
 
     /// Whether another server has ended this one's run, so that it can't write any more.
@@ -375,6 +359,14 @@ impl Store for Postgres {
         self.read(Lane::Short, admin::bans)
     }
 
+    fn successions(&self) -> Result<Successions, StoreError> {
+        self.read(Lane::Short, face::successions)
+    }
+
+    fn face(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        self.read(Lane::Short, face::face)
+    }
+
     fn blocks(&self, user: UserId, whom: UserId) -> Result<bool, StoreError> {
         self.read(Lane::Short, |connection| {
             read::blocks(connection, user, whom)
@@ -499,7 +491,7 @@ impl Store for Postgres {
         false
     }
 
-    fn fold(&self) -> Result<(), StoreError> {
+    fn fold(&self, _beside_mail: bool) -> Result<(), StoreError> {
         Ok(())
     }
 

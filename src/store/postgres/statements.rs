@@ -323,6 +323,7 @@ statements! {
         ORDER BY mail.recipient, mail.number LIMIT $4";
 
     FIND_VALUE = "SELECT value FROM server WHERE key = $1";
+    LOCK_VALUE = "SELECT key FROM server WHERE key = $1 FOR UPDATE";
     ADD_VALUE = "INSERT INTO server (key, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     SET_VALUE = "
         INSERT INTO server (key, value) VALUES ($1, $2)

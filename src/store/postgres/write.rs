@@ -3,6 +3,7 @@
 use super::admin;
 use super::connection::Connection;
 use super::expiry;
+use super::face;
 use super::failure::Failure;
 use super::homes;
 use super::mail::{delete, insert};
@@ -127,6 +128,8 @@ fn apply(
         Change::Revoke(id) => admin::revoke(connection, *id),
         Change::Ban(network, at) => admin::ban(connection, network, *at),
         Change::LiftBan(network) => admin::lift_ban(connection, network),
+        Change::Announce(step) => face::announce(connection, step),
+        Change::EndSuccession => face::end_succession(connection),
         Change::Expiry(step) => expiry::step(connection, step).map(Changed::Expiry),
         Change::ClaimHome(user) => homes::claim(connection, numbered.run, *user),
         Change::MoveHome(user, to) => homes::pass_on(connection, numbered.run, *user, *to),

@@ -1,12 +1,16 @@
 //! What only an operator's commands, a reset or an invitation need: its reads, and its changes
 //! within the one transaction that writes.
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::read::{name, time};
+use super::read::{self, name, time};
 use super::statements;
 use crate::protocol::ids::ByteArray;
 use crate::protocol::name::UserName;
+use crate::protocol::reply::Succession;
+use crate::store::successions;
+use crate::store::successions::Successions;
 use crate::store::{
     Ban, Changed, Invitation, ListedAccount, ListedInvitation, NewLogin, REMEMBERED, Reset, UserId,
 };
@@ -89,6 +93,40 @@ pub(super) fn bans(connection: &Connection) -> rusqlite::Result<Vec<Ban>> {
     let mut statement = connection.prepare_cached(statements::BANS)?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
     rows.collect()
+}
+
+pub(super) fn successions(connection: &Connection) -> rusqlite::Result<Successions> {
+    let value = read::value(connection, successions::KEY)?;
+    Successions::parse(value.as_deref())
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, Box::new(error)))
+}
+
+pub(super) fn announce(
+    transaction: &Transaction<'_>,
+    step: &Succession,
+) -> rusqlite::Result<Changed> {
+    let mut known = successions(transaction)?;
+    known.announce(step);
+    set_successions(transaction, &known)
+}
+
+pub(super) fn end_succession(transaction: &Transaction<'_>) -> rusqlite::Result<Changed> {
+    let mut known = successions(transaction)?;
+    match known.end() {
+        None => Ok(Changed::Unknown),
+        Some(_) => set_successions(transaction, &known),
+    }
+}
+
+fn set_successions(
+    transaction: &Transaction<'_>,
+    known: &Successions,
+) -> rusqlite::Result<Changed> {
+    let value = known
+        .to_value()
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    transaction.execute(statements::SET_VALUE, (successions::KEY, &value))?;
+    Ok(Changed::Done)
 }
 
 /// Replaces a login key with the one that it has proven; `false` if it is another by this time.

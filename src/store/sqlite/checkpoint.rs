@@ -1,8 +1,8 @@
 //! Keeps the write-ahead log short while the server runs.
 //!
 //! To fold a long log into the database copies thousands of pages and syncs the file. Thread
-//! `checkpoint` does that on a connection of its own, while the writer holds mail back and goes on with
-//! changes of accounts. SQLite begins the log anew in a commit that finds all of it folded and nobody
+//! `checkpoint` does that on a connection of its own, while the writer goes on with changes of accounts. Most of the log
+//! may be folded beside mail; for all of it the writer holds mail back. SQLite begins the log anew in a commit that finds all of it folded and nobody
 //! reading it. Where reads never cease, that does not come about; then the writer has them pause.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::failure::store_error;
-use super::files::{BUSY, checkpoint_now, wal_path};
+use super::files::{checkpoint_now, wal_path};
 use super::{Sqlite, generation, open};
 use crate::store::StoreError;
 use crate::sync::{self, Mutex};
@@ -28,6 +28,9 @@ const AGAIN: u64 = 512;
 /// met a read of the log. Reads are short, and those that begin with a folded log do not use it.
 const TRIES: usize = 20;
 const TRY_AGAIN: Duration = Duration::from_millis(1);
+
+/// So many passes at most may be overtaken by commits: see [`fold_all`].
+const PASSES: usize = 4;
 
 /// Once the log has this many bytes, reads are stopped for the moment that it takes to fold all of
 /// it: while one read begins before the other ends, it can be folded but not begun anew.
@@ -112,6 +115,26 @@ impl Log {
     }
 }
 
+/// Folds all of the log, and leaves it so that the next commit begins it anew, if reads let it.
+///
+/// SQLite syncs the database only in a pass that no commit overtakes. After one that was overtaken, `restart` would
+/// have all that was copied synced, and whoever commits would wait for that. Another pass has little to copy,
+/// so that it is hardly overtaken before it syncs.
+fn fold_all(connection: &Connection) -> rusqlite::Result<()> {
+    for pass in 1..=TRIES {
+        let log = Log::fold(connection)?;
+        let overtaken = Log::look(connection)?.pages > log.pages;
+        if overtaken && pass < PASSES {
+            continue;
+        }
+        if log.folded == log.pages && !Log::restart(connection)?.busy {
+            break;
+        }
+        sync::sleep(TRY_AGAIN);
+    }
+    Ok(())
+}
+
 impl Sqlite {
     /// See [`Store::wants_folding`](crate::store::Store::wants_folding).
     pub(super) fn log_is_long(&self) -> bool {
@@ -119,14 +142,26 @@ impl Sqlite {
         checkpoints.pages.load(Ordering::Relaxed) >= checkpoints.fold_from.load(Ordering::Relaxed)
     }
 
-    /// See [`Store::fold`](crate::store::Store::fold).
-    pub(super) fn fold_log(&self) -> Result<(), StoreError> {
+    /// See [`Store::prepare_folding`](crate::store::Store::prepare_folding).
+    pub(super) fn prepare_to_fold(&self, beside_mail: bool) {
         let checkpoints = &self.checkpoints;
         let pages = checkpoints.pages.load(Ordering::Relaxed);
+        let more = if beside_mail { LONG } else { AGAIN };
         checkpoints
             .fold_from
-            .store(pages.max(LONG) + AGAIN, Ordering::Relaxed);
-        let mut folder = checkpoints.folder.lock();
+            .store(pages.max(LONG) + more, Ordering::Relaxed);
+        // With the mark in the database, an earlier state of the log is seen not to belong to it. Another
+        // connection would have to find a gap between two commits.
+        let mut writer = self.writer.lock();
+        let marked = writer.as_ref().map(generation::mark_log);
+        if matches!(marked, Some(Err(_))) {
+            *writer = None; // As after a commit that failed.
+        }
+    }
+
+    /// See [`Store::fold`](crate::store::Store::fold).
+    pub(super) fn fold_log(&self, beside_mail: bool) -> Result<(), StoreError> {
+        let mut folder = self.checkpoints.folder.lock();
         if folder.closed {
             return Ok(());
         }
@@ -134,22 +169,13 @@ impl Sqlite {
             Some(connection) => connection,
             None => self.open_folder()?,
         };
-        // With the mark in the database, an earlier state of the log is seen not to belong to it.
-        let no_wait = connection.busy_timeout(BUSY).and_then(|()| {
-            let _marked = generation::mark_log(&connection);
-            connection.busy_timeout(Duration::ZERO)
-        });
+        let no_wait = connection.busy_timeout(Duration::ZERO);
         no_wait.map_err(|error| store_error(error, true))?;
-        for _ in 0..TRIES {
-            let log = Log::fold(&connection).map_err(|error| store_error(error, true))?;
-            if log.folded == log.pages {
-                let log = Log::restart(&connection).map_err(|error| store_error(error, true))?;
-                if !log.busy {
-                    break;
-                }
-            }
-            sync::sleep(TRY_AGAIN);
-        }
+        let folded = match beside_mail {
+            true => Log::fold(&connection).map(drop),
+            false => fold_all(&connection),
+        };
+        folded.map_err(|error| store_error(error, true))?;
         folder.connection = Some(connection);
         Ok(())
     }

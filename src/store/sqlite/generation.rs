@@ -286,7 +286,8 @@ mod tests {
         store.commit(&Batch::default()).unwrap();
         let (new, new_log) = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
         // What is folded, while it runs or at its end, is newer than the log of before.
-        store.fold().unwrap();
+        store.prepare_folding(false);
+        store.fold(false).unwrap();
         let (folded, folded_log) = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
         store.close().unwrap();
         let closed = fs::read(&path).unwrap();

@@ -341,6 +341,8 @@ fn add(
             | Change::Publish(..)
             | Change::Invite(..)
             | Change::Revoke(_)
+            | Change::Announce(_)
+            | Change::EndSuccession
             | Change::Purge(..)
             | Change::Expiry(_)
             | Change::ClaimHome(_)

@@ -63,6 +63,7 @@ pub(crate) use self::open::{Found, NameIndex, OpenError, inspect};
 use self::readers::{Lane, MAX_READERS, Readers};
 
 use super::personal_data::{After, Person, PersonalPage, Section};
+use super::successions::Successions;
 use super::{
     Account, Ban, Batch, Changed, ListedAccount, ListedInvitation, Message, Page, PageBounds,
     Place, Reset, SearchHit, Store, StoreError, Summary, UserId,
@@ -358,6 +359,10 @@ impl Store for Sqlite {
         self.read(Lane::Short, admin::bans)
     }
 
+    fn successions(&self) -> Result<Successions, StoreError> {
+        self.read(Lane::Short, admin::successions)
+    }
+
     fn search(
         &self,
         asker: UserId,
@@ -497,8 +502,12 @@ impl Store for Sqlite {
         self.log_is_long()
     }
 
-    fn fold(&self) -> Result<(), StoreError> {
-        self.fold_log()
+    fn prepare_folding(&self, beside_mail: bool) {
+        self.prepare_to_fold(beside_mail);
+    }
+
+    fn fold(&self, beside_mail: bool) -> Result<(), StoreError> {
+        self.fold_log(beside_mail)
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -169,7 +169,8 @@ fn commits_fold_nothing_and_a_folded_log_begins_anew() {
     reader
         .execute_batch("BEGIN; SELECT count(*) FROM mail")
         .unwrap();
-    store.fold().unwrap();
+    store.prepare_folding(false);
+    store.fold(false).unwrap();
     assert!(size(&path) > 15 * MIB && !store.wants_folding());
     let before = pages();
     fill(store, bob, 1201..1202, 10);
@@ -178,7 +179,8 @@ fn commits_fold_nothing_and_a_folded_log_begins_anew() {
     assert!(store.wants_folding());
 
     reader.execute_batch("COMMIT").unwrap();
-    store.fold().unwrap();
+    store.prepare_folding(false);
+    store.fold(false).unwrap();
     fill(store, bob, 1402..1403, 10);
     assert!(pages() < 100 && !store.wants_folding(), "{} pages", pages());
 }

@@ -139,6 +139,8 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Cha
         Change::Revoke(id) => admin::revoke(transaction, *id),
         Change::Ban(network, at) => admin::ban(transaction, network, *at),
         Change::LiftBan(network) => admin::lift_ban(transaction, network),
+        Change::Announce(step) => admin::announce(transaction, step),
+        Change::EndSuccession => admin::end_succession(transaction),
         Change::Expiry(step) => expiry::step(transaction, step).map(Changed::Expiry),
         Change::ClaimHome(_) | Change::MoveHome(..) | Change::Online(..) => Ok(Changed::Done),
         Change::Delete { user, proven } => delete_account(transaction, *user, proven.as_ref()),

@@ -8,7 +8,6 @@ use data_encoding::BASE64;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{TlsError, small_file};
@@ -28,7 +27,7 @@ pub(super) struct Certificate {
 
 /// The fingerprint that people compare and clients pin.
 pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
-    Fingerprint(Sha256::digest(certificate).into())
+    Fingerprint::of(certificate)
 }
 
 /// Makes a self-signed certificate and its key, unless both exist. One without the other is

@@ -17,6 +17,10 @@ pub enum TlsError {
     NoRoots,
     /// No certificate could be made in this folder.
     NotMade(PathBuf, Box<dyn Error + Send + Sync>),
+    /// A file can't be moved to the place where it is to be used.
+    NotPut(PathBuf, io::Error),
+    /// The file has another certificate than the one in use.
+    Replaced(PathBuf),
     /// The file has no certificate in it.
     NoCertificate(PathBuf),
     /// The file can't be read.
@@ -45,6 +49,17 @@ impl fmt::Display for TlsError {
                 "no certificate could be made in {}: {error}; make the folder writable, or give \
                  --tls-cert and --tls-key",
                 folder.display()
+            ),
+            TlsError::NotPut(file, error) => write!(
+                f,
+                "{} can't be put in its place: {error}; make the folder writable, and say it again",
+                file.display()
+            ),
+            TlsError::Replaced(file) => write!(
+                f,
+                "{} has another certificate than the one that the server shows; send it SIGHUP, or put the \
+                 old one back",
+                file.display()
             ),
             TlsError::NoCertificate(file) => write!(
                 f,
@@ -87,7 +102,8 @@ impl Error for TlsError {
             TlsError::Unreadable(_, pem::Error::Io(error)) => Some(error),
             TlsError::Unreadable(_, error) => Some(error),
             TlsError::Unusable { source, .. } => Some(source),
-            TlsError::NoRoots | TlsError::NoCertificate(_) => None,
+            TlsError::NotPut(_, error) => Some(error),
+            TlsError::NoRoots | TlsError::NoCertificate(_) | TlsError::Replaced(_) => None,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | `certificate` | the files of a certificate and its key |
 //! | `small_file` | reads those, without waiting for ever |
 //! | `validity` | when a certificate ends |
+//! | `succession` | one certificate's word about the next |
 //! | `error` | why TLS can't be used |
 //! | `stub` | the same names for a build without TLS |
 
@@ -19,6 +20,7 @@ mod client;
 mod error;
 mod server;
 mod small_file;
+mod succession;
 mod validity;
 
 use std::io::{self, Read, Write};
@@ -33,6 +35,7 @@ use rustls::time_provider::TimeProvider;
 pub use self::client::ClientTls;
 pub use self::error::TlsError;
 pub use self::server::Acceptor;
+pub use self::succession::{NotFollowed, follow};
 
 use super::buffer::{ReadBuffer, ReadOutcome};
 use crate::clock;

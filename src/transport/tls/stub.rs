@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::protocol::reply::Succession;
 use crate::transport::buffer::{ReadBuffer, ReadOutcome};
 use crate::transport::fingerprint::Fingerprint;
 
@@ -20,6 +21,30 @@ impl fmt::Display for TlsError {
 }
 
 impl std::error::Error for TlsError {}
+
+/// Nothing leads from one certificate to another, since there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotFollowed;
+
+impl fmt::Display for NotFollowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        TlsError.fmt(f)
+    }
+}
+
+impl std::error::Error for NotFollowed {}
+
+/// Fails.
+///
+/// # Errors
+/// Always.
+pub fn follow(
+    _trusted: Fingerprint,
+    _shown: Fingerprint,
+    _steps: &[Succession],
+) -> Result<Vec<Fingerprint>, NotFollowed> {
+    Err(NotFollowed)
+}
 
 /// A TLS session, of which this build has none.
 pub struct TlsSession(Infallible);
@@ -99,8 +124,43 @@ impl Acceptor {
     ///
     /// # Errors
     /// Never.
-    pub fn reload(&self) -> Result<Fingerprint, TlsError> {
+    pub fn reload<E: From<TlsError>>(
+        &self,
+        _permit: impl FnOnce(Fingerprint) -> Result<(), E>,
+    ) -> Result<Fingerprint, E> {
         match self.0 {}
+    }
+
+    /// Announces another certificate.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn announce(&self, _next: Fingerprint, _at: u64) -> Result<Succession, TlsError> {
+        match self.0 {}
+    }
+
+    /// Fails.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn make_next(_data: &Path) -> Result<Fingerprint, TlsError> {
+        Err(TlsError)
+    }
+
+    /// Fails.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn put_next_in_place(_data: &Path) -> Result<(), TlsError> {
+        Err(TlsError)
+    }
+
+    /// Fails.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn fingerprint_of(_certificate: &Path, _key: &Path) -> Result<Fingerprint, TlsError> {
+        Err(TlsError)
     }
 
     /// A session for a new connection.

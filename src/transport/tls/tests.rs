@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::transport::channel::Channel;
 use crate::transport::connector::Connector;
+use crate::transport::fingerprint::Fingerprint;
 use crate::transport::socket::{Socket, WriteOutcome};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -164,7 +165,7 @@ fn a_second_connection_resumes_the_session_and_shows_the_same_certificate() {
     // Another certificate ends what was resumable.
     std::fs::remove_file(home.path().join("tls-cert.pem")).unwrap();
     let other = Acceptor::open(home.path(), None).unwrap().unwrap();
-    assert_eq!(server.acceptor.reload().unwrap(), other.fingerprint());
+    assert_eq!(server.acceptor.reload(any).unwrap(), other.fingerprint());
     let ((client, _), _) = server.pair(&connector);
     assert!(!resumed(&client));
 }
@@ -180,6 +181,47 @@ fn the_certificate_stays_the_same_and_its_key_is_for_the_owner_alone() {
     assert_eq!(key.permissions().mode() & 0o777, 0o600);
 }
 
+/// Permits every certificate.
+fn any(_: Fingerprint) -> Result<(), TlsError> {
+    Ok(())
+}
+
+#[test]
+fn the_next_certificate_takes_the_place_of_the_one_that_has_announced_it() {
+    let home = tempfile::tempdir().unwrap();
+    let acceptor = Acceptor::open(home.path(), None).unwrap().unwrap();
+    let old = acceptor.fingerprint();
+    let next = Acceptor::make_next(home.path()).unwrap();
+    assert_eq!(Acceptor::make_next(home.path()).unwrap(), next, "once");
+    let step = acceptor.announce(next, 1).unwrap();
+    assert_eq!(follow(old, next, &[step]), Ok(vec![old]));
+    let refused = |_| Err(TlsError::Replaced(home.path().to_owned()));
+    Acceptor::put_next_in_place(home.path()).unwrap();
+    assert!(acceptor.reload(refused).is_err());
+    assert_eq!(acceptor.fingerprint(), old, "it was not permitted");
+    let early = acceptor.announce(old, 1).unwrap_err();
+    assert!(matches!(early, TlsError::Replaced(_)), "{early}");
+    assert_eq!(acceptor.reload(any).unwrap(), next);
+    let key = std::fs::metadata(home.path().join("tls-key.pem")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&key.permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_crash_between_the_two_files_is_made_good() {
+    let home = tempfile::tempdir().unwrap();
+    let old = Acceptor::open(home.path(), None).unwrap().unwrap();
+    let next = Acceptor::make_next(home.path()).unwrap();
+    let [own, made] = ["tls-key.pem", "tls-key.next.pem"].map(|name| home.path().join(name));
+    std::fs::rename(made, own).unwrap();
+    assert!(old.reload(any).is_err());
+    // The command that was cut off, or the next start.
+    Acceptor::make_next(home.path()).unwrap();
+    let again = Acceptor::open(home.path(), None).unwrap().unwrap();
+    assert_eq!(again.fingerprint(), next);
+    assert_eq!(old.reload(any).unwrap(), next);
+}
+
 #[test]
 fn files_that_do_not_belong_together_are_refused_and_change_nothing() {
     let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -188,16 +230,16 @@ fn files_that_do_not_belong_together_are_refused_and_change_nothing() {
     let before = acceptor.fingerprint();
     let key = |home: &tempfile::TempDir| home.path().join("tls-key.pem");
     std::fs::copy(key(&other), key(&home)).unwrap();
-    let error = acceptor.reload().unwrap_err();
+    let error = acceptor.reload(any).unwrap_err();
     assert!(error.to_string().contains("belong together"), "{error}");
     assert!(error.source().unwrap().is::<rustls::Error>(), "{error:?}");
     assert_eq!(acceptor.fingerprint(), before);
     for junk in ["", "no PEM at all"] {
         std::fs::write(key(&home), junk).unwrap();
-        assert!(acceptor.reload().is_err());
+        assert!(acceptor.reload(any).is_err());
     }
     std::fs::remove_file(key(&home)).unwrap();
-    let error = acceptor.reload().unwrap_err();
+    let error = acceptor.reload(any).unwrap_err();
     let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
     assert_eq!(source.kind(), io::ErrorKind::NotFound);
     // Nobody can make a certificate in what is a file.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::{App, Done, Failure, by_options, password};
 use crate::client::app::exit_code::DECLINED;
 use crate::client::args::OptionsError;
-use crate::client::login::LoginError;
 use crate::client::messenger::command::Command;
 use crate::client::messenger::introduction::expired;
 use crate::client::net::endpoint::Endpoint;
@@ -37,9 +36,8 @@ impl App {
         let file = self.new_code_goes_to()?;
         let (address, data) = (link.address.clone(), self.login_flow.data.clone());
         self.login_flow.endpoint = Endpoint::new(address, self.options.tls, &data)
-            .map_err(|error| by_options(OptionsError::Endpoint(error)))?;
-        let checked = self.login_flow.endpoint.check_named();
-        checked.map_err(LoginError::from)?;
+            .map_err(|error| by_options(OptionsError::Endpoint(error)))?
+            .by_link();
         let code = link.code.as_ref().map(|code| ByteArray(**code));
         let prompt = password::prompt(&mut self.terminal, &self.options);
         let account = self

@@ -285,6 +285,8 @@ impl Connection {
                 world.asked.push("hello");
                 self.nonce = [self.nonce[0] + 1; 32];
                 Ok(Reply::Greeting(Greeting {
+                    previous: None,
+                    successions: Vec::new(),
                     server: "double".to_owned(),
                     version: 1,
                     oldest: 1,

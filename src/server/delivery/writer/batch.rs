@@ -1,15 +1,55 @@
-//! A batch: the changes and the work of mailboxes that make one transaction, and how it is
+//! A batch: the changes and the work of mailboxes that make one transaction, how large it is, and how it is
 //! divided when something in it is damaged, or locked by another server.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::ChangeReply;
 use crate::clock;
-use crate::server::delivery::mailbox::Work;
+use crate::server::delivery::mailbox::{Room, Work};
 use crate::server::delivery::shared_mailbox::SharedMailbox;
 use crate::server::stats::Stats;
 use crate::store::{Batch, Change, Changed, Store, StoreError};
+
+/// What makes a batch: enough that the sync costs little for each message, and little enough
+/// that the first sender, and a login, do not wait long. Messages for many mailboxes need a large
+/// batch, or the page where each mailbox ends is written again with every few of its messages.
+const BATCH: Room = Room {
+    messages: 4096,
+    bytes: 4 * 1024 * 1024,
+    deletions: 1024,
+};
+
+/// The messages in a batch while accounts are being changed, and for how long after a change they are
+/// taken to be: people log in together, after a restart for instance.
+const MESSAGES_BESIDE_CHANGES: usize = 1024;
+const CHANGES_FOLLOW: Duration = Duration::from_millis(100);
+
+/// What the thread remembers of earlier batches.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// How many acknowledgements were not recorded.
+    pub(super) unrecorded: u64,
+    /// Of the last mail more was stored than deleted.
+    pub(super) stores: bool,
+    /// When a change was taken last.
+    pub(super) change: Option<Instant>,
+}
+
+impl Recent {
+    /// What goes into a batch that is made `now`.
+    pub(super) fn room(&self, now: Instant) -> Room {
+        let changes = self.change.is_some_and(|last| now < last + CHANGES_FOLLOW);
+        match changes {
+            true => Room {
+                messages: MESSAGES_BESIDE_CHANGES,
+                ..BATCH
+            },
+            false => BATCH,
+        }
+    }
+}
 
 /// A part of a batch: it is stored as a whole or not at all.
 pub(super) enum Part {
@@ -111,5 +151,17 @@ mod tests {
             .map(|(_, range)| range)
             .collect();
         assert_eq!(ranges, [1..=3, 5..=5, 8..=9]);
+    }
+
+    #[test]
+    fn batches_are_small_while_accounts_change() {
+        let now = clock::now();
+        let mut recent = Recent::default();
+        assert_eq!(recent.room(now).messages, BATCH.messages);
+        recent.change = Some(now);
+        assert_eq!(recent.room(now).messages, MESSAGES_BESIDE_CHANGES);
+        let later = recent.room(now + CHANGES_FOLLOW);
+        assert_eq!(later.messages, BATCH.messages);
+        assert_eq!(later.deletions, BATCH.deletions);
     }
 }

@@ -6,8 +6,8 @@
 //! it is on disk. Changes go ahead of it, in a transaction of their own, so that a login does
 //! not wait for more than the batch under way. When nothing waits, and now and then when
 //! something always does, the store gets a moment to clear up. `batch` makes a transaction and
-//! copes with damage; `folding` is the thread that folds the store's log, for which mail waits and
-//! changes do not.
+//! copes with damage; `folding` is the thread that folds the store's log, for which mail waits, in
+//! part, and changes do not.
 
 mod batch;
 mod folding;
@@ -17,8 +17,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::batch::Part;
-use super::mailbox::{Room, WRITE_DELAY, Wake};
+use self::batch::{Part, Recent};
+use self::folding::Folding;
+use super::mailbox::{WRITE_DELAY, Wake};
 use super::refusals::write_failed;
 use super::shared_mailbox::{FollowUp, SharedMailbox};
 use crate::clock;
@@ -28,14 +29,6 @@ use crate::server::net::send_queue::flush_set::FlushSet;
 use crate::server::stats::Stats;
 use crate::store::{Change, Changed, Store, StoreError};
 use crate::sync::{self, Condvar, Mutex, Receiver, SyncSender, sync_channel};
-
-/// What makes a batch: enough that the sync costs little for each message, and little enough
-/// that the first sender, and a login, do not wait long.
-const BATCH: Room = Room {
-    messages: 1024,
-    bytes: 4 * 1024 * 1024,
-    deletions: 1024,
-};
 
 /// The time between two turns in which the store clears up: with nothing else to do, and beside
 /// other work. A turn takes some milliseconds, by which a login may wait longer. While a
@@ -70,8 +63,7 @@ struct Queue {
     /// Mailboxes to be written at a moment, earliest first: all wait equally long.
     later: VecDeque<(Instant, Arc<SharedMailbox>)>,
     changes: Vec<(Change, ChangeReply)>,
-    /// The store is being folded, or will be soon: mail waits.
-    folding: bool,
+    folding: Folding,
     /// There is a thread that folds.
     can_fold: bool,
     /// The thread shall end once nothing waits.
@@ -173,7 +165,8 @@ impl Writer {
         }
         // For a later turn the thread must wake only if it would sleep past it. After folding it
         // wakes in any case.
-        let notify = !queue.folding && (wake == Wake::Now || queue.later.len() == 1);
+        let waits = queue.folding == Folding::Alone;
+        let notify = !waits && (wake == Wake::Now || queue.later.len() == 1);
         drop(queue);
         if notify {
             self.arrived.notify_one();
@@ -230,16 +223,14 @@ impl Writer {
         // A full disk refuses every batch, perhaps for hours. It is logged when that begins
         // and when it ends, so that the log does not fill the disk further.
         let mut refused: u64 = 0;
-        let mut unrecorded = 0;
+        let mut recent = Recent::default();
         let mut last_tries = LAST_TRIES;
         // When the store clears up next. A crash may have left something to clear up.
         let mut reclaim_at = Some(clock::now());
         loop {
-            if store.wants_folding() {
-                self.ask_for_folding();
-            }
+            self.look_after_log(store, recent.stores);
             let Some(taken) = self.wait(reclaim_at) else {
-                return unrecorded;
+                return recent.unrecorded;
             };
             if !taken.folding && reclaim_at.is_some_and(|at| at <= clock::now()) {
                 let pause = if taken.is_empty() {
@@ -252,7 +243,7 @@ impl Writer {
             if taken.is_empty() {
                 continue;
             }
-            match self.write(store, stats, taken, &mut unrecorded) {
+            match self.write(store, stats, taken, &mut recent) {
                 Ok(Committed::Something) if refused > 0 => {
                     log::info(
                         None,
@@ -279,7 +270,7 @@ impl Writer {
                         last_tries -= 1;
                     }
                     if last_tries == 0 {
-                        return unrecorded + self.give_up(&write_failed(&error));
+                        return recent.unrecorded + self.give_up(&write_failed(&error));
                     }
                     sync::sleep(PAUSE);
                 }
@@ -334,12 +325,14 @@ impl Writer {
                 let (_, mailbox) = queue.later.pop_front()?;
                 queue.ready.push_back(mailbox);
             }
-            let folding = queue.folding;
-            let mail = !queue.ready.is_empty() && !folding;
-            let waited = limit.is_some_and(|limit| limit <= now) && !folding && !queue.stopping;
+            let waits = queue.folding == Folding::Alone;
+            let folding = queue.folding.is_under_way();
+            let limit = limit.filter(|_| !folding);
+            let mail = !queue.ready.is_empty() && !waits;
+            let waited = limit.is_some_and(|limit| limit <= now) && !queue.stopping;
             if mail || waited || !queue.changes.is_empty() {
                 return Some(Taken {
-                    mailboxes: match folding {
+                    mailboxes: match waits {
                         false => std::mem::take(&mut queue.ready),
                         true => VecDeque::new(),
                     },
@@ -349,7 +342,8 @@ impl Writer {
             }
             let due = queue.later.front().map(|(due, _)| *due);
             queue = match due.into_iter().chain(limit).min() {
-                _ if folding => self.arrived.wait(queue),
+                _ if waits => self.arrived.wait(queue),
+                // The store is closed when what is being folded beside mail is done.
                 _ if queue.stopping => {
                     queue.ended = true;
                     self.long_log.notify_one();
@@ -373,15 +367,19 @@ impl Writer {
         store: &dyn Store,
         stats: &Stats,
         taken: Taken,
-        unrecorded: &mut u64,
+        recent: &mut Recent,
     ) -> Result<Committed, StoreError> {
         let changes = taken.changes.into_iter();
         let changes: Vec<Part> = changes.map(|(what, to)| Part::Change(what, to)).collect();
         let changed = self.commit(store, stats, &changes);
         let mut to_flush = FlushSet::default();
         let mut parts = Vec::new();
-        let mut room = BATCH;
         let now = clock::now();
+        if !changes.is_empty() {
+            recent.change = Some(now);
+        }
+        let all = recent.room(now);
+        let mut room = all;
         let mut mailboxes = taken.mailboxes;
         while !room.is_full() {
             let Some(mailbox) = mailboxes.pop_front() else {
@@ -389,7 +387,7 @@ impl Writer {
             };
             let (work, follow_up) = mailbox.take_work(now, room, &mut to_flush);
             self.follow_up(&mailbox, follow_up);
-            *unrecorded += work.abandoned as u64;
+            recent.unrecorded += work.abandoned as u64;
             room.take(&work);
             if !work.messages.is_empty() || !work.acknowledged.is_empty() {
                 parts.push(Part::Mailbox(mailbox, work));
@@ -397,6 +395,9 @@ impl Writer {
         }
         self.put_back(mailboxes);
         to_flush.flush();
+        if !parts.is_empty() {
+            recent.stores = all.messages - room.messages > all.deletions - room.deletions;
+        }
         match (changed, self.commit(store, stats, &parts)) {
             (Err(error), _) | (_, Err(error)) => Err(error),
             (Ok(Committed::Nothing), Ok(Committed::Nothing)) => Ok(Committed::Nothing),

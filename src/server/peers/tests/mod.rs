@@ -133,6 +133,7 @@ impl Scene {
             secret: SECRET,
             lease: Lease::until(&lease),
             tls,
+            may_show: Box::new(|shown, ours| shown == ours),
         };
         (us, lease)
     }
