@@ -256,6 +256,17 @@ impl Nodes {
     }
 }
 
+impl Drop for Nodes {
+    /// Gives back the connections that the proxies hold.
+    fn drop(&mut self) {
+        for node in &self.all {
+            for toward in [Toward::Clients, Toward::Database, Toward::Peers] {
+                node.ways.proxies(toward).iter().for_each(Proxy::reset);
+            }
+        }
+    }
+}
+
 impl Node {
     /// Kills it without warning.
     pub fn kill(&mut self) {
