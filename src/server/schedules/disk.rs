@@ -52,6 +52,8 @@ struct State {
     stall: Duration,
     /// Commits since all of the log was folded.
     log: u32,
+    /// Those of them that had mail.
+    mail_in_log: u32,
     /// So many more than [`LONG_LOG`] make it long.
     allowance: u32,
     /// Mail was committed so often since the log was made ready for folding, if it was.
@@ -63,9 +65,9 @@ struct State {
 /// A log of so many commits is to be folded.
 const LONG_LOG: u32 = 3;
 
-/// The longest log to which mail is still added. It is folded beside mail until it is twice as long as a long one, and
-/// in one turn the writer commits changes and mail.
-const MAX_LOG: u32 = 2 * LONG_LOG + 2;
+/// So much mail is at most committed to a log that is not folded: that is done beside mail until the log is twice as
+/// long as a long one, and in one turn the writer commits changes and mail. Changes wait for no folding.
+const MAX_MAIL_IN_LOG: u32 = 2 * LONG_LOG + 2;
 
 /// So many messages are on a page, to meet its end often.
 const PAGE: usize = 3;
@@ -392,12 +394,13 @@ impl Store for DiskStore {
         if state.generation != self.generation {
             return Err(StoreError::Failed(Arc::new(std::io::Error::other("gone"))));
         }
+        let has_mail = !batch.messages.is_empty() || !batch.acknowledged.is_empty();
         assert!(
-            !state.folding || batch.messages.is_empty() && batch.acknowledged.is_empty(),
+            !state.folding || !has_mail,
             "mail was committed while the log was folded"
         );
         assert!(
-            state.log <= MAX_LOG || batch.messages.is_empty() && batch.acknowledged.is_empty(),
+            state.mail_in_log < MAX_MAIL_IN_LOG || !has_mail,
             "mail was committed to a log that nobody folded"
         );
         if state.failures > 0 {
@@ -405,7 +408,8 @@ impl Store for DiskStore {
             return Err(StoreError::Full);
         }
         state.log += 1;
-        if !batch.messages.is_empty() || !batch.acknowledged.is_empty() {
+        if has_mail {
+            state.mail_in_log += 1;
             state.since_ready = state.since_ready.map(|commits| commits + 1);
         }
         let mut changed = Vec::new();
@@ -509,6 +513,7 @@ impl Store for DiskStore {
             state.folding = false;
             if !beside_mail {
                 state.log = 0;
+                state.mail_in_log = 0;
                 state.allowance = 0;
                 state.since_ready = None;
             }
