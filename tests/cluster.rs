@@ -16,6 +16,8 @@ mod harness;
 mod balancer;
 #[path = "cluster/checker.rs"]
 mod checker;
+#[path = "cluster/cut_off.rs"]
+mod cut_off;
 #[path = "cluster/database.rs"]
 mod database;
 #[path = "cluster/faults.rs"]

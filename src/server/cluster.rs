@@ -243,6 +243,6 @@ impl Host for Cluster {
     }
 
     fn event(&self, name: UserName, event: Event, to_flush: &mut FlushSet) {
-        self.shared.delivery.tell_here(&name, &event, to_flush);
+        self.shared.delivery.tell_passed_on(name, event, to_flush);
     }
 }

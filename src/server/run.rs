@@ -68,6 +68,9 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often the files under the server are looked at, besides with each commit.
 const FILES_CHECK: Duration = Duration::from_millis(500);
 
+/// After so much time without a lease, the others have ended this server's run, if they reach the database.
+const WITHOUT_LEASE: Duration = Duration::from_secs(2);
+
 /// The stack of the thread that looks at them, in bytes.
 const FILES_STACK: usize = 64 * 1024;
 
@@ -298,12 +301,17 @@ fn serve(
     let reloader = Reloader::new(Arc::clone(&shared), values);
     signals::watch(signals, Arc::clone(&stopping), reloader, terminal)
         .map_err(RunError::NoThread)?;
-    watch_storage(storage.clone(), Arc::clone(&shared), Arc::clone(&stopping))
-        .map_err(RunError::NoThread)?;
+    let connections = Arc::new(Connections::default());
+    watch_storage(
+        storage.clone(),
+        Arc::clone(&shared),
+        Arc::clone(&connections),
+        Arc::clone(&stopping),
+    )
+    .map_err(RunError::NoThread)?;
 
     retention::start(Arc::clone(&shared), Arc::clone(&stopping)).map_err(RunError::NoThread)?;
 
-    let connections = Arc::new(Connections::default());
     let on = shared.config().peer_listen;
     let peers = Cluster::join(&shared, &connections, on).map_err(RunError::Peers)?;
     let observer = Arc::new(Observer::new(Arc::clone(&shared), Arc::clone(&connections)));
@@ -380,14 +388,17 @@ pub(super) fn shut_down(
 
 /// Starts the thread that looks whether the server can still store, and asks for a shutdown if it
 /// can't: its store is lost, or the writer's thread has panicked. Nothing is
-/// accepted from then on in any case; an idle server notices it here.
+/// accepted from then on in any case; an idle server notices it here. While the server has no lease, it sends
+/// people to the others.
 fn watch_storage(
     storage: Storage,
     shared: Arc<Shared>,
+    connections: Arc<Connections>,
     stopping: Arc<AtomicBool>,
 ) -> io::Result<()> {
     sync::spawn("files", Some(FILES_STACK), move || {
         let mut weaknesses = Vec::new();
+        let mut has_lease = true;
         while !stopping.load(Ordering::Acquire) {
             storage.report_weaknesses(&mut weaknesses);
             if let Some(loss) = storage.look_for_loss() {
@@ -402,8 +413,31 @@ fn watch_storage(
                     ),
                 );
             }
+            end_without_lease(&shared, &connections, &mut has_lease);
             sync::sleep(FILES_CHECK);
         }
     })
     .map(|_| ())
+}
+
+/// Ends all connections if this server has had no lease for too long, and there are others: it may write
+/// nothing, so its clients would not learn that they are served elsewhere.
+fn end_without_lease(shared: &Shared, connections: &Connections, has_lease: &mut bool) {
+    let Some(lapsed) = shared.store.lease().lapsed() else {
+        *has_lease = true;
+        return;
+    };
+    if lapsed < WITHOUT_LEASE || !shared.store.has_others() {
+        return;
+    }
+    let ended = connections.end_without_lease();
+    if std::mem::replace(has_lease, false) {
+        log::warn(
+            None,
+            format_args!(
+                "this server does not reach the database, and may not act: {ended} connections were \
+                 ended, so that their clients go to another server"
+            ),
+        );
+    }
 }

@@ -124,11 +124,13 @@ pub(crate) enum Ending {
     NoThread,
     /// It is not known what became of its messages on their way to another server.
     PeerLost,
+    /// The server has had no lease for so long that others have its place.
+    NoLease,
 }
 
 impl Ending {
     /// All of them, in order.
-    pub(crate) const ALL: [Ending; 9] = [
+    pub(crate) const ALL: [Ending; 10] = [
         Ending::Replaced,
         Ending::Revoked,
         Ending::Operator,
@@ -138,6 +140,7 @@ impl Ending {
         Ending::Unreadable,
         Ending::NoThread,
         Ending::PeerLost,
+        Ending::NoLease,
     ];
 
     /// Its name for programs.
@@ -152,6 +155,7 @@ impl Ending {
             Ending::Unreadable => "unreadable",
             Ending::NoThread => "no_thread",
             Ending::PeerLost => "peer_lost",
+            Ending::NoLease => "no_lease",
         }
     }
 }

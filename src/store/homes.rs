@@ -53,6 +53,11 @@ pub(crate) trait Homes {
         Ok(Vec::new())
     }
 
+    /// Whether there were such when it was looked last, a second or so ago if the store is reached.
+    fn has_others(&self) -> bool {
+        false
+    }
+
     /// The other run that holds a mailbox, and has not ended.
     fn home(&self, _user: UserId) -> Result<Option<RunId>, StoreError> {
         Ok(None)

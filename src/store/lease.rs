@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::clock;
 
@@ -44,6 +45,13 @@ impl Lease {
         if let Some(end) = &self.until {
             end.store(until, Ordering::Release);
         }
+    }
+
+    /// For how long it has not held; `None` while it does.
+    pub(crate) fn lapsed(&self) -> Option<Duration> {
+        let until = self.until.as_ref()?.load(Ordering::Acquire);
+        let lapsed = clock::since_boot_ms().checked_sub(until)?;
+        Some(Duration::from_millis(lapsed))
     }
 
     /// Whether it holds at this moment.

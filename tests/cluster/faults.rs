@@ -7,7 +7,7 @@ use super::database::Database;
 use super::history::{NEMESIS, What};
 use super::network::{DATABASE, Network};
 use super::nodes::{Lost, Place, Toward};
-use super::play::{BEYOND_THE_LEASE, Nemesis, PROGRESS, each_run, network, nodes};
+use super::play::{BEYOND_THE_LEASE, Nemesis, PROGRESS, beside, each_run, network, nodes};
 use super::proxy::{Proxy, Rewrite};
 
 /// Turns the promise off: commits no longer wait for the disk. The servers set it for themselves, so it
@@ -16,14 +16,6 @@ const PROMISE_OFF: Rewrite = (
     b"SET synchronous_commit = on;",
     b"SET synchronous_commit =off;",
 );
-
-/// On loopback, with the one database.
-fn beside(database: &Database) -> Place {
-    Place::Loopback {
-        hosts: vec![Some(database.socket())],
-        rewrite: None,
-    }
-}
 
 /// A database, and servers in a network if there can be one.
 fn in_network(kind: &str, place: impl Fn(Arc<Network>) -> Place) -> (Database, Place) {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::balancer::Balancer;
 use super::database::Database;
-use super::harness::{Server, eventually, temporary_folder};
+use super::harness::{Client, Server, Wire, eventually, temporary_folder};
 use super::network::{self, BALANCER, CLIENTS, DATABASE, Network};
 use super::proxy::{Proxy, Rewrite, Target};
 use super::world::World;
@@ -169,6 +169,11 @@ impl Nodes {
         }
     }
 
+    /// A client at a node, not logged in.
+    pub fn client(&self, node: usize) -> Client {
+        Client::new(Wire::connect(self.all[node].door()))
+    }
+
     /// Loses packets between a node and others from here on.
     pub fn cut(&self, node: usize, toward: Toward, lost: Lost) {
         match &self.all[node].ways {
@@ -248,6 +253,17 @@ impl Nodes {
         let logs = self.all.iter();
         let logs = logs.map(|node| format!("--- {}\n{}", node.name, node.server.log()));
         logs.collect()
+    }
+}
+
+impl Drop for Nodes {
+    /// Gives back the connections that the proxies hold.
+    fn drop(&mut self) {
+        for node in &self.all {
+            for toward in [Toward::Clients, Toward::Database, Toward::Peers] {
+                node.ways.proxies(toward).iter().for_each(Proxy::reset);
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::checker::Verdict;
+use super::database::Database;
 use super::harness::{Dice, random};
 use super::history::{What, read};
 use super::network::{self, Network};
@@ -73,6 +74,14 @@ pub fn network(kind: &str) -> Option<Arc<Network>> {
             println!("{kind}: proxies stand for the network, {why}");
             None
         }
+    }
+}
+
+/// A place on loopback, with the one database.
+pub fn beside(database: &Database) -> Place {
+    Place::Loopback {
+        hosts: vec![Some(database.socket())],
+        rewrite: None,
     }
 }
 

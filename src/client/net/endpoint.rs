@@ -38,6 +38,10 @@ use crate::transport::tls::{TlsError, follow};
 /// How long one address may take to answer.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
+/// How long the server's machine may acknowledge nothing of what was written, before another connection is made: it may
+/// lead to another server.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+
 /// How long the TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
@@ -236,6 +240,19 @@ impl Endpoint {
     /// The server can't be reached, its certificate is not trusted, or it is known to speak
     /// TLS and is to be spoken to without.
     pub(crate) fn open(
+        &self,
+        first_contact: &mut dyn FnMut(&FirstContact) -> bool,
+    ) -> Result<OpenedChannel, EndpointError> {
+        let opened = self.open_channel(first_contact)?;
+        let limited = opened
+            .channel
+            .socket()
+            .set_unacknowledged_limit(UNACKNOWLEDGED);
+        limited.map_err(|error| self.unreachable(error))?;
+        Ok(opened)
+    }
+
+    fn open_channel(
         &self,
         first_contact: &mut dyn FnMut(&FirstContact) -> bool,
     ) -> Result<OpenedChannel, EndpointError> {

@@ -86,22 +86,51 @@ pub(crate) enum Release {
     Busy,
 }
 
-/// Where mailboxes were found lately, for what may miss its aim.
+/// Where mailboxes were found lately, and where they have gone from here, for what may miss its aim.
 #[derive(Debug, Default)]
-pub(super) struct HomesSeen(HashMap<UserId, (Option<RunId>, Instant)>);
+pub(super) struct HomesSeen(HashMap<UserName, Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    home: Option<RunId>,
+    at: Instant,
+    /// This server has let it go to there.
+    released: bool,
+}
+
+impl Seen {
+    fn is_fresh(&self, now: Instant) -> bool {
+        // Others believe for as long that it is here, and what they send then is under way for a moment.
+        let lasts = if self.released { 2 * SEEN } else { SEEN };
+        now.saturating_duration_since(self.at) < lasts
+    }
+}
 
 impl HomesSeen {
-    fn get(&self, user: UserId, now: Instant) -> Option<Option<RunId>> {
-        let (home, seen) = self.0.get(&user)?;
-        let fresh = now.saturating_duration_since(*seen) < SEEN;
-        fresh.then_some(*home)
+    fn get(&self, name: &UserName, now: Instant) -> Option<&Seen> {
+        self.0.get(name).filter(|seen| seen.is_fresh(now))
     }
 
-    fn note(&mut self, user: UserId, home: Option<RunId>, now: Instant) {
+    /// Where this server has let a mailbox go a moment ago.
+    fn released(&self, name: &UserName, now: Instant) -> Option<RunId> {
+        let seen = self.get(name, now).filter(|seen| seen.released);
+        seen.and_then(|seen| seen.home)
+    }
+
+    fn note(&mut self, name: UserName, home: Option<RunId>, at: Instant, released: bool) {
+        // What was read while the mailbox was let go is older than that.
+        if !released && self.released(&name, at).is_some() {
+            return;
+        }
         if self.0.len() >= MAX_SEEN {
             self.0.clear();
         }
-        self.0.insert(user, (home, now));
+        let seen = Seen { home, at, released };
+        self.0.insert(name, seen);
+    }
+
+    fn forget(&mut self, name: &UserName) {
+        self.0.remove(name);
     }
 }
 
@@ -180,15 +209,20 @@ impl Delivery {
     }
 
     /// The other server that has a user's mailbox, as it was a moment ago.
-    pub(super) fn home_of(&self, user: UserId) -> Option<RunId> {
+    pub(super) fn home_of(&self, user: UserId, name: &UserName) -> Option<RunId> {
         let now = clock::now();
-        if let Some(home) = self.homes_seen.lock().get(user, now) {
-            return home;
+        if let Some(seen) = self.homes_seen.lock().get(name, now) {
+            return seen.home;
         }
         // A receipt is not worth an error.
         let home = self.store.home(user).ok()?;
-        self.homes_seen.lock().note(user, home, now);
+        self.homes_seen.lock().note(*name, home, now, false);
         home
+    }
+
+    /// Where a mailbox is that this server has let go a moment ago, when others may still take it for its home.
+    pub(super) fn released_to(&self, name: &UserName) -> Option<RunId> {
+        self.homes_seen.lock().released(name, clock::now())
     }
 
     fn account(&self, name: &UserName) -> Result<Account, Refusal> {
@@ -243,6 +277,8 @@ impl Delivery {
         why: Option<&Refusal>,
     ) -> Result<Called, Unreachable> {
         let peers = self.peers().ok_or(Unreachable)?;
+        // From here on nothing is passed on to where the mailbox comes from.
+        self.homes_seen.lock().forget(name);
         let to = peers.run();
         let call = Call::Release {
             name: *name,
@@ -309,7 +345,11 @@ impl Delivery {
 
     fn move_home(&self, name: &UserName, to: RunId) -> Result<bool, Refusal> {
         let account = self.account(name)?;
-        let moved = self.writer.change(Change::MoveHome(account.id, to))?;
-        Ok(moved == Changed::Done)
+        let moved = self.writer.change(Change::MoveHome(account.id, to))? == Changed::Done;
+        if moved {
+            let mut seen = self.homes_seen.lock();
+            seen.note(*name, Some(to), clock::now(), true);
+        }
+        Ok(moved)
     }
 }

@@ -217,19 +217,24 @@ impl Delivery {
     pub(crate) fn tell(&self, user: UserId, name: UserName, event: Event, to_flush: &mut FlushSet) {
         if !self.tell_here(&name, &event, to_flush)
             && let Some(peers) = self.peers()
-            && let Some(run) = self.home_of(user)
+            && let Some(run) = self.home_of(user, &name)
         {
             peers.event(run, &Told { name, event });
         }
     }
 
-    /// The same, of a user who is online here. Returns whether they are.
-    pub(crate) fn tell_here(
-        &self,
-        name: &UserName,
-        event: &Event,
-        to_flush: &mut FlushSet,
-    ) -> bool {
+    /// The same, of what another server has passed on. If the mailbox has left this one a moment ago, it goes after it.
+    pub(crate) fn tell_passed_on(&self, name: UserName, event: Event, to_flush: &mut FlushSet) {
+        if !self.tell_here(&name, &event, to_flush)
+            && let Some(peers) = self.peers()
+            && let Some(run) = self.released_to(&name)
+        {
+            peers.event(run, &Told { name, event });
+        }
+    }
+
+    /// Tells a user who is online here. Returns whether they are.
+    fn tell_here(&self, name: &UserName, event: &Event, to_flush: &mut FlushSet) -> bool {
         let Some(online) = self.sessions.find(name) else {
             return false;
         };

@@ -40,6 +40,7 @@ impl fmt::Display for Disconnect {
                 Ending::ShuttingDown => "the server shuts down",
                 Ending::Unreadable => "the mailbox could not be read",
                 Ending::PeerLost => "another server with its messages can't be reached",
+                Ending::NoLease => "this server does not reach the database",
                 Ending::NoThread => "no thread was left to write to it",
             }),
             Disconnect::Refused(refusal) => write!(f, "was refused ({})", refusal.code.as_str()),

@@ -198,9 +198,20 @@ impl Connections {
             open = self.closed.wait_timeout(open, left);
         }
         drop(open);
-        for send_queue in self.send_queues() {
-            send_queue.end_for(Ending::ShuttingDown);
+        self.end_all(Ending::ShuttingDown);
+    }
+
+    /// Ends all connections of a server that has no lease, and may not say so. Returns how many that were.
+    pub(crate) fn end_without_lease(&self) -> usize {
+        self.end_all(Ending::NoLease)
+    }
+
+    fn end_all(&self, why: Ending) -> usize {
+        let all = self.send_queues();
+        for send_queue in &all {
+            send_queue.end_for(why);
         }
+        all.len()
     }
 
     fn send_queues(&self) -> Vec<Arc<SendQueue>> {

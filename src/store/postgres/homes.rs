@@ -31,6 +31,10 @@ impl Homes for Postgres {
         Ok(nodes.collect())
     }
 
+    fn has_others(&self) -> bool {
+        self.watch.has_others()
+    }
+
     fn home(&self, user: UserId) -> Result<Option<RunId>, StoreError> {
         self.read(Lane::Short, |connection| {
             let row = connection.row(statements::HOME, &[&user.0, &self.run.0])?;

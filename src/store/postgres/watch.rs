@@ -32,6 +32,8 @@ pub(super) struct Watch {
     on_ended: Arc<Mutex<Option<Arc<OnEnded>>>>,
     /// What the database promised less at the last look. It is whole at every step, and held for one.
     weaknesses: Arc<Mutex<Vec<String>>>,
+    /// There were others at the last look.
+    has_others: Arc<AtomicBool>,
 }
 
 /// What the thread knows of the others.
@@ -43,6 +45,7 @@ struct Others {
     /// For so many synchronous standbys a commit is to wait.
     standbys: u32,
     weaknesses: Arc<Mutex<Vec<String>>>,
+    has_others: Arc<AtomicBool>,
     watched: Watched,
     own: RunId,
     /// Those that had not ended at the last look.
@@ -67,6 +70,7 @@ impl Watch {
             stopping: Arc::default(),
             on_ended: Arc::default(),
             weaknesses: Arc::new(Mutex::new(weaknesses)),
+            has_others: Arc::default(),
         };
         let stopping = Arc::clone(&watch.stopping);
         let on_ended = Arc::clone(&watch.on_ended);
@@ -76,6 +80,7 @@ impl Watch {
             looks: 0,
             standbys,
             weaknesses: Arc::clone(&watch.weaknesses),
+            has_others: Arc::clone(&watch.has_others),
             watched: Watched::default(),
             own,
             live: BTreeSet::new(),
@@ -107,6 +112,11 @@ impl Watch {
     /// What the database was set to promise less at the last look.
     pub(super) fn weaknesses(&self) -> Vec<String> {
         self.weaknesses.lock().clone()
+    }
+
+    /// Whether there were others at the last look.
+    pub(super) fn has_others(&self) -> bool {
+        self.has_others.load(Ordering::Acquire)
     }
 
     /// Watches no more.
@@ -163,6 +173,7 @@ impl Others {
             .last()
             .map_or(self.newest, |run| run.id)
             .max(self.newest);
+        self.has_others.store(!live.is_empty(), Ordering::Release);
         self.live = live;
         Ok(ended.into_iter().collect())
     }

@@ -7,7 +7,7 @@ mod operator;
 mod people;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ struct Pair {
     first: Server,
     second: Server,
     store: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Starts two servers with these flags.
@@ -32,21 +32,32 @@ fn pair(flags: &[&str]) -> Pair {
         Server::on_file(&data[number], &[&of_node[..], flags].concat())
     };
     let first = start(0, "first");
-    // All servers of a database show one certificate.
-    fs::create_dir(&data[1]).unwrap();
-    for name in ["tls-cert.pem", "tls-key.pem"] {
-        fs::copy(data[0].join(name), data[1].join(name)).unwrap();
-    }
+    share_certificate(&data[0], &data[1]);
     let second = start(1, "second");
     Pair {
         first,
         second,
         store,
-        _folder: folder,
+        folder,
+    }
+}
+
+/// All servers of a database show one certificate.
+fn share_certificate(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for name in ["tls-cert.pem", "tls-key.pem"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
     }
 }
 
 impl Pair {
+    /// A third server of the same database.
+    fn third(&self) -> Server {
+        let data = self.folder.path().join("third");
+        share_certificate(&self.first.data(), &data);
+        Server::on_file(&data, &["--store", &self.store, "--node", "third"])
+    }
+
     /// Alice at the first server, bob at the second.
     fn alice_and_bob(&self) -> (Client, Client) {
         (self.first.register("alice"), self.second.register("bob"))

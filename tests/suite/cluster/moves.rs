@@ -86,3 +86,39 @@ fn take(bob: &mut Client, seen: &mut BTreeMap<String, Vec<u64>>) {
         of_sender.push(number);
     }
 }
+
+/// Where somebody is found is believed for 200 ms; what goes astray for that is passed on.
+#[test]
+fn a_receipt_follows_its_sender_to_another_server() {
+    let servers = pair(&[]);
+    let third = servers.third();
+    let (mut alice, mut bob) = servers.alice_and_bob();
+    let receipt = |number: u64| json!({"event": "delivered", "to": "bob", "ids": [mid(number)]});
+    let send = |alice: &mut Client, bob: &mut Client, numbers: [u64; 2]| {
+        for number in numbers {
+            alice.send("bob", number, "hello").unwrap();
+            assert_eq!(bob.message().body, "hello");
+        }
+    };
+    send(&mut alice, &mut bob, [1, 2]);
+    // From one of two other servers to the third.
+    let mut next = third.client();
+    assert_eq!(bob.ack("alice", &[mid(1)]), (1, 0));
+    assert_eq!(alice.event(), receipt(1));
+    next.login_with("alice", json!({"take_over": true}))
+        .unwrap();
+    assert_eq!(bob.ack("alice", &[mid(2)]), (1, 0));
+    assert_eq!(next.event(), receipt(2));
+    // From the recipient's own server, where they were away.
+    let mut alice = servers.second.client();
+    alice
+        .login_with("alice", json!({"take_over": true}))
+        .unwrap();
+    send(&mut alice, &mut bob, [3, 4]);
+    alice.ok("logout", json!({}));
+    let mut next = third.client();
+    assert_eq!(bob.ack("alice", &[mid(3)]), (1, 0));
+    next.login("alice").unwrap();
+    assert_eq!(bob.ack("alice", &[mid(4)]), (1, 0));
+    assert_eq!(next.event(), receipt(4));
+}
