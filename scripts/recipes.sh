@@ -95,6 +95,8 @@ block '### Behind HAProxy' text | sed "s/bind :8080/bind 127.0.0.1:$front/; s/12
     >"$folder/haproxy.cfg"
 grep -q "$front" "$folder/haproxy.cfg" && grep -q "$back" "$folder/haproxy.cfg" || fail "the page has other ports"
 haproxy -c -f "$folder/haproxy.cfg" || fail "haproxy does not take the settings"
+{ sed '/^backend/,$d' "$folder/haproxy.cfg"; block '### Behind HAProxy' text 2; } >"$folder/several.cfg"
+haproxy -c -f "$folder/several.cfg" || fail "haproxy does not take the settings for several servers"
 command=$(block '### Behind HAProxy' sh | sed "s/127.0.0.1:8081/127.0.0.1:$back/; s,/var/lib/secure-chat,$folder/data,")
 begin server "$programs"/$command --metrics "$metrics"
 until_true "the server answers" "$programs/server" ping --listen "127.0.0.1:$back"
