@@ -11,8 +11,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use rustix::fs::Mode;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::admin;
 use super::args::import::ImportTask;
@@ -43,7 +41,6 @@ use super::reload::Reloader;
 use super::retention;
 use super::shared::Shared;
 use super::signals;
-use super::signals::Terminal;
 use super::storage::Storage;
 use crate::clock;
 use crate::command_line;
@@ -152,7 +149,7 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// It could not start, or something is missing on the disk after it has ended.
 fn run(mut config: Config, values: Values) -> Result<(), RunError> {
-    // A signal during start-up ends the process in the system's way: no message was accepted
+    // A signal before the banner ends the process in the system's way: no message was accepted
     // yet, and the next start goes on from whatever stands on the disk.
     // All files are for the server's user alone, even in a folder that existed before.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
@@ -184,6 +181,8 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
         }
     };
     storage.watch(&config.data)?;
+    // Whoever reads that the server listens may send one.
+    let signals = signals::Kept::begin().map_err(RunError::Signals)?;
     banner::print(&config, &addresses, tls.as_ref().map(Acceptor::fingerprint));
     if config.data == Path::new(DATA_HERE) {
         log::info(
@@ -214,7 +213,10 @@ fn run(mut config: Config, values: Values) -> Result<(), RunError> {
     shared.limits.set_bans(&bans);
     shared.rotation.refresh().map_err(RunError::Successions)?;
     let commands = admin::Control::open(&shared.config().data);
-    serve(shared, values, &storage, listeners, metrics, commands)?;
+    let reloader = Reloader::new(Arc::clone(&shared), values);
+    serve(
+        shared, signals, reloader, &storage, listeners, metrics, commands,
+    )?;
     lock.note_closed();
     Ok(())
 }
@@ -285,22 +287,19 @@ fn own_certificate(config: &Config) -> Option<(&Path, &Path)> {
 
 fn serve(
     shared: Arc<Shared>,
-    values: Values,
+    signals: signals::Kept,
+    reloader: Reloader,
     storage: &Storage,
     listeners: Vec<TcpListener>,
     metrics: Option<TcpListener>,
     commands: io::Result<admin::Control>,
 ) -> Result<(), RunError> {
-    let terminal = Terminal::at_start();
-    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(RunError::Signals)?;
     let writer = shared
         .writer
         .start(Arc::clone(&shared.store), Arc::clone(&shared.stats))
         .map_err(RunError::NoThread)?;
     let stopping = Arc::new(AtomicBool::new(false));
-    let reloader = Reloader::new(Arc::clone(&shared), values);
-    signals::watch(signals, Arc::clone(&stopping), reloader, terminal)
-        .map_err(RunError::NoThread)?;
+    signals::watch(signals, Arc::clone(&stopping), reloader).map_err(RunError::NoThread)?;
     let connections = Arc::new(Connections::default());
     watch_storage(
         storage.clone(),

@@ -6,11 +6,11 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::log;
@@ -25,16 +25,34 @@ const TERMINAL_GOES: Duration = Duration::from_secs(5);
 /// How often it is looked at meanwhile.
 const TERMINAL_CHECK: Duration = Duration::from_millis(100);
 
+/// Signals that are kept from the moment of [`begin`](Self::begin), to be acted upon by [`watch`].
+pub(super) struct Kept {
+    signals: Signals,
+    terminal: Terminal,
+}
+
+impl Kept {
+    /// Begins to keep them. Until then each ends the process in the system's way.
+    ///
+    /// # Errors
+    /// They can't be received.
+    pub(super) fn begin() -> io::Result<Self> {
+        let terminal = Terminal::at_start();
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        Ok(Kept { signals, terminal })
+    }
+}
+
 /// Whether the server ends with the terminal from which it was started.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terminal {
+struct Terminal {
     ends_the_server: bool,
 }
 
 impl Terminal {
     /// Looks whether there is a terminal. Under `nohup`, which has SIGHUP ignored, its end is not
     /// the server's. Call it before signals are received.
-    pub(super) fn at_start() -> Self {
+    fn at_start() -> Self {
         Terminal {
             ends_the_server: has_terminal() && !ignores_hangup(),
         }
@@ -64,12 +82,11 @@ fn ignores_hangup() -> bool {
 
 /// Starts the thread that receives signals. The first SIGINT or SIGTERM asks for an orderly
 /// shutdown, the second ends the process at once, which loses nothing that was accepted.
-pub(super) fn watch(
-    mut signals: Signals,
-    stopping: Arc<AtomicBool>,
-    reloader: Reloader,
-    terminal: Terminal,
-) -> io::Result<()> {
+pub(super) fn watch(kept: Kept, stopping: Arc<AtomicBool>, reloader: Reloader) -> io::Result<()> {
+    let Kept {
+        mut signals,
+        terminal,
+    } = kept;
     let reloader = Arc::new(reloader);
     sync::spawn("signals", None, move || {
         for signal in signals.forever() {
@@ -98,22 +115,28 @@ fn end_with_terminal(stopping: &AtomicBool) {
 }
 
 /// Reads again on a thread of its own, because the files may lie on a disk that does not answer, and
-/// SIGTERM must work nevertheless. A SIGHUP that comes meanwhile only logs that it came too early.
+/// SIGTERM must work nevertheless. After a SIGHUP that comes meanwhile the thread reads once more.
 fn start_reload(reloader: &Arc<Reloader>, stopping: &Arc<AtomicBool>, terminal: Terminal) {
-    static RELOADING: AtomicBool = AtomicBool::new(false);
-    if RELOADING.swap(true, Ordering::AcqRel) {
+    /// Signals for which it was not yet read to the end.
+    static OPEN: AtomicU32 = AtomicU32::new(0);
+    if OPEN.fetch_add(1, Ordering::AcqRel) > 0 {
         log::warn(
             None,
             format_args!(
-                "the settings and the certificate are still being read; send SIGHUP again later"
+                "the settings and the certificate are still being read; they are read once more then"
             ),
         );
         return;
     }
     let (reloader, stopping) = (Arc::clone(reloader), Arc::clone(stopping));
     let started = sync::spawn("reload", None, move || {
-        reloader.reload();
-        RELOADING.store(false, Ordering::Release);
+        loop {
+            let open = OPEN.load(Ordering::Acquire);
+            reloader.reload();
+            if OPEN.fetch_sub(open, Ordering::AcqRel) == open {
+                break;
+            }
+        }
         let until = clock::now() + TERMINAL_GOES;
         while terminal.ends_the_server && clock::now() < until {
             if terminal.is_gone() {
@@ -123,7 +146,7 @@ fn start_reload(reloader: &Arc<Reloader>, stopping: &Arc<AtomicBool>, terminal: 
         }
     });
     if let Err(error) = started {
-        RELOADING.store(false, Ordering::Release);
+        OPEN.store(0, Ordering::Release);
         log::error(
             None,
             format_args!("everything stays as it was: no thread to read it again: {error}"),
