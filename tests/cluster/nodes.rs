@@ -238,12 +238,13 @@ impl Nodes {
         }
     }
 
-    /// Starts those that have ended by themselves, as a service manager does.
+    /// Starts those that have ended by themselves, as a service manager does: one that does not reach the
+    /// database yet ends again, and is started by the next call.
     pub fn mend(&mut self, world: &World) {
         for node in &mut self.all {
             if !node.is_killed && !node.server.is_alive() {
                 world.fault(&format!("{} has ended by itself and is started", node.name));
-                node.start();
+                node.tries_to_start();
             }
         }
     }
@@ -279,15 +280,25 @@ impl Node {
 
     /// Starts it once it has ended.
     pub fn start(&mut self) {
+        let started = self.tries_to_start();
+        assert!(started, "the server did not start: {}", self.server.log());
+    }
+
+    /// The same; says whether it listens.
+    fn tries_to_start(&mut self) -> bool {
         let server = &mut self.server;
-        match &self.ways {
-            Ways::Network(network, host) => network.within(*host, || server.start_again()),
+        let started = match &self.ways {
+            Ways::Network(network, host) => network.within(*host, || server.tries_to_start_again()),
             Ways::Proxies { front, .. } => {
-                server.start_again();
-                front.lead_to(Some(Target::Tcp(server.address())));
+                let started = server.tries_to_start_again();
+                if started {
+                    front.lead_to(Some(Target::Tcp(server.address())));
+                }
+                started
             }
-        }
-        self.is_killed = false;
+        };
+        self.is_killed = !started && self.is_killed;
+        started
     }
 
     /// Has it stand still.

@@ -146,6 +146,15 @@ impl Server {
         self.running = self.setup.spawn(self.setup.command());
     }
 
+    /// The same, but it may end before it listens; says whether it does.
+    pub fn tries_to_start_again(&mut self) -> bool {
+        match Listener::start(&mut self.setup.command()) {
+            Some(running) => self.running = running,
+            None => return false,
+        }
+        true
+    }
+
     /// Sends a signal to this process alone.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.running.child);

@@ -312,7 +312,9 @@ fn what_a_journal_lacks_is_said_at_the_start_and_by_a_restore() {
     // Somebody forgot to name the journal.
     done(&place.data(), &["user", "disable", "bob"]);
     place.start();
-    assert!(place.server().log().contains("lacks the last changes (1)"));
+    eventually("it is said", || {
+        place.server().log().contains("lacks the last changes (1)")
+    });
     place.server().register("carol");
     place.stop();
     place.start();

@@ -88,12 +88,18 @@ impl EventQueue {
         }
     }
 
-    /// Why a connection ended, if that was set aside.
+    /// Why a connection ended, if that was set aside: a refusal that answers no request says more than
+    /// the end that follows it.
     pub(super) fn end_of(&self, connection: u64) -> Option<CallError> {
-        self.aside.iter().rev().find_map(|event| match event {
-            QueuedEvent::Server(number, Err(why)) if *number == connection => Some(why.clone()),
+        let of_it = self.aside.iter().filter_map(|event| match event {
+            QueuedEvent::Server(number, line) if *number == connection => Some(line),
             _ => None,
-        })
+        });
+        let refusal = of_it.clone().find_map(|line| match line {
+            Ok(ServerLine::Answer(None, Err(refusal))) => Some(CallError::Refused(refusal.clone())),
+            _ => None,
+        });
+        refusal.or_else(|| of_it.rev().find_map(|line| line.as_ref().err().cloned()))
     }
 
     /// Sets an event aside for later; `false` if too many bytes are set aside by then.
@@ -168,6 +174,21 @@ mod tests {
             parse_server_line(text.as_bytes())
                 .map_err(|error| CallError::Lost(Lost::NotUnderstood(Arc::new(error)))),
         )
+    }
+
+    #[test]
+    fn a_refusal_says_why_a_connection_ended() {
+        let mut events = EventQueue::new();
+        assert!(events.end_of(1).is_none());
+        let refusal = r#"{"error":{"code":"tls_required","message":"TLS only"}}"#;
+        events.set_aside(line(r#"{"event":"ping"}"#));
+        events.set_aside(QueuedEvent::Server(2, Err(Lost::NoAnswer.into())));
+        assert!(events.end_of(1).is_none());
+        events.set_aside(QueuedEvent::Server(1, Err(Lost::Closed.into())));
+        let why = events.end_of(1);
+        assert!(matches!(why, Some(CallError::Lost(Lost::Closed))));
+        events.set_aside(line(refusal));
+        assert!(matches!(events.end_of(1), Some(CallError::Refused(_))));
     }
 
     /// How many of an event can be set aside.

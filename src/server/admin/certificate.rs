@@ -148,7 +148,7 @@ impl Performer {
         rotation.refresh().map_err(read)?;
         if !rotation.has_several() {
             return refuse(
-                "with one server nothing has to be ended: it shows the old certificate or the new one"
+                "with one server nothing has to be ended: `certificate rotate` has done all; look at `certificate list`"
                     .to_owned(),
             );
         }
