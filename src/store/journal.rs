@@ -229,14 +229,14 @@ impl Journal {
         &self.path
     }
 
-    /// The number of its last change; `None` if it has none with a number.
+    /// What is in it; nothing if it is missing.
     ///
     /// # Errors
     /// It can't be read.
-    pub(crate) fn last_number(&self) -> io::Result<Option<u64>> {
+    pub(crate) fn lines(&self) -> io::Result<Vec<Line>> {
         match self.length()? {
-            None => Ok(None),
-            Some(_) => read(&self.path).map(|lines| last_number(&lines)),
+            None => Ok(Vec::new()),
+            Some(_) => read(&self.path),
         }
     }
 
@@ -271,15 +271,11 @@ impl Journal {
         }
     }
 
-    /// Takes out of the file what it has of accounts that were deleted, but for that.
+    /// Takes out of the file, which has these `lines`, what they say of accounts that were deleted, but for that.
     ///
     /// # Errors
-    /// The file is as it was: it can't be read or replaced.
-    pub(crate) fn forget_deleted(&self) -> io::Result<()> {
-        if self.length()?.is_none() {
-            return Ok(());
-        }
-        let lines = read(&self.path)?;
+    /// The file is as it was: it can't be replaced.
+    pub(crate) fn forget_deleted(&self, lines: &[Line]) -> io::Result<()> {
         let deleted = lines.iter().filter_map(|line| match line.entry {
             Entry::Deleted { id, .. } => Some(id),
             _ => None,
@@ -424,7 +420,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::at(&path);
-        journal.forget_deleted().unwrap();
+        journal.forget_deleted(&journal.lines().unwrap()).unwrap();
         let kdf = KdfParams {
             salt: ByteArray([5; 16]),
             memory_kib: 1,
@@ -466,10 +462,10 @@ mod tests {
         ];
         let before = Line::numbered(1, before.to_vec());
         journal.append(&before).unwrap();
-        journal.forget_deleted().unwrap();
+        journal.forget_deleted(&journal.lines().unwrap()).unwrap();
         assert_eq!(read(&path).unwrap(), before);
         journal.append(&[deleted("bob")]).unwrap();
-        journal.forget_deleted().unwrap();
+        journal.forget_deleted(&journal.lines().unwrap()).unwrap();
         let gone = || Entry::Forgotten {};
         let after = [
             registered(6),
@@ -481,10 +477,7 @@ mod tests {
         ];
         let after = [Line::numbered(1, after.to_vec()), vec![deleted("bob")]].concat();
         assert_eq!(read(&path).unwrap(), after);
-        assert_eq!(
-            (missing(&after, 0), journal.last_number().unwrap()),
-            (0, Some(6))
-        );
+        assert_eq!((missing(&after, 0), last_number(&after)), (0, Some(6)));
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &std::fs::metadata(&path).unwrap().permissions(),
         );

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Sqlite, read, statements};
 use crate::protocol::ids::ByteArray;
-use crate::store::journal::{Entry, Journal, Line};
+use crate::store::journal::{Entry, Journal, Line, last_number};
 use crate::store::{Batch, Change, Changed, NewAccount, NewLogin, UserId};
 
 const NAME: &str = "SELECT name FROM users WHERE id = ?1";
@@ -45,9 +45,13 @@ impl Kept {
         self.report_failure(appended);
     }
 
-    fn forget_deleted(&self) {
-        let forgotten = self.journal.forget_deleted();
+    /// Returns the number of the last change, if it has one that can be read.
+    fn forget_deleted(&self) -> Option<u64> {
+        let lines = self.journal.lines();
+        let last = lines.as_ref().map_or(None, |lines| last_number(lines));
+        let forgotten = lines.and_then(|lines| self.journal.forget_deleted(&lines));
         self.report_failure(forgotten);
+        last
     }
 
     fn report_failure(&self, done: io::Result<()>) {
@@ -145,8 +149,7 @@ impl Sqlite {
         };
         let mended = kept.journal.mend_end();
         kept.report_failure(mended);
-        kept.forget_deleted();
-        let last = kept.journal.last_number().unwrap_or_default();
+        let last = kept.forget_deleted();
         let writer = self.writer.lock();
         let lacking = match (&*writer, last) {
             (Some(connection), Some(last)) => lacking(connection, last).unwrap_or_default(),
